@@ -1,0 +1,76 @@
+"""Cues: what the shell tells the core. Each says one thing that happened outside, in plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """A job's leader ended. `status` is the shell's: 0..255, 128+n for signal n. `problem` says why it could not even
+    start ("cannot execute ...: no such file"), with status 126 or 127. `leftovers`: members of the job still alive."""
+
+    job: str
+    run: int
+    status: int
+    leftovers: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Emptied:
+    """The last process of a job whose leader had ended is gone."""
+
+    job: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A health check finished (or ran out of time: `passed` False). `run` is the job's run it belongs to."""
+
+    job: str
+    run: int
+    passed: bool
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadsSeen:
+    """What the batch system runs here now: one id for each payload (HTCondor: ClusterId.ProcId@schedd or GlobalJobId)."""
+
+    payloads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """The drain that was begun is complete: nothing runs and nothing new can start."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTrouble:
+    """A condition of the batch node began (`kind` like "pool-membership", "startd-hung"; `detail` one sentence with the remedy)."""
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecovered:
+    """The condition of that kind is over."""
+
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A person, a signal or another program wants something. `who` is said in the logs ("SIGTERM", "control socket")."""
+
+    what: Literal["stop", "drain", "hurry", "start-job", "stop-job", "restart-job", "signal"]
+    who: str
+    job: str = ""
+    deadline: float | None = None  # for a drain: seconds, replaces the lifetime's
+
+
+Cue = Exited | Emptied | Checked | PayloadsSeen | Drained | NodeTrouble | NodeRecovered | Asked

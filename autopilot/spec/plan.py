@@ -1,0 +1,202 @@
+"""The plan: what the supervisor runs, with every default filled in.
+
+The third of the three types a job spec goes through: *as written* (text) -> *spec* (`autopilot.spec.model`, pydantic:
+validates) -> *plan* (this module: frozen, plain, quick to load). Everything below the spec layer knows only the plan.
+Times are seconds, sizes bytes, signals numbers. Sequences are tuples, so a plan can be compared and hashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+OnFailure = Literal["event", "restart", "drain", "shutdown"]
+OnSigterm = Literal["stop", "drain"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """How to start one process. `env` is laid over the supervisor's own environment, `env_file` under `env`."""
+
+    argv: tuple[str, ...]
+    user: str | None = None
+    group: str | None = None
+    cwd: str | None = None
+    umask: int | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    env_file: str | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)  # rlimit name without RLIMIT_, lower case; -1 = unlimited
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """Delay before restart k of a streak: min(initial * factor**k, max), give or take the jitter's share."""
+
+    initial: float = 0.5
+    factor: float = 2.0
+    max: float = 30.0
+    jitter: float = 0.1  # share of the delay, 0..1
+    reset_after: float = 60.0  # a run of at least so long ends the streak
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """How a job is stopped. Jobs of a lower `order` are gone before those of a higher one are asked."""
+
+    signal: int = 15
+    timeout: float = 5.0  # then SIGKILL to everything that is left of the job
+    order: int = 0
+    group: bool = True  # False: `signal` goes to the leader alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecProbe:
+    command: Command
+    raw: bool = False  # output without prefixes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpProbe:
+    url: str
+    status: tuple[int, int] = (200, 399)  # first and last status that passes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpProbe:
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HtcondorProbe:
+    """`startd`: it answers a direct query; `pool`: the collector knows this node; `master`: its sd_notify heartbeat is
+    fresh; `space`: EXECUTE and LOG have room."""
+
+    aspect: Literal["startd", "pool", "master", "space"]
+
+
+Probe = ExecProbe | HttpProbe | TcpProbe | HtcondorProbe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    probe: Probe
+    interval: float
+    timeout: float
+    ttl: float
+    initial_delay: float = 0.0
+    failures: int = 1  # consecutive, to become unhealthy
+    successes: int = 1  # consecutive, to become healthy again
+    on_failure: OnFailure = "event"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """One event to wait for. `source` is a job, `watch.NAME`, a signal name, or "" for the supervisor itself."""
+
+    source: str
+    event: str  # healthy, unhealthy, exitSuccess, exitFailed, stopping, stopped, changed, startup, ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class When:
+    """When a job runs. Exactly one of `triggers` and `every` says something; neither means: once at startup."""
+
+    triggers: tuple[Trigger, ...] = ()  # all of them must have been seen
+    each: bool = False  # True: every time, not only the first
+    delay: float = 0.0  # between the event and the run (`interval` beside `once`)
+    timeout: float | None = None  # give up waiting after so long
+    every: float | None = None  # run again and again, so many seconds from start to start
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What a job with a port advertises. Kept whole for the registry that will read it."""
+
+    port: int
+    initial_status: str | None = None
+    tags: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
+    enable_tag_override: bool = False
+    deregister_critical_service_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    name: str
+    command: Command
+    when: When = When()
+    essential: bool = False  # its end is the container's end, with its exit code
+    restarts: int | None = 0  # None: without limit. For an `every` job: how many more runs
+    backoff: Backoff = Backoff()
+    stop: Stop = Stop()
+    timeout: float | None = None  # longest run; then the whole job is killed
+    stopping_wait: float | None = None  # how long a stopping job waits for its `stopping` jobs (ContainerPilot's stopTimeout)
+    health: Health | None = None
+    service: Service | None = None
+    raw: bool = False  # output without prefixes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """How the batch system is emptied: HTCondor's own way, or `begin` and then `until` exits 0 (asked every `poll`)."""
+
+    htcondor: bool = False
+    begin: Command | None = None
+    until: Command | None = None
+    poll: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetime:
+    drain: Drain
+    max: float | None = None  # counted from `after`; the life is max + one draw of uniform(0, jitter)
+    jitter: float = 0.0
+    after: Trigger | None = None  # None: from the start
+    idle: float | None = None  # end earlier when no payload has run for so long
+    deadline: float | None = None  # from the drain's start to the soft stop (payloads get SIGTERM)
+    grace: float = 300.0  # from the soft stop to the hard one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HtcondorNode:
+    """The configuration the supervisor renders before condor_master starts; `None` means: found out at start."""
+
+    path: str = "/etc/condor/config.d/50-autopilot.conf"
+    condor_host: str | None = None  # None: $CONDOR_HOST, else what the image's configuration says
+    name: str | None = None  # None: unique per life
+    cpus: float | None = None  # None: from the cgroup, v1 or v2
+    memory: int | None = None  # bytes; None: from the cgroup
+    token: str | None = None  # a file or directory to copy tokens from; None: only look at what is there
+    settings: Mapping[str, str] = field(default_factory=dict)  # further configuration, wins over ours
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Htcondor:
+    job: str  # the job that is condor_master
+    poll: float = 15.0  # payloads, membership and space are looked at so often
+    node: HtcondorNode | None = None  # None: the image brings its own configuration
+    min_execute: int = 1 << 30  # bytes free in EXECUTE, below which `space` fails
+    min_log: int = 100 << 20  # bytes free in LOG
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logging:
+    level: str = "INFO"
+    format: Literal["auto", "text", "json"] = "auto"  # auto: text on a terminal, JSON elsewhere
+    output: str = "stdout"  # stdout, stderr or a file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    jobs: tuple[Job, ...] = ()
+    lifetime: Lifetime | None = None
+    htcondor: Htcondor | None = None
+    stop_timeout: float = 5.0  # from the stop's begin to the kill of what is left, pre- and post-stop jobs included
+    on_sigterm: OnSigterm = "stop"
+    logging: Logging = Logging()
+    state: str | None = None  # None: $AUTOPILOT_STATE, else the default of `autopilot.app.paths`
+    socket: str | None = None  # None: STATE/autopilot.sock
+    healthy_for: float = 120.0  # boot success: healthy for so long makes the life `good`
