@@ -19,6 +19,15 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
+class Spawned:
+    """A job's process exists (its exec may still fail: then Exited follows with the problem)."""
+
+    job: str
+    run: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Emptied:
     """The last process of a job whose leader had ended is gone."""
 
@@ -38,7 +47,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class PayloadsSeen:
-    """What the batch system runs here now: one id for each payload (HTCondor: ClusterId.ProcId@schedd or GlobalJobId)."""
+    """What the batch system runs here now: one id for each payload (HTCondor: its GlobalJobId)."""
 
     payloads: tuple[str, ...]
 
@@ -50,7 +59,7 @@ class Drained:
 
 @dataclass(frozen=True, slots=True)
 class NodeTrouble:
-    """A condition of the batch node began (`kind` like "pool-membership", "startd-hung"; `detail` one sentence with the remedy)."""
+    """A condition of the batch node began: `kind` like "startd-hung", `detail` one sentence with the remedy."""
 
     kind: str
     detail: str
@@ -65,12 +74,22 @@ class NodeRecovered:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A person, a signal or another program wants something. `who` is said in the logs ("SIGTERM", "control socket")."""
+    """A person, a signal or another program wants something. `who` is said in the logs ("SIGTERM", "control socket").
 
-    what: Literal["stop", "drain", "hurry", "start-job", "stop-job", "restart-job", "signal"]
+    `terminate` is what a signal asks: a drain or a stop, as the plan says, and each further one hurries it.
+    """
+
+    what: Literal["terminate", "stop", "drain", "start-job", "stop-job", "restart-job"]
     who: str
     job: str = ""
     deadline: float | None = None  # for a drain: seconds, replaces the lifetime's
 
 
-Cue = Exited | Emptied | Checked | PayloadsSeen | Drained | NodeTrouble | NodeRecovered | Asked
+@dataclass(frozen=True, slots=True)
+class SignalCame:
+    """A signal jobs may wait for (SIGHUP, SIGUSR2)."""
+
+    name: str
+
+
+Cue = Spawned | Exited | Emptied | Checked | PayloadsSeen | Drained | NodeTrouble | NodeRecovered | SignalCame | Asked

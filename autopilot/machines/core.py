@@ -1,0 +1,408 @@
+"""The core: every machine of one supervisor, and the routing between them.
+
+Theory of operation. `feed` takes one cue with its time, `tick` lets what is due fall due; both return the effects
+in order: actions for the shell, facts for the listeners. Inside, a fact that a machine emits goes into one queue
+and is heard by everything in the same order: by every job's `when`, then by the lifetime, then by whom it concerns.
+So all jobs see all events in one order, and nothing is lost between a start and a subscription. When no news is
+left, the core takes stock: what is over, what can never happen any more, which group stops next.
+
+The core opens nothing, reads no clock and draws its randomness from the generator it is given: a day of a worker
+node runs in a test in milliseconds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from autopilot.machines import cues, facts, health, job, lifetime, probation, shutdown, when
+from autopilot.machines.actions import Action, Evict, Finish, Outcome
+from autopilot.spec.plan import Drain, Job, Lifetime, Plan, Trigger
+
+Effect = Action | facts.Fact
+
+EX_UNAVAILABLE = 69  # a check failed and its job asked for a shutdown
+EX_TEMPFAIL = 75  # the drain was forced at its deadline
+
+FAREWELLS = frozenset({"stopping", "stopped", "shutdown"})
+IDLE = frozenset({job.Phase.WAITING, job.Phase.DELAYED, job.Phase.BACKOFF, job.Phase.RESTING})
+
+
+@dataclass(slots=True)
+class Unit:
+    """One job with the states of its machines."""
+
+    plan: Job
+    state: job.JobState
+    health: health.HealthState
+    seen: frozenset[Trigger] = frozenset()
+
+    @property
+    def farewell(self) -> bool:
+        """It runs because something stops: the stop waits for it instead of stopping it."""
+        return any(trigger.event in FAREWELLS for trigger in self.plan.when.triggers)
+
+    @property
+    def over(self) -> bool:
+        return self.state.phase is job.Phase.DONE
+
+
+class Core:
+    def __init__(self, plan: Plan, *, rng: random.Random, now: float) -> None:
+        self.plan = plan
+        self.units = {p.name: Unit(p, job.initial(p, now), health.HealthState()) for p in plan.jobs}
+        self.lifetime_plan = plan.lifetime or Lifetime(drain=Drain(htcondor=plan.htcondor is not None))
+        self.lifetime = lifetime.LifetimeState()
+        self.shutdown = shutdown.ShutdownState()
+        self.probation = probation.Probation()
+        self.payloads: tuple[str, ...] = ()
+        self.troubles: dict[str, str] = {}
+        self._held: set[str] = set()  # stopped by a person: their end is not the work's end
+        self._rng = rng
+        self._now = now
+        self._news: deque[facts.Fact] = deque()
+        self._effects: list[Effect] = []
+
+    # --- in and out ---
+
+    def begin(self, now: float) -> list[Effect]:
+        return self._turn(now, lambda: self._emit(facts.SupervisorStarted()))
+
+    def feed(self, cue: cues.Cue, now: float) -> list[Effect]:
+        return self._turn(now, lambda: self._take(cue))
+
+    def tick(self, now: float) -> list[Effect]:
+        return self._turn(now, self._elapse)
+
+    def deadline(self) -> float | None:
+        """When `tick` is wanted next, None: only a cue can change anything."""
+        return min((when for when in self._deadlines() if when is not None), default=None)
+
+    def _deadlines(self) -> Iterator[float | None]:
+        for unit in self.units.values():
+            yield unit.state.deadline
+            yield unit.health.deadline
+        yield self.lifetime.deadline
+        yield self.shutdown.deadline
+        yield self.probation.deadline
+
+    def _turn(self, now: float, body: Callable[[], None]) -> list[Effect]:
+        self._now, self._effects = now, []
+        body()
+        while self._news:
+            self._hear(self._news.popleft())
+            if not self._news:
+                self._take_stock()
+        return self._effects
+
+    def _emit(self, *effects: Effect) -> None:
+        self._effects.extend(effects)
+        self._news.extend(effect for effect in effects if isinstance(effect, facts.Fact))
+
+    # --- cues ---
+
+    def _take(self, cue: cues.Cue) -> None:
+        match cue:
+            case cues.Spawned():
+                self._of_run(cue.job, cue.run, job.On.SPAWNED, pid=cue.pid)
+            case cues.Exited():
+                self._of_run(cue.job, cue.run, job.On.EXITED, exited=cue)
+            case cues.Emptied():
+                self._of_run(cue.job, cue.run, job.On.EMPTIED)
+            case cues.Checked():
+                unit = self.units[cue.job]
+                if cue.run == unit.health.run:
+                    self._health(unit, health.On.PASSED if cue.passed else health.On.FAILED, output=cue.output)
+            case cues.PayloadsSeen():
+                self._count_payloads(cue.payloads)
+            case cues.Drained():
+                self._live(lifetime.On.DRAINED)
+            case cues.NodeTrouble():
+                self.troubles[cue.kind] = cue.detail
+                self._emit(facts.NodeTroubled(cue.kind, cue.detail))
+            case cues.NodeRecovered():
+                self.troubles.pop(cue.kind, None)
+                self._emit(facts.NodeMended(cue.kind))
+            case cues.SignalCame():
+                self._emit(facts.SignalReceived(cue.name))
+            case cues.Asked():
+                self._serve(cue)
+
+    def _serve(self, asked: cues.Asked) -> None:
+        match asked.what:
+            case "terminate":
+                self._terminate(asked.who)
+            case "drain":
+                self._drain("drain", asked.who, asked.deadline)
+            case "stop":
+                self._stop(Outcome("signal", f"stopped by {asked.who}", 0))
+            case "stop-job":
+                self._held.add(asked.job)
+                self._stop_job(self.units[asked.job])
+            case "start-job" | "restart-job":
+                self._held.discard(asked.job)
+                self._job(self.units[asked.job], job.On.START if asked.what == "start-job" else job.On.RESTART)
+
+    def _terminate(self, who: str) -> None:
+        if self.shutdown.phase is not shutdown.Phase.UP:
+            self._shut(shutdown.On.HURRY, who=who)
+        elif self.plan.on_sigterm == "drain" and self.lifetime.phase not in lifetime.DRAINS:
+            self._drain("signal", who, None)
+        else:
+            self._stop(Outcome("signal", f"stopped by {who}", 0))
+
+    def _drain(self, reason: str, who: str, within: float | None) -> None:
+        if self.shutdown.phase is shutdown.Phase.UP:
+            self._live(lifetime.On.DRAIN, reason=reason, who=who, within=within)
+
+    def _count_payloads(self, payloads: tuple[str, ...]) -> None:
+        before, self.payloads = set(self.payloads), payloads
+        started = tuple(p for p in payloads if p not in before)
+        ended = tuple(sorted(before - set(payloads)))
+        if started or ended:
+            self._emit(facts.PayloadsChanged(payloads, started, ended))
+        self._live(lifetime.On.PAYLOADS, busy=bool(payloads))
+
+    def _elapse(self) -> None:
+        now = self._now
+
+        def due(deadline: float | None) -> bool:
+            return deadline is not None and deadline <= now
+
+        for unit in self.units.values():
+            if due(unit.state.deadline):
+                self._job(unit, job.On.ELAPSED)
+            if due(unit.health.deadline):
+                self._health(unit, health.On.ELAPSED)
+        if due(self.lifetime.deadline):
+            self._live(lifetime.On.ELAPSED)
+        if due(self.shutdown.deadline):
+            self._shut(shutdown.On.ELAPSED)
+        if due(self.probation.deadline):
+            self.probation = probation.elapsed(self.probation)
+            self._emit(facts.ProvedGood(self.plan.healthy_for))
+
+    # --- the machines ---
+
+    def _of_run(
+        self, name: str, run: int, on: job.On, *, exited: cues.Exited | None = None, pid: int | None = None
+    ) -> None:
+        """What the shell says of one run; said of an earlier run it comes too late."""
+        unit = self.units[name]
+        if run == unit.state.run:
+            self._job(unit, on, exited=exited, pid=pid)
+
+    def _job(self, unit: Unit, on: job.On, *, exited: cues.Exited | None = None, pid: int | None = None) -> None:
+        unit.state, effects = job.step(
+            unit.plan, unit.state, on, self._now, exited=exited, pid=pid, draw=self._rng.random()
+        )
+        self._emit(*effects)
+
+    def _health(self, unit: Unit, on: health.On, *, output: str = "") -> None:
+        if unit.plan.health is not None:
+            name, plan = unit.plan.name, unit.plan.health
+            unit.health, effects = health.step(
+                name, plan, unit.health, on, self._now, run=unit.state.run, output=output
+            )
+            self._emit(*effects)
+
+    def _live(
+        self, on: lifetime.On, *, busy: bool = False, reason: str = "", who: str = "", within: float | None = None
+    ) -> None:
+        self.lifetime, effects = lifetime.step(
+            self.lifetime_plan, self.lifetime, on, self._now,
+            draw=self._rng.random(), busy=busy, reason=reason, who=who, within=within,
+        )  # fmt: skip
+        self._emit(*effects)
+
+    def _shut(self, on: shutdown.On, *, outcome: Outcome | None = None, who: str = "") -> None:
+        self.shutdown, orders = shutdown.step(
+            self.shutdown,
+            on,
+            self._now,
+            left=self._orders_left(),
+            outcome=outcome,
+            budget=self.plan.stop_timeout,
+            who=who,
+        )
+        for order in orders:
+            self._obey(order)
+
+    def _obey(self, order: shutdown.Order) -> None:
+        match order:
+            case shutdown.StopGroup():
+                for unit in self._left():
+                    if unit.plan.stop.order == order.order and not unit.farewell:
+                        self._stop_job(unit)
+            case shutdown.KillAll():
+                left = tuple(unit.plan.name for unit in self._left())
+                self._emit(facts.ShutdownHurried(order.who, left))
+                for unit in self._left():
+                    self._job(unit, job.On.HURRY)
+            case shutdown.Leave():
+                assert self.shutdown.outcome is not None, "a shutdown has an outcome from its first step"
+                self._emit(Finish(self.shutdown.outcome, tuple(unit.plan.name for unit in self._left())))
+
+    def _left(self) -> list[Unit]:
+        """The jobs a stop has to wait for: not those armed for a farewell that has not come."""
+        return [u for u in self.units.values() if not u.over and not (u.farewell and u.state.phase in IDLE)]
+
+    def _orders_left(self) -> tuple[int, ...]:
+        return tuple(sorted({unit.plan.stop.order for unit in self._left()}))
+
+    def _stop_job(self, unit: Unit) -> None:
+        awaited = any(self._waits_for_stopping(other, unit.plan.name) for other in self.units.values())
+        self._job(unit, job.On.HOLD if awaited else job.On.STOP)
+
+    def _waits_for_stopping(self, unit: Unit, source: str) -> bool:
+        return not unit.over and any(t.source == source and t.event == "stopping" for t in unit.plan.when.triggers)
+
+    def _stop(self, outcome: Outcome) -> None:
+        if self.shutdown.phase is not shutdown.Phase.UP:
+            return
+        self._shut(shutdown.On.STOP, outcome=outcome)
+        self._emit(facts.ShutdownBegun(outcome.reason, outcome.detail))
+        drained = self.lifetime.phase is lifetime.Phase.OVER
+        if not drained:
+            self._live(lifetime.On.STOP)
+            if self.plan.htcondor is not None:
+                self._emit(Evict())
+        for unit in self.units.values():
+            if unit.state.phase in IDLE and not unit.farewell:  # nothing starts any more but farewells
+                self._job(unit, job.On.STOP)
+
+    # --- facts ---
+
+    def _hear(self, fact: facts.Fact) -> None:
+        for unit in self.units.values():
+            unit.seen, true = when.offer(unit.plan.when, unit.seen, fact)
+            if true and (self.shutdown.phase is shutdown.Phase.UP or unit.farewell):
+                self._job(unit, job.On.TRIGGERED)
+        self._hear_lifetime(fact)
+        match fact:
+            case facts.JobStarted():
+                self._health(self.units[fact.job], health.On.UP)
+            case facts.JobExited():
+                self._health(self.units[fact.job], health.On.DOWN)
+            case facts.Unhealthy():
+                self._answer_unhealthy(self.units[fact.job], fact)
+            case facts.DrainBegun():
+                self._retire_drained_job()
+            case facts.DrainCompleted():
+                code = EX_TEMPFAIL if fact.forced else 0
+                self._stop(Outcome(self.lifetime.reason, "drained" + (", forced" if fact.forced else ""), code))
+            case facts.JobStopped():
+                self._hear_job_over(self.units[fact.job])
+
+    def _hear_lifetime(self, fact: facts.Fact) -> None:
+        after = self.lifetime_plan.after or when.STARTUP[0]
+        if self.lifetime.phase is lifetime.Phase.ASLEEP and when.matches(after, fact):
+            self._live(lifetime.On.BEGIN)
+
+    def _answer_unhealthy(self, unit: Unit, fact: facts.Unhealthy) -> None:
+        if self.shutdown.phase is not shutdown.Phase.UP:
+            return
+        what = unit.plan.health.on_failure if unit.plan.health else "event"
+        if what == "restart":
+            self._job(unit, job.On.RESTART)
+        elif what == "drain":
+            self._drain("check-failed", f"{fact.job} is unhealthy", None)
+        elif what == "shutdown":
+            self._stop(Outcome("check-failed", f"{fact.job} is unhealthy: {fact.output}", EX_UNAVAILABLE))
+
+    def _retire_drained_job(self) -> None:
+        """A draining node's startd goes, and its master may (`condor_off -drain -master`): that is no illness, and the
+        master must not come back."""
+        if self.plan.htcondor is not None and self.lifetime_plan.drain.htcondor:
+            unit = self.units[self.plan.htcondor.job]
+            self._job(unit, job.On.RETIRE)
+            self._health(unit, health.On.DOWN)
+
+    def _hear_job_over(self, unit: Unit) -> None:
+        if self.shutdown.phase is not shutdown.Phase.UP:
+            return
+        if self._ends_the_drain(unit):
+            self._live(lifetime.On.DRAINED)
+        elif unit.plan.essential:
+            self._stop(self._outcome_of_essential(unit))
+
+    def _ends_the_drain(self, unit: Unit) -> bool:
+        """The batch system's own process is gone, and not by an accident: nothing can run any more."""
+        condor = self.plan.htcondor
+        if condor is None or unit.plan.name != condor.job or self.lifetime.phase not in lifetime.DRAINS:
+            return False
+        return not unit.state.status or self.lifetime.phase is lifetime.Phase.HARDENED
+
+    def _outcome_of_essential(self, unit: Unit) -> Outcome:
+        name, status = unit.plan.name, unit.state.status or 0
+        if unit.state.asked or status == 0:
+            return Outcome("completed", f"essential job {name} is over", 0)
+        return Outcome("job-failed", f"essential job {name} ended with status {status}", status)
+
+    # --- when all news is heard ---
+
+    def _take_stock(self) -> None:
+        self._release_held_back()
+        if self.shutdown.phase is not shutdown.Phase.UP:
+            self._shut(shutdown.On.SETTLED)
+            return
+        self._abandon_hopeless()
+        self._observe_probation()
+        if not self._news and self._work_is_done():
+            self._stop(self._outcome_of_work())
+
+    def _release_held_back(self) -> None:
+        for unit in self.units.values():
+            if unit.state.phase is job.Phase.HOLDING:
+                name = unit.plan.name
+                busy = any(
+                    self._waits_for_stopping(u, name) and u.state.phase in job.ALIVE for u in self.units.values()
+                )
+                if not busy:
+                    self._job(unit, job.On.RELEASE)
+
+    def _abandon_hopeless(self) -> None:
+        """A job that waits for an event of a job that is over would wait for ever."""
+        for unit in self.units.values():
+            if unit.state.phase in (job.Phase.WAITING, job.Phase.RESTING) and self._hopeless(unit):
+                self._job(unit, job.On.ABANDON)
+
+    def _hopeless(self, unit: Unit) -> bool:
+        return any(
+            trigger.source in self.units and self.units[trigger.source].over and trigger.source not in self._held
+            for trigger in unit.plan.when.triggers
+            if trigger not in unit.seen
+        )
+
+    def _observe_probation(self) -> None:
+        def well(unit: Unit) -> bool:
+            if unit.state.phase is job.Phase.BACKOFF:
+                return False
+            return unit.state.phase not in job.ALIVE or unit.health.status in (
+                health.Status.UNKNOWN,
+                health.Status.HEALTHY,
+            )
+
+        self.probation = probation.observe(
+            self.probation, well=all(map(well, self.units.values())), now=self._now, healthy_for=self.plan.healthy_for
+        )
+
+    def _work_is_done(self) -> bool:
+        """Every job is over, or waits for nothing but a signal."""
+        if self._held or not any(unit.over for unit in self.units.values()):
+            return False
+        return all(unit.over or self._waits_for_signals(unit) for unit in self.units.values())
+
+    def _waits_for_signals(self, unit: Unit) -> bool:
+        sources = {trigger.source for trigger in unit.plan.when.triggers}
+        return bool(sources) and sources <= when.SIGNALS and unit.state.phase in (job.Phase.WAITING, job.Phase.RESTING)
+
+    def _outcome_of_work(self) -> Outcome:
+        """No job was called essential: the first one, in the order of the file, that failed gives the exit code."""
+        for unit in self.units.values():
+            if unit.state.status and not unit.state.asked:
+                name, status = unit.plan.name, unit.state.status
+                return Outcome("job-failed", f"all jobs are over; {name} ended with status {status}", status)
+        return Outcome("completed", "all jobs are over", 0)

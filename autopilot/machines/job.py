@@ -1,0 +1,347 @@
+"""One job: when it starts, how it ends, whether it runs again.
+
+Theory of operation. `phase` is what the job is doing, `want_up` what is wanted of it; the two never share a field.
+Every phase has at most one deadline. A run ends in two steps: its leader exits, then the job is *empty* (no process
+of it is left); only an empty job moves on, so two runs of one job never overlap. Whatever ends a run meets in
+`_settle`, which alone decides what comes next.
+
+    WAITING ─▶ DELAYED ─▶ STARTING ─▶ RUNNING ─▶ HOLDING ─▶ STOPPING ─▶ KILLING ─▶ (settle) ─▶ BACKOFF | RESTING | DONE
+
+`TABLE` has a cell for every phase and cue; `ignore` stands where a cue comes too late or says nothing new.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from autopilot.machines import facts
+from autopilot.machines.actions import Action, Kill, Signal, Spawn
+from autopilot.machines.cues import Exited
+from autopilot.machines.restart import Streak, after_run
+from autopilot.spec.plan import Job
+
+SIGTERM = 15
+REKILL_AFTER = 2.0  # s; a process in uninterruptible sleep takes its SIGKILL when it wakes
+
+
+class Phase(Enum):
+    WAITING = "waiting"  # for its `when`
+    DELAYED = "delayed"  # its `when` came true, its delay runs
+    STARTING = "starting"  # asked the shell for a process
+    RUNNING = "running"
+    HOLDING = "holding"  # stopping, but its pre-stop jobs go first
+    STOPPING = "stopping"  # asked to end
+    KILLING = "killing"  # SIGKILL was sent
+    BACKOFF = "backoff"  # ended; runs again at the deadline
+    RESTING = "resting"  # between two runs of a periodic or an `each` job
+    DONE = "done"
+
+
+class On(Enum):
+    TRIGGERED = "triggered"  # its `when` is true
+    SPAWNED = "spawned"
+    EXITED = "exited"
+    EMPTIED = "emptied"
+    ELAPSED = "elapsed"  # the deadline has come
+    STOP = "stop"
+    HOLD = "hold"  # stop, but wait for the pre-stop jobs first
+    RELEASE = "release"  # the pre-stop jobs are over
+    START = "start"
+    RESTART = "restart"
+    RETIRE = "retire"  # let it run, but never again
+    HURRY = "hurry"  # no more patience: kill
+    ABANDON = "abandon"  # its `when` can never come true any more
+
+
+ALIVE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.HOLDING, Phase.STOPPING, Phase.KILLING})
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    phase: Phase = Phase.WAITING
+    since: float = 0.0  # when it came into its phase
+    deadline: float | None = None
+    want_up: bool = True
+    run: int = 0
+    pid: int | None = None
+    started: float = 0.0  # when its last run began
+    status: int | None = None  # of its last run
+    asked: bool = False  # this run's end was asked for
+    resume: bool = False  # start again once empty, whatever the restarts say
+    pending: bool = False  # an `each` event came while it was running
+    restarts_left: int | None = 0  # None: without limit
+    restarts: int = 0  # how often it has been restarted
+    streak: Streak = Streak()
+
+
+Effect = Action | facts.Fact
+Step = tuple[JobState, tuple[Effect, ...]]
+
+
+def initial(job: Job, now: float) -> JobState:
+    return JobState(since=now, deadline=_after(now, job.when.timeout), restarts_left=job.restarts)
+
+
+def step(
+    job: Job,
+    state: JobState,
+    on: On,
+    now: float,
+    *,
+    exited: Exited | None = None,
+    pid: int | None = None,
+    draw: float = 0.5,
+) -> Step:
+    """The state after `on`, and what is to be done and said. `exited` comes with EXITED, `pid` with SPAWNED.
+
+    `draw` is this step's one random number, uniform in [0, 1).
+    """
+    return TABLE[state.phase, on](_Turn(job, state, now, exited, pid, draw))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    job: Job
+    state: JobState
+    now: float
+    exited: Exited | None
+    pid: int | None
+    draw: float
+
+    def to(self, phase: Phase, *effects: Effect, after: float | None = None, **changes: object) -> Step:
+        """Into `phase`; its deadline is `after` seconds from now."""
+        state = replace(self.state, phase=phase, since=self.now, deadline=_after(self.now, after), **changes)  # type: ignore[arg-type]
+        return state, effects
+
+    def stay(self, *effects: Effect, **changes: object) -> Step:
+        return replace(self.state, **changes), effects  # type: ignore[arg-type]
+
+
+def _after(now: float, seconds: float | None) -> float | None:
+    return None if seconds is None else now + seconds
+
+
+def _ignore(t: _Turn) -> Step:
+    return t.state, ()
+
+
+# --- before a run ---
+
+
+def _triggered(t: _Turn) -> Step:
+    if t.job.when.delay > 0:
+        return t.to(Phase.DELAYED, after=t.job.when.delay)
+    return _launch(t)
+
+
+def _launch(t: _Turn) -> Step:
+    run = t.state.run + 1
+    spawn = Spawn(t.job.name, run, periodic=t.job.when.every is not None and run > 1)
+    return t.to(
+        Phase.STARTING, spawn, run=run, pid=None, started=t.now, asked=False, resume=False, pending=False, want_up=True
+    )
+
+
+def _start_again(t: _Turn) -> Step:
+    """A person starts a job that is over: it has its restarts back."""
+    state, effects = _launch(t)
+    return replace(state, restarts_left=t.job.restarts, streak=Streak()), effects
+
+
+def _wait_timed_out(t: _Turn) -> Step:
+    return _done(t, facts.WaitTimedOut(t.job.name, t.job.when.timeout or 0.0))
+
+
+def _abandon(t: _Turn) -> Step:
+    waiting_for = ", ".join(f"{x.source or 'autopilot'} {x.event}" for x in t.job.when.triggers)
+    return _done(t, facts.WaitAbandoned(t.job.name, waiting_for))
+
+
+def _spawned(t: _Turn) -> Step:
+    return t.to(Phase.RUNNING, facts.JobStarted(t.job.name, t.state.run, t.pid or 0), after=t.job.timeout, pid=t.pid)
+
+
+# --- the end of a run ---
+
+
+def _stop(t: _Turn) -> Step:
+    return _signal(t, facts.JobStopping(t.job.name), want_up=False, asked=True)
+
+
+def _hold(t: _Turn) -> Step:
+    return t.to(
+        Phase.HOLDING, facts.JobStopping(t.job.name), after=t.job.stopping_wait, want_up=False, asked=True, resume=False
+    )
+
+
+def _restart(t: _Turn) -> Step:
+    return _signal(t, asked=True, resume=True)
+
+
+def _signal(t: _Turn, *said: facts.Fact, **changes: object) -> Step:
+    stop = t.job.stop
+    signal = Signal(t.job.name, t.state.run, stop.signal, stop.group)
+    return t.to(Phase.STOPPING, *said, signal, after=stop.timeout, **changes)
+
+
+def _release(t: _Turn) -> Step:
+    return _signal(t)
+
+
+def _kill(t: _Turn) -> Step:
+    return t.to(Phase.KILLING, Kill(t.job.name, t.state.run), after=REKILL_AFTER)
+
+
+def _stop_timed_out(t: _Turn) -> Step:
+    state, effects = _kill(t)
+    return state, (facts.JobKilled(t.job.name, t.job.stop.timeout), *effects)
+
+
+def _run_timed_out(t: _Turn) -> Step:
+    state, effects = _kill(t)
+    return state, (facts.JobTimedOut(t.job.name, t.job.timeout or 0.0), *effects)
+
+
+def _hurry(t: _Turn) -> Step:
+    state, effects = _kill(t)
+    return replace(state, want_up=False, asked=True, resume=False), effects
+
+
+def _unwant(t: _Turn) -> Step:
+    return t.stay(want_up=False, asked=True, resume=False)
+
+
+def _retire(t: _Turn) -> Step:
+    return t.stay(want_up=False, resume=False)
+
+
+def _rewant(t: _Turn) -> Step:
+    return t.stay(want_up=True, resume=True)
+
+
+def _remember(t: _Turn) -> Step:
+    return t.stay(pending=t.job.when.each)
+
+
+def _exited(t: _Turn) -> Step:
+    exited = t.exited
+    assert exited is not None, "EXITED comes with its cue"
+    said = _exit_facts(t, exited)
+    if not exited.leftovers:
+        return _settle(_with(t, status=exited.status, pid=None), said)
+    if t.state.phase in (Phase.STOPPING, Phase.KILLING):  # already asked: the deadline goes on
+        return t.stay(*said, status=exited.status, pid=None)
+    # what a leader leaves behind would run beside the next one
+    sweep = Signal(t.job.name, t.state.run, SIGTERM, True)
+    return t.to(Phase.STOPPING, *said, sweep, after=t.job.stop.timeout, status=exited.status, pid=None)
+
+
+def _exit_facts(t: _Turn, exited: Exited) -> tuple[facts.Fact, ...]:
+    name = t.job.name
+    ended = facts.JobExited(name, t.state.run, exited.status, t.state.asked, exited.problem, exited.leftovers)
+    result = facts.JobSucceeded(name) if exited.status == 0 else facts.JobFailed(name, exited.status)
+    return ended, result
+
+
+def _emptied(t: _Turn) -> Step:
+    if t.state.pid is not None:
+        return _ignore(t)  # a leader is alive: this is not the end of its run
+    return _settle(t, ())
+
+
+def _with(t: _Turn, **changes: object) -> _Turn:
+    return replace(t, state=replace(t.state, **changes))  # type: ignore[arg-type]
+
+
+# --- what comes next ---
+
+
+def _settle(t: _Turn, said: tuple[facts.Fact, ...]) -> Step:
+    """The job is empty: start again, wait for the next time, back off, or be done."""
+    state, effects = _next(t)
+    return state, (*said, *effects)
+
+
+def _next(t: _Turn) -> Step:
+    s, when = t.state, t.job.when
+    if s.resume:
+        state, effects = _launch(t)
+        return replace(state, restarts=s.restarts + 1), effects
+    if not s.want_up:
+        return _done(t)
+    if when.every is not None:
+        return _rest_until_due(t, when.every)
+    if s.restarts_left is None or s.restarts_left > 0:
+        return _back_off(t)
+    if when.each:
+        again = _with(t, restarts_left=t.job.restarts)
+        return _triggered(again) if s.pending else again.to(Phase.RESTING)
+    return _done(t)
+
+
+def _rest_until_due(t: _Turn, every: float) -> Step:
+    if t.state.restarts_left == 0:
+        return _done(t)
+    due = t.state.started + every
+    missed = max(0, math.ceil((t.now - due) / every))
+    said = (facts.RunsSkipped(t.job.name, missed),) if missed else ()
+    return t.to(
+        Phase.RESTING, *said, after=due + missed * every - t.now, restarts_left=_one_less(t.state.restarts_left)
+    )
+
+
+def _back_off(t: _Turn) -> Step:
+    ran = t.now - t.state.started
+    streak, delay, looping = after_run(t.job.backoff, t.state.streak, ran=ran, draw=t.draw)
+    said: list[Effect] = [facts.RestartScheduled(t.job.name, delay, streak.failures)]
+    if looping:
+        said.append(facts.CrashLoopSeen(t.job.name, streak.failures, t.state.status or 0))
+    left = _one_less(t.state.restarts_left)
+    return t.to(Phase.BACKOFF, *said, after=delay, streak=streak, restarts_left=left, restarts=t.state.restarts + 1)
+
+
+def _one_less(left: int | None) -> int | None:
+    return None if left is None else left - 1
+
+
+def _done(t: _Turn, *said: facts.Fact) -> Step:
+    stopped = facts.JobStopped(t.job.name, t.state.status)
+    # whoever waits for `stopping` must hear it also of a job that ended by itself
+    before = () if t.state.asked else (facts.JobStopping(t.job.name),)
+    return t.to(Phase.DONE, *said, *before, stopped, want_up=False, pid=None, pending=False)
+
+
+def _done_unasked(t: _Turn) -> Step:
+    return _done(t)
+
+
+# --- the table ---
+
+Cell = Callable[[_Turn], Step]
+P = Phase
+
+
+def _row(phase: Phase, **cells: Cell) -> dict[tuple[Phase, On], Cell]:
+    return {(phase, on): cells.get(on.name.lower(), _ignore) for on in On}
+
+
+_idle: dict[str, Cell] = {"stop": _done_unasked, "hold": _done_unasked, "retire": _done_unasked, "hurry": _done_unasked}
+_to_start: dict[str, Cell] = {"start": _launch, "restart": _launch}
+_alive: dict[str, Cell] = {"triggered": _remember, "exited": _exited, "retire": _retire, "hurry": _hurry}
+_ending: dict[str, Cell] = {**_alive, "emptied": _emptied, "stop": _unwant, "hold": _unwant, "start": _rewant}
+
+TABLE: dict[tuple[Phase, On], Cell] = {
+    **_row(P.WAITING, triggered=_triggered, elapsed=_wait_timed_out, abandon=_abandon, **_idle, **_to_start),
+    **_row(P.DELAYED, elapsed=_launch, **_idle, **_to_start),
+    **_row(P.STARTING, spawned=_spawned, stop=_stop, hold=_stop, restart=_restart, **_alive),
+    **_row(P.RUNNING, elapsed=_run_timed_out, stop=_stop, hold=_hold, restart=_restart, **_alive),
+    **_row(P.HOLDING, exited=_exited, release=_release, elapsed=_release, hurry=_hurry),
+    **_row(P.STOPPING, elapsed=_stop_timed_out, restart=_rewant, **_ending),
+    **_row(P.KILLING, elapsed=_kill, restart=_rewant, **{**_ending, "hurry": _ignore}),
+    **_row(P.BACKOFF, elapsed=_launch, **_idle, **_to_start),
+    **_row(P.RESTING, elapsed=_launch, triggered=_triggered, abandon=_abandon, **_idle, **_to_start),
+    **_row(P.DONE, start=_start_again, restart=_start_again),
+}

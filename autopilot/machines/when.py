@@ -1,0 +1,35 @@
+"""Which facts make a job's `when` come true."""
+
+from __future__ import annotations
+
+from autopilot.machines.facts import Fact
+from autopilot.spec.plan import Trigger, When
+
+SIGNALS = frozenset({"SIGHUP", "SIGUSR2"})
+
+STARTUP = (Trigger(source="", event="startup"),)
+
+
+def triggers_of(when: When) -> tuple[Trigger, ...]:
+    """What the job waits for; a job without triggers starts with the supervisor."""
+    return when.triggers or STARTUP
+
+
+def matches(trigger: Trigger, fact: Fact) -> bool:
+    if trigger.source in SIGNALS:  # ContainerPilot: the signal alone is the event
+        return fact.source == trigger.source
+    return fact.event == trigger.event and fact.source == trigger.source and fact.event != ""
+
+
+def offer(when: When, seen: frozenset[Trigger], fact: Fact) -> tuple[frozenset[Trigger], bool]:
+    """The triggers seen so far with this fact counted in, and whether the `when` comes true now.
+
+    A `once` comes true a single time; an `each` every time, and starts counting anew.
+    """
+    wanted = triggers_of(when)
+    news = frozenset(trigger for trigger in wanted if matches(trigger, fact))
+    if not news or (not when.each and news <= seen):
+        return seen, False
+    seen = seen | news
+    true = len(seen) == len(set(wanted))
+    return (frozenset() if true and when.each else seen), true
