@@ -93,10 +93,10 @@ class JobTimedOut(Fact):
 
 @dataclass(frozen=True, slots=True)
 class JobKilled(Fact):
-    """The job did not end within its stop timeout (s): SIGKILL to everything that is left of it."""
+    """The job did not end within `after` seconds of being asked: SIGKILL to everything that is left of it."""
 
     job: str
-    timeout: float
+    after: float
 
 
 @dataclass(frozen=True, slots=True)

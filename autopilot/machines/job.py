@@ -25,6 +25,7 @@ from autopilot.spec.plan import Job
 
 SIGTERM = 15
 REKILL_AFTER = 2.0  # s; a process in uninterruptible sleep takes its SIGKILL when it wakes
+HURRY_GRACE = 1.0  # s that a hurried job has for its last signal: condor_master's SIGQUIT takes 0.1-0.3 s
 
 
 class Phase(Enum):
@@ -70,6 +71,8 @@ class JobState:
     started: float = 0.0  # when its last run began
     status: int | None = None  # of its last run
     asked: bool = False  # this run's end was asked for
+    asked_at: float = 0.0  # when its end was first asked for
+    escalated: int = 0  # how many of the stop's further signals were sent
     resume: bool = False  # start again once empty, whatever the restarts say
     pending: bool = False  # an `each` event came while it was running
     restarts_left: int | None = 0  # None: without limit
@@ -182,9 +185,19 @@ def _restart(t: _Turn) -> Step:
 
 
 def _signal(t: _Turn, *said: facts.Fact, **changes: object) -> Step:
+    begun = _with(t, asked_at=t.now, escalated=0, **changes)
+    return begun.to(Phase.STOPPING, *said, _signal_of(t.job, t.job.stop.signal, t), after=_patience(begun, 0))
+
+
+def _signal_of(job: Job, number: int, t: _Turn) -> Signal:
+    return Signal(job.name, t.state.run, number, job.stop.group)
+
+
+def _patience(t: _Turn, escalated: int) -> float:
+    """Seconds from now to the stop's next step: its next signal, or SIGKILL."""
     stop = t.job.stop
-    signal = Signal(t.job.name, t.state.run, stop.signal, stop.group)
-    return t.to(Phase.STOPPING, *said, signal, after=stop.timeout, **changes)
+    next_step = stop.escalate[escalated][0] if escalated < len(stop.escalate) else stop.timeout
+    return max(0.0, t.state.asked_at + min(next_step, stop.timeout) - t.now)
 
 
 def _release(t: _Turn) -> Step:
@@ -195,9 +208,14 @@ def _kill(t: _Turn) -> Step:
     return t.to(Phase.KILLING, Kill(t.job.name, t.state.run), after=REKILL_AFTER)
 
 
-def _stop_timed_out(t: _Turn) -> Step:
+def _stop_step(t: _Turn) -> Step:
+    """The stop's next signal, or, when its time is over, SIGKILL."""
+    stop, sent = t.job.stop, t.state.escalated
+    if sent < len(stop.escalate) and t.now < t.state.asked_at + stop.timeout:
+        signal = _signal_of(t.job, stop.escalate[sent][1], t)
+        return t.to(Phase.STOPPING, signal, after=_patience(t, sent + 1), escalated=sent + 1)
     state, effects = _kill(t)
-    return state, (facts.JobKilled(t.job.name, t.job.stop.timeout), *effects)
+    return state, (facts.JobKilled(t.job.name, t.now - t.state.asked_at), *effects)
 
 
 def _run_timed_out(t: _Turn) -> Step:
@@ -206,8 +224,12 @@ def _run_timed_out(t: _Turn) -> Step:
 
 
 def _hurry(t: _Turn) -> Step:
-    state, effects = _kill(t)
-    return replace(state, want_up=False, asked=True, resume=False), effects
+    """Kill; but a job that has a last signal of its own gets that first, and a moment for it."""
+    unwanted, escalate = _with(t, want_up=False, asked=True, resume=False), t.job.stop.escalate
+    if t.state.escalated == len(escalate):
+        return _kill(unwanted)
+    last = _signal_of(t.job, escalate[-1][1], t)
+    return unwanted.to(Phase.STOPPING, last, after=HURRY_GRACE, escalated=len(escalate), asked_at=t.now)
 
 
 def _unwant(t: _Turn) -> Step:
@@ -236,7 +258,9 @@ def _exited(t: _Turn) -> Step:
         return t.stay(*said, status=exited.status, pid=None)
     # what a leader leaves behind would run beside the next one
     sweep = Signal(t.job.name, t.state.run, SIGTERM, True)
-    return t.to(Phase.STOPPING, *said, sweep, after=t.job.stop.timeout, status=exited.status, pid=None)
+    none_left = len(t.job.stop.escalate)  # the further signals are the leader's
+    begun = _with(t, asked_at=t.now, escalated=none_left, status=exited.status, pid=None)
+    return begun.to(Phase.STOPPING, *said, sweep, after=t.job.stop.timeout)
 
 
 def _exit_facts(t: _Turn, exited: Exited) -> tuple[facts.Fact, ...]:
@@ -339,7 +363,7 @@ TABLE: dict[tuple[Phase, On], Cell] = {
     **_row(P.STARTING, spawned=_spawned, stop=_stop, hold=_stop, restart=_restart, **_alive),
     **_row(P.RUNNING, elapsed=_run_timed_out, stop=_stop, hold=_hold, restart=_restart, **_alive),
     **_row(P.HOLDING, exited=_exited, release=_release, elapsed=_release, hurry=_hurry),
-    **_row(P.STOPPING, elapsed=_stop_timed_out, restart=_rewant, **_ending),
+    **_row(P.STOPPING, elapsed=_stop_step, restart=_rewant, **_ending),
     **_row(P.KILLING, elapsed=_kill, restart=_rewant, **{**_ending, "hurry": _ignore}),
     **_row(P.BACKOFF, elapsed=_launch, **_idle, **_to_start),
     **_row(P.RESTING, elapsed=_launch, triggered=_triggered, abandon=_abandon, **_idle, **_to_start),

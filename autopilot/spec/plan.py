@@ -47,7 +47,8 @@ class Stop:
     signal: int = 15
     timeout: float = 5.0  # then SIGKILL to everything that is left of the job
     order: int = 0
-    group: bool = True  # False: `signal` goes to the leader alone
+    group: bool = True  # False: signals go to the leader alone
+    escalate: tuple[tuple[float, int], ...] = ()  # (seconds after the stop began, signal), before the timeout's SIGKILL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

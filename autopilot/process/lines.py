@@ -1,0 +1,31 @@
+"""Bytes to lines, with bounded memory: a line longer than MAX_LINE comes in pieces, and no byte is lost."""
+
+from __future__ import annotations
+
+MAX_LINE = 64 * 1024  # bytes
+
+
+class LineSplitter:
+    """Feed it what a pipe gives; it returns whole lines without their line ends. `rest`: the unterminated last line."""
+
+    def __init__(self, limit: int = MAX_LINE) -> None:
+        self._limit = limit
+        self._tail = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        *lines, tail = (self._tail + data).split(b"\n")
+        pieces = [piece for line in lines for piece in self._cut(line)]
+        while len(tail) > self._limit:
+            pieces.append(tail[: self._limit])
+            tail = tail[self._limit :]
+        self._tail = tail
+        return pieces
+
+    def rest(self) -> list[bytes]:
+        tail, self._tail = self._tail, b""
+        return [tail] if tail else []
+
+    def _cut(self, line: bytes) -> list[bytes]:
+        if len(line) <= self._limit:
+            return [line]
+        return [line[start : start + self._limit] for start in range(0, len(line), self._limit)]

@@ -1,0 +1,167 @@
+"""Start one process: own session, signals restored, user with its groups, limits, cwd, umask, environment.
+
+One `fork` and then plain system calls. `subprocess` would do most of it, but not limits and the signal mask without
+`preexec_fn`, and it waits for the exec. Here nothing waits: what goes wrong between fork and exec comes through a
+close-on-exec pipe, read when the child is reaped. Imports are few on purpose: the first job of a container starts
+before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections import namedtuple
+
+from autopilot.process.identity import Identity, resolve
+from autopilot.process.status import NOT_EXECUTABLE, NOT_FOUND
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from autopilot.spec.plan import Command
+
+# pid of the leader; our ends of its output pipes and of the pipe that tells why it could not start
+Spawned = namedtuple("Spawned", "pid stdout stderr problem")
+
+ALL_SIGNALS = signal.valid_signals()
+
+
+class CannotSpawn(Exception):
+    """The process could not even be forked, or what it needs does not exist; one sentence."""
+
+    def __init__(self, problem: str, status: int = NOT_EXECUTABLE) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.status = status
+
+
+def spawn(command: Command, environ: Mapping[str, str], *, own_pid_in: Iterable[str] = ()) -> Spawned:
+    """Start `command`, `environ` laid under its own variables; those named by `own_pid_in` get the child's pid.
+
+    Raises CannotSpawn. A failing exec is not raised: the child ends with 126 or 127 and `why_not` tells the reason.
+    """
+    try:
+        identity = resolve(command.user, command.group)
+        environment = _environment(command, environ, identity)
+        fds = [fd for _ in range(3) for fd in os.pipe2(os.O_CLOEXEC)]
+    except (LookupError, OSError, ValueError) as problem:
+        raise CannotSpawn(str(problem)) from None
+    out_r, out_w, err_r, err_w, problem_r, problem_w = fds
+    # blocked from before the fork until after the exec's preparations: a signal meant for us must not run our handlers
+    # in the child, whose wake-up descriptor is ours
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _become(command, environment, identity, out_w, err_w, problem_w, own_pid_in)
+    except OSError as problem:
+        for fd in fds:
+            os.close(fd)
+        raise CannotSpawn(f"cannot fork: {problem.strerror}") from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    for fd in (out_w, err_w, problem_w):
+        os.close(fd)
+    for fd in (out_r, err_r, problem_r):
+        os.set_blocking(fd, False)
+    return Spawned(pid, out_r, err_r, problem_r)
+
+
+def why_not(problem_fd: int) -> str | None:
+    """Why the child never became its program, None when it did. For a reaped child; closes the descriptor."""
+    text = os.read(problem_fd, 4096)
+    os.close(problem_fd)
+    return text.decode(errors="replace") or None
+
+
+def _environment(command: Command, environ: Mapping[str, str], identity: Identity | None) -> dict[str, str]:
+    merged = dict(environ)
+    if identity is not None and identity.name is not None:
+        merged.update(USER=identity.name, LOGNAME=identity.name, HOME=identity.home)
+    if command.env_file is not None:
+        merged.update(read_env_file(command.env_file))
+    merged.update(command.env)
+    return merged
+
+
+def read_env_file(path: str) -> dict[str, str]:
+    """`KEY=VALUE` lines as docker's --env-file has them: no quotes, no expansion, `#` starts a comment line.
+
+    Raises ValueError with file and line of what is no assignment, OSError when it cannot be read.
+    """
+    variables = {}
+    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
+        for number, line in enumerate(lines, 1):
+            text = line.rstrip("\n")
+            if not text.strip() or text.lstrip().startswith("#"):
+                continue
+            key, sign, value = text.partition("=")
+            if not sign or not key.strip():
+                raise ValueError(f"{path}:{number}: cannot read an assignment, expected KEY=VALUE")
+            variables[key.strip()] = value
+    return variables
+
+
+def _become(  # noqa: PLR0917 - what one fork needs, handed over once
+    command: Command,
+    environment: dict[str, str],
+    identity: Identity | None,
+    out: int,
+    err: int,
+    problem: int,
+    own_pid_in: Iterable[str],
+) -> None:
+    """The child's side; never returns."""
+    status, doing = NOT_EXECUTABLE, "cannot start"
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDONLY)
+        for fd, target in ((null, 0), (out, 1), (err, 2)):
+            os.dup2(fd, target)
+        doing = "cannot set limits"
+        for name, value in command.limits.items():
+            doing = f"cannot set limit {name}={value}"
+            number = getattr(resource, "RLIMIT_" + name.upper())
+            resource.setrlimit(number, (value, value))
+        if identity is not None:
+            doing = f"cannot become user {command.user or identity.uid}, group {identity.gid}"
+            _take_identity(identity)
+        if command.umask is not None:
+            os.umask(command.umask)
+        if command.cwd is not None:
+            doing = f"cannot use directory {command.cwd}"
+            os.chdir(command.cwd)
+        for variable in own_pid_in:
+            environment[variable] = str(os.getpid())
+        doing = f"cannot execute {command.argv[0]!r}"
+        _restore_signals()
+        os.execvpe(command.argv[0], command.argv, environment)
+    except BaseException as error:  # whatever it is, it must reach the parent, and the child must not run on as us
+        if isinstance(error, FileNotFoundError) and doing.startswith("cannot execute"):
+            status, reason = NOT_FOUND, _not_found(command.argv[0])
+        else:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        os.write(problem, f"{doing}: {reason}"[:4000].encode(errors="replace"))
+    finally:
+        os._exit(status)
+
+
+def _not_found(name: str) -> str:
+    return "no such file, or its interpreter is missing" if "/" in name else "not found in PATH"
+
+
+def _take_identity(identity: Identity) -> None:
+    if os.geteuid() == 0:
+        os.setgroups(identity.groups)
+    os.setgid(identity.gid)
+    os.setuid(identity.uid)
+
+
+def _restore_signals() -> None:
+    """Python ignores SIGPIPE and SIGXFSZ and we handle others: the program gets the defaults, and nothing blocked."""
+    for number in ALL_SIGNALS:
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -1,0 +1,270 @@
+"""Every process we started, and the one place that waits for them.
+
+Theory of operation. SIGCHLD (or a start) leads to `reap`, which collects every child that ended, ours or an adopted
+orphan. A leader's end is told at once (`on_exit`), whoever still holds its output; when members of its job are
+left, they are watched by pidfd and the last one's end is told (`on_empty`). Nothing here sleeps or polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+
+from autopilot.process import family, status
+from autopilot.process.lines import LineSplitter
+from autopilot.process.spawn import Spawned, spawn, why_not
+from autopilot.spec.plan import Command
+
+CHUNK = 64 * 1024  # bytes read from one pipe before others have their turn
+LAST_WORDS = 1 << 20  # bytes read at most at a job's end; a pipe holds 64 KiB, unless somebody enlarged it
+
+OnLines = Callable[[str, list[bytes]], None]  # stream ("stdout", "stderr") and its lines
+OnExit = Callable[[int, str | None, int], None]  # status, why it could not start, members left
+
+
+class Output:
+    """One pipe of a process: its lines go to `sink` as they come; closing it loses nothing that was written."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, stream: str, sink: OnLines) -> None:
+        self._loop, self._fd, self._stream, self._sink = loop, fd, stream, sink
+        self._lines = LineSplitter()
+        self._open = True
+        loop.add_reader(fd, self._read)
+
+    def _read(self) -> None:
+        if self.take() == 0:
+            self.close()
+
+    def take(self) -> int | None:
+        """What one read brought, in bytes; 0 at the end of the stream, None when nothing is there."""
+        try:
+            data = os.read(self._fd, CHUNK)
+        except BlockingIOError:
+            return None
+        lines = self._lines.feed(data)
+        if lines:
+            self._sink(self._stream, lines)
+        return len(data)
+
+    def flush(self) -> None:
+        """All that is there now, an unterminated last line too: its writer is gone."""
+        taken = 0
+        while self._open and taken < LAST_WORDS:
+            count = self.take()
+            if not count:
+                break
+            taken += count
+        rest = self._lines.rest()
+        if rest:
+            self._sink(self._stream, rest)
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            rest = self._lines.rest()
+            if rest:
+                self._sink(self._stream, rest)
+
+
+class Process:
+    """One started process with all that descends from it."""
+
+    def __init__(
+        self, owner: Processes, spawned: Spawned, mark: str, on_exit: OnExit, on_empty: Callable[[], None]
+    ) -> None:
+        self.pid: int = spawned.pid
+        self._owner = owner
+        self._mark = mark
+        self._problem_fd: int = spawned.problem
+        self._on_exit, self._on_empty = on_exit, on_empty
+        self._known: set[int] = set()
+        self._watched: dict[int, int] = {}  # pid of a member left behind -> pidfd
+        self._exited = False
+        self._killing = False
+        self.outputs: list[Output] = []
+
+    # --- told by the owner of a job ---
+
+    def signal(self, number: int, *, group: bool) -> None:
+        """To the leader alone, or to its group and to every descendant that left it."""
+        self._look()
+        if not group:
+            self._send(self.pid, number)
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        for pid in self._known:
+            if not self._in_group(pid):
+                self._send(pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL to everything, and to whatever still turns up."""
+        self._killing = True
+        self.signal(signal.SIGKILL, group=True)
+
+    def left(self) -> list[str]:
+        """`name (pid)` of everything that is alive."""
+        leader = [] if self._exited else [self.pid]
+        return [f"{family.name(pid)} ({pid})" for pid in (*leader, *sorted(self._look()))]
+
+    # --- told by the reaper ---
+
+    def leader_exited(self, wait_status: int) -> None:
+        self._exited = True
+        for output in self.outputs:
+            output.flush()
+        left = self._look()
+        if self._killing:
+            self._kill_again()
+        self._watch(left)
+        self._on_exit(status.from_wait(wait_status), why_not(self._problem_fd), len(left))
+        if not left:
+            self._close()
+
+    def look_again(self) -> None:
+        """A member ended: who is left, and is that the end?"""
+        before = bool(self._watched)
+        left = self._look()
+        if self._killing:
+            self._kill_again()
+        self._watch(left)
+        if before and not left:
+            self._close()
+            self._on_empty()
+
+    # --- inside ---
+
+    def _look(self) -> set[int]:
+        self._known = family.members(self.pid, self._mark, self._known, self._owner.leaders())
+        return self._known
+
+    def _kill_again(self) -> None:
+        for pid in self._known:
+            self._send(pid, signal.SIGKILL)
+
+    def _in_group(self, pid: int) -> bool:
+        try:
+            return os.getpgid(pid) == self.pid
+        except ProcessLookupError:
+            return True
+
+    def _send(self, pid: int, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+    def _watch(self, left: set[int]) -> None:
+        """Watch exactly these: the end of any of them is worth another look."""
+        if not self._exited:
+            return
+        for pid in self._watched.keys() - left:
+            self._owner.unwatch(self._watched.pop(pid))
+        for pid in left - self._watched.keys():
+            with suppress(ProcessLookupError):
+                self._watched[pid] = self._owner.watch(pid, self)
+
+    def _close(self) -> None:
+        for output in self.outputs:
+            output.flush()
+            output.close()
+        self._owner.forget(self)
+
+
+class Processes:
+    """The owner of waitpid."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._by_leader: dict[int, Process] = {}  # until its leader is reaped
+        self._lingering: set[Process] = set()  # leader gone, members left
+        self.orphans_reaped = 0
+
+    def start(
+        self,
+        command: Command,
+        environ: Mapping[str, str],
+        *,
+        mark: str,
+        sink: OnLines,
+        on_exit: OnExit,
+        on_empty: Callable[[], None] = lambda: None,
+        own_pid_in: Iterable[str] = (),
+    ) -> Process:
+        """Start `command`; raises CannotSpawn. `on_exit` comes from the loop, never before this returns."""
+        spawned = spawn(command, {**environ, family.MARKER: mark}, own_pid_in=own_pid_in)
+        return self.adopt(spawned, mark=mark, sink=sink, on_exit=on_exit, on_empty=on_empty)
+
+    def adopt(
+        self,
+        spawned: Spawned,
+        *,
+        mark: str,
+        sink: OnLines,
+        on_exit: OnExit,
+        on_empty: Callable[[], None] = lambda: None,
+    ) -> Process:
+        """Take over a process that was started before the loop was there."""
+        process = Process(self, spawned, mark, on_exit, on_empty)
+        self._by_leader[process.pid] = process
+        process.outputs = [
+            Output(self._loop, spawned.stdout, "stdout", sink),
+            Output(self._loop, spawned.stderr, "stderr", sink),
+        ]
+        return process
+
+    def reap(self) -> None:
+        """Collect every child that has ended."""
+        orphans = False
+        while True:
+            try:
+                pid, wait_status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            process = self._by_leader.pop(pid, None)
+            if process is not None:
+                self._lingering.add(process)
+                process.leader_exited(wait_status)
+            else:
+                self.orphans_reaped += 1
+                orphans = True
+        if orphans:
+            for process in list(self._lingering):
+                process.look_again()
+
+    def leaders(self) -> set[int]:
+        return set(self._by_leader)
+
+    def strays(self) -> list[str]:
+        """`name (pid)` of every live process below us that is no leader."""
+        return [f"{family.name(pid)} ({pid})" for pid in sorted(family.strays(self.leaders()))]
+
+    def sweep(self) -> None:
+        """The end: SIGKILL to every process below us."""
+        for pid in family.strays(set()):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+    def watch(self, pid: int, process: Process) -> int:
+        """A pidfd whose end leads to another look; raises ProcessLookupError when the process is gone already."""
+        pidfd = os.pidfd_open(pid)
+
+        def ended() -> None:
+            self._loop.remove_reader(pidfd)
+            self.reap()  # when it is our child it must not count as alive any more
+            process.look_again()
+
+        self._loop.add_reader(pidfd, ended)
+        return pidfd
+
+    def unwatch(self, pidfd: int) -> None:
+        self._loop.remove_reader(pidfd)
+        os.close(pidfd)
+
+    def forget(self, process: Process) -> None:
+        self._lingering.discard(process)
