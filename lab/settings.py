@@ -1,0 +1,61 @@
+"""HTCondor settings of the lab's pool: quick to match, safe by tokens, named without any DNS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+DOMAIN = "pool"
+NETWORK = "10.77.0"
+MANAGER = "manager"
+IDENTITY = f"worker@{DOMAIN}"
+
+# What a worker needs for tests to be quick. The rest of its configuration is the supervisor's to render.
+QUICK_WORKER: Mapping[str, str] = {
+    "RunBenchmarks": "False",
+    "ENABLE_KERNEL_TUNING": "False",
+    "UPDATE_INTERVAL": "5",
+}
+
+_COMMON = f"""\
+CONDOR_HOST = {MANAGER}.{DOMAIN}
+DEFAULT_DOMAIN_NAME = {DOMAIN}
+UID_DOMAIN = {DOMAIN}
+TRUST_DOMAIN = {DOMAIN}
+ENABLE_KERNEL_TUNING = False
+"""
+
+MANAGER_CONFIG = f"""\
+{_COMMON}
+use ROLE: CentralManager
+use ROLE: Submit
+ALLOW_ADVERTISE_MASTER = $(ALLOW_DAEMON) {IDENTITY}
+ALLOW_ADVERTISE_STARTD = $(ALLOW_DAEMON) {IDENTITY}
+NEGOTIATOR_INTERVAL = 2
+NEGOTIATOR_CYCLE_DELAY = 1
+NEGOTIATOR_MIN_INTERVAL = 1
+SCHEDD_INTERVAL = 2
+SCHEDD_MIN_INTERVAL = 1
+"""
+
+# A whole worker configuration, for a condor_master that runs without the supervisor or with one that renders none.
+WORKER_CONFIG = f"""\
+{_COMMON}
+use ROLE: Execute
+use FEATURE: PartitionableSlot(1, 100%)
+RunBenchmarks = False
+STARTER_ALLOW_RUNAS_OWNER = False
+MAXJOBRETIREMENTTIME = 86400
+SHUTDOWN_GRACEFUL_TIMEOUT = 90000
+SHUTDOWN_FAST_TIMEOUT = 30
+"""
+
+
+def address(number: int) -> str:
+    """Of the manager (0) and of worker `number`."""
+    return f"{NETWORK}.{number + 1}"
+
+
+def hosts_file(workers: int = 40) -> str:
+    """Every name of the pool, so that no look-up waits for a name server."""
+    named = [(address(0), MANAGER), *[(address(n), f"worker{n}") for n in range(1, workers + 1)]]
+    return "127.0.0.1 localhost\n" + "".join(f"{ip} {name}.{DOMAIN} {name}\n" for ip, name in named)
