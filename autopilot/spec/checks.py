@@ -1,0 +1,223 @@
+"""What must hold between keys: each function yields what it finds, with the path and the remedy.
+
+The values themselves are valid by then. `also` names further paths a finding was concluded from; when one of them had to
+be taken out as broken, the finding is dropped rather than reported as a second error for the same mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+
+from autopilot.spec.checks_triggers import trigger_checks
+from autopilot.spec.findings import Finding
+from autopilot.spec.model import Health, Job, Spec, When
+from autopilot.spec.parsing import Path
+from autopilot.spec.posix import suggestion
+from autopilot.spec.units import seconds
+
+_SERVICE_NAME = re.compile(r"[a-z][a-zA-Z0-9\-]+")
+_PROBES = ("exec", "http", "tcp", "htcondor")
+_FORMS_OF_WHEN = '{source, once or each}, {all: [...]} or {interval}'
+
+
+def cross_checks(spec: Spec) -> Iterator[Finding]:
+    yield from _jobs(spec)
+    yield from trigger_checks(spec)
+    yield from _htcondor(spec)
+    yield from _lifetime(spec)
+    yield from _drains(spec)
+    yield from _stop_timeout(spec)
+    yield from _metrics(spec)
+
+
+def _jobs(spec: Spec) -> Iterator[Finding]:
+    if not spec.jobs:
+        yield Finding(("jobs",), 'cannot be empty: there is nothing to run; write jobs: [{name: "main", exec: "COMMAND"}]')
+    seen: dict[str, int] = {}
+    for index, job in enumerate(spec.jobs):
+        path: Path = ("jobs", index)
+        if job.label in seen:
+            yield Finding((*path, "name"), f'cannot be "{job.label}" again: jobs[{seen[job.label]}] has this name', also=(path,))
+        seen.setdefault(job.label, index)
+        yield from _service(job, path)
+        yield from _times(job, path)
+        if job.when is not None:
+            yield from _form_of_when(job.when, (*path, "when"))
+        if job.health is not None:
+            yield from _health(job.health, (*path, "health"))
+        if job.backoff.max < job.backoff.initial:
+            found = f"cannot be shorter than initial ({seconds(job.backoff.initial)}), got {seconds(job.backoff.max)}"
+            yield Finding((*path, "backoff", "max"), found, also=((*path, "backoff", "initial"),))
+
+
+def _service(job: Job, path: Path) -> Iterator[Finding]:
+    if job.port is not None:
+        if not _SERVICE_NAME.fullmatch(job.label):
+            wanted = "a lower-case letter first, then letters, digits and hyphens"
+            message = f'cannot be "{job.label}" in a job with a port; a service\'s name has {wanted}'
+            yield Finding((*path, "name"), message, also=((*path, "exec"),))
+        if job.health is None:
+            message = "cannot be given without health: nothing would say whether the service works; add a health check"
+            yield Finding((*path, "port"), message, of_key=True, also=((*path, "health"),))
+        return
+    for key in ("initial_status", "tags", "interfaces", "consul"):
+        if key in job.model_fields_set:
+            message = "has no effect without a port: the job offers no service; add port or remove this"
+            yield Finding((*path, key), message, of_key=True, warning=True, also=((*path, "port"),))
+
+
+def _times(job: Job, path: Path) -> Iterator[Finding]:
+    when = job.when or When()
+    every = when.interval if _periodic(when) else None
+    if every is not None and job.timeout is not None and job.timeout > every:
+        message = f"is longer than the interval ({seconds(every)}): runs never overlap, so a slow one delays the next"
+        yield Finding((*path, "timeout"), message, warning=True)
+    if when.each is not None and job.restarts == "unlimited":
+        message = 'cannot be "unlimited" beside `each`: the event already starts it again; write "never" or a number'
+        yield Finding((*path, "restarts"), message)
+    if job.essential and (every is not None or when.each is not None):
+        kind = "interval" if every is not None else "each"
+        message = f"cannot be true beside when.{kind}: its first end would be the container's; remove one of the two"
+        yield Finding((*path, "essential"), message, also=((*path, "when", kind),))
+
+
+def _periodic(when: When) -> bool:
+    return when.once is None and when.each is None and when.all is None
+
+
+def _form_of_when(when: When, path: Path) -> Iterator[Finding]:
+    forms = [name for name in ("once", "each", "all") if getattr(when, name) is not None]
+    broken = tuple((*path, name) for name in ("once", "each", "all", "interval"))
+    if len(forms) > 1:
+        yield Finding(path, f"cannot have both {forms[0]} and {forms[1]}; one of {_FORMS_OF_WHEN}", also=broken)
+    if when.each is not None and when.interval is not None:
+        message = "cannot stand beside `each`: a delay belongs to `once`, a period stands alone; remove one of the two"
+        yield Finding((*path, "interval"), message, also=broken)
+    if when.all == ():
+        yield Finding((*path, "all"), "cannot be empty; list the events to wait for as {source, once}")
+    if when.all is not None and when.source is not None:
+        yield Finding((*path, "source"), "cannot stand beside `all`; put it into the items: all: [{source, once}]")
+    if not forms and when.interval is None and when.source not in ("SIGHUP", "SIGUSR2"):
+        what = "once or each is missing beside source" if when.source is not None else "it says nothing"
+        yield Finding(path, f"cannot be used: {what}; write one of {_FORMS_OF_WHEN}", also=broken)
+    if not forms and when.interval is not None:
+        for key in ("source", "timeout"):
+            if getattr(when, key) is not None:
+                message = "cannot stand beside an interval alone: there is no event to wait for; add `once` or remove it"
+                yield Finding((*path, key), message, also=broken)
+
+
+def _health(health: Health, path: Path) -> Iterator[Finding]:
+    given = [name for name in _PROBES if getattr(health, name) is not None]
+    about = tuple((*path, name) for name in _PROBES)
+    if not given:
+        yield Finding(path, "cannot be without a check; add one of exec, http, tcp or htcondor", also=about)
+    if len(given) > 1:
+        yield Finding((*path, given[1]), f"cannot stand beside {given[0]}: one check for each job; keep one of the two", also=about)
+    interval, timeout, ttl = health.interval, health.timeout, health.ttl
+    read: tuple[Path, ...] = ((*path, "interval"),)
+    if timeout is not None and timeout > interval:
+        message = f"is longer than the interval ({seconds(interval)}): a slow check makes the next one late"
+        yield Finding((*path, "timeout"), message, warning=True, also=read)
+    read = (*read, (*path, "timeout"))
+    longest = interval + (interval if timeout is None else timeout)
+    if ttl is not None and ttl < interval:
+        yield Finding((*path, "ttl"), f"cannot be shorter than the interval ({seconds(interval)}), got {seconds(ttl)}", also=read)
+    elif ttl is not None and ttl < longest:
+        message = f"is shorter than interval + timeout ({seconds(longest)}): a slow check that passes may come too late"
+        yield Finding((*path, "ttl"), message, warning=True, also=read)
+
+
+def _htcondor(spec: Spec) -> Iterator[Finding]:
+    section, path = spec.htcondor, ("htcondor", "job")
+    if section is None:
+        for index, job in enumerate(spec.jobs):
+            if job.health is not None and job.health.htcondor is not None:
+                message = "cannot be asked without an htcondor section; add htcondor: {job: NAME}"
+                yield Finding(("jobs", index, "health", "htcondor"), message, also=(("htcondor",),))
+        return
+    names = [job.label for job in spec.jobs]
+    found = len(spec.batch_jobs)
+    about = tuple(("jobs", i, key) for i in range(len(names)) for key in ("name", "exec"))
+    if section.job is not None and not found:
+        message = f'cannot be "{section.job}": there is no such job{suggestion(section.job, names)}'
+        yield Finding(path, message, also=about)
+    elif found != 1 and section.job is None:
+        what = f"{found} jobs run condor_master" if found else "no job runs condor_master"
+        yield Finding(path, f"cannot be left out: {what}; name the job", also=about)
+    for job in spec.batch_jobs[:1]:
+        if job.when is not None and (job.when.each is not None or _periodic(job.when)):
+            yield Finding(path, f'cannot be "{job.label}": it runs again and again; condor_master is started once', also=about)
+
+
+def _lifetime(spec: Spec) -> Iterator[Finding]:
+    life, path = spec.lifetime, ("lifetime",)
+    if life is None:
+        return
+    if life.drain is None and spec.htcondor is None:
+        message = "cannot be left out: nothing says how this container is emptied; write {exec, until} or add an htcondor section"
+        yield Finding((*path, "drain"), message, also=(("htcondor",),))
+    if life.jitter and life.max is None:
+        yield Finding((*path, "jitter"), "cannot be given without max, which it is added to", also=((*path, "max"),))
+    if life.after is not None and life.max is None:
+        yield Finding((*path, "after"), "cannot be given without max, which counts from it", also=((*path, "max"),))
+    if life.idle is not None and spec.htcondor is None:
+        message = "cannot be known without an htcondor section: nothing else tells what runs; add it or remove this"
+        yield Finding((*path, "idle"), message, also=(("htcondor",),))
+
+
+def _drains(spec: Spec) -> Iterator[Finding]:
+    drain, path = (spec.lifetime.drain if spec.lifetime else None), ("lifetime", "drain")
+    if drain is not None:
+        about = tuple((*path, key) for key in ("htcondor", "exec", "until"))
+        if drain.htcondor and drain.exec is not None:
+            yield Finding(path, "cannot be both htcondor and exec; keep one of the two", also=about)
+        elif drain.htcondor and spec.htcondor is None:
+            message = "cannot be used without an htcondor section; add htcondor: {job: NAME}"
+            yield Finding((*path, "htcondor"), message, also=(("htcondor",),))
+        elif not drain.htcondor and (drain.exec is None or drain.until is None):
+            yield Finding(path, "cannot be incomplete; write {htcondor: true}, or both exec and until", also=about)
+    if spec.htcondor is None and spec.lifetime is None:
+        message = 'cannot be "drain" without a lifetime or htcondor section: nothing says how this container is emptied'
+        about = (("htcondor",), ("lifetime",))
+        if spec.on_sigterm == "drain":
+            yield Finding(("on_sigterm",), message, also=about)
+        for index, job in enumerate(spec.jobs):
+            if job.health is not None and job.health.on_failure == "drain":
+                yield Finding(("jobs", index, "health", "on_failure"), message, also=about)
+
+
+def worst_stop(spec: Spec) -> float:
+    """The longest an ordered stop may take: orders one after the other, in each the slowest job."""
+    batch = [job.label for job in spec.batch_jobs]
+
+    def longest(job: Job) -> float:
+        return stop_seconds(job, batch=job.label in batch) + (job.stop_timeout or 0.0)
+
+    ordered = sorted(spec.jobs, key=lambda job: job.stop.order)
+    return sum(max(map(longest, jobs)) for _, jobs in groupby(ordered, key=lambda job: job.stop.order))
+
+
+def stop_seconds(job: Job, *, batch: bool) -> float:
+    """How long one job may take to stop. condor_master stops its daemons first, which takes it longer."""
+    return job.stop.timeout if job.stop.timeout is not None else 30.0 if batch else 5.0
+
+
+def _stop_timeout(spec: Spec) -> Iterator[Finding]:
+    worst = worst_stop(spec)
+    if spec.stop_timeout is not None and spec.stop_timeout < worst:
+        message = f"is shorter than the ordered stop may take ({seconds(worst)}): the last jobs would be killed early"
+        yield Finding(("stop_timeout",), message, warning=True, also=(("jobs",),))
+
+
+def _metrics(spec: Spec) -> Iterator[Finding]:
+    for index, metric in enumerate(spec.telemetry.metrics if spec.telemetry else ()):
+        path: Path = ("telemetry", "metrics", index)
+        for key in ("namespace", "subsystem", "name"):
+            value = getattr(metric, key)
+            if value is not None and not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", value):
+                yield Finding((*path, key), f'cannot be "{value}"; letters, digits and _ only, not a digit first')
+        if metric.buckets is not None and metric.type != "histogram":
+            yield Finding((*path, "buckets"), f"cannot be given for a {metric.type}; only a histogram has buckets", also=((*path, "type"),))

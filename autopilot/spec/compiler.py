@@ -1,0 +1,166 @@
+"""From a valid `Spec` to the `Plan`: every default filled in, every shorthand written out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autopilot.spec import model as m
+from autopilot.spec import plan as p
+from autopilot.spec.checks import stop_seconds, worst_stop
+from autopilot.spec.checks_triggers import ITSELF, SIGNALS, awaited
+
+_LEAST_STOP = 5.0  # ContainerPilot's stopTimeout
+
+
+def compile(spec: m.Spec) -> p.Plan:
+    batch = spec.batch_jobs[0].label if spec.batch_jobs else None
+    return p.Plan(
+        jobs=tuple(_job(job, batch=job.label == batch) for job in spec.jobs),
+        lifetime=_lifetime(spec),
+        htcondor=_htcondor(spec.htcondor, batch) if spec.htcondor is not None and batch is not None else None,
+        stop_timeout=spec.stop_timeout if spec.stop_timeout is not None else max(_LEAST_STOP, worst_stop(spec)),
+        on_sigterm=spec.on_sigterm,
+        logging=_logging(spec.logging or m.Logging()),
+        state=spec.state,
+        socket=spec.control.socket if spec.control else None,
+        healthy_for=spec.healthy_for,
+    )
+
+
+def _job(job: m.Job, *, batch: bool) -> p.Job:
+    command = _command(job, job.exec)
+    return p.Job(
+        name=job.label,
+        command=command,
+        when=_when(job),
+        essential=job.essential,
+        restarts=_restarts(job),
+        backoff=p.Backoff(**job.backoff.model_dump()),
+        stop=_stop(job, batch=batch),
+        timeout=job.timeout,
+        stopping_wait=job.stop_timeout,
+        health=_health(job, job.health) if job.health else None,
+        service=_service(job) if job.port is not None else None,
+        raw=job.logging.raw,
+    )
+
+
+def _command(job: m.Job, argv: tuple[str, ...]) -> p.Command:
+    """A command with the job's surroundings. Its health check gets the same: it looks at what the job sees."""
+    return p.Command(
+        argv=argv,
+        user=job.user,
+        group=job.group,
+        cwd=job.cwd,
+        umask=job.umask,
+        env=job.env,
+        env_file=job.env_file,
+        limits=job.limits,
+    )
+
+
+def _when(job: m.Job) -> p.When:
+    when = job.when
+    if when is None:
+        return p.When()
+    triggers = tuple(_trigger(source, event) for source, event, _ in awaited(job, ()))
+    if not triggers:
+        return p.When(every=when.interval)
+    each = when.each is not None or (when.once is None and when.all is None)  # a signal named alone: each time
+    return p.When(triggers=triggers, each=each, delay=when.interval or 0.0, timeout=when.timeout)
+
+
+def _trigger(source: str, event: str) -> p.Trigger:
+    if source in SIGNALS:
+        return p.Trigger(source=source, event="signal")
+    return p.Trigger(source="" if source in ITSELF else source, event=event)
+
+
+def _restarts(job: m.Job) -> int | None:
+    if job.restarts is None:
+        periodic = job.when is not None and not awaited(job, ())
+        return None if periodic else 0
+    return None if job.restarts == "unlimited" else 0 if job.restarts == "never" else job.restarts
+
+
+def _stop(job: m.Job, *, batch: bool) -> p.Stop:
+    """condor_master gets its signal alone: it stops its daemons itself, in the right order."""
+    return p.Stop(
+        signal=15 if job.stop.signal is None else job.stop.signal,
+        timeout=stop_seconds(job, batch=batch),
+        order=job.stop.order,
+        group=not batch if job.stop.group is None else job.stop.group,
+    )
+
+
+def _health(job: m.Job, health: m.Health) -> p.Health:
+    timeout = health.timeout if health.timeout is not None else health.interval
+    return p.Health(
+        probe=_probe(job, health),
+        interval=health.interval,
+        timeout=timeout,
+        ttl=health.ttl if health.ttl is not None else health.interval + timeout,
+        initial_delay=health.initial_delay,
+        failures=health.failures or (1 if health.on_failure == "event" else 3),
+        successes=health.successes,
+        on_failure=health.on_failure,
+    )
+
+
+def _probe(job: m.Job, health: m.Health) -> p.Probe:
+    if health.http is not None:
+        return p.HttpProbe(url=health.http.url, status=health.http.status, headers=health.http.header)
+    if health.tcp is not None:
+        return p.TcpProbe(host=health.tcp[0], port=health.tcp[1])
+    if health.htcondor is not None:
+        return p.HtcondorProbe(aspect=health.htcondor)
+    return p.ExecProbe(command=_command(job, health.exec or ()), raw=health.logging.raw)
+
+
+def _service(job: m.Job) -> p.Service:
+    after = job.consul.deregister_critical_service_after
+    return p.Service(
+        port=job.port or 0,
+        initial_status=job.initial_status,
+        tags=job.tags,
+        interfaces=job.interfaces,
+        enable_tag_override=job.consul.enable_tag_override,
+        deregister_critical_service_after=None if after is None else f"{after:.15g}s",
+    )
+
+
+def _lifetime(spec: m.Spec) -> p.Lifetime | None:
+    """With an htcondor section there is always one: `autopilot drain` must know how, even where nothing expires."""
+    life = spec.lifetime or (m.Lifetime() if spec.htcondor is not None else None)
+    if life is None:
+        return None
+    return p.Lifetime(
+        drain=_drain(life.drain or m.Drain(htcondor=True)),
+        max=life.max,
+        jitter=life.jitter,
+        after=_trigger(life.after.source or "", life.after.once) if life.after else None,
+        idle=life.idle,
+        deadline=life.deadline,
+        grace=life.grace,
+    )
+
+
+def _drain(drain: m.Drain) -> p.Drain:
+    begin, until = (p.Command(argv=argv) if argv else None for argv in (drain.exec, drain.until))
+    return p.Drain(htcondor=drain.htcondor, begin=begin, until=until, poll=drain.poll)
+
+
+def _htcondor(section: m.Htcondor, job: str) -> p.Htcondor:
+    node: dict[str, Any] | None = section.node.model_dump() if section.node else None
+    return p.Htcondor(
+        job=job,
+        poll=section.poll,
+        node=p.HtcondorNode(**node) if node is not None else None,
+        min_execute=section.min_execute,
+        min_log=section.min_log,
+    )
+
+
+def _logging(logging: m.Logging) -> p.Logging:
+    shape = "auto" if logging.format == "default" else logging.format
+    return p.Logging(level=logging.level, format=shape, output=logging.output)

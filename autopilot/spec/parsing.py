@@ -1,0 +1,71 @@
+"""From text to a tree of plain values that knows where each of them stands."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from autopilot.spec import scanner
+from autopilot.spec.scanner import Path, Positions, SyntaxProblem
+
+__all__ = ["Path", "SyntaxProblem", "Tree", "parse"]
+
+
+class Tree:
+    """The parsed value. Positions are looked for when somebody asks: a spec without problems never needs them."""
+
+    def __init__(self, text: str, value: Any, positions: Positions | None = None) -> None:
+        self.value = value
+        self._text = text
+        self._positions = positions
+
+    @property
+    def positions(self) -> Positions:
+        if self._positions is None:
+            self._positions = scanner.scan(self._text)
+        return self._positions
+
+    def duplicates(self) -> list[Path]:
+        """Keys that stand twice in one object. Only a text that went through the scanner can have any."""
+        return [] if self._positions is None else self._positions.duplicates
+
+    def offset(self, path: Path, *, of_key: bool = False) -> int:
+        """Where the value (or its key) stands; for a path that is not in the text, where its nearest parent stands."""
+        if of_key and path in self.positions.keys:
+            return self.positions.keys[path]
+        while path not in self.positions.values:
+            path = path[:-1]
+        return self.positions.values[path]
+
+
+class _Repeated(ValueError):
+    pass
+
+
+def parse(text: str) -> Tree:
+    """Parse JSON or JSON5. Raises SyntaxProblem with the place of the first thing that is wrong.
+
+    Strict JSON takes the standard library's parser, which is the cheap path. What it refuses is JSON5 or broken; then the
+    scanner goes first, because it knows the exact place, and pyjson5 makes the values. Duplicate keys are left in
+    `positions.duplicates`, so that they are reported together with everything else.
+    """
+    try:
+        if "\\u" in text:  # may be a NUL or half a surrogate pair, which json lets pass
+            raise _Repeated
+        return Tree(text, json.loads(text, object_pairs_hook=_unrepeated))
+    except (ValueError, RecursionError):
+        positions = scanner.scan(text)
+    import pyjson5  # noqa: PLC0415 - plain JSON does not need it
+
+    try:
+        value = pyjson5.decode(text, maxdepth=scanner.DEEPEST + 2)
+    except pyjson5.Json5Exception as error:
+        raise SyntaxProblem(f"cannot be parsed as JSON5: {error.args[0]}", 0, ()) from error
+    return Tree(text, value, positions)
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Repeated
+    return found

@@ -1,0 +1,146 @@
+"""Numbers with a unit, as people write them: durations, sizes, shares, and plain numbers that come as strings.
+
+Each function takes what stood in the file and returns the number, or raises ValueError with a message that begins with
+"cannot" and says what would be right.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 1_000,
+    "\u00b5s": 1_000,  # the micro sign and the Greek letter: Go takes both
+    "\u03bcs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+_LONGEST = (1 << 63) - 1  # nanoseconds; where Go's duration ends, 292 years
+_NUMBER = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?")
+_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+_DURATION_HELP = 'write seconds as a number or a duration like "1500ms", "10s" or "1h30m"'
+
+_SIZE = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*([A-Za-z]*)")
+_BYTES = {"": 1, "b": 1} | {
+    f"{prefix}{suffix}": base**power
+    for power, prefix in enumerate("kmgt", start=1)
+    for suffix, base in (("", 1024), ("b", 1000), ("ib", 1024))
+}
+_MOST_CHARACTERS = 40  # of any number; longer ones are mistakes, and Python's int() is quadratic
+
+
+def shown(value: Any) -> str:
+    """A value from the file, short enough for a message."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def seconds(value: float) -> str:
+    """A duration for a message: `30 s`."""
+    return f"{value:.15g} s"
+
+
+def duration(value: Any) -> float:
+    """Seconds from a number, a numeric string or Go's duration syntax."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"cannot be {shown(value)}; {_DURATION_HELP}")
+    nanoseconds = _from_text(value) if isinstance(value, str) else _from_number(value)
+    if nanoseconds > _LONGEST:
+        raise ValueError(f"cannot be longer than 292 years, got {shown(value)}")
+    return nanoseconds / 1_000_000_000
+
+
+def _from_number(value: float) -> int:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"cannot be {value}; {_DURATION_HELP}")
+    if value < 0:
+        raise ValueError(f"cannot be negative, got {shown(value)}")
+    return round(value * 1_000_000_000) if isinstance(value, float) else value * 1_000_000_000
+
+
+def _from_text(text: str) -> int:
+    if text.startswith("-"):
+        raise ValueError(f"cannot be negative, got {shown(text)}")
+    plain = _NUMBER.fullmatch(text)
+    body = text.removeprefix("+")
+    parts = [plain.groups() + ("s",)] if plain else [match.groups() for match in _PART.finditer(body)]
+    whole = plain is not None or sum(match.end() - match.start() for match in _PART.finditer(body)) == len(body)
+    digits = all(whole_part or fraction for whole_part, fraction, _ in parts)
+    if not (parts and whole and digits and len(text) <= _MOST_CHARACTERS):
+        raise ValueError(f"cannot be read as a duration: {shown(text)}; {_DURATION_HELP}")
+    return sum(_nanoseconds(*part) for part in parts)
+
+
+def _nanoseconds(whole: str, fraction: str | None, unit: str) -> int:
+    scale = _NANOSECONDS[unit]
+    fraction = fraction or ""
+    return int(whole or "0") * scale + int(fraction or "0") * scale // 10 ** len(fraction)
+
+
+def size(value: Any) -> int:
+    """Bytes from a number or a text like "1GB" (1000-based), "1GiB" or "1G" (1024-based)."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return _bounded(value, value)
+    match = _SIZE.fullmatch(value) if isinstance(value, str) and len(value) <= _MOST_CHARACTERS else None
+    unit = _BYTES.get(match[3].lower()) if match else None
+    if match is None or unit is None:
+        raise ValueError(f'cannot be read as a size: {shown(value)}; write bytes as a number or a size like "512MB" or "1GiB"')
+    fraction = match[2] or ""
+    return _bounded(int(match[1]) * unit + int(fraction or "0") * unit // 10 ** len(fraction), value)
+
+
+def _bounded(number: int, value: Any) -> int:
+    if number >= 1 << 63:
+        raise ValueError(f"cannot be so large: {shown(value)}; the limit is 2^63 - 1 bytes")
+    return number
+
+
+def whole(value: Any, least: int = 0, most: int = (1 << 31) - 1) -> int:
+    """A whole number, or a string of digits."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"cannot be {shown(value)}; write a whole number from {least} to {most}")
+    if not least <= value <= most:
+        raise ValueError(f"cannot be {shown(value)}; it must be from {least} to {most}")
+    return value
+
+
+def number(value: Any) -> float:
+    """A finite number, or a string that is one."""
+    if isinstance(value, str) and len(value) <= _MOST_CHARACTERS and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?", value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise ValueError(f"cannot be {shown(value)}; write a number")
+    if abs(value) > 1e300:
+        raise ValueError(f"cannot be so large: {shown(value)}")
+    return float(value)
+
+
+def share(value: Any) -> float:
+    """A share from 0 to 1, or a percentage like "10%"."""
+    percent = isinstance(value, str) and value.endswith("%")
+    try:
+        result = number(value.removesuffix("%")) / 100 if percent else number(value)
+    except ValueError:
+        result = -1.0
+    if not 0 <= result <= 1:
+        raise ValueError(f'cannot be {shown(value)}; write a share from 0 to 1 or a percentage like "10%"')
+    return result
+
+
+def flag(value: Any) -> bool:
+    """true or false; templates can only write them as strings, so those are fine too."""
+    if value in ("true", "false"):
+        return bool(value == "true")
+    if not isinstance(value, bool):
+        raise ValueError(f"cannot be {shown(value)}; write true or false")
+    return value
