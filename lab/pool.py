@@ -76,15 +76,16 @@ class Pool:
         self.manager.ip("address", "add", f"{settings.address(0)}/24", "dev", "eth0")
         self.manager.ip("link", "set", "eth0", "up")
         self.manager.go()
-        folders = "mkdir -p /run/condor /var/lock/condor /var/spool/condor && chown condor: $_ /run/condor /var/lock/condor"
-        homes = "; ".join(f"mkdir -p /home/{user} && chown {user}: /home/{user}" for user in USERS)
-        self.manager.run(f"{folders}; {homes}")
+        for folder in ("/run/condor", "/var/lock/condor", "/var/spool/condor"):
+            self.manager.run(["install", "-d", "-o", "condor", "-g", "condor", folder])
+        for user in USERS:
+            self.manager.run(["install", "-d", "-o", user, "-g", user, f"/home/{user}"])
         self.start_manager()
 
     def start_manager(self) -> None:
         """Start the manager's daemons; ready when the queue answers."""
         self.manager.run(["condor_master"])
-        self.wait(lambda: self._answers("condor_q") and self._answers("condor_status"), 60, "the manager is up")
+        self.wait(self._manager_is_up, 60, "the manager is up")
 
     def stop_manager(self) -> None:
         """Kill the manager's daemons at once, as a crash does. The network stays."""
@@ -92,8 +93,9 @@ class Pool:
             if self.manager.processes(name):
                 self.manager.kill(name)
 
-    def _answers(self, tool: str) -> bool:
-        return "rc=0" in self.manager.run(f"{tool} -limit 1 >/dev/null 2>&1; echo rc=$?")
+    def _manager_is_up(self) -> bool:
+        known = self.manager.run("condor_q >/dev/null 2>&1 && condor_status -any -af MyType", check=False).split()
+        return {"Scheduler", "Negotiator"} <= set(known)
 
     def token(self) -> str:
         """A new token with which a worker may join, and do nothing else."""
