@@ -23,7 +23,7 @@ from typing import Any
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+MS_REC, MS_PRIVATE = 16384, 1 << 18
 PR_SET_PDEATHSIG = 1
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -43,7 +43,7 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 
 def mount_all(host: dict[str, Any]) -> None:
-    """The host's whole view: its own tree over the shared one, the kernel's file systems, small disks, shared folders."""
+    """The host's whole view: its own tree over the shared one, the kernel's file systems, small disks."""
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
     root = host["root"]
     lower = ":".join(host["layers"])
@@ -53,10 +53,6 @@ def mount_all(host: dict[str, Any]) -> None:
     for target, kind, options in kernels + disks:
         Path(root + target).mkdir(parents=True, exist_ok=True)
         mount(kind, root + target, kind, 0, options)
-    for target, source in host["shared"].items():
-        Path(root + target).mkdir(parents=True, exist_ok=True)
-        mount(source, root + target, flags=MS_BIND | MS_REC)
-        mount("none", root + target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
 def become(host: dict[str, Any], control: socket.socket) -> None:

@@ -27,7 +27,6 @@ class Tree:
     own: Path  # folder for what this host writes
     files: Mapping[str, str | bytes] = field(default_factory=dict)  # written before the start
     disks: Mapping[str, str] = field(default_factory=dict)  # mount point -> tmpfs options, such as "size=16m"
-    shared: Mapping[str, Path] = field(default_factory=dict)  # mount point -> folder of this machine, read-only
 
 
 class Host:
@@ -61,7 +60,6 @@ class Host:
                 "work": str(self._tree.own / "work"),
                 "layers": [str(layer) for layer in self._tree.layers],
                 "disks": dict(self._tree.disks),
-                "shared": {target: str(source) for target, source in self._tree.shared.items()},
             }
         )
         with theirs, self._log.open("ab") as log:

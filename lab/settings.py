@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 DOMAIN = "pool"
 NETWORK = "10.77.0"
 MANAGER = "manager"
+CONDOR_HOST = f"{MANAGER}.{DOMAIN}"
+SITE_CONFIG = "/etc/condor/config.d/40-site.conf"
+USERS = ("alice", "bob")
 IDENTITY = f"worker@{DOMAIN}"
 
-# What a worker needs for tests to be quick. The rest of its configuration is the supervisor's to render.
-QUICK_WORKER: Mapping[str, str] = {
-    "RunBenchmarks": "False",
-    "ENABLE_KERNEL_TUNING": "False",
-    "UPDATE_INTERVAL": "5",
-}
-
 _COMMON = f"""\
-CONDOR_HOST = {MANAGER}.{DOMAIN}
+CONDOR_HOST = {CONDOR_HOST}
 DEFAULT_DOMAIN_NAME = {DOMAIN}
 UID_DOMAIN = {DOMAIN}
 TRUST_DOMAIN = {DOMAIN}
@@ -35,6 +29,13 @@ NEGOTIATOR_CYCLE_DELAY = 1
 NEGOTIATOR_MIN_INTERVAL = 1
 SCHEDD_INTERVAL = 2
 SCHEDD_MIN_INTERVAL = 1
+"""
+
+# What the manager's system needs before its daemons start.
+PREPARE_MANAGER = f"""\
+set -e
+install -d -o condor -g condor /run/condor /var/lock/condor /var/spool/condor
+for user in {" ".join(USERS)}; do useradd --create-home $user; done
 """
 
 # A whole worker configuration, for a condor_master that runs without the supervisor or with one that renders none.

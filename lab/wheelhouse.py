@@ -1,6 +1,6 @@
-"""Wheels of our project and all it needs, for this machine's Python and for the Debian tree's, kept outside the repository.
+"""Wheels of our project and of all it needs, for a given Python, kept outside the repository.
 
-With them an image is built, and a host set up, without any package index.
+With them an image is built and a host set up without any package index.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import tomllib
 from pathlib import Path
 
 from lab.cache import built, key
+from lab.errors import LabError
 
 REPO = Path(__file__).parents[1]
 EXTRAS = ("htcondor",)
+PIP = (sys.executable, "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check")
 
 
 def dependencies() -> list[str]:
-    """What the supervisor needs at run time, with the batch system's bindings."""
+    """What the supervisor needs at run time, the batch system's bindings among it."""
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
     optional = project.get("optional-dependencies", {})
     return sorted(project["dependencies"] + [need for extra in EXTRAS for need in optional.get(extra, [])])
@@ -28,30 +30,42 @@ def dependencies() -> list[str]:
 def wheelhouse(python: str) -> Path:
     """A folder with the wheels of all dependencies for that Python version, such as `3.13`."""
     needs = dependencies()
-    return built(f"wheels-{python}-{key(python, needs)}", lambda part: _download(part, python, needs))
 
+    def build(part: Path) -> None:
+        _pip("download", "--dest", str(part), "--python-version", python, "--only-binary=:all:", *needs)
 
-def _download(target: Path, python: str, needs: list[str]) -> None:
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(target)),
-            *("--python-version", python, "--only-binary=:all:", *needs),
-        ],
-        check=True,
-    )
+    return built(f"wheels-{python}-{key(python, needs)}", build)
 
 
 def project_wheel(target: Path) -> Path:
-    """Build this checkout's own wheel into `target`, from a copy: the build leaves its traces beside the sources."""
+    """Build this checkout's own wheel into `target`, from a copy: a build leaves its traces beside the sources."""
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "source"
-        copy.mkdir()
+        copy = Path(folder)
         for name in ("pyproject.toml", "README.md"):
             if (REPO / name).exists():
                 shutil.copy(REPO / name, copy)
-        for package in ("autopilot",):
-            shutil.copytree(REPO / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
-        subprocess.run(
-            [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(target), str(copy)], check=True
-        )
+        shutil.copytree(REPO / "autopilot", copy / "autopilot", ignore=shutil.ignore_patterns("__pycache__"))
+        _pip("wheel", "--no-deps", "--wheel-dir", str(target), str(copy))
     return next(target.glob("condor_autopilot-*.whl"))
+
+
+def fill(target: Path, python: str) -> None:
+    """Put all wheels into a folder: the dependencies' and our own."""
+    target.mkdir(parents=True, exist_ok=True)
+    for wheel in target.glob("*.whl"):
+        wheel.unlink()
+    shutil.copytree(wheelhouse(python), target, dirs_exist_ok=True)
+    project_wheel(target)
+
+
+def install(target: Path, python: str, wheels: Path) -> None:
+    """Unpack a whole wheelhouse into a folder, for another Python than ours."""
+    files = [str(wheel) for wheel in wheels.glob("*.whl")]
+    options = ["--no-index", "--no-deps", "--no-compile", "--root-user-action=ignore", "--only-binary=:all:"]
+    _pip("install", *options, "--python-version", python, "--target", str(target), *files)
+
+
+def _pip(*words: str) -> None:
+    done = subprocess.run([*PIP, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"pip {words[0]} failed: {done.stdout.strip()[-2000:]}")

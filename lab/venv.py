@@ -1,0 +1,28 @@
+"""The project's virtual environment, made on a machine that may have nothing but Python."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from lab import packages
+from lab.errors import LabError
+from lab.wheelhouse import REPO
+
+EXTRAS = "test,lint,htcondor"
+
+
+def make_venv(folder: Path) -> None:
+    if sys.version_info < (3, 11):
+        raise LabError(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]} (make PYTHON=python3.11 ...)")
+    if importlib.util.find_spec("ensurepip") is None:
+        packages.install("python3-venv")
+    print(f"making {folder.name} (once, and after a change of pyproject.toml)", flush=True)
+    venv.create(folder, with_pip=True)
+    pip = [str(folder / "bin/python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*pip, "install", "--editable", f"{REPO}[{EXTRAS}]"], check=False)
+    if done.returncode != 0:
+        raise LabError("cannot install the dependencies: is a package index within reach?")
