@@ -30,7 +30,11 @@ def _is_url(value: str) -> bool:
 def host_port(value: Any) -> tuple[str, int]:
     """("localhost", 80) from "localhost:80", "[::1]:80", ":80" or 80."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-    match = re.fullmatch(r"(?:(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]*)):)?([0-9]{1,5})", text) if isinstance(text, str) else None
+    match = (
+        re.fullmatch(r"(?:(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]*)):)?([0-9]{1,5})", text)
+        if isinstance(text, str)
+        else None
+    )
     if match is None:
         raise ValueError(f'cannot be {shown(value)}; write "HOST:PORT"')
     return match[1] or match[2] or "localhost", whole(match[3], 1, 65535)
@@ -59,7 +63,11 @@ def headers(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError(f"cannot be {shown(value)}; write an object of names and strings")
     for name, text in value.items():
-        if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or not isinstance(text, str) or re.search(r"[\r\n]", text):
+        if (
+            not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name)
+            or not isinstance(text, str)
+            or re.search(r"[\r\n]", text)
+        ):
             raise ValueError(f"cannot hold {shown(name)}: {shown(text)}; a header is a token and a string in one line")
     return dict(value)
 

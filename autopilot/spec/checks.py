@@ -1,7 +1,7 @@
 """What must hold between keys: each function yields what it finds, with the path and the remedy.
 
-The values themselves are valid by then. `also` names further paths a finding was concluded from; when one of them had to
-be taken out as broken, the finding is dropped rather than reported as a second error for the same mistake.
+The values themselves are valid by then. `also` names further paths a finding was concluded from; when one of them had
+to be taken out as broken, the finding is dropped rather than reported as a second error for the same mistake.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from autopilot.spec.units import seconds
 
 _SERVICE_NAME = re.compile(r"[a-z][a-zA-Z0-9\-]+")
 _PROBES = ("exec", "http", "tcp", "htcondor")
-_FORMS_OF_WHEN = '{source, once or each}, {all: [...]} or {interval}'
+_FORMS_OF_WHEN = "{source, once or each}, {all: [...]} or {interval}"
 
 
 def cross_checks(spec: Spec) -> Iterator[Finding]:
@@ -34,15 +34,20 @@ def cross_checks(spec: Spec) -> Iterator[Finding]:
 
 def _jobs(spec: Spec) -> Iterator[Finding]:
     if not spec.jobs:
-        yield Finding(("jobs",), 'cannot be empty: there is nothing to run; write jobs: [{name: "main", exec: "COMMAND"}]')
+        yield Finding(
+            ("jobs",), 'cannot be empty: there is nothing to run; write jobs: [{name: "main", exec: "COMMAND"}]'
+        )
     seen: dict[str, int] = {}
     for index, job in enumerate(spec.jobs):
         path: Path = ("jobs", index)
         if job.label in seen:
-            yield Finding((*path, "name"), f'cannot be "{job.label}" again: jobs[{seen[job.label]}] has this name', also=(path,))
+            yield Finding(
+                (*path, "name"), f'cannot be "{job.label}" again: jobs[{seen[job.label]}] has this name', also=(path,)
+            )
         seen.setdefault(job.label, index)
         yield from _service(job, path)
         yield from _times(job, path)
+        yield from _escalation(job, (*path, "stop", "escalate"))
         if job.when is not None:
             yield from _form_of_when(job.when, (*path, "when"))
         if job.health is not None:
@@ -83,6 +88,16 @@ def _times(job: Job, path: Path) -> Iterator[Finding]:
         yield Finding((*path, "essential"), message, also=((*path, "when", kind),))
 
 
+def _escalation(job: Job, path: Path) -> Iterator[Finding]:
+    limit = job.stop.timeout or 5.0
+    previous = 0.0
+    for index, step in enumerate(job.stop.escalate or ()):
+        if not previous < step.after < limit:
+            message = f"cannot be {seconds(step.after)}; it must be between {seconds(previous)} and {seconds(limit)}, the timeout"
+            yield Finding((*path, index, "after"), message, also=((*path[:-1], "timeout"),))
+        previous = step.after
+
+
 def _periodic(when: When) -> bool:
     return when.once is None and when.each is None and when.all is None
 
@@ -105,7 +120,9 @@ def _form_of_when(when: When, path: Path) -> Iterator[Finding]:
     if not forms and when.interval is not None:
         for key in ("source", "timeout"):
             if getattr(when, key) is not None:
-                message = "cannot stand beside an interval alone: there is no event to wait for; add `once` or remove it"
+                message = (
+                    "cannot stand beside an interval alone: there is no event to wait for; add `once` or remove it"
+                )
                 yield Finding((*path, key), message, also=broken)
 
 
@@ -115,7 +132,11 @@ def _health(health: Health, path: Path) -> Iterator[Finding]:
     if not given:
         yield Finding(path, "cannot be without a check; add one of exec, http, tcp or htcondor", also=about)
     if len(given) > 1:
-        yield Finding((*path, given[1]), f"cannot stand beside {given[0]}: one check for each job; keep one of the two", also=about)
+        yield Finding(
+            (*path, given[1]),
+            f"cannot stand beside {given[0]}: one check for each job; keep one of the two",
+            also=about,
+        )
     interval, timeout, ttl = health.interval, health.timeout, health.ttl
     read: tuple[Path, ...] = ((*path, "interval"),)
     if timeout is not None and timeout > interval:
@@ -124,7 +145,9 @@ def _health(health: Health, path: Path) -> Iterator[Finding]:
     read = (*read, (*path, "timeout"))
     longest = interval + (interval if timeout is None else timeout)
     if ttl is not None and ttl < interval:
-        yield Finding((*path, "ttl"), f"cannot be shorter than the interval ({seconds(interval)}), got {seconds(ttl)}", also=read)
+        yield Finding(
+            (*path, "ttl"), f"cannot be shorter than the interval ({seconds(interval)}), got {seconds(ttl)}", also=read
+        )
     elif ttl is not None and ttl < longest:
         message = f"is shorter than interval + timeout ({seconds(longest)}): a slow check that passes may come too late"
         yield Finding((*path, "ttl"), message, warning=True, also=read)
@@ -149,7 +172,9 @@ def _htcondor(spec: Spec) -> Iterator[Finding]:
         yield Finding(path, f"cannot be left out: {what}; name the job", also=about)
     for job in spec.batch_jobs[:1]:
         if job.when is not None and (job.when.each is not None or _periodic(job.when)):
-            yield Finding(path, f'cannot be "{job.label}": it runs again and again; condor_master is started once', also=about)
+            yield Finding(
+                path, f'cannot be "{job.label}": it runs again and again; condor_master is started once', also=about
+            )
 
 
 def _lifetime(spec: Spec) -> Iterator[Finding]:
@@ -157,7 +182,7 @@ def _lifetime(spec: Spec) -> Iterator[Finding]:
     if life is None:
         return
     if life.drain is None and spec.htcondor is None:
-        message = "cannot be left out: nothing says how this container is emptied; write {exec, until} or add an htcondor section"
+        message = "cannot be left out: nothing says how to empty this container; write {exec, until} or add an htcondor section"
         yield Finding((*path, "drain"), message, also=(("htcondor",),))
     if life.jitter and life.max is None:
         yield Finding((*path, "jitter"), "cannot be given without max, which it is added to", also=((*path, "max"),))
@@ -181,12 +206,12 @@ def _drains(spec: Spec) -> Iterator[Finding]:
             yield Finding(path, "cannot be incomplete; write {htcondor: true}, or both exec and until", also=about)
     if spec.htcondor is None and spec.lifetime is None:
         message = 'cannot be "drain" without a lifetime or htcondor section: nothing says how this container is emptied'
-        about = (("htcondor",), ("lifetime",))
+        missing: tuple[Path, ...] = (("htcondor",), ("lifetime",))
         if spec.on_sigterm == "drain":
-            yield Finding(("on_sigterm",), message, also=about)
+            yield Finding(("on_sigterm",), message, also=missing)
         for index, job in enumerate(spec.jobs):
             if job.health is not None and job.health.on_failure == "drain":
-                yield Finding(("jobs", index, "health", "on_failure"), message, also=about)
+                yield Finding(("jobs", index, "health", "on_failure"), message, also=missing)
 
 
 def worst_stop(spec: Spec) -> float:
@@ -220,4 +245,8 @@ def _metrics(spec: Spec) -> Iterator[Finding]:
             if value is not None and not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", value):
                 yield Finding((*path, key), f'cannot be "{value}"; letters, digits and _ only, not a digit first')
         if metric.buckets is not None and metric.type != "histogram":
-            yield Finding((*path, "buckets"), f"cannot be given for a {metric.type}; only a histogram has buckets", also=((*path, "type"),))
+            yield Finding(
+                (*path, "buckets"),
+                f"cannot be given for a {metric.type}; only a histogram has buckets",
+                also=((*path, "type"),),
+            )

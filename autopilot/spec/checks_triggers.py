@@ -73,7 +73,7 @@ def _watch(spec: Spec, source: str, event: str, path: Path) -> Iterator[Finding]
     if source in watched:
         yield from _event(source, event, _OF_WATCH, path)
         return
-    near = suggestion(source, watched) or '; add it to watches'
+    near = suggestion(source, watched) or "; add it to watches"
     yield Finding((*path[:-1], "source"), f'cannot be "{source}": there is no such watch{near}', also=(("watches",),))
 
 
@@ -84,10 +84,14 @@ def _job_event(job: Job, event: str, path: Path, health: Path) -> Iterator[Findi
     yield from _event(f'job "{job.label}"', event, _OF_JOB, path)
 
 
-def _event(who: str, event: str, known: tuple[str, ...], path: Path, *, needs_source: bool = False) -> Iterator[Finding]:
+def _event(
+    who: str, event: str, known: tuple[str, ...], path: Path, *, needs_source: bool = False
+) -> Iterator[Finding]:
     if event not in known:
         near = suggestion(event, known) or f"; it emits {', '.join(known)}"
-        missing = " (source is left out; name the job to wait for)" if needs_source and event in _OF_JOB + _OF_WATCH else ""
+        missing = (
+            " (source is left out; name the job to wait for)" if needs_source and event in _OF_JOB + _OF_WATCH else ""
+        )
         yield Finding(path, f'cannot be "{event}": {who} emits no such event{missing or near}')
 
 
@@ -101,7 +105,9 @@ def _cycles(spec: Spec) -> Iterator[Finding]:
             reported |= set(cycle)
             way = " -> ".join([*cycle, job.label])
             message = f"cannot be met: {way} wait for each other and none ever starts; let one of them start by itself"
-            yield Finding(("jobs", index, "when"), message, also=tuple(("jobs", i, "when") for i in range(len(spec.jobs))))
+            yield Finding(
+                ("jobs", index, "when"), message, also=tuple(("jobs", i, "when") for i in range(len(spec.jobs)))
+            )
 
 
 def _cycle_from(start: str, waits_for: dict[str, list[str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from signal import SIGQUIT, SIGTERM
 from typing import Any
 
 from autopilot.spec import model as m
@@ -84,10 +85,16 @@ def _restarts(job: m.Job) -> int | None:
 
 
 def _stop(job: m.Job, *, batch: bool) -> p.Stop:
-    """condor_master gets its signal alone: it stops its daemons itself, in the right order."""
+    """condor_master gets its signal alone: it stops its daemons itself, in the right order. Before the end comes a
+    SIGQUIT, its fast shutdown: a master that dies by SIGKILL leaves its payloads in limbo for 40 minutes."""
+    timeout = stop_seconds(job, batch=batch)
+    escalate = tuple((step.after, step.signal) for step in job.stop.escalate or ())
+    if batch and job.stop.escalate is None:
+        escalate = ((timeout * 2 / 3, int(SIGQUIT)),)
     return p.Stop(
-        signal=15 if job.stop.signal is None else job.stop.signal,
-        timeout=stop_seconds(job, batch=batch),
+        signal=int(SIGTERM) if job.stop.signal is None else job.stop.signal,
+        timeout=timeout,
+        escalate=escalate,
         order=job.stop.order,
         group=not batch if job.stop.group is None else job.stop.group,
     )

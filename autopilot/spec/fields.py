@@ -1,13 +1,14 @@
 """The types of single values in a job spec.
 
-Each is a pydantic type that runs one plain function of this package, so that every message is ours, and carries the JSON
-Schema that an editor shows.
+Each is a pydantic type that runs one plain function of this package, so that every message is ours, and carries the
+JSON Schema that an editor shows.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator, WithJsonSchema
@@ -80,7 +81,7 @@ def number_list(value: Any) -> tuple[float, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError(f"cannot be {shown(value)}; write an array of numbers")
     numbers = tuple(units.number(item) for item in value)
-    if any(after <= before for before, after in zip(numbers, numbers[1:], strict=False)):
+    if any(after <= before for before, after in pairwise(numbers)):
         raise ValueError("cannot be out of order; write the buckets from the smallest to the largest")
     return numbers
 
@@ -104,7 +105,9 @@ def one_of(*known: str) -> Callable[[Any], str]:
 
 
 def level(value: Any) -> str:
-    return one_of("DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC")(value.upper() if isinstance(value, str) else value)
+    return one_of("DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC")(
+        value.upper() if isinstance(value, str) else value
+    )
 
 
 def _number_between(least: float, most: float) -> Callable[[Any], float]:
@@ -152,7 +155,9 @@ Umask = Annotated[int, PlainValidator(posix.umask), _schema(_TEXT, pattern="^(0o
 Limits = Annotated[dict[str, int], PlainValidator(posix.limits), _schema(_MAP)]
 Environment = Annotated[dict[str, str], PlainValidator(posix.environment), _schema(_MAP)]
 User = Annotated[str, PlainValidator(user), _schema({"type": ["string", "integer"]})]
-Restarts = Annotated[int | Literal["unlimited", "never"], PlainValidator(restarts), _schema({"type": ["integer", "string"]})]
+Restarts = Annotated[
+    int | Literal["unlimited", "never"], PlainValidator(restarts), _schema({"type": ["integer", "string"]})
+]
 Level = Annotated[str, PlainValidator(level), _schema(_TEXT)]
 Url = Annotated[str, PlainValidator(addresses.url), _schema(_TEXT, format="uri")]
 HostPort = Annotated[tuple[str, int], PlainValidator(addresses.host_port), _schema({"type": ["string", "integer"]})]
@@ -161,4 +166,3 @@ StatusRange = Annotated[
 ]
 Interfaces = Annotated[tuple[str, ...], PlainValidator(addresses.interfaces), _schema(_TEXTS)]
 Headers = Annotated[dict[str, str], PlainValidator(addresses.headers), _schema(_MAP)]
-

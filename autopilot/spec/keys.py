@@ -47,7 +47,9 @@ class Folded:
                 self.findings.append(_unknown(key, model, here))
                 self.missed.update((*path, spellings[near]) for near in nearest(key, spellings))
             elif name in found:
-                self.findings.append(Finding(here, f'cannot be given twice: "{name}" and "{camel(name)}" are the same key', of_key=True))
+                self.findings.append(
+                    Finding(here, f'cannot be given twice: "{name}" and "{camel(name)}" are the same key', of_key=True)
+                )
             else:
                 found[name] = self._value(value, model, name, (*path, name), here)
         return found

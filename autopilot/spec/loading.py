@@ -86,5 +86,5 @@ class _Places:
         note = ""
         if made:
             rendered_line, rendered_column = source.place(self.rendered.text, offset)
-            note = f"in what the template here renders: line {rendered_line}, column {rendered_column} of the rendered text"
+            note = f"in what the template renders here: line {rendered_line}, column {rendered_column} of that text"
         return Problem(file=self.name, path=path, line=line, column=column, message=message, note=note)

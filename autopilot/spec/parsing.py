@@ -45,8 +45,8 @@ class _Repeated(ValueError):
 def parse(text: str) -> Tree:
     """Parse JSON or JSON5. Raises SyntaxProblem with the place of the first thing that is wrong.
 
-    Strict JSON takes the standard library's parser, which is the cheap path. What it refuses is JSON5 or broken; then the
-    scanner goes first, because it knows the exact place, and pyjson5 makes the values. Duplicate keys are left in
+    Strict JSON takes the standard library's parser, which is the cheap path. What it refuses is JSON5 or broken; then
+    the scanner goes first, because it knows the exact place, and pyjson5 makes the values. Duplicate keys are left in
     `positions.duplicates`, so that they are reported together with everything else.
     """
     try:

@@ -134,7 +134,7 @@ class Job:
     backoff: Backoff = Backoff()
     stop: Stop = Stop()
     timeout: float | None = None  # longest run; then the whole job is killed
-    stopping_wait: float | None = None  # how long a stopping job waits for its `stopping` jobs (ContainerPilot's stopTimeout)
+    stopping_wait: float | None = None  # for its `stopping` jobs, when it stops (ContainerPilot's stopTimeout)
     health: Health | None = None
     service: Service | None = None
     raw: bool = False  # output without prefixes

@@ -42,7 +42,9 @@ def plan_to_data(plan: p.Plan) -> dict[str, Any]:
 def plan_from_data(data: dict[str, Any]) -> p.Plan:
     """The plan that `plan_to_data` wrote. Raises ValueError for anything else."""
     if not isinstance(data, dict) or data.get("plan_version") != PLAN_VERSION:
-        raise ValueError("cannot use this plan: it was written by another version of autopilot; compile the job spec again")
+        raise ValueError(
+            "cannot use this plan: it was written by another version of autopilot; compile the job spec again"
+        )
     try:
         plan: p.Plan = _build(p.Plan, {k: v for k, v in data.items() if k != "plan_version"})
     except (TypeError, KeyError, AttributeError) as error:
@@ -68,7 +70,7 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
 
 def _value(cls: type | None, name: str, value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(value) if cls is None else tuple(_build(cls, item) for item in value)
+        return tuple(_value(cls, "", item) for item in value)
     if not isinstance(value, dict):
         return value
     if name == "probe":

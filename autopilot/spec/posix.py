@@ -36,8 +36,14 @@ def signal_number(value: Any) -> int:
     else:
         number = value if isinstance(value, int) and not isinstance(value, bool) else None
     if number is None or number not in signal.valid_signals():
-        near = suggestion(f"SIG{value.upper().removeprefix('SIG')}", signal.Signals.__members__) if isinstance(value, str) else ""
-        raise ValueError(f'cannot be {shown(value)}: no such signal{near or "; write a name like " + chr(34) + "SIGTERM" + chr(34)}')
+        near = (
+            suggestion(f"SIG{value.upper().removeprefix('SIG')}", signal.Signals.__members__)
+            if isinstance(value, str)
+            else ""
+        )
+        raise ValueError(
+            f"cannot be {shown(value)}: no such signal{near or '; write a name like ' + chr(34) + 'SIGTERM' + chr(34)}"
+        )
     if number in _NEVER_A_STOP:
         raise ValueError(f'cannot be {shown(value)}: it does not end a process; write "SIGTERM", "SIGINT" or "SIGQUIT"')
     return int(number)
@@ -82,7 +88,9 @@ def environment(value: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, text in value.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", name):
-            raise ValueError(f"cannot use {shown(name)} as the name of a variable; letters, digits and _ only, not a digit first")
+            raise ValueError(
+                f"cannot use {shown(name)} as the name of a variable; letters, digits and _ only, not a digit first"
+            )
         if isinstance(text, bool) or not isinstance(text, str | int | float):
             raise ValueError(f'"{name}" cannot be {shown(text)}; write it as a string in quotes')
         found[name] = text if isinstance(text, str) else f"{text}"

@@ -20,7 +20,9 @@ DEEPEST = 32  # nesting; the deepest key of a job spec has 6 levels
 _SKIP = re.compile(r"(?:[\s\ufeff]+|//[^\n\r\u2028\u2029]*|/\*.*?\*/)+", re.S)
 _STRING = re.compile(r""""(?:[^"\\\n\r]|\\(?:\r\n|.))*"|'(?:[^'\\\n\r]|\\(?:\r\n|.))*'""", re.S)
 _WORD = re.compile(r"""[^\s\ufeff{}\[\]:,"'/]+""")
-_NUMBER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|Infinity|NaN|(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
+_NUMBER = re.compile(
+    r"[+-]?(?:0[xX][0-9a-fA-F]+|Infinity|NaN|(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+)
 _IDENTIFIER = re.compile(r"(?:[\w$]|\\u[0-9a-fA-F]{4})+")
 # What must not stand in a string: bad escapes, NUL (no argument or variable can hold it), half a surrogate pair.
 _BAD_ESCAPE = re.compile(
@@ -146,7 +148,10 @@ class _Scanner:
 
     def unclosed(self, closing: str, path: Path, opened: int) -> None:
         line = self.text.count("\n", 0, opened) + 1
-        self.fail(f'expected "," or "{closing}", found the end of the text; "{self.text[opened]}" of line {line} is not closed', path)
+        self.fail(
+            f'expected "," or "{closing}", found the end; "{self.text[opened]}" of line {line} is not closed',
+            path,
+        )
 
     def expect(self, wanted: str, path: Path, where: str) -> None:
         self.skip(path)

@@ -16,7 +16,9 @@ def read(path: str | os.PathLike[str]) -> str:
     try:
         data = _bytes(name)
     except OSError as error:
-        raise refusal(name, f"cannot read the job spec: {(error.strerror or str(error)).lower()}{_remedy(error)}") from None
+        raise refusal(
+            name, f"cannot read the job spec: {(error.strerror or str(error)).lower()}{_remedy(error)}"
+        ) from None
     except ValueError:  # a NUL in the path
         raise refusal(name, "cannot read the job spec: its path holds a NUL character") from None
     return decoded(data, name)
@@ -29,13 +31,18 @@ def decoded(data: bytes, name: str) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise refusal(name, "cannot be UTF-16; save the file as UTF-8")
     if b"\x00" in data:
-        raise refusal(name, f"cannot be a binary file: it holds a NUL byte at offset {data.index(0)}; a job spec is JSON or JSON5 text")
+        raise refusal(
+            name,
+            f"cannot be a binary file: it holds a NUL byte at offset {data.index(0)}; a job spec is JSON or JSON5 text",
+        )
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line, column = place(data[: error.start].decode("utf-8"), error.start)
-        message = f"cannot be read as UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}; save the file as UTF-8"
+        message = (
+            f"cannot be read as UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}; save the file as UTF-8"
+        )
         raise SpecError([Problem(file=name, line=line, column=column, message=message)]) from None
 
 

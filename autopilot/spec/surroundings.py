@@ -1,4 +1,4 @@
-"""What a spec needs of the machine it runs on: users, groups, programs, files. And what this version does not build yet.
+"""What a spec needs of the machine it runs on: users, groups, programs, files. And what this version does not build.
 
 `here` says that the spec is to run on this machine. A check elsewhere (a laptop, a pipeline) can only warn.
 """
@@ -15,7 +15,7 @@ from autopilot.spec.parsing import Path
 from autopilot.spec.posix import missing_program, unknown_group, unknown_user
 
 # Sections that are validated in full, but whose effects come with a later version.
-NOT_BUILT = ("consul", "telemetry", "watches", "control", "logging", "stop_timeout")
+NOT_BUILT = ("consul", "telemetry", "watches", "control", "logging")
 
 
 def surroundings(spec: Spec, *, here: bool) -> Iterator[Finding]:
@@ -43,12 +43,15 @@ def quoted_words(tree: Any, spec: Spec) -> Iterator[Finding]:
         for place in places:
             text = _at(tree, place)
             if isinstance(text, str) and any(quote in text for quote in "\"'"):
-                message = "holds quotes, which the program will get as they are: a string is split at spaces; write an array"
+                message = (
+                    "holds quotes, which the program will get as they are: a string is split at spaces; write an array"
+                )
                 yield Finding(place, message, warning=True)
 
 
 def _nobody(who: str, here: bool) -> str:
-    return f"cannot be used: there is no {who} {'here; create it in the image or write a numeric id' if here else 'on this machine'}"
+    where = "here; create it in the image or write a numeric id" if here else "on this machine"
+    return f"cannot be used: there is no {who} {where}"
 
 
 def _files(job: Job, path: Path) -> Iterator[Finding]:
@@ -59,9 +62,13 @@ def _files(job: Job, path: Path) -> Iterator[Finding]:
         if missing_program(argv, job.env, job.cwd):
             yield Finding(place, f'cannot be run on this machine: there is no program "{argv[0]}"', warning=True)
     if job.env_file is not None and not os.path.exists(job.env_file):
-        yield Finding((*path, "env_file"), f'cannot be read on this machine: there is no "{job.env_file}"', warning=True)
+        yield Finding(
+            (*path, "env_file"), f'cannot be read on this machine: there is no "{job.env_file}"', warning=True
+        )
     if job.cwd is not None and not os.path.isdir(job.cwd):
-        yield Finding((*path, "cwd"), f'cannot be entered on this machine: there is no directory "{job.cwd}"', warning=True)
+        yield Finding(
+            (*path, "cwd"), f'cannot be entered on this machine: there is no directory "{job.cwd}"', warning=True
+        )
 
 
 def _at(tree: Any, path: Path) -> Any:

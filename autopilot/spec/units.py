@@ -24,6 +24,7 @@ _NANOSECONDS = {
 _LONGEST = (1 << 63) - 1  # nanoseconds; where Go's duration ends, 292 years
 _NUMBER = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?")
 _PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+_FLOAT = re.compile(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
 _DURATION_HELP = 'write seconds as a number or a duration like "1500ms", "10s" or "1h30m"'
 
 _SIZE = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*([A-Za-z]*)")
@@ -69,7 +70,7 @@ def _from_text(text: str) -> int:
         raise ValueError(f"cannot be negative, got {shown(text)}")
     plain = _NUMBER.fullmatch(text)
     body = text.removeprefix("+")
-    parts = [plain.groups() + ("s",)] if plain else [match.groups() for match in _PART.finditer(body)]
+    parts = [(*plain.groups(), "s")] if plain else [match.groups() for match in _PART.finditer(body)]
     whole = plain is not None or sum(match.end() - match.start() for match in _PART.finditer(body)) == len(body)
     digits = all(whole_part or fraction for whole_part, fraction, _ in parts)
     if not (parts and whole and digits and len(text) <= _MOST_CHARACTERS):
@@ -80,7 +81,7 @@ def _from_text(text: str) -> int:
 def _nanoseconds(whole: str, fraction: str | None, unit: str) -> int:
     scale = _NANOSECONDS[unit]
     fraction = fraction or ""
-    return int(whole or "0") * scale + int(fraction or "0") * scale // 10 ** len(fraction)
+    return int(whole or "0") * scale + int(int(fraction or "0") * scale // 10 ** len(fraction))
 
 
 def size(value: Any) -> int:
@@ -90,12 +91,14 @@ def size(value: Any) -> int:
     match = _SIZE.fullmatch(value) if isinstance(value, str) and len(value) <= _MOST_CHARACTERS else None
     unit = _BYTES.get(match[3].lower()) if match else None
     if match is None or unit is None:
-        raise ValueError(f'cannot be read as a size: {shown(value)}; write bytes as a number or a size like "512MB" or "1GiB"')
+        raise ValueError(
+            f'cannot be read as a size: {shown(value)}; write a number of bytes or a text like "512MB" or "1GiB"'
+        )
     fraction = match[2] or ""
     return _bounded(int(match[1]) * unit + int(fraction or "0") * unit // 10 ** len(fraction), value)
 
 
-def _bounded(number: int, value: Any) -> int:
+def _bounded(number: int, value: object) -> int:
     if number >= 1 << 63:
         raise ValueError(f"cannot be so large: {shown(value)}; the limit is 2^63 - 1 bytes")
     return number
@@ -116,12 +119,12 @@ def whole(value: Any, least: int = 0, most: int = (1 << 31) - 1) -> int:
 
 def number(value: Any) -> float:
     """A finite number, or a string that is one."""
-    if isinstance(value, str) and len(value) <= _MOST_CHARACTERS and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?", value):
+    if isinstance(value, str) and len(value) <= _MOST_CHARACTERS and _FLOAT.fullmatch(value):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"cannot be {shown(value)}; write a number")
-    if abs(value) > 1e300:
-        raise ValueError(f"cannot be so large: {shown(value)}")
+    if not abs(value) < 1e300:  # NaN compares false, so it ends here too
+        raise ValueError(f"cannot be {shown(value)}; write a finite number")
     return float(value)
 
 

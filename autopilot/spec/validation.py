@@ -1,8 +1,8 @@
 """From a tree to a `Spec`, with every problem of every part found in one pass.
 
-pydantic finds all bad values at once but gives no model when there is one. So that the checks between keys still see the
-rest, bad values are taken out and the remainder is validated again; what was taken out is remembered, and nothing is
-concluded from its absence.
+pydantic finds all bad values at once but gives no model when there is one. So that the checks between keys still see
+the rest, bad values are taken out and the remainder is validated again; what was taken out is remembered, and nothing
+is concluded from its absence.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _message(error: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    return {list: "an array", dict: "an object"}.get(type(value), shown(value))
+    return "an array" if isinstance(value, list) else "an object" if isinstance(value, dict) else shown(value)
 
 
 def _description(loc: Path) -> str:
@@ -94,25 +94,19 @@ def _description(loc: Path) -> str:
 
 def _take_out(tree: Any, path: Path, *, missing: bool) -> Path:
     """Remove the value at a path, or what it leaves incomplete. Returns the path that was removed."""
-    is_job = len(path) >= 2 and path[0] == "jobs"
-    if missing and is_job and len(path) == 3:
-        tree["jobs"][path[1]]["exec"] = ["true"]
+    if path[:1] == ("jobs",) and len(path) == (3 if missing else 2):  # a job is not dropped: others may name it
+        stand_in = {"exec": ["true"]} if missing else {"name": f"jobs[{path[1]}]", "exec": ["true"]}
+        job = tree["jobs"][path[1]] if missing else {}
+        tree["jobs"][path[1]] = job | stand_in
         return path
     if missing:
         return _take_out(tree, path[:-1], missing=False)
-    if is_job and len(path) == 2:
-        tree["jobs"][path[1]] = {"name": f"jobs[{path[1]}]", "exec": ["true"]}
+    parent = _at(tree, path[:-1]) if path else None
+    if isinstance(parent, dict):
+        parent.pop(path[-1], None)
         return path
-    if not path:
-        return path
-    parent = _at(tree, path[:-1])
-    if isinstance(parent, list):
-        return _take_out(tree, path[:-1], missing=False)
-    if isinstance(parent, dict) and path[-1] in parent:
-        del parent[path[-1]]
-        return path
-    # The path leads into a shorthand (`http: "URL"`), or its parent has gone already.
-    return _take_out(tree, path[:-1], missing=False) if parent is None or not isinstance(parent, dict) else path
+    # An item of a list, or inside of a shorthand (`http: "URL"`): what holds it goes as a whole.
+    return _take_out(tree, path[:-1], missing=False) if path else path
 
 
 def _at(tree: Any, path: Path) -> Any:

@@ -1,0 +1,20 @@
+"""Go's escapers for HTML, JavaScript and URLs."""
+
+from __future__ import annotations
+
+from urllib.parse import quote_plus
+
+_HTML = str.maketrans({'"': "&#34;", "'": "&#39;", "&": "&amp;", "<": "&lt;", ">": "&gt;", "\0": "\ufffd"})
+_JAVASCRIPT = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"}
+
+
+def html(text: str) -> str:
+    return text.translate(_HTML)
+
+
+def javascript(text: str) -> str:
+    return "".join(_JAVASCRIPT.get(c) or (c if c.isprintable() else f"\\u{ord(c):04X}") for c in text)
+
+
+def query(text: str) -> str:
+    return quote_plus(text, errors="surrogateescape").replace("/", "%2F")

@@ -1,0 +1,161 @@
+"""How Go prints values: `%v` and printf with its verbs, flags, width and precision."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_DIRECTIVE = re.compile(r"%([-+# 0]*)([0-9]*)(?:\.([0-9]*))?(.?)", re.S)
+_MOST_WIDTH = 10_000
+_NUMBER_VERBS = {"d": "d", "x": "x", "X": "X", "o": "o", "b": "b"}
+_FLOAT_VERBS = "eEfFgG"
+
+
+_TYPES: dict[type, str] = {
+    bool: "bool",
+    int: "int",
+    float: "float64",
+    str: "string",
+    dict: "map[string]string",
+    type(None): "nil",
+}
+
+
+def type_name(value: Any) -> str:
+    """Go's name of a value's type."""
+    if isinstance(value, list):
+        return "[]int" if value and isinstance(value[0], int) else "[]string"
+    return _TYPES[type(value)]
+
+
+def value_text(value: Any) -> str:
+    """`%v`."""
+    match value:
+        case bool() | None:
+            return {True: "true", False: "false", None: "<no value>"}[value]
+        case float():
+            return _general(value, None, "g", "")
+        case list():
+            return f"[{' '.join(map(value_text, value))}]"
+        case dict():
+            return f"map[{' '.join(f'{key}:{value[key]}' for key in sorted(value))}]"
+    return str(value)
+
+
+def printed(values: list[Any]) -> str:
+    """fmt.Sprint: a space between two operands when neither is a string."""
+    text = ""
+    for index, value in enumerate(values):
+        if index and not isinstance(value, str) and not isinstance(values[index - 1], str):
+            text += " "
+        text += value_text(value)
+    return text
+
+
+def formatted(pattern: str, values: list[Any]) -> str:
+    """fmt.Sprintf. As in Go, what does not fit is said in the text, not refused."""
+    rest = list(values)
+
+    def directive(match: re.Match[str]) -> str:
+        flags, width, precision, verb = match.groups()
+        if not verb:
+            return "%!(NOVERB)"
+        if verb == "%":
+            return "%"
+        if int(width or 0) > _MOST_WIDTH or int(precision or 0) > _MOST_WIDTH:
+            return "%!(BADWIDTH)"
+        if not rest:
+            return f"%!{verb}(MISSING)"
+        return _one(rest.pop(0), flags, int(width or 0), None if precision is None else int(precision or 0), verb)
+
+    text = _DIRECTIVE.sub(directive, pattern)
+    if rest:
+        text += f"%!(EXTRA {', '.join(f'{type_name(value)}={value_text(value)}' for value in rest)})"
+    return text
+
+
+def _one(value: Any, flags: str, width: int, precision: int | None, verb: str) -> str:
+    if isinstance(value, list) and verb not in "vT":
+        return f"[{' '.join(_one(item, flags, width, precision, verb) for item in value)}]"
+    text = _body(value, flags, precision, verb)
+    if text is None:
+        return f"%!{verb}({type_name(value)}={value_text(value)})"
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if "-" in flags:
+        return text.ljust(width)
+    if "0" in flags and numeric and (precision is None or isinstance(value, float)):
+        return text.zfill(width)
+    return text.rjust(width)
+
+
+def _body(value: Any, flags: str, precision: int | None, verb: str) -> str | None:
+    if verb == "T":
+        return type_name(value)
+    match value:
+        case bool():
+            return value_text(value) if verb in "tv" else None
+        case int():
+            return _integer(value, flags, precision, "d" if verb == "v" else verb)
+        case float():
+            return _float(value, flags, precision, "g" if verb == "v" else verb)
+        case str():
+            return _string(value, flags, precision, verb)
+    return value_text(value) if verb == "v" else None
+
+
+def _integer(value: int, flags: str, precision: int | None, verb: str) -> str | None:
+    if verb == "c":
+        return chr(value) if 0 <= value <= 0x10FFFF and not 0xD800 <= value <= 0xDFFF else "\ufffd"
+    if verb == "q":
+        return f"'{chr(value)}'" if 32 <= value < 0x10FFFF and not 0xD800 <= value <= 0xDFFF else "'\ufffd'"
+    if verb == "U":
+        return f"U+{value:04X}"
+    if verb not in _NUMBER_VERBS:
+        return None
+    digits = format(abs(value), _NUMBER_VERBS[verb])
+    digits = digits.rjust(precision or 0, "0")
+    prefix = {"x": "0x", "X": "0X", "o": "0", "b": "0b"}.get(verb, "") if "#" in flags else ""
+    return f"{_sign(value, flags)}{prefix}{digits}"
+
+
+def _float(value: float, flags: str, precision: int | None, verb: str) -> str | None:
+    if verb not in _FLOAT_VERBS:
+        return None
+    if verb in "gG":
+        return _general(value, precision, verb, flags)
+    return _sign(value, flags) + format(abs(value), f".{6 if precision is None else precision}{verb}")
+
+
+def _general(value: float, precision: int | None, verb: str, flags: str) -> str:
+    """%g with the shortest digits; %v turns to an exponent at 1e21, as Go's does."""
+    if precision is not None:
+        text = format(abs(value), f".{precision}{verb}")
+    else:
+        digits, _, exponent = f"{abs(value):.17e}".partition("e")
+        shortest = repr(abs(value))
+        if -4 <= int(exponent) < 21:
+            text = format(abs(value), "f").rstrip("0").rstrip(".") if "e" in shortest else shortest.removesuffix(".0")
+        else:
+            text = shortest if "e" in shortest else f"{digits.rstrip('0').rstrip('.')}e{exponent}"
+    return _sign(value, flags) + (text.upper() if verb == "G" else text)
+
+
+def _string(value: str, flags: str, precision: int | None, verb: str) -> str | None:
+    cut = value if precision is None else value[:precision]
+    match verb:
+        case "s" | "v":
+            return cut
+        case "q":
+            return f"`{cut}`" if "#" in flags and "`" not in cut else json.dumps(cut, ensure_ascii=False)
+        case "x" | "X":
+            return (
+                cut.encode(errors="surrogateescape").hex()
+                if verb == "x"
+                else cut.encode(errors="surrogateescape").hex().upper()
+            )
+    return None
+
+
+def _sign(value: float, flags: str) -> str:
+    return "-" if value < 0 else "+" if "+" in flags else " " if " " in flags else ""

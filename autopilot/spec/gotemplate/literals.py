@@ -1,0 +1,61 @@
+"""Go's literals: strings, runes and numbers as they stand in a template."""
+
+from __future__ import annotations
+
+import re
+
+from autopilot.spec.rendering import TemplateError
+
+_ESCAPE = re.compile(
+    r"""\\(?:([abfnrtv\\'"])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.?))""", re.S
+)
+_SIMPLE = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_LONGEST_NUMBER = 100
+
+
+def value(kind: str, text: str, offset: int) -> str | int | float:
+    """The value of a literal token."""
+    try:
+        if kind == "number":
+            return _number(text)
+        if kind == "raw":
+            return text[1:-1].replace("\r", "")
+        inner = _ESCAPE.sub(_escape, text[1:-1])
+    except (ValueError, OverflowError) as error:
+        raise TemplateError(f"cannot read {text[:40]}: {error}", offset) from None
+    if kind == "string":
+        return inner
+    if len(inner) != 1:
+        raise TemplateError(
+            f"cannot read {text[:40]}: single quotes hold one character; write strings in double quotes", offset
+        )
+    return ord(inner)
+
+
+def _escape(match: re.Match[str]) -> str:
+    simple, hexadecimal, short, long, octal, other = match.groups()
+    if simple:
+        return _SIMPLE.get(simple, simple)
+    if other is not None and not (hexadecimal or short or long or octal):
+        raise ValueError(f"no such escape: {match[0]}")
+    code = int(octal, 8) if octal else int(hexadecimal or short or long, 16)
+    if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF or ((octal or hexadecimal) and code > 0x7F):
+        raise ValueError(f"no such character: {match[0]}")
+    return chr(code)
+
+
+def _number(text: str) -> int | float:
+    digits = text.lstrip("+-").lower()
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError("it is too long for a number")
+    if not digits.startswith("0x") and any(mark in digits for mark in ".e"):
+        number = float(text)
+        if number in (float("inf"), float("-inf")):
+            raise ValueError("it is too large")
+        return number
+    base = 8 if re.fullmatch(r"0[0-9_]+", digits) else 0  # 017 is octal in Go
+    whole = int(digits, base)
+    whole = -whole if text.startswith("-") else whole
+    if not -(1 << 63) <= whole < 1 << 63:
+        raise ValueError("it does not fit 64 bits")
+    return whole
