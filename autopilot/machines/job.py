@@ -226,7 +226,7 @@ def _run_timed_out(t: _Turn) -> Step:
 def _hurry(t: _Turn) -> Step:
     """Kill; but a job that has a last signal of its own gets that first, and a moment for it."""
     unwanted, escalate = _with(t, want_up=False, asked=True, resume=False), t.job.stop.escalate
-    if t.state.escalated == len(escalate):
+    if t.state.pid is None or t.state.escalated == len(escalate):
         return _kill(unwanted)
     last = _signal_of(t.job, escalate[-1][1], t)
     return unwanted.to(Phase.STOPPING, last, after=HURRY_GRACE, escalated=len(escalate), asked_at=t.now)

@@ -1,0 +1,60 @@
+"""The control socket: HTTP on a unix socket that only its owner may use (0600).
+
+The wire is h11's; what is here is routing. Every client has a time limit and a size limit, and none can hold up
+another: a client that says nothing is dropped, `GET /v1/end` alone may wait, until the life ends and takes the
+connection with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from autopilot.adapters.wire import Handler
+
+CLIENTS = 64
+
+
+class SocketInUse(Exception):
+    """Another supervisor answers on this socket."""
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket, made 0600 from the start. Raises SocketInUse, OSError."""
+    if path.exists():
+        with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionRefusedError, FileNotFoundError):
+            probe.connect(os.fspath(path))
+            raise SocketInUse(f"another supervisor answers on {path}: stop it, or give this one its own socket")
+        path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    server = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)
+    try:
+        server.bind(os.fspath(path))
+    finally:
+        os.umask(before)
+    server.listen(CLIENTS)
+    server.setblocking(False)
+    return server
+
+
+async def serve(listening: socket.socket, handle: Handler) -> None:
+    """Serve until cancelled. `handle(method, path, body)` gives status and answer, or raises Refused."""
+    clients = asyncio.Semaphore(CLIENTS)
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with clients:
+            with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+                from autopilot.adapters.wire import talk  # most containers are never asked anything
+
+                await talk(reader, writer, handle)
+            writer.close()
+
+    server = await asyncio.start_unix_server(client, sock=listening)
+    async with server:
+        await server.serve_forever()

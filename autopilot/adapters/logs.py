@@ -1,0 +1,91 @@
+"""The log: one line for each event of ours and for each line of a job, as text or as JSON, through structlog."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Literal
+
+import structlog
+import structlog.typing
+
+from autopilot.adapters.sink import Sink
+
+LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "FATAL": 50, "PANIC": 50}
+
+Event = MutableMapping[str, Any]
+
+
+class Log:
+    """`context` (slot, container id, ...) is in every JSON line; text lines are for eyes and leave it out."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        style: Literal["text", "json"],
+        level: str = "INFO",
+        context: Mapping[str, str] | None = None,
+    ) -> None:
+        self._sink = sink
+        written = [_in_order, structlog.processors.JSONRenderer()] if style == "json" else [_as_text]
+        processors: list[structlog.typing.Processor] = [
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            *written,
+        ]
+        self._logger = structlog.wrap_logger(
+            _Writer(sink),
+            processors=processors,
+            wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level.upper()]),
+            context_class=dict,
+        ).bind(**(context if context and style == "json" else {}))
+        # a job's line is not ours to filter
+        self._lines = structlog.wrap_logger(
+            _Writer(sink), processors=processors[1:], wrapper_class=structlog.BoundLogger, context_class=dict
+        ).bind(**(context if context and style == "json" else {}))
+
+    def say(self, level: str, event: str, **fields: object) -> None:
+        self._logger.log(LEVELS[level.upper()], event, **fields)
+
+    def lines(self, job: str, stream: str, lines: list[bytes], *, raw: bool = False) -> None:
+        """What a job wrote; raw: just as it wrote it."""
+        if raw:
+            self._sink.write(b"\n".join(lines) + b"\n")
+            return
+        for line in lines:
+            self._lines.info(line.decode(errors="replace").rstrip("\r"), job=job, stream=stream)
+
+
+class _Writer:
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+
+    def info(self, line: str) -> None:
+        self._sink.write(line.encode(errors="replace") + b"\n")
+
+    debug = warning = error = critical = info
+
+
+def _in_order(_logger: object, _method: str, event: Event) -> Event:
+    """What a person looks for first comes first."""
+    first = {key: event.pop(key) for key in ("time", "level", "job", "stream", "event") if key in event}
+    return {**first, **event}
+
+
+def _as_text(_logger: object, _method: str, event: Event) -> str:
+    """`TIME LEVEL job: what happened key=value`, and `TIME job | its line`."""
+    time, level = event.pop("time"), event.pop("level", None)
+    job, message = event.pop("job", None), event.pop("event")
+    if event.pop("stream", None) is not None:
+        return f"{time} {job} | {message}"
+    about = f"{job}: " if job else ""
+    fields = "".join(f" {key}={value}" for key, value in event.items())
+    return f"{time} {(level or 'info').upper():<8} {about}{message}{fields}"
+
+
+def style_for(planned: str, fd: int) -> Literal["text", "json"]:
+    """What the plan says; `auto` is text on a terminal and JSON elsewhere."""
+    if planned == "auto":
+        return "text" if os.isatty(fd) else "json"
+    return "json" if planned == "json" else "text"

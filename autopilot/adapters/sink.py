@@ -1,0 +1,103 @@
+"""Where log lines go: written without ever waiting for the reader.
+
+Our stdout is often a pipe that somebody else must empty. Nobody does: lines wait in a bounded buffer, then the
+newest are dropped and counted, and the count is said as soon as there is room. The reader is gone: all is dropped
+and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import stat
+import time
+from collections import deque
+
+BUFFER = 1 << 20  # bytes that may wait
+
+
+class Sink:
+    """`fd` must be open for writing. A pipe is opened anew, so that our non-blocking mode is not its other users'."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, limit: int = BUFFER) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._writing = False
+        self._unsaid = 0  # bytes dropped since the last notice
+        self.dropped = 0  # bytes, ever
+        self._use(fd)
+
+    def _use(self, fd: int) -> None:
+        kind = os.fstat(fd).st_mode
+        self._always_ready = stat.S_ISREG(kind)  # epoll refuses regular files, and they never make us wait for a reader
+        self._fd = fd if self._always_ready else _own_view(fd)
+        if not self._always_ready:
+            os.set_blocking(self._fd, False)
+
+    def reopen(self, fd: int) -> None:
+        """Go on in another file: the old one was rotated away."""
+        self._wait(False)
+        os.close(self._fd)
+        self._use(fd)
+
+    def write(self, data: bytes) -> None:
+        """One or more whole lines."""
+        if self._size + len(data) > self._limit:
+            self.dropped += len(data)
+            self._unsaid += len(data)
+            return
+        if self._unsaid:
+            notice = f"autopilot: {self._unsaid} bytes of log dropped: nobody read them\n".encode()
+            self._unsaid = 0
+            self._append(notice)
+        self._append(data)
+        if not self._writing:
+            self._flush()
+
+    def drain(self, patience: float = 1.0) -> None:
+        """The end: give a reader that still reads up to `patience` seconds for what is left."""
+        until = time.monotonic() + patience
+        self._flush()
+        while self._waiting and (left := until - time.monotonic()) > 0:
+            select.select([], [self._fd], [], left)
+            self._flush()
+
+    def _append(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._size += len(data)
+
+    def _flush(self) -> None:
+        while self._waiting:
+            data = self._waiting[0]
+            try:
+                written = os.write(self._fd, data)
+            except BlockingIOError:
+                self._wait(True)
+                return
+            except OSError:  # EPIPE: the reader is gone; ENOSPC: the disk is full. A log must not end us
+                written = len(data)
+                self.dropped += written
+            self._size -= written
+            if written < len(data):
+                self._waiting[0] = data[written:]
+            else:
+                self._waiting.popleft()
+        self._wait(False)
+
+    def _wait(self, wanted: bool) -> None:
+        if wanted and not self._writing:
+            self._loop.add_writer(self._fd, self._flush)
+        elif self._writing and not wanted:
+            self._loop.remove_writer(self._fd)
+        self._writing = wanted
+
+
+def _own_view(fd: int) -> int:
+    """The same pipe or terminal under an open file description of our own; `fd` itself where that cannot be had."""
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # a socket, or somebody else's terminal
+        return fd

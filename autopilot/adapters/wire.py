@@ -1,0 +1,70 @@
+"""One request and one answer over HTTP/1.1, in JSON. The protocol is h11's; what is here is its use."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+
+import h11
+
+PATIENCE = 10.0  # s for a client to say what it wants, and to take its answer
+BODY = 64 * 1024  # bytes
+
+Answer = tuple[int, Mapping[str, object]]
+Handler = Callable[[str, str, Mapping[str, object]], Awaitable[Answer]]
+
+
+class Refused(Exception):
+    """A request that cannot be served: the status and one sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handle: Handler) -> None:
+    """Serve one client. Raises OSError and TimeoutError when it leaves or says nothing."""
+    connection = h11.Connection(h11.SERVER)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            method, path, body = await _request(connection, reader)
+        status, answer = await handle(method, path, body)
+    except h11.RemoteProtocolError as error:
+        status, answer = 400, {"error": str(error)}
+    except Refused as refused:
+        status, answer = refused.status, {"error": str(refused)}
+    data = json.dumps(answer).encode() + b"\n"
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(data))), ("Connection", "close")]
+    for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=data), h11.EndOfMessage()):
+        writer.write(connection.send(event) or b"")
+    async with asyncio.timeout(PATIENCE):
+        await writer.drain()
+
+
+async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> tuple[str, str, Mapping[str, object]]:
+    method, path, body = "", "", b""
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await reader.read(8192))
+        elif isinstance(event, h11.Request):
+            method, path = event.method.decode(), event.target.decode()
+        elif isinstance(event, h11.Data):
+            body += bytes(event.data)
+            if len(body) > BODY:
+                raise Refused(413, f"a request may have {BODY} bytes")
+        elif isinstance(event, h11.EndOfMessage):
+            return method, path, _parsed(body)
+        else:
+            raise ConnectionResetError("the client left")
+
+
+def _parsed(body: bytes) -> Mapping[str, object]:
+    try:
+        value = json.loads(body) if body.strip() else {}
+    except ValueError as error:
+        raise Refused(400, f"cannot read the request's JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise Refused(400, f"a request is a JSON object, not {type(value).__name__}")
+    return value

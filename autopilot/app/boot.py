@@ -1,0 +1,227 @@
+"""From exec to a running supervisor, the first job first.
+
+Importing asyncio, pydantic and the rest takes longer than a container should wait for its first process. So a start
+goes: take the signals, read the config, find its compiled plan, lock the state, start the first job that waits for
+nothing, and only then load what runs it. Without a compiled plan the config is validated in a child, which is where
+pydantic stays.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+from collections import namedtuple
+
+from autopilot.app import plancache
+from autopilot.process.family import MARKER
+from autopilot.process.identity import resolve
+from autopilot.process.spawn import CannotSpawn, Spawned, spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from autopilot.machines.actions import Outcome
+    from autopilot.spec.plan import Plan
+
+EX_USAGE, EX_CONFIG = 64, 78
+DEFAULT_CONFIG = "/etc/autopilot.json"
+ROOT_STATE = "/var/lib/autopilot"
+
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class CannotBoot(Exception):
+    """The start ends before anything was started: one or more sentences, and the exit code."""
+
+    def __init__(self, *sentences: str, code: int = EX_CONFIG) -> None:
+        super().__init__("\n".join(sentences))
+        self.code = code
+
+
+def run(config: str | None) -> int:
+    """Run the supervisor to its end; returns its exit code."""
+    signals_so_far: list[int] = []
+    for number in HEARD:  # as PID 1 a signal without a handler is lost, elsewhere it would end us
+        signal.signal(number, lambda number, _frame: signals_so_far.append(number))
+    state = state_directory(None)
+    try:
+        data = _plan_data(config or default_config(), state)
+        state = state_directory(data["state"])
+        lock = _lock(state)
+        prestarted = _first_job(data)
+    except CannotBoot as cannot:
+        print(f"autopilot: {cannot}", file=sys.stderr)
+        return _not_begun(state, str(cannot), cannot.code)
+    with lock:
+        return _live(data, state, prestarted, signals_so_far)
+
+
+def default_config() -> str:
+    """Raises CannotBoot when no config is named anywhere."""
+    for variable in ("AUTOPILOT_CONFIG", "CONTAINERPILOT"):
+        if os.environ.get(variable):
+            return os.environ[variable]
+    if os.path.exists(DEFAULT_CONFIG):
+        return DEFAULT_CONFIG
+    raise CannotBoot(
+        f"no job spec: name one (`autopilot run CONFIG`), set AUTOPILOT_CONFIG, or put it at {DEFAULT_CONFIG}"
+    )
+
+
+def state_directory(planned: str | None) -> str:
+    """The spec's `state`, else $AUTOPILOT_STATE, else the system's place, or the user's own when not root."""
+    named = planned or os.environ.get("AUTOPILOT_STATE")
+    if named:
+        return named
+    if os.geteuid() == 0:
+        return ROOT_STATE
+    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ.get("HOME", "/tmp"), ".local/state")
+    return os.path.join(home, "autopilot")
+
+
+def _plan_data(config: str, state: str) -> dict:  # type: ignore[type-arg]
+    """The plan's data, from a compiled plan or by validating in a child. Raises CannotBoot with every problem."""
+    text = _rendered(config)
+    if text is not None:
+        data = plancache.find(text, plancache.beside(config), plancache.in_state(state))
+        if data is not None and _users_exist(data):
+            return data
+    return _validate(config, state)
+
+
+def _rendered(config: str) -> str | None:
+    """The config's text with its templates filled in; None when the loader must say what is wrong with it."""
+    try:
+        with open(config, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, ValueError):
+        return None
+    if "{{" not in text:
+        return text
+    from autopilot.spec import SpecError, render  # the engine is only for templates
+
+    try:
+        return render(config)
+    except SpecError:
+        return None
+
+
+def _users_exist(data: dict) -> bool:  # type: ignore[type-arg]
+    try:
+        for job in data["jobs"]:
+            resolve(job["command"]["user"], job["command"]["group"])
+    except LookupError:
+        return False
+    return True
+
+
+def _validate(config: str, state: str) -> dict:  # type: ignore[type-arg]
+    from autopilot.spec import SpecError, plan_to_data, validated_in_child  # not for a compiled plan
+
+    try:
+        loaded = validated_in_child(config, dict(os.environ))
+    except SpecError as error:
+        count = len(error.problems)
+        counted = f"{count} problem{'s' if count > 1 else ''}, nothing was started"
+        raise CannotBoot(f"cannot use {config}: {counted}", *map(str, error.problems)) from None
+    for warning in loaded.warnings:
+        print(f"autopilot: warning: {warning}", file=sys.stderr)
+    data = plan_to_data(loaded.plan)
+    try:
+        os.makedirs(state, exist_ok=True)
+        plancache.write(plancache.in_state(state), loaded.rendered_text, data)
+    except OSError:
+        pass  # the next start validates again
+    return data
+
+
+def _lock(state: str):  # type: ignore[no-untyped-def]
+    """One supervisor for each state directory; the lock goes with the process. Raises CannotBoot."""
+    try:
+        os.makedirs(state, exist_ok=True)
+        file = open(os.path.join(state, "lock"), "w")  # noqa: SIM115 - held for the whole life
+    except OSError as error:
+        raise CannotBoot(
+            f"cannot use the state directory {state}: {error.strerror}; set `state` in the job spec or AUTOPILOT_STATE"
+        ) from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise CannotBoot(
+            f"another supervisor uses the state directory {state}: stop it, or give this one its own", code=EX_USAGE
+        ) from None
+    return file
+
+
+def _first_job(data: dict) -> dict[str, Spawned]:  # type: ignore[type-arg]
+    """Start the first job that waits for nothing; none where the node must be looked at before anything starts."""
+    if data["htcondor"] is not None:
+        return {}
+    for job in data["jobs"]:
+        if not job["when"]["triggers"] and job["when"]["every"] is None:
+            command: Any = namedtuple("Command", job["command"])(**job["command"])
+            environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid()), MARKER: f"{job['name']}.1"}
+            try:
+                return {job["name"]: spawn(command, environ)}
+            except CannotSpawn:
+                return {}  # it will be tried, and complained about, in its turn
+    return {}
+
+
+def _not_begun(state: str, detail: str, code: int) -> int:
+    """Last words of a life that did not begin; not over those of a supervisor that lives."""
+    from pathlib import Path  # not on the way to the first job
+
+    from autopilot.app import surroundings
+    from autopilot.app.lastwords import LastWords
+    from autopilot.machines.actions import Outcome
+
+    if code == EX_CONFIG:
+        try:
+            words = LastWords(Path(state), surroundings.look(os.environ))
+            words.begin()
+            words.finish(Outcome("config", detail, code))
+        except OSError:
+            pass  # it was said on stderr
+    return code
+
+
+def _live(data: dict, state: str, prestarted: dict[str, Spawned], signals_so_far: list[int]) -> int:  # type: ignore[type-arg]
+    import asyncio  # the first job runs already
+    from pathlib import Path
+
+    from autopilot.app import surroundings
+    from autopilot.app.supervisor import Supervisor
+    from autopilot.spec.plandata import plan_from_data
+
+    if os.getpid() != 1:
+        _adopt_orphans()
+    plan: Plan = plan_from_data(data)
+    loop = asyncio.new_event_loop()
+    supervisor = Supervisor(
+        plan,
+        loop=loop,
+        state=Path(state),
+        socket_path=Path(os.environ.get("AUTOPILOT_SOCKET") or plan.socket or os.path.join(state, "autopilot.sock")),
+        where=surroundings.look(os.environ),
+        env=os.environ,
+        prestarted=prestarted,
+    )
+    outcome: Outcome
+    try:
+        outcome = loop.run_until_complete(supervisor.live(signals_so_far))
+    except BaseException as error:
+        outcome = supervisor.die(error)
+    supervisor.close(outcome)
+    return outcome.code
+
+
+def _adopt_orphans() -> None:
+    """Orphans come to PID 1; elsewhere they come to us only as a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    import ctypes
+
+    pr_set_child_subreaper = 36
+    ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)

@@ -1,0 +1,194 @@
+"""Does what the core decides: one method for each action, each at once, each answered with cues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+from autopilot.adapters.logs import Log
+from autopilot.machines import actions, cues
+from autopilot.process.spawn import CannotSpawn, Spawned
+from autopilot.process.status import words
+from autopilot.runtime.commands import Commands
+from autopilot.runtime.processes import Process, Processes
+from autopilot.spec.plan import ExecProbe, HtcondorProbe, HttpProbe, Job, Plan, TcpProbe
+
+STOPPED_UNSTARTED = 128 + 15
+
+
+class Node(Protocol):
+    """The batch system, as far as a life's end goes."""
+
+    def begin_drain(self, reason: str) -> None: ...
+    def soften(self) -> None: ...
+    def harden(self) -> None: ...
+    def evict(self) -> None: ...
+
+
+class Hooks(Protocol):
+    """What HTCondor's adapter wants to know of its job, and gives to it; a container without HTCondor has none."""
+
+    own_pid_in: tuple[str, ...]
+
+    def environment(self) -> dict[str, str]: ...
+    def master_started(self, pid: int) -> None: ...
+    def master_exited(self) -> None: ...
+    async def probe(self, aspect: str, timeout: float) -> tuple[bool, str]: ...
+    def emergency(self) -> None: ...
+    def status(self) -> dict[str, object]: ...
+
+
+class Effects:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        processes: Processes,
+        commands: Commands,
+        environ: Callable[[], Mapping[str, str]],
+        log: Log,
+        feed: Callable[[cues.Cue], None],
+        background: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        prestarted: dict[str, Spawned],
+    ) -> None:
+        self._jobs: dict[str, Job] = {job.name: job for job in plan.jobs}
+        self._condor_job = plan.htcondor.job if plan.htcondor else None
+        self._loop, self._processes, self._commands, self._environ = loop, processes, commands, environ
+        self._log, self._feed, self._background = log, feed, background
+        self._prestarted = prestarted
+        self._live: dict[str, tuple[int, Process]] = {}
+        self._later: deque[actions.Spawn] = deque()  # periodic runs: one for each turn of the loop
+        self._checks: dict[str, asyncio.Task[None]] = {}
+        self.node: Node | None = None
+        self.hooks: Hooks | None = None
+        self.finished: asyncio.Future[actions.Finish] = loop.create_future()
+
+    def do(self, action: actions.Action) -> None:  # noqa: PLR0912 - one arm for each action
+        match action:
+            case actions.Spawn(periodic=True):
+                self._later.append(action)
+                if len(self._later) == 1:
+                    self._loop.call_soon(self._spawn_next)
+            case actions.Spawn():
+                self._spawn(action)
+            case actions.Signal(job, run, number, group):
+                process = self._process(job, run)
+                if process is not None:
+                    process.signal(number, group=group)
+            case actions.Kill(job, run):
+                process = self._process(job, run)
+                if process is not None:
+                    process.kill()
+            case actions.RunCheck(job, run):
+                self._checks[job] = self._background(self._check(job, run))
+            case actions.DropCheck(job):
+                self._checks.pop(job).cancel()
+            case actions.BeginDrain(reason):
+                if self.node is None:
+                    self._feed(cues.Drained())
+                else:
+                    self.node.begin_drain(reason)
+            case actions.SoftenDrain() if self.node is not None:
+                self.node.soften()
+            case actions.HardenDrain() if self.node is not None:
+                self.node.harden()
+            case actions.Evict() if self.node is not None:
+                self.node.evict()
+            case actions.Finish() if not self.finished.done():
+                self.finished.set_result(action)
+
+    def pids(self) -> dict[str, int]:
+        """The leaders of the jobs that run now."""
+        return {name: process.pid for name, (_, process) in self._live.items()}
+
+    # --- processes ---
+
+    def _process(self, job: str, run: int) -> Process | None:
+        """The process of that run; None when it ended, or had not even started: then it never will."""
+        for spawn in self._later:
+            if (spawn.job, spawn.run) == (job, run):
+                self._later.remove(spawn)
+                self._feed(cues.Exited(job, run, STOPPED_UNSTARTED))
+                return None
+        live = self._live.get(job)
+        return live[1] if live is not None and live[0] == run else None
+
+    def _spawn_next(self) -> None:
+        """One periodic run; the others wait behind whatever else has happened meanwhile."""
+        if self._later:
+            self._spawn(self._later.popleft())
+        if self._later:
+            self._loop.call_soon(self._spawn_next)
+
+    def _spawn(self, action: actions.Spawn) -> None:
+        name, run = action.job, action.run
+        job, is_condor = self._jobs[name], name == self._condor_job
+
+        def exited(status: int, problem: str | None, leftovers: int) -> None:
+            if is_condor and self.hooks is not None:
+                self.hooks.master_exited()
+            if not leftovers:
+                self._live.pop(name, None)
+            self._feed(cues.Exited(name, run, status, leftovers, problem))
+
+        def emptied() -> None:
+            self._live.pop(name, None)
+            self._feed(cues.Emptied(name, run))
+
+        def sink(stream: str, lines: list[bytes]) -> None:
+            self._log.lines(name, stream, lines, raw=job.raw)
+
+        hooks = self.hooks if is_condor else None
+        mark = f"{name}.{run}"
+        try:
+            early = self._prestarted.pop(name, None)
+            if early is not None:
+                process = self._processes.adopt(early, mark=mark, sink=sink, on_exit=exited, on_empty=emptied)
+            else:
+                process = self._processes.start(
+                    job.command,
+                    {**self._environ(), **(hooks.environment() if hooks else {})},
+                    mark=mark,
+                    sink=sink,
+                    on_exit=exited,
+                    on_empty=emptied,
+                    own_pid_in=hooks.own_pid_in if hooks else (),
+                )
+        except CannotSpawn as cannot:
+            self._feed(cues.Exited(name, run, cannot.status, problem=cannot.problem))
+            return
+        self._live[name] = (run, process)
+        if hooks is not None:
+            hooks.master_started(process.pid)
+        self._feed(cues.Spawned(name, run, process.pid))
+
+    # --- checks ---
+
+    async def _check(self, name: str, run: int) -> None:
+        passed, output = await self._verdict(name)
+        self._checks.pop(name, None)
+        self._feed(cues.Checked(name, run, passed, output))
+
+    async def _verdict(self, name: str) -> tuple[bool, str]:
+        """The core's deadline ends what takes too long; the limits below are only for those that must know theirs."""
+        health = self._jobs[name].health
+        assert health is not None, "only a job with a health check is checked"
+        match health.probe:
+            case ExecProbe(command=command, raw=raw):
+                sink = (lambda stream, lines: self._log.lines(name, stream, lines, raw=True)) if raw else None
+                done = await self._commands.run(command, timeout=health.timeout + 1, name=f"{name}.health", sink=sink)
+                return done.status == 0, done.output.strip() or words(done.status)
+            case HtcondorProbe(aspect=aspect) if self.hooks is not None:
+                return await self.hooks.probe(aspect, health.timeout)
+            case HttpProbe() as probe:
+                from autopilot.adapters import probes  # loaded by those who use it
+
+                return await probes.http(probe)
+            case TcpProbe() as probe:
+                from autopilot.adapters import probes
+
+                return await probes.tcp(probe)
+        return False, "this check needs an htcondor section"

@@ -1,0 +1,59 @@
+"""What the control socket is asked, as cues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+
+from autopilot.adapters.wire import Answer, Refused
+from autopilot.machines.actions import Finish
+from autopilot.machines.cues import Asked, Cue
+
+JOB_VERBS = {"start": "start-job", "stop": "stop-job", "restart": "restart-job"}
+
+
+class Requests:
+    """`status` is asked for each GET /v1/status; `end` is done when the life is over."""
+
+    def __init__(
+        self,
+        *,
+        feed: Callable[[Cue], None],
+        status: Callable[[], Mapping[str, object]],
+        jobs: Collection[str],
+        end: asyncio.Future[Finish],
+    ) -> None:
+        self._feed, self._status, self._jobs, self._end = feed, status, jobs, end
+
+    async def handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:
+        match method, *path.strip("/").split("/"):
+            case "GET", "v1", "ping":
+                return 200, {"ok": True}
+            case "GET", "v1", "status":
+                return 200, self._status()
+            case "GET", "v1", "end":
+                await asyncio.wait([self._end])
+                return 200, {"ok": True}
+            case "POST", "v1", "drain":
+                self._feed(Asked("drain", "autopilot drain", deadline=_seconds(body.get("deadline"))))
+                return 202, self._status()
+            case "POST", "v1", "stop":
+                self._feed(Asked("stop", "autopilot stop"))
+                return 202, self._status()
+            case "POST", "v1", "jobs", job, verb if verb in JOB_VERBS:
+                return self._job(job, verb)
+        raise Refused(404, f"nothing answers to {method} {path}")
+
+    def _job(self, job: str, verb: str) -> Answer:
+        if job not in self._jobs:
+            raise Refused(404, f"there is no job {job!r}; there are: {', '.join(self._jobs)}")
+        self._feed(Asked(JOB_VERBS[verb], f"autopilot {verb}", job=job))  # type: ignore[arg-type]
+        return 202, self._status()
+
+
+def _seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+        return float(value)
+    raise Refused(400, f"deadline: cannot be {value!r}, it is a number of seconds")

@@ -1,0 +1,273 @@
+"""One life: everything live is made here, runs until the core says Finish, and is ended here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import select
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from autopilot.adapters import control, narrator
+from autopilot.adapters.logs import Log, style_for
+from autopilot.adapters.sink import Sink
+from autopilot.app import status
+from autopilot.app.effects import Effects
+from autopilot.app.lastwords import HEARTBEAT, LastWords
+from autopilot.app.surroundings import Surroundings
+from autopilot.machines.actions import Outcome
+from autopilot.machines.core import Core, Effect
+from autopilot.machines.cues import Asked, Cue, SignalCame
+from autopilot.machines.facts import Fact
+from autopilot.process.spawn import Spawned
+from autopilot.runtime.commands import Commands
+from autopilot.runtime.processes import Processes
+from autopilot.runtime.runner import Runner
+from autopilot.spec.plan import Plan
+
+EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
+
+TERMINATE = (signal.SIGTERM, signal.SIGINT)
+FOR_JOBS = (signal.SIGHUP, signal.SIGUSR2)
+MASTERS_LAST_CHANCE = 3.0  # s; condor_master needs 0.1-0.3 s to give its jobs back after SIGQUIT
+
+
+class CannotLive(Exception):
+    """The life cannot begin; nothing was started."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.detail)
+        self.outcome = outcome
+
+
+class Supervisor:
+    """Made with a running loop. `prestarted`: jobs that were started before the loop was there, by name."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        state: Path,
+        socket_path: Path,
+        where: Surroundings,
+        env: Mapping[str, str],
+        prestarted: dict[str, Spawned],
+    ) -> None:
+        self._plan, self._loop, self._state, self._socket, self._env = plan, loop, state, socket_path, dict(env)
+        self._sink, self.log = _log(plan, loop, where)
+        self._words = LastWords(state, where)
+        self._processes = Processes(loop)
+        self._commands = Commands(self._processes, self._environ)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._effects = Effects(
+            plan,
+            loop=loop,
+            processes=self._processes,
+            commands=self._commands,
+            environ=self._environ,
+            log=self.log,
+            feed=self.feed,
+            background=self._background,
+            prestarted=prestarted,
+        )
+        self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time()), loop, self._do)
+
+    # --- the life ---
+
+    async def live(self, signals_so_far: list[int]) -> Outcome:
+        """From the first job to the last; returns how it ended. What was signalled before the loop ran is heard now."""
+        self._loop.set_exception_handler(self._loop_failed)
+        self._hear_signals()
+        try:
+            self._background(control.serve(self._claim_state(), self._handle))
+            await self._prepare_node()
+        except CannotLive as cannot:
+            return cannot.outcome
+        self._beat()
+        self._runner.begin()
+        self._processes.reap()
+        for number in signals_so_far:
+            self._signalled(signal.Signals(number))
+        finish = await self._effects.finished
+        left = self._processes.strays()
+        if left:
+            self.log.say("error", "left behind, killed", jobs=list(finish.stragglers), processes=left)
+        return finish.outcome
+
+    def close(self, outcome: Outcome) -> None:
+        """The end: nothing below us survives, the last words are written, the log is out."""
+        for task in self._tasks:
+            task.cancel()
+        self._processes.sweep()
+        with suppress(OSError):
+            self._socket.unlink(missing_ok=True)
+        self._write_words(lambda: self._words.finish(outcome))
+        level = "info" if outcome.code == 0 else "error"
+        self.log.say(level, f"exit {outcome.code}: {outcome.detail}", reason=outcome.reason)
+        self._sink.drain()
+
+    def die(self, error: BaseException) -> Outcome:
+        """An internal error. Our end kills everything at once, and a payload killed that way stays in limbo in the
+        queue for 40 minutes: so the batch system ends first, within a bound."""
+        text = "".join(traceback.format_exception(error)).strip()
+        self.log.say("error", f"internal error: {error!r}; please report it", traceback=text)
+        hooks = self._effects.hooks
+        pid = self._effects.pids().get(self._plan.htcondor.job) if self._plan.htcondor else None
+        if hooks is not None and pid is not None:
+            hooks.emergency()
+            with suppress(ProcessLookupError):
+                select.select([os.pidfd_open(pid)], [], [], MASTERS_LAST_CHANCE)
+        return Outcome("internal", repr(error), EX_SOFTWARE)
+
+    def feed(self, cue: Cue) -> None:
+        self._runner.feed(cue)
+
+    # --- effects ---
+
+    def _do(self, effect: Effect) -> None:
+        self._write_words(lambda: self._words.hear(effect))
+        if not isinstance(effect, Fact):
+            self._effects.do(effect)
+            return
+        said = narrator.sentence(effect)
+        if said is not None:
+            level, sentence, fields = said
+            self.log.say(level, sentence, **fields)
+
+    def _beat(self) -> None:
+        self._write_words(self._words.beat)
+        self._loop.call_later(HEARTBEAT, self._beat)
+
+    def _write_words(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:  # a full disk must not end a life
+            self.log.say("error", f"cannot write the last words: {error}")
+
+    # --- before the first job ---
+
+    def _claim_state(self) -> socket.socket:
+        try:
+            listening = control.listen(self._socket)
+            self._words.begin()
+        except control.SocketInUse as error:
+            raise CannotLive(Outcome("config", str(error), EX_USAGE)) from None
+        except OSError as error:
+            detail = f"cannot use the state directory {self._state}: {error.strerror}; set `state` or AUTOPILOT_STATE"
+            raise CannotLive(Outcome("config", detail, EX_CONFIG)) from None
+        return listening
+
+    async def _prepare_node(self) -> None:
+        """Make the batch system's adapter, if one is planned. Raises CannotLive with all that is wrong."""
+        plan, lifetime = self._plan.htcondor, self._plan.lifetime
+        if plan is not None:
+            from autopilot.adapters.htcondor import Htcondor  # loaded by those who use it
+
+            condor = Htcondor(
+                plan,
+                lifetime,
+                run=self._commands,
+                report=self.feed,
+                state=self._state,
+                life=self._words.life,
+                env=self._env,
+            )
+            problems = await condor.prepare()
+            for problem in problems:
+                self.log.say("error", problem)
+            if problems:
+                raise CannotLive(Outcome("config", "; ".join(problems), EX_CONFIG))
+            self._effects.node = self._effects.hooks = condor
+            self._background(condor.watch())
+        if lifetime is not None and not lifetime.drain.htcondor:
+            from autopilot.adapters.exec_drain import ExecDrain
+
+            self._effects.node = ExecDrain(
+                lifetime.drain, run=self._commands, report=self.feed, background=self._background
+            )
+
+    async def _handle(self, method: str, path: str, body: Mapping[str, object]) -> tuple[int, Mapping[str, object]]:
+        from autopilot.app.requests import Requests  # most containers are never asked anything
+
+        jobs = [job.name for job in self._plan.jobs]
+        requests = Requests(feed=self.feed, status=self._status, jobs=jobs, end=self._effects.finished)
+        return await requests.handle(method, path, body)
+
+    # --- signals and tasks ---
+
+    def _hear_signals(self) -> None:
+        for number in (*TERMINATE, *FOR_JOBS):
+            self._loop.add_signal_handler(number, self._signalled, number)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._reopen_log)
+        self._loop.add_signal_handler(signal.SIGCHLD, self._processes.reap)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if number in TERMINATE:
+            self.feed(Asked("terminate", number.name))
+        else:
+            self.feed(SignalCame(number.name))
+
+    def _reopen_log(self) -> None:
+        if self._plan.logging.output not in STANDARD:
+            self._sink.reopen(_log_fd(self._plan.logging.output))
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task whose failure is an internal error, not a forgotten line."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _loop_failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._fail(context.get("exception") or RuntimeError(context["message"]))
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._effects.finished.done():
+            self._effects.finished.set_exception(error)
+
+    # --- what others see ---
+
+    def _environ(self) -> Mapping[str, str]:
+        pids = {f"CONTAINERPILOT_{_shouted(job)}_PID": str(pid) for job, pid in self._effects.pids().items()}
+        return {**self._env, "CONTAINERPILOT_PID": str(os.getpid()), **pids}
+
+    def _status(self) -> dict[str, object]:
+        core, hooks = self._runner.core, self._effects.hooks
+        shown = status.snapshot(core, now=self._loop.time(), wall=time.time(), life=self._words.life)
+        return {**shown, "htcondor": hooks.status()} if hooks is not None else shown
+
+
+STANDARD = {"stdout": 1, "stderr": 2}
+
+
+def _log_fd(output: str) -> int:
+    """Raises OSError when a file cannot be opened."""
+    if output in STANDARD:
+        return STANDARD[output]
+    return os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _log(plan: Plan, loop: asyncio.AbstractEventLoop, where: Surroundings) -> tuple[Sink, Log]:
+    fd = _log_fd(plan.logging.output)
+    sink = Sink(loop, fd)
+    style = style_for(plan.logging.format, fd)
+    return sink, Log(sink, style=style, level=plan.logging.level, context=where.named())
+
+
+def _shouted(job: str) -> str:
+    """ContainerPilot: upper case, every run of other characters one `_`."""
+    return re.sub(r"[^A-Z0-9]+", "_", job.upper())

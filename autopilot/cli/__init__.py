@@ -1,0 +1,45 @@
+"""The command line: one file for each verb, loaded when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from autopilot import __version__
+
+VERBS = {
+    "run": "Run the supervisor.",
+    "check": "Say everything that is wrong with a job spec.",
+    "plan": "Print the effective plan, every default filled in.",
+    "schema": "Print the JSON Schema of the job spec.",
+    "status": "Show the jobs and the life.",
+    "ping": "Ask whether the supervisor answers.",
+    "drain": "End this life peacefully: no new payload, the running ones finish.",
+    "stop": "Stop everything now, in order; or one job.",
+    "start": "Start a job that is over.",
+    "restart": "Restart a job.",
+}
+
+
+class Verbs(click.Group):
+    """Knows the verbs' names without loading them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = import_module(f"autopilot.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", "-V")
+def main() -> None:
+    """A PID 1 that makes a batch worker's container manage itself."""

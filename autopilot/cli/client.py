@@ -1,0 +1,87 @@
+"""Talks to a running supervisor through its control socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+EX_UNAVAILABLE = 69
+TIMED_OUT = 99  # as s6's wait verbs say it
+
+
+class Unreachable(click.ClickException):
+    exit_code = EX_UNAVAILABLE
+
+
+class TookTooLong(click.ClickException):
+    exit_code = TIMED_OUT
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, limit: float | None) -> None:
+        super().__init__("localhost", timeout=limit)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def socket_path(given: str | None) -> str:
+    """--socket, else $AUTOPILOT_SOCKET, else autopilot.sock in the state directory."""
+    from autopilot.app.boot import state_directory
+
+    return given or os.environ.get("AUTOPILOT_SOCKET") or os.path.join(state_directory(None), "autopilot.sock")
+
+
+def ask(
+    path: str, method: str, target: str, body: Mapping[str, object] | None = None, *, limit: float | None = 10.0
+) -> dict[str, Any]:
+    """The answer to one request. Raises Unreachable, TookTooLong, or ClickException with what the supervisor says."""
+    connection = _UnixConnection(path, limit)
+    try:
+        connection.request(method, target, body=json.dumps(body) if body else None)
+        response = connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read() or b"{}")
+    except TimeoutError:
+        raise TookTooLong(f"no answer within {limit:g} s") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise Unreachable(f"no supervisor answers on {path} ({reason}); is it running, is --socket right?") from None
+    finally:
+        connection.close()
+    if response.status >= 400:
+        raise click.ClickException(str(answer.get("error", f"status {response.status}")))
+    return answer
+
+
+def wait_for_end(path: str, limit: float | None) -> None:
+    """Returns when the life is over: its end takes the connection with it. Raises TookTooLong."""
+    try:
+        ask(path, "GET", "/v1/end", limit=limit)
+    except Unreachable:
+        pass
+
+
+socket_option = click.option("--socket", "given_socket", metavar="PATH", help="Control socket of the supervisor.")
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Output format."
+)
+wait_options = (
+    click.option("--no-wait", is_flag=True, help="Return at once."),
+    click.option("--timeout", type=float, metavar="SECONDS", help="Stop waiting after so long (exit 99)."),
+)
+
+
+def waiting(command: Any) -> Any:
+    """Adds --no-wait and --timeout."""
+    for option in wait_options:
+        command = option(command)
+    return command
