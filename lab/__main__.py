@@ -1,4 +1,4 @@
-"""`python3 -m lab WHAT`: the lab's own commands."""
+"""`python3 -m lab VERB`: the lab's own commands. Each loads only what it needs: `venv` runs on a bare machine."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ TREE_PYTHON = "3.13"
 
 
 def venv(folder: Path) -> None:
-    from lab.venv import make_venv  # noqa: PLC0415 - each verb loads only what it needs, on a bare machine, too
+    from lab.venv import make_venv
 
     make_venv(folder)
 
 
 def parts() -> None:
-    from lab import parts as known  # noqa: PLC0415
+    from lab import parts as known
 
     for part in known.PARTS:
         print(f"{part:12} {known.reason(part) or 'yes'}")
 
 
 def wheelhouse(folder: Path) -> None:
-    from lab.wheelhouse import fill  # noqa: PLC0415
+    from lab.wheelhouse import fill
 
     fill(folder, TREE_PYTHON)
 

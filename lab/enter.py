@@ -3,9 +3,9 @@
 A program of its own, started by `lab.host`: a threaded test runner must not fork itself, and Python 3.11 has no
 `os.unshare`. Two processes: the *launcher* (this one) stays outside and ends as the *inside* one ends.
 
-The inside says `ready` over the control socket, its owner connects the network and answers `go`. The launcher's standard
-input is a pipe from the owner: when it closes, however the owner died, the launcher kills the inside, and the kernel takes
-everything in those namespaces away. So nothing outlives a crashed test.
+The inside says `ready` over the control socket, its owner connects the network and answers `go`. The launcher's
+standard input is a pipe from the owner: when it closes, however the owner died, the launcher kills the inside, and the
+kernel takes everything in those namespaces away. So nothing outlives a crashed test.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A host of the lab: a set of namespaces over the shared Debian tree, with a network card, and one command as its PID 1."""
+"""A host of the lab: namespaces over the shared Debian tree, with a network card, and one command as their PID 1."""
 
 from __future__ import annotations
 
@@ -124,7 +124,13 @@ class Host:
         limited = ["timeout", "-s", "KILL", f"{timeout:g}", *command]
         env = {**self.env, "HOME": "/root" if user == "root" else f"/home/{user}"}
         done = subprocess.run(
-            self.enter(limited, user), env=env, input=stdin, capture_output=True, text=True, check=False, timeout=timeout + 10
+            self.enter(limited, user),
+            env=env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout + 10,
         )
         if check and done.returncode != 0:
             said = (done.stderr or done.stdout).strip()

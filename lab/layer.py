@@ -1,7 +1,7 @@
-"""The supervisor for the lab's hosts: folders to lay over the Debian tree, with everything compiled for the tree's Python.
+"""The supervisor for the lab's hosts: folders to lay over the Debian tree, compiled for the tree's Python.
 
-The dependencies are one layer, kept; this checkout's own package is another, made afresh for each pool, so that every test
-runs what is in the editor now and no later edit changes a run.
+The dependencies are one layer, kept; this checkout's own package is another, made afresh for each pool, so that every
+test runs what is in the editor now and no later edit changes a run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def dependency_layer(tree: Path) -> Path:
 
 def source_layer(tree: Path, target: Path) -> Path:
     """This checkout's package and the `autopilot` command, laid into `target`."""
-    shutil.copytree(REPO / "autopilot", target / HOME.lstrip("/") / "autopilot", ignore=shutil.ignore_patterns("__pycache__"))
+    package = target / HOME.lstrip("/") / "autopilot"
+    shutil.copytree(REPO / "autopilot", package, ignore=shutil.ignore_patterns("__pycache__"))
     command = target / "usr/bin/autopilot"
     command.parent.mkdir(parents=True)
     command.write_text(COMMAND)

@@ -57,8 +57,8 @@ def need_htcondor() -> None:
 
 def need_docker() -> None:
     need_root()
-    if not docker.answers():
-        packages.need("dockerd")
+    if not docker.Engine(None).answers():
+        packages.need("dockerd", "unshare", "setpriv")
         with docker.engine():
             pass
     packages.need("mmdebstrap")

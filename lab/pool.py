@@ -24,8 +24,6 @@ from lab.layer import dependency_layer, source_layer
 from lab.rootfs import condor_tree
 from lab.schedd import Schedd
 
-TOKEN = "/etc/condor/tokens.d/worker"
-
 
 class Pool(Schedd):
     """The manager runs from the `with` on; `worker()` adds workers. Everything is gone at the end."""
@@ -102,7 +100,7 @@ class Pool(Schedd):
         self._stack.callback(host.stop)
         self.workers.append(host)
         if token:
-            host.write(TOKEN, token, mode=0o600)
+            host.write(settings.TOKEN, token, mode=0o600)
         self._plug(host, settings.address(number))
         if connected:
             host.cable("up")

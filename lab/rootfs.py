@@ -1,4 +1,4 @@
-"""Debian trees built with mmdebstrap from this machine's own mirror: what the lab's hosts and base images are made of."""
+"""Debian trees built with mmdebstrap from this machine's own mirror: what hosts and base images are made of."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _bootstrap(target: Path, packages: tuple[str, ...], form: str) -> None:
         '--customize-hook=: > "$1/etc/resolv.conf"',
     ]
     if CA_BUNDLE.exists():  # a machine behind a proxy of its own trusts more than Debian does
-        command.append(f"--customize-hook=cp {CA_BUNDLE} \"$1{CA_BUNDLE}\"")
+        command.append(f'--customize-hook=cp {CA_BUNDLE} "$1{CA_BUNDLE}"')
     done = subprocess.run(
         [*command, SUITE, str(target), f"deb {source} {SUITE} main"], capture_output=True, text=True, check=False
     )

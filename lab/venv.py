@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
@@ -16,8 +15,6 @@ EXTRAS = "test,lint,htcondor"
 
 
 def make_venv(folder: Path) -> None:
-    if sys.version_info < (3, 11):
-        raise LabError(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]} (make PYTHON=python3.11 ...)")
     if importlib.util.find_spec("ensurepip") is None:
         packages.install("python3-venv")
     print(f"making {folder.name} (once, and after a change of pyproject.toml)", flush=True)

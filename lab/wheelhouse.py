@@ -28,8 +28,8 @@ def dependencies() -> list[str]:
 
 
 def wheelhouse(python: str) -> Path:
-    """A folder with the wheels of all dependencies for that Python version, such as `3.13`."""
-    needs = dependencies()
+    """A folder with the wheels of all dependencies, and of pip, for that Python version, such as `3.13`."""
+    needs = [*dependencies(), "pip"]
 
     def build(part: Path) -> None:
         _pip("download", "--dest", str(part), "--python-version", python, "--only-binary=:all:", *needs)

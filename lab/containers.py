@@ -1,0 +1,124 @@
+"""A real HTCondor pool of containers: a manager, and workers that are the worker-node image as it is."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from lab import settings
+from lab.docker import Engine
+from lab.image import Image
+from lab.schedd import Schedd
+
+_numbers = itertools.count(1)
+
+
+class Container:
+    """One container that was started."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.name = name
+        self._engine = engine
+
+    def run(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
+        """A command inside, and its standard output."""
+        return self._engine.run("exec", "--interactive", "--user", user, self.name, *argv, stdin=stdin, check=check)
+
+    def stop(self, grace: int) -> None:
+        """`docker stop -t GRACE`: returns when it has ended."""
+        self._engine.run("stop", "--time", str(grace), self.name, timeout=grace + 30)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end and return the exit code."""
+        return int(self._engine.run("wait", self.name, timeout=timeout))
+
+    def state(self) -> dict[str, Any]:
+        """As the engine tells it: Running, ExitCode, Health ..."""
+        return dict(json.loads(self._engine.run("inspect", "--format", "{{json .State}}", self.name)))
+
+    @property
+    def health(self) -> str:
+        return str(self.state()["Health"]["Status"])
+
+    def log(self) -> str:
+        return self._engine.run("logs", self.name)
+
+    def read(self, path: str) -> str:
+        """A file of its disk; works after its end, too."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._engine.run("cp", f"{self.name}:{path}", f"{folder}/file")
+            return Path(folder, "file").read_text(errors="replace")
+
+
+class ContainerPool(Schedd):
+    """The manager runs from the `with` on; `worker()` adds workers. Containers and network are gone at the end."""
+
+    def __init__(self, engine: Engine, image: Image) -> None:
+        self._engine = engine
+        self._image = image
+        self._prefix = f"autopilot-lab-{os.getpid()}-{next(_numbers)}"
+        self.workers: list[Container] = []
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._stack = stack
+            self._engine.run("network", "create", self._prefix)
+            stack.callback(self._engine.run, "network", "rm", self._prefix)
+            start = f"{settings.PREPARE_MANAGER}\nexec condor_master -f"
+            self.manager = self._start(
+                settings.MANAGER,
+                self._image.condor,
+                ["sh", "-c", start],
+                options=["--hostname", settings.CONDOR_HOST, "--network-alias", settings.CONDOR_HOST],
+                files={settings.SITE_CONFIG: (settings.MANAGER_CONFIG, 0o644)},
+            )
+            self.wait(self.manager_is_up, 60, "the manager is up")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def ask(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
+        return self.manager.run(*argv, user=user, stdin=stdin, check=check)
+
+    def worker(
+        self, *, options: Sequence[str] = (), env: Mapping[str, str] | None = None, spec: str | None = None
+    ) -> Container:
+        """Start a worker from the image: its own entry point and job spec, unless `spec` is another spec's text."""
+        number = len(self.workers) + 1
+        environment = {"CONDOR_HOST": settings.CONDOR_HOST, **(env or {})}
+        files = {settings.MOUNTED_TOKEN: (self.token(), 0o600)}
+        if spec is not None:
+            files["/etc/autopilot.json5"] = (spec, 0o644)
+        worker = self._start(
+            f"worker{number}",
+            self._image.worker,
+            [],
+            options=[*(word for pair in environment.items() for word in ("--env", "=".join(pair))), *options],
+            files=files,
+        )
+        self.workers.append(worker)
+        return worker
+
+    def _start(
+        self, name: str, image: str, argv: Sequence[str], options: Sequence[str], files: Mapping[str, tuple[str, int]]
+    ) -> Container:
+        container = Container(self._engine, f"{self._prefix}-{name}")
+        named = ["--name", container.name, "--network", self._prefix]
+        self._engine.run("create", *named, *options, image, *argv)
+        self._stack.callback(self._engine.run, "rm", "--force", "--volumes", container.name)
+        for path, (text, mode) in files.items():
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder, "file")
+                file.write_text(text)
+                file.chmod(mode)
+                self._engine.run("cp", str(file), f"{container.name}:{path}")
+        self._engine.run("start", container.name)
+        return container
