@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
 
 from autopilot.spec.checks_triggers import trigger_checks
 from autopilot.spec.findings import Finding
@@ -28,7 +27,6 @@ def cross_checks(spec: Spec) -> Iterator[Finding]:
     yield from _htcondor(spec)
     yield from _lifetime(spec)
     yield from _drains(spec)
-    yield from _stop_timeout(spec)
     yield from _metrics(spec)
 
 
@@ -93,7 +91,7 @@ def _escalation(job: Job, path: Path) -> Iterator[Finding]:
     previous = 0.0
     for index, step in enumerate(job.stop.escalate or ()):
         if not previous < step.after < limit:
-            message = f"cannot be {seconds(step.after)}; it must be between {seconds(previous)} and {seconds(limit)}, the timeout"
+            message = f"cannot be {seconds(step.after)}; it comes after {seconds(previous)} and before {seconds(limit)}"
             yield Finding((*path, index, "after"), message, also=((*path[:-1], "timeout"),))
         previous = step.after
 
@@ -182,7 +180,7 @@ def _lifetime(spec: Spec) -> Iterator[Finding]:
     if life is None:
         return
     if life.drain is None and spec.htcondor is None:
-        message = "cannot be left out: nothing says how to empty this container; write {exec, until} or add an htcondor section"
+        message = "cannot be left out: nothing says how to empty this container; write {exec, until} or add htcondor"
         yield Finding((*path, "drain"), message, also=(("htcondor",),))
     if life.jitter and life.max is None:
         yield Finding((*path, "jitter"), "cannot be given without max, which it is added to", also=((*path, "max"),))
@@ -212,29 +210,6 @@ def _drains(spec: Spec) -> Iterator[Finding]:
         for index, job in enumerate(spec.jobs):
             if job.health is not None and job.health.on_failure == "drain":
                 yield Finding(("jobs", index, "health", "on_failure"), message, also=missing)
-
-
-def worst_stop(spec: Spec) -> float:
-    """The longest an ordered stop may take: orders one after the other, in each the slowest job."""
-    batch = [job.label for job in spec.batch_jobs]
-
-    def longest(job: Job) -> float:
-        return stop_seconds(job, batch=job.label in batch) + (job.stop_timeout or 0.0)
-
-    ordered = sorted(spec.jobs, key=lambda job: job.stop.order)
-    return sum(max(map(longest, jobs)) for _, jobs in groupby(ordered, key=lambda job: job.stop.order))
-
-
-def stop_seconds(job: Job, *, batch: bool) -> float:
-    """How long one job may take to stop. condor_master stops its daemons first, which takes it longer."""
-    return job.stop.timeout if job.stop.timeout is not None else 30.0 if batch else 5.0
-
-
-def _stop_timeout(spec: Spec) -> Iterator[Finding]:
-    worst = worst_stop(spec)
-    if spec.stop_timeout is not None and spec.stop_timeout < worst:
-        message = f"is shorter than the ordered stop may take ({seconds(worst)}): the last jobs would be killed early"
-        yield Finding(("stop_timeout",), message, warning=True, also=(("jobs",),))
 
 
 def _metrics(spec: Spec) -> Iterator[Finding]:

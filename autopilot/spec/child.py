@@ -57,7 +57,7 @@ def _answer(pipe: int, path: str | os.PathLike[str], env: Mapping[str, str] | No
 
 def _outcome(path: str | os.PathLike[str], env: Mapping[str, str] | None, here: bool) -> dict[str, Any]:
     try:
-        from autopilot.spec.loading import load  # noqa: PLC0415 - only the child pays for it
+        from autopilot.spec.loading import load
 
         loaded = load(path, env, here=here)
     except SpecError as error:

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from signal import SIGQUIT, SIGTERM
 from typing import Any
 
 from autopilot.spec import model as m
 from autopilot.spec import plan as p
-from autopilot.spec.checks import stop_seconds, worst_stop
 from autopilot.spec.checks_triggers import ITSELF, SIGNALS, awaited
+from autopilot.spec.findings import Finding
+from autopilot.spec.stopping import worst_stop
+from autopilot.spec.units import seconds
 
-_LEAST_STOP = 5.0  # ContainerPilot's stopTimeout
+_LEAST_STOP = 5.0  # s; ContainerPilot's stopTimeout
+_BATCH_STOP = 30.0  # s; condor_master stops its daemons first, and they their payloads
 
 
 def compile(spec: m.Spec) -> p.Plan:
     batch = spec.batch_jobs[0].label if spec.batch_jobs else None
+    jobs = tuple(_job(job, batch=job.label == batch) for job in spec.jobs)
     return p.Plan(
-        jobs=tuple(_job(job, batch=job.label == batch) for job in spec.jobs),
+        jobs=jobs,
         lifetime=_lifetime(spec),
         htcondor=_htcondor(spec.htcondor, batch) if spec.htcondor is not None and batch is not None else None,
-        stop_timeout=spec.stop_timeout if spec.stop_timeout is not None else max(_LEAST_STOP, worst_stop(spec)),
+        stop_timeout=spec.stop_timeout if spec.stop_timeout is not None else max(_LEAST_STOP, worst_stop(jobs)),
         on_sigterm=spec.on_sigterm,
         logging=_logging(spec.logging or m.Logging()),
         state=spec.state,
         socket=spec.control.socket if spec.control else None,
         healthy_for=spec.healthy_for,
     )
+
+
+def doubts(plan: p.Plan) -> Iterator[Finding]:
+    """Warnings that only the plan shows, because they depend on its defaults."""
+    worst = worst_stop(plan.jobs)
+    if plan.stop_timeout < worst:
+        message = f"is shorter than the ordered stop may take ({seconds(worst)}): the last jobs would be killed early"
+        yield Finding(("stop_timeout",), message, warning=True)
 
 
 def _job(job: m.Job, *, batch: bool) -> p.Job:
@@ -87,7 +100,7 @@ def _restarts(job: m.Job) -> int | None:
 def _stop(job: m.Job, *, batch: bool) -> p.Stop:
     """condor_master gets its signal alone: it stops its daemons itself, in the right order. Before the end comes a
     SIGQUIT, its fast shutdown: a master that dies by SIGKILL leaves its payloads in limbo for 40 minutes."""
-    timeout = stop_seconds(job, batch=batch)
+    timeout = job.stop.timeout or (_BATCH_STOP if batch else _LEAST_STOP)
     escalate = tuple((step.after, step.signal) for step in job.stop.escalate or ())
     if batch and job.stop.escalate is None:
         escalate = ((timeout * 2 / 3, int(SIGQUIT)),)

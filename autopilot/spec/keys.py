@@ -42,6 +42,8 @@ class Folded:
         spellings = _spellings(model)
         found: dict[str, Any] = {}
         for key, value in tree.items():
+            if key == "$schema" and not path:
+                continue  # for editors
             name, here = spellings.get(key), (*written, key)
             if name is None:
                 self.findings.append(_unknown(key, model, here))

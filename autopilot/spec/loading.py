@@ -30,7 +30,7 @@ def load_text(text: str, name: str = "<text>", env: Mapping[str, str] | None = N
     """As `load`, with the text at hand; `name` is what messages call it."""
     rendered = _rendered(source.checked(text, name), name, env)
     place = _Places(name, rendered)
-    from autopilot.spec.parsing import SyntaxProblem, parse  # noqa: PLC0415 - not for --template
+    from autopilot.spec.parsing import SyntaxProblem, parse
 
     try:
         tree = parse(rendered.text)
@@ -46,7 +46,7 @@ def render(path: str | os.PathLike[str], env: Mapping[str, str] | None = None) -
 
 
 def _rendered(text: str, name: str, env: Mapping[str, str] | None) -> Rendered:
-    from autopilot.spec.rendering import TemplateError, rendered  # noqa: PLC0415 - lazily: the engine is big
+    from autopilot.spec.rendering import TemplateError, rendered
 
     try:
         return rendered(text, os.environ if env is None else env)
@@ -56,15 +56,14 @@ def _rendered(text: str, name: str, env: Mapping[str, str] | None) -> Rendered:
 
 
 def _loaded(tree: Tree, place: _Places, *, here: bool) -> Loaded:
-    from autopilot.spec.compiler import compile as compiled  # noqa: PLC0415 - pydantic, only when the text is fine
-    from autopilot.spec.validation import validated  # noqa: PLC0415
+    from autopilot.spec.validation import validated
 
-    spec, findings = validated(tree, here=here)
+    plan, findings = validated(tree, here=here)
     problems = place.all(findings, tree)
     warnings = [p for f, p in problems if f.warning]
-    if spec is None:
+    if plan is None:
         raise SpecError([p for f, p in problems if not f.warning], warnings)
-    return Loaded(compiled(spec), tuple(warnings), place.rendered.text)
+    return Loaded(plan, tuple(warnings), place.rendered.text)
 
 
 class _Places:

@@ -55,7 +55,7 @@ def parse(text: str) -> Tree:
         return Tree(text, json.loads(text, object_pairs_hook=_unrepeated))
     except (ValueError, RecursionError):
         positions = scanner.scan(text)
-    import pyjson5  # noqa: PLC0415 - plain JSON does not need it
+    import pyjson5
 
     try:
         value = pyjson5.decode(text, maxdepth=scanner.DEEPEST + 2)

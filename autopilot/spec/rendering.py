@@ -43,6 +43,6 @@ def rendered(template: str, env: Mapping[str, str]) -> Rendered:
     """Render over the environment. Text without `{{` is its own rendering and never loads the engine."""
     if "{{" not in template:
         return Rendered(template, template, (Piece(0, 0, made=False),))
-    from autopilot.spec.gotemplate import render  # noqa: PLC0415 - few job specs are templates
+    from autopilot.spec.gotemplate import render
 
     return render(template, env)

@@ -29,6 +29,7 @@ _BAD_ESCAPE = re.compile(
     r"\\x(?![0-9a-fA-F]{2})|\\u(?![0-9a-fA-F]{4})|\\[1-9]|\\0|\\x00|\\u0000|\0|[\ud800-\udfff]"
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
+_EXPONENT = re.compile(r"[0-9.+-]+[eE]")  # at the beginning: not in 0x1E, Infinity
 _LONGEST_NUMBER = 100
 
 
@@ -122,11 +123,16 @@ class _Scanner:
         match = _WORD.match(self.text, self.at)
         if match is None:
             self.fail(f"expected a value, found {self.here()}", path)
-        if match[0] not in ("true", "false", "null") and not _NUMBER.fullmatch(match[0]):
-            self.fail(f"expected a value, found {self.here()}; put strings in quotes", path)
-        if len(match[0]) > _LONGEST_NUMBER or ("e" in match[0].lower() and _too_large(match[0])):
-            self.fail(f"this number is too large: {self.here()}", path)
+        if match[0] not in ("true", "false", "null"):
+            self.number(match[0], path)
         self.at = match.end()
+
+    def number(self, text: str, path: Path) -> None:
+        if not _NUMBER.fullmatch(text):
+            self.fail(f"expected a value, found {self.here()}; put strings in quotes", path)
+        exponent = _EXPONENT.match(text)
+        if len(text) > _LONGEST_NUMBER or (exponent and math.isinf(float(text))):
+            self.fail(f"this number is too large: {self.here()}", path)
 
     def separator(self, closing: str, path: Path, opened: int) -> None:
         self.skip(path)
@@ -182,10 +188,6 @@ class _Scanner:
 
     def fail(self, message: str, path: Path) -> NoReturn:
         raise SyntaxProblem(message, self.at, path)
-
-
-def _too_large(number: str) -> bool:
-    return not number.lower().lstrip("+-").startswith("0x") and math.isinf(float(number))
 
 
 def _unescaped(quoted: str) -> str:

@@ -15,7 +15,7 @@ from autopilot.spec.parsing import Path
 from autopilot.spec.posix import missing_program, unknown_group, unknown_user
 
 # Sections that are validated in full, but whose effects come with a later version.
-NOT_BUILT = ("consul", "telemetry", "watches", "control", "logging")
+NOT_BUILT = ("consul", "telemetry", "watches")
 
 
 def surroundings(spec: Spec, *, here: bool) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""From a tree to a `Spec`, with every problem of every part found in one pass.
+"""From a tree to a `Spec` and its `Plan`, with every problem of every part found in one pass.
 
 pydantic finds all bad values at once but gives no model when there is one. So that the checks between keys still see
 the rest, bad values are taken out and the remainder is validated again; what was taken out is remembered, and nothing
@@ -14,18 +14,21 @@ from typing import Any
 from pydantic import ValidationError
 
 from autopilot.spec.checks import cross_checks
+from autopilot.spec.compiler import compile as compiled
+from autopilot.spec.compiler import doubts
 from autopilot.spec.findings import Finding
 from autopilot.spec.keys import Folded, nested
 from autopilot.spec.model import Spec
 from autopilot.spec.parsing import Path, Tree
+from autopilot.spec.plan import Plan
 from autopilot.spec.surroundings import not_built, quoted_words, surroundings
 from autopilot.spec.units import shown
 
 _MOST_ROUNDS = 8  # taking out a required value takes out its parent too, at most one level each round
 
 
-def validated(tree: Tree, *, here: bool) -> tuple[Spec | None, list[Finding]]:
-    """The spec, unless a finding is an error, and all findings with paths as written."""
+def validated(tree: Tree, *, here: bool) -> tuple[Plan | None, list[Finding]]:
+    """The plan, unless a finding is an error, and all findings with paths as written."""
     folded = Folded(tree.value, Spec)
     findings = [Finding(path, "cannot be given twice in one object", of_key=True) for path in tree.duplicates()]
     findings += folded.findings
@@ -34,7 +37,10 @@ def validated(tree: Tree, *, here: bool) -> tuple[Spec | None, list[Finding]]:
     if spec is not None:
         untrusted = broken | folded.missed
         findings += [_as_written(f, folded) for f in _conclusions(spec, folded.tree, here) if _trusted(f, untrusted)]
-    return (None if any(not f.warning for f in findings) else spec), findings
+    if spec is None or any(not f.warning for f in findings):
+        return None, findings
+    plan = compiled(spec)
+    return plan, findings + [_as_written(f, folded) for f in doubts(plan)]
 
 
 def _conclusions(spec: Spec, tree: Any, here: bool) -> Iterator[Finding]:

@@ -68,7 +68,7 @@ def _replace_all(old: str, new: str, text: str) -> str:
 
 
 def _regex_replace_all(pattern: str, replacement: str, text: str) -> str:
-    from autopilot.spec.gotemplate.patterns import PatternError, replace_all  # noqa: PLC0415 - few templates use it
+    from autopilot.spec.gotemplate.patterns import PatternError, replace_all
 
     try:
         return replace_all(pattern, replacement, text)

@@ -1,0 +1,56 @@
+"""autopilot plan: what a job spec comes to, rendered and with every default filled in."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import click
+
+from autopilot.spec.outcome import SpecError
+
+EX_CONFIG = 78
+MASK = "***"
+_SECRET = re.compile(r"token|passw|secret|key|credential|authorization|cookie", re.I)
+_MAPPINGS = {"env", "headers", "settings"}  # of names and values that users choose
+
+
+@click.command(name="plan", short_help="Print the effective plan of a job spec, with defaults.")
+@click.argument("config")
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="text: indented.")
+def command(config: str, output: str) -> None:
+    """Print what the job spec CONFIG comes to: templates rendered, every default filled in.
+
+    Values of variables, headers and settings whose names look like secrets are masked; arguments of commands are not.
+    """
+    from autopilot.spec.loading import load
+    from autopilot.spec.plandata import plan_to_data
+
+    try:
+        loaded = load(config, here=False)
+    except SpecError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        raise SystemExit(EX_CONFIG) from None
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(json.dumps(masked(plan_to_data(loaded.plan)), indent=2 if output == "text" else None))
+
+
+def masked(data: Any, holder: str = "") -> Any:
+    """Plan data without what looks like a secret. `holder` is the key that holds `data`."""
+    if isinstance(data, list):
+        return [masked(item, holder) for item in data]
+    if isinstance(data, dict):
+        secret = holder in _MAPPINGS
+        return {k: MASK if secret and _SECRET.search(k) and v else masked(v, k) for k, v in data.items()}
+    return _without_password(data) if holder == "url" and isinstance(data, str) else data
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:{MASK}@{parts.netloc.rpartition('@')[2]}"))

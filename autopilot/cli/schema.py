@@ -1,0 +1,18 @@
+"""autopilot schema: the JSON Schema of the job spec, for editors."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command(name="schema", short_help="Print the JSON Schema of the job spec.")
+def command() -> None:
+    """Print the JSON Schema of the job spec, for an editor's completion and checks.
+
+    Editors know it by a first line `"$schema": "PATH"` in the job spec, which the loader does not look at.
+    """
+    from autopilot.spec.schema import json_schema
+
+    click.echo(json.dumps(json_schema(), indent=2))

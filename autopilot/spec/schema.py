@@ -1,0 +1,28 @@
+"""The JSON Schema of the job spec, for editors: every key in both spellings, with its description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autopilot.spec.keys import camel
+from autopilot.spec.model import Spec
+
+# Shorthands that a validator turns into the object before pydantic sees it.
+_SHORTHANDS = {
+    ("Health", "http"): ["string"],
+    ("Htcondor", "node"): ["boolean"],
+    ("Spec", "htcondor"): ["boolean", "string"],
+    ("Spec", "consul"): ["string"],
+}
+
+
+def json_schema() -> dict[str, Any]:
+    schema = Spec.model_json_schema()
+    for name, part in [("Spec", schema), *schema["$defs"].items()]:
+        properties = part.get("properties", {})
+        for key, value in list(properties.items()):
+            for kind in _SHORTHANDS.get((name, key), []):
+                value["anyOf"].insert(0, {"type": kind})
+            properties[camel(key)] = value
+    schema["properties"]["$schema"] = {"type": "string", "description": "this schema, for editors; not looked at"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "autopilot job spec"}
