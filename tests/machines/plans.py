@@ -1,0 +1,27 @@
+"""Short ways to write plans in tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autopilot.spec.plan import Command, ExecProbe, Health, Job, Plan, Trigger, When
+
+TRUE = Command(argv=("true",))
+
+
+def job(name: str, **fields: Any) -> Job:
+    return Job(name=name, command=TRUE, **fields)
+
+
+def plan(*jobs: Job, **fields: Any) -> Plan:
+    return Plan(jobs=jobs, **fields)
+
+
+def after(source: str, event: str, **fields: Any) -> When:
+    return When(triggers=(Trigger(source=source, event=event),), **fields)
+
+
+def check(interval: float = 10.0, **fields: Any) -> Health:
+    return Health(
+        **{"probe": ExecProbe(command=TRUE), "interval": interval, "timeout": interval, "ttl": 3 * interval, **fields}
+    )
