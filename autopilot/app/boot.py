@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import sys
-from collections import namedtuple
 
 from autopilot.app import plancache
 from autopilot.process.family import MARKER
@@ -21,12 +19,15 @@ from autopilot.process.spawn import CannotSpawn, Spawned, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import Any
 
     from autopilot.machines.actions import Outcome
     from autopilot.spec.plan import Plan
+else:
+    import _signal as signal  # `signal` without its enums, which take 4 ms to load
 
-EX_USAGE, EX_CONFIG = 64, 78
+EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
 DEFAULT_CONFIG = "/etc/autopilot.json"
 ROOT_STATE = "/var/lib/autopilot"
 
@@ -119,7 +120,7 @@ def _users_exist(data: dict) -> bool:  # type: ignore[type-arg]
 
 
 def _validate(config: str, state: str) -> dict:  # type: ignore[type-arg]
-    from autopilot.spec import SpecError, plan_to_data, validated_in_child  # not for a compiled plan
+    from autopilot.spec import SpecError, ValidatorFailed, plan_to_data, validated_in_child  # not for a compiled plan
 
     try:
         loaded = validated_in_child(config, dict(os.environ))
@@ -127,6 +128,8 @@ def _validate(config: str, state: str) -> dict:  # type: ignore[type-arg]
         count = len(error.problems)
         counted = f"{count} problem{'s' if count > 1 else ''}, nothing was started"
         raise CannotBoot(f"cannot use {config}: {counted}", *map(str, error.problems)) from None
+    except ValidatorFailed as error:
+        raise CannotBoot(str(error), code=EX_SOFTWARE) from None
     for warning in loaded.warnings:
         print(f"autopilot: warning: {warning}", file=sys.stderr)
     data = plan_to_data(loaded.plan)
@@ -162,7 +165,7 @@ def _first_job(data: dict) -> dict[str, Spawned]:  # type: ignore[type-arg]
         return {}
     for job in data["jobs"]:
         if not job["when"]["triggers"] and job["when"]["every"] is None:
-            command: Any = namedtuple("Command", job["command"])(**job["command"])
+            command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid()), MARKER: f"{job['name']}.1"}
             try:
                 return {job["name"]: spawn(command, environ)}

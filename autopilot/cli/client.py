@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -64,10 +65,8 @@ def ask(
 
 def wait_for_end(path: str, limit: float | None) -> None:
     """Returns when the life is over: its end takes the connection with it. Raises TookTooLong."""
-    try:
+    with suppress(Unreachable):
         ask(path, "GET", "/v1/end", limit=limit)
-    except Unreachable:
-        pass
 
 
 socket_option = click.option("--socket", "given_socket", metavar="PATH", help="Control socket of the supervisor.")

@@ -44,22 +44,22 @@ def _show_life(answer: dict[str, Any]) -> None:
 
 
 def _show_jobs(jobs: list[dict[str, Any]]) -> None:
-    rows = [("JOB", "STATE", "HEALTH", "PID", "RESTARTS", "SINCE", "")]
-    for job in jobs:
-        rows.append(
-            (
-                job["name"],
-                job["state"],
-                job["health"] or "-",
-                str(job["pid"] or "-"),
-                str(job["restarts"]),
-                _span(time.time() - job["since"]),
-                _why(job["why"]),
-            )
-        )
+    rows = [("JOB", "STATE", "HEALTH", "PID", "RESTARTS", "SINCE", ""), *map(_row, jobs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(job: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        job["name"],
+        job["state"],
+        job["health"] or "-",
+        str(job["pid"] or "-"),
+        str(job["restarts"]),
+        _span(time.time() - job["since"]),
+        _why(job["why"]),
+    )
 
 
 def _why(why: dict[str, Any]) -> str:

@@ -9,7 +9,10 @@ poll anywhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MARKER = "AUTOPILOT_RUN"  # in every child's environment: "JOB.RUN"
 

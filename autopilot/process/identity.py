@@ -5,10 +5,15 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections import namedtuple
 
-# home and name are for HOME, USER and LOGNAME; None: unknown to the password database
-Identity = namedtuple("Identity", "uid gid groups name home")
+
+class Identity:
+    """Numbers for the kernel; `name` and `home` for USER, LOGNAME and HOME, None where the database knows none."""
+
+    __slots__ = ("gid", "groups", "home", "name", "uid")
+
+    def __init__(self, uid: int, gid: int, groups: list[int], name: str | None = None, home: str | None = None) -> None:
+        self.uid, self.gid, self.groups, self.name, self.home = uid, gid, groups, name, home
 
 
 def resolve(user: str | None, group: str | None) -> Identity | None:
@@ -21,11 +26,12 @@ def resolve(user: str | None, group: str | None) -> Identity | None:
         return None
     gid = _group(group) if group is not None else None
     if user is None:
-        return Identity(os.getuid(), gid, [gid], None, None)
+        own = os.getgid() if gid is None else gid
+        return Identity(os.getuid(), own, [own])
     entry = _user(user)
     if entry is None:
         primary = int(user) if gid is None else gid
-        return Identity(int(user), primary, [primary], None, None)
+        return Identity(int(user), primary, [primary])
     primary = entry.pw_gid if gid is None else gid
     return Identity(entry.pw_uid, primary, os.getgrouplist(entry.pw_name, primary), entry.pw_name, entry.pw_dir)
 

@@ -10,20 +10,28 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
-from collections import namedtuple
 
 from autopilot.process.identity import Identity, resolve
 from autopilot.process.status import NOT_EXECUTABLE, NOT_FOUND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterable, Mapping
 
     from autopilot.spec.plan import Command
+else:
+    import _signal as signal  # `signal` without its enums, which take 4 ms to load
 
-# pid of the leader; our ends of its output pipes and of the pipe that tells why it could not start
-Spawned = namedtuple("Spawned", "pid stdout stderr problem")
+
+class Spawned:
+    """The leader's pid; our ends of its output pipes and of the pipe that tells why it could not start."""
+
+    __slots__ = ("pid", "problem", "stderr", "stdout")
+
+    def __init__(self, pid: int, stdout: int, stderr: int, problem: int) -> None:
+        self.pid, self.stdout, self.stderr, self.problem = pid, stdout, stderr, problem
+
 
 ALL_SIGNALS = signal.valid_signals()
 
@@ -79,7 +87,7 @@ def why_not(problem_fd: int) -> str | None:
 def _environment(command: Command, environ: Mapping[str, str], identity: Identity | None) -> dict[str, str]:
     merged = dict(environ)
     if identity is not None and identity.name is not None:
-        merged.update(USER=identity.name, LOGNAME=identity.name, HOME=identity.home)
+        merged.update(USER=identity.name, LOGNAME=identity.name, HOME=identity.home or "/")
     if command.env_file is not None:
         merged.update(read_env_file(command.env_file))
     merged.update(command.env)
@@ -137,7 +145,7 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
             environment[variable] = str(os.getpid())
         doing = f"cannot execute {command.argv[0]!r}"
         _restore_signals()
-        os.execvpe(command.argv[0], command.argv, environment)
+        _execute(command.argv, environment)
     except BaseException as error:  # whatever it is, it must reach the parent, and the child must not run on as us
         if isinstance(error, FileNotFoundError) and doing.startswith("cannot execute"):
             status, reason = NOT_FOUND, _not_found(command.argv[0])
@@ -146,6 +154,22 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
         os.write(problem, f"{doing}: {reason}"[:4000].encode(errors="replace"))
     finally:
         os._exit(status)
+
+
+def _execute(argv: tuple[str, ...], environment: dict[str, str]) -> None:
+    """As execvpe(3), by the child's own PATH; os.execvpe would import `warnings` between fork and exec."""
+    name = argv[0]
+    if "/" in name:
+        os.execve(name, argv, environment)
+    denied: OSError | None = None
+    for directory in environment.get("PATH", os.defpath).split(":"):
+        try:
+            os.execve(os.path.join(directory, name), argv, environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:  # another directory may have one that can be executed
+            denied = error
+    raise denied or FileNotFoundError(name)
 
 
 def _not_found(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 NOT_EXECUTABLE = 126
 NOT_FOUND = 127
@@ -22,6 +21,8 @@ def words(status: int) -> str:
     if status == NOT_FOUND:
         return "exit 127 (command not found)"
     if status > 128:
+        import signal  # its enums take 4 ms to load: not on the way to the first job
+
         try:
             return f"killed by {signal.Signals(status - 128).name}"
         except ValueError:

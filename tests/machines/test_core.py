@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from autopilot.machines import actions, cues, facts
@@ -169,7 +171,7 @@ def test_checks_never_overlap():
     slow = Behaviour(check_takes=8.0)
     world = World(plan(job("a", health=check(1, timeout=20, ttl=60))), {"a": slow}).run(60)
     starts = [t for t, action in world.actions if isinstance(action, actions.RunCheck)]
-    assert all(b - a >= 8 for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a >= 8 for a, b in itertools.pairwise(starts))
     assert sum(fact.count for _, fact in world.facts if isinstance(fact, facts.ChecksSkipped)) > 30
 
 
