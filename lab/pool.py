@@ -81,6 +81,7 @@ class Pool(Schedd):
         files: Mapping[str, str | bytes] | None = None,
         disks: Mapping[str, str] | None = None,
         token: str | None = None,
+        token_path: str = settings.TOKEN,
         connected: bool = True,
     ) -> Host:
         """Start a worker whose PID 1 is `argv`; `autopilot` is this checkout's as it was at the first call.
@@ -100,7 +101,7 @@ class Pool(Schedd):
         self._stack.callback(host.stop)
         self.workers.append(host)
         if token:
-            host.write(settings.TOKEN, token, mode=0o600)
+            host.write(token_path, token, mode=0o600)
         self._plug(host, settings.address(number))
         if connected:
             host.cable("up")

@@ -1,0 +1,126 @@
+"""A stand-in for a batch system's worker: takes jobs, runs two at a time, and can be drained. Not HTCondor.
+
+`batch_worker.py serve SOCKET` runs it; `batch_worker.py ask SOCKET WORDS...` puts one question and prints the answer:
+
+    submit SECONDS   queue a job that sleeps; its id
+    job ID           Idle, Running or Completed
+    status           idle, busy or draining
+    drain            take no more jobs; running ones finish
+    drained          yes or no, as exit code 0 or 1
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+SLOTS = 2
+
+
+class Worker:
+    """The queue and what runs. One lock, held for moments."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: dict[str, str] = {}  # id -> status
+        self._seconds: dict[str, float] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._draining = False
+
+    def answer(self, words: list[str]) -> str:
+        with self._lock:
+            match words:
+                case ["submit", seconds]:
+                    return self._submit(float(seconds))
+                case ["job", job]:
+                    return self._jobs.get(job, "unknown")
+                case ["status"]:
+                    return "draining" if self._draining else "busy" if self._running else "idle"
+                case ["drain"]:
+                    self._draining = True
+                    return "draining"
+                case ["drained"]:
+                    return "yes" if self._draining and not self._running else "no"
+        return "unknown question"
+
+    def _submit(self, seconds: float) -> str:
+        job = f"{len(self._jobs) + 1}.0"
+        self._jobs[job] = "Idle"
+        self._seconds[job] = seconds
+        self._start_jobs()
+        return job
+
+    def _start_jobs(self) -> None:
+        for job, status in self._jobs.items():
+            if status == "Idle" and not self._draining and len(self._running) < SLOTS:
+                self._jobs[job] = "Running"
+                self._running[job] = subprocess.Popen(["sleep", f"{self._seconds[job]:g}"])
+                threading.Thread(target=self._wait_for, args=(job,), daemon=True).start()
+
+    def _wait_for(self, job: str) -> None:
+        code = self._running[job].wait()
+        with self._lock:
+            del self._running[job]
+            self._jobs[job] = "Completed" if code == 0 else "Idle"
+            self._start_jobs()
+
+    def stop(self) -> None:
+        """Jobs that run go back to the queue."""
+        with self._lock:
+            self._draining = True
+            for process in self._running.values():
+                process.terminate()
+
+
+def serve(path: Path) -> None:
+    worker = Worker()
+
+    def stop(_number: int, _frame: object) -> None:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        try:
+            while True:
+                client, _ = server.accept()
+                with client:
+                    client.sendall(worker.answer(client.recv(1024).decode().split()).encode())
+        finally:
+            worker.stop()
+            path.unlink(missing_ok=True)
+
+
+def ask(path: Path, question: str) -> str | None:
+    """The worker's answer; None when it is not there."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        try:
+            client.connect(str(path))
+            client.sendall(question.encode())
+            return client.recv(1024).decode()
+        except OSError:
+            return None
+
+
+def main() -> int:
+    match sys.argv[1:]:
+        case ["serve", path]:
+            serve(Path(path))
+            return 0
+        case ["ask", path, *words] if words:
+            answer = ask(Path(path), " ".join(words))
+            print(answer or "the worker does not answer")
+            return 0 if answer and answer != "no" else 1
+    print(__doc__, file=sys.stderr)
+    return 64
+
+
+if __name__ == "__main__":
+    sys.exit(main())
