@@ -3,14 +3,17 @@
 `batch_worker.py serve SOCKET` runs it; `batch_worker.py ask SOCKET WORDS...` puts one question and prints the answer:
 
     submit SECONDS   queue a job that sleeps; its id
-    job ID           Idle, Running or Completed
     status           idle, busy or draining
     drain            take no more jobs; running ones finish
     drained          yes or no, as exit code 0 or 1
+
+What it says of its jobs (Idle, Running, Completed) is in SOCKET.jobs, which outlives it.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -24,8 +27,9 @@ SLOTS = 2
 class Worker:
     """The queue and what runs. One lock, held for moments."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal: Path) -> None:
         self._lock = threading.Lock()
+        self._journal = journal
         self._jobs: dict[str, str] = {}  # id -> status
         self._seconds: dict[str, float] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -36,8 +40,6 @@ class Worker:
             match words:
                 case ["submit", seconds]:
                     return self._submit(float(seconds))
-                case ["job", job]:
-                    return self._jobs.get(job, "unknown")
                 case ["status"]:
                     return "draining" if self._draining else "busy" if self._running else "idle"
                 case ["drain"]:
@@ -52,6 +54,7 @@ class Worker:
         self._jobs[job] = "Idle"
         self._seconds[job] = seconds
         self._start_jobs()
+        self._write()
         return job
 
     def _start_jobs(self) -> None:
@@ -67,17 +70,25 @@ class Worker:
             del self._running[job]
             self._jobs[job] = "Completed" if code == 0 else "Idle"
             self._start_jobs()
+            self._write()
 
     def stop(self) -> None:
         """Jobs that run go back to the queue."""
         with self._lock:
             self._draining = True
-            for process in self._running.values():
+            for job, process in self._running.items():
                 process.terminate()
+                self._jobs[job] = "Idle"
+            self._write()
+
+    def _write(self) -> None:
+        part = self._journal.with_suffix(".part")
+        part.write_text(json.dumps(self._jobs))
+        os.replace(part, self._journal)
 
 
 def serve(path: Path) -> None:
-    worker = Worker()
+    worker = Worker(journal(path))
 
     def stop(_number: int, _frame: object) -> None:
         raise SystemExit(0)
@@ -95,6 +106,10 @@ def serve(path: Path) -> None:
         finally:
             worker.stop()
             path.unlink(missing_ok=True)
+
+
+def journal(path: Path) -> Path:
+    return path.with_name(f"{path.name}.jobs")
 
 
 def ask(path: Path, question: str) -> str | None:

@@ -35,7 +35,6 @@ class RealLife(Life):
                 env={
                     "LIFETIME": f"{self._lifetime}s",
                     "LIFETIME_JITTER": "0s",
-                    "CHECK_INTERVAL": "2s",
                     "AUTOPILOT_STATE": STATE,
                 },
                 files={"/etc/autopilot.json5": SPEC.read_text()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from examples.demo.batch_worker import ask
+from examples.demo.batch_worker import ask, journal
 from examples.demo.life import Life
 from examples.demo.timeline import Timeline
 from lab.errors import LabError
@@ -44,7 +45,6 @@ class StandInLife(Life):
                 stderr=log,
             )
             stack.callback(self._end)
-            self._known: dict[str, str] = {}
             self._stack = stack.pop_all()
         return self
 
@@ -70,9 +70,7 @@ class StandInLife(Life):
         return answer
 
     def job_status(self, job: str) -> str:
-        """Once the stand-in is gone, its last answer stands: it has no queue that outlives the worker."""
-        self._known[job] = ask(self._socket, f"job {job}") or self._known.get(job, "unknown")
-        return self._known[job]
+        return str(json.loads(journal(self._socket).read_text())[job])
 
     def draining(self) -> bool:
         return ask(self._socket, "status") == "draining"

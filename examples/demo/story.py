@@ -33,7 +33,6 @@ class _Teller:
         free = life.free_slot()
         late = self._submit(5, "comes too late" + (", though a processor is free" if free else ""))
         self._until(lambda: life.exit_code() is not None, LONGEST, "the supervisor ends")
-        self._look()
         return self._judge(first, late)
 
     def _submit(self, seconds: float, why: str) -> str:
@@ -51,6 +50,7 @@ class _Teller:
             if time.monotonic() > end:
                 raise LabError(f"not within {limit} s: {what}")
             time.sleep(LOOK)
+        self._look()
 
     def _look(self) -> None:
         self._timeline.follow(self._life.log())

@@ -38,4 +38,5 @@ class Timeline:
         if "stream" in event:
             return None
         job = f"{event['job']}: " if "job" in event else ""
-        return f"{job}{event['event']}"
+        news = [f"{what} {', '.join(event[what])}" for what in ("started", "ended") if event.get(what)]
+        return f"{job}{event['event']}" + (f": {'; '.join(news)}" if news else "")
