@@ -29,8 +29,8 @@ async def http(probe: HttpProbe) -> Verdict:
     except (OSError, h11.ProtocolError, ssl.SSLError) as error:
         return False, f"GET {probe.url}: {getattr(error, 'strerror', None) or error}"
     first, last = probe.status
-    text = body.decode(errors="replace").strip()
-    return first <= status <= last, f"GET {probe.url}: {status}{' ' + text if text else ''}"
+    text = " ".join(body.decode(errors="replace").split())[:200]
+    return first <= status <= last, f"GET {probe.url}: {status} {text}".rstrip()
 
 
 async def _get(probe: HttpProbe) -> tuple[int, bytes]:

@@ -43,11 +43,17 @@ class Sink:
         os.close(self._fd)
         self._use(fd)
 
+    def full(self, size: int) -> bool:
+        """There is no room for `size` more bytes: they are counted as dropped, and need not be made."""
+        if self._size + size <= self._limit:
+            return False
+        self.dropped += size
+        self._unsaid += size
+        return True
+
     def write(self, data: bytes) -> None:
         """One or more whole lines."""
-        if self._size + len(data) > self._limit:
-            self.dropped += len(data)
-            self._unsaid += len(data)
+        if self.full(len(data)):
             return
         if self._unsaid:
             notice = f"autopilot: {self._unsaid} bytes of log dropped: nobody read them\n".encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters.logs import Log
 from autopilot.machines import actions, cues
@@ -15,29 +15,11 @@ from autopilot.runtime.commands import Commands
 from autopilot.runtime.processes import Process, Processes
 from autopilot.spec.plan import ExecProbe, HtcondorProbe, HttpProbe, Job, Plan, TcpProbe
 
+if TYPE_CHECKING:
+    from autopilot.adapters.exec_drain import ExecDrain
+    from autopilot.adapters.htcondor import Htcondor
+
 STOPPED_UNSTARTED = 128 + 15
-
-
-class Node(Protocol):
-    """The batch system, as far as a life's end goes."""
-
-    def begin_drain(self, reason: str) -> None: ...
-    def soften(self) -> None: ...
-    def harden(self) -> None: ...
-    def evict(self) -> None: ...
-
-
-class Hooks(Protocol):
-    """What HTCondor's adapter wants to know of its job, and gives to it; a container without HTCondor has none."""
-
-    own_pid_in: tuple[str, ...]
-
-    def environment(self) -> dict[str, str]: ...
-    def master_started(self, pid: int) -> None: ...
-    def master_exited(self) -> None: ...
-    async def probe(self, aspect: str, timeout: float) -> tuple[bool, str]: ...
-    def emergency(self) -> None: ...
-    def status(self) -> dict[str, object]: ...
 
 
 class Effects:
@@ -62,8 +44,8 @@ class Effects:
         self._live: dict[str, tuple[int, Process]] = {}
         self._later: deque[actions.Spawn] = deque()  # periodic runs: one for each turn of the loop
         self._checks: dict[str, asyncio.Task[None]] = {}
-        self.node: Node | None = None
-        self.hooks: Hooks | None = None
+        self.node: Htcondor | ExecDrain | None = None  # what is drained
+        self.condor: Htcondor | None = None
         self.finished: asyncio.Future[actions.Finish] = loop.create_future()
 
     def do(self, action: actions.Action) -> None:  # noqa: PLR0912 - one arm for each action
@@ -125,11 +107,12 @@ class Effects:
 
     def _spawn(self, action: actions.Spawn) -> None:
         name, run = action.job, action.run
-        job, is_condor = self._jobs[name], name == self._condor_job
+        job = self._jobs[name]
+        condor = self.condor if name == self._condor_job else None
 
         def exited(status: int, problem: str | None, leftovers: int) -> None:
-            if is_condor and self.hooks is not None:
-                self.hooks.master_exited()
+            if condor is not None:
+                condor.master_exited()
             if not leftovers:
                 self._live.pop(name, None)
             self._feed(cues.Exited(name, run, status, leftovers, problem))
@@ -141,7 +124,6 @@ class Effects:
         def sink(stream: str, lines: list[bytes]) -> None:
             self._log.lines(name, stream, lines, raw=job.raw)
 
-        hooks = self.hooks if is_condor else None
         mark = f"{name}.{run}"
         try:
             early = self._prestarted.pop(name, None)
@@ -150,19 +132,19 @@ class Effects:
             else:
                 process = self._processes.start(
                     job.command,
-                    {**self._environ(), **(hooks.environment() if hooks else {})},
+                    {**self._environ(), **(condor.environment() if condor else {})},
                     mark=mark,
                     sink=sink,
                     on_exit=exited,
                     on_empty=emptied,
-                    own_pid_in=hooks.own_pid_in if hooks else (),
+                    own_pid_in=condor.own_pid_in if condor else (),
                 )
         except CannotSpawn as cannot:
             self._feed(cues.Exited(name, run, cannot.status, problem=cannot.problem))
             return
         self._live[name] = (run, process)
-        if hooks is not None:
-            hooks.master_started(process.pid)
+        if condor is not None:
+            condor.master_started(process.pid)
         self._feed(cues.Spawned(name, run, process.pid))
 
     # --- checks ---
@@ -181,8 +163,8 @@ class Effects:
                 sink = (lambda stream, lines: self._log.lines(name, stream, lines, raw=True)) if raw else None
                 done = await self._commands.run(command, timeout=health.timeout + 1, name=f"{name}.health", sink=sink)
                 return done.status == 0, done.output.strip() or words(done.status)
-            case HtcondorProbe(aspect=aspect) if self.hooks is not None:
-                return await self.hooks.probe(aspect, health.timeout)
+            case HtcondorProbe(aspect=aspect) if self.condor is not None:
+                return await self.condor.probe(aspect, health.timeout)
             case HttpProbe() as probe:
                 from autopilot.adapters import probes  # loaded by those who use it
 

@@ -120,10 +120,10 @@ class Supervisor:
         queue for 40 minutes: so the batch system ends first, within a bound."""
         text = "".join(traceback.format_exception(error)).strip()
         self.log.say("error", f"internal error: {error!r}; please report it", traceback=text)
-        hooks = self._effects.hooks
+        condor = self._effects.condor
         pid = self._effects.pids().get(self._plan.htcondor.job) if self._plan.htcondor else None
-        if hooks is not None and pid is not None:
-            hooks.emergency()
+        if condor is not None and pid is not None:
+            condor.emergency()
             with suppress(ProcessLookupError):
                 select.select([os.pidfd_open(pid)], [], [], MASTERS_LAST_CHANCE)
         return Outcome("internal", repr(error), EX_SOFTWARE)
@@ -186,7 +186,7 @@ class Supervisor:
                 self.log.say("error", problem)
             if problems:
                 raise CannotLive(Outcome("config", "; ".join(problems), EX_CONFIG))
-            self._effects.node = self._effects.hooks = condor
+            self._effects.node = self._effects.condor = condor
             self._background(condor.watch())
         if lifetime is not None and not lifetime.drain.htcondor:
             from autopilot.adapters.exec_drain import ExecDrain
@@ -246,9 +246,9 @@ class Supervisor:
         return {**self._env, "CONTAINERPILOT_PID": str(os.getpid()), **pids}
 
     def _status(self) -> dict[str, object]:
-        core, hooks = self._runner.core, self._effects.hooks
+        core, condor = self._runner.core, self._effects.condor
         shown = status.snapshot(core, now=self._loop.time(), wall=time.time(), life=self._words.life)
-        return {**shown, "htcondor": hooks.status()} if hooks is not None else shown
+        return {**shown, "htcondor": condor.status()} if condor is not None else shown
 
 
 STANDARD = {"stdout": 1, "stderr": 2}

@@ -18,7 +18,7 @@ from autopilot.process.lines import LineSplitter
 from autopilot.process.spawn import Spawned, spawn, why_not
 from autopilot.spec.plan import Command
 
-CHUNK = 64 * 1024  # bytes read from one pipe before others have their turn
+CHUNK = 16 * 1024  # bytes read from one pipe before others have their turn
 LAST_WORDS = 1 << 20  # bytes read at most at a job's end; a pipe holds 64 KiB, unless somebody enlarged it
 
 OnLines = Callable[[str, list[bytes]], None]  # stream ("stdout", "stderr") and its lines
@@ -96,8 +96,11 @@ class Process:
         if not group:
             self._send(self.pid, number)
             return
-        with suppress(ProcessLookupError, PermissionError):
+        try:
             os.killpg(self.pid, number)
+        except ProcessLookupError:
+            if not self._exited:  # just forked: it has no group of its own yet
+                self._send(self.pid, number)
         for pid in self._known:
             if not self._in_group(pid):
                 self._send(pid, number)

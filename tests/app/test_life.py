@@ -1,0 +1,245 @@
+"""What a user sees of a life: order, exit codes, last words, signals, the control socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
+
+
+def test_one_job(tmp_path):
+    """A job's lines are in the log under its name, and the life ends with it: exit 0, last words, no socket left."""
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell("echo one; echo two >&2")}]}) as pilot:
+        assert pilot.wait() == 0
+        assert sorted(pilot.output("a")) == ["one", "two"]
+        words = pilot.words()
+        assert (words["reason"], words["exit_code"], words["state"]) == ("completed", 0, "ended")
+        assert not (pilot.state / "autopilot.sock").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "code"), [("exit 42", 42), ("kill -9 $$", 137), ("kill -TERM $$", 143), ("exit 0", 0)]
+)
+def test_exit_code_of_the_essential_job(tmp_path, script, code):
+    """The essential job's own code is the container's, 128+n for a signal."""
+    spec = {"jobs": [{"name": "main", "exec": shell(script), "essential": True}, VICTIM]}
+    with Pilot(tmp_path, spec) as pilot:
+        assert pilot.wait() == code
+        assert pilot.words()["exit_code"] == code
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "said"),
+    [
+        (["no-such-program"], 127, "not found in PATH"),
+        (["/no/such/file"], 127, "no such file"),
+        (["/etc/passwd"], 126, "Permission denied"),
+    ],
+)
+def test_missing_executable(tmp_path, argv, code, said):
+    """A program that cannot be executed ends its job with 127 or 126 and one line that says why."""
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": argv}]}) as pilot:
+        assert pilot.wait() == code
+        assert said in pilot.events("cannot start")[0]["event"]
+
+
+def test_sigterm_stops_in_order(tmp_path):
+    """SIGTERM stops the jobs in their order, waits for no timer, and the exit code is 0."""
+    trap = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done"
+    spec = {"jobs": [{"name": n, "exec": shell(trap), "stop": {"order": o}} for n, o in (("late", 5), ("early", 1))]}
+    with Pilot(tmp_path, spec) as pilot:
+        for name in ("late", "early"):
+            pilot.wait_event(name, "up")
+        assert pilot.stop() == 0
+        assert [line["job"] for line in pilot.lines if line["event"] == "bye"] == ["early", "late"]
+        assert pilot.words()["reason"] == "signal"
+
+
+def test_environment_of_a_job(tmp_path):
+    """A job gets its own variables over an env file over the supervisor's, and ContainerPilot's pid variables."""
+    (tmp_path / "vars").write_text("# a comment\nA=file\nB=file\n")
+    script = 'echo "$A $B $C $CONTAINERPILOT_PID $PPID $CONTAINERPILOT_MAIN_JOB_PID"'
+    spec = {
+        "jobs": [
+            {"name": "main-job", "exec": ["sleep", "60"]},
+            {
+                "name": "a",
+                "exec": shell(script),
+                "env": {"A": "own"},
+                "env_file": str(tmp_path / "vars"),
+                "when": {"source": "main-job", "once": "started"},
+            },
+        ]
+    }
+    spec["jobs"][1]["when"] = {"interval": "1h"}
+    with Pilot(tmp_path, spec, env={"A": "outer", "C": "outer"}) as pilot:
+        line = pilot.wait_for(lambda line: line.get("job") == "a" and "stream" in line)
+        main = pilot.wait_event("main-job", "started")
+        assert line["event"].split() == ["own", "file", "outer", *[str(pilot.process.pid)] * 2, str(main["pid"])]
+
+
+def test_limits_umask_directory(tmp_path):
+    """Limits, umask and working directory are the job's own."""
+    job = {
+        "name": "a",
+        "exec": shell("ulimit -n; umask; pwd"),
+        "cwd": "/usr",
+        "umask": "027",
+        "limits": {"nofile": 123},
+    }
+    with Pilot(tmp_path, {"jobs": [job]}) as pilot:
+        assert pilot.wait() == 0
+        assert pilot.output("a") == ["123", "0027", "/usr"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_user_with_its_groups(tmp_path):
+    """A job's user comes with its primary and supplementary groups and its home."""
+    job = {"name": "a", "exec": shell("id -un; id -gn; echo $HOME $USER"), "user": "nobody"}
+    with Pilot(tmp_path, {"jobs": [job]}) as pilot:
+        assert pilot.wait() == 0
+        assert pilot.output("a") == ["nobody", "nogroup", "/nonexistent nobody"]
+
+
+def test_wrong_config_starts_nothing(tmp_path):
+    """A config with problems is refused whole: exit 78, every problem with its place, nothing started, last words."""
+    text = '{ jobs: [\n  { name: "a", exec: "touch started", helth: {} },\n  { name: "a", exec: "true" } ] }'
+    with Pilot(tmp_path, text) as pilot:
+        assert pilot.wait() == 78
+        assert "autopilot.json5:2:" in pilot.complaints and "autopilot.json5:3:" in pilot.complaints
+        assert "helth" in pilot.complaints
+        words = pilot.words()
+        assert (words["reason"], words["exit_code"]) == ("config", 78)
+
+
+def test_missing_config():
+    """No config anywhere: one line that says the three ways to name one, exit 78."""
+    env = {k: v for k, v in os.environ.items() if k not in ("AUTOPILOT_CONFIG", "CONTAINERPILOT")}
+    done = subprocess.run(
+        [sys.executable, "-m", "autopilot", "run"],
+        env={**env, "AUTOPILOT_STATE": "/proc/nowhere"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 78
+    assert "AUTOPILOT_CONFIG" in done.stderr
+
+
+def test_second_supervisor_leaves(tmp_path):
+    """A second supervisor on the same state leaves with 64 and harms neither the socket nor the words of the first."""
+    first_place, second_place = tmp_path / "1", tmp_path / "2"
+    first_place.mkdir(), second_place.mkdir()
+    with Pilot(first_place, {"jobs": [VICTIM]}) as first:
+        first.wait_event("victim", "started")
+        env = {"AUTOPILOT_STATE": str(first.state)}
+        with Pilot(second_place, {"jobs": [VICTIM]}, env=env) as second:
+            assert second.wait() == 64
+            assert "another supervisor" in second.complaints
+        assert first.ask("ping").returncode == 0
+        assert first.words()["state"] == "running"
+        assert first.stop() == 0
+
+
+def test_status_and_socket(tmp_path):
+    """The control socket is its owner's alone; status, ping and job verbs work through it."""
+    with Pilot(tmp_path, {"jobs": [VICTIM, {"name": "late", "exec": "true", "when": {"source": "SIGHUP"}}]}) as pilot:
+        started = pilot.wait_event("victim", "started")
+        assert stat.S_IMODE((pilot.state / "autopilot.sock").stat().st_mode) == 0o600
+        shown = json.loads(pilot.ask("status", "-o", "json").stdout)
+        victim = next(job for job in shown["jobs"] if job["name"] == "victim")
+        assert (victim["state"], victim["pid"]) == ("running", started["pid"])
+        assert "victim" in pilot.ask("status").stdout
+        assert pilot.ask("restart", "victim").returncode == 0
+        pilot.wait_for(lambda line: line.get("run") == 2 and line["event"] == "started")
+        assert pilot.ask("status", "nobody").returncode == 1
+        assert "there is no job" in pilot.ask("restart", "nobody").stderr
+        done = pilot.ask("stop")
+        assert (done.returncode, done.stdout) == (0, "stopping\nended\n")
+        assert pilot.wait() == 0
+        assert pilot.ask("ping").returncode == 69
+
+
+def test_drain_by_command(tmp_path):
+    """`autopilot drain` runs the drain command, waits until `until` says so, and ends the life with 0."""
+    gate = tmp_path / "gate"
+    spec = {
+        "jobs": [VICTIM],
+        "lifetime": {
+            "drain": {"exec": ["touch", str(tmp_path / "begun")], "until": ["test", "-e", str(gate)], "poll": "50ms"}
+        },
+    }
+    with Pilot(tmp_path, spec) as pilot:
+        pilot.wait_event("victim", "started")
+        assert pilot.ask("drain", "--no-wait").returncode == 0
+        eventually((tmp_path / "begun").exists, "the drain begins")
+        assert pilot.ask("ping").returncode == 0
+        gate.touch()
+        assert pilot.wait() == 0
+        assert pilot.words()["reason"] == "drain"
+
+
+def test_lifetime_expires(tmp_path):
+    """When its lifetime is over the life drains and ends by itself."""
+    spec = {"jobs": [VICTIM], "lifetime": {"max": "300ms", "drain": {"exec": "true", "until": "true"}}}
+    with Pilot(tmp_path, spec) as pilot:
+        assert pilot.wait() == 0
+        assert pilot.words()["reason"] == "lifetime"
+
+
+def test_words_while_alive(tmp_path):
+    """While it runs, and after a SIGKILL, the last words say `running`; the next life keeps them as the previous ones."""
+    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_event("victim", "started")
+        life = pilot.words()["life"]
+        pilot.signal(signal.SIGKILL)
+        pilot.wait()
+        assert pilot.words()["state"] == "running"
+    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_event("victim", "started")
+        previous = json.loads((pilot.state / "previous-words.json").read_text())
+        assert (previous["life"], previous["state"]) == (life, "running")
+        pilot.stop()
+
+
+def test_compiled_plan_is_used_and_never_stale(tmp_path):
+    """A changed config is compiled anew; an unchanged one starts from its compiled plan."""
+    compiled = tmp_path / "state" / "compiled.plan"
+    for word in ("one", "two"):
+        with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", word]}]}) as pilot:
+            assert pilot.wait() == 0
+            assert pilot.output("a") == [word]
+    before = compiled.stat().st_mtime_ns
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", "two"]}]}) as pilot:
+        assert pilot.wait() == 0
+    assert compiled.stat().st_mtime_ns == before
+    compiled.write_bytes(b"garbage")
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", "three"]}]}) as pilot:
+        assert pilot.wait() == 0
+        assert pilot.output("a") == ["three"]
+
+
+def test_http_and_tcp_checks(tmp_path):
+    """HTTP and TCP checks find a server healthy, and an HTTP status outside the wanted ones unhealthy."""
+    port = free_port()
+    server = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    url = f"http://127.0.0.1:{port}/"
+    health = {"interval": 1, "ttl": 5, "timeout": 1}
+    spec = {
+        "jobs": [
+            {"name": "web", "exec": server, "health": {"http": {"url": url}, **health}},
+            {"name": "by-tcp", "exec": ["sleep", "60"], "health": {"tcp": f"127.0.0.1:{port}", **health}},
+            {"name": "teapot", "exec": ["sleep", "60"], "health": {"http": {"url": url, "status": 418}, **health}},
+        ]
+    }
+    with Pilot(tmp_path, spec) as pilot:
+        pilot.wait_event("web", "healthy")
+        pilot.wait_event("by-tcp", "healthy")
+        assert ": 200" in pilot.wait_event("teapot", "unhealthy")["event"]
+        pilot.stop()

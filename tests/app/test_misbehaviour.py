@@ -1,0 +1,245 @@
+"""Nothing that misbehaves outside delays another job's restart or the stop, loses a line's end, or grows memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+
+from tests.app.harness import VICTIM, Pilot, eventually, shell
+
+PROMPT = 0.1  # s
+
+
+def stop_takes(pilot):
+    """Seconds from SIGTERM to the exit."""
+    began = time.monotonic()
+    assert pilot.stop() == 0
+    return time.monotonic() - began
+
+
+def test_check_slower_than_its_interval(tmp_path):
+    """A slow check delays nobody, never runs twice at once, and does not hold the stop."""
+    health = {"exec": shell("sleep 0.7; echo checked"), "interval": "100ms", "timeout": "5s", "ttl": "30s"}
+    slow = {"name": "slow", "exec": ["sleep", "1000"], "health": health}
+    with Pilot(tmp_path, {"jobs": [slow, VICTIM]}) as pilot:
+        pilot.wait_event("victim", "started")
+        pilot.wait_event("slow", "health check is slower than its interval")
+        assert pilot.restart_delay("victim") < PROMPT
+        assert stop_takes(pilot) < PROMPT * 3
+
+
+def test_deaf_job(tmp_path):
+    """A job that ignores SIGTERM is killed at its timeout, and the others have stopped long before."""
+    deaf = {
+        "name": "deaf",
+        "exec": shell("trap '' TERM; echo deaf; while :; do sleep 0.05; done"),
+        "stop": {"timeout": "1s"},
+    }
+    with Pilot(tmp_path, {"jobs": [deaf, VICTIM]}) as pilot:
+        pilot.wait_event("deaf", "deaf")
+        assert pilot.restart_delay("victim") < PROMPT
+        began = time.monotonic()
+        assert pilot.stop() == 0
+        victim = [line for line in pilot.lines if line.get("job") == "victim" and line["event"].startswith("ended")][-1]
+        assert victim["arrived"] - began < PROMPT
+        assert 0.9 < time.monotonic() - began < 1.6
+
+
+def test_whole_family_is_gone(tmp_path):
+    """The stop ends only when every descendant is gone, also one that left the session and the leader."""
+    pids = tmp_path / "pids"
+    script = f"setsid sh -c 'trap \"\" TERM; echo $$ >> {pids}; sleep 1000' & sh -c 'echo $$ >> {pids}; exec sleep 1000' & wait"
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell(script), "stop": {"timeout": "300ms"}}]}) as pilot:
+        eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2, "both descendants run")
+        assert pilot.stop() == 0
+        assert not [pid for pid in pids.read_text().split() if os.path.exists(f"/proc/{pid}")]
+
+
+def test_leftovers_do_not_run_beside_the_next_run(tmp_path):
+    """What a dead leader leaves behind, a double fork too, is gone before the job runs again."""
+    pids = tmp_path / "pids"
+    daemon = f"(setsid sh -c 'echo $$ >> {pids}; exec sleep 1000' &)"
+    spec = {
+        "jobs": [
+            {"name": "a", "exec": shell(f"{daemon}; sleep 0.3; exit 1"), "restarts": 2, "backoff": {"initial": "1ms"}}
+        ]
+    }
+    with Pilot(tmp_path, spec) as pilot:
+        assert pilot.wait() == 1
+        assert len(pids.read_text().split()) == 3
+        assert not [pid for pid in pids.read_text().split() if os.path.exists(f"/proc/{pid}")]
+
+
+def test_descendant_holds_stdout(tmp_path):
+    """A leader's exit is seen at once although a descendant holds its output open."""
+    script = "trap '' TERM; sleep 30 & echo gone; exit 1"
+    spec = {
+        "jobs": [
+            {
+                "name": "a",
+                "exec": shell(script),
+                "restarts": 1,
+                "backoff": {"initial": "1ms"},
+                "stop": {"timeout": "100ms"},
+            }
+        ]
+    }
+    with Pilot(tmp_path, spec) as pilot:
+        began = time.monotonic()
+        assert pilot.wait() == 1
+        assert time.monotonic() - began < 3
+        assert pilot.output("a") == ["gone", "gone"]
+
+
+def test_unterminated_last_line(tmp_path):
+    """The end of what a job wrote is in the log also without a line end, also when the job is killed."""
+    spec = {"jobs": [{"name": "a", "exec": shell("printf 'first\\nlast words'; kill -9 $$")}]}
+    with Pilot(tmp_path, spec) as pilot:
+        assert pilot.wait() == 137
+        assert pilot.output("a") == ["first", "last words"]
+
+
+def test_one_megabyte_line(tmp_path):
+    """A line of a megabyte comes in pieces, all of it, and neither kills the job nor delays another."""
+    script = "head -c 1000000 /dev/zero | tr '\\0' x; echo; echo after; sleep 1000"
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell(script)}, VICTIM]}) as pilot:
+        pilot.wait_event("a", "after")
+        assert sum(map(len, pilot.output("a")[:-1])) == 1_000_000
+        assert pilot.restart_delay("victim") < PROMPT
+        assert pilot.memory() < 60 << 20
+        pilot.stop()
+
+
+def flood(name):
+    return {"name": name, "exec": shell("while :; do echo 0123456789012345678901234567890123456789; done")}
+
+
+def stamped(path):
+    script = f"echo $$ >> {path}; exec sleep 1000"
+    return {**VICTIM, "exec": shell(script)}
+
+
+def starts(path):
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+
+def assert_prompt_without_log(pilot, path):
+    """Restart and stop are prompt although nobody can read the log."""
+    eventually(lambda: bool(starts(path)), "the victim runs")
+    delays = []
+    for _ in range(5):
+        before = starts(path)
+        began = time.monotonic()
+        os.kill(before[-1], signal.SIGKILL)
+        eventually(lambda n=len(before): len(starts(path)) > n, "the victim runs again")
+        delays.append(time.monotonic() - began)
+    assert sorted(delays)[2] < PROMPT
+    assert pilot.memory() < 60 << 20
+    pilot.signal()
+    began = time.monotonic()
+    assert pilot.process.wait(10) == 0
+    assert time.monotonic() - began < 1.0 + PROMPT * 3  # a second is what the last log lines are given
+
+
+def test_full_pipe(tmp_path):
+    """A log that nobody reads blocks no job, delays nobody, and its buffer is bounded."""
+    path = tmp_path / "starts"
+    with Pilot(tmp_path, {"jobs": [flood("flood"), stamped(path)]}, read=False) as pilot:
+        assert_prompt_without_log(pilot, path)
+
+
+def test_abandoned_pipe(tmp_path):
+    """A log whose reader has gone away ends neither the supervisor nor a job."""
+    path = tmp_path / "starts"
+    with Pilot(tmp_path, {"jobs": [flood("flood"), stamped(path)]}, read=False) as pilot:
+        eventually(lambda: bool(starts(path)), "the victim runs")
+        pilot.process.stdout.close()
+        assert_prompt_without_log(pilot, path)
+        pilot.process.stdout = None
+
+
+def test_dropped_lines_are_counted(tmp_path):
+    """What a slow reader missed is said as soon as it reads again, and later lines come whole."""
+    with Pilot(
+        tmp_path,
+        {"jobs": [{"name": "a", "exec": shell("head -c 8000000 /dev/zero | tr '\\0' '\\n'; sleep 1000")}]},
+        read=False,
+    ) as pilot:
+        eventually(lambda: (tmp_path / "state" / "last-words.json").exists(), "it runs")
+        done = pilot.ask("status")
+        eventually(lambda: "running" in pilot.ask("status").stdout, "it answers")
+        assert done.returncode == 0
+        time_to_write = time.monotonic() + 1.0
+        eventually(lambda: time.monotonic() > time_to_write, "the flood has been written")
+        pilot.signal()
+        seen = b""
+        while chunk := pilot.process.stdout.read(65536):
+            seen += chunk
+        assert pilot.process.wait(10) == 0
+        assert b"bytes of log dropped" in seen
+
+
+def test_twenty_signals_in_a_row(tmp_path):
+    """Twenty signals in a row delay nobody; the job that waits for them runs after the last one."""
+    hup = {"name": "hup", "exec": shell("echo hup"), "when": {"source": "SIGHUP"}}
+    with Pilot(tmp_path, {"jobs": [hup, VICTIM]}) as pilot:
+        pilot.wait_event("victim", "started")
+        for _ in range(20):
+            pilot.signal(signal.SIGHUP)
+        assert pilot.restart_delay("victim") < PROMPT
+        pilot.wait_event("hup", "ended")
+        assert stop_takes(pilot) < PROMPT * 3
+
+
+def test_two_hundred_jobs_every_50_ms(tmp_path):
+    """An overload of periodic jobs delays neither another's restart nor the stop, and memory stays where it is."""
+    many = [{"name": f"j{n}", "exec": ["true"], "when": {"interval": "50ms"}} for n in range(200)]
+    with Pilot(tmp_path, {"jobs": [*many, VICTIM], "logging": {"level": "ERROR"}}) as pilot:
+        path = pilot.state / "last-words.json"
+        eventually(path.exists, "it runs")
+        pilot_jobs = lambda: pilot.ask("status", "victim", "-o", "json").stdout  # noqa: E731
+        eventually(lambda: '"running"' in pilot_jobs(), "the victim runs")
+        import json
+
+        before = pilot.memory()
+        delays = []
+        for _ in range(5):
+            shown = json.loads(pilot_jobs())
+            os.kill(shown["pid"], signal.SIGKILL)
+            eventually(lambda run=shown["runs"]: _running_after(pilot_jobs(), run), "the victim runs again")
+            again = json.loads(pilot_jobs())
+            delays.append(again["since"])
+        assert pilot.memory() - before < 8 << 20
+        assert stop_takes(pilot) < 2.0
+
+
+def _running_after(text, run):
+    import json
+
+    shown = json.loads(text)
+    return shown["state"] == "running" and shown["runs"] > run
+
+
+def test_silent_control_client(tmp_path):
+    """Clients that connect and say nothing keep nobody from being answered."""
+    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_event("victim", "started")
+        silent = []
+        for _ in range(20):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(pilot.state / "autopilot.sock"))
+            silent.append(client)
+        assert pilot.ask("ping").returncode == 0
+        assert stop_takes(pilot) < PROMPT * 3
+        for client in silent:
+            client.close()
+
+
+def test_zombies_are_reaped(tmp_path):
+    """Orphans that come to us are reaped at once, whoever left them."""
+    orphan = "for i in 1 2 3 4 5; do (sh -c 'sleep 0.1' &) ; done; sleep 1; ps -o stat= --ppid $CONTAINERPILOT_PID | grep -c Z"
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell(orphan)}]}) as pilot:
+        pilot.wait()
+        assert pilot.output("a") == ["0"]
