@@ -48,6 +48,8 @@ class Folded:
             if name is None:
                 self.findings.append(_unknown(key, model, here))
                 self.missed.update((*path, spellings[near]) for near in nearest(key, spellings))
+                if path and key in _later(model):
+                    self.missed.add(path)
             elif name in found:
                 self.findings.append(
                     Finding(here, f'cannot be given twice: "{name}" and "{camel(name)}" are the same key', of_key=True)
@@ -67,11 +69,16 @@ class Folded:
 
 
 def _unknown(key: str, model: type[Strict], written: Path) -> Finding:
-    if key in {spelling for name in _LATER.get(model.__name__, ()) for spelling in (name, camel(name))}:
+    if key in _later(model):
         return Finding(written, "cannot be used in this version; remove it", of_key=True)
     near = suggestion(key, _spellings(model))
     known = near or f"; known here: {', '.join(sorted(model.model_fields))}"
     return Finding(written, f"cannot be used: there is no such key{known}", of_key=True)
+
+
+@cache
+def _later(model: type[Strict]) -> set[str]:
+    return {spelling for name in _LATER.get(model.__name__, ()) for spelling in (name, camel(name))}
 
 
 @cache

@@ -62,7 +62,7 @@ def _from_number(value: float) -> int:
         raise ValueError(f"cannot be {value}; {_DURATION_HELP}")
     if value < 0:
         raise ValueError(f"cannot be negative, got {shown(value)}")
-    return round(value * 1_000_000_000) if isinstance(value, float) else value * 1_000_000_000
+    return round(min(value, 1e12) * 1_000_000_000) if isinstance(value, float) else value * 1_000_000_000
 
 
 def _from_text(text: str) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from autopilot.spec.gotemplate import nodes as n
 from autopilot.spec.gotemplate.formatting import type_name, value_text
-from autopilot.spec.gotemplate.functions import TABLE, Refused
+from autopilot.spec.gotemplate.functions import TABLE, Refused, data_cost
 from autopilot.spec.rendering import Piece, TemplateError
 
 MOST_STEPS = 200_000
@@ -78,6 +78,7 @@ class _Run:
         if not value:
             return self.walk(node.otherwise, dot)
         for key, item in _items(value):
+            self.step(node.offset)
             mark = len(self.variables)
             names = node.pipe.variables
             loop_values = (key, item) if len(names) == 2 else (item,)
@@ -133,11 +134,13 @@ class _Run:
         if final is not _NOTHING:
             values.append(final)
         try:
+            self.step(function.offset, TABLE[function.name].cost(values))
             result = TABLE[function.name].call(values, self.root)
         except Refused as error:
             self.fail(f"cannot call {function.name}: {error}", function.offset)
         if isinstance(result, str | list) and len(result) > MOST_OUTPUT:
             self.fail(f"cannot hold more than {MOST_OUTPUT} characters", function.offset)
+        self.step(function.offset, data_cost([result]))
         return result
 
     def logical(self, function: n.Function, operands: list[n.Operand], dot: Any, final: Any) -> Any:
@@ -193,8 +196,8 @@ class _Run:
         if self.length > MOST_OUTPUT:
             self.fail(f"cannot write more than {MOST_OUTPUT} characters", offset)
 
-    def step(self, offset: int) -> None:
-        self.steps += 1
+    def step(self, offset: int, cost: int = 1) -> None:
+        self.steps += cost
         if self.steps > MOST_STEPS:
             self.fail(f"cannot take more than {MOST_STEPS} steps; are the loops too long?", offset)
 

@@ -128,16 +128,13 @@ def _float(value: float, flags: str, precision: int | None, verb: str) -> str | 
 
 
 def _general(value: float, precision: int | None, verb: str, flags: str) -> str:
-    """%g with the shortest digits; %v turns to an exponent at 1e21, as Go's does."""
+    """%g; without a precision it has the shortest digits that mean the number, and an exponent from 1e+06 on."""
     if precision is not None:
         text = format(abs(value), f".{precision}{verb}")
     else:
-        digits, _, exponent = f"{abs(value):.17e}".partition("e")
-        shortest = repr(abs(value))
-        if -4 <= int(exponent) < 21:
-            text = format(abs(value), "f").rstrip("0").rstrip(".") if "e" in shortest else shortest.removesuffix(".0")
-        else:
-            text = shortest if "e" in shortest else f"{digits.rstrip('0').rstrip('.')}e{exponent}"
+        digits = next(n for n in range(1, 18) if float(format(value, f".{n}g")) == value)
+        exponent = int(format(value, f".{digits - 1}e").partition("e")[2])
+        text = format(abs(value), f".{digits - 1}e" if not -4 <= exponent < 6 else f".{max(digits - 1 - exponent, 0)}f")
     return _sign(value, flags) + (text.upper() if verb == "G" else text)
 
 

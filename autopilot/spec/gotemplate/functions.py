@@ -27,6 +27,10 @@ class Function:
     takes: tuple[str, ...] = ()
     many: bool = False
     wants_env: bool = False
+    work: Callable[[list[Any]], int] | None = None  # steps it costs, where they are not those of its data
+
+    def cost(self, values: list[Any]) -> int:
+        return data_cost(values) if self.work is None else self.work(values)
 
     def call(self, values: list[Any], env: Mapping[str, str]) -> Any:
         least = len(self.takes) - self.many
@@ -39,6 +43,11 @@ class Function:
                     f"argument {index + 1} must be a {wanted}, got {type_name(value)} {value_text(value)[:40]}"
                 )
         return self.run(env, *values) if self.wants_env else self.run(*values)
+
+
+def data_cost(values: list[Any]) -> int:
+    """The steps that handling these values counts for: long texts and lists cost more."""
+    return sum(len(value) // 50 for value in values if isinstance(value, str | list))
 
 
 def _default(fallback: Any, value: Any) -> str:
@@ -74,6 +83,15 @@ def _regex_replace_all(pattern: str, replacement: str, text: str) -> str:
         return replace_all(pattern, replacement, text)
     except PatternError as error:
         raise Refused(str(error)) from None
+
+
+def _regex_work(values: list[Any]) -> int:
+    from autopilot.spec.gotemplate.patterns import PatternError, work
+
+    try:
+        return work(*values[::2]) // 1000 if all(isinstance(value, str) for value in values) else 0
+    except (PatternError, TypeError):  # the call itself says it better
+        return 0
 
 
 def _loop(*bounds: Any) -> list[int]:
@@ -167,7 +185,7 @@ TABLE: dict[str, Function] = {
     "split": Function(_split, ("string", "string")),
     "join": Function(_join, ("string", "[]string")),
     "replaceAll": Function(_replace_all, ("string", "string", "string")),
-    "regexReplaceAll": Function(_regex_replace_all, ("string", "string", "string")),
+    "regexReplaceAll": Function(_regex_replace_all, ("string", "string", "string"), work=_regex_work),
     "loop": Function(_loop, ("any",), many=True),
     "eq": Function(_equal, ("any", "any"), many=True),
     "ne": Function(_not_equal, ("any", "any")),

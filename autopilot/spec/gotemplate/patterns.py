@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import lru_cache
 
 _POSIX = {
     "alnum": "0-9A-Za-z",
@@ -49,9 +50,9 @@ class PatternError(Exception):
 
 def replace_all(pattern: str, replacement: str, text: str) -> str:
     """Go's ReplaceAllString."""
-    compiled, repeats = _compiled(pattern)
-    if len(text) ** (repeats + 1) > _MOST_WORK:
-        raise PatternError(f"a text of {len(text)} characters is too long for a pattern with {repeats} repeats")
+    compiled, repeats, choices = _compiled(pattern)
+    if work(pattern, text) > _MOST_WORK:
+        raise PatternError(f"a text of {len(text)} characters is too long for a pattern with {repeats + choices} repeats and choices")
     found: list[str] = []
     end, length = 0, 0
     for match in compiled.finditer(text):
@@ -63,6 +64,12 @@ def replace_all(pattern: str, replacement: str, text: str) -> str:
             raise PatternError("the result would be too long")
         end = match.end()
     return "".join([*found, text[end:]])
+
+
+def work(pattern: str, text: str) -> int:
+    """The steps that matching may take at worst."""
+    _, repeats, choices = _compiled(pattern)
+    return int(len(text) ** (repeats + 1) * 2**choices)
 
 
 def _expanded(replacement: str, match: re.Match[str]) -> str:
@@ -79,24 +86,25 @@ def _expanded(replacement: str, match: re.Match[str]) -> str:
     return _REFERENCE.sub(one, replacement)
 
 
-def _compiled(pattern: str) -> tuple[re.Pattern[str], int]:
-    """The pattern for `re`, and how many repeats it has."""
+@lru_cache(maxsize=16)
+def _compiled(pattern: str) -> tuple[re.Pattern[str], int, int]:
+    """The pattern for `re`, and how many repeats and choices (`|`, `?`) it has."""
     if len(pattern) > 1000:
         raise PatternError("a pattern has at most 1000 characters")
     try:
-        translated, repeats = _translated(pattern)
+        translated, repeats, choices = _translated(pattern)
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # of what sets may mean to a later Python; what it means now is what Go means
-            return re.compile(translated, re.A), repeats
+            return re.compile(translated, re.A), repeats, choices
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"the pattern {pattern!a} is wrong: {error}") from None
 
 
-def _translated(pattern: str) -> tuple[str, int]:
+def _translated(pattern: str) -> tuple[str, int, int]:
     parts: list[str] = []
-    repeats = 0
+    repeats = choices = 0
     open_groups = [False]  # for each open group, whether something in it repeats or chooses
     closed = False  # whether the piece before is a group with something of that kind in it
     flags = _FLAGS.match(pattern)
@@ -122,13 +130,14 @@ def _translated(pattern: str) -> tuple[str, int]:
                 )
             repeats += 1
             open_groups[-1] = True
-        elif piece == "|":
+        elif kind == "repeat" or piece == "|":
+            choices += 1
             open_groups[-1] = True
         if piece == "$" and not multiline:
             parts.append(r"\Z")
         else:
             parts.append(_piece(kind, piece, pattern, first=match.start() == 0))
-    return "".join(parts), repeats
+    return "".join(parts), repeats, choices
 
 
 def _piece(kind: str, piece: str, pattern: str, *, first: bool) -> str:

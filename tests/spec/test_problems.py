@@ -1,0 +1,226 @@
+"""What is wrong is said: at its place, with what was found and what would be right, all in one pass."""
+
+from __future__ import annotations
+
+import pytest
+
+from autopilot.spec import Loaded, SpecError, load_text
+
+MARK = "‸"  # where the problem is
+A = "{name: 'a', exec: 'true'}"
+
+
+def problems_of(text: str, *, here: bool = True) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        load_text(text, "f", {}, here=here)
+    return [str(problem).removeprefix("f:") for problem in caught.value.problems]
+
+
+def one_problem_at_the_mark(marked: str, message: str) -> None:
+    (found,) = problems_of(marked.replace(MARK, ""))
+    assert found.startswith(f"1:{marked.index(MARK) + 1}: {message}")
+
+
+def loaded(text: str, *, here: bool = True) -> Loaded:
+    return load_text(text, "f", {}, here=here)
+
+
+def job(keys: str) -> str:
+    return f"{{jobs: [{{name: 'web', exec: 'true', {keys}}}]}}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            "health: {exec: 'x', interval: 60, ttl: ‸30}",
+            "jobs[web].health.ttl: cannot be shorter than the interval (60 s), got 30 s",
+        ),
+        ("‸helth: {}", 'jobs[web].helth: cannot be used: there is no such key; did you mean "health"?'),
+        ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stop_timeout" and'),
+        ("‸port: 80", "jobs[web].port: cannot be given without health: nothing would say whether the service works"),
+        ("port: ‸0, health: {tcp: 'x:1'}", "jobs[web].port: cannot be 0; it must be from 1 to 65535"),
+        ("restarts: ‸'always'", 'jobs[web].restarts: cannot be "always"; write a number of restarts, "unlimited" or'),
+        ("when: ‸{}", "jobs[web].when: cannot be used: it says nothing; write one of {source, once or each}"),
+        ("when: ‸{source: 'x'}", "jobs[web].when: cannot be used: once or each is missing beside source"),
+        ("when: {‸cron: '* * * * *'}", "jobs[web].when.cron: cannot be used in this version; remove it"),
+        ("when: {interval: '1s', timeout: ‸1}", "jobs[web].when.timeout: cannot stand beside an interval alone"),
+        ("when: ‸{once: 'startup', each: 'startup'}", "jobs[web].when: cannot have both once and each"),
+        ("when: {all: ‸[]}", "jobs[web].when.all: cannot be empty"),
+        ("when: {once: ‸'healthy'}", 'jobs[web].when.once: cannot be "healthy": the supervisor emits no such event'),
+        ("when: {source: ‸'watch.db', each: 'changed'}", 'jobs[web].when.source: cannot be "watch.db": there is no'),
+        ("when: ‸{source: 'web', once: 'stopped'}", "jobs[web].when: cannot be met: web -> web wait for each other"),
+        ("when: {interval: 5}, essential: ‸true", "jobs[web].essential: cannot be true beside when.interval"),
+        (
+            "stop: {signal: ‸'SIGTREM'}",
+            'jobs[web].stop.signal: cannot be "SIGTREM": no such signal; did you mean "SIGTERM"?',
+        ),
+        ("stop: {signal: ‸'SIGSTOP'}", 'jobs[web].stop.signal: cannot be "SIGSTOP": it does not end a process'),
+        (
+            "stop: {escalate: [{after: ‸9, signal: 9}]}",
+            "jobs[web].stop.escalate[0].after: cannot be 9 s; it comes after",
+        ),
+        ("limits: ‸{nofiles: 1}", 'jobs[web].limits: cannot use "nofiles": no such limit; did you mean "nofile"?'),
+        ("umask: ‸22", 'jobs[web].umask: cannot be 22; write an octal string like "022"'),
+        ("env: ‸{'A B': 'x'}", 'jobs[web].env: cannot use "A B" as the name of a variable'),
+        ("env: ‸{A: true}", 'jobs[web].env: "A" cannot be true; write it as a string in quotes'),
+        ("user: ‸'nobody-here'", 'jobs[web].user: cannot be used: there is no user "nobody-here" here; create it'),
+        ("group: ‸'nobody-here'", 'jobs[web].group: cannot be used: there is no group "nobody-here" here; create'),
+        ("cwd: ‸'x'", 'jobs[web].cwd: cannot be "x"; write an absolute path'),
+        ("health: ‸{}", "jobs[web].health: cannot be without a check; add one of exec, http, tcp or htcondor"),
+        ("health: {exec: 'x', tcp: ‸'y:1'}", "jobs[web].health.tcp: cannot stand beside exec"),
+        ("health: {http: ‸'ftp://x'}", 'jobs[web].health.http.url: cannot be "ftp://x"; write a URL like'),
+        ("health: {http: {url: 'http://x', status: ‸'3-2'}}", 'jobs[web].health.http.status: cannot be "3-2"; write'),
+        ("health: {tcp: ‸'x'}", 'jobs[web].health.tcp: cannot be "x"; write "HOST:PORT"'),
+        ("health: {htcondor: ‸'startd'}", "jobs[web].health.htcondor: cannot be asked without an htcondor section"),
+        ("health: {exec: 'x', onFailure: ‸'drain'}", 'jobs[web].health.onFailure: cannot be "drain" without a'),
+        ("backoff: {initial: 9, max: ‸3}", "jobs[web].backoff.max: cannot be shorter than initial (9 s), got 3 s"),
+        ("backoff: {factor: ‸0.5}", "jobs[web].backoff.factor: cannot be 0.5; it must be from 1 to 1000"),
+        ("timeout: ‸'0s'", "jobs[web].timeout: cannot be 0; write a duration above it"),
+        ("timeout: ‸true", "jobs[web].timeout: cannot be true; write seconds as a number or a duration"),
+        ("logging: {‸files: []}", "jobs[web].logging.files: cannot be used in this version; remove it"),
+        ("interfaces: ‸['eth0:inet7']", 'jobs[web].interfaces: cannot hold "eth0:inet7"; write "eth0"'),
+        ("tags: ‸[1]", "jobs[web].tags: cannot be 1; write a string in quotes"),
+        ("health: ‸'x'", 'jobs[web].health: cannot be "x"; write an object: {...}'),
+    ],
+)
+def test_one_problem_of_a_job(keys: str, message: str) -> None:
+    """Each mistake in a job gives one problem, with the marked place and its remedy, and no second one."""
+    one_problem_at_the_mark(job(keys), message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("‸{}", "jobs: cannot be empty: there is nothing to run"),
+        ("‸[]", "cannot be an array; write an object: {...}"),
+        ("{jobs: ‸{}}", "jobs: cannot be an object; write an array: [...]"),
+        ("{jobs: [‸7]}", "jobs[0]: cannot be 7; write an object: {...}"),
+        ("{jobs: [‸{name: 'a'}]}", "jobs[a].exec: cannot be left out; it is the command"),
+        (
+            "{jobs: [{name: 'a', exec: 'true'}, {name: ‸'a', exec: 'true'}]}",
+            'jobs[a].name: cannot be "a" again: jobs[0] has this name',
+        ),
+        ("{jobs: [{name: ‸'SIGHUP', exec: 'x'}]}", 'jobs[SIGHUP].name: cannot be "SIGHUP": as a source of events'),
+        ("{jobs: [A], ‸checks: []}", "checks: cannot be used in this version; remove it"),
+        ("{jobs: [A], ‸consulAgent: []}", "consulAgent: cannot be used in this version; remove it"),
+        ("{jobs: [A], onSigterm: ‸'drain'}", 'onSigterm: cannot be "drain" without a lifetime or htcondor'),
+        ("{jobs: [A], lifetime: ‸{max: '1h'}}", "lifetime.drain: cannot be left out: nothing says how"),
+        ("{jobs: [A], lifetime: {drain: ‸{exec: 'x'}}}", "lifetime.drain: cannot be incomplete; write"),
+        (
+            "{jobs: [A], lifetime: {drain: {exec: 'x', until: 'y'}, jitter: ‸'1m'}}",
+            "lifetime.jitter: cannot be given without max",
+        ),
+        (
+            "{jobs: [A], lifetime: {drain: {exec: 'x', until: 'y'}, idle: ‸'1m'}}",
+            "lifetime.idle: cannot be known without an htcondor section",
+        ),
+        (
+            "{jobs: [A], lifetime: {max: 9, drain: {exec: 'x', until: 'y'}, after: {source: ‸'b', once: 'healthy'}}}",
+            'lifetime.after.source: cannot be "b": no job has this name; there are: a',
+        ),
+        ("{jobs: [A], htcondor: {job: ‸'aa'}}", 'htcondor.job: cannot be "aa": there is no such job; did'),
+        ("{jobs: [A], htcondor: ‸true}", "htcondor.job: cannot be left out: no job runs condor_master"),
+        (
+            "{jobs: [A], control: {socket: ‸'/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'}}",
+            "control.socket: cannot be longer than 107",
+        ),
+        ("{jobs: [A], consul: ‸{}}", "consul.address: cannot be left out; it is host:port"),
+        ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is how often"),
+        (
+            "{jobs: [A], telemetry: {metrics: [{name: ‸'a-b', help: 'x', type: 'gauge'}]}}",
+            'telemetry.metrics[a-b].name: cannot be "a-b"; letters, digits and _ only',
+        ),
+        ("{jobs: [A], logging: {level: ‸'LOUD'}}", 'logging.level: cannot be "LOUD"; one of DEBUG'),
+    ],
+)
+def test_one_problem_of_the_whole(text: str, message: str) -> None:
+    """Each mistake around the jobs gives one problem with the marked place and its remedy."""
+    one_problem_at_the_mark(text.replace("[A]", f"[{A}]").replace("[A,", f"[{A},"), message)
+
+
+def test_all_problems_in_one_pass() -> None:
+    """Unknown keys, wrong values and what is wrong between keys come together, in the order of the file."""
+    text = """{
+  jobs: [
+    {name: "a", exec: "true", timout: 5},
+    {name: "a", exec: "true", when: {source: "c", once: "healthy"}},
+    {name: "b", exec: "true", restarts: -1, when: {source: "a", once: "helthy"}},
+  ],
+  onSigterm: "die",
+}"""
+    lines = [line.split(":")[0] for line in problems_of(text)]
+    assert lines == ["3", "4", "4", "5", "5", "7"]
+
+
+def test_nothing_is_concluded_from_what_is_broken() -> None:
+    """A misspelt or broken health is one problem, not also a port or an event without health."""
+    misspelt = (
+        "{jobs: [{name: 'web', exec: 'x', port: 1, helth: {}}, {exec: 'y', when: {source: 'web', once: 'healthy'}}]}"
+    )
+    broken = misspelt.replace("helth: {}", "health: 7")
+    assert [problem.split(":")[2].strip() for problem in problems_of(misspelt)] == ["jobs[web].helth"]
+    assert [problem.split(":")[2].strip() for problem in problems_of(broken)] == ["jobs[web].health"]
+
+
+def test_cycles() -> None:
+    """Jobs that wait for each other are refused once, with the way around."""
+    jobs = ", ".join(
+        f"{{name: '{name}', exec: 'x', when: {{source: '{source}', once: 'exitSuccess'}}}}"
+        for name, source in [("a", "c"), ("b", "a"), ("c", "b"), ("d", "a")]
+    )
+    (found,) = problems_of(f"{{jobs: [{jobs}]}}")
+    assert "jobs[a].when: cannot be met: a -> c -> b -> a wait for each other" in found
+
+
+def test_a_long_chain_is_no_cycle() -> None:
+    """A thousand jobs that wait one for the next are fine, and quickly so."""
+    jobs = ["{name: 'j0', exec: 'true'}"]
+    jobs += [
+        f"{{name: 'j{i}', exec: 'true', when: {{source: 'j{i - 1}', once: 'exitSuccess'}}}}" for i in range(1, 300)
+    ]
+    assert len(loaded(f"{{jobs: [{', '.join(jobs)}]}}").plan.jobs) == 300
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (
+            job("health: {exec: 'x', interval: 10, timeout: 10, ttl: 15}"),
+            "jobs[web].health.ttl: is shorter than interval + timeout (20 s)",
+        ),
+        (
+            job("health: {exec: 'x', interval: 10, timeout: 20}"),
+            "jobs[web].health.timeout: is longer than the interval (10 s)",
+        ),
+        (job("when: {interval: 5}, timeout: 9"), "jobs[web].timeout: is longer than the interval (5 s)"),
+        (job("tags: ['x']"), "jobs[web].tags: has no effect without a port"),
+        (
+            "{jobs: [{name: 'q', exec: \"sh -c 'a b'\"}]}",
+            "jobs[q].exec: holds quotes, which the program will get as they are",
+        ),
+        (f"{{jobs: [{A}], stopTimeout: 2}}", "stopTimeout: is shorter than the ordered stop may take (5 s)"),
+        (f"{{jobs: [{A}], consul: 'localhost:8500'}}", "consul: is validated but has no effect in this version"),
+        (f"{{jobs: [{A}], telemetry: {{}}}}", "telemetry: is validated but has no effect in this version"),
+        (f"{{jobs: [{A}], watches: []}}", "watches: is validated but has no effect in this version"),
+    ],
+)
+def test_warnings(text: str, warning: str) -> None:
+    """What is doubtful but can run is warned about once."""
+    (found,) = loaded(text).warnings
+    assert f"{found.path}: {found.message}".startswith(warning)
+
+
+def test_elsewhere_missing_things_are_warnings() -> None:
+    """A check on another machine warns about users, programs, directories and files that are not there."""
+    text = job(
+        "user: 'nobody-here', group: 'none-here', cwd: '/not/here', env_file: '/not/here', health: {exec: '/no/program'}"
+    )
+    warnings = loaded(text, here=False).warnings
+    assert [w.path.partition(".")[2] for w in warnings] == ["user", "group", "cwd", "env_file", "health.exec"]
+    assert loaded(job("health: {exec: '/no/program'}")).warnings == ()
+
+
+def test_numeric_users_need_no_entry() -> None:
+    """A numeric id is used as it is."""
+    assert loaded(job("user: 54321, group: '54321'")).plan.jobs[0].command.user == "54321"
