@@ -58,7 +58,7 @@ def _jobs(spec: Spec) -> Iterator[Finding]:
 def _service(job: Job, path: Path) -> Iterator[Finding]:
     if job.port is not None:
         if not _SERVICE_NAME.fullmatch(job.label):
-            wanted = "a lower-case letter first, then letters, digits and hyphens"
+            wanted = "a lower-case letter, then one or more letters, digits and hyphens"
             message = f'cannot be "{job.label}" in a job with a port; a service\'s name has {wanted}'
             yield Finding((*path, "name"), message, also=((*path, "exec"),))
         if job.health is None:

@@ -72,6 +72,8 @@ def _value(cls: type | None, name: str, value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_value(cls, "", item) for item in value)
     if not isinstance(value, dict):
+        if cls is not None and value is not None:
+            raise TypeError(f"{cls.__name__} cannot be {value!r}")
         return value
     if name == "probe":
         return _build(_PROBES[value["kind"]], {k: v for k, v in value.items() if k != "kind"})

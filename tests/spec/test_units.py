@@ -59,7 +59,7 @@ def test_durations(written: object, seconds: float) -> None:
 )
 def test_wrong_durations(wrong: object) -> None:
     """What is no duration is refused with a message that begins with "cannot"."""
-    with pytest.raises(ValueError, match="^cannot"):
+    with pytest.raises(ValueError, match=r"^cannot"):
         units.duration(wrong)
 
 
@@ -105,7 +105,7 @@ def test_sizes(written: object, number: int) -> None:
 @pytest.mark.parametrize("wrong", ["", "1XB", "-1", -1, 1.5, True, None, "GB", "9" * 39 + "TB", 2**63, "1" * 50])
 def test_wrong_sizes(wrong: object) -> None:
     """What is no size is refused."""
-    with pytest.raises(ValueError, match="^cannot"):
+    with pytest.raises(ValueError, match=r"^cannot"):
         units.size(wrong)
 
 
@@ -118,7 +118,7 @@ def test_shares(written: object, number: float) -> None:
 @pytest.mark.parametrize("wrong", ["110%", 10, -0.1, "x", None, True, "%", float("nan"), "1e999"])
 def test_wrong_shares(wrong: object) -> None:
     """What is no share is refused."""
-    with pytest.raises(ValueError, match="^cannot"):
+    with pytest.raises(ValueError, match=r"^cannot"):
         units.share(wrong)
 
 
@@ -131,12 +131,12 @@ def test_whole_numbers(written: object, number: int) -> None:
 @pytest.mark.parametrize("wrong", ["6.5", 6.5, True, None, -1, "-1", "x", 2**31, float("nan"), float("inf"), "9" * 30])
 def test_wrong_whole_numbers(wrong: object) -> None:
     """What is no whole number in range is refused."""
-    with pytest.raises(ValueError, match="^cannot"):
+    with pytest.raises(ValueError, match=r"^cannot"):
         units.whole(wrong)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 10**400, "1e400", True, "x", None])
 def test_wrong_numbers(wrong: object) -> None:
     """Only finite numbers are numbers."""
-    with pytest.raises(ValueError, match="^cannot"):
+    with pytest.raises(ValueError, match=r"^cannot"):
         units.number(wrong)

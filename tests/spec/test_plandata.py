@@ -1,0 +1,121 @@
+"""A plan as JSON and back, and what importing it costs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autopilot.spec import plan as p
+from autopilot.spec import plan_from_data, plan_to_data
+
+NUMBERS = st.floats(0, 1e9)
+WORDS = st.text(max_size=8)
+MAPS = st.dictionaries(WORDS, WORDS, max_size=3)
+
+
+COMMANDS = st.builds(
+    p.Command,
+    argv=st.lists(WORDS, min_size=1, max_size=3).map(tuple),
+    user=st.none() | WORDS,
+    group=st.none() | WORDS,
+    cwd=st.none() | WORDS,
+    umask=st.none() | st.integers(0, 0o777),
+    env=MAPS,
+    env_file=st.none() | WORDS,
+    limits=st.dictionaries(WORDS, st.integers(-1, 2**62), max_size=2),
+)
+TRIGGERS = st.builds(p.Trigger, source=WORDS, event=WORDS)
+PROBES = st.one_of(
+    st.builds(p.ExecProbe, command=COMMANDS, raw=st.booleans()),
+    st.builds(p.HttpProbe, url=WORDS, status=st.tuples(st.integers(100, 599), st.integers(100, 599)), headers=MAPS),
+    st.builds(p.TcpProbe, host=WORDS, port=st.integers(1, 65535)),
+    st.builds(p.HtcondorProbe, aspect=st.sampled_from(["startd", "pool", "master", "space"])),
+)
+JOBS = st.builds(
+    p.Job,
+    name=WORDS,
+    command=COMMANDS,
+    when=st.builds(
+        p.When,
+        triggers=st.lists(TRIGGERS, max_size=2).map(tuple),
+        each=st.booleans(),
+        delay=NUMBERS,
+        timeout=st.none() | NUMBERS,
+        every=st.none() | NUMBERS,
+    ),
+    restarts=st.none() | st.integers(0, 9),
+    backoff=st.builds(p.Backoff, initial=NUMBERS, jitter=st.floats(0, 1)),
+    stop=st.builds(
+        p.Stop,
+        signal=st.integers(1, 64),
+        escalate=st.lists(st.tuples(NUMBERS, st.integers(1, 64)), max_size=2).map(tuple),
+    ),
+    health=st.none() | st.builds(p.Health, probe=PROBES, interval=NUMBERS, timeout=NUMBERS, ttl=NUMBERS),
+    service=st.none() | st.builds(p.Service, port=st.integers(1, 65535), tags=st.lists(WORDS, max_size=2).map(tuple)),
+)
+LIFETIMES = st.builds(
+    p.Lifetime,
+    drain=st.builds(p.Drain, htcondor=st.booleans(), begin=st.none() | COMMANDS, until=st.none() | COMMANDS),
+    max=st.none() | NUMBERS,
+    after=st.none() | TRIGGERS,
+)
+CONDORS = st.builds(
+    p.Htcondor,
+    job=WORDS,
+    node=st.none() | st.builds(p.HtcondorNode, memory=st.none() | st.integers(0, 2**60), settings=MAPS),
+)
+PLANS = st.builds(
+    p.Plan,
+    jobs=st.lists(JOBS, max_size=3).map(tuple),
+    lifetime=st.none() | LIFETIMES,
+    htcondor=st.none() | CONDORS,
+    logging=st.builds(p.Logging, output=WORDS),
+    state=st.none() | WORDS,
+)
+
+
+@given(PLANS)
+def test_round_trip(plan: p.Plan) -> None:
+    """Any plan comes back from its JSON text equal, tuples, classes and all."""
+    back = plan_from_data(json.loads(json.dumps(plan_to_data(plan))))
+    assert back == plan
+    assert repr(back) == repr(plan)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        [],
+        None,
+        {"plan_version": 0},
+        {"plan_version": 1, "jobs": [{}]},
+        {"plan_version": 1, "nope": 1},
+        {"plan_version": 1, "jobs": [{"name": "a", "command": {"argv": []}, "health": {"probe": {"kind": "x"}}}]},
+        {"plan_version": 1, "jobs": [1]},
+        {"plan_version": 1, "lifetime": {"drain": 7, "x": 1}},
+    ],
+)
+def test_another_versions_plan_is_refused(data: Any) -> None:
+    """What `plan_to_data` of this version did not write is a ValueError with a remedy, never a wrong plan."""
+    with pytest.raises(ValueError, match=r"cannot use this plan: .*; compile the job spec again"):
+        plan_from_data(data)
+
+
+def test_reading_a_plan_imports_nothing_heavy() -> None:
+    """The supervisor's start reads a plan without pydantic, click, re-based parsers or the template engine."""
+    program = """
+import sys
+import autopilot.spec, autopilot.spec.plan, autopilot.spec.child
+from autopilot.spec import plan_from_data
+heavy = {"pydantic", "click", "pyjson5", "difflib", "hypothesis", "asyncio", "autopilot.spec.gotemplate", "autopilot.spec.units"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "[]\n"
