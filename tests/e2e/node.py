@@ -1,0 +1,88 @@
+"""A worker node of a real pool, whose PID 1 is the supervisor."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from lab.host import Host
+from lab.pool import Pool
+
+CONFIG = "/etc/autopilot.json"
+STATE = "/var/lib/autopilot"
+
+MASTER: dict[str, Any] = {
+    "name": "condor-master",
+    "exec": ["condor_master", "-f"],
+    "essential": True,
+    "health": {"htcondor": "startd", "interval": "2s", "timeout": "5s", "ttl": "30s", "failures": 2},
+}
+LIFETIME: dict[str, Any] = {
+    "max": "5s",
+    "after": {"source": "condor-master", "once": "healthy"},
+    "drain": {"htcondor": True},
+}
+SETTINGS = {"STARTER_ALLOW_RUNAS_OWNER": "False", "UPDATE_INTERVAL": "5", "STARTD_NOT_RESPONDING_TIMEOUT": "20"}
+
+
+class Node:
+    """One worker. `lifetime` None: it lives until it is told otherwise; further keys of the spec by name."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        lifetime: dict[str, Any] | None = None,
+        master: dict[str, Any] | None = None,
+        spec: dict[str, Any] | None = None,
+        **worker: Any,
+    ) -> None:
+        text = {
+            "htcondor": {
+                "job": "condor-master",
+                "poll": "1s",
+                "node": {"condor_host": "manager", "settings": SETTINGS},
+            },
+            "jobs": [{**MASTER, **(master or {})}],
+            "logging": {"format": "json"},
+            **({"lifetime": lifetime} if lifetime else {}),
+            **(spec or {}),
+        }
+        files = {CONFIG: json.dumps(text), **worker.pop("files", {})}
+        self.pool = pool
+        self.worker: Host = pool.worker(
+            ["autopilot", "run", CONFIG], env={"AUTOPILOT_STATE": STATE}, files=files, **worker
+        )
+
+    def joined(self) -> Node:
+        self.pool.wait(self.pool.slots, 60, "the worker joins the pool")
+        return self
+
+    def busy(self, seconds: float = 30, **job: Any) -> str:
+        """A job that runs on it now."""
+        job_id = self.pool.submit(seconds, **job) if "script" not in job else self.pool.submit(**job)
+        self.pool.wait(lambda: self.pool.job_status(job_id) == "Running", 60, "the job runs")
+        return job_id
+
+    def drain(self, *options: str) -> None:
+        self.worker.run(["autopilot", "drain", "--no-wait", *options])
+        self.says("drain begun")
+
+    def log(self) -> list[dict[str, Any]]:
+        """What the supervisor said; a job's own lines carry a `stream`."""
+        return [json.loads(line) for line in self.worker.log().splitlines() if line.startswith("{")]
+
+    def said(self, pattern: str) -> list[dict[str, Any]]:
+        return [line for line in self.log() if re.search(pattern, line["event"])]
+
+    def says(self, pattern: str, patience: float = 60) -> dict[str, Any]:
+        self.pool.wait(lambda: self.said(pattern), patience, f"the log says {pattern!r}")
+        return self.said(pattern)[0]
+
+    def words(self) -> dict[str, Any]:
+        words: dict[str, Any] = json.loads(self.worker.read(f"{STATE}/last-words.json"))
+        return words
+
+    def ends(self, patience: float = 60) -> int:
+        return self.worker.wait(patience)

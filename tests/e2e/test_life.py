@@ -1,0 +1,137 @@
+"""The life of a worker node on a real HTCondor pool: what the schedd says of the jobs, and what the node says at its end."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.e2e.node import LIFETIME, Node
+
+pytestmark = pytest.mark.real("root", "htcondor")
+
+
+def test_expiry_while_busy(pool):
+    """The running job outlives the lifetime and completes, the next one is refused, and the node exits with 0."""
+    node = Node(pool, lifetime=LIFETIME).joined()
+    running = node.busy(12)
+    node.says("drain begun")
+    refused = pool.submit(1)
+    assert node.ends() == 0
+    assert pool.job_status(running) == "Completed"
+    assert pool.job(running)["NumJobStarts"] == 1
+    assert pool.job_status(refused) == "Idle"
+    words = node.words()
+    assert (words["reason"], words["exit_code"], words["payloads_run"], words["payloads_killed"]) == (
+        "lifetime",
+        0,
+        1,
+        0,
+    )
+
+
+def test_expiry_while_idle(pool):
+    """An idle node ends at once when its lifetime is over."""
+    node = Node(pool, lifetime={**LIFETIME, "max": "2s"}).joined()
+    begun = node.says("drain begun")
+    assert node.ends(20) == 0
+    assert node.words()["reason"] == "lifetime"
+    assert seconds_between(begun, node.said("exit 0")[0]) < 5
+
+
+def test_idle_end(pool):
+    """A node on which nothing has run for long enough ends before its lifetime; while a job runs it does not."""
+    node = Node(pool, lifetime={**LIFETIME, "max": "1h", "idle": "4s"}).joined()
+    job = node.busy(8)
+    assert node.ends() == 0
+    assert pool.job_status(job) == "Completed"
+    assert node.words()["reason"] == "idle"
+
+
+def test_deadline_soft(pool):
+    """At the drain's deadline the job gets its SIGTERM and the time for its clean-up; the end is recorded as forced."""
+    script = "trap 'touch /tmp/cleaned-up; exit 0' TERM; while :; do sleep 0.1; done"
+    node = Node(pool, lifetime={"grace": "30s", "drain": {"htcondor": True}}).joined()
+    job = node.busy(script=script)
+    node.drain("--deadline", "2s")
+    assert node.ends() == 75
+    assert pool.job_status(job) == "Idle"
+    words = node.words()
+    assert (words["reason"], words["payloads_killed"]) == ("drain", 1)
+    assert node.said("payloads asked to end") and not node.said("payloads are killed")
+
+
+def test_deadline_hard(pool):
+    """A job that ignores its SIGTERM is killed after the grace, and is Idle in its queue, not in limbo."""
+    script = "trap '' TERM; while :; do sleep 0.1; done"
+    node = Node(pool, lifetime={"grace": "3s", "drain": {"htcondor": True}}).joined()
+    job = node.busy(script=script)
+    node.drain("--deadline", "2s")
+    assert node.ends() == 75
+    assert pool.job_status(job) == "Idle"
+    assert node.said("payloads are killed")
+    assert node.words()["payloads_killed"] == 1
+
+
+def test_drain_by_command(pool):
+    """`autopilot drain` lets the running job finish, refuses the next, and returns when the node has ended."""
+    node = Node(pool).joined()
+    running = node.busy(8)
+    node.drain()
+    refused = pool.submit(1)
+    assert node.ends() == 0
+    assert (pool.job_status(running), pool.job_status(refused)) == ("Completed", "Idle")
+    assert node.words()["reason"] == "drain"
+
+
+def test_stop_while_busy(pool):
+    """SIGTERM to PID 1, as `docker stop` sends it, has the job Idle in its queue within 2 s, and the exit is clean."""
+    node = Node(pool).joined()
+    job = node.busy(300)
+    asked = time.monotonic()
+    node.worker.send(signal.SIGTERM)
+    pool.wait(lambda: pool.job_status(job) == "Idle", 10, "the job is Idle again")
+    assert time.monotonic() - asked < 2.0
+    assert node.ends(20) == 0
+    words = node.words()
+    assert (words["reason"], words["payloads_killed"]) == ("signal", 1)
+
+
+def test_stop_while_busy_with_a_deaf_job(pool):
+    """Also a job that ignores SIGTERM is Idle in its queue within 2 s of the stop."""
+    node = Node(pool).joined()
+    job = node.busy(script="trap '' TERM; while :; do sleep 0.1; done")
+    asked = time.monotonic()
+    node.worker.send(signal.SIGTERM)
+    pool.wait(lambda: pool.job_status(job) == "Idle", 10, "the job is Idle again")
+    assert time.monotonic() - asked < 2.0
+    assert node.ends(20) == 0
+
+
+def test_sigterm_drains(pool):
+    """With `on_sigterm: drain` SIGTERM lets the running job finish."""
+    node = Node(pool, spec={"on_sigterm": "drain"}).joined()
+    job = node.busy(8)
+    node.worker.send(signal.SIGTERM)
+    assert node.ends() == 0
+    assert pool.job_status(job) == "Completed"
+    assert node.words()["reason"] == "signal"
+
+
+def test_any_batch_system(pool):
+    """The drain may be commands of one's own: here HTCondor's, as another batch system would be driven."""
+    begin = "condor_off -peaceful -daemon startd"
+    until = ["sh", "-c", "condor_who -quick | grep -q 'STARTD = \"Hold\"'"]
+    lifetime = {**LIFETIME, "drain": {"exec": begin, "until": until, "poll": "200ms"}}
+    node = Node(pool, lifetime=lifetime).joined()
+    job = node.busy(10)
+    assert node.ends() == 0
+    assert pool.job_status(job) == "Completed"
+
+
+def seconds_between(first, second):
+    from datetime import datetime
+
+    a, b = (datetime.fromisoformat(line["time"]) for line in (first, second))
+    return (b - a).total_seconds()

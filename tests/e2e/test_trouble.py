@@ -1,0 +1,135 @@
+"""What goes wrong on a worker node, on a real HTCondor pool: seen, said, acted on; and what the schedd says of the job."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.e2e.node import Node
+
+pytestmark = pytest.mark.real("root", "htcondor")
+
+
+def test_master_killed(pool):
+    """A killed condor_master ends the node with its code; the job is Idle again at once, no payload survives."""
+    node = Node(pool).joined()
+    job = node.busy(300)
+    killed = time.monotonic()
+    node.worker.kill("condor_master", signal.SIGKILL)
+    pool.wait(lambda: pool.job_status(job) == "Idle", 30, "the job is Idle again")
+    assert time.monotonic() - killed < 5
+    assert node.ends(30) == 137
+    words = node.words()
+    assert (words["reason"], words["exit_code"]) == ("job-failed", 137)
+
+
+def test_master_killed_and_restarted(pool):
+    """A master that may restart comes back, no orphan of the first one runs beside it, and the job runs to its end."""
+    node = Node(pool, master={"essential": False, "restarts": "unlimited"}).joined()
+    job = node.busy(script="sleep 6")
+    node.worker.kill("condor_master", signal.SIGKILL)
+    node.says("starts again")
+    pool.wait(lambda: pool.job_status(job) == "Completed", 90, "the job completes on the new master")
+    assert len(node.worker.processes("condor_master")) == 1
+    node.worker.send(signal.SIGTERM)
+    assert node.ends(30) == 0
+
+
+def test_startd_stopped(pool):
+    """A hung startd is seen by the health check while condor_master still says Alive."""
+    node = Node(pool).joined()
+    node.says("healthy")
+    node.worker.kill("condor_startd", signal.SIGSTOP)
+    assert "unhealthy" in node.says("^unhealthy", 60)["event"]
+    node.worker.send(signal.SIGTERM)
+    assert node.ends(30) == 0
+
+
+def test_startd_stopped_while_draining(pool):
+    """A startd that hangs in the drain does not keep the node for ever: the deadline's hard stop ends it."""
+    node = Node(pool, lifetime={"grace": "3s", "drain": {"htcondor": True}}).joined()
+    job = node.busy(300)
+    node.drain("--deadline", "6s")
+    node.worker.kill("condor_startd", signal.SIGSTOP)
+    assert node.ends(90) == 75
+    pool.wait(lambda: pool.job_status(job) == "Idle", 30, "the job is Idle again")
+
+
+def test_wrong_token(pool):
+    """A token of another pool: said before anything starts, or seen by the membership probe; never a silent node."""
+    other = "eyJhbGciOiJIUzI1NiIsImtpZCI6IlBPT0wifQ.eyJpYXQiOjE2MDAwMDAwMDAsImlzcyI6Im90aGVyIiwianRpIjoiMSIsInN1YiI6IndvcmtlckBvdGhlciJ9.c2lnbmF0dXJl"
+    node = Node(pool, token=other)
+    line = pool.wait(lambda: node.said("(?i)token|pool"), 60, "the trouble is said")[0]
+    assert line["level"] == "error"
+    assert not pool.slots()
+
+
+def test_missing_token(pool):
+    """No token at all: one line with the remedy, exit 78, nothing started."""
+    node = Node(
+        pool,
+        token="",
+        spec={"htcondor": {"job": "condor-master", "node": {"condor_host": "manager", "token": "/run/secrets/condor"}}},
+    )
+    assert node.ends(30) == 78
+    assert any("token" in line["event"] for line in node.log())
+    assert not node.said("^started")
+    assert node.words()["reason"] == "config"
+
+
+def test_unresolvable_manager(pool):
+    """A manager that cannot be resolved: one line with the remedy, exit 78, nothing started."""
+    node = Node(pool, spec={"htcondor": {"job": "condor-master", "node": {"condor_host": "no-such-host"}}})
+    assert node.ends(60) == 78
+    assert any("no-such-host" in line["event"] for line in node.log())
+    assert not node.said("^started")
+
+
+def test_manager_down_at_start(pool):
+    """A manager that comes up later: the node says that it is not in the pool, and joins within 15 s of its return."""
+    pool.stop_manager()
+    node = Node(pool)
+    node.says("(?i)pool", 60)
+    pool.start_manager()
+    back = time.monotonic()
+    node.joined()
+    assert time.monotonic() - back < 15
+    job = node.busy(1)
+    pool.wait(lambda: pool.job_status(job) == "Completed", 30, "a job runs")
+
+
+def test_execute_full(pool):
+    """A full EXECUTE is no black hole: it is said, new jobs are refused, and they run once there is room."""
+    node = Node(
+        pool,
+        disks={"/var/lib/condor/execute": "size=24m,mode=755,uid=100,gid=101"},
+        spec={
+            "htcondor": {
+                "job": "condor-master",
+                "poll": "1s",
+                "min_execute": "8MB",
+                "min_log": "1MB",
+                "node": {"condor_host": "manager", "settings": {"STARTER_ALLOW_RUNAS_OWNER": "False"}},
+            }
+        },
+    ).joined()
+    node.worker.run("dd if=/dev/zero of=/var/lib/condor/execute/filler bs=1M count=20 2>/dev/null", check=False)
+    assert "EXECUTE" in node.says("EXECUTE", 30)["event"]
+    job = pool.submit(1)
+    with pytest.raises(Exception, match="runs|holds"):
+        pool.wait(
+            lambda: pool.job_status(job) in ("Running", "Held", "Completed"), 8, "the full node runs or holds a job"
+        )
+    node.worker.run(["rm", "/var/lib/condor/execute/filler"])
+    pool.wait(lambda: pool.job_status(job) == "Completed", 60, "the job runs once there is room")
+
+
+def test_supervisor_killed(pool):
+    """Even a SIGKILL of PID 1 leaves last words that say it was running."""
+    node = Node(pool).joined()
+    node.says("healthy")
+    node.worker.send(signal.SIGKILL)
+    node.ends(30)
+    assert node.words()["state"] == "running"

@@ -1,0 +1,72 @@
+"""Imports go only downwards, adapters meet only in the wiring, and what is not used is not loaded."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "autopilot"
+LAYERS = ["spec", "machines", "process", "runtime", "adapters", "app", "cli"]
+PURE = {"asyncio", "os", "socket", "subprocess", "time", "threading", "select", "signal"}
+
+
+def modules(layer):
+    return sorted((PACKAGE / layer).rglob("*.py"))
+
+
+def imports(path):
+    """Every module that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_go_downwards(layer):
+    """No module imports from a layer above its own."""
+    above = LAYERS[LAYERS.index(layer) + 1 :]
+    for path in modules(layer):
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[0] == "autopilot" and len(parts) > 1:
+                assert parts[1] not in above, f"{path.relative_to(PACKAGE)} imports {name}"
+
+
+def test_machines_are_pure():
+    """The machines import nothing that could open a file, read a clock or wait."""
+    for path in modules("machines"):
+        outside = {name.split(".")[0] for name in imports(path)}
+        assert not outside & PURE, f"{path.name}: {outside & PURE}"
+
+
+def test_htcondor_stands_alone():
+    """HTCondor's adapter imports no other adapter, and no other adapter imports it."""
+    for path in modules("adapters"):
+        own = path.parent.name == "htcondor"
+        for name in imports(path):
+            if name.startswith("autopilot.adapters."):
+                assert name.startswith("autopilot.adapters.htcondor") == own, f"{path.name} imports {name}"
+
+
+def loaded_by(statement):
+    code = f"import sys; {statement}; print(' '.join(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_boot_loads_little():
+    """On the way to the first job neither asyncio nor json, re, enum or any library is loaded."""
+    loaded = loaded_by("import autopilot.app.boot")
+    assert not loaded & {"asyncio", "json", "re", "enum", "dataclasses", "pydantic", "click", "structlog", "h11"}
+
+
+def test_supervisor_loads_no_more_than_it_needs():
+    """A running supervisor carries no pydantic, no command line and no HTCondor unless its spec uses it."""
+    loaded = loaded_by("import autopilot.app.supervisor, autopilot.spec.plandata")
+    assert not loaded & {"pydantic", "click", "h11", "htcondor2", "classad2", "autopilot.adapters.htcondor", "pyjson5"}
