@@ -58,7 +58,9 @@ class Htcondor:
         self._emptying = Emptying(self._picture)
         self._watching = Watching(self._picture, self._membership, self._emptying.changed.set, self._refuse_jobs)
         self._notify = NotifySocket(
-            f"autopilot/{os.getpid()}/{life}"[:100], sender=lambda: self._picture.daemons.master, on_message=self._heard
+            f"autopilot/{os.getpid()}/{life}"[:100],
+            senders=lambda: {self._picture.leader, self._picture.daemons.master},
+            on_message=self._heard,
         )
         self._overrides: dict[str, str] = {}
         self._refusing = False

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-GIVE_UP = 3  # refusals in a row, then the other sequence is tried
+GIVE_UP = 2  # refusals in a row, then the other sequence is tried
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # s between refusals
 HOLD = "hold"
 GONE = frozenset({"dead", "hold", "exited"})

@@ -28,7 +28,7 @@ class Membership:
         self.said = "the collector has not been asked yet"
         self._asked_at = float("-inf")
         self._while_in = Spacing(EVERY, EVERY)
-        self._while_out = Spacing(2.0, 30.0)
+        self._while_out = Spacing(2.0, 15.0)
         self._reconfigure = Spacing(10.0, 300.0)
 
     async def ask_if_due(self, draw: float) -> None:
@@ -56,37 +56,32 @@ class Membership:
             return
         answer = await picture.tools.known_to_collector(address, limit)
         now = self._asked_at = loop.time()
-        if answer.ads is None:
-            self.joined = False
-            self.said = (
-                f"cannot reach the pool's collector: {answer.problem}; check CONDOR_HOST, the network and the token"
-            )
-            self._while_out = self._while_out.done(now, draw)
-            picture.troubles.note("manager-unreachable", self.said, now)
-            return
-        picture.troubles.note("manager-unreachable", None, now)
         if answer.ads:
             self._welcome(now, draw, str(answer.ads[0].get("Name", "")))
+            return
+        self.joined = False
+        self._while_out = self._while_out.done(now, draw)
+        if answer.ads is None and not answer.refused:
+            self.said = f"cannot reach the pool's collector: {answer.problem}; check CONDOR_HOST and the network"
+            picture.troubles.note("manager-unreachable", self.said, now)
         else:
+            picture.troubles.note("manager-unreachable", None, now)
             await self._unknown(now, draw, limit - (now - began))
 
     def _welcome(self, now: float, draw: float, name: str) -> None:
         self.joined, self.said = True, f"the collector knows {name}"
         self._while_out, self._reconfigure = self._while_out.reset(), self._reconfigure.reset()
         self._while_in = self._while_in.done(now, draw)
+        self._picture.troubles.note("manager-unreachable", None, now)
         self._picture.troubles.note("pool-membership", None, now)
 
     async def _unknown(self, now: float, draw: float, left: float) -> None:
         picture = self._picture
-        self.joined = False
-        self._while_out = self._while_out.done(now, draw)
         refusal = await picture.tools.may_advertise(max(1.0, left))
-        why = (
-            f"it refuses our ads: {refusal}; is the token of this pool and still valid?"
-            if refusal
-            else "it has no ad of ours yet"
-        )
-        self.said = f"this node is not in the pool: the collector answers, but {why}"
+        why = "has no ad of ours"
+        if refusal:
+            why = f"refuses our ads ({refusal}): is the token of this pool, and still valid?"
+        self.said = f"this node is not in the pool: the collector {why}"
         picture.troubles.note("pool-membership", self.said, now, patience=PATIENCE)
         if self._reconfigure.may(now) and now - picture.started > 5.0:
             self._reconfigure = self._reconfigure.done(now, draw)

@@ -49,13 +49,15 @@ class Heartbeat:
 
 
 class NotifySocket:
-    """The receiving end, in the abstract name space: the master sends as root and as condor, into any state directory's
-    mode. Everybody in this network namespace can send, a payload too, so only messages of `sender()` count: the kernel
-    vouches for the pid."""
+    """The receiving end, in the abstract name space: the master sends as root and as condor, into any state
+    directory's mode. Everybody in this network namespace can send, a payload too, so only messages of the `senders()`
+    count: the kernel vouches for the pid."""
 
-    def __init__(self, name: str, *, sender: Callable[[], int | None], on_message: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, name: str, *, senders: Callable[[], set[int | None]], on_message: Callable[[bytes], None]
+    ) -> None:
         self.address = f"@{name}"
-        self._sender, self._on_message = sender, on_message
+        self._senders, self._on_message = senders, on_message
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket.bind("\0" + name)
@@ -73,7 +75,7 @@ class NotifySocket:
                 message, ancillary, _, _ = self._socket.recvmsg(LONGEST, socket.CMSG_SPACE(CREDENTIALS.size) + 64)
             except (BlockingIOError, InterruptedError):
                 return
-            if _pid_of(ancillary) == self._sender():
+            if _pid_of(ancillary) in self._senders():
                 self._on_message(message)
 
 

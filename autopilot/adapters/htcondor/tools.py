@@ -34,6 +34,7 @@ class Answer:
 
     ads: tuple[dict[str, Value], ...] | None
     problem: str = ""
+    refused: bool = False  # it was reached, and does not take us
 
 
 def last_line(output: str) -> str:
@@ -47,14 +48,22 @@ def explain(done: Finished, what: str) -> str:
     return f"{what} failed with status {done.status}: {last_line(done.output)}"
 
 
+def refusal(output: str) -> str | None:
+    """How a daemon that was reached turned us away: it does not know us, or does not let us; None when it did not."""
+    lines = [line.strip() for line in output.splitlines()]
+    return next(
+        (line[:300] for word in ("IDTOKENS", "DENIED", "AUTHENTICATE:") for line in lines if word in line), None
+    )
+
+
 class Tools:
     def __init__(self, run: CommandRunner, env: Mapping[str, str]) -> None:
         self._run = run
         self._env = {name: value for name, value in env.items() if name.startswith("_CONDOR_")}
 
-    async def call(self, *argv: str, limit: float = COMMAND_LIMIT) -> Finished:
+    async def call(self, *argv: str, limit: float | None = None) -> Finished:
         command = Command(argv=argv, env=self._env)
-        return await self._run.run(command, timeout=limit, name=Path(argv[0]).name)
+        return await self._run.run(command, timeout=COMMAND_LIMIT if limit is None else limit, name=Path(argv[0]).name)
 
     async def settings(self) -> tuple[dict[str, str], str]:
         """The effective value of each of SETTINGS (absent: undefined or empty), and a problem or ""."""
@@ -96,13 +105,15 @@ class Tools:
         )
         done = await self.call(*argv, limit=limit)
         if done.timed_out or done.status != 0:
-            return Answer(None, explain(done, "the collector"))
+            return Answer(None, explain(done, "the collector"), refused=refusal(done.output) is not None)
         return Answer(tuple(ad for ad in parse_ads(done.output) if "Name" in ad))
 
     async def may_advertise(self, limit: float = QUERY_LIMIT) -> str:
-        """ "" when the collector would take our ads, else its answer in one line."""
-        done = await self.call("condor_ping", "-type", "collector", "ADVERTISE_STARTD", limit=limit)
-        return "" if done.status == 0 and not done.timed_out else explain(done, "condor_ping")
+        """Empty when the collector would take our ads, else its answer in one line."""
+        done = await self.call("condor_ping", "-verbose", "-type", "collector", "ADVERTISE_STARTD", limit=limit)
+        if done.status == 0 and not done.timed_out:
+            return ""
+        return refusal(done.output) or explain(done, "condor_ping")
 
     async def off_peacefully(self) -> Finished:
         return await self.call("condor_off", "-peaceful", "-daemon", "startd")

@@ -112,7 +112,7 @@ class Watching:
                 if not picture.draining:
                     await self._membership.ask_if_due(random.random())
                 await self._refuse(picture.troubles.on("execute-full"))
-            soon = picture.unsettled(began) or not self._membership.joined
+            soon = not picture.draining and (picture.unsettled(began) or not self._membership.joined)
             pause = min(AGAIN, picture.plan.poll) if soon else picture.plan.poll
             await asyncio.sleep(max(SETTLE, pause - (loop.time() - began)))
 
