@@ -46,6 +46,11 @@ class Container:
     def health(self) -> str:
         return str(self.state()["Health"]["Status"])
 
+    @property
+    def address(self) -> str:
+        every = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+        return self._engine.run("inspect", "--format", every, self.name).split()[0]
+
     def log(self) -> str:
         return self._engine.run("logs", self.name)
 
@@ -75,7 +80,6 @@ class ContainerPool(Schedd):
                 settings.MANAGER,
                 self._image.condor,
                 ["sh", "-c", start],
-                options=["--hostname", settings.CONDOR_HOST, "--network-alias", settings.CONDOR_HOST],
                 files={settings.SITE_CONFIG: (settings.MANAGER_CONFIG, 0o644)},
             )
             self.wait(self.manager_is_up, 60, "the manager is up")
@@ -93,6 +97,7 @@ class ContainerPool(Schedd):
     ) -> Container:
         """Start a worker from the image: its own entry point and job spec, unless `spec` is another spec's text."""
         number = len(self.workers) + 1
+        known = ["--add-host", f"{settings.CONDOR_HOST}:{self.manager.address}"]
         environment = {"CONDOR_HOST": settings.CONDOR_HOST, **(env or {})}
         files = {settings.MOUNTED_TOKEN: (self.token(), 0o600)}
         if spec is not None:
@@ -100,18 +105,30 @@ class ContainerPool(Schedd):
         worker = self._start(
             f"worker{number}",
             self._image.worker,
-            [],
-            options=[*(word for pair in environment.items() for word in ("--env", "=".join(pair))), *options],
+            options=[*known, *(word for pair in environment.items() for word in ("--env", "=".join(pair))), *options],
             files=files,
         )
         self.workers.append(worker)
         return worker
 
     def _start(
-        self, name: str, image: str, argv: Sequence[str], options: Sequence[str], files: Mapping[str, tuple[str, int]]
+        self,
+        name: str,
+        image: str,
+        argv: Sequence[str] = (),
+        *,
+        options: Sequence[str] = (),
+        files: Mapping[str, tuple[str, int]],
     ) -> Container:
         container = Container(self._engine, f"{self._prefix}-{name}")
-        named = ["--name", container.name, "--network", self._prefix]
+        full = f"{name}.{settings.DOMAIN}"
+        named = ["--name", container.name, "--network", self._prefix, "--hostname", full, "--network-alias", full]
+        named += [
+            "--dns-opt",
+            "timeout:1",
+            "--dns-opt",
+            "attempts:1",
+        ]  # a silent name server would hold every daemon up
         self._engine.run("create", *named, *options, image, *argv)
         self._stack.callback(self._engine.run, "rm", "--force", "--volumes", container.name)
         for path, (text, mode) in files.items():

@@ -1,6 +1,8 @@
 """A Docker engine: the machine's own if one runs, else one of ours.
 
-Ours has its own folder and socket and makes no bridge and no firewall rules: nothing of it is left on the machine.
+Ours has its own folder, socket and mount namespace. To build images it uses the machine's network, without a bridge or
+a firewall rule; to run containers it gets a network namespace. So nothing of it is left on the machine, and neither the
+machine's firewall nor its name servers have a say in a pool of containers.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from lab.cache import cache, locked, workplace
 from lab.errors import LabError
+
+BUILDER = ["--bridge=none", "--iptables=false", "--ip6tables=false"]
 
 
 class Engine:
@@ -31,14 +36,27 @@ class Engine:
         return done.stdout
 
     def answers(self) -> bool:
-        return shutil.which("docker") is not None and bool(
-            self.run("version", "-f", "{{.Server.Version}}", check=False).strip()
-        )
+        if not shutil.which("docker"):
+            return False
+        return bool(self.run("version", "-f", "{{.Server.Version}}", check=False).strip())
 
 
 @contextmanager
-def engine() -> Iterator[Engine]:
-    """The machine's engine if one runs; else our own for as long as this lasts."""
+def builder() -> Iterator[Engine]:
+    """An engine that builds images and reaches what the machine reaches."""
+    with _engine([], BUILDER) as engine:
+        yield engine
+
+
+@contextmanager
+def runner() -> Iterator[Engine]:
+    """An engine that runs containers; ours cannot reach anything outside."""
+    with _engine(["--net"], []) as engine:
+        yield engine
+
+
+@contextmanager
+def _engine(namespaces: list[str], options: list[str]) -> Iterator[Engine]:
     if (machines := Engine(None)).answers():
         yield machines
         return
@@ -48,21 +66,25 @@ def engine() -> Iterator[Engine]:
         daemon = subprocess.Popen(
             [
                 # its mounts go with its mount namespace, and it goes with us
-                *("unshare", "--mount", "setpriv", "--pdeathsig", "TERM"),
+                *("unshare", "--mount", *namespaces, "setpriv", "--pdeathsig", "TERM"),
                 *("dockerd", "--host", host, "--data-root", str(cache() / "docker"), "--exec-root", f"{folder}/exec"),
-                *("--pidfile", f"{folder}/pid", "--bridge=none", "--iptables=false", "--ip6tables=false"),
+                *("--pidfile", f"{folder}/pid", *options),
             ],
             stdout=log,
             stderr=log,
         )
         try:
-            end = time.monotonic() + 60
-            while not Engine(host).answers():
-                if daemon.poll() is not None or time.monotonic() > end:
-                    raise LabError(f"cannot start dockerd: {(folder / 'log').read_text().strip()[-500:]}")
-                time.sleep(0.1)  # its socket notifies nobody
+            _wait_for(Engine(host), daemon, folder / "log")
             yield Engine(host)
             Engine(host).run("image", "prune", "--force", "--filter", "until=24h")  # what earlier builds left
         finally:
             daemon.terminate()
             daemon.wait(60)
+
+
+def _wait_for(engine: Engine, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    while not engine.answers():
+        if daemon.poll() is not None or time.monotonic() > end:
+            raise LabError(f"cannot start dockerd: {log.read_text().strip()[-500:]}")
+        time.sleep(0.1)  # its socket notifies nobody

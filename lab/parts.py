@@ -59,7 +59,7 @@ def need_docker() -> None:
     need_root()
     if not docker.Engine(None).answers():
         packages.need("dockerd", "unshare", "setpriv")
-        with docker.engine():
+        with docker.runner():
             pass
     packages.need("mmdebstrap")
     rootfs.slim_tar()

@@ -55,8 +55,8 @@ def test_healthcheck_turns_healthy(containers: ContainerPool) -> None:
 
 def test_lifetime_ends_while_busy(containers: ContainerPool) -> None:
     """At its lifetime's end the container lets the job finish, refuses the next, and exits 0."""
-    worker = containers.worker(env={"LIFETIME": "3s", "LIFETIME_JITTER": "0s"})
-    job = busy(containers, worker, 15)
+    worker = containers.worker(env={"LIFETIME": "15s", "LIFETIME_JITTER": "0s"})
+    job = busy(containers, worker, 25)
     containers.wait(lambda: last_words(worker)["drain_started"], 30, "the drain begins")
     containers.wait(lambda: "Retiring" in [slot["Activity"] for slot in containers.slots()], 20, "the slot retires")
     refused = containers.submit(1)
