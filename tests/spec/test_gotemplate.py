@@ -159,7 +159,8 @@ def test_any_pattern_ends(pieces: list[str]) -> None:
 
 def test_problems_point_into_the_file_as_written() -> None:
     """A problem in text that the template copied has its own place; in text it made, the place of the action."""
-    text = '{{ range loop 3 }}\n{{ end -}}\n{jobs: [{name: "{{ .N }}", exec: "x", restarts: "{{ .R }}",\n  timeout: "1x"}]}'
+    text = '{{ range loop 3 }}\n{{ end -}}\n{jobs: [{name: "{{ .N }}", exec: "x", restarts: "{{ .R }}",\n'
+    text += '  timeout: "1x"}]}'
     with pytest.raises(SpecError) as caught:
         load_text(text, "f", {"N": "long-name", "R": "some"})
     restarts, timeout = caught.value.problems

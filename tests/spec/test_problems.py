@@ -6,6 +6,7 @@ import pytest
 
 from autopilot.spec import Loaded, SpecError, load_text
 
+LONG = "x" * 107
 MARK = "‸"  # where the problem is
 A = "{name: 'a', exec: 'true'}"
 
@@ -122,7 +123,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ("{jobs: [A], htcondor: {job: ‸'aa'}}", 'htcondor.job: cannot be "aa": there is no such job; did'),
         ("{jobs: [A], htcondor: ‸true}", "htcondor.job: cannot be left out: no job runs condor_master"),
         (
-            "{jobs: [A], control: {socket: ‸'/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'}}",
+            f"{{jobs: [A], control: {{socket: {MARK}'/{LONG}'}}}}",
             "control.socket: cannot be longer than 107",
         ),
         ("{jobs: [A], consul: ‸{}}", "consul.address: cannot be left out; it is host:port"),
@@ -214,7 +215,7 @@ def test_warnings(text: str, warning: str) -> None:
 def test_elsewhere_missing_things_are_warnings() -> None:
     """A check on another machine warns about users, programs, directories and files that are not there."""
     text = job(
-        "user: 'nobody-here', group: 'none-here', cwd: '/not/here', env_file: '/not/here', health: {exec: '/no/program'}"
+        "user: 'nobody-here', group: 'none-here', cwd: '/none', env_file: '/none', health: {exec: '/no/program'}"
     )
     warnings = loaded(text, here=False).warnings
     assert [w.path.partition(".")[2] for w in warnings] == ["user", "group", "cwd", "env_file", "health.exec"]

@@ -42,8 +42,8 @@ def test_durations(written: object, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["", "s", ".s", "1x", "1 s", "ten", "1h 30m", "-5s", -1, "1e3", "1_0", "٣s", True, None, [], {}]
-    + [
+    [
+        *("", "s", ".s", "1x", "1 s", "ten", "1h 30m", "-5s", -1, "1e3", "1_0", "٣s", True, None, [], {}),
         float("nan"),
         float("inf"),
         1e300,

@@ -52,7 +52,8 @@ def replace_all(pattern: str, replacement: str, text: str) -> str:
     """Go's ReplaceAllString."""
     compiled, repeats, choices = _compiled(pattern)
     if work(pattern, text) > _MOST_WORK:
-        raise PatternError(f"a text of {len(text)} characters is too long for a pattern with {repeats + choices} repeats and choices")
+        found_in_it = f"{repeats + choices} repeats and choices"
+        raise PatternError(f"a text of {len(text)} characters is too long for a pattern with {found_in_it}")
     found: list[str] = []
     end, length = 0, 0
     for match in compiled.finditer(text):
