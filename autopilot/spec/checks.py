@@ -45,7 +45,7 @@ def _jobs(spec: Spec) -> Iterator[Finding]:
         seen.setdefault(job.label, index)
         yield from _service(job, path)
         yield from _times(job, path)
-        yield from _escalation(job, (*path, "stop", "escalate"))
+        yield from _escalation(job, spec.stop_limit(job), (*path, "stop", "escalate"))
         if job.when is not None:
             yield from _form_of_when(job.when, (*path, "when"))
         if job.health is not None:
@@ -86,8 +86,7 @@ def _times(job: Job, path: Path) -> Iterator[Finding]:
         yield Finding((*path, "essential"), message, also=((*path, "when", kind),))
 
 
-def _escalation(job: Job, path: Path) -> Iterator[Finding]:
-    limit = job.stop.timeout or 5.0
+def _escalation(job: Job, limit: float, path: Path) -> Iterator[Finding]:
     previous = 0.0
     for index, step in enumerate(job.stop.escalate or ()):
         if not previous < step.after < limit:

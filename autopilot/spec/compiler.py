@@ -14,12 +14,11 @@ from autopilot.spec.stopping import worst_stop
 from autopilot.spec.units import seconds
 
 _LEAST_STOP = 5.0  # s; ContainerPilot's stopTimeout
-_BATCH_STOP = 30.0  # s; condor_master stops its daemons first, and they their payloads
 
 
 def compile(spec: m.Spec) -> p.Plan:
     batch = spec.batch_jobs[0].label if spec.batch_jobs else None
-    jobs = tuple(_job(job, batch=job.label == batch) for job in spec.jobs)
+    jobs = tuple(_job(spec, job, batch=job.label == batch) for job in spec.jobs)
     return p.Plan(
         jobs=jobs,
         lifetime=_lifetime(spec),
@@ -41,7 +40,7 @@ def doubts(plan: p.Plan) -> Iterator[Finding]:
         yield Finding(("stop_timeout",), message, warning=True)
 
 
-def _job(job: m.Job, *, batch: bool) -> p.Job:
+def _job(spec: m.Spec, job: m.Job, *, batch: bool) -> p.Job:
     command = _command(job, job.exec)
     return p.Job(
         name=job.label,
@@ -50,7 +49,7 @@ def _job(job: m.Job, *, batch: bool) -> p.Job:
         essential=job.essential,
         restarts=_restarts(job),
         backoff=p.Backoff(**job.backoff.model_dump()),
-        stop=_stop(job, batch=batch),
+        stop=_stop(job, spec.stop_limit(job), batch=batch),
         timeout=job.timeout,
         stopping_wait=job.stop_timeout,
         health=_health(job, job.health) if job.health else None,
@@ -97,10 +96,9 @@ def _restarts(job: m.Job) -> int | None:
     return None if job.restarts == "unlimited" else 0 if job.restarts == "never" else job.restarts
 
 
-def _stop(job: m.Job, *, batch: bool) -> p.Stop:
+def _stop(job: m.Job, timeout: float, *, batch: bool) -> p.Stop:
     """condor_master gets its signal alone: it stops its daemons itself, in the right order. Before the end comes a
     SIGQUIT, its fast shutdown: a master that dies by SIGKILL leaves its payloads in limbo for 40 minutes."""
-    timeout = job.stop.timeout or (_BATCH_STOP if batch else _LEAST_STOP)
     escalate = tuple((step.after, step.signal) for step in job.stop.escalate or ())
     if batch and job.stop.escalate is None:
         escalate = ((timeout * 2 / 3, int(SIGQUIT)),)

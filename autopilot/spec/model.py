@@ -268,3 +268,7 @@ class Spec(Strict):
         if wanted is not None:
             return [job for job in self.jobs if job.label == wanted]
         return [job for job in self.jobs if job.exec[0].rsplit("/", 1)[-1] == "condor_master"]
+
+    def stop_limit(self, job: Job) -> float:
+        """From a job's first signal to its SIGKILL. condor_master stops its daemons first, and they their payloads."""
+        return job.stop.timeout or (30.0 if any(job is batch for batch in self.batch_jobs) else 5.0)

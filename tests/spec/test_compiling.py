@@ -173,6 +173,12 @@ def test_the_htcondor_job_gets_what_fits_it() -> None:
     assert found.stop_timeout == 30
 
 
+def test_the_htcondor_jobs_own_escalation() -> None:
+    """Further signals of its own replace the SIGQUIT, and may come as late as its longer timeout allows."""
+    text = "{jobs: [{exec: 'condor_master', stop: {escalate: [{after: 25, signal: 'INT'}]}}], htcondor: true}"
+    assert plan(text).jobs[0].stop.escalate == ((25.0, signal.SIGINT),)
+
+
 @pytest.mark.parametrize("shorthand", ["true", "'m'", "{}", "{job: 'm'}"])
 def test_htcondor_finds_its_job(shorthand: str) -> None:
     """The job that runs condor_master need not be named, and the drain is HTCondor's own."""
