@@ -1,0 +1,141 @@
+"""One process, started for real: what it gets and what is said when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import signal
+
+import pytest
+
+from autopilot.process import status
+from autopilot.process.spawn import CannotSpawn, read_env_file, spawn, why_not
+from autopilot.spec.plan import Command
+
+HERE = {"PATH": os.environ["PATH"]}
+
+
+def run(*argv, environ=HERE, **fields):
+    """(status, stdout, why it could not start) of a command."""
+    own_pid_in = fields.pop("own_pid_in", ())
+    child = spawn(Command(argv=argv, **fields), environ, own_pid_in=own_pid_in)
+    select.select([os.pidfd_open(child.pid)], [], [], 20)
+    _, wait_status = os.waitpid(child.pid, 0)
+    output = os.read(child.stdout, 65536).decode()
+    os.close(child.stdout), os.close(child.stderr)
+    return status.from_wait(wait_status), output, why_not(child.problem)
+
+
+def test_own_session_and_no_input():
+    """A process leads its own session and group, and its input is empty."""
+    code, output, why = run(
+        "sh", "-c", 'cat; test "$(ps -o sid= -p $$)" -eq $$ && test "$(ps -o pgid= -p $$)" -eq $$ && echo yes'
+    )
+    assert (code, output, why) == (0, "yes\n", None)
+
+
+def test_signals_are_restored():
+    """Nothing is ignored or blocked in the child, although we ignore SIGPIPE and may block others."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        _, output, _ = run("grep", "-E", "^Sig(Ign|Blk)", "/proc/self/status")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert [line.split()[1] for line in output.splitlines()] == ["0" * 16, "0" * 16]
+
+
+def test_no_descriptor_leaks():
+    """A child has its three descriptors and no other of ours."""
+    _, output, _ = run("ls", "/proc/self/fd")
+    assert output.split() == ["0", "1", "2", "3"]  # 3: the folder that ls reads
+
+
+def test_own_pid_in_a_variable():
+    """A variable named for it holds the child's own pid (sd_notify's WATCHDOG_PID)."""
+    code, _, _ = run("sh", "-c", 'test "$WATCHDOG_PID" = $$', own_pid_in=("WATCHDOG_PID",))
+    assert code == 0
+
+
+def test_path_of_the_child():
+    """The program is looked for in the child's own PATH, past what may not be executed."""
+    code, output, _ = run("env", environ={}, env={"PATH": "/nonexistent:/etc:/usr/bin:/bin"})
+    assert code == 0
+    assert "PATH=/nonexistent" in output
+
+
+@pytest.mark.parametrize(
+    ("fields", "why", "code"),
+    [
+        ({"argv": ("nothing-of-that-name",)}, "cannot execute 'nothing-of-that-name': not found in PATH", 127),
+        ({"argv": ("/nowhere/x",)}, "cannot execute '/nowhere/x': no such file", 127),
+        ({"argv": ("/",)}, "cannot execute '/': Permission denied", 126),
+        ({"argv": ("true",), "cwd": "/nowhere"}, "cannot use directory /nowhere: No such file", 126),
+        ({"argv": ("true",), "limits": {"nofile": 1 << 40}}, "cannot set limit nofile=1099511627776", 126),
+    ],
+)
+def test_failed_start(fields, why, code):
+    """What goes wrong between fork and exec is said in one sentence, with the shell's status."""
+    fields = dict(fields)
+    argv = fields.pop("argv")
+    got, _, said = run(*argv, **fields)
+    assert got == code
+    assert said.startswith(why)
+
+
+def test_script_without_interpreter_line(tmp_path):
+    """A script that the kernel cannot execute is 126, not a traceback."""
+    script = tmp_path / "script"
+    script.write_text("no interpreter here\n")
+    script.chmod(0o755)
+    code, _, why = run(str(script))
+    assert code == 126
+    assert "Exec format error" in why
+
+
+@pytest.mark.parametrize("fields", [{"user": "no-such-user"}, {"group": "no-such-group"}, {"env_file": "/nowhere"}])
+def test_wrong_name_is_told_before_the_fork(fields):
+    """An unknown user, group or env file is an error of the start, no child is made."""
+    with pytest.raises(CannotSpawn):
+        spawn(Command(argv=("true",), **fields), HERE)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_numeric_user():
+    """A numeric user needs no entry in the password database."""
+    code, output, _ = run("id", "-u", user="54321")
+    assert (code, output) == (0, "54321\n")
+
+
+def test_limits():
+    """A limit is set as asked."""
+    soft = min(100, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    _, output, _ = run("sh", "-c", "ulimit -n", limits={"nofile": soft})
+    assert int(output) == soft
+
+
+def test_env_file(tmp_path):
+    """An env file holds assignments and comments; anything else is refused with its line."""
+    file = tmp_path / "env"
+    file.write_text("# comment\n\nA=1\nB = two words \nC=x=y\n")
+    assert read_env_file(str(file)) == {"A": "1", "B": " two words ", "C": "x=y"}
+    file.write_text("A=1\nnonsense\n")
+    with pytest.raises(ValueError, match=r"env:2: cannot read an assignment"):
+        read_env_file(str(file))
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (0, "exit 0"),
+        (3, "exit 3"),
+        (126, "exit 126 (cannot be executed)"),
+        (137, "killed by SIGKILL"),
+        (255, "exit 255"),
+    ],
+)
+def test_words(number, said):
+    """A status is said so that a person knows what it means."""
+    assert status.words(number) == said
