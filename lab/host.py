@@ -80,8 +80,10 @@ class Host:
         self.pid = int((answers - {b"ready"}).pop())
 
     def go(self) -> None:
-        """Let the command start, and return once it has: before its exec the host has not even its own root directory,
-        and what is run "inside" would run on this machine. Until told the host waits, so that its network can be made."""
+        """Let the command start, and return once it has. Until told the host waits, so that its network can be made.
+
+        Before the exec the host has not even its own root directory: what is run "inside" would run on this machine.
+        """
         self._view = Path("/")
         self._control.send(b"go")
         self._control.recv(1)  # its end of the socket closes with the exec

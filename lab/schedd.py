@@ -51,6 +51,11 @@ queue
         """`Idle`, `Running`, `Completed`, `Held`, `Removed` ..., as the schedd says."""
         return STATUS.get(self.job(job).get("JobStatus", 0), "unknown")
 
+    def executing(self, job: str) -> bool:
+        """Whether its payload has started; `Running` begins with the shadow, before anything is on the node."""
+        ad = self.job(job)
+        return STATUS.get(ad.get("JobStatus", 0)) == "Running" and "JobCurrentStartExecutingDate" in ad
+
     def slots(self) -> list[dict[str, Any]]:
         """The slots the collector knows."""
         said = self.ask("condor_status", "-json", check=False).strip()

@@ -20,7 +20,7 @@ def busy(pool: ContainerPool, worker: Container, seconds: float) -> str:
     """A job that runs on the worker now."""
     pool.wait(pool.slots, 60, f"{worker.name} joins")
     job = pool.submit(seconds)
-    pool.wait(lambda: pool.job_status(job) == "Running", 30, "the job runs")
+    pool.wait(lambda: pool.executing(job), 30, "the job runs")
     return job
 
 
@@ -35,7 +35,7 @@ def test_image_is_small(worker_image: Image) -> None:
 
 
 def test_stop_while_busy_puts_the_job_back(containers: ContainerPool) -> None:
-    """`docker stop` with the engine's usual 10 s leaves the job Idle in the queue within 2 s of the end, never in limbo."""
+    """`docker stop` with its usual 10 s leaves the job Idle in the queue within 2 s of the end, never in limbo."""
     worker = containers.worker(env=LONG)
     job = busy(containers, worker, 600)
     began = time.monotonic()

@@ -1,0 +1,68 @@
+"""Each folder of examples/ is loaded, so that none of them rots."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from examples.demo.batch_worker import Worker
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ENVIRONMENT = {
+    "CONDOR_HOST": "manager.pool",
+    "CONSUL_JOIN": "consul.pool",
+    "LIFETIME": "30s",
+    "PYTHON": sys.executable,
+    "BATCH_WORKER": str(EXAMPLES / "demo" / "batch_worker.py"),
+    "BATCH_SOCKET": "/tmp/batch.sock",
+    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+}
+SPECS = sorted(EXAMPLES.glob("*/*.json5"))
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.parent.name}/{spec.name}")
+def test_spec_is_valid(spec: Path) -> None:
+    """`autopilot check` finds nothing wrong with an example's job spec."""
+    checked = subprocess.run(
+        [sys.executable, "-m", "autopilot", "check", str(spec)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_every_example_has_a_spec() -> None:
+    """No folder of examples/ is left out of the test above."""
+    folders = {folder.name for folder in EXAMPLES.iterdir() if folder.is_dir() and not folder.name.startswith("_")}
+    assert folders == {spec.parent.name for spec in SPECS}
+
+
+def test_dockerfile_copies_what_is_there() -> None:
+    """Each file the worker image takes from its folder exists there, but for the wheelhouse, which is made."""
+    recipe = (EXAMPLES / "worker-node" / "Dockerfile").read_text()
+    copied = [word for line in re.findall(r"(?m)^COPY (?!--from)(.*) \S+$", recipe) for word in line.split()]
+    assert "autopilot.json5" in copied
+    assert [name for name in copied if name != "wheelhouse" and not (EXAMPLES / "worker-node" / name).exists()] == []
+
+
+def test_readme_names_every_variable() -> None:
+    """The worker's README tells of each environment variable its job spec reads."""
+    spec = (EXAMPLES / "worker-node" / "autopilot.json5").read_text()
+    readme = (EXAMPLES / "worker-node" / "README.md").read_text()
+    assert [name for name in re.findall(r"{{ (?:if )?\.(\w+)", spec) if f"`{name}`" not in readme] == []
+
+
+def test_stand_in_refuses_while_draining(tmp_path: Path) -> None:
+    """The demo's stand-in batch worker starts no job once it drains, though a slot is free."""
+    worker = Worker(tmp_path / "jobs")
+    assert worker.answer(["status"]) == "idle"
+    worker.answer(["drain"])
+    worker.answer(["submit", "0"])
+    assert worker.answer(["drained"]) == "yes"
+    assert (tmp_path / "jobs").read_text() == '{"1.0": "Idle"}'
