@@ -33,6 +33,7 @@ class Spawned:
         self.pid, self.stdout, self.stderr, self.problem = pid, stdout, stderr, problem
 
 
+ANY_DESCRIPTOR = 1 << 20
 ALL_SIGNALS = signal.valid_signals()
 
 
@@ -128,6 +129,8 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
         null = os.open(os.devnull, os.O_RDONLY)
         for fd, target in ((null, 0), (out, 1), (err, 2)):
             os.dup2(fd, target)
+        os.closerange(3, problem)  # what we were started with is not the job's to have
+        os.closerange(problem + 1, ANY_DESCRIPTOR)
         doing = "cannot set limits"
         for name, value in command.limits.items():
             doing = f"cannot set limit {name}={value}"

@@ -127,6 +127,7 @@ def test_missing_config():
         env={**env, "AUTOPILOT_STATE": "/proc/nowhere"},
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.returncode == 78
     assert "AUTOPILOT_CONFIG" in done.stderr

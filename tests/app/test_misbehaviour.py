@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import statistics
 import time
 
 from tests.app.harness import VICTIM, Pilot, eventually, shell
@@ -50,7 +51,8 @@ def test_deaf_job(tmp_path):
 def test_whole_family_is_gone(tmp_path):
     """The stop ends only when every descendant is gone, also one that left the session and the leader."""
     pids = tmp_path / "pids"
-    script = f"setsid sh -c 'trap \"\" TERM; echo $$ >> {pids}; sleep 1000' & sh -c 'echo $$ >> {pids}; exec sleep 1000' & wait"
+    daemon = f"setsid sh -c 'trap \"\" TERM; echo $$ >> {pids}; sleep 1000' &"
+    script = f"{daemon} sh -c 'echo $$ >> {pids}; exec sleep 1000' & wait"
     with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell(script), "stop": {"timeout": "300ms"}}]}) as pilot:
         eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2, "both descendants run")
         assert pilot.stop() == 0
@@ -125,17 +127,21 @@ def starts(path):
     return [int(pid) for pid in path.read_text().split()] if path.exists() else []
 
 
-def assert_prompt_without_log(pilot, path):
-    """Restart and stop are prompt although nobody can read the log."""
+def restart_takes(path):
+    """Seconds from a kill -9 of the victim to its next start, the median of several; no log is needed."""
     eventually(lambda: bool(starts(path)), "the victim runs")
     delays = []
     for _ in range(5):
-        before = starts(path)
-        began = time.monotonic()
-        os.kill(before[-1], signal.SIGKILL)
-        eventually(lambda n=len(before): len(starts(path)) > n, "the victim runs again")
+        count, began = len(starts(path)), time.monotonic()
+        os.kill(starts(path)[-1], signal.SIGKILL)
+        eventually(lambda: len(starts(path)) > count, "the victim runs again")  # noqa: B023 - used in its own round
         delays.append(time.monotonic() - began)
-    assert sorted(delays)[2] < PROMPT
+    return statistics.median(delays)
+
+
+def assert_prompt_without_log(pilot, path):
+    """Restart and stop are prompt although nobody can read the log."""
+    assert restart_takes(path) < PROMPT
     assert pilot.memory() < 60 << 20
     pilot.signal()
     began = time.monotonic()
@@ -161,24 +167,18 @@ def test_abandoned_pipe(tmp_path):
 
 
 def test_dropped_lines_are_counted(tmp_path):
-    """What a slow reader missed is said as soon as it reads again, and later lines come whole."""
-    with Pilot(
-        tmp_path,
-        {"jobs": [{"name": "a", "exec": shell("head -c 8000000 /dev/zero | tr '\\0' '\\n'; sleep 1000")}]},
-        read=False,
-    ) as pilot:
-        eventually(lambda: (tmp_path / "state" / "last-words.json").exists(), "it runs")
-        done = pilot.ask("status")
-        eventually(lambda: "running" in pilot.ask("status").stdout, "it answers")
-        assert done.returncode == 0
-        time_to_write = time.monotonic() + 1.0
-        eventually(lambda: time.monotonic() > time_to_write, "the flood has been written")
+    """What a slow reader missed is said as soon as it reads again, and nothing is held for it without bound."""
+    written = tmp_path / "written"
+    script = f"head -c 8000000 /dev/zero | tr '\\0' '\\n'; touch {written}; sleep 1000"
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell(script)}]}, read=False) as pilot:
+        eventually(written.exists, "the flood is written, though nobody reads it")
         pilot.signal()
         seen = b""
         while chunk := pilot.process.stdout.read(65536):
             seen += chunk
         assert pilot.process.wait(10) == 0
         assert b"bytes of log dropped" in seen
+        assert len(seen) < 4 << 20
 
 
 def test_twenty_signals_in_a_row(tmp_path):
@@ -196,30 +196,14 @@ def test_twenty_signals_in_a_row(tmp_path):
 def test_two_hundred_jobs_every_50_ms(tmp_path):
     """An overload of periodic jobs delays neither another's restart nor the stop, and memory stays where it is."""
     many = [{"name": f"j{n}", "exec": ["true"], "when": {"interval": "50ms"}} for n in range(200)]
-    with Pilot(tmp_path, {"jobs": [*many, VICTIM], "logging": {"level": "ERROR"}}) as pilot:
-        path = pilot.state / "last-words.json"
-        eventually(path.exists, "it runs")
-        pilot_jobs = lambda: pilot.ask("status", "victim", "-o", "json").stdout  # noqa: E731
-        eventually(lambda: '"running"' in pilot_jobs(), "the victim runs")
-        import json
-
+    path = tmp_path / "starts"
+    with Pilot(tmp_path, {"jobs": [*many, stamped(path)], "logging": {"level": "ERROR"}}) as pilot:
+        eventually(lambda: bool(starts(path)), "the victim runs")
+        assert restart_takes(path) < PROMPT
         before = pilot.memory()
-        delays = []
-        for _ in range(5):
-            shown = json.loads(pilot_jobs())
-            os.kill(shown["pid"], signal.SIGKILL)
-            eventually(lambda run=shown["runs"]: _running_after(pilot_jobs(), run), "the victim runs again")
-            again = json.loads(pilot_jobs())
-            delays.append(again["since"])
-        assert pilot.memory() - before < 8 << 20
-        assert stop_takes(pilot) < 2.0
-
-
-def _running_after(text, run):
-    import json
-
-    shown = json.loads(text)
-    return shown["state"] == "running" and shown["runs"] > run
+        assert restart_takes(path) < PROMPT
+        assert pilot.memory() - before < 4 << 20
+        assert stop_takes(pilot) < PROMPT * 5
 
 
 def test_silent_control_client(tmp_path):
@@ -239,7 +223,8 @@ def test_silent_control_client(tmp_path):
 
 def test_zombies_are_reaped(tmp_path):
     """Orphans that come to us are reaped at once, whoever left them."""
-    orphan = "for i in 1 2 3 4 5; do (sh -c 'sleep 0.1' &) ; done; sleep 1; ps -o stat= --ppid $CONTAINERPILOT_PID | grep -c Z"
-    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell(orphan)}]}) as pilot:
+    orphans = "for i in 1 2 3 4 5; do (sh -c 'sleep 0.1' &) ; done; sleep 1"
+    count = "ps -o stat= --ppid $CONTAINERPILOT_PID | grep -c Z"
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell(f"{orphans}; {count}")}]}) as pilot:
         pilot.wait()
         assert pilot.output("a") == ["0"]

@@ -1,9 +1,10 @@
-"""The life of a worker node on a real HTCondor pool: what the schedd says of the jobs, and what the node says at its end."""
+"""The life of a worker node on a real HTCondor pool: what the schedd says of its jobs, and what it says itself."""
 
 from __future__ import annotations
 
 import signal
 import time
+from datetime import datetime
 
 import pytest
 
@@ -131,7 +132,5 @@ def test_any_batch_system(pool):
 
 
 def seconds_between(first, second):
-    from datetime import datetime
-
     a, b = (datetime.fromisoformat(line["time"]) for line in (first, second))
     return (b - a).total_seconds()

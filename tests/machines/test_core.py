@@ -156,7 +156,7 @@ def test_health_starting_is_quick():
 
 
 def test_health_thresholds():
-    """Unhealthy comes after `failures` bad checks in a row, healthy again after `successes` good ones, each said once."""
+    """Unhealthy comes after `failures` bad checks in a row, healthy after `successes` good ones, each said once."""
     bad_from, bad_to = 100, 160
     world = World(plan(job("a", health=check(10, failures=3, successes=2))))
     world.behaviours["a"] = Behaviour(check=lambda rng: not bad_from <= world.now < bad_to)
