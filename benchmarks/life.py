@@ -1,0 +1,112 @@
+"""One life of one supervisor under the stopwatch."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from benchmarks import processes
+from benchmarks.marks import Marks
+from lab.errors import LabError
+
+if TYPE_CHECKING:
+    from benchmarks.program import Program
+
+# the caller's own settings of Python and of supervisors change what is measured
+ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+
+class Life:
+    """Starts `command`; `begun` (ns) is the moment before its exec. All that is left of it dies with the context."""
+
+    def __init__(
+        self,
+        program: Program,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        pid_1: bool = False,
+    ) -> None:
+        self._program = program
+        self.marks = Marks(folder / "marks")
+        self._errors = folder / "stderr"
+        environment = {**ENVIRONMENT, **(env or {})}
+        self._reader = subprocess.Popen(program("count", self.marks.path), stdin=subprocess.PIPE, env=ENVIRONMENT)
+        assert self._reader.stdin is not None
+        launch = program("launch", self.marks.path, *command)
+        with self._reader.stdin as log, self._errors.open("wb") as errors:
+            self._started = subprocess.Popen(
+                [*NAMESPACE, *launch] if pid_1 else launch,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=errors, env=environment, cwd=folder,
+            )  # fmt: skip
+        try:
+            self.begun = self.marks.wait("exec")[0].when
+            self.pid = processes.tree(self._started.pid)[1] if pid_1 else self._started.pid
+            self._end = os.pidfd_open(self.pid)
+        except BaseException:
+            self._started.kill()
+            self._reader.kill()
+            raise
+
+    # --- look ---
+
+    def jobs(self) -> list[int]:
+        """Pids of the supervised programs, as seen from here."""
+        prefix = list(self._program.argv)
+        return [pid for pid in processes.tree(self.pid) if processes.argv(pid)[: len(prefix)] == prefix]
+
+    def supervisors(self) -> list[int]:
+        """The supervisor's own processes, its helpers among them."""
+        jobs = set(self.jobs())
+        return [pid for pid in processes.tree(self.pid) if pid not in jobs and processes.argv(pid)]
+
+    def settle(self) -> None:
+        processes.settle(self.pid)
+
+    # --- act ---
+
+    def send(self, number: int) -> int:
+        """Signal the supervisor; returns the ns just before."""
+        before = time.monotonic_ns()
+        signal.pidfd_send_signal(self._end, number)
+        return before
+
+    def ended(self, timeout: float = 30.0) -> int:
+        """Wait for the supervisor's end; returns the ns just after."""
+        waiting = select.poll()
+        waiting.register(self._end, select.POLLIN)
+        if not waiting.poll(timeout * 1000):
+            raise LabError(f"still runs after {timeout:g} s")
+        return time.monotonic_ns()
+
+    def said(self) -> str:
+        """What it wrote to stderr, the end of it."""
+        return self._errors.read_text(errors="replace").strip()[-500:]
+
+    # --- end ---
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pid in reversed(processes.tree(self._started.pid)):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self._started.wait()
+        try:
+            self._reader.wait(5)
+        except subprocess.TimeoutExpired:  # something still holds our log
+            self._reader.kill()
+            self._reader.wait()
+        os.close(self._end)
+        self.marks.close()

@@ -1,0 +1,71 @@
+"""The table, in Markdown, and how to read it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+
+from benchmarks.figures import FIGURES
+from benchmarks.program import Program
+from benchmarks.supervisors import Supervisor
+
+IDLE = 0.3  # processes that want to run, on average over the last minute
+
+Values = Mapping[tuple[str, str], Sequence[float]]  # (figure, supervisor) -> one for each run
+
+
+def machine(program: Program, day: str) -> str:
+    """Where and when, and whether the figures can be compared with the aims."""
+    load = os.getloadavg()[0]
+    idle = "" if load < IDLE else ": not idle, so the figures are too high"
+    return (
+        f"{day}: {os.cpu_count()} cores, Linux {platform.release().split('-')[0]} {platform.machine()}, "
+        f"Python {platform.python_version()}, the job in {program.language}; load at the start {load:.1f}{idle}."
+    )
+
+
+def table(supervisors: Sequence[Supervisor], values: Values, failures: Mapping[tuple[str, str], str]) -> str:
+    """A row for each figure, a column for each supervisor: median (least to most)."""
+    notes: list[str] = []
+    head = ["", "aim", *(supervisor.name for supervisor in supervisors)]
+    rows = [head]
+    for figure in FIGURES:
+        aim = "" if figure.aim is None else f"≤ {figure.aim:g}"
+        row = [f"{figure.title}{f', {figure.unit}' if figure.unit else ''}", aim]
+        for supervisor in supervisors:
+            place = (figure.key, supervisor.name)
+            if place in values:
+                row.append(summary(values[place]))
+            else:
+                why = supervisor.cannot.get(figure.key) or failures.get(place, "not asked for")
+                if why not in notes:
+                    notes.append(why)
+                row.append(f"n/a [{notes.index(why) + 1}]")
+        rows.append(row)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    rows.insert(1, ["-" * width for width in widths])
+    lines = [f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in rows]
+    return "\n".join([*lines, "", *(f"[{number}] {why}  " for number, why in enumerate(notes, 1))])
+
+
+def summary(values: Sequence[float]) -> str:
+    middle = _short(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({_short(min(values))}-{_short(max(values))})"
+
+
+def meanings() -> str:
+    return "\n".join(f"- **{figure.title}**: {figure.meaning}." for figure in FIGURES)
+
+
+def versions(supervisors: Sequence[Supervisor]) -> str:
+    return f"Versions: {', '.join(f'{one.name} {one.version}' for one in supervisors if one.version)}."
+
+
+def _short(value: float) -> str:
+    """Three digits that count."""
+    for digits, limit in ((2, 10), (1, 100)):
+        if abs(value) < limit:
+            return f"{value:.{digits}f}"
+    return f"{value:.0f}"
