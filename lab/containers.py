@@ -52,7 +52,8 @@ class Container:
         return self._engine.run("inspect", "--format", every, self.name).split()[0]
 
     def log(self) -> str:
-        return self._engine.run("logs", self.name)
+        """All that it printed, on both its streams."""
+        return self._engine.run("logs", self.name, errors_too=True)
 
     def read(self, path: str) -> str:
         """A file of its disk; works after its end, too."""

@@ -26,10 +26,19 @@ class Engine:
     def __init__(self, host: str | None) -> None:
         self._docker = ["docker", *(["--host", host] if host else [])]
 
-    def run(self, *words: str, timeout: float = 60, check: bool = True, stdin: str = "") -> str:
-        """One docker command's standard output; with `check=False`, whatever it printed."""
+    def run(
+        self, *words: str, timeout: float = 60, check: bool = True, stdin: str = "", errors_too: bool = False
+    ) -> str:
+        """One docker command's standard output; with `errors_too`, its errors among it."""
+        errors = subprocess.STDOUT if errors_too else subprocess.PIPE
         done = subprocess.run(
-            [*self._docker, *words], capture_output=True, text=True, check=False, timeout=timeout, input=stdin
+            [*self._docker, *words],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            check=False,
+            timeout=timeout,
+            input=stdin,
         )
         if check and done.returncode != 0:
             raise LabError(f"docker {' '.join(words[:2])} failed: {(done.stderr or done.stdout).strip()[-2000:]}")

@@ -14,6 +14,9 @@ pytestmark = pytest.mark.real("docker")
 
 STATE = "/var/lib/autopilot"
 LONG = {"LIFETIME": "1h"}
+CAPABILITIES = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "KILL")
+# as examples/worker-node/README.md says a worker is run
+HARDENED = ["--cap-drop", "ALL", *(f"--cap-add={name}" for name in CAPABILITIES), "-v", "/var/lib/condor/execute"]
 
 
 def busy(pool: ContainerPool, worker: Container, seconds: float) -> str:
@@ -36,7 +39,7 @@ def test_image_is_small(worker_image: Image) -> None:
 
 def test_stop_while_busy_puts_the_job_back(containers: ContainerPool) -> None:
     """`docker stop` with its usual 10 s leaves the job Idle in the queue within 2 s of the end, never in limbo."""
-    worker = containers.worker(env=LONG)
+    worker = containers.worker(env=LONG, options=HARDENED)
     job = busy(containers, worker, 600)
     began = time.monotonic()
     worker.stop(grace=10)
@@ -55,7 +58,7 @@ def test_healthcheck_turns_healthy(containers: ContainerPool) -> None:
 
 def test_lifetime_ends_while_busy(containers: ContainerPool) -> None:
     """At its lifetime's end the container lets the job finish, refuses the next, and exits 0."""
-    worker = containers.worker(env={"LIFETIME": "15s", "LIFETIME_JITTER": "0s"})
+    worker = containers.worker(env={"LIFETIME": "15s", "LIFETIME_JITTER": "0s"}, options=HARDENED)
     job = busy(containers, worker, 25)
     containers.wait(lambda: last_words(worker)["drain_started"], 30, "the drain begins")
     containers.wait(lambda: "Retiring" in [slot["Activity"] for slot in containers.slots()], 20, "the slot retires")
