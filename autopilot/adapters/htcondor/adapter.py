@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from autopilot.adapters.htcondor import cgroup, nodeconfig, preflight
-from autopilot.adapters.htcondor.daemons import Daemons, find_daemons, process_table, send
+from autopilot.adapters.htcondor.daemons import Daemons, find_daemons, send
 from autopilot.adapters.htcondor.emptying import Emptying
 from autopilot.adapters.htcondor.membership import Membership
 from autopilot.adapters.htcondor.notify import NotifySocket
@@ -52,7 +52,7 @@ class Htcondor:
         env: Mapping[str, str],
     ) -> None:
         self._plan, self._lifetime, self._life, self._env = plan, lifetime, life, env
-        self._tools = Tools(run, env)
+        self._tools = Tools(run)
         self._picture = Picture(plan, self._tools, report)
         self._membership = Membership(self._picture)
         self._emptying = Emptying(self._picture)
@@ -100,7 +100,7 @@ class Htcondor:
         node = nodeconfig.Node(
             condor_host=host,
             name=nodeconfig.node_name(plan.name, self._life, self._env.get("AUTOPILOT_SLOT")),
-            cpus=cgroup.whole_cpus(plan.cpus if plan.cpus is not None else limits.cpus, usable),
+            cpus=max(1, int(plan.cpus)) if plan.cpus is not None else cgroup.whole_cpus(limits.cpus, usable),
             memory=plan.memory // cgroup.MIB
             if plan.memory
             else cgroup.job_memory(limits.memory, cgroup.machine_memory()),
@@ -145,18 +145,19 @@ class Htcondor:
 
     def environment(self) -> dict[str, str]:
         """For condor_master's process, over everything else. WATCHDOG_USEC is in microseconds."""
-        beats = {"NOTIFY_SOCKET": self._notify.address, "WATCHDOG_USEC": str(int(WATCHDOG * 1e6))}
+        beats = {"NOTIFY_SOCKET": self._notify.open(), "WATCHDOG_USEC": str(int(WATCHDOG * 1e6))}
         return {**beats, **self._overrides}
 
     def master_started(self, pid: int) -> None:
         self._picture.leader, self._picture.started = pid, asyncio.get_running_loop().time()
+        self._membership.forget()
         self._picture.changed.set()
 
     def master_exited(self) -> None:
         """After a crash of the master its startd and starters would linger for 10 to 15 s and leave payloads behind.
         SIGQUIT gives the jobs back to their queues; starters first, they have the word with their schedd."""
         self._picture.forget_daemons()
-        self._quit_orphans()
+        self._quit(self._daemons())
         self._picture.changed.set()
 
     async def watch(self) -> None:
@@ -169,8 +170,6 @@ class Htcondor:
                 group.create_task(self._watching.asks(), name="htcondor asks")
                 group.create_task(self._emptying.run(), name="htcondor drain")
         finally:
-            if self._hardener is not None:
-                self._hardener.cancel()
             self._notify.close(loop)
 
     def _heard(self, message: bytes) -> None:
@@ -263,17 +262,17 @@ class Htcondor:
         daemons = self._daemons()
         for pid in daemons.stopped:
             send(pid, signal.SIGCONT)
+        if daemons.master is None or self._picture.troubles.on("startd-hung"):
+            self._quit(daemons)  # a hung startd would keep the master from its jobs for SHUTDOWN_FAST_TIMEOUT
         if daemons.master is not None:
             send(daemons.master, signal.SIGQUIT)
-        else:
-            self._quit_orphans()
 
-    def _quit_orphans(self) -> None:
-        daemons = self._daemons()
+    def _quit(self, daemons: Daemons) -> None:
+        """Starters first: they have the word with their schedd."""
         for pid in (*daemons.starters, daemons.startd):
             if pid is not None:
                 send(pid, signal.SIGQUIT)
 
     def _daemons(self) -> Daemons:
-        self._picture.daemons = find_daemons(process_table(), self._picture.leader, os.getpid())
+        self._picture.daemons = find_daemons(self._picture.leader, os.getpid())
         return self._picture.daemons

@@ -10,114 +10,117 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from autopilot.adapters.htcondor.classads import parse_ad, payload_id
+from autopilot.process import family
 
 AD_LIMIT = 1 << 20  # bytes read of one job ad
-DAEMON_PREFIX = "condor_"
+WRAPPERS = 4  # processes deep, from the leader to condor_master
+NAMELESS = "starter-"
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    pid: int
-    parent: int
     name: str  # comm: 15 characters at most
     state: str  # R, S, D, T (stopped), Z, ...
 
 
 @dataclass(frozen=True, slots=True)
 class Daemons:
-    """One look at the process table. Zombies are left out."""
+    """One look at HTCondor's processes. Zombies are left out."""
 
-    master: int | None
-    startd: int | None
-    starters: tuple[int, ...]
-    stopped: frozenset[int]  # pids among them in state T: somebody sent SIGSTOP
-    payload_pids: tuple[int, ...]  # what the starters started, and all below it
+    master: int | None = None
+    startd: int | None = None
+    starters: tuple[int, ...] = ()
+    stopped: frozenset[int] = frozenset()  # those in state T: somebody sent SIGSTOP
+
+
+Children = Callable[[int], Iterable[int]]
+Look = Callable[[int], Process | None]
 
 
 def parse_stat(text: str) -> Process | None:
-    """One /proc/PID/stat; None for a line it is not. The name stands in parentheses and may hold any byte, `)` too."""
+    """One /proc/PID/stat; None for what is none. The name stands in parentheses and may hold any byte, `)` too."""
     head, _, rest = text.rpartition(")")
-    pid, _, name = head.partition(" (")
+    _, found, name = head.partition(" (")
     words = rest.split()
-    if not pid.isdigit() or len(words) < 2 or not words[1].isdigit():
+    return Process(name, words[0]) if found and words else None
+
+
+def process(pid: int) -> Process | None:
+    """None when there is no such process, or only its zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
+            found = parse_stat(file.read(4096))
+    except OSError:
         return None
-    return Process(int(pid), int(words[1]), name, words[0])
+    return None if found is None or found.state in "ZX" else found
 
 
-def process_table(proc: Path = Path("/proc")) -> dict[int, Process]:
-    table: dict[int, Process] = {}
-    for entry in os.listdir(proc):
-        if not entry.isdigit():
-            continue
-        try:
-            with open(proc / entry / "stat", errors="replace") as file:
-                process = parse_stat(file.read(4096))
-        except OSError:  # gone between the listing and the look
-            continue
-        if process is not None and process.state not in "ZX":
-            table[process.pid] = process
-    return table
-
-
-def find_daemons(table: Mapping[int, Process], leader: int | None, own: int) -> Daemons:
+def find_daemons(leader: int | None, own: int, children: Children = family.children, look: Look = process) -> Daemons:
     """`leader`: the job's process, condor_master itself or a wrapper around it; None once it is gone. `own`: our pid,
-    the new parent of daemons that lost theirs."""
-    children: dict[int, list[int]] = {}
-    for process in table.values():
-        children.setdefault(process.parent, []).append(process.pid)
-    master = _first(table, _family(children, leader), "condor_master") if leader is not None else None
-    tops = [pid for pid in (master, own) if pid is not None]
-    startds = _named(table, children, tops, "condor_startd")
-    starters = _named(table, children, [*startds, own], "condor_starter")
-    below = [pid for starter in starters for child in children.get(starter, []) for pid in _family(children, child)]
-    payloads = [pid for pid in below if not table[pid].name.startswith(DAEMON_PREFIX)]
-    stopped = frozenset(p for p in (master, *startds, *starters) if p is not None and table[p].state == "T")
-    return Daemons(master, startds[-1] if startds else None, tuple(starters), stopped, tuple(payloads))
+    the new parent of daemons that lost theirs. Looks at the daemons only, never below a starter: payloads may be
+    many."""
+    master = None if leader is None else _master(leader, children, look)
+    states: dict[int, str] = {}
+
+    def named(name: str, parents: Iterable[int]) -> list[int]:
+        found = []
+        for pid in (child for parent in parents for child in children(parent)):
+            seen = look(pid)
+            if seen is not None and seen.name == name:
+                states[pid] = seen.state
+                found.append(pid)
+        return found
+
+    if master is not None and (seen := look(master)) is not None:
+        states[master] = seen.state
+    startds = named("condor_startd", {own} | ({master} if master is not None else set()))
+    starters = named("condor_starter", {own, *startds})
+    stopped = frozenset(pid for pid, state in states.items() if state == "T")
+    return Daemons(master, max(startds, default=None), tuple(sorted(starters)), stopped)
 
 
-def _named(table: Mapping[int, Process], children: Mapping[int, list[int]], parents: list[int], name: str) -> list[int]:
-    return [pid for parent in parents for pid in children.get(parent, []) if table[pid].name == name]
-
-
-def _family(children: Mapping[int, list[int]], top: int) -> Iterator[int]:
-    todo = [top]
-    while todo:
-        pid = todo.pop()
-        yield pid
-        todo.extend(children.get(pid, ()))
-
-
-def _first(table: Mapping[int, Process], pids: Iterator[int], name: str) -> int | None:
-    return next((pid for pid in pids if pid in table and table[pid].name == name), None)
+def _master(leader: int, children: Children, look: Look) -> int | None:
+    """The leader, or the condor_master a wrapper (a shell, `su`, `nice`) has started."""
+    todo = [leader]
+    for _ in range(WRAPPERS):
+        for pid in todo:
+            if (seen := look(pid)) is not None and seen.name == "condor_master":
+                return pid
+        todo = [child for pid in todo for child in children(pid)]
+    return None
 
 
 def payloads(
-    execute: Path, starters: tuple[int, ...], nameless: frozenset[int]
+    execute: Path, starters: Iterable[int], known: Mapping[int, str], nameless: frozenset[int]
 ) -> tuple[dict[int, str], frozenset[int]]:
     """Starter -> id of its job, from EXECUTE/dir_PID/.job.ad; and the starters whose ad cannot be read.
 
-    Such a starter may only be starting, or be startd's own test of it, so it counts once it was `nameless` in the look
-    before: a payload that cannot be named is still a payload.
+    `known` and `nameless` are the last look's: an ad is read once, and a starter without one counts from its second
+    look on. It may only be starting, or be the startd's own test of it; but a payload that cannot be named is one.
     """
     found: dict[int, str] = {}
     unknown = set()
     for starter in starters:
-        try:
-            with open(execute / f"dir_{starter}" / ".job.ad", errors="replace") as file:
-                name = payload_id(parse_ad(file.read(AD_LIMIT).splitlines()))
-        except OSError:
-            name = None
-        if name is None:
+        name = known.get(starter) if starter not in nameless else None
+        if (name := name or _job_of(execute, starter)) is None:
             unknown.add(starter)
-            name = f"starter-{starter}" if starter in nameless else None
+            name = f"{NAMELESS}{starter}" if starter in nameless else None
         if name is not None:
             found[starter] = name
     return found, frozenset(unknown)
+
+
+def _job_of(execute: Path, starter: int) -> str | None:
+    try:
+        with open(execute / f"dir_{starter}" / ".job.ad", errors="replace") as file:
+            return payload_id(parse_ad(file.read(AD_LIMIT).splitlines()))
+    except OSError:
+        return None
 
 
 def send(pid: int, number: int) -> bool:

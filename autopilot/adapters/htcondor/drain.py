@@ -76,7 +76,7 @@ def decide(state: Drain, sight: Sight) -> tuple[Drain, Order]:
 
 def pause(state: Drain, draw: float) -> float:
     """Seconds to the next look while asking: 1, 2, 4, 8 ... 30, give or take a fifth (`draw` in 0..1)."""
-    base = min(FIRST_PAUSE * 2.0 ** max(0, state.tries - 1), LONGEST_PAUSE)
+    base = min(FIRST_PAUSE * 2.0 ** min(max(0, state.tries - 1), 30), LONGEST_PAUSE)
     return base * (0.8 + 0.4 * draw)
 
 

@@ -31,6 +31,11 @@ class Membership:
         self._while_out = Spacing(2.0, 15.0)
         self._reconfigure = Spacing(10.0, 300.0)
 
+    def forget(self) -> None:
+        """A new startd has to join anew."""
+        self.joined = None
+        self._while_in, self._while_out = self._while_in.reset(), self._while_out.reset()
+
     async def ask_if_due(self, draw: float) -> None:
         now = asyncio.get_running_loop().time()
         spacing = self._while_in if self.joined else self._while_out

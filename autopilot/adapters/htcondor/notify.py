@@ -58,21 +58,34 @@ class NotifySocket:
     ) -> None:
         self.address = f"@{name}"
         self._senders, self._on_message = senders, on_message
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        self._socket.bind("\0" + name)
+        self._socket: socket.socket | None = None
+
+    def open(self) -> str:
+        """Bind it, once; from then on nothing that is sent is lost. Returns what NOTIFY_SOCKET is to be."""
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            self._socket.bind("\0" + self.address[1:])
+        return self.address
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.add_reader(self._socket, self._read)
+        self.open()
+        loop.add_reader(self._opened(), self._read)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.remove_reader(self._socket)
-        self._socket.close()
+        if self._socket is not None:
+            loop.remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _opened(self) -> socket.socket:
+        assert self._socket is not None, "opened before it is read"
+        return self._socket
 
     def _read(self) -> None:
         for _ in range(MOST):
             try:
-                message, ancillary, _, _ = self._socket.recvmsg(LONGEST, socket.CMSG_SPACE(CREDENTIALS.size) + 64)
+                message, ancillary, _, _ = self._opened().recvmsg(LONGEST, socket.CMSG_SPACE(CREDENTIALS.size) + 64)
             except (BlockingIOError, InterruptedError):
                 return
             if _pid_of(ancillary) in self._senders():

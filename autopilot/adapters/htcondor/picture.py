@@ -10,14 +10,13 @@ from pathlib import Path
 
 from autopilot.adapters.htcondor.classads import Value
 from autopilot.adapters.htcondor.conditions import Restarts, Troubles
-from autopilot.adapters.htcondor.daemons import Daemons, find_daemons, payloads, process_table
+from autopilot.adapters.htcondor.daemons import Daemons, find_daemons, payloads
 from autopilot.adapters.htcondor.notify import Heartbeat
 from autopilot.adapters.htcondor.tools import Tools
 from autopilot.machines.cues import Cue, PayloadsSeen
 from autopilot.spec.plan import Htcondor
 
 DEFAULTS = {"EXECUTE": "/var/lib/condor/execute", "LOG": "/var/log/condor"}
-NOBODY = Daemons(None, None, (), frozenset(), ())
 
 
 class Picture:
@@ -28,10 +27,11 @@ class Picture:
         self.leader: int | None = None  # the master's job: condor_master, or what runs it
         self.started = 0.0  # when, on the loop's clock
         self.heartbeat = Heartbeat()
-        self.daemons = NOBODY
+        self.daemons = Daemons()
         self.startd_seen = False
         self.restarts = Restarts()
         self.payloads: tuple[str, ...] | None = None  # None: not looked yet
+        self._named: Mapping[int, str] = {}  # starter -> its job
         self.slots: tuple[Mapping[str, Value], ...] = ()
         self.draining = False
         self.changed = asyncio.Event()  # something ended or began: look now
@@ -51,11 +51,13 @@ class Picture:
 
     def look(self, now: float) -> None:
         """The process table, the job ads; tells the core when the payloads changed."""
-        self.daemons = find_daemons(process_table(), self.leader, os.getpid())
+        self.daemons = find_daemons(self.leader, os.getpid())
         self.startd_seen = self.startd_seen or self.daemons.startd is not None
         self.restarts = self.restarts.seen(self.daemons.startd, now)
-        named, self._nameless = payloads(self.folder("EXECUTE"), self.daemons.starters, self._nameless)
-        seen = tuple(sorted(named.values()))
+        self._named, self._nameless = payloads(
+            self.folder("EXECUTE"), self.daemons.starters, self._named, self._nameless
+        )
+        seen = tuple(sorted(self._named.values()))
         if seen != self.payloads:
             self.payloads = seen
             self.report(PayloadsSeen(seen))

@@ -8,7 +8,6 @@ likes, the wheel weighs 24 MB on disk and 19 MB in memory, and a direct query by
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +56,13 @@ def refusal(output: str) -> str | None:
 
 
 class Tools:
-    def __init__(self, run: CommandRunner, env: Mapping[str, str]) -> None:
+    def __init__(self, run: CommandRunner) -> None:
         self._run = run
-        self._env = {name: value for name, value in env.items() if name.startswith("_CONDOR_")}
 
     async def call(self, *argv: str, limit: float | None = None) -> Finished:
-        command = Command(argv=argv, env=self._env)
-        return await self._run.run(command, timeout=COMMAND_LIMIT if limit is None else limit, name=Path(argv[0]).name)
+        return await self._run.run(
+            Command(argv=argv), timeout=COMMAND_LIMIT if limit is None else limit, name=Path(argv[0]).name
+        )
 
     async def settings(self) -> tuple[dict[str, str], str]:
         """The effective value of each of SETTINGS (absent: undefined or empty), and a problem or ""."""

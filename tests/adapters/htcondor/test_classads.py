@@ -1,0 +1,72 @@
+"""ClassAds in long form."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autopilot.adapters.htcondor.classads import literal, parse_ad, parse_ads, payload_id, quoted
+
+PRINTABLE = st.text(st.characters(min_codepoint=32, blacklist_characters="\x7f\x85\u2028\u2029"))
+
+
+@given(PRINTABLE)
+def test_a_quoted_string_reads_back(text: str) -> None:
+    """Whatever can be quoted is the same again after parsing."""
+    assert literal(quoted(text)) == text
+
+
+@given(st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_and_booleans_read_back(value: float) -> None:
+    """Literals keep their value and their kind."""
+    assert literal(str(value)) == value
+
+
+@given(st.text())
+def test_no_text_breaks_the_parser(text: str) -> None:
+    """Tools mix warnings into their output: it is read or left out, never an error."""
+    parse_ad(text.splitlines())
+    list(parse_ads(text))
+
+
+def test_expressions_lists_and_warnings_are_left_out() -> None:
+    """Only literals are values; a line without an attribute is a tool's chatter."""
+    lines = [
+        'A = "x"',
+        "B = TARGET.C > 3",
+        "L = { 1, 2 }",
+        "U = undefined",
+        "WARNING: slow = yes",
+        "N = 3",
+        "R = 1.5e3",
+    ]
+    assert parse_ad(lines) == {"A": "x", "N": 3, "R": 1500.0}
+
+
+def test_ads_are_parted_by_empty_lines() -> None:
+    """Two slots, two ads; empty blocks are none."""
+    text = 'Name = "slot1"\nCpus = 1\n\n\nName = "slot2"\n\n'
+    assert [ad["Name"] for ad in parse_ads(text)] == ["slot1", "slot2"]
+
+
+@pytest.mark.parametrize(
+    ("ad", "name"),
+    [
+        ({"GlobalJobId": "s#1.0#5", "ClusterId": 1, "ProcId": 0}, "s#1.0#5"),
+        ({"ClusterId": 7, "ProcId": 2}, "7.2"),
+        ({"GlobalJobId": "", "ClusterId": 7, "ProcId": 2}, "7.2"),
+        ({"ClusterId": 7}, None),
+        ({}, None),
+    ],
+)
+def test_a_payload_is_named_as_uniquely_as_its_ad_allows(ad: dict[str, str | int], name: str | None) -> None:
+    """GlobalJobId is unique over all schedds; cluster and process are better than nothing."""
+    assert payload_id(ad) == name
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\0b", "a\rb"])
+def test_what_would_leave_the_literal_is_refused(text: str) -> None:
+    """A line's end inside a constraint would be another line."""
+    with pytest.raises(ValueError, match="control character"):
+        quoted(text)
