@@ -204,15 +204,24 @@ def _live(data: dict, state: str, prestarted: dict[str, Spawned], signals_so_far
 
     plan: Plan = plan_from_data(data)
     loop = asyncio.new_event_loop()
-    supervisor = Supervisor(
-        plan,
-        loop=loop,
-        state=Path(state),
-        socket_path=Path(os.environ.get("AUTOPILOT_SOCKET") or plan.socket or os.path.join(state, "autopilot.sock")),
-        where=surroundings.look(os.environ),
-        env=os.environ,
-        prestarted=prestarted,
-    )
+    try:
+        supervisor = Supervisor(
+            plan,
+            loop=loop,
+            state=Path(state),
+            socket_path=Path(
+                os.environ.get("AUTOPILOT_SOCKET") or plan.socket or os.path.join(state, "autopilot.sock")
+            ),
+            where=surroundings.look(os.environ),
+            env=os.environ,
+            prestarted=prestarted,
+        )
+    except OSError as error:
+        for child in prestarted.values():
+            os.kill(child.pid, signal.SIGKILL)
+        detail = f"cannot open the log {plan.logging.output}: {error.strerror}"
+        print(f"autopilot: {detail}", file=sys.stderr)
+        return _not_begun(state, detail, EX_CONFIG)
     outcome: Outcome
     try:
         outcome = loop.run_until_complete(supervisor.live(signals_so_far))

@@ -66,7 +66,7 @@ class Effects:
                     process.kill()
             case actions.RunCheck(job, run):
                 self._checks[job] = self._background(self._check(job, run))
-            case actions.DropCheck(job):
+            case actions.DropCheck(job) if job in self._checks:  # else its answer is on its way, and comes too late
                 self._checks.pop(job).cancel()
             case actions.BeginDrain(reason):
                 if self.node is None:

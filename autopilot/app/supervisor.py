@@ -89,7 +89,7 @@ class Supervisor:
         self._hear_signals()
         try:
             self._background(control.serve(self._claim_state(), self._handle))
-            await self._prepare_node()
+            await self._unless_ended(self._prepare_node())
         except CannotLive as cannot:
             return cannot.outcome
         self._beat()
@@ -154,6 +154,16 @@ class Supervisor:
             self.log.say("error", f"cannot write the last words: {error}")
 
     # --- before the first job ---
+
+    async def _unless_ended(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work`, but do not hold up an end that is asked for meanwhile."""
+        task = self._loop.create_task(work)
+        either: list[asyncio.Future[Any]] = [task, self._effects.finished]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        else:
+            task.cancel()
 
     def _claim_state(self) -> socket.socket:
         try:

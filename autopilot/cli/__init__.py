@@ -8,6 +8,8 @@ import click
 
 from autopilot import __version__
 
+click.UsageError.exit_code = 64  # EX_USAGE, sysexits(3): 2 could be a job's own code
+
 VERBS = {
     "run": "Run the supervisor.",
     "check": "Say everything that is wrong with a job spec.",

@@ -60,6 +60,11 @@ class Core:
         self.payloads: tuple[str, ...] = ()
         self.troubles: dict[str, str] = {}
         self._held: set[str] = set()  # stopped by a person: their end is not the work's end
+        self._someone_is_over = False  # since the last stock-taking
+        self._waiting_for: dict[tuple[str, str], list[Unit]] = {}
+        for unit in self.units.values():
+            for trigger in when.triggers_of(unit.plan.when):
+                self._waiting_for.setdefault(when.key(trigger), []).append(unit)
         self._rng = rng
         self._now = now
         self._news: deque[facts.Fact] = deque()
@@ -276,7 +281,7 @@ class Core:
     # --- facts ---
 
     def _hear(self, fact: facts.Fact) -> None:
-        for unit in self.units.values():
+        for unit in self._waiting_for.get((fact.source, fact.event), ()):
             unit.seen, true = when.offer(unit.plan.when, unit.seen, fact)
             if true and (self.shutdown.phase is shutdown.Phase.UP or unit.farewell):
                 self._job(unit, job.On.TRIGGERED)
@@ -294,6 +299,7 @@ class Core:
                 code = EX_TEMPFAIL if fact.forced else 0
                 self._stop(Outcome(self.lifetime.reason, "drained" + (", forced" if fact.forced else ""), code))
             case facts.JobStopped():
+                self._someone_is_over = True
                 self._hear_job_over(self.units[fact.job])
 
     def _hear_lifetime(self, fact: facts.Fact) -> None:
@@ -348,10 +354,14 @@ class Core:
         if self.shutdown.phase is not shutdown.Phase.UP:
             self._shut(shutdown.On.SETTLED)
             return
-        self._abandon_hopeless()
-        self._observe_probation()
-        if not self._news and self._work_is_done():
-            self._stop(self._outcome_of_work())
+        if not self.probation.good:
+            self._observe_probation()
+        if self._someone_is_over:
+            self._abandon_hopeless()
+            if not self._news:  # else those who were abandoned are heard first
+                self._someone_is_over = False
+                if self._work_is_done():
+                    self._stop(self._outcome_of_work())
 
     def _release_held_back(self) -> None:
         for unit in self.units.values():

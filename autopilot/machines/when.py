@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autopilot.machines.facts import Fact
+from autopilot.machines.facts import Fact, SignalReceived
 from autopilot.spec.plan import Trigger, When
 
 SIGNALS = frozenset({"SIGHUP", "SIGUSR2"})
@@ -15,10 +15,13 @@ def triggers_of(when: When) -> tuple[Trigger, ...]:
     return when.triggers or STARTUP
 
 
+def key(trigger: Trigger) -> tuple[str, str]:
+    """The source and event of the facts that a trigger waits for. Of a signal the name alone is the event."""
+    return trigger.source, SignalReceived.event if trigger.source in SIGNALS else trigger.event
+
+
 def matches(trigger: Trigger, fact: Fact) -> bool:
-    if trigger.source in SIGNALS:  # ContainerPilot: the signal alone is the event
-        return fact.source == trigger.source
-    return fact.event == trigger.event and fact.source == trigger.source and fact.event != ""
+    return key(trigger) == (fact.source, fact.event)
 
 
 def offer(when: When, seen: frozenset[Trigger], fact: Fact) -> tuple[frozenset[Trigger], bool]:

@@ -54,9 +54,9 @@ def spawn(command: Command, environ: Mapping[str, str], *, own_pid_in: Iterable[
     try:
         identity = resolve(command.user, command.group)
         environment = _environment(command, environ, identity)
-        fds = [fd for _ in range(3) for fd in os.pipe2(os.O_CLOEXEC)]
     except (LookupError, OSError, ValueError) as problem:
         raise CannotSpawn(str(problem)) from None
+    fds = _three_pipes()
     out_r, out_w, err_r, err_w, problem_r, problem_w = fds
     # blocked from before the fork until after the exec's preparations: a signal meant for us must not run our handlers
     # in the child, whose wake-up descriptor is ours
@@ -66,16 +66,31 @@ def spawn(command: Command, environ: Mapping[str, str], *, own_pid_in: Iterable[
         if pid == 0:
             _become(command, environment, identity, out_w, err_w, problem_w, own_pid_in)
     except OSError as problem:
-        for fd in fds:
-            os.close(fd)
+        _close(fds)
         raise CannotSpawn(f"cannot fork: {problem.strerror}") from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    for fd in (out_w, err_w, problem_w):
-        os.close(fd)
+    _close([out_w, err_w, problem_w])
     for fd in (out_r, err_r, problem_r):
         os.set_blocking(fd, False)
     return Spawned(pid, out_r, err_r, problem_r)
+
+
+def _three_pipes() -> list[int]:
+    """The ends of three pipes, reading before writing."""
+    fds: list[int] = []
+    try:
+        for _ in range(3):
+            fds.extend(os.pipe2(os.O_CLOEXEC))
+    except OSError as problem:
+        _close(fds)
+        raise CannotSpawn(f"cannot make a pipe: {problem.strerror}") from None
+    return fds
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def why_not(problem_fd: int) -> str | None:
@@ -181,6 +196,8 @@ def _not_found(name: str) -> str:
 
 def _take_identity(identity: Identity) -> None:
     if os.geteuid() == 0:
+        for output in (1, 2):  # else a program could not open its own /dev/stdout
+            os.fchown(output, identity.uid, identity.gid)
         os.setgroups(identity.groups)
     os.setgid(identity.gid)
     os.setuid(identity.uid)

@@ -108,6 +108,37 @@ def test_user_with_its_groups(tmp_path):
         assert pilot.output("a") == ["nobody", "nogroup", "/nonexistent nobody"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_user_opens_its_own_stdout(tmp_path):
+    """A job of another user may open /dev/stdout anew, as many programs do for their log."""
+    job = {"name": "a", "exec": shell("echo one > /dev/stdout; echo two > /dev/stderr"), "user": "nobody"}
+    with Pilot(tmp_path, {"jobs": [job]}) as pilot:
+        assert pilot.wait() == 0
+        assert sorted(pilot.output("a")) == ["one", "two"]
+
+
+def test_unusable_log_file(tmp_path):
+    """A log file that cannot be opened is said on stderr: exit 78, and nothing is left running."""
+    with Pilot(tmp_path, {"jobs": [VICTIM], "logging": {"output": "/proc/nowhere/log"}}) as pilot:
+        assert pilot.wait() == 78
+        assert "cannot open the log" in pilot.complaints
+
+
+def test_log_file_is_reopened(tmp_path):
+    """SIGUSR1 reopens the log file after it was rotated away."""
+    log = tmp_path / "log"
+    spec = {
+        "jobs": [{"name": "a", "exec": shell("while :; do echo tick; sleep 0.05; done")}],
+        "logging": {"output": str(log)},
+    }
+    with Pilot(tmp_path, spec) as pilot:
+        eventually(lambda: log.exists() and "tick" in log.read_text(), "it logs")
+        log.rename(tmp_path / "log.1")
+        pilot.signal(signal.SIGUSR1)
+        eventually(lambda: log.exists() and "tick" in log.read_text(), "it logs into the new file")
+        assert pilot.stop() == 0
+
+
 def test_wrong_config_starts_nothing(tmp_path):
     """A config with problems is refused whole: exit 78, every problem with its place, nothing started, last words."""
     text = '{ jobs: [\n  { name: "a", exec: "touch started", helth: {} },\n  { name: "a", exec: "true" } ] }'
