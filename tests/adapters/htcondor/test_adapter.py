@@ -143,6 +143,7 @@ async def test_an_image_without_retirement_gets_it_by_environment(make: Make, tm
     other = make(StandIn(answers))
     await other.prepare()
     assert not any(name.startswith("_CONDOR") for name in other.environment())
+    other._notify.close(asyncio.get_running_loop())
 
 
 async def test_a_setting_that_would_be_two_is_named(make: Make, tmp_path: Path) -> None:
