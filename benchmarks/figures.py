@@ -44,6 +44,12 @@ FIGURES = (
         aim=2,
     ),
     Figure(
+        "hasty",
+        "SIGTERM right after start",
+        "ms",
+        "the same when SIGTERM comes as soon as the job has started: what still has to be loaded shows here",
+    ),
+    Figure(
         "term20",
         "SIGTERM to 20th SIGTERM",
         "ms",

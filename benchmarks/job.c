@@ -41,10 +41,12 @@ static void on_signal(int number)
     asked = number;
 }
 
-static void wait_for_signal(void)
+static sigset_t before;
+
+static void listen(void)
 {
     struct sigaction action;
-    sigset_t both, before;
+    sigset_t both;
     memset(&action, 0, sizeof action);
     action.sa_handler = on_signal;
     sigemptyset(&both);
@@ -53,8 +55,6 @@ static void wait_for_signal(void)
     sigprocmask(SIG_BLOCK, &both, &before);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
-    while (!asked)
-        sigsuspend(&before);
 }
 
 static void flood(long long bytes)
@@ -103,8 +103,10 @@ int main(int argc, char **argv)
         count();
         return 0;
     }
+    listen(); /* first, for the mark may bring a signal */
     mark("start", begin, 0);
-    wait_for_signal();
+    while (!asked)
+        sigsuspend(&before);
     if (!strcmp(argv[1], "flood") && asked == SIGUSR1) {
         mark("flood", now(), 0);
         flood(atoll(argv[3]));

@@ -115,7 +115,10 @@ def _dumb_init() -> list[Supervisor]:
 
 
 def _s6() -> list[Supervisor]:
-    """A service's output goes to s6-svscan's own, as in most containers; through s6-log where it is the point."""
+    """Output goes to s6-svscan's own, as in most containers; through s6-log, with a time, where it is the point.
+
+    It always restarts what ends; the second of rest before that cannot be had shorter.
+    """
     program = installed.debian("s6-svscan", "s6")
 
     def command(folder: Path, task: Task) -> list[str]:
@@ -125,8 +128,6 @@ def _s6() -> list[Supervisor]:
             _script(scan / name / "run", argv)
             if task.logs:
                 _script(scan / name / "log/run", [installed.debian("s6-log", "s6"), "t", "1"])
-            if not task.restart:
-                _script(scan / name / "finish", ["s6-svc", "-O", "."])
         return [program, str(scan)]
 
     cannot = {**NOTHING_KEPT, **STAYS}
