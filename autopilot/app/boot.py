@@ -15,6 +15,7 @@ import sys
 from autopilot.app import plancache
 from autopilot.process.family import MARKER
 from autopilot.process.identity import resolve
+from autopilot.process.kernel import adopt_orphans
 from autopilot.process.spawn import CannotSpawn, Spawned, spawn
 
 TYPE_CHECKING = False
@@ -53,7 +54,7 @@ def run(config: str | None) -> int:
         state = state_directory(data["state"])
         lock = _lock(state)
         if os.getpid() != 1:
-            _adopt_orphans()
+            adopt_orphans()
         prestarted = _first_job(data)
     except CannotBoot as cannot:
         print(f"autopilot: {cannot}", file=sys.stderr)
@@ -229,16 +230,3 @@ def _live(data: dict, state: str, prestarted: dict[str, Spawned], signals_so_far
         outcome = supervisor.die(error)
     supervisor.close(outcome)
     return outcome.code
-
-
-def _adopt_orphans() -> None:
-    """Orphans come to PID 1; elsewhere they come to us only as a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER).
-
-    Before the first job, which may leave an orphan in its first millisecond. The C half of ctypes does: its Python half
-    takes 5 ms to load.
-    """
-    from _ctypes import call_function, dlopen, dlsym
-
-    pr_set_child_subreaper = 36
-    this_program: Any = None
-    call_function(dlsym(dlopen(this_program, 0), "prctl"), (pr_set_child_subreaper, 1, 0, 0, 0))

@@ -12,6 +12,7 @@ import os
 import resource
 
 from autopilot.process.identity import Identity, resolve
+from autopilot.process.kernel import end_with_parent
 from autopilot.process.status import NOT_EXECUTABLE, NOT_FOUND
 
 TYPE_CHECKING = False
@@ -61,10 +62,11 @@ def spawn(command: Command, environ: Mapping[str, str], *, own_pid_in: Iterable[
     # blocked from before the fork until after the exec's preparations: a signal meant for us must not run our handlers
     # in the child, whose wake-up descriptor is ours
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
+    parent = os.getpid()
     try:
         pid = os.fork()
         if pid == 0:
-            _become(command, environment, identity, out_w, err_w, problem_w, own_pid_in)
+            _become(command, environment, identity, out_w, err_w, problem_w, own_pid_in, parent)
     except OSError as problem:
         _close(fds)
         raise CannotSpawn(f"cannot fork: {problem.strerror}") from None
@@ -136,6 +138,7 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
     err: int,
     problem: int,
     own_pid_in: Iterable[str],
+    parent: int,
 ) -> None:
     """The child's side; never returns."""
     status, doing = NOT_EXECUTABLE, "cannot start"
@@ -154,6 +157,8 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
         if identity is not None:
             doing = f"cannot become user {command.user or identity.uid}, group {identity.gid}"
             _take_identity(identity)
+        if parent != 1:  # a supervisor that is no PID 1 may be killed alone; its jobs should not outlive it
+            end_with_parent(signal.SIGTERM)
         if command.umask is not None:
             os.umask(command.umask)
         if command.cwd is not None:

@@ -226,13 +226,17 @@ def test_lifetime_expires(tmp_path):
 
 
 def test_words_while_alive(tmp_path):
-    """While it runs, and after a SIGKILL, the last words say `running`; the next life keeps them as the previous ones."""
+    """While it runs, and after a SIGKILL, the last words say `running`; the next life keeps them as previous words.
+
+    A killed supervisor's jobs end with it.
+    """
     with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
-        pilot.wait_event("victim", "started")
+        victim = pilot.wait_event("victim", "started")
         life = pilot.words()["life"]
         pilot.signal(signal.SIGKILL)
         pilot.wait()
         assert pilot.words()["state"] == "running"
+        eventually(lambda: not os.path.exists(f"/proc/{victim['pid']}"), "the job ends with its supervisor")
     with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
         pilot.wait_event("victim", "started")
         previous = json.loads((pilot.state / "previous-words.json").read_text())
