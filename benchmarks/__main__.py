@@ -25,7 +25,7 @@ class Run:
         self._bench, self._measured = bench, measured
         self.values: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.failures: dict[tuple[str, str], str] = {}
-        self.troubles: list[str] = []
+        self._troubles: dict[tuple[str, str], list[str]] = defaultdict(list)
 
     def rounds(self, kind: str, runs: int) -> None:
         take, figures, most = LIVES[kind]
@@ -50,10 +50,16 @@ class Run:
             for figure, value in taken.items():
                 self.values[figure, name].append(value)
 
+    def troubles(self) -> list[str]:
+        """What went wrong, a sentence for each kind of life: such lives are missing in the figures."""
+        return [
+            f"Failed: {len(all_of_them)} lives of {name}, {kind}: {all_of_them[0]}."
+            for (name, kind), all_of_them in self._troubles.items()
+        ]
+
     def _failed(self, supervisor: Supervisor, kind: str, figures: tuple[str, ...], error: Exception) -> None:
-        why = " ".join([str(error), *getattr(error, "__notes__", [])]).strip()
-        self.troubles.append(f"a life ({kind}) of {supervisor.name} failed: {why}")
-        say(self.troubles[-1])
+        say(" ".join([f"{supervisor.name}, {kind}: {error}", *getattr(error, "__notes__", [])]).strip())
+        self._troubles[supervisor.name, kind].append(str(error))
         for figure in figures:
             self.failures[figure, supervisor.name] = f"failed: {error}"
 
@@ -83,7 +89,7 @@ def main() -> int:
     )
     print(table.table(measured, run.values, run.failures))
     print("", table.meanings(), "", table.versions(measured), sep="\n")
-    for sentence in (*absent, *run.troubles):
+    for sentence in (*absent, *run.troubles()):
         print(sentence)
     return 0
 
