@@ -15,7 +15,7 @@ import sys
 from autopilot.app import plancache
 from autopilot.process.family import MARKER
 from autopilot.process.identity import resolve
-from autopilot.process.kernel import adopt_orphans
+from autopilot.process.kernel import PR_SET_CHILD_SUBREAPER, prctl
 from autopilot.process.spawn import CannotSpawn, Spawned, spawn
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ def run(config: str | None) -> int:
         state = state_directory(data["state"])
         lock = _lock(state)
         if os.getpid() != 1:
-            adopt_orphans()
+            prctl()(PR_SET_CHILD_SUBREAPER, 1)
         prestarted = _first_job(data)
     except CannotBoot as cannot:
         print(f"autopilot: {cannot}", file=sys.stderr)

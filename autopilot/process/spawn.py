@@ -12,13 +12,13 @@ import os
 import resource
 
 from autopilot.process.identity import Identity, resolve
-from autopilot.process.kernel import end_with_parent
+from autopilot.process.kernel import PR_SET_PDEATHSIG, prctl
 from autopilot.process.status import NOT_EXECUTABLE, NOT_FOUND
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from autopilot.spec.plan import Command
 else:
@@ -62,11 +62,12 @@ def spawn(command: Command, environ: Mapping[str, str], *, own_pid_in: Iterable[
     # blocked from before the fork until after the exec's preparations: a signal meant for us must not run our handlers
     # in the child, whose wake-up descriptor is ours
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
-    parent = os.getpid()
+    # a supervisor that is no PID 1 may be killed alone; its jobs should not outlive it
+    control = None if os.getpid() == 1 else prctl()
     try:
         pid = os.fork()
         if pid == 0:
-            _become(command, environment, identity, out_w, err_w, problem_w, own_pid_in, parent)
+            _become(command, environment, identity, out_w, err_w, problem_w, own_pid_in, control)
     except OSError as problem:
         _close(fds)
         raise CannotSpawn(f"cannot fork: {problem.strerror}") from None
@@ -138,7 +139,7 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
     err: int,
     problem: int,
     own_pid_in: Iterable[str],
-    parent: int,
+    control: Callable[[int, int], None] | None,
 ) -> None:
     """The child's side; never returns."""
     status, doing = NOT_EXECUTABLE, "cannot start"
@@ -157,8 +158,8 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
         if identity is not None:
             doing = f"cannot become user {command.user or identity.uid}, group {identity.gid}"
             _take_identity(identity)
-        if parent != 1:  # a supervisor that is no PID 1 may be killed alone; its jobs should not outlive it
-            end_with_parent(signal.SIGTERM)
+        if control is not None:
+            control(PR_SET_PDEATHSIG, signal.SIGTERM)
         if command.umask is not None:
             os.umask(command.umask)
         if command.cwd is not None:
