@@ -153,6 +153,11 @@ def _drained(t: _Turn) -> Step:
     return state, (facts.DrainCompleted(t.state.forced),)
 
 
+def _drained_by_others(t: _Turn) -> Step:
+    """Somebody emptied the node past us (`condor_off -peaceful`, by hand or as a job): this life is over too."""
+    return _drained(replace(t, state=replace(t.state, reason="drain")))
+
+
 def _over(t: _Turn) -> Step:
     return replace(t.state, phase=Phase.OVER, deadline=None), ()
 
@@ -165,8 +170,15 @@ def _row(phase: Phase, **cells: Cell) -> dict[tuple[Phase, On], Cell]:
 
 
 TABLE: dict[tuple[Phase, On], Cell] = {
-    **_row(Phase.ASLEEP, begin=_begin, payloads=_note_payloads, drain=_drain, stop=_over),
-    **_row(Phase.COUNTING, elapsed=_expire, payloads=_count_payloads, drain=_drain, stop=_over),
+    **_row(Phase.ASLEEP, begin=_begin, payloads=_note_payloads, drain=_drain, drained=_drained_by_others, stop=_over),
+    **_row(
+        Phase.COUNTING,
+        elapsed=_expire,
+        payloads=_count_payloads,
+        drain=_drain,
+        drained=_drained_by_others,
+        stop=_over,
+    ),
     **_row(Phase.DRAINING, elapsed=_soften, drain=_move_deadline, drained=_drained, stop=_over),
     **_row(Phase.SOFTENED, elapsed=_harden, drained=_drained, stop=_over),
     **_row(Phase.HARDENED, elapsed=_drained, drained=_drained, stop=_over),

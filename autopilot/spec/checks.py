@@ -151,7 +151,7 @@ def _health(health: Health, path: Path) -> Iterator[Finding]:
 
 
 def _htcondor(spec: Spec) -> Iterator[Finding]:
-    section, path = spec.htcondor, ("htcondor", "job")
+    section, path = spec.batch_system, ("htcondor", "job")
     if section is None:
         for index, job in enumerate(spec.jobs):
             if job.health is not None and job.health.htcondor is not None:
@@ -178,14 +178,14 @@ def _lifetime(spec: Spec) -> Iterator[Finding]:
     life, path = spec.lifetime, ("lifetime",)
     if life is None:
         return
-    if life.drain is None and spec.htcondor is None:
+    if life.drain is None and spec.batch_system is None:
         message = "cannot be left out: nothing says how to empty this container; write {exec, until} or add htcondor"
         yield Finding((*path, "drain"), message, also=(("htcondor",),))
     if life.jitter and life.max is None:
         yield Finding((*path, "jitter"), "cannot be given without max, which it is added to", also=((*path, "max"),))
     if life.after is not None and life.max is None:
         yield Finding((*path, "after"), "cannot be given without max, which counts from it", also=((*path, "max"),))
-    if life.idle is not None and spec.htcondor is None:
+    if life.idle is not None and spec.batch_system is None:
         message = "cannot be known without an htcondor section: nothing else tells what runs; add it or remove this"
         yield Finding((*path, "idle"), message, also=(("htcondor",),))
 
@@ -196,12 +196,12 @@ def _drains(spec: Spec) -> Iterator[Finding]:
         about = tuple((*path, key) for key in ("htcondor", "exec", "until"))
         if drain.htcondor and drain.exec is not None:
             yield Finding(path, "cannot be both htcondor and exec; keep one of the two", also=about)
-        elif drain.htcondor and spec.htcondor is None:
+        elif drain.htcondor and spec.batch_system is None:
             message = "cannot be used without an htcondor section; add htcondor: {job: NAME}"
             yield Finding((*path, "htcondor"), message, also=(("htcondor",),))
         elif not drain.htcondor and (drain.exec is None or drain.until is None):
             yield Finding(path, "cannot be incomplete; write {htcondor: true}, or both exec and until", also=about)
-    if spec.htcondor is None and spec.lifetime is None:
+    if spec.batch_system is None and spec.lifetime is None:
         message = 'cannot be "drain" without a lifetime or htcondor section: nothing says how this container is emptied'
         missing: tuple[Path, ...] = (("htcondor",), ("lifetime",))
         if spec.on_sigterm == "drain":

@@ -22,7 +22,7 @@ def compile(spec: m.Spec) -> p.Plan:
     return p.Plan(
         jobs=jobs,
         lifetime=_lifetime(spec),
-        htcondor=_htcondor(spec.htcondor, batch) if spec.htcondor is not None and batch is not None else None,
+        htcondor=_htcondor(spec.batch_system, batch) if spec.batch_system is not None and batch is not None else None,
         stop_timeout=spec.stop_timeout if spec.stop_timeout is not None else max(_LEAST_STOP, worst_stop(jobs)),
         on_sigterm=spec.on_sigterm,
         logging=_logging(spec.logging or m.Logging()),
@@ -149,7 +149,7 @@ def _service(job: m.Job) -> p.Service:
 
 def _lifetime(spec: m.Spec) -> p.Lifetime | None:
     """With an htcondor section there is always one: `autopilot drain` must know how, even where nothing expires."""
-    life = spec.lifetime or (m.Lifetime() if spec.htcondor is not None else None)
+    life = spec.lifetime or (m.Lifetime() if spec.batch_system is not None else None)
     if life is None:
         return None
     return p.Lifetime(

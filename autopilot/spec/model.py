@@ -260,14 +260,25 @@ class Spec(Strict):
     watches: tuple[Watch, ...] = Field(default=(), description="services of Consul to watch")
 
     @property
+    def batch_system(self) -> Htcondor | None:
+        """The htcondor section. A job that runs condor_master implies one, with the configuration it brings itself: it
+        must be watched and drained whether its spec says so or not (ContainerPilot's cannot). `htcondor: false` denies.
+        """
+        if "htcondor" in self.model_fields_set or len(self._masters) != 1:
+            return self.htcondor
+        return Htcondor()
+
+    @property
+    def _masters(self) -> list[Job]:
+        return [job for job in self.jobs if job.exec[0].rsplit("/", 1)[-1] == "condor_master"]
+
+    @property
     def batch_jobs(self) -> list[Job]:
         """The jobs that may be meant by the htcondor section: one, unless something is wrong."""
-        if self.htcondor is None:
+        section = self.batch_system
+        if section is None:
             return []
-        wanted = self.htcondor.job
-        if wanted is not None:
-            return [job for job in self.jobs if job.label == wanted]
-        return [job for job in self.jobs if job.exec[0].rsplit("/", 1)[-1] == "condor_master"]
+        return self._masters if section.job is None else [job for job in self.jobs if job.label == section.job]
 
     def stop_limit(self, job: Job) -> float:
         """From a job's first signal to its SIGKILL. condor_master stops its daemons first, and they their payloads."""

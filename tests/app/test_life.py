@@ -99,7 +99,7 @@ def test_limits_umask_directory(tmp_path):
         assert pilot.output("a") == ["123", "0027", "/usr"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.real("root")
 def test_user_with_its_groups(tmp_path):
     """A job's user comes with its primary and supplementary groups and its home."""
     job = {"name": "a", "exec": shell("id -un; id -gn; echo $HOME $USER"), "user": "nobody"}
@@ -108,7 +108,7 @@ def test_user_with_its_groups(tmp_path):
         assert pilot.output("a") == ["nobody", "nogroup", "/nonexistent nobody"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.real("root")
 def test_user_opens_its_own_stdout(tmp_path):
     """A job of another user may open /dev/stdout anew, as many programs do for their log."""
     job = {"name": "a", "exec": shell("echo one > /dev/stdout; echo two > /dev/stderr"), "user": "nobody"}

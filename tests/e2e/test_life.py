@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.node import LIFETIME, Node
+from lab.settings import WORKER_CONFIG
+from tests.e2e.node import CONFIG, LIFETIME, STATE, Node
+
+DATA = Path(__file__).parent.parent / "spec/data"
 
 pytestmark = pytest.mark.real("root", "htcondor")
 
@@ -129,6 +133,21 @@ def test_any_batch_system(pool):
     job = node.busy(10)
     assert node.ends() == 0
     assert pool.job_status(job) == "Completed"
+
+
+def test_figure_4(pool):
+    """The paper's job spec, corrected and but for its 30 minutes unchanged: the peaceful shutdown of the startd is forced
+    after the delay, the job completes, and then all the daemons end and the container exits with 0."""
+    text = (DATA / "figure4.json").read_text().replace('"30m"', '"6s"')
+    files = {CONFIG: text, "/etc/condor/config.d/40-site.conf": WORKER_CONFIG}
+    worker = pool.worker(["autopilot", "run", CONFIG], env={"AUTOPILOT_STATE": STATE}, files=files)
+    pool.wait(pool.slots, 60, "the worker joins the pool")
+    running = pool.submit(12)
+    pool.wait(lambda: pool.job_status(running) == "Running", 60, "the job runs")
+    pool.wait(lambda: '"has-payload"' in worker.log(), 60, "the second job starts")
+    refused = pool.submit(1)
+    assert worker.wait(60) == 0
+    assert (pool.job_status(running), pool.job_status(refused)) == ("Completed", "Idle")
 
 
 def seconds_between(first, second):

@@ -398,6 +398,15 @@ def test_sigterm_drain():
     assert world.finish.outcome.reason == "signal"
 
 
+def test_drained_by_somebody_else():
+    """A node that somebody else drained (condor_off by hand, or the paper's own job) ends its life in order."""
+    world = World(node(max=1000)).run(50)
+    world.feed(cues.Drained())
+    world.run(100)
+    assert world.finish.outcome == actions.Outcome("drain", "drained", 0)
+    assert not any(isinstance(action, actions.Evict | actions.BeginDrain) for _, action in world.actions)
+
+
 def test_master_that_ends_itself_while_draining():
     """HTCondor's drain of the whole master ends it with 0: that is the drain's end, and it is not started again."""
     world = World(node(max=10), {"master": ends(500)}, drain_takes=None).run(10000)

@@ -102,7 +102,7 @@ def test_wrong_name_is_told_before_the_fork(fields):
         os.waitpid(-1, os.WNOHANG)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.real("root")
 def test_numeric_user():
     """A numeric user needs no entry in the password database."""
     code, output, _ = run("id", "-u", user="54321")

@@ -67,7 +67,7 @@ def test_stop_budget(spec: Path, budget: str, code: int) -> None:
 def test_a_wrong_budget_is_a_usage_error(spec: Path) -> None:
     """A budget that is no duration is refused as usage."""
     result = run(check.command, str(spec), "--stop-budget", "soon")
-    assert result.exit_code == 2
+    assert result.exit_code == 64
     assert "cannot be read as a duration" in result.output
 
 
