@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,8 @@ class DirectoryWatch:
         """False when the kernel refuses; then nothing is ever reported. Idempotent once it worked."""
         if self._descriptor is not None:
             return True
+        import ctypes
+
         libc = ctypes.CDLL(None, use_errno=True)
         descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if descriptor < 0:
