@@ -136,8 +136,8 @@ def test_any_batch_system(pool):
 
 
 def test_figure_4(pool):
-    """The paper's job spec, corrected and but for its 30 minutes unchanged: the peaceful shutdown of the startd is forced
-    after the delay, the job completes, and then all the daemons end and the container exits with 0."""
+    """The paper's job spec, corrected and but for its 30 minutes unchanged: after the delay the startd is told to end
+    peacefully, the running job completes, and then all daemons end and the container exits with 0."""
     text = (DATA / "figure4.json").read_text().replace('"30m"', '"6s"')
     files = {CONFIG: text, "/etc/condor/config.d/40-site.conf": WORKER_CONFIG}
     worker = pool.worker(["autopilot", "run", CONFIG], env={"AUTOPILOT_STATE": STATE}, files=files)

@@ -101,13 +101,15 @@ def payloads(
     """Starter -> id of its job, from EXECUTE/dir_PID/.job.ad; and the starters whose ad cannot be read.
 
     `known` and `nameless` are the last look's: an ad is read once, and a starter without one counts from its second
-    look on. It may only be starting, or be the startd's own test of it; but a payload that cannot be named is one.
+    look on: it may only be starting, but a payload that cannot be named is one.
     """
     found: dict[int, str] = {}
     unknown = set()
     for starter in starters:
         name = known.get(starter) if starter not in nameless else None
         if (name := name or _job_of(execute, starter)) is None:
+            if _has_no_job(starter):
+                continue
             unknown.add(starter)
             name = f"{NAMELESS}{starter}" if starter in nameless else None
         if name is not None:
@@ -121,6 +123,15 @@ def _job_of(execute: Path, starter: int) -> str | None:
             return payload_id(parse_ad(file.read(AD_LIMIT).splitlines()))
     except OSError:
         return None
+
+
+def _has_no_job(starter: int) -> bool:
+    """The startd runs `condor_starter -classad` once, to learn what it can do."""
+    try:
+        with open(f"/proc/{starter}/cmdline", "rb") as file:
+            return b"-classad" in file.read(4096).split(b"\0")
+    except OSError:
+        return False
 
 
 def send(pid: int, number: int) -> bool:

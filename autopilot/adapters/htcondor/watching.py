@@ -10,10 +10,12 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from autopilot.adapters.htcondor.daemons import send
+from autopilot.adapters.htcondor.drain import HOLD
 from autopilot.adapters.htcondor.emptying import SETTLE
 from autopilot.adapters.htcondor.kernel_events import DirectoryWatch, EndWatch
 from autopilot.adapters.htcondor.membership import Membership
 from autopilot.adapters.htcondor.picture import Picture, woken
+from autopilot.machines.cues import Drained
 
 WATCHDOG = 30.0  # s: condor_master speaks every third of it
 PATIENCE = 60.0  # s a startd may be silent; one that waits for an unreachable manager is, too
@@ -36,6 +38,7 @@ class Watching:
         self._looked, self._refuse = looked, refuse
         self._ends = EndWatch(self._wake)
         self._execute = DirectoryWatch(self._wake)
+        self._held = False
 
     def _wake(self) -> None:
         self._picture.changed.set()
@@ -109,12 +112,22 @@ class Watching:
             began = loop.time()
             if picture.daemons.master is not None:
                 await self.ask_startd()
+                await self._notice_hold()
                 if not picture.draining:
                     await self._membership.ask_if_due(random.random())
                 await self._refuse(picture.troubles.on("execute-full"))
             soon = not picture.draining and (picture.unsettled(began) or not self._membership.joined)
             pause = min(AGAIN, picture.plan.poll) if soon else picture.plan.poll
             await asyncio.sleep(max(SETTLE, pause - (loop.time() - began)))
+
+    async def _notice_hold(self) -> None:
+        """Somebody else told the startd to end for good (`condor_off -peaceful`, by hand or as a job of the spec)."""
+        picture = self._picture
+        if picture.draining or self._held or not picture.startd_seen or picture.daemons.startd is not None:
+            return
+        if not picture.daemons.starters and str((await picture.tools.who()).get("STARTD", "")).lower() == HOLD:
+            self._held = True
+            picture.report(Drained())
 
     async def ask_startd(self, limit: float | None = None) -> tuple[bool, str]:
         """Ask the startd itself; a process that does not answer for a minute is hung."""
