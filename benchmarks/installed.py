@@ -65,6 +65,7 @@ def _environment(name: str, needs: list[str]) -> Path:
     with locked(folder.name):
         if not (folder / "whole").exists():
             venv.create(folder, with_pip=True, clear=True)
+            _pip(binaries, "install", "--upgrade", "pip")  # older ones write start scripts that load `re` first: 5 ms
             _pip(binaries, "install", *needs)
             (folder / "whole").touch()
     return binaries

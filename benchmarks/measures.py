@@ -98,7 +98,7 @@ def hasty(bench: Bench, supervisor: Supervisor) -> Figures:
     with bench.life(supervisor, "hasty", bench.jobs(supervisor, "hasty")) as life:
         life.marks.wait("start")
         told = life.send(signal.SIGTERM)
-        return {"hasty": (life.marks.wait("term", timeout=5)[0].when - told) / 1e6}
+        return {"hasty": (life.marks.wait("term", timeout=2)[0].when - told) / 1e6}
 
 
 def own_end(bench: Bench, supervisor: Supervisor) -> Figures:
