@@ -35,7 +35,7 @@ class LastWords:
         self.record: dict[str, object] = {
             "format": FORMAT,
             "version": __version__,
-            "life": uuid.uuid4().hex,
+            "life": uuid.uuid4().hex[:12],
             "state": "running",
             "reason": None,
             "detail": None,

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.e2e.node import Node
+from lab.errors import LabError
+from tests.e2e.node import SETTINGS, Node
 
 pytestmark = pytest.mark.real("root", "htcondor")
 
@@ -105,27 +106,19 @@ def test_manager_down_at_start(pool):
 
 
 def test_execute_full(pool):
-    """A full EXECUTE is no black hole: it is said, new jobs are refused, and they run once there is room."""
+    """A full EXECUTE is no black hole: it is said, new jobs wait in their queue, and run once there is room."""
+    condor = {"job": "condor-master", "poll": "1s", "min_execute": "8MB", "min_log": "1MB"}
     node = Node(
         pool,
         disks={"/var/lib/condor/execute": "size=24m,mode=755,uid=100,gid=101"},
-        spec={
-            "htcondor": {
-                "job": "condor-master",
-                "poll": "1s",
-                "min_execute": "8MB",
-                "min_log": "1MB",
-                "node": {"condor_host": "manager", "settings": {"STARTER_ALLOW_RUNAS_OWNER": "False"}},
-            }
-        },
+        spec={"htcondor": {**condor, "node": {"condor_host": "manager", "settings": SETTINGS}}},
     ).joined()
     node.worker.run("dd if=/dev/zero of=/var/lib/condor/execute/filler bs=1M count=20 2>/dev/null", check=False)
     assert "EXECUTE" in node.says("EXECUTE", 30)["event"]
+    pool.wait(lambda: not any(slot["Start"] for slot in pool.slots()), 30, "the node takes no jobs")
     job = pool.submit(1)
-    with pytest.raises(Exception, match="runs or holds"):
-        pool.wait(
-            lambda: pool.job_status(job) in ("Running", "Held", "Completed"), 8, "the full node runs or holds a job"
-        )
+    with pytest.raises(LabError, match="runs or holds"):
+        pool.wait(lambda: pool.job_status(job) != "Idle", 6, "the full node runs or holds a job")
     node.worker.run(["rm", "/var/lib/condor/execute/filler"])
     pool.wait(lambda: pool.job_status(job) == "Completed", 60, "the job runs once there is room")
 
