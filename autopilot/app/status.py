@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from autopilot import __version__
 from autopilot.machines import health, job
-from autopilot.machines.core import Core, Unit
+from autopilot.machines.core import Core
+from autopilot.machines.unit import Unit
 
 
 def snapshot(core: Core, *, now: float, wall: float, life: str) -> dict[str, object]:
@@ -57,9 +58,9 @@ def _why(unit: Unit, until: float | None) -> dict[str, object]:
         job.Phase.HOLDING: "its pre-stop jobs",
     }
     why: dict[str, object] = {}
-    if unit.state.phase in (job.Phase.WAITING, job.Phase.RESTING):
-        missing = [t for t in unit.plan.when.triggers if t not in unit.seen]
-        why["waits_for"] = ", ".join(f"{t.source or 'autopilot'} {t.event}" for t in missing) or "its next time"
+    if unit.waits:
+        events = [f"{trigger.source or 'autopilot'} {trigger.event}" for trigger in unit.missing]
+        why["waits_for"] = ", ".join(events) or "its next time"
     elif unit.state.phase in waits:
         why["waits_for"] = waits[unit.state.phase]
     if until is not None and why:

@@ -15,38 +15,16 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from autopilot.machines import cues, facts, health, job, lifetime, probation, shutdown, when
 from autopilot.machines.actions import Action, Evict, Finish, Outcome
-from autopilot.spec.plan import Drain, Job, Lifetime, Plan, Trigger
+from autopilot.machines.unit import IDLE, Unit, outcome_of_essential, outcome_of_work
+from autopilot.spec.plan import Drain, Lifetime, Plan
 
 Effect = Action | facts.Fact
 
 EX_UNAVAILABLE = 69  # a check failed and its job asked for a shutdown
 EX_TEMPFAIL = 75  # the drain was forced at its deadline
-
-FAREWELLS = frozenset({"stopping", "stopped", "shutdown"})
-IDLE = frozenset({job.Phase.WAITING, job.Phase.DELAYED, job.Phase.BACKOFF, job.Phase.RESTING})
-
-
-@dataclass(slots=True)
-class Unit:
-    """One job with the states of its machines."""
-
-    plan: Job
-    state: job.JobState
-    health: health.HealthState
-    seen: frozenset[Trigger] = frozenset()
-
-    @property
-    def farewell(self) -> bool:
-        """It runs because something stops: the stop waits for it instead of stopping it."""
-        return any(trigger.event in FAREWELLS for trigger in self.plan.when.triggers)
-
-    @property
-    def over(self) -> bool:
-        return self.state.phase is job.Phase.DONE
 
 
 class Core:
@@ -258,11 +236,8 @@ class Core:
         return tuple(sorted({unit.plan.stop.order for unit in self._left()}))
 
     def _stop_job(self, unit: Unit) -> None:
-        awaited = any(self._waits_for_stopping(other, unit.plan.name) for other in self.units.values())
+        awaited = any(other.waits_for_stopping(unit.plan.name) for other in self.units.values())
         self._job(unit, job.On.HOLD if awaited else job.On.STOP)
-
-    def _waits_for_stopping(self, unit: Unit, source: str) -> bool:
-        return not unit.over and any(t.source == source and t.event == "stopping" for t in unit.plan.when.triggers)
 
     def _stop(self, outcome: Outcome) -> None:
         if self.shutdown.phase is not shutdown.Phase.UP:
@@ -332,7 +307,7 @@ class Core:
         if self._ends_the_drain(unit):
             self._live(lifetime.On.DRAINED)
         elif unit.plan.essential:
-            self._stop(self._outcome_of_essential(unit))
+            self._stop(outcome_of_essential(unit))
 
     def _ends_the_drain(self, unit: Unit) -> bool:
         """The batch system's own process is gone, and not by an accident: nothing can run any more."""
@@ -340,12 +315,6 @@ class Core:
         if condor is None or unit.plan.name != condor.job or self.lifetime.phase not in lifetime.DRAINS:
             return False
         return not unit.state.status or self.lifetime.phase is lifetime.Phase.HARDENED
-
-    def _outcome_of_essential(self, unit: Unit) -> Outcome:
-        name, status = unit.plan.name, unit.state.status or 0
-        if unit.state.asked or status == 0:
-            return Outcome("completed", f"essential job {name} is over", 0)
-        return Outcome("job-failed", f"essential job {name} ended with status {status}", status)
 
     # --- when all news is heard ---
 
@@ -361,58 +330,29 @@ class Core:
             if not self._news:  # else those who were abandoned are heard first
                 self._someone_is_over = False
                 if self._work_is_done():
-                    self._stop(self._outcome_of_work())
+                    self._stop(outcome_of_work(self.units.values()))
 
     def _release_held_back(self) -> None:
         for unit in self.units.values():
             if unit.state.phase is job.Phase.HOLDING:
                 name = unit.plan.name
-                busy = any(
-                    self._waits_for_stopping(u, name) and u.state.phase in job.ALIVE for u in self.units.values()
-                )
-                if not busy:
+                pre_stop = [other for other in self.units.values() if other.waits_for_stopping(name)]
+                if not any(other.state.phase in job.ALIVE for other in pre_stop):
                     self._job(unit, job.On.RELEASE)
 
     def _abandon_hopeless(self) -> None:
         """A job that waits for an event of a job that is over would wait for ever."""
+        over = {name for name, unit in self.units.items() if unit.over} - self._held
         for unit in self.units.values():
-            if unit.state.phase in (job.Phase.WAITING, job.Phase.RESTING) and self._hopeless(unit):
+            if unit.waits and any(trigger.source in over for trigger in unit.missing):
                 self._job(unit, job.On.ABANDON)
 
-    def _hopeless(self, unit: Unit) -> bool:
-        return any(
-            trigger.source in self.units and self.units[trigger.source].over and trigger.source not in self._held
-            for trigger in unit.plan.when.triggers
-            if trigger not in unit.seen
-        )
-
     def _observe_probation(self) -> None:
-        def well(unit: Unit) -> bool:
-            if unit.state.phase is job.Phase.BACKOFF:
-                return False
-            return unit.state.phase not in job.ALIVE or unit.health.status in (
-                health.Status.UNKNOWN,
-                health.Status.HEALTHY,
-            )
-
-        self.probation = probation.observe(
-            self.probation, well=all(map(well, self.units.values())), now=self._now, healthy_for=self.plan.healthy_for
-        )
+        well = all(unit.well for unit in self.units.values())
+        self.probation = probation.observe(self.probation, well=well, now=self._now, healthy_for=self.plan.healthy_for)
 
     def _work_is_done(self) -> bool:
         """Every job is over, or waits for nothing but a signal."""
         if self._held or not any(unit.over for unit in self.units.values()):
             return False
-        return all(unit.over or self._waits_for_signals(unit) for unit in self.units.values())
-
-    def _waits_for_signals(self, unit: Unit) -> bool:
-        sources = {trigger.source for trigger in unit.plan.when.triggers}
-        return bool(sources) and sources <= when.SIGNALS and unit.state.phase in (job.Phase.WAITING, job.Phase.RESTING)
-
-    def _outcome_of_work(self) -> Outcome:
-        """No job was called essential: the first one, in the order of the file, that failed gives the exit code."""
-        for unit in self.units.values():
-            if unit.state.status and not unit.state.asked:
-                name, status = unit.plan.name, unit.state.status
-                return Outcome("job-failed", f"all jobs are over; {name} ended with status {status}", status)
-        return Outcome("completed", "all jobs are over", 0)
+        return all(unit.over or unit.waits_for_signals for unit in self.units.values())
