@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
 from collections import defaultdict
 
@@ -60,8 +61,9 @@ class Run:
     def _failed(self, supervisor: Supervisor, kind: str, figures: tuple[str, ...], error: Exception) -> None:
         say(" ".join([f"{supervisor.name}, {kind}: {error}", *getattr(error, "__notes__", [])]).strip())
         self._troubles[supervisor.name, kind].append(str(error))
+        count = len(self._troubles[supervisor.name, kind])
         for figure in figures:
-            self.failures[figure, supervisor.name] = f"failed: {error}"
+            self.failures[figure, supervisor.name] = f"{count} lives failed and are in no figure: {error}"
 
 
 def main() -> int:
@@ -71,12 +73,13 @@ def main() -> int:
     parser.add_argument("--life", action="append", choices=[*LIVES, "idle"], help="this kind of life (may be repeated)")
     parser.add_argument("--idle", type=float, default=60, metavar="SECONDS", help="of the idle life (default: 60)")
     arguments = parser.parse_args()
+    load = os.getloadavg()[0]  # before we install anything
     absent: list[str] = []
     with workplace() as folder:
         job = program.make(folder, arguments.runs)
         measured = supervisors.found(absent.append)
         measured = [one for one in measured if not arguments.only or one.name in arguments.only]
-        about = table.machine(job, datetime.datetime.now(tz=datetime.UTC).date().isoformat())
+        about = table.machine(job, datetime.datetime.now(tz=datetime.UTC).date().isoformat(), load)
         run = Run(Bench(job, folder), measured)
         for kind in LIVES:
             if not arguments.life or kind in arguments.life:

@@ -16,9 +16,8 @@ IDLE = 0.3  # processes that want to run, on average over the last minute
 Values = Mapping[tuple[str, str], Sequence[float]]  # (figure, supervisor) -> one for each run
 
 
-def machine(program: Program, day: str) -> str:
+def machine(program: Program, day: str, load: float) -> str:
     """Where and when, and whether the figures can be compared with the aims."""
-    load = os.getloadavg()[0]
     idle = "" if load < IDLE else ": not idle, so the figures are too high"
     return (
         f"{day}: {os.cpu_count()} cores, Linux {platform.release().split('-')[0]} {platform.machine()}, "
@@ -37,12 +36,14 @@ def table(supervisors: Sequence[Supervisor], values: Values, failures: Mapping[t
         for supervisor in supervisors:
             place = (figure.key, supervisor.name)
             if place in values:
-                row.append(summary(values[place]))
+                cell, why = summary(values[place]), failures.get(place)  # of those lives that did not fail
             else:
-                why = supervisor.cannot.get(figure.key) or failures.get(place, "not asked for")
+                cell, why = "n/a", supervisor.cannot.get(figure.key) or failures.get(place, "not asked for")
+            if why is not None:
                 if why not in notes:
                     notes.append(why)
-                row.append(f"n/a [{notes.index(why) + 1}]")
+                cell += f" [{notes.index(why) + 1}]"
+            row.append(cell)
         rows.append(row)
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     rows.insert(1, ["-" * width for width in widths])
