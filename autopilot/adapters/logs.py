@@ -29,7 +29,7 @@ class Log:
         level: str = "INFO",
         context: Mapping[str, str] | None = None,
     ) -> None:
-        self._sink = sink
+        self.sink = sink
         written = [_in_order, structlog.processors.JSONRenderer()] if style == "json" else [_as_text]
         processors: list[structlog.typing.Processor] = [
             structlog.processors.add_log_level,
@@ -54,10 +54,10 @@ class Log:
         The one hot path of the log, so it renders by hand what structlog would: a job may write a hundred thousand
         lines a second.
         """
-        if self._sink.full(sum(map(len, lines))):
+        if self.sink.full(sum(map(len, lines))):
             return
         if raw:
-            self._sink.write(b"\n".join(lines) + b"\n")
+            self.sink.write(b"\n".join(lines) + b"\n")
             return
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         texts = [line.decode(errors="replace").rstrip("\r") for line in lines]
@@ -67,7 +67,7 @@ class Log:
             rendered = "".join(prefix + json.dumps(text) + suffix for text in texts)
         else:
             rendered = "".join(f"{now} {job} | {text}\n" for text in texts)
-        self._sink.write(rendered.encode(errors="replace"))
+        self.sink.write(rendered.encode(errors="replace"))
 
 
 def _inner(fields: Mapping[str, str]) -> str:

@@ -13,8 +13,10 @@ import select
 import stat
 import time
 from collections import deque
+from collections.abc import Callable
 
 BUFFER = 1 << 20  # bytes that may wait
+STUCK = 0.5  # s without a byte taken: nobody reads
 
 
 class Sink:
@@ -28,6 +30,8 @@ class Sink:
         self._writing = False
         self._unsaid = 0  # bytes dropped since the last notice
         self.dropped = 0  # bytes, ever
+        self._taken_at = loop.time()  # when the reader last took something
+        self._paced: list[Callable[[], None]] = []
         self._use(fd)
 
     def _use(self, fd: int) -> None:
@@ -42,6 +46,21 @@ class Sink:
         self._wait(False)
         os.close(self._fd)
         self._use(fd)
+
+    def pressed(self) -> bool:
+        """The reader is alive but behind: who can wait should, until `when_room` calls."""
+        return self._size > self._limit // 2 and self._loop.time() - self._taken_at < STUCK
+
+    def when_room(self, resume: Callable[[], None]) -> None:
+        """Call `resume` once there is room, or once the reader turns out to be stuck."""
+        if not self._paced:
+            self._loop.call_later(STUCK, self._resume)
+        self._paced.append(resume)
+
+    def _resume(self) -> None:
+        paced, self._paced = self._paced, []
+        for resume in paced:
+            resume()
 
     def full(self, size: int) -> bool:
         """There is no room for `size` more bytes: they are counted as dropped, and need not be made."""
@@ -87,10 +106,13 @@ class Sink:
                 written = len(data)
                 self.dropped += written
             self._size -= written
+            self._taken_at = self._loop.time()
             if written < len(data):
                 self._waiting[0] = data[written:]
             else:
                 self._waiting.popleft()
+            if self._paced and self._size < self._limit // 4:
+                self._resume()
         self._wait(False)
 
     def _wait(self, wanted: bool) -> None:

@@ -55,7 +55,7 @@ def run(config: str | None) -> int:
         lock = _lock(state)
         if os.getpid() != 1:
             prctl()(PR_SET_CHILD_SUBREAPER, 1)
-        prestarted = _first_job(data)
+        prestarted = _first_jobs(data)
     except CannotBoot as cannot:
         print(f"autopilot: {cannot}", file=sys.stderr)
         return _not_begun(state, str(cannot), cannot.code)
@@ -90,7 +90,7 @@ def _plan_data(config: str, state: str) -> dict:  # type: ignore[type-arg]
     """The plan's data, from a compiled plan or by validating in a child. Raises CannotBoot with every problem."""
     text = _rendered(config)
     if text is not None:
-        data = plancache.find(text, plancache.beside(config), plancache.in_state(state))
+        data = plancache.find(text, plancache.beside(config), plancache.in_state(state, config))
         if data is not None and _users_exist(data):
             return data
     return _validate(config, state)
@@ -138,7 +138,7 @@ def _validate(config: str, state: str) -> dict:  # type: ignore[type-arg]
     data = plan_to_data(loaded.plan)
     try:
         os.makedirs(state, exist_ok=True)
-        plancache.write(plancache.in_state(state), loaded.rendered_text, data)
+        plancache.write(plancache.in_state(state, config), loaded.rendered_text, data)
     except OSError:
         pass  # the next start validates again
     return data
@@ -162,19 +162,18 @@ def _lock(state: str):  # type: ignore[no-untyped-def]
     return file
 
 
-def _first_job(data: dict) -> dict[str, Spawned]:  # type: ignore[type-arg]
-    """Start the first job that waits for nothing; none where the node must be looked at before anything starts."""
-    if data["htcondor"] is not None:
-        return {}
-    for job in data["jobs"]:
+def _first_jobs(data: dict) -> dict[str, Spawned]:  # type: ignore[type-arg]
+    """Start the jobs that wait for nothing; none where the node must be looked at before anything starts."""
+    started = {}
+    for job in data["jobs"] if data["htcondor"] is None else ():
         if not job["when"]["triggers"] and job["when"]["every"] is None:
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid()), MARKER: f"{job['name']}.1"}
-            try:
-                return {job["name"]: spawn(command, environ)}
+            try:  # noqa: SIM105 - contextlib would have to be loaded first
+                started[job["name"]] = spawn(command, environ)
             except CannotSpawn:
-                return {}  # it will be tried, and complained about, in its turn
-    return {}
+                pass  # it will be tried, and complained about, in its turn
+    return started
 
 
 def _not_begun(state: str, detail: str, code: int) -> int:

@@ -128,7 +128,9 @@ class Effects:
         try:
             early = self._prestarted.pop(name, None)
             if early is not None:
-                process = self._processes.adopt(early, mark=mark, sink=sink, on_exit=exited, on_empty=emptied)
+                process = self._processes.adopt(
+                    early, mark=mark, sink=sink, on_exit=exited, on_empty=emptied, pace=self._log.sink
+                )
             else:
                 process = self._processes.start(
                     job.command,
@@ -138,6 +140,7 @@ class Effects:
                     on_exit=exited,
                     on_empty=emptied,
                     own_pid_in=condor.own_pid_in if condor else (),
+                    pace=self._log.sink,
                 )
         except CannotSpawn as cannot:
             self._feed(cues.Exited(name, run, cannot.status, problem=cannot.problem))

@@ -20,8 +20,9 @@ def beside(config: str) -> str:
     return config + ".plan"
 
 
-def in_state(state: str) -> str:
-    return os.path.join(state, "compiled.plan")
+def in_state(state: str, config: str) -> str:
+    """One file for each config: two supervisors of one machine do not evict each other's."""
+    return os.path.join(state, os.path.abspath(config).replace("/", "%") + ".plan")
 
 
 def find(text: str, *places: str) -> dict[str, object] | None:

@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from typing import Protocol
 
 from autopilot.process import family, status
 from autopilot.process.lines import LineSplitter
@@ -25,18 +26,34 @@ OnLines = Callable[[str, list[bytes]], None]  # stream ("stdout", "stderr") and 
 OnExit = Callable[[int, str | None, int], None]  # status, why it could not start, members left
 
 
+class Pace(Protocol):
+    """Whether the place where lines go wants them slower for a moment."""
+
+    def pressed(self) -> bool: ...
+    def when_room(self, resume: Callable[[], None]) -> None: ...
+
+
 class Output:
     """One pipe of a process: its lines go to `sink` as they come; closing it loses nothing that was written."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, stream: str, sink: OnLines) -> None:
-        self._loop, self._fd, self._stream, self._sink = loop, fd, stream, sink
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, fd: int, stream: str, sink: OnLines, pace: Pace | None = None
+    ) -> None:
+        self._loop, self._fd, self._stream, self._sink, self._pace = loop, fd, stream, sink, pace
         self._lines = LineSplitter()
         self._open = True
         loop.add_reader(fd, self._read)
 
     def _read(self) -> None:
-        if self.take() == 0:
+        if self._pace is not None and self._pace.pressed():
+            self._loop.remove_reader(self._fd)
+            self._pace.when_room(self._go_on)
+        elif self.take() == 0:
             self.close()
+
+    def _go_on(self) -> None:
+        if self._open:
+            self._loop.add_reader(self._fd, self._read)
 
     def take(self) -> int | None:
         """What one read brought, in bytes; 0 at the end of the stream, None when nothing is there."""
@@ -196,10 +213,11 @@ class Processes:
         on_exit: OnExit,
         on_empty: Callable[[], None] = lambda: None,
         own_pid_in: Iterable[str] = (),
+        pace: Pace | None = None,
     ) -> Process:
         """Start `command`; raises CannotSpawn. `on_exit` comes from the loop, never before this returns."""
         spawned = spawn(command, {**environ, family.MARKER: mark}, own_pid_in=own_pid_in)
-        return self.adopt(spawned, mark=mark, sink=sink, on_exit=on_exit, on_empty=on_empty)
+        return self.adopt(spawned, mark=mark, sink=sink, on_exit=on_exit, on_empty=on_empty, pace=pace)
 
     def adopt(
         self,
@@ -209,13 +227,14 @@ class Processes:
         sink: OnLines,
         on_exit: OnExit,
         on_empty: Callable[[], None] = lambda: None,
+        pace: Pace | None = None,
     ) -> Process:
         """Take over a process that was started before the loop was there."""
         process = Process(self, spawned, mark, on_exit, on_empty)
         self._by_leader[process.pid] = process
         process.outputs = [
-            Output(self._loop, spawned.stdout, "stdout", sink),
-            Output(self._loop, spawned.stderr, "stderr", sink),
+            Output(self._loop, spawned.stdout, "stdout", sink, pace),
+            Output(self._loop, spawned.stderr, "stderr", sink, pace),
         ]
         return process
 

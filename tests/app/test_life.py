@@ -246,7 +246,7 @@ def test_words_while_alive(tmp_path):
 
 def test_compiled_plan_is_used_and_never_stale(tmp_path):
     """A changed config is compiled anew; an unchanged one starts from its compiled plan."""
-    compiled = tmp_path / "state" / "compiled.plan"
+    compiled = tmp_path / "state" / (str(tmp_path / "autopilot.json5").replace("/", "%") + ".plan")
     for word in ("one", "two"):
         with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", word]}]}) as pilot:
             assert pilot.wait() == 0
