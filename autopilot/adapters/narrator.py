@@ -86,6 +86,8 @@ def _exit(fact: facts.JobExited) -> Sentence:
         fields["left_behind"] = fact.leftovers
     if fact.problem is not None:
         return "error", f"cannot start: {fact.problem}", fields
+    if fact.oom:
+        return "error", "killed by the kernel: the container ran out of memory", fields
     return "info" if fact.asked or fact.status == 0 else "warning", f"ended, {status.words(fact.status)}", fields
 
 

@@ -13,6 +13,7 @@ import os
 import sys
 
 from autopilot.app import plancache
+from autopilot.process import oom
 from autopilot.process.family import MARKER
 from autopilot.process.identity import resolve
 from autopilot.process.kernel import PR_SET_CHILD_SUBREAPER, prctl
@@ -21,10 +22,12 @@ from autopilot.process.spawn import CannotSpawn, Spawned, spawn
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from typing import Any
+    from typing import Any, TextIO
 
     from autopilot.machines.actions import Outcome
     from autopilot.spec.plan import Plan
+
+    Data = dict[str, Any]  # what spec.plan_to_data gives
 else:
     import _signal as signal  # `signal` without its enums, which take 4 ms to load
 
@@ -55,12 +58,13 @@ def run(config: str | None) -> int:
         lock = _lock(state)
         if os.getpid() != 1:
             prctl()(PR_SET_CHILD_SUBREAPER, 1)
+        oom_kills = oom.kills()
         prestarted = _first_jobs(data)
     except CannotBoot as cannot:
         print(f"autopilot: {cannot}", file=sys.stderr)
         return _not_begun(state, str(cannot), cannot.code)
     with lock:
-        return _live(data, state, prestarted, signals_so_far)
+        return _live(data, state, prestarted, oom_kills, signals_so_far)
 
 
 def default_config() -> str:
@@ -86,7 +90,7 @@ def state_directory(planned: str | None) -> str:
     return os.path.join(home, "autopilot")
 
 
-def _plan_data(config: str, state: str) -> dict:  # type: ignore[type-arg]
+def _plan_data(config: str, state: str) -> Data:
     """The plan's data, from a compiled plan or by validating in a child. Raises CannotBoot with every problem."""
     text = _rendered(config)
     if text is not None:
@@ -113,7 +117,7 @@ def _rendered(config: str) -> str | None:
         return None
 
 
-def _users_exist(data: dict) -> bool:  # type: ignore[type-arg]
+def _users_exist(data: Data) -> bool:
     try:
         for job in data["jobs"]:
             resolve(job["command"]["user"], job["command"]["group"])
@@ -122,7 +126,7 @@ def _users_exist(data: dict) -> bool:  # type: ignore[type-arg]
     return True
 
 
-def _validate(config: str, state: str) -> dict:  # type: ignore[type-arg]
+def _validate(config: str, state: str) -> Data:
     from autopilot.spec import SpecError, ValidatorFailed, plan_to_data, validated_in_child  # not for a compiled plan
 
     try:
@@ -144,7 +148,7 @@ def _validate(config: str, state: str) -> dict:  # type: ignore[type-arg]
     return data
 
 
-def _lock(state: str):  # type: ignore[no-untyped-def]
+def _lock(state: str) -> TextIO:
     """One supervisor for each state directory; the lock goes with the process. Raises CannotBoot."""
     try:
         os.makedirs(state, exist_ok=True)
@@ -162,7 +166,7 @@ def _lock(state: str):  # type: ignore[no-untyped-def]
     return file
 
 
-def _first_jobs(data: dict) -> dict[str, Spawned]:  # type: ignore[type-arg]
+def _first_jobs(data: Data) -> dict[str, Spawned]:
     """Start the jobs that wait for nothing; none where the node must be looked at before anything starts."""
     started = {}
     for job in data["jobs"] if data["htcondor"] is None else ():
@@ -194,7 +198,7 @@ def _not_begun(state: str, detail: str, code: int) -> int:
     return code
 
 
-def _live(data: dict, state: str, prestarted: dict[str, Spawned], signals_so_far: list[int]) -> int:  # type: ignore[type-arg]
+def _live(data: Data, state: str, prestarted: dict[str, Spawned], oom_kills: int, signals_so_far: list[int]) -> int:
     import asyncio  # the first job runs already
     from pathlib import Path
 
@@ -215,6 +219,7 @@ def _live(data: dict, state: str, prestarted: dict[str, Spawned], signals_so_far
             where=surroundings.look(os.environ),
             env=os.environ,
             prestarted=prestarted,
+            oom_kills=oom_kills,
         )
     except OSError as error:
         for child in prestarted.values():

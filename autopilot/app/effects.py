@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters.logs import Log
 from autopilot.machines import actions, cues
+from autopilot.process import oom
 from autopilot.process.spawn import CannotSpawn, Spawned
 from autopilot.process.status import words
 from autopilot.runtime.commands import Commands
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.exec_drain import ExecDrain
     from autopilot.adapters.htcondor import Htcondor
 
-STOPPED_UNSTARTED = 128 + 15
+KILLED, STOPPED_UNSTARTED = 128 + 9, 128 + 15
 
 
 class Effects:
@@ -35,7 +36,9 @@ class Effects:
         feed: Callable[[cues.Cue], None],
         background: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         prestarted: dict[str, Spawned],
+        oom_kills: int,
     ) -> None:
+        """`prestarted`: jobs that run already; `oom_kills`: the kernel's count for our cgroup before the first one."""
         self._jobs: dict[str, Job] = {job.name: job for job in plan.jobs}
         self._condor_job = plan.htcondor.job if plan.htcondor else None
         self._loop, self._processes, self._commands, self._environ = loop, processes, commands, environ
@@ -44,6 +47,7 @@ class Effects:
         self._live: dict[str, tuple[int, Process]] = {}
         self._later: deque[actions.Spawn] = deque()  # periodic runs: one for each turn of the loop
         self._checks: dict[str, asyncio.Task[None]] = {}
+        self._oom_kills = oom_kills
         self.node: Htcondor | ExecDrain | None = None  # what is drained
         self.condor: Htcondor | None = None
         self.finished: asyncio.Future[actions.Finish] = loop.create_future()
@@ -63,6 +67,7 @@ class Effects:
             case actions.Kill(job, run):
                 process = self._process(job, run)
                 if process is not None:
+                    self._log.say("warning", "killing what is left", job=job, processes=process.left())
                     process.kill()
             case actions.RunCheck(job, run):
                 self._checks[job] = self._background(self._check(job, run))
@@ -115,7 +120,7 @@ class Effects:
                 condor.master_exited()
             if not leftovers:
                 self._live.pop(name, None)
-            self._feed(cues.Exited(name, run, status, leftovers, problem))
+            self._feed(cues.Exited(name, run, status, leftovers, problem, self._out_of_memory(status)))
 
         def emptied() -> None:
             self._live.pop(name, None)
@@ -149,6 +154,13 @@ class Effects:
         if condor is not None:
             condor.master_started(process.pid)
         self._feed(cues.Spawned(name, run, process.pid))
+
+    def _out_of_memory(self, status: int) -> bool:
+        """A SIGKILL, and the kernel has counted one more victim."""
+        if status != KILLED:
+            return False
+        before, self._oom_kills = self._oom_kills, oom.kills()
+        return self._oom_kills > before
 
     # --- checks ---
 

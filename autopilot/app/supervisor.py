@@ -49,7 +49,8 @@ class CannotLive(Exception):
 
 
 class Supervisor:
-    """Made with a running loop. `prestarted`: jobs that were started before the loop was there, by name."""
+    """Raises OSError when its log cannot be opened. `prestarted`: jobs that were started before the loop was there, by
+    name; `oom_kills`: the kernel's count for our cgroup before the first of them."""
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class Supervisor:
         where: Surroundings,
         env: Mapping[str, str],
         prestarted: dict[str, Spawned],
+        oom_kills: int,
     ) -> None:
         self._plan, self._loop, self._state, self._socket, self._env = plan, loop, state, socket_path, dict(env)
         self._sink, self.log = _log(plan, loop, where)
@@ -78,6 +80,7 @@ class Supervisor:
             feed=self.feed,
             background=self._background,
             prestarted=prestarted,
+            oom_kills=oom_kills,
         )
         self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time()), loop, self._do)
 

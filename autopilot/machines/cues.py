@@ -16,6 +16,7 @@ class Exited:
     status: int
     leftovers: int = 0
     problem: str | None = None
+    oom: bool = False  # the kernel's out-of-memory killer did it
 
 
 @dataclass(frozen=True, slots=True)

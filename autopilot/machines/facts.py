@@ -53,6 +53,7 @@ class JobExited(Fact):
     asked: bool
     problem: str | None = None
     leftovers: int = 0
+    oom: bool = False
 
 
 @dataclass(frozen=True, slots=True)

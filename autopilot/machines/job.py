@@ -70,6 +70,7 @@ class JobState:
     pid: int | None = None
     started: float = 0.0  # when its last run began
     status: int | None = None  # of its last run
+    oom: bool = False  # its last run was killed for want of memory
     asked: bool = False  # this run's end was asked for
     asked_at: float = 0.0  # when its end was first asked for
     escalated: int = 0  # how many of the stop's further signals were sent
@@ -253,19 +254,21 @@ def _exited(t: _Turn) -> Step:
     assert exited is not None, "EXITED comes with its cue"
     said = _exit_facts(t, exited)
     if not exited.leftovers:
-        return _settle(_with(t, status=exited.status, pid=None), said)
+        return _settle(_with(t, status=exited.status, oom=exited.oom, pid=None), said)
     if t.state.phase in (Phase.STOPPING, Phase.KILLING):  # already asked: the deadline goes on
-        return t.stay(*said, status=exited.status, pid=None)
+        return t.stay(*said, status=exited.status, oom=exited.oom, pid=None)
     # what a leader leaves behind would run beside the next one
     sweep = Signal(t.job.name, t.state.run, SIGTERM, True)
     none_left = len(t.job.stop.escalate)  # the further signals are the leader's
-    begun = _with(t, asked_at=t.now, escalated=none_left, status=exited.status, pid=None)
+    begun = _with(t, asked_at=t.now, escalated=none_left, status=exited.status, oom=exited.oom, pid=None)
     return begun.to(Phase.STOPPING, *said, sweep, after=t.job.stop.timeout)
 
 
 def _exit_facts(t: _Turn, exited: Exited) -> tuple[facts.Fact, ...]:
     name = t.job.name
-    ended = facts.JobExited(name, t.state.run, exited.status, t.state.asked, exited.problem, exited.leftovers)
+    ended = facts.JobExited(
+        name, t.state.run, exited.status, t.state.asked, exited.problem, exited.leftovers, exited.oom
+    )
     result = facts.JobSucceeded(name) if exited.status == 0 else facts.JobFailed(name, exited.status)
     return ended, result
 

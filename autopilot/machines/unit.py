@@ -64,7 +64,7 @@ def outcome_of_essential(unit: Unit) -> Outcome:
     name, status = unit.plan.name, unit.state.status or 0
     if unit.state.asked or status == 0:
         return Outcome("completed", f"essential job {name} is over", 0)
-    return Outcome("job-failed", f"essential job {name} ended with status {status}", status)
+    return _failure(unit, f"essential job {name} ended with status {status}")
 
 
 def outcome_of_work(units: Iterable[Unit]) -> Outcome:
@@ -72,5 +72,12 @@ def outcome_of_work(units: Iterable[Unit]) -> Outcome:
     for unit in units:
         if unit.state.status and not unit.state.asked:
             name, status = unit.plan.name, unit.state.status
-            return Outcome("job-failed", f"all jobs are over; {name} ended with status {status}", status)
+            return _failure(unit, f"all jobs are over; {name} ended with status {status}")
     return Outcome("completed", "all jobs are over", 0)
+
+
+def _failure(unit: Unit, detail: str) -> Outcome:
+    status = unit.state.status or 0
+    if unit.state.oom:
+        return Outcome("oom", f"{detail}: the container ran out of memory", status)
+    return Outcome("job-failed", detail, status)

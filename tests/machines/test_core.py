@@ -444,3 +444,10 @@ def test_stopped_by_a_person():
     world.feed(cues.Asked("start-job", "autopilot start", job="a"))
     world.run(60)
     assert len(world.spawns("a")) == 2
+
+
+def test_out_of_memory_is_a_reason_of_its_own():
+    """An essential job that the kernel killed for want of memory gives its reason to the last words."""
+    world = World(plan(job("a", essential=True))).run(5)
+    world.feed(cues.Exited("a", 1, 137, oom=True))
+    assert (world.finish.outcome.reason, world.finish.outcome.code) == ("oom", 137)
