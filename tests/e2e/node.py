@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import Any
 
 from lab.host import Host
@@ -86,3 +87,9 @@ class Node:
 
     def ends(self, patience: float = 60) -> int:
         return self.worker.wait(patience)
+
+
+def seconds_between(first: dict[str, Any], second: dict[str, Any]) -> float:
+    """Of two lines of the log."""
+    a, b = (datetime.fromisoformat(line["time"]) for line in (first, second))
+    return (b - a).total_seconds()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from lab.settings import WORKER_CONFIG
-from tests.e2e.node import CONFIG, LIFETIME, STATE, Node
+from tests.e2e.node import CONFIG, LIFETIME, STATE, Node, seconds_between
 
 DATA = Path(__file__).parent.parent / "spec/data"
 
@@ -148,8 +147,3 @@ def test_figure_4(pool):
     refused = pool.submit(1)
     assert worker.wait(60) == 0
     assert (pool.job_status(running), pool.job_status(refused)) == ("Completed", "Idle")
-
-
-def seconds_between(first, second):
-    a, b = (datetime.fromisoformat(line["time"]) for line in (first, second))
-    return (b - a).total_seconds()

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from lab.errors import LabError
-from tests.e2e.node import SETTINGS, Node
+from tests.e2e.node import MASTER, SETTINGS, Node, seconds_between
 
 pytestmark = pytest.mark.real("root", "htcondor")
 
@@ -130,3 +130,24 @@ def test_supervisor_killed(pool):
     node.worker.send(signal.SIGKILL)
     node.ends(30)
     assert node.words()["state"] == "running"
+
+
+def test_hung_command(pool):
+    """A condor_off that hangs delays neither another job's restart nor the drain, which takes the other sequence, nor
+    the stop."""
+    victim = {"name": "victim", "exec": "tail -f /dev/null", "restarts": "unlimited", "backoff": {"initial": "1ms"}}
+    node = Node(pool, spec={"jobs": [MASTER, victim]}).joined()
+    node.worker.write("/usr/local/sbin/condor_off", "#!/bin/sh\nexec sleep 1000\n", mode=0o755)
+    node.drain()
+    pool.wait(lambda: node.worker.processes("sleep"), 20, "the command hangs")
+    node.worker.kill("tail")
+    pool.wait(lambda: len(said_of(node, "victim", "started")) == 2, 20, "the victim runs again")
+    assert seconds_between(said_of(node, "victim", "ended")[0], said_of(node, "victim", "started")[1]) < 0.1
+    asked = time.monotonic()
+    node.worker.send(signal.SIGTERM)
+    assert node.ends(20) == 0
+    assert time.monotonic() - asked < 5
+
+
+def said_of(node, job, event):
+    return [line for line in node.log() if line.get("job") == job and line["event"].startswith(event)]
