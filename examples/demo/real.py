@@ -30,6 +30,7 @@ class RealLife(Life):
                 "autopilot with examples/worker-node/autopilot.json5. Nothing is a stand-in; only time is compressed:",
                 f"the node lives {self._lifetime} s where a site says a day.",
             )
+            self._timeline.begin()
             self._worker = self._pool.worker(
                 ["autopilot", "run", "/etc/autopilot.json5"],
                 env={

@@ -31,6 +31,7 @@ class StandInLife(Life):
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             log = stack.enter_context((self._folder / "log").open("wb"))
+            self._timeline.begin()
             self._supervisor = subprocess.Popen(
                 [sys.executable, "-m", "autopilot", "run", str(HERE / "stand-in.json5")],
                 env={

@@ -43,10 +43,13 @@ class _Teller:
 
     def _until(self, there: Callable[[], bool], limit: float, what: str) -> None:
         end = time.monotonic() + limit
-        while not there():
+        while True:
+            code = self._life.exit_code()  # before the question: an end that comes after it is not too early
+            if there():
+                break
             self._look()
-            if self._life.exit_code() is not None:
-                raise LabError(f"the supervisor ended before {what}: exit {self._life.exit_code()}")
+            if code is not None:
+                raise LabError(f"the supervisor ended before {what}: exit {code}")
             if time.monotonic() > end:
                 raise LabError(f"not within {limit} s: {what}")
             time.sleep(LOOK)

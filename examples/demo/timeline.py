@@ -13,6 +13,10 @@ class Timeline:
         self._start = time.monotonic()
         self._read = 0
 
+    def begin(self) -> None:
+        """The life begins now."""
+        self._start = time.monotonic()
+
     def head(self, *sentences: str) -> None:
         for sentence in sentences:
             print(sentence, file=self._out, flush=True)
