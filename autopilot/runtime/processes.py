@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Protocol
@@ -266,11 +268,22 @@ class Processes:
         """`name (pid)` of every live process below us that is no leader."""
         return [f"{family.name(pid)} ({pid})" for pid in sorted(family.strays(self.leaders()))]
 
-    def sweep(self) -> None:
-        """The end: SIGKILL to every process below us."""
-        for pid in family.strays(set()):
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+    def sweep(self, patience: float = 0.5) -> None:
+        """The end, without a loop: SIGKILL to every process below us, and at most `patience` seconds for them to go."""
+        until = time.monotonic() + patience
+        while left := family.strays(set()):
+            for pid in left:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                pidfd = os.pidfd_open(min(left))
+                select.select([pidfd], [], [], max(0.0, until - time.monotonic()))
+                os.close(pidfd)
+            if time.monotonic() >= until:
+                break
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
     def watch(self, pid: int, process: Process) -> int:
         """A pidfd whose end leads to another look; raises ProcessLookupError when the process is gone already."""

@@ -279,3 +279,31 @@ def test_http_and_tcp_checks(tmp_path):
         pilot.wait_event("by-tcp", "healthy")
         assert ": 200" in pilot.wait_event("teapot", "unhealthy")["event"]
         pilot.stop()
+
+
+def test_internal_error(tmp_path):
+    """A bug of ours ends the life with 70: said with its traceback, in the last words, and nothing is left running."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "from autopilot.machines import lifetime\n"
+        "def broken(*a, **k): raise RuntimeError('a bug')\n"
+        "lifetime.TABLE = dict.fromkeys(lifetime.TABLE, broken)\n"
+        "from autopilot.app.boot import run\n"
+        "sys.exit(run(sys.argv[1]))\n"
+    )
+    config, state, pids = tmp_path / "autopilot.json", tmp_path / "state", tmp_path / "pids"
+    job = {"name": "a", "exec": shell(f"echo $$ > {pids}; exec sleep 1000")}
+    config.write_text(json.dumps({"jobs": [job], "logging": {"format": "text"}}))
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(config), os.getcwd()],
+        env={**os.environ, "AUTOPILOT_STATE": str(state)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 70
+    assert "internal error: RuntimeError('a bug')" in done.stdout and "Traceback" in done.stdout
+    words = json.loads((state / "last-words.json").read_text())
+    assert (words["reason"], words["exit_code"]) == ("internal", 70)
+    assert not pids.exists() or not os.path.exists(f"/proc/{pids.read_text().strip()}")
