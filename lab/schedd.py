@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from lab import settings
@@ -22,14 +22,20 @@ class Schedd(ABC):
     def ask(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
         """Run a command on the manager and return its standard output."""
 
-    def submit(self, seconds: float = 0, *, user: str = "alice", script: str | None = None) -> str:
-        """Queue a job that sleeps, or runs a shell script, as an ordinary user. Returns its id, such as `1.0`."""
+    def submit(
+        self, seconds: float = 0, *, user: str = "alice", script: str | None = None, inputs: Sequence[str] = ()
+    ) -> str:
+        """Queue a job that sleeps, or runs a shell script, as an ordinary user. Returns its id, such as `1.0`.
+
+        `inputs`: files of the manager that are sent to the node before the job starts.
+        """
         words = (script or f"exec sleep {seconds:g}").replace("'", "''").replace('"', '""')
         description = f"""\
 executable = /bin/sh
 transfer_executable = false
 should_transfer_files = YES
 arguments = "-c '{words}'"
+transfer_input_files = {",".join(inputs)}
 request_cpus = 1
 request_memory = 32M
 request_disk = 1M

@@ -36,9 +36,6 @@ class ExecDrain:
         """No more waiting: the ordered stop that follows ends what runs."""
         self._report(Drained())
 
-    def evict(self) -> None:
-        """An ordered stop without a drain says nothing to this batch system."""
-
     async def drain(self) -> None:
         """Reports Drained once nothing runs any more. A failing `begin` is tried again."""
         if self._plan.begin is not None:

@@ -82,8 +82,10 @@ class Effects:
                 self.node.soften()
             case actions.HardenDrain() if self.node is not None:
                 self.node.harden()
-            case actions.Evict() if self.node is not None:
-                self.node.evict()
+            case actions.Evict() if self.condor is not None:
+                self.condor.evict()
+            case actions.Evict():
+                self._feed(cues.Evicted())
             case actions.Finish() if not self.finished.done():
                 self.finished.set_result(action)
 

@@ -126,7 +126,7 @@ class Supervisor:
         condor = self._effects.condor
         pid = self._effects.pids().get(self._plan.htcondor.job) if self._plan.htcondor else None
         if condor is not None and pid is not None:
-            condor.emergency()
+            condor.last_resort()
             with suppress(ProcessLookupError):
                 select.select([os.pidfd_open(pid)], [], [], MASTERS_LAST_CHANCE)
         return Outcome("internal", repr(error), EX_SOFTWARE)

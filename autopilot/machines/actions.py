@@ -66,7 +66,8 @@ class HardenDrain:
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """The stop does not wait for payloads: the batch system is to give them back to their queue at once."""
+    """The stop does not wait for payloads: the batch system is to give them back to their queue. Answered by Evicted,
+    within two seconds; until then its own process is not stopped."""
 
 
 @dataclass(frozen=True, slots=True)

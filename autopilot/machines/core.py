@@ -38,6 +38,7 @@ class Core:
         self.payloads: tuple[str, ...] = ()
         self.troubles: dict[str, str] = {}
         self._held: set[str] = set()  # stopped by a person: their end is not the work's end
+        self._evicting = False  # payloads are being given back: the batch system's process is not stopped yet
         self._someone_is_over = False  # since the last stock-taking
         self._waiting_for: dict[tuple[str, str], list[Unit]] = {}
         for unit in self.units.values():
@@ -102,6 +103,9 @@ class Core:
                 self._count_payloads(cue.payloads)
             case cues.Drained():
                 self._live(lifetime.On.DRAINED)
+            case cues.Evicted():
+                self._evicting = False
+                self._emit(facts.PayloadsEvicted())
             case cues.NodeTrouble():
                 self.troubles[cue.kind] = cue.detail
                 self._emit(facts.NodeTroubled(cue.kind, cue.detail))
@@ -237,7 +241,11 @@ class Core:
 
     def _stop_job(self, unit: Unit) -> None:
         awaited = any(other.waits_for_stopping(unit.plan.name) for other in self.units.values())
-        self._job(unit, job.On.HOLD if awaited else job.On.STOP)
+        self._job(unit, job.On.HOLD if awaited or self._gives_back(unit) else job.On.STOP)
+
+    def _gives_back(self, unit: Unit) -> bool:
+        """It is the batch system's process, and its payloads are still on their way back."""
+        return self._evicting and self.plan.htcondor is not None and unit.plan.name == self.plan.htcondor.job
 
     def _stop(self, outcome: Outcome) -> None:
         if self.shutdown.phase is not shutdown.Phase.UP:
@@ -248,6 +256,7 @@ class Core:
         if not drained:
             self._live(lifetime.On.STOP)
             if self.plan.htcondor is not None:
+                self._evicting = True
                 self._emit(Evict())
         for unit in self.units.values():
             if unit.state.phase in IDLE and not unit.farewell:  # nothing starts any more but farewells
@@ -337,7 +346,8 @@ class Core:
             if unit.state.phase is job.Phase.HOLDING:
                 name = unit.plan.name
                 pre_stop = [other for other in self.units.values() if other.waits_for_stopping(name)]
-                if not any(other.state.phase in job.ALIVE for other in pre_stop):
+                busy = any(other.state.phase in job.ALIVE for other in pre_stop)
+                if not busy and not self._gives_back(unit):
                     self._job(unit, job.On.RELEASE)
 
     def _abandon_hopeless(self) -> None:

@@ -59,6 +59,11 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class Evicted:
+    """The payloads of an ordered stop have been given back, or have had their time: the batch system may be stopped."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeTrouble:
     """A condition of the batch node began: `kind` like "startd-hung", `detail` one sentence with the remedy."""
 
@@ -93,4 +98,16 @@ class SignalCame:
     name: str
 
 
-Cue = Spawned | Exited | Emptied | Checked | PayloadsSeen | Drained | NodeTrouble | NodeRecovered | SignalCame | Asked
+Cue = (
+    Spawned
+    | Exited
+    | Emptied
+    | Checked
+    | PayloadsSeen
+    | Drained
+    | Evicted
+    | NodeTrouble
+    | NodeRecovered
+    | SignalCame
+    | Asked
+)

@@ -243,6 +243,11 @@ class DrainCompleted(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadsEvicted(Fact):
+    """The batch system has given its payloads back to their queues."""
+
+
+@dataclass(frozen=True, slots=True)
 class ShutdownBegun(Fact):
     event: ClassVar[str] = "shutdown"
     reason: str

@@ -63,7 +63,7 @@ class Node:
     def busy(self, seconds: float = 30, **job: Any) -> str:
         """A job that runs on it now."""
         job_id = self.pool.submit(seconds, **job) if "script" not in job else self.pool.submit(**job)
-        self.pool.wait(lambda: self.pool.job_status(job_id) == "Running", 60, "the job runs")
+        self.pool.wait(lambda: self.pool.executing(job_id), 60, "the job runs")
         return job_id
 
     def drain(self, *options: str) -> None:

@@ -102,6 +102,22 @@ def test_stop_while_busy(pool):
     assert (words["reason"], words["payloads_killed"]) == ("signal", 1)
 
 
+def test_stop_while_a_job_arrives(pool):
+    """A job whose input files are still on their way is Idle again too, and not in limbo (its starter crashes then)."""
+    pool.ask("truncate", "-s", "1G", "/home/alice/input", user="alice")
+    node = Node(pool).joined()
+    job = pool.submit(300, inputs=["/home/alice/input"])
+    arriving = "ls /var/lib/condor/execute/dir_*/input"
+    pool.wait(lambda: node.worker.run(arriving, check=False), 30, "the input arrives")
+    assert not pool.executing(job)
+    asked = time.monotonic()
+    node.worker.send(signal.SIGTERM)
+    pool.wait(lambda: pool.job_status(job) == "Idle", 10, "the job is Idle again")
+    assert time.monotonic() - asked < 2.0
+    assert node.ends(20) == 0
+    assert pool.job_status(job) == "Idle"
+
+
 def test_stop_while_busy_with_a_deaf_job(pool):
     """Also a job that ignores SIGTERM is Idle in its queue within 2 s of the stop."""
     node = Node(pool).joined()

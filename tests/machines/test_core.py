@@ -377,8 +377,8 @@ def test_sigterm_stop_evicts():
     world = World(node()).run(10)
     world.feed(cues.Asked("terminate", "SIGTERM"))
     world.run(100)
-    kinds = [type(a).__name__ for _, a in world.actions if isinstance(a, actions.Evict | actions.Signal)]
-    assert kinds == ["Evict", "Signal"]
+    sent = [(round(t, 1), type(a).__name__) for t, a in world.actions if isinstance(a, actions.Evict | actions.Signal)]
+    assert sent == [(10.0, "Evict"), (10.4, "Signal")]
     assert world.finish.outcome.code == 0
 
 

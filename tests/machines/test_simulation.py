@@ -42,9 +42,9 @@ def test_a_day_of_a_worker_node():
         stop_timeout=60,
     )
     behaviours = {"master": flaky(9000), "agent": flaky(4000), "report": flaky(20), "warm": flaky(5)}
-    began = time.perf_counter()
+    began = time.process_time()
     world = World(node, behaviours, seed=3, drain_takes=3600.0).run(2 * DAY)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
     assert world.finish is not None
     assert world.now < DAY + 600
     assert len(world.spawns("master")) > 3

@@ -125,6 +125,8 @@ class World:
                     self.after(behaviour.check_takes, cues.Checked(job, run, passed, "passed" if passed else "failed"))
             case actions.BeginDrain() if self.drain_takes is not None:
                 self.after(self.drain_takes, cues.Drained())
+            case actions.Evict():
+                self.after(0.4, cues.Evicted())
             case actions.HardenDrain():
                 self.after(0.1, cues.Drained())
             case actions.Finish():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_ONLYDIR = 0x40, 0x80, 0x100, 0x200, 0x01000000
@@ -71,6 +71,10 @@ class EndWatch:
                 self._descriptors[pid] = descriptor
                 loop.add_reader(descriptor, self._over, pid, loop)
 
+    @property
+    def following(self) -> bool:
+        return bool(self._descriptors)
+
     def _over(self, pid: int, loop: asyncio.AbstractEventLoop) -> None:
         self._drop(pid, loop)
         self._ended()
@@ -79,3 +83,18 @@ class EndWatch:
         descriptor = self._descriptors.pop(pid)
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+async def ended(pids: Iterable[int], within: float) -> None:
+    """Returns when all these processes have ended, at the latest after `within` seconds."""
+    loop, all_gone = asyncio.get_running_loop(), asyncio.Event()
+    watch = EndWatch(lambda: None if watch.following else all_gone.set())
+    watch.follow(set(pids), loop)
+    try:
+        if watch.following:
+            async with asyncio.timeout(max(0.0, within)):
+                await all_gone.wait()
+    except TimeoutError:
+        pass
+    finally:
+        watch.follow(set(), loop)
