@@ -70,8 +70,9 @@ def render(node: Node, settings: Mapping[str, str]) -> str:
         lines.append(checked("CONDOR_HOST", node.condor_host))
     lines += [
         "# unique for each life: the last word of an old startd of this name would remove our ads",
-        checked("MASTER_NAME", node.name),
-        checked("STARTD_NAME", node.name),
+        "# (with its host: HTCondor looks a bare name up in the DNS, and may wait long for that)",
+        checked("MASTER_NAME", f"{node.name}@$(FULL_HOSTNAME)"),
+        checked("STARTD_NAME", f"{node.name}@$(FULL_HOSTNAME)"),
         "# what the cgroup gives, not what the machine has",
         f"NUM_CPUS = {node.cpus}",
         f"MEMORY = {node.memory}",

@@ -45,9 +45,9 @@ class Worker:
         self.pool.wait(self.pool.slots, 20, "the worker joins")
 
     def runs(self, **job: Any) -> str:
-        """Submit a job and wait until it runs and the adapter has seen it."""
+        """Submit a job and wait until its payload runs and the adapter has seen it."""
         name = self.pool.submit(**job)
-        self.becomes(name, "Running", 20)
+        self.pool.wait(lambda: self.pool.executing(name), 30, f"job {name} runs")
         self.pool.wait(lambda: any(one["payloads"] for one in self.heard("PayloadsSeen")), 10, "the adapter sees it")
         return name
 
