@@ -11,7 +11,7 @@ from lab import packages
 from lab.errors import LabError
 from lab.wheelhouse import REPO
 
-EXTRAS = "test,lint,htcondor"
+EXTRAS = "test,lint"
 
 
 def make_venv(folder: Path) -> None:

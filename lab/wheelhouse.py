@@ -16,15 +16,13 @@ from lab.cache import built, key
 from lab.errors import LabError
 
 REPO = Path(__file__).parents[1]
-EXTRAS = ("htcondor",)
 PIP = (sys.executable, "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check")
 
 
 def dependencies() -> list[str]:
-    """What the supervisor needs at run time, the batch system's bindings among it."""
+    """What the supervisor needs at run time."""
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-    optional = project.get("optional-dependencies", {})
-    return sorted(project["dependencies"] + [need for extra in EXTRAS for need in optional.get(extra, [])])
+    return sorted(project["dependencies"])
 
 
 def wheelhouse(python: str) -> Path:
