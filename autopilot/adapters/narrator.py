@@ -54,6 +54,14 @@ def sentence(fact: facts.Fact) -> Sentence | None:  # noqa: PLR0911, PLR0912 - o
             return "error", detail, {"trouble": kind}
         case facts.NodeMended(kind):
             return "info", "trouble is over", {"trouble": kind}
+        case facts.WatchHealthy(watch):
+            return "info", "watched service changed: healthy", {"watch": watch}
+        case facts.WatchUnhealthy(watch):
+            return "warning", "watched service changed: no healthy instance", {"watch": watch}
+        case facts.MaintenanceEntered():
+            return "info", "maintenance: services take no traffic, checks rest", {}
+        case facts.MaintenanceLeft():
+            return "info", "maintenance is over", {}
         case _:
             return _end_of_life(fact)
 

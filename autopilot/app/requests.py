@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from typing import Literal
 
 from autopilot.adapters.wire import Answer, Refused
 from autopilot.machines.actions import Finish
 from autopilot.machines.cues import Asked, Cue
 
 JOB_VERBS = {"start": "start-job", "stop": "stop-job", "restart": "restart-job"}
+MAINTENANCE: Mapping[str, Literal["enter-maintenance", "leave-maintenance"]] = {
+    "on": "enter-maintenance",
+    "off": "leave-maintenance",
+}
 
 
 class Requests:
@@ -25,7 +30,7 @@ class Requests:
     ) -> None:
         self._feed, self._status, self._jobs, self._end = feed, status, jobs, end
 
-    async def handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:
+    async def handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:  # noqa: PLR0911 - one for each
         match method, *path.strip("/").split("/"):
             case "GET", "v1", "ping":
                 return 200, {"ok": True}
@@ -39,6 +44,9 @@ class Requests:
                 return 202, self._status()
             case "POST", "v1", "stop":
                 self._feed(Asked("stop", "autopilot stop"))
+                return 202, self._status()
+            case "POST", "v1", "maintenance", "on" | "off" as state:
+                self._feed(Asked(MAINTENANCE[state], f"autopilot maintenance {state}"))
                 return 202, self._status()
             case "POST", "v1", "jobs", job, verb if verb in JOB_VERBS:
                 return self._job(job, verb)

@@ -34,8 +34,21 @@ class Consul(Strict):
 
     address: Address = Field(description="host:port")
     scheme: Scheme | None = Field(default=None, description="http or https")
-    token: f.Text | None = Field(default=None, description="ACL token; better in $CONSUL_HTTP_TOKEN")
+    token: f.Text | None = Field(default=None, description="ACL token; better in a file or in $CONSUL_HTTP_TOKEN")
+    token_file: f.AbsolutePath | None = Field(default=None, description="a file that holds the ACL token")
     tls: Tls | None = Field(default=None, description="certificates")
+
+
+class ConsulAgent(Strict):
+    """Consul's agent inside this container, as a job with a built-in recipe."""
+
+    join: f.Texts = Field(description="addresses of servers, or of other agents, to join")
+    exec: f.Text = Field(default="consul", description="the program")
+    datacenter: f.Text = Field(default="dc1", description="the data centre it belongs to")
+    node: f.Text | None = Field(default=None, description="the node's name; wn-HOSTNAME when left out")
+    bind: f.Text | None = Field(default=None, description="the address other agents reach it at")
+    meta: f.Environment = Field(default_factory=dict, description="further metadata of the node")
+    config: f.AbsolutePath | None = Field(default=None, description="a file with further configuration of the agent")
 
 
 class ServiceConsul(Strict):
@@ -51,7 +64,9 @@ class Watch(Strict):
     """One service to watch."""
 
     name: f.Text = Field(description="the service")
-    interval: f.PositiveDuration = Field(description="how often to look, for registries that cannot notify")
+    interval: f.PositiveDuration = Field(
+        description="the least time between two looks; a change after a quiet time is seen at once"
+    )
     tag: f.Text | None = Field(default=None, description="only instances with this tag")
     dc: f.Text | None = Field(default=None, description="the data centre")
 
@@ -71,6 +86,6 @@ class Telemetry(Strict):
     """Metrics and status over HTTP."""
 
     port: f.Port = Field(default=9090, description="where to listen")
-    interfaces: f.Interfaces = Field(default=("eth0:inet",), description="where to take the address from")
+    interfaces: f.Interfaces = Field(default=("eth0:inet", "inet"), description="where to take the address from")
     tags: f.Texts = Field(default=(), description="tags of the service `containerpilot`")
     metrics: tuple[Metric, ...] = Field(default=(), description="metrics of the jobs")

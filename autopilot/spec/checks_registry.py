@@ -1,0 +1,27 @@
+"""What must hold around the service registry: Consul, its agent, watches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autopilot.spec.compiler_registry import AGENT
+from autopilot.spec.findings import Finding
+from autopilot.spec.model import Spec
+
+
+def registry_checks(spec: Spec) -> Iterator[Finding]:
+    if spec.watches and spec.consul is None and spec.consul_agent is None:
+        message = 'cannot be looked at without Consul; add consul: "HOST:PORT" or consul_agent'
+        yield Finding(("watches",), message, of_key=True, also=(("consul",), ("consul_agent",)))
+    if spec.consul is not None and spec.consul.token is not None and spec.consul.token_file is not None:
+        message = "cannot stand beside token_file: which one would count? keep the file"
+        yield Finding(("consul", "token"), message, of_key=True, also=(("consul", "token_file"),))
+    if spec.consul_agent is None:
+        return
+    for index, job in enumerate(spec.jobs):
+        if job.label == AGENT:
+            message = f'cannot be "{AGENT}" beside consul_agent, whose job has this name; remove one of the two'
+            yield Finding(("jobs", index, "name"), message, also=(("consul_agent",),))
+    if not spec.consul_agent.join:
+        message = "cannot be empty; name servers of the site's Consul, or other agents"
+        yield Finding(("consul_agent", "join"), message)
