@@ -168,8 +168,10 @@ def _lock(state: str) -> TextIO:
 
 def _first_jobs(data: Data) -> dict[str, Spawned]:
     """Start the jobs that wait for nothing; none where the node must be looked at before anything starts."""
+    if data["htcondor"] is not None or (data["consul"] is not None and any(job["service"] for job in data["jobs"])):
+        return {}  # what the node is, or which addresses it has, comes first
     started = {}
-    for job in data["jobs"] if data["htcondor"] is None else ():
+    for job in data["jobs"]:
         if not job["when"]["triggers"] and job["when"]["every"] is None:
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid()), MARKER: f"{job['name']}.1"}

@@ -14,8 +14,9 @@ import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from autopilot import __version__
 from autopilot.adapters import control, narrator
 from autopilot.adapters.logs import Log, style_for
 from autopilot.adapters.sink import Sink
@@ -32,6 +33,9 @@ from autopilot.runtime.commands import Commands
 from autopilot.runtime.processes import Processes
 from autopilot.runtime.runner import Runner
 from autopilot.spec.plan import Plan
+
+if TYPE_CHECKING:
+    from autopilot.adapters.consul.adapter import Consul
 
 EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
 
@@ -65,6 +69,7 @@ class Supervisor:
         oom_kills: int,
     ) -> None:
         self._plan, self._loop, self._state, self._socket, self._env = plan, loop, state, socket_path, dict(env)
+        self._where = where
         self._sink, self.log = _log(plan, loop, where)
         self._words = LastWords(state, where)
         self._processes = Processes(loop)
@@ -82,6 +87,7 @@ class Supervisor:
             prestarted=prestarted,
             oom_kills=oom_kills,
         )
+        self._consul: Consul | None = None
         self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time()), loop, self._do)
 
     # --- the life ---
@@ -93,14 +99,19 @@ class Supervisor:
         try:
             self._background(control.serve(self._claim_state(), self._handle))
             await self._unless_ended(self._prepare_node())
+            self._reach_consul()
         except CannotLive as cannot:
             return cannot.outcome
         self._beat()
         self._runner.begin()
+        if self._consul is not None:
+            self._background(self._consul.begin())
         self._processes.reap()
         for number in signals_so_far:
             self._signalled(signal.Signals(number))
         finish = await self._effects.finished
+        if self._consul is not None:
+            await self._consul.leave()
         left = self._processes.strays()
         if left:
             self.log.say("error", "left behind, killed", jobs=list(finish.stragglers), processes=left)
@@ -141,6 +152,8 @@ class Supervisor:
         if not isinstance(effect, Fact):
             self._effects.do(effect)
             return
+        if self._consul is not None:
+            self._consul.hear(effect)
         said = narrator.sentence(effect)
         if said is not None:
             level, sentence, fields = said
@@ -208,6 +221,29 @@ class Supervisor:
                 lifetime.drain, run=self._commands, report=self.feed, background=self._background
             )
 
+    def _reach_consul(self) -> None:
+        """Make Consul's adapter, if one is planned: it is there before the first fact. Raises CannotLive."""
+        if self._plan.consul is None:
+            return
+        from autopilot.adapters.consul.access import CannotUseConsul  # loaded by those who use it
+        from autopilot.adapters.consul.adapter import Consul
+        from autopilot.adapters.consul.offers import Life
+
+        where = self._where
+        meta = {
+            "container-id": where.container_id,
+            "host": where.host,
+            "slot": where.slot,
+            "image-digest": where.image_digest,
+            "version": __version__,
+            "life": self._words.life,
+        }
+        life = Life(where.hostname, {key: value for key, value in meta.items() if value}, time.time())
+        try:
+            self._consul = Consul(self._plan, life=life, env=self._env, report=self.feed, background=self._background)
+        except CannotUseConsul as cannot:
+            raise CannotLive(Outcome("config", str(cannot), EX_CONFIG)) from None
+
     async def _handle(self, method: str, path: str, body: Mapping[str, object]) -> tuple[int, Mapping[str, object]]:
         from autopilot.app.requests import Requests  # most containers are never asked anything
 
@@ -256,12 +292,18 @@ class Supervisor:
 
     def _environ(self) -> Mapping[str, str]:
         pids = {f"CONTAINERPILOT_{_shouted(job)}_PID": str(pid) for job, pid in self._effects.pids().items()}
-        return {**self._env, "CONTAINERPILOT_PID": str(os.getpid()), **pids}
+        addresses = self._consul.addresses if self._consul is not None else {}
+        ips = {f"CONTAINERPILOT_{_shouted(job)}_IP": ip for job, ip in addresses.items() if job and ip}
+        return {**self._env, "CONTAINERPILOT_PID": str(os.getpid()), **ips, **pids}
 
     def _status(self) -> dict[str, object]:
         core, condor = self._runner.core, self._effects.condor
         shown = status.snapshot(core, now=self._loop.time(), wall=time.time(), life=self._words.life)
-        return {**shown, "htcondor": condor.status()} if condor is not None else shown
+        if condor is not None:
+            shown["htcondor"] = condor.status()
+        if self._consul is not None:
+            shown["consul"] = self._consul.status()
+        return shown
 
 
 STANDARD = {"stdout": 1, "stderr": 2}

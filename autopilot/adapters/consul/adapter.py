@@ -1,0 +1,136 @@
+"""The adapter: told every fact of this life, it keeps Consul informed, and reports what Consul says as cues.
+
+It is there before the first job starts, so that it misses no fact; the HTTP client, which takes 0.3 s to load, is
+loaded beside the running jobs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from autopilot.adapters.consul import interfaces
+from autopilot.adapters.consul.access import CannotUseConsul, access
+from autopilot.adapters.consul.offers import Life, Offers
+from autopilot.machines import cues, facts
+from autopilot.runtime.loading import loaded
+from autopilot.spec.plan import Plan
+
+if TYPE_CHECKING:
+    from autopilot.adapters.consul.registrar import Registrar
+
+FAREWELL = 1.0  # s for the deregistration when this life ends
+
+
+class Consul:
+    """Made with a running loop. Nothing here is ever awaited by who tells, but for `leave`, which has its budget."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        life: Life,
+        env: Mapping[str, str],
+        report: Callable[[cues.Cue], None],
+        background: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        """Raises CannotUseConsul."""
+        assert plan.consul is not None, "made for plans with Consul"
+        missing = [module for module in ("aiohttp", "consul", "ifaddr") if find_spec(module) is None]
+        if missing:
+            remedy = "pip install condor-autopilot[consul]"
+            raise CannotUseConsul(f"consul: cannot be used: not installed: {', '.join(missing)} ({remedy})")
+        self._plan, self._access = plan, access(plan.consul, env)
+        self.addresses = self._addresses(plan, report)
+        self._report, self._background = report, background
+        self._agent = plan.consul_agent.job if plan.consul_agent else None
+        self._offers = Offers(plan, life, self.addresses)
+        self._registrar: Registrar | None = None
+
+    async def begin(self) -> None:
+        await loaded("consul.aio")
+        from autopilot.adapters.consul.client import Client
+        from autopilot.adapters.consul.registrar import Registrar
+        from autopilot.adapters.consul.watch import watch
+
+        client = Client(self._access)
+        self._registrar = Registrar(client, where=self._access.base, report=self, background=self._background)
+        self._express()
+        for planned in self._plan.watches:
+            self._background(watch(planned, client, self._watched))
+
+    def _addresses(self, plan: Plan, report: Callable[[cues.Cue], None]) -> dict[str, str]:
+        """Where each job with a port, and ("") the telemetry port, is reached; "" where no rule finds an address."""
+        asked = {job.name: job.service.interfaces for job in plan.jobs if job.service is not None}
+        asked[""] = plan.telemetry.interfaces if plan.telemetry else ("inet",)
+        here = interfaces.host_addresses()
+        chosen = {name: interfaces.choose(rules, here) for name, rules in asked.items()}
+        for name, address in chosen.items():
+            if address is None and name:
+                seen = ", ".join(f"{a.interface} {a.ip}" for a in here) or "none"
+                said = f"jobs[{name}].interfaces: none of {', '.join(asked[name])} is here (there are: {seen});"
+                remedy = "it is registered with the agent's own address; name an interface or static:ADDRESS"
+                report(cues.NodeTrouble(f"address-{name}", f"{said} {remedy}"))
+        return {name: address or "" for name, address in chosen.items()}
+
+    # --- told ---
+
+    def hear(self, fact: facts.Fact) -> None:
+        changed = self._offers.hear(fact, time.time())
+        match fact:
+            case facts.JobStarted(job) if job == self._agent and self._offers.left:
+                self._offers.left, changed = False, True
+            case facts.JobStopping(job) if job == self._agent:
+                self._background(self._before_the_agent_stops())
+        if changed:
+            self._express()
+
+    def _express(self) -> None:
+        if self._registrar is not None:
+            for id, wanted in self._offers.wanted():
+                self._registrar.want(id, wanted)
+
+    async def _before_the_agent_stops(self) -> None:
+        """An agent younger than 5 s that leaves with services comes back as a passing ghost."""
+        await self.leave()
+        self._report(cues.Deregistered())
+
+    async def leave(self) -> bool:
+        """Take our services out, within a bound. Whether none is left."""
+        self._offers.left = True
+        if self._registrar is None:
+            return True
+        self._express()
+        return await self._registrar.leave(FAREWELL)
+
+    # --- reporting ---
+
+    def troubled(self, kind: str, sentence: str) -> None:
+        self._report(cues.NodeTrouble(kind, sentence))
+
+    def mended(self, kind: str) -> None:
+        self._report(cues.NodeRecovered(kind))
+
+    def _watched(self, name: str, healthy: bool) -> None:
+        self._report(cues.WatchChanged(name, healthy))
+
+    # --- asked for by status ---
+
+    def status(self) -> dict[str, object]:
+        if self._registrar is None:
+            return {"reachable": None, "services": []}
+        services = [
+            {
+                "id": id,
+                "name": state.wanted.definition.name,
+                "address": state.wanted.definition.address,
+                "port": state.wanted.definition.port,
+                "status": "maintenance" if state.wanted.maintenance else state.wanted.status,
+            }
+            for id, state in self._registrar.registered().items()
+            if state.wanted is not None
+        ]
+        return {"reachable": self._registrar.reachable, "services": services}
