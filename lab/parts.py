@@ -70,7 +70,8 @@ def need_consul() -> None:
 
 
 def need_prometheus() -> None:
-    prometheus.program()
+    prometheus.program(prometheus.WITH_CONSUL)
+    prometheus.program(prometheus.WITH_HTTP)
 
 
 PARTS: Mapping[str, Callable[[], None]] = {

@@ -1,4 +1,4 @@
-"""A real Prometheus that discovers through Consul: a build that can, which Debian's since bookworm cannot."""
+"""A real Prometheus: a build that discovers through Consul, which Debian's since bookworm cannot, and one by HTTP."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from typing import Any
 from lab.cache import workplace
 from lab.debs import Deb, unpacked
 
-DEB = Deb(
+WITH_CONSUL = Deb(  # Debian's last build with Consul discovery
     "prometheus", "2.24.1+ds-1+b7", "bullseye", "7f98887c0fa36e0dd81bb39abc57a9e2535c2a0dc20442a431255ebc0b87b73a"
+)
+WITH_HTTP = Deb(  # with http_sd, which came later, and without Consul
+    "prometheus", "2.42.0+ds-5+deb12u1", "bookworm", "81d59a24fce84f7fbe97a45a4f2914b6a5881b5cd1db2a6a0e129e515e1a5f55"
 )
 
 
-def program() -> str:
-    """Debian's last build with Consul discovery. Raises LabError."""
-    return str(unpacked(DEB) / "usr/bin/prometheus")
+def program(build: Deb = WITH_CONSUL, name: str = "prometheus") -> str:
+    """Raises LabError."""
+    return str(unpacked(build) / "usr/bin" / name)
 
 
 class Prometheus:
@@ -44,24 +47,21 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(config: str, address: str) -> Iterator[Prometheus]:
+def prometheus(config: str, address: str, build: Deb = WITH_CONSUL) -> Iterator[Prometheus]:
     """Run it with that configuration (YAML) on an address (host:port)."""
     with workplace() as place:
         file: Path = place / "prometheus.yml"
         file.write_text(config)
-        process = subprocess.Popen(
-            [
-                program(),
-                f"--config.file={file}",
-                f"--storage.tsdb.path={place}/data",
-                f"--web.listen-address={address}",
-                f"--web.console.templates={place}",
-                f"--web.console.libraries={place}",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=(place / "log").open("wb"),
-            cwd=place,
-        )
+        command = [
+            program(build),
+            f"--config.file={file}",
+            f"--storage.tsdb.path={place}/data",
+            f"--web.listen-address={address}",
+            f"--web.console.templates={place}",
+            f"--web.console.libraries={place}",
+        ]
+        with (place / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=place)
         try:
             yield Prometheus(address)
         finally:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import re
 import select
 import signal
 import socket
@@ -16,13 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autopilot import __version__
 from autopilot.adapters import control, narrator
 from autopilot.adapters.logs import Log, style_for
 from autopilot.adapters.sink import Sink
 from autopilot.app import status
 from autopilot.app.effects import Effects
 from autopilot.app.lastwords import HEARTBEAT, LastWords
+from autopilot.app.outside import CannotReachOut, Outside, shouted
 from autopilot.app.surroundings import Surroundings
 from autopilot.machines.actions import Outcome
 from autopilot.machines.core import Core, Effect
@@ -35,7 +34,7 @@ from autopilot.runtime.runner import Runner
 from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
-    from autopilot.adapters.consul.adapter import Consul
+    from autopilot.adapters.wire import Answer
 
 EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
 
@@ -69,7 +68,6 @@ class Supervisor:
         oom_kills: int,
     ) -> None:
         self._plan, self._loop, self._state, self._socket, self._env = plan, loop, state, socket_path, dict(env)
-        self._where = where
         self._sink, self.log = _log(plan, loop, where)
         self._words = LastWords(state, where)
         self._processes = Processes(loop)
@@ -87,7 +85,16 @@ class Supervisor:
             prestarted=prestarted,
             oom_kills=oom_kills,
         )
-        self._consul: Consul | None = None
+        self._outside = Outside(
+            plan,
+            where=where,
+            life=self._words.life,
+            env=env,
+            report=self.feed,
+            background=self._background,
+            look=self._status,
+            counts=lambda: (self._processes.orphans_reaped, self._sink.dropped),
+        )
         self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time()), loop, self._do)
 
     # --- the life ---
@@ -99,19 +106,19 @@ class Supervisor:
         try:
             self._background(control.serve(self._claim_state(), self._handle))
             await self._unless_ended(self._prepare_node())
-            self._reach_consul()
+            self._outside.prepare()
+        except CannotReachOut as cannot:
+            return Outcome("config", str(cannot), EX_CONFIG)
         except CannotLive as cannot:
             return cannot.outcome
         self._beat()
         self._runner.begin()
-        if self._consul is not None:
-            self._background(self._consul.begin())
+        self._outside.begin()
         self._processes.reap()
         for number in signals_so_far:
             self._signalled(signal.Signals(number))
         finish = await self._effects.finished
-        if self._consul is not None:
-            await self._consul.leave()
+        await self._outside.leave()
         left = self._processes.strays()
         if left:
             self.log.say("error", "left behind, killed", jobs=list(finish.stragglers), processes=left)
@@ -149,11 +156,10 @@ class Supervisor:
 
     def _do(self, effect: Effect) -> None:
         self._write_words(lambda: self._words.hear(effect))
+        self._outside.hear(effect)
         if not isinstance(effect, Fact):
             self._effects.do(effect)
             return
-        if self._consul is not None:
-            self._consul.hear(effect)
         said = narrator.sentence(effect)
         if said is not None:
             level, sentence, fields = said
@@ -221,35 +227,16 @@ class Supervisor:
                 lifetime.drain, run=self._commands, report=self.feed, background=self._background
             )
 
-    def _reach_consul(self) -> None:
-        """Make Consul's adapter, if one is planned: it is there before the first fact. Raises CannotLive."""
-        if self._plan.consul is None:
-            return
-        from autopilot.adapters.consul.access import CannotUseConsul  # loaded by those who use it
-        from autopilot.adapters.consul.adapter import Consul
-        from autopilot.adapters.consul.offers import Life
-
-        where = self._where
-        meta = {
-            "container-id": where.container_id,
-            "host": where.host,
-            "slot": where.slot,
-            "image-digest": where.image_digest,
-            "version": __version__,
-            "life": self._words.life,
-        }
-        life = Life(where.hostname, {key: value for key, value in meta.items() if value}, time.time())
-        try:
-            self._consul = Consul(self._plan, life=life, env=self._env, report=self.feed, background=self._background)
-        except CannotUseConsul as cannot:
-            raise CannotLive(Outcome("config", str(cannot), EX_CONFIG)) from None
-
-    async def _handle(self, method: str, path: str, body: Mapping[str, object]) -> tuple[int, Mapping[str, object]]:
+    async def _handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:
         from autopilot.app.requests import Requests  # most containers are never asked anything
 
         jobs = [job.name for job in self._plan.jobs]
-        requests = Requests(feed=self.feed, status=self._status, jobs=jobs, end=self._effects.finished)
-        return await requests.handle(method, path, body)
+        requests = Requests(
+            feed=self.feed, status=self._status, record=self._outside.record, jobs=jobs, end=self._effects.finished
+        )
+        answer = await requests.handle(method, path, body)
+        self._outside.answered(answer[0], path)
+        return answer
 
     # --- signals and tasks ---
 
@@ -291,19 +278,15 @@ class Supervisor:
     # --- what others see ---
 
     def _environ(self) -> Mapping[str, str]:
-        pids = {f"CONTAINERPILOT_{_shouted(job)}_PID": str(pid) for job, pid in self._effects.pids().items()}
-        addresses = self._consul.addresses if self._consul is not None else {}
-        ips = {f"CONTAINERPILOT_{_shouted(job)}_IP": ip for job, ip in addresses.items() if job and ip}
-        return {**self._env, "CONTAINERPILOT_PID": str(os.getpid()), **ips, **pids}
+        pids = {f"CONTAINERPILOT_{shouted(job)}_PID": str(pid) for job, pid in self._effects.pids().items()}
+        return {**self._env, "CONTAINERPILOT_PID": str(os.getpid()), **self._outside.environment(), **pids}
 
     def _status(self) -> dict[str, object]:
         core, condor = self._runner.core, self._effects.condor
         shown = status.snapshot(core, now=self._loop.time(), wall=time.time(), life=self._words.life)
         if condor is not None:
             shown["htcondor"] = condor.status()
-        if self._consul is not None:
-            shown["consul"] = self._consul.status()
-        return shown
+        return {**shown, **self._outside.shown()}
 
 
 STANDARD = {"stdout": 1, "stderr": 2}
@@ -321,8 +304,3 @@ def _log(plan: Plan, loop: asyncio.AbstractEventLoop, where: Surroundings) -> tu
     sink = Sink(loop, fd)
     style = style_for(plan.logging.format, fd)
     return sink, Log(sink, style=style, level=plan.logging.level, context=where.named())
-
-
-def _shouted(job: str) -> str:
-    """ContainerPilot: upper case, every run of other characters one `_`."""
-    return re.sub(r"[^A-Z0-9]+", "_", job.upper())

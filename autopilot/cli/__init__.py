@@ -21,6 +21,7 @@ VERBS = {
     "stop": "Stop everything now, in order; or one job.",
     "start": "Start a job that is over.",
     "restart": "Restart a job.",
+    "metric": "Set metrics that the job spec declares.",
     "maintenance": "Take the services out of the traffic (on), and back (off).",
 }
 

@@ -12,16 +12,17 @@ from collections.abc import Callable, Coroutine, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from autopilot.adapters.consul import interfaces
 from autopilot.adapters.consul.access import CannotUseConsul, access
-from autopilot.adapters.consul.offers import Life, Offers
+from autopilot.adapters.consul.offers import TELEMETRY, Life, Offers
 from autopilot.machines import cues, facts
 from autopilot.runtime.loading import loaded
 from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
+    from autopilot.adapters.consul.client import Client
     from autopilot.adapters.consul.registrar import Registrar
 
+ASKED = 5.0  # s for a question somebody waits for
 FAREWELL = 1.0  # s for the deregistration when this life ends
 
 
@@ -33,22 +34,24 @@ class Consul:
         plan: Plan,
         *,
         life: Life,
+        addresses: Mapping[str, str],
         env: Mapping[str, str],
         report: Callable[[cues.Cue], None],
         background: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
-        """Raises CannotUseConsul."""
+        """`addresses`: of each job with a port, and ("") of the supervisor itself. Raises CannotUseConsul."""
         assert plan.consul is not None, "made for plans with Consul"
         missing = [module for module in ("aiohttp", "consul", "ifaddr") if find_spec(module) is None]
         if missing:
             remedy = "pip install condor-autopilot[consul]"
             raise CannotUseConsul(f"consul: cannot be used: not installed: {', '.join(missing)} ({remedy})")
         self._plan, self._access = plan, access(plan.consul, env)
-        self.addresses = self._addresses(plan, report)
         self._report, self._background = report, background
         self._agent = plan.consul_agent.job if plan.consul_agent else None
-        self._offers = Offers(plan, life, self.addresses)
+        self._offers = Offers(plan, life, addresses)
         self._registrar: Registrar | None = None
+        self._client: Client | None = None
+        self._instances = {planned.name: 0 for planned in plan.watches}
 
     async def begin(self) -> None:
         await loaded("consul.aio")
@@ -56,25 +59,11 @@ class Consul:
         from autopilot.adapters.consul.registrar import Registrar
         from autopilot.adapters.consul.watch import watch
 
-        client = Client(self._access)
+        self._client = client = Client(self._access)
         self._registrar = Registrar(client, where=self._access.base, report=self, background=self._background)
         self._express()
         for planned in self._plan.watches:
             self._background(watch(planned, client, self._watched))
-
-    def _addresses(self, plan: Plan, report: Callable[[cues.Cue], None]) -> dict[str, str]:
-        """Where each job with a port, and ("") the telemetry port, is reached; "" where no rule finds an address."""
-        asked = {job.name: job.service.interfaces for job in plan.jobs if job.service is not None}
-        asked[""] = plan.telemetry.interfaces if plan.telemetry else ("inet",)
-        here = interfaces.host_addresses()
-        chosen = {name: interfaces.choose(rules, here) for name, rules in asked.items()}
-        for name, address in chosen.items():
-            if address is None and name:
-                seen = ", ".join(f"{a.interface} {a.ip}" for a in here) or "none"
-                said = f"jobs[{name}].interfaces: none of {', '.join(asked[name])} is here (there are: {seen});"
-                remedy = "it is registered with the agent's own address; name an interface or static:ADDRESS"
-                report(cues.NodeTrouble(f"address-{name}", f"{said} {remedy}"))
-        return {name: address or "" for name, address in chosen.items()}
 
     # --- told ---
 
@@ -114,14 +103,15 @@ class Consul:
     def mended(self, kind: str) -> None:
         self._report(cues.NodeRecovered(kind))
 
-    def _watched(self, name: str, healthy: bool) -> None:
-        self._report(cues.WatchChanged(name, healthy))
+    def _watched(self, name: str, instances: int) -> None:
+        self._instances[name] = instances
+        self._report(cues.WatchChanged(name, instances > 0))
 
     # --- asked for by status ---
 
     def status(self) -> dict[str, object]:
         if self._registrar is None:
-            return {"reachable": None, "services": []}
+            return {"reachable": None, "services": [], "watches": []}
         services = [
             {
                 "id": id,
@@ -133,4 +123,18 @@ class Consul:
             for id, state in self._registrar.registered().items()
             if state.wanted is not None
         ]
-        return {"reachable": self._registrar.reachable, "services": services}
+        watches = [{"name": name, "instances": count} for name, count in self._instances.items()]
+        return {"reachable": self._registrar.reachable, "services": services, "watches": watches}
+
+    async def targets(self) -> list[dict[str, object]]:
+        """Every telemetry port that Consul knows, as http_sd of Prometheus wants it. Raises ConnectionError."""
+        from autopilot.adapters.consul.client import Refused, Unreachable
+        from autopilot.adapters.consul.targets import target
+
+        if self._client is None:
+            raise ConnectionError("Consul's client is not loaded yet")
+        try:
+            _, found = await self._client.call(self._client.api.health.service(TELEMETRY), limit=ASKED)
+        except (Unreachable, Refused) as error:
+            raise ConnectionError(str(error)) from None
+        return [target(entry) for entry in found]

@@ -50,8 +50,8 @@ def next_index(index: int, answered: int) -> int:
     return answered if answered >= index else 0
 
 
-async def watch(plan: Watch, client: Client, changed: Callable[[str, bool], None]) -> None:
-    """For as long as we live: `changed(name, healthy)` whenever the healthy instances are others than before."""
+async def watch(plan: Watch, client: Client, changed: Callable[[str, int], None]) -> None:
+    """For as long as we live: `changed(name, count)` whenever the healthy instances are others than before."""
     loop = asyncio.get_running_loop()
     index, failures = 0, 0
     known: frozenset[Instance] = frozenset()
@@ -69,7 +69,7 @@ async def watch(plan: Watch, client: Client, changed: Callable[[str, bool], None
         failures, index = 0, next_index(index, answered)
         if now != known:
             known = now
-            changed(plan.name, bool(now))
+            changed(plan.name, len(now))
         if held:
             await asyncio.sleep(max(0.0, asked_at + plan.interval - loop.time()))
 

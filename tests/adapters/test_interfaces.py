@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from autopilot.adapters.consul.interfaces import Address, choose, host_addresses, in_order
+from autopilot.adapters.interfaces import Address, choose, host_addresses, in_order
 
 HERE = in_order(
     Address(name, ip_address(ip))
