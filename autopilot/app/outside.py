@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopilot import __version__
@@ -35,6 +36,7 @@ class Outside:
         self,
         plan: plans.Plan,
         *,
+        state: Path,
         where: Surroundings,
         life: str,
         env: Mapping[str, str],
@@ -44,7 +46,7 @@ class Outside:
         counts: Callable[[], tuple[int, int]],
     ) -> None:
         """`look` gives what `autopilot status` shows, `counts` the shell's own."""
-        self._plan, self._where, self._life, self._env = plan, where, life, env
+        self._plan, self._state, self._where, self._life, self._env = plan, state, where, life, env
         self._report, self._background, self._look, self.counts = report, background, look, counts
         self._addresses: dict[str, str] = {}
         self._consul: Consul | None = None
@@ -61,6 +63,8 @@ class Outside:
         about = _about(self._where, self._life)
         if self._plan.consul is not None:
             self._consul = self._reach_consul(about)
+        if self._plan.consul_agent is not None:
+            self._prepare_agent(about)
         if self._plan.telemetry is not None:
             self._telemetry = self._open_telemetry(about, self._plan.telemetry)
 
@@ -81,6 +85,18 @@ class Outside:
             )
         except CannotUseConsul as cannot:
             raise CannotReachOut(str(cannot)) from None
+
+    def _prepare_agent(self, about: Mapping[str, str]) -> None:
+        from autopilot.app import agent_job
+
+        assert self._consul is not None, "an agent comes with the section that reaches it"
+        bind = self._addresses[addresses.OWN]
+        try:
+            agent_job.prepare(
+                self._plan, self._state, where=self._where, bind=bind, about=about, reached=self._consul.access
+            )
+        except OSError as error:
+            raise CannotReachOut(f"consul_agent: cannot write into {self._state}: {error.strerror}") from None
 
     def _open_telemetry(self, about: Mapping[str, str], plan: plans.Telemetry) -> Telemetry:
         from autopilot.adapters.telemetry.adapter import CannotUseTelemetry, Telemetry

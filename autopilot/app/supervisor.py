@@ -87,6 +87,7 @@ class Supervisor:
         )
         self._outside = Outside(
             plan,
+            state=state,
             where=where,
             life=self._words.life,
             env=env,

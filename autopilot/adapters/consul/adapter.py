@@ -45,7 +45,7 @@ class Consul:
         if missing:
             remedy = "pip install condor-autopilot[consul]"
             raise CannotUseConsul(f"consul: cannot be used: not installed: {', '.join(missing)} ({remedy})")
-        self._plan, self._access = plan, access(plan.consul, env)
+        self._plan, self.access = plan, access(plan.consul, env)
         self._report, self._background = report, background
         self._agent = plan.consul_agent.job if plan.consul_agent else None
         self._offers = Offers(plan, life, addresses)
@@ -59,8 +59,8 @@ class Consul:
         from autopilot.adapters.consul.registrar import Registrar
         from autopilot.adapters.consul.watch import watch
 
-        self._client = client = Client(self._access)
-        self._registrar = Registrar(client, where=self._access.base, report=self, background=self._background)
+        self._client = client = Client(self.access)
+        self._registrar = Registrar(client, where=self.access.base, report=self, background=self._background)
         self._express()
         for planned in self._plan.watches:
             self._background(watch(planned, client, self._watched))

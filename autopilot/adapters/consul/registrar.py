@@ -51,6 +51,7 @@ class Registrar:
         self._registered: dict[str, asyncio.Event] = {}
         self._moved = asyncio.Event()  # something about a registration has changed
         self._seeking = False
+        self._left = False  # all is taken out, and nothing is wanted: Consul may go
 
     # --- what is wanted ---
 
@@ -62,6 +63,7 @@ class Registrar:
             self._registered[id] = asyncio.Event()
             if len(self._services) <= SENTINELS:
                 self._background(self._guard(id))
+        self._left = self._left and wanted is None
         if self._services[id].wanted != wanted:
             self._step(id, r.On.WANTED, wanted=wanted)
 
@@ -70,6 +72,7 @@ class Registrar:
         left there."""
         for id in self._services:
             self.want(id, None)
+        self._left = True
         try:
             async with asyncio.timeout(budget):
                 while not self._seeking and not self._gone():
@@ -165,7 +168,7 @@ class Registrar:
     # --- the agent's presence ---
 
     def _lost(self, why: str) -> None:
-        if self._seeking:
+        if self._seeking or (self._left and self._gone()):
             return
         self._seeking = True
         said = f"cannot reach Consul at {self._where}: {why}; jobs go on, services are registered again on its return"
