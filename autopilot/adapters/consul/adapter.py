@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters.consul.access import CannotUseConsul, access
+from autopilot.adapters.consul.archive import Archive
 from autopilot.adapters.consul.offers import TELEMETRY, Life, Offers
 from autopilot.machines import cues, facts
 from autopilot.runtime.loading import loaded
@@ -49,6 +50,7 @@ class Consul:
         self._report, self._background = report, background
         self._agent = plan.consul_agent.job if plan.consul_agent else None
         self._offers = Offers(plan, life, addresses)
+        self._archive = Archive(life)
         self._registrar: Registrar | None = None
         self._client: Client | None = None
         self._instances = {planned.name: 0 for planned in plan.watches}
@@ -60,6 +62,7 @@ class Consul:
         from autopilot.adapters.consul.watch import watch
 
         self._client = client = Client(self.access)
+        self._background(self._archive.keep(client, self._archive_refused))
         self._registrar = Registrar(client, where=self.access.base, report=self, background=self._background)
         self._express()
         for planned in self._plan.watches:
@@ -69,6 +72,8 @@ class Consul:
 
     def hear(self, fact: facts.Fact) -> None:
         changed = self._offers.hear(fact, time.time())
+        if isinstance(fact, facts.ShutdownBegun):
+            self._archive.ending(fact.reason, time.time())
         match fact:
             case facts.JobStarted(job) if job == self._agent and self._offers.left:
                 self._offers.left, changed = False, True
@@ -93,12 +98,17 @@ class Consul:
         if self._registrar is None:
             return True
         self._express()
-        return await self._registrar.leave(FAREWELL)
+        gone, _ = await asyncio.gather(self._registrar.leave(FAREWELL), self._archive.close(FAREWELL))
+        return gone
 
     # --- reporting ---
 
     def troubled(self, kind: str, sentence: str) -> None:
         self._report(cues.NodeTrouble(kind, sentence))
+
+    def _archive_refused(self, why: str) -> None:
+        said = f"Consul does not take the record of this life: {why}; allow key_prefix autopilot/ to its token"
+        self.troubled("consul-archive", said)
 
     def mended(self, kind: str) -> None:
         self._report(cues.NodeRecovered(kind))
