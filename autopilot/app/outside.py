@@ -49,6 +49,7 @@ class Outside:
         self._plan, self._state, self._where, self._life, self._env = plan, state, where, life, env
         self._report, self._background, self._look, self.counts = report, background, look, counts
         self._addresses: dict[str, str] = {}
+        self._told: dict[str, str] = {}
         self._consul: Consul | None = None
         self._telemetry: Telemetry | None = None
 
@@ -63,6 +64,8 @@ class Outside:
         about = _about(self._where, self._life)
         if self._plan.consul is not None:
             self._consul = self._reach_consul(about)
+            named = {job: ip for job, ip in self._addresses.items() if job and ip}
+            self._told = {f"CONTAINERPILOT_{shouted(job)}_IP": ip for job, ip in named.items()}
         if self._plan.consul_agent is not None:
             self._prepare_agent(about)
         if self._plan.telemetry is not None:
@@ -150,9 +153,7 @@ class Outside:
 
     def environment(self) -> dict[str, str]:
         """What children are told: where each advertised job is reached."""
-        if self._consul is None:
-            return {}
-        return {f"CONTAINERPILOT_{shouted(job)}_IP": ip for job, ip in self._addresses.items() if job and ip}
+        return self._told
 
     async def targets(self) -> Sequence[Mapping[str, object]]:
         """For http_sd of Prometheus."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ class Consul:
         self._client = client = Client(self.access)
         self._background(self._archive.keep(client, self._archive_refused))
         self._registrar = Registrar(client, where=self.access.base, report=self, background=self._background)
-        self._express()
+        self._express(self._offers.ids)
         for planned in self._plan.watches:
             self._background(watch(planned, client, self._watched))
 
@@ -76,16 +76,15 @@ class Consul:
             self._archive.ending(fact.reason, time.time())
         match fact:
             case facts.JobStarted(job) if job == self._agent and self._offers.left:
-                self._offers.left, changed = False, True
+                self._offers.left, changed = False, self._offers.ids
             case facts.JobStopping(job) if job == self._agent:
                 self._background(self._before_the_agent_stops())
-        if changed:
-            self._express()
+        self._express(changed)
 
-    def _express(self) -> None:
+    def _express(self, services: Iterable[str]) -> None:
         if self._registrar is not None:
-            for id, wanted in self._offers.wanted():
-                self._registrar.want(id, wanted)
+            for id in services:
+                self._registrar.want(id, self._offers.wanted(id))
 
     async def _before_the_agent_stops(self) -> None:
         """An agent younger than 5 s that leaves with services comes back as a passing ghost."""
@@ -97,7 +96,7 @@ class Consul:
         self._offers.left = True
         if self._registrar is None:
             return True
-        self._express()
+        self._express(self._offers.ids)
         gone, _ = await asyncio.gather(self._registrar.leave(FAREWELL), self._archive.close(FAREWELL))
         return gone
 

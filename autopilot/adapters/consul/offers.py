@@ -7,7 +7,7 @@ check says what our own check of the job says. Our own service carries in its me
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from autopilot.adapters.consul.definition import Definition
@@ -35,6 +35,7 @@ class Offer:
     definition: Definition
     initial_status: str | None = None
     wanted: Wanted | None = None
+    own: bool = False  # the supervisor's
 
 
 class Offers:
@@ -45,41 +46,30 @@ class Offers:
         self._maintenance = False
         self.left = False  # everything is taken out
         self._jobs = {job.name: self._of_job(job, addresses[job.name]) for job in plan.jobs if job.service is not None}
-        self._own = self._own_offers(plan, addresses.get("", ""))
+        own = self._own_offers(plan, addresses.get("", ""))
+        self._by_id = {offer.definition.id: offer for offer in (*own, *self._jobs.values())}
 
-    def wanted(self) -> Iterator[tuple[str, Wanted | None]]:
-        """Every service by its id, as it should be now."""
-        for own in self._own:
-            yield own.definition.id, self._complete(own, own=True)
-        for offer in self._jobs.values():
-            yield offer.definition.id, self._complete(offer, own=False)
+    @property
+    def ids(self) -> Collection[str]:
+        return self._by_id.keys()
 
-    def hear(self, fact: facts.Fact, now: float) -> bool:
-        """Whether anything may have changed. `now` in seconds since the epoch."""
-        return self._hear_job(fact) or self._hear_life(fact, now)
+    def wanted(self, id: str) -> Wanted | None:
+        """One service as it should be now."""
+        offer = self._by_id[id]
+        if offer.wanted is None or self.left:
+            return None
+        changing = self._facts if offer.own else {k: v for k, v in self._facts.items() if k == "lifetime-end"}
+        definition = replace(offer.definition, meta={**self._life.meta, **changing})
+        return replace(offer.wanted, definition=definition, maintenance=self._maintenance)
 
-    def _hear_job(self, fact: facts.Fact) -> bool:
-        match fact:
-            case facts.JobStarted(job) if (offer := self._jobs.get(job)) and offer.initial_status:
-                offer.wanted = Wanted(offer.definition, offer.initial_status)
-            case facts.CheckPassed(job, output):
-                self._say(job, None, output)
-            case facts.Healthy(job) if offer := self._jobs.get(job):
-                output = offer.wanted.output if offer.wanted else ""
-                offer.wanted = Wanted(offer.definition, "passing", output or "healthy")
-            case facts.CheckFailed(job, output):
-                self._say(job, None, output)
-            case facts.Unhealthy(job, output):
-                self._say(job, "critical", output)
-            case facts.JobExited(job, _, status):
-                self._say(job, "critical", f"ended with status {status}")
-            case facts.JobStopping(job) | facts.JobStopped(job) if job in self._jobs:
-                self._jobs[job].wanted = None
-            case _:
-                return False
-        return True
+    def hear(self, fact: facts.Fact, now: float) -> Collection[str]:
+        """The services that may have changed. `now` in seconds since the epoch."""
+        offer = self._jobs.get(fact.source)
+        if offer is not None and _hear_of_job(offer, fact):
+            return (offer.definition.id,)
+        return self.ids if self._hear_of_life(fact, now) else ()
 
-    def _hear_life(self, fact: facts.Fact, now: float) -> bool:
+    def _hear_of_life(self, fact: facts.Fact, now: float) -> bool:
         match fact:
             case facts.MaintenanceEntered() | facts.MaintenanceLeft():
                 self._maintenance = isinstance(fact, facts.MaintenanceEntered)
@@ -96,18 +86,6 @@ class Offers:
             case _:
                 return False
         return True
-
-    def _say(self, job: str, status: str | None, output: str) -> None:
-        offer = self._jobs.get(job)
-        if offer is not None and offer.wanted is not None:
-            offer.wanted = replace(offer.wanted, status=status or offer.wanted.status, output=output)
-
-    def _complete(self, offer: Offer, *, own: bool) -> Wanted | None:
-        if offer.wanted is None or self.left:
-            return None
-        changing = self._facts if own else {k: v for k, v in self._facts.items() if k == "lifetime-end"}
-        definition = replace(offer.definition, meta={**self._life.meta, **changing})
-        return replace(offer.wanted, definition=definition, maintenance=self._maintenance)
 
     # --- definitions ---
 
@@ -140,10 +118,30 @@ class Offers:
                 tags=tags,
                 deregister_critical_service_after=NODE_TTL_MARGIN,
             )
-            offers.append(Offer(definition, wanted=Wanted(definition, "passing", "running")))
+            offers.append(Offer(definition, wanted=Wanted(definition, "passing", "running"), own=True))
         return offers
 
 
 def timestamp(seconds: float) -> str:
     """2026-01-31T12:00:00Z"""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _hear_of_job(offer: Offer, fact: facts.Fact) -> bool:
+    wanted = offer.wanted
+    match fact:
+        case facts.JobStarted() if offer.initial_status:
+            offer.wanted = Wanted(offer.definition, offer.initial_status)
+        case facts.Healthy():
+            offer.wanted = Wanted(offer.definition, "passing", (wanted.output if wanted else "") or "healthy")
+        case facts.CheckPassed(_, output) | facts.CheckFailed(_, output) if wanted is not None:
+            offer.wanted = replace(wanted, output=output)
+        case facts.Unhealthy(_, output) if wanted is not None:
+            offer.wanted = replace(wanted, status="critical", output=output)
+        case facts.JobExited(_, _, status) if wanted is not None:
+            offer.wanted = replace(wanted, status="critical", output=f"ended with status {status}")
+        case facts.JobStopping() | facts.JobStopped():
+            offer.wanted = None
+        case _:
+            return False
+    return True
