@@ -54,6 +54,8 @@ def sentence(fact: facts.Fact) -> Sentence | None:  # noqa: PLR0911, PLR0912 - o
             return "error", detail, {"trouble": kind}
         case facts.NodeMended(kind):
             return "info", "trouble is over", {"trouble": kind}
+        case facts.TemplateWritten(path):
+            return "info", f"template written: {path}", {}
         case facts.WatchHealthy(watch):
             return "info", "watched service changed: healthy", {"watch": watch}
         case facts.WatchUnhealthy(watch):

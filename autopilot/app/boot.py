@@ -168,8 +168,9 @@ def _lock(state: str) -> TextIO:
 
 def _first_jobs(data: Data) -> dict[str, Spawned]:
     """Start the jobs that wait for nothing; none where the node must be looked at before anything starts."""
-    if data["htcondor"] is not None or (data["consul"] is not None and any(job["service"] for job in data["jobs"])):
-        return {}  # what the node is, or which addresses it has, comes first
+    advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
+    if data["htcondor"] is not None or data["templates"] or advertises:
+        return {}  # what the node is, its rendered files, its addresses come first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
     started = {}
     for job in data["jobs"]:

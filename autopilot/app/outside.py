@@ -9,6 +9,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,18 @@ from autopilot import __version__
 from autopilot.app import addresses
 from autopilot.app.surroundings import Surroundings
 from autopilot.machines.core import Effect
-from autopilot.machines.cues import Cue
+from autopilot.machines.cues import Cue, NodeTrouble
 from autopilot.machines.facts import Fact
+from autopilot.runtime.commands import CommandRunner
 from autopilot.spec import plan as plans
 
 if TYPE_CHECKING:
     from autopilot.adapters.consul.adapter import Consul
     from autopilot.adapters.telemetry.adapter import Telemetry
+    from autopilot.adapters.templates.adapter import Templates
+    from autopilot.adapters.templates.rendering import Need
+
+COMMAND = 60.0  # s for the command after a template
 
 Background = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -44,18 +50,20 @@ class Outside:
         background: Background,
         look: Callable[[], Mapping[str, Any]],
         counts: Callable[[], tuple[int, int]],
+        run: CommandRunner,
     ) -> None:
         """`look` gives what `autopilot status` shows, `counts` the shell's own."""
         self._plan, self._state, self._where, self._life, self._env = plan, state, where, life, env
-        self._report, self._background, self._look, self.counts = report, background, look, counts
+        self._report, self._background, self._look, self.counts, self._run = report, background, look, counts, run
         self._addresses: dict[str, str] = {}
         self._told: dict[str, str] = {}
         self._consul: Consul | None = None
         self._telemetry: Telemetry | None = None
+        self._templates: Templates | None = None
 
     def prepare(self) -> None:
         """Before the first job. Raises CannotReachOut."""
-        if self._plan.consul is None and self._plan.telemetry is None:
+        if self._plan.consul is None and self._plan.telemetry is None and not self._plan.templates:
             return
         try:
             self._addresses = addresses.chosen(self._plan, self._report)
@@ -68,6 +76,8 @@ class Outside:
             self._told = {f"CONTAINERPILOT_{shouted(job)}_IP": ip for job, ip in named.items()}
         if self._plan.consul_agent is not None:
             self._prepare_agent(about)
+        if self._plan.templates:
+            self._render_templates(self._plan.templates)
         if self._plan.telemetry is not None:
             self._telemetry = self._open_telemetry(about, self._plan.telemetry)
 
@@ -100,6 +110,36 @@ class Outside:
             )
         except OSError as error:
             raise CannotReachOut(f"consul_agent: cannot write into {self._state}: {error.strerror}") from None
+
+    def _render_templates(self, plan: tuple[plans.Template, ...]) -> None:
+        """What needs nothing from Consul is written now."""
+        from autopilot.adapters.templates.adapter import CannotUseTemplates, Templates
+
+        try:
+            self._templates = Templates(
+                plan, env=self._env, report=self._report, written=self._template_written, follow=self._follow
+            )
+        except CannotUseTemplates as cannot:
+            raise CannotReachOut(str(cannot)) from None
+        self._templates.render_all()
+
+    def _follow(self, need: Need) -> None:
+        assert self._templates is not None, "asked by the templates"
+        if self._consul is not None:
+            self._consul.follow(need.kind, need.name, partial(self._templates.learn, need))
+        else:
+            said = f"a template looks at {need.kind}({need.name!r}), and there is no consul section"
+            self._report(NodeTrouble("template-consul", f"{said}; the file that is there stays"))
+
+    def _template_written(self, template: plans.Template) -> None:
+        if template.exec is not None:
+            self._background(self._run_after(template.destination, template.exec))
+
+    async def _run_after(self, path: str, command: plans.Command) -> None:
+        done = await self._run.run(command, timeout=COMMAND, name="template")
+        if done.status:
+            said = f"the command after {path} was written ended with status {done.status}: {done.output[-500:]}"
+            self._report(NodeTrouble("template-exec", said))
 
     def _open_telemetry(self, about: Mapping[str, str], plan: plans.Telemetry) -> Telemetry:
         from autopilot.adapters.telemetry.adapter import CannotUseTelemetry, Telemetry

@@ -95,6 +95,7 @@ class Supervisor:
             background=self._background,
             look=self._status,
             counts=lambda: (self._processes.orphans_reaped, self._sink.dropped),
+            run=self._commands,
         )
         self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time()), loop, self._do)
 

@@ -117,6 +117,9 @@ class Core:
             case cues.WatchChanged():
                 end = facts.WatchHealthy if cue.healthy else facts.WatchUnhealthy
                 self._emit(facts.WatchChanged(cue.watch), end(cue.watch))
+            case cues.TemplateWritten():
+                self._emit(facts.TemplateWritten(cue.path))
+                self._take_notice(cue)
             case cues.Deregistered():
                 self._deregistered = True
                 self._release_held_back()
@@ -124,6 +127,11 @@ class Core:
                 self._emit(facts.SignalReceived(cue.name))
             case cues.Asked():
                 self._serve(cue)
+
+    def _take_notice(self, cue: cues.TemplateWritten) -> None:
+        for name, on in ((cue.reload, job.On.RELOAD), (cue.restart, job.On.RESTART)):
+            if name is not None and self.units[name].state.phase is job.Phase.RUNNING:
+                self._job(self.units[name], on)  # one that starts later reads the file by itself
 
     def _serve(self, asked: cues.Asked) -> None:
         match asked.what:

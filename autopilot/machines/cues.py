@@ -87,6 +87,15 @@ class WatchChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateWritten:
+    """A rendered file has changed; `reload` and `restart` name jobs that are to take notice."""
+
+    path: str
+    reload: str | None = None
+    restart: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Deregistered:
     """Our services are out of the registry, as far as that can be had: its agent may stop now."""
 
@@ -124,6 +133,7 @@ Cue = (
     | NodeTrouble
     | NodeRecovered
     | WatchChanged
+    | TemplateWritten
     | Deregistered
     | SignalCame
     | Asked

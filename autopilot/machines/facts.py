@@ -230,6 +230,11 @@ class WatchUnhealthy(_OfWatch):
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateWritten(Fact):
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class MaintenanceEntered(Fact):
     """Our services take no more traffic; checks rest."""
 

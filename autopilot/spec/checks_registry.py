@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from autopilot.spec.compiler_registry import AGENT
 from autopilot.spec.findings import Finding
 from autopilot.spec.model import Spec
+from autopilot.spec.posix import suggestion
 
 
 def registry_checks(spec: Spec) -> Iterator[Finding]:
@@ -16,6 +17,7 @@ def registry_checks(spec: Spec) -> Iterator[Finding]:
     if spec.consul is not None and spec.consul.token is not None and spec.consul.token_file is not None:
         message = "cannot stand beside token_file: which one would count? keep the file"
         yield Finding(("consul", "token"), message, of_key=True, also=(("consul", "token_file"),))
+    yield from _templates(spec)
     if spec.consul_agent is None:
         return
     for index, job in enumerate(spec.jobs):
@@ -25,3 +27,19 @@ def registry_checks(spec: Spec) -> Iterator[Finding]:
     if not spec.consul_agent.join:
         message = "cannot be empty; name servers of the site's Consul, or other agents"
         yield Finding(("consul_agent", "join"), message)
+
+
+def _templates(spec: Spec) -> Iterator[Finding]:
+    names = [job.label for job in spec.jobs]
+    about = tuple(("jobs", index, key) for index in range(len(names)) for key in ("name", "exec"))
+    written: set[str] = set()
+    for index, template in enumerate(spec.templates):
+        for key in ("reload", "restart"):
+            job = getattr(template.on_change, key)
+            if job is not None and job not in names:
+                message = f'cannot be "{job}": there is no such job{suggestion(job, names)}'
+                yield Finding(("templates", index, "on_change", key), message, also=about)
+        if template.destination in written:
+            message = f'cannot be "{template.destination}" again: another template writes it'
+            yield Finding(("templates", index, "destination"), message)
+        written.add(template.destination)

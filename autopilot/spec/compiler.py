@@ -30,6 +30,7 @@ def compile(spec: m.Spec) -> p.Plan:
         consul=consul,
         consul_agent=agent,
         watches=registry.watches(spec),
+        templates=registry.templates(spec),
         telemetry=registry.telemetry(spec),
         stop_timeout=spec.stop_timeout if spec.stop_timeout is not None else max(_LEAST_STOP, worst_stop(jobs)),
         on_sigterm=spec.on_sigterm,

@@ -65,6 +65,22 @@ def watches(spec: m.Spec) -> tuple[p.Watch, ...]:
     return tuple(p.Watch(name=w.name, interval=w.interval, tag=w.tag, dc=w.dc) for w in spec.watches)
 
 
+def templates(spec: m.Spec) -> tuple[p.Template, ...]:
+    return tuple(
+        p.Template(
+            source=t.source,
+            destination=t.destination,
+            mode=t.mode,
+            user=t.user,
+            group=t.group,
+            reload=t.on_change.reload,
+            restart=t.on_change.restart,
+            exec=p.Command(argv=t.on_change.exec) if t.on_change.exec else None,
+        )
+        for t in spec.templates
+    )
+
+
 def telemetry(spec: m.Spec) -> p.Telemetry | None:
     section = spec.telemetry
     if section is None:

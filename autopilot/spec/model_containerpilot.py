@@ -51,6 +51,25 @@ class ConsulAgent(Strict):
     config: f.AbsolutePath | None = Field(default=None, description="a file with further configuration of the agent")
 
 
+class OnChange(Strict):
+    """What follows when a template's file has changed."""
+
+    reload: f.Text | None = Field(default=None, description="a job that gets SIGHUP")
+    restart: f.Text | None = Field(default=None, description="a job that is restarted")
+    exec: f.Argv | None = Field(default=None, description="a command that is run")
+
+
+class Template(Strict):
+    """A file rendered by Jinja2 from the environment, Consul's KV store and its services."""
+
+    source: f.AbsolutePath = Field(description="the template")
+    destination: f.AbsolutePath = Field(description="the file that is written")
+    mode: f.Umask = Field(default=0o644, description="its permissions, an octal string")
+    user: f.User | None = Field(default=None, description="its owner; the supervisor's own when left out")
+    group: f.User | None = Field(default=None, description="its group; the owner's when left out")
+    on_change: OnChange = Field(default=OnChange(), description="reload, restart or exec")
+
+
 class ServiceConsul(Strict):
     """Consul's own settings for one service."""
 

@@ -231,6 +231,20 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A file rendered from the environment and Consul, and what follows when it changes."""
+
+    source: str
+    destination: str
+    mode: int = 0o644
+    user: str | None = None
+    group: str | None = None
+    reload: str | None = None  # a job
+    restart: str | None = None  # a job
+    exec: Command | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """One metric that jobs set through the control socket. `name` is whole: namespace_subsystem_name."""
 
@@ -265,6 +279,7 @@ class Plan:
     consul: Consul | None = None
     consul_agent: ConsulAgent | None = None
     watches: tuple[Watch, ...] = ()
+    templates: tuple[Template, ...] = ()
     telemetry: Telemetry | None = None
     stop_timeout: float = 5.0  # from the stop's begin to the kill of what is left, pre- and post-stop jobs included
     on_sigterm: OnSigterm = "stop"

@@ -23,6 +23,7 @@ _NESTED: dict[type, dict[str, type]] = {
         "consul": p.Consul,
         "consul_agent": p.ConsulAgent,
         "watches": p.Watch,
+        "templates": p.Template,
         "telemetry": p.Telemetry,
     },
     p.Job: {
@@ -38,6 +39,7 @@ _NESTED: dict[type, dict[str, type]] = {
     p.Lifetime: {"drain": p.Drain, "after": p.Trigger},
     p.Drain: {"begin": p.Command, "until": p.Command},
     p.Consul: {"tls": p.Tls},
+    p.Template: {"exec": p.Command},
     p.Telemetry: {"metrics": p.Metric},
     p.Htcondor: {"node": p.HtcondorNode},
 }

@@ -105,6 +105,10 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ("{jobs: [{name: ‸'SIGHUP', exec: 'x'}]}", 'jobs[SIGHUP].name: cannot be "SIGHUP": as a source of events'),
         ("{jobs: [A], ‸checks: []}", "checks: cannot be used in this version; remove it"),
         ("{jobs: [A], ‸watches: [{name: 'db', interval: 1}]}", "watches: cannot be looked at without Consul"),
+        (
+            "{jobs: [A], templates: [{source: '/a', destination: '/b', on_change: {reload: ‸'b'}}]}",
+            'templates[0].on_change.reload: cannot be "b": there is no such job',
+        ),
         ("{jobs: [A], consulAgent: {join: ‸[]}}", "consulAgent.join: cannot be empty; name servers"),
         (
             "{jobs: [{name: ‸'consul-agent', exec: 'x'}], consul_agent: {join: 'a'}}",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sized
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autopilot.adapters.consul.access import CannotUseConsul, access
 from autopilot.adapters.consul.archive import Archive
@@ -53,20 +54,25 @@ class Consul:
         self._archive = Archive(life)
         self._registrar: Registrar | None = None
         self._client: Client | None = None
+        self._wishes: list[tuple[Literal["key", "keys", "service"], str, Callable[[Any], None]]] = []
         self._instances = {planned.name: 0 for planned in plan.watches}
 
     async def begin(self) -> None:
         await loaded("consul.aio")
+        from autopilot.adapters.consul import following
         from autopilot.adapters.consul.client import Client
         from autopilot.adapters.consul.registrar import Registrar
-        from autopilot.adapters.consul.watch import watch
 
         self._client = client = Client(self.access)
         self._background(self._archive.keep(client, self._archive_refused))
         self._registrar = Registrar(client, where=self.access.base, report=self, background=self._background)
         self._express(self._offers.ids)
         for planned in self._plan.watches:
-            self._background(watch(planned, client, self._watched))
+            subject = following.service(planned.name, tag=planned.tag, dc=planned.dc, interval=planned.interval)
+            heard = partial(self._watched, planned.name)
+            self._background(following.follow(subject, client, heard, known=()))
+        while self._wishes:
+            self._follow(*self._wishes.pop())
 
     # --- told ---
 
@@ -112,9 +118,25 @@ class Consul:
     def mended(self, kind: str) -> None:
         self._report(cues.NodeRecovered(kind))
 
-    def _watched(self, name: str, instances: int) -> None:
-        self._instances[name] = instances
-        self._report(cues.WatchChanged(name, instances > 0))
+    def _watched(self, name: str, instances: Sized) -> None:
+        self._instances[name] = len(instances)
+        self._report(cues.WatchChanged(name, len(instances) > 0))
+
+    # --- followed for others ---
+
+    def follow(self, kind: Literal["key", "keys", "service"], name: str, changed: Callable[[Any], None]) -> None:
+        """`changed` hears what Consul says of it, now and at each change."""
+        if self._client is None:
+            self._wishes.append((kind, name, changed))
+        else:
+            self._follow(kind, name, changed)
+
+    def _follow(self, kind: Literal["key", "keys", "service"], name: str, changed: Callable[[Any], None]) -> None:
+        from autopilot.adapters.consul import following
+
+        assert self._client is not None, "followed when it is loaded"
+        subject = {"key": following.key, "keys": following.keys, "service": following.service}[kind](name)
+        self._background(following.follow(subject, self._client, changed))
 
     # --- asked for by status ---
 
