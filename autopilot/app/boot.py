@@ -169,8 +169,8 @@ def _lock(state: str) -> TextIO:
 def _first_jobs(data: Data) -> dict[str, Spawned]:
     """Start the jobs that wait for nothing; none where the node must be looked at before anything starts."""
     advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
-    if data["htcondor"] is not None or data["templates"] or advertises:
-        return {}  # what the node is, its rendered files, its addresses come first
+    if data["htcondor"] is not None or data["templates"] or data["locks"] or advertises:
+        return {}  # what the node is, its rendered files, its turn, its addresses come first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
     started = {}
     for job in data["jobs"]:

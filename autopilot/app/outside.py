@@ -56,6 +56,7 @@ class Outside:
         self._plan, self._state, self._where, self._life, self._env = plan, state, where, life, env
         self._report, self._background, self._look, self.counts, self._run = report, background, look, counts, run
         self._addresses: dict[str, str] = {}
+        self.needed = frozenset(lock.holder for lock in plan.locks)
         self._told: dict[str, str] = {}
         self._consul: Consul | None = None
         self._telemetry: Telemetry | None = None
@@ -165,6 +166,16 @@ class Outside:
             self._consul.hear(effect)
         if self._telemetry is not None:
             self._telemetry.hear(effect)
+
+    # --- limits between hosts ---
+
+    def ask(self, holder: str, granted: Callable[[bool], None]) -> None:
+        assert self._consul is not None, "locks come with Consul"
+        self._consul.ask_permit(holder, granted)
+
+    def release(self, holder: str) -> None:
+        if holder in self.needed and self._consul is not None:
+            self._consul.release_permit(holder)
 
     def answered(self, status: int, path: str) -> None:
         """A request on the control socket was answered."""

@@ -73,18 +73,6 @@ class Supervisor:
         self._processes = Processes(loop)
         self._commands = Commands(self._processes, self._environ)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._effects = Effects(
-            plan,
-            loop=loop,
-            processes=self._processes,
-            commands=self._commands,
-            environ=self._environ,
-            log=self.log,
-            feed=self.feed,
-            background=self._background,
-            prestarted=prestarted,
-            oom_kills=oom_kills,
-        )
         self._outside = Outside(
             plan,
             state=state,
@@ -96,6 +84,19 @@ class Supervisor:
             look=self._status,
             counts=lambda: (self._processes.orphans_reaped, self._sink.dropped),
             run=self._commands,
+        )
+        self._effects = Effects(
+            plan,
+            loop=loop,
+            processes=self._processes,
+            commands=self._commands,
+            environ=self._environ,
+            log=self.log,
+            feed=self.feed,
+            background=self._background,
+            prestarted=prestarted,
+            permits=self._outside,
+            oom_kills=oom_kills,
         )
         self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time()), loop, self._do)
 

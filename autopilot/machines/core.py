@@ -120,6 +120,8 @@ class Core:
             case cues.TemplateWritten():
                 self._emit(facts.TemplateWritten(cue.path))
                 self._take_notice(cue)
+            case cues.Permitted():
+                self._live(lifetime.On.PERMITTED)
             case cues.Deregistered():
                 self._deregistered = True
                 self._release_held_back()

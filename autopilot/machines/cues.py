@@ -96,6 +96,13 @@ class TemplateWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class Permitted:
+    """It is this container's turn to end. `known` False: Consul did not answer, and the lock is open."""
+
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Deregistered:
     """Our services are out of the registry, as far as that can be had: its agent may stop now."""
 
@@ -134,6 +141,7 @@ Cue = (
     | NodeRecovered
     | WatchChanged
     | TemplateWritten
+    | Permitted
     | Deregistered
     | SignalCame
     | Asked

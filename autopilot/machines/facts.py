@@ -254,6 +254,11 @@ class LifetimeBegun(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class LifetimeQueued(Fact):
+    """The lifetime is over; its end waits until fewer containers of the site end."""
+
+
+@dataclass(frozen=True, slots=True)
 class DrainBegun(Fact):
     """`reason`: lifetime, idle, drain, signal, check-failed. `deadline` (s): then payloads get SIGTERM; None: never."""
 

@@ -31,6 +31,7 @@ def compile(spec: m.Spec) -> p.Plan:
         consul_agent=agent,
         watches=registry.watches(spec),
         templates=registry.templates(spec),
+        locks=registry.locks(spec),
         telemetry=registry.telemetry(spec),
         stop_timeout=spec.stop_timeout if spec.stop_timeout is not None else max(_LEAST_STOP, worst_stop(jobs)),
         on_sigterm=spec.on_sigterm,
@@ -169,6 +170,7 @@ def _lifetime(spec: m.Spec) -> p.Lifetime | None:
         idle=life.idle,
         deadline=life.deadline,
         grace=life.grace,
+        queue=any(lock.before == registry.LIFETIME for lock in spec.locks),
     )
 
 

@@ -9,6 +9,7 @@ from autopilot.spec import plan as p
 from autopilot.spec.model_containerpilot import Metric
 
 AGENT = "consul-agent"
+LIFETIME = "lifetime"  # what a lock is before, when it is no job
 LOCAL_AGENT = "127.0.0.1:8500"
 
 
@@ -78,6 +79,19 @@ def templates(spec: m.Spec) -> tuple[p.Template, ...]:
             exec=p.Command(argv=t.on_change.exec) if t.on_change.exec else None,
         )
         for t in spec.templates
+    )
+
+
+def locks(spec: m.Spec) -> tuple[p.Lock, ...]:
+    return tuple(
+        p.Lock(
+            name=lock.name,
+            limit=lock.limit,
+            holder="" if lock.before == LIFETIME else lock.before,
+            ttl=lock.ttl,
+            fail_open=lock.on_error == "open",
+        )
+        for lock in spec.locks
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from autopilot.spec import fields as f
 from autopilot.spec.model_base import Strict
-from autopilot.spec.model_containerpilot import Consul, ConsulAgent, ServiceConsul, Telemetry, Template, Watch
+from autopilot.spec.model_containerpilot import Consul, ConsulAgent, Lock, ServiceConsul, Telemetry, Template, Watch
 
 OnFailure = Annotated[
     Literal["event", "restart", "drain", "shutdown"], PlainValidator(f.one_of("event", "restart", "drain", "shutdown"))
@@ -258,6 +258,7 @@ class Spec(Strict):
     )
     consul_agent: ConsulAgent | None = Field(default=None, description="run Consul's agent in this container")
     templates: tuple[Template, ...] = Field(default=(), description="files rendered from the environment and Consul")
+    locks: tuple[Lock, ...] = Field(default=(), description="limits between hosts, through Consul")
     telemetry: Telemetry | None = Field(default=None, description="metrics and status over HTTP")
     watches: tuple[Watch, ...] = Field(default=(), description="services of Consul to watch")
 

@@ -11,6 +11,7 @@ from autopilot.spec.addresses import address
 from autopilot.spec.model_base import Strict
 
 Address = Annotated[str, PlainValidator(address), WithJsonSchema({"type": "string"})]
+OnError = Annotated[Literal["open", "closed"], PlainValidator(f.one_of("open", "closed"))]
 Scheme = Annotated[Literal["http", "https"], PlainValidator(f.one_of("http", "https"))]
 MetricType = Annotated[
     Literal["counter", "gauge", "histogram", "summary"],
@@ -68,6 +69,16 @@ class Template(Strict):
     user: f.User | None = Field(default=None, description="its owner; the supervisor's own when left out")
     group: f.User | None = Field(default=None, description="its group; the owner's when left out")
     on_change: OnChange = Field(default=OnChange(), description="reload, restart or exec")
+
+
+class Lock(Strict):
+    """At most so many containers of a site at once: before a lifetime's end, or before each run of a job."""
+
+    name: f.Text = Field(description="the same for all containers that share it")
+    limit: f.Count = Field(default=1, description="so many hold it at once")
+    before: f.Text = Field(description='"lifetime" (its end), or a job')
+    ttl: f.PositiveDuration = Field(default=15.0, description="a holder that died is out after at most twice this")
+    on_error: OnError = Field(default="closed", description="without Consul: open goes on after 10 s, closed waits")
 
 
 class ServiceConsul(Strict):

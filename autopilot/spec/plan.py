@@ -159,6 +159,7 @@ class Lifetime:
     idle: float | None = None  # end earlier when no payload has run for so long
     deadline: float | None = None  # from the drain's start to the soft stop (payloads get SIGTERM)
     grace: float = 300.0  # from the soft stop to the hard one
+    queue: bool = False  # its end waits for a permit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +246,17 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A permit of which only `limit` exist among all containers."""
+
+    name: str
+    limit: int
+    holder: str  # a job, "" for the lifetime's end
+    ttl: float  # s; a dead holder is out after at most twice this
+    fail_open: bool  # go on without Consul
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
     """One metric that jobs set through the control socket. `name` is whole: namespace_subsystem_name."""
 
@@ -280,6 +292,7 @@ class Plan:
     consul_agent: ConsulAgent | None = None
     watches: tuple[Watch, ...] = ()
     templates: tuple[Template, ...] = ()
+    locks: tuple[Lock, ...] = ()
     telemetry: Telemetry | None = None
     stop_timeout: float = 5.0  # from the stop's begin to the kill of what is left, pre- and post-stop jobs included
     on_sigterm: OnSigterm = "stop"

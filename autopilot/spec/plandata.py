@@ -23,6 +23,7 @@ _NESTED: dict[type, dict[str, type]] = {
         "consul": p.Consul,
         "consul_agent": p.ConsulAgent,
         "watches": p.Watch,
+        "locks": p.Lock,
         "templates": p.Template,
         "telemetry": p.Telemetry,
     },

@@ -18,7 +18,7 @@ from autopilot.adapters.consul.archive import Archive
 from autopilot.adapters.consul.offers import TELEMETRY, Life, Offers
 from autopilot.machines import cues, facts
 from autopilot.runtime.loading import loaded
-from autopilot.spec.plan import Plan
+from autopilot.spec.plan import Lock, Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.consul.client import Client
@@ -54,6 +54,9 @@ class Consul:
         self._archive = Archive(life)
         self._registrar: Registrar | None = None
         self._client: Client | None = None
+        self._loaded = asyncio.Event()
+        self._locks = {lock.holder: lock for lock in plan.locks}
+        self._permits: dict[str, asyncio.Task[None]] = {}
         self._wishes: list[tuple[Literal["key", "keys", "service"], str, Callable[[Any], None]]] = []
         self._instances = {planned.name: 0 for planned in plan.watches}
 
@@ -71,6 +74,7 @@ class Consul:
             subject = following.service(planned.name, tag=planned.tag, dc=planned.dc, interval=planned.interval)
             heard = partial(self._watched, planned.name)
             self._background(following.follow(subject, client, heard, known=()))
+        self._loaded.set()
         while self._wishes:
             self._follow(*self._wishes.pop())
 
@@ -103,8 +107,35 @@ class Consul:
         if self._registrar is None:
             return True
         self._express(self._offers.ids)
+        held = list(self._permits.values())
+        for holder in tuple(self._permits):
+            self.release_permit(holder)
+        if held:
+            await asyncio.wait(held, timeout=FAREWELL)
         gone, _ = await asyncio.gather(self._registrar.leave(FAREWELL), self._archive.close(FAREWELL))
         return gone
+
+    # --- limits between hosts ---
+
+    def ask_permit(self, holder: str, granted: Callable[[bool], None]) -> None:
+        self._permits[holder] = self._background(self._hold_permit(self._locks[holder], granted))
+
+    async def _hold_permit(self, lock: Lock, granted: Callable[[bool], None]) -> None:
+        """Held until this task is cancelled."""
+        await self._loaded.wait()
+        from autopilot.adapters.consul.semaphore import Permit
+
+        assert self._client is not None, "loaded"
+        permit = Permit(lock, self._client, granted=granted)
+        try:
+            await permit.hold()
+        finally:
+            await permit.release(FAREWELL)
+
+    def release_permit(self, holder: str) -> None:
+        task = self._permits.pop(holder, None)
+        if task is not None:
+            task.cancel()
 
     # --- reporting ---
 
