@@ -101,19 +101,23 @@ class Consul:
         await self.leave()
         self._report(cues.Deregistered())
 
-    async def leave(self) -> bool:
-        """Take our services out, within a bound. Whether none is left."""
+    async def leave(self) -> None:
+        """Take our services out and give our permits back, within a bound."""
         self._offers.left = True
         if self._registrar is None:
-            return True
+            return
         self._express(self._offers.ids)
         held = list(self._permits.values())
         for holder in tuple(self._permits):
             self.release_permit(holder)
-        if held:
-            await asyncio.wait(held, timeout=FAREWELL)
-        gone, _ = await asyncio.gather(self._registrar.leave(FAREWELL), self._archive.close(FAREWELL))
-        return gone
+        released = asyncio.wait(held, timeout=FAREWELL) if held else asyncio.sleep(0)
+        leave, close = self._registrar.leave(FAREWELL), self._archive.close(FAREWELL)
+        remaining, *_ = await asyncio.gather(leave, close, released)
+        if remaining:
+            said = (
+                f"cannot take out of Consul within {FAREWELL:g} s: {remaining}; it finds them critical after their TTL"
+            )
+            self.troubled("consul-left-behind", said)
 
     # --- limits between hosts ---
 

@@ -18,7 +18,7 @@ from autopilot.spec.plan import Job, Plan
 OWN = "autopilot"  # the name of the supervisor's service
 TELEMETRY = "containerpilot"  # ContainerPilot's name for its own, which its users' Prometheus discovers
 OWN_TTL = 30.0  # s
-NODE_TTL_MARGIN = "24h"  # our own service goes when nobody has taken it out for so long
+OWN_GONE_AFTER = "24h"  # critical for so long, Consul takes it out: nobody else will
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Offers:
                 address=address,
                 port=port,
                 tags=tags,
-                deregister_critical_service_after=NODE_TTL_MARGIN,
+                deregister_critical_service_after=OWN_GONE_AFTER,
             )
             offers.append(Offer(definition, wanted=Wanted(definition, "passing", "running"), own=True))
         return offers

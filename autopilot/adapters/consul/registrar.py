@@ -67,23 +67,23 @@ class Registrar:
         if self._services[id].wanted != wanted:
             self._step(id, r.On.WANTED, wanted=wanted)
 
-    async def leave(self, budget: float) -> bool:
-        """Take all services out of Consul, within `budget` seconds; at once when it cannot be reached. Whether none is
-        left there."""
+    async def leave(self, budget: float) -> list[str]:
+        """Take all services out of Consul, within `budget` seconds; at once when it cannot be reached. Those that may
+        still be there."""
         for id in self._services:
             self.want(id, None)
         self._left = True
         try:
             async with asyncio.timeout(budget):
-                while not self._seeking and not self._gone():
+                while not self._seeking and self._remaining():
                     self._moved.clear()
                     await self._moved.wait()
         except TimeoutError:
             pass
-        return self._gone()
+        return self._remaining()
 
-    def _gone(self) -> bool:
-        return all(state.over for state in self._services.values())
+    def _remaining(self) -> list[str]:
+        return [id for id, state in self._services.items() if not state.over]
 
     @property
     def reachable(self) -> bool:
@@ -168,7 +168,7 @@ class Registrar:
     # --- the agent's presence ---
 
     def _lost(self, why: str) -> None:
-        if self._seeking or (self._left and self._gone()):
+        if self._seeking or (self._left and not self._remaining()):
             return
         self._seeking = True
         said = f"cannot reach Consul at {self._where}: {why}; jobs go on, services are registered again on its return"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import socketserver
+import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -78,6 +82,52 @@ def test_agent_hangs(agent, tmp_path):
         assert pilot.stop() == 0
         assert time.monotonic() - asked < 2.0
         agent.resume()
+
+
+class SlowAgent(socketserver.ThreadingTCPServer):
+    """Hands everything on to a real agent, and its answers only after `delay` seconds."""
+
+    daemon_threads = True
+
+    def __init__(self, agent, delay):
+        super().__init__(("127.0.0.1", 0), SlowClient)
+        self.agent, self.delay = agent, delay
+        self.http = f"127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, *_):
+        """A client that leaves is none of ours."""
+
+
+class SlowClient(socketserver.BaseRequestHandler):
+    def handle(self):
+        with socket.create_connection((self.server.agent.address, 8500)) as agent:
+            threading.Thread(target=self.copy, args=(self.request, agent, 0.0), daemon=True).start()
+            self.copy(agent, self.request, self.server.delay)
+
+    def copy(self, source, target, delay):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                time.sleep(delay)
+                target.sendall(data)
+
+
+def test_agent_is_slow(agent, tmp_path):
+    """An agent that takes two seconds for each answer delays no restart and no stop, and is told all in the end."""
+    with SlowAgent(agent, 2.0) as slow:
+        threading.Thread(target=slow.serve_forever, daemon=True).start()
+        spec = service(agent)
+        spec["consul"] = slow.http
+        spec["jobs"].append(VICTIM)
+        with Pilot(tmp_path, spec) as pilot:
+            pilot.wait_event("web", "healthy")
+            assert pilot.restart_delay("victim") < 0.1
+            passing(agent)
+            asked = time.monotonic()
+            assert pilot.stop() == 0
+            assert time.monotonic() - asked < 2.0
+            assert not pilot.events("cannot reach")
+            assert pilot.events("cannot take out of Consul")
+        slow.shutdown()
 
 
 def test_agent_wakes_up(agent, tmp_path):
