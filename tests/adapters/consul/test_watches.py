@@ -43,7 +43,7 @@ def test_changed_healthy_unhealthy(agent, tmp_path):
         pilot.wait_event("healthy", "healthy")
         agent.put("/v1/agent/check/fail/db-1")
         pilot.wait_event("unhealthy", "unhealthy")
-        assert len(pilot.output("changed")) == 2
+        eventually(lambda: len(pilot.output("changed")) == 2, "changed, twice")
         agent.put("/v1/agent/check/pass/db-1")
         eventually(lambda: len(pilot.output("healthy")) == 2, "healthy again")
 
