@@ -48,12 +48,13 @@ def test_change_is_rendered_and_told(tmp_path, files):
     """A changed key is in the file, and then the job gets its SIGHUP; one change, one reload."""
     with consul.agent() as agent:
         put(agent, "autopilot/slots", "4")
+        files[1].write_text("N=4\n")  # so the first rendering changes nothing
         with Pilot(tmp_path, spec(files, "N={{ key('autopilot/slots') }}\n", agent=agent, reload="reader")) as pilot:
-            eventually(lambda: files[1].exists() and files[1].read_text() == "N=4\n", "rendered")
-            seen = len(pilot.output("reader"))
+            pilot.wait_event("reader", "N=4")
             put(agent, "autopilot/slots", "8")
-            eventually(lambda: "reloaded" in pilot.output("reader")[seen:], "reloaded")
+            pilot.wait_event("reader", "reloaded")
             assert files[1].read_text() == "N=8\n"
+            assert len(pilot.events("template written")) == 1
 
 
 @pytest.mark.real("consul")
