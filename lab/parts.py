@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 
-from lab import docker, packages, rootfs
+from lab import consul, docker, packages, prometheus, rootfs
 from lab.cache import workplace
 from lab.errors import LabError
 
@@ -65,9 +65,20 @@ def need_docker() -> None:
     rootfs.slim_tar()
 
 
+def need_consul() -> None:
+    consul.program()
+
+
+def need_prometheus() -> None:
+    prometheus.program(prometheus.WITH_CONSUL)
+    prometheus.program(prometheus.WITH_HTTP)
+
+
 PARTS: Mapping[str, Callable[[], None]] = {
     "root": need_root,
     "namespaces": need_namespaces,
     "htcondor": need_htcondor,
     "docker": need_docker,
+    "consul": need_consul,
+    "prometheus": need_prometheus,
 }

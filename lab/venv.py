@@ -11,7 +11,7 @@ from lab import packages
 from lab.errors import LabError
 from lab.wheelhouse import REPO
 
-EXTRAS = "test,lint"
+EXTRAS = "test,lint,consul,telemetry,templates"
 
 
 def make_venv(folder: Path) -> None:

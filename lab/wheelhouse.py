@@ -16,13 +16,15 @@ from lab.cache import built, key
 from lab.errors import LabError
 
 REPO = Path(__file__).parents[1]
+EXTRAS = ("consul", "telemetry", "templates")
 PIP = (sys.executable, "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check")
 
 
 def dependencies() -> list[str]:
-    """What the supervisor needs at run time."""
+    """What the supervisor needs at run time, for Consul, metrics and templates too."""
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-    return sorted(project["dependencies"])
+    optional = project["optional-dependencies"]
+    return sorted(project["dependencies"] + [need for extra in EXTRAS for need in optional[extra]])
 
 
 def wheelhouse(python: str) -> Path:

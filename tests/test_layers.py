@@ -46,13 +46,21 @@ def test_machines_are_pure():
         assert not outside & PURE, f"{path.name}: {outside & PURE}"
 
 
-def test_htcondor_stands_alone():
-    """HTCondor's adapter imports no other adapter, and no other adapter imports it."""
+@pytest.mark.parametrize("own", ["consul", "htcondor", "telemetry", "templates"])
+def test_adapter_stands_alone(own):
+    """An adapter imports no other adapter, and none imports it: they meet in the wiring. The wire format is shared."""
     for path in modules("adapters"):
-        own = path.parent.name == "htcondor"
         for name in imports(path):
-            if name.startswith("autopilot.adapters."):
-                assert name.startswith("autopilot.adapters.htcondor") == own, f"{path.name} imports {name}"
+            if name.startswith("autopilot.adapters.") and not name.startswith("autopilot.adapters.wire"):
+                inside = path.parent.name == own
+                assert name.startswith(f"autopilot.adapters.{own}") == inside, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", ["consul/registration", "consul/definition"])
+def test_decisions_of_consul_are_pure(module):
+    """What is decided about Consul imports nothing that could open a connection, read a clock or wait."""
+    outside = {name.split(".")[0] for name in imports(PACKAGE / f"adapters/{module}.py")}
+    assert not outside & {*PURE, "aiohttp", "consul"}
 
 
 def loaded_by(statement):
@@ -70,3 +78,4 @@ def test_supervisor_loads_no_more_than_it_needs():
     """A running supervisor carries no pydantic, no command line and no HTCondor unless its spec uses it."""
     loaded = loaded_by("import autopilot.app.supervisor, autopilot.spec.plandata")
     assert not loaded & {"pydantic", "click", "h11", "htcondor2", "classad2", "autopilot.adapters.htcondor", "pyjson5"}
+    assert not loaded & {"aiohttp", "consul", "ifaddr", "prometheus_client", "jinja2", "autopilot.adapters.consul"}

@@ -54,6 +54,16 @@ def sentence(fact: facts.Fact) -> Sentence | None:  # noqa: PLR0911, PLR0912 - o
             return "error", detail, {"trouble": kind}
         case facts.NodeMended(kind):
             return "info", "trouble is over", {"trouble": kind}
+        case facts.TemplateWritten(path):
+            return "info", f"template written: {path}", {}
+        case facts.WatchHealthy(watch):
+            return "info", "watched service changed: healthy", {"watch": watch}
+        case facts.WatchUnhealthy(watch):
+            return "warning", "watched service changed: no healthy instance", {"watch": watch}
+        case facts.MaintenanceEntered():
+            return "info", "maintenance: services take no traffic, checks rest", {}
+        case facts.MaintenanceLeft():
+            return "info", "maintenance is over", {}
         case _:
             return _end_of_life(fact)
 
@@ -62,6 +72,8 @@ def _end_of_life(fact: facts.Fact) -> Sentence | None:  # noqa: PLR0911 - one ar
     match fact:
         case facts.LifetimeBegun(seconds) if seconds is not None:
             return "info", f"lifetime counted: it ends in {seconds:.0f} s", {"seconds": round(seconds, 3)}
+        case facts.LifetimeQueued():
+            return "info", "lifetime is over: it waits for its turn to drain", {}
         case facts.DrainBegun(reason, who, deadline):
             limit = "payloads may take as long as they need" if deadline is None else f"payloads have {deadline:g} s"
             return "info", f"drain begun: {who}; no new payload, {limit}", {"reason": reason}

@@ -1,17 +1,26 @@
-"""One request and one answer over HTTP/1.1, in JSON. The protocol is h11's; what is here is its use."""
+"""One request and one answer over HTTP/1.1, in JSON or as a page. The protocol is h11's; what is here is its use."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import h11
 
 PATIENCE = 10.0  # s for a client to say what it wants, and to take its answer
 BODY = 64 * 1024  # bytes
 
-Answer = tuple[int, Mapping[str, object]]
+
+class Page(NamedTuple):
+    """An answer that is not JSON."""
+
+    type: str
+    data: bytes
+
+
+Answer = tuple[int, Mapping[str, object] | Sequence[object] | Page]
 Handler = Callable[[str, str, Mapping[str, object]], Awaitable[Answer]]
 
 
@@ -26,6 +35,7 @@ class Refused(Exception):
 async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handle: Handler) -> None:
     """Serve one client. Raises OSError and TimeoutError when it leaves or says nothing."""
     connection = h11.Connection(h11.SERVER)
+    answer: Mapping[str, object] | Sequence[object] | Page
     try:
         async with asyncio.timeout(PATIENCE):
             method, path, body = await _request(connection, reader)
@@ -34,9 +44,9 @@ async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handl
         status, answer = 400, {"error": str(error)}
     except Refused as refused:
         status, answer = refused.status, {"error": str(refused)}
-    data = json.dumps(answer).encode() + b"\n"
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(data))), ("Connection", "close")]
-    for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=data), h11.EndOfMessage()):
+    page = answer if isinstance(answer, Page) else Page("application/json", json.dumps(answer).encode() + b"\n")
+    headers = [("Content-Type", page.type), ("Content-Length", str(len(page.data))), ("Connection", "close")]
+    for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=page.data), h11.EndOfMessage()):
         writer.write(connection.send(event) or b"")
     async with asyncio.timeout(PATIENCE):
         await writer.drain()

@@ -168,9 +168,13 @@ def _lock(state: str) -> TextIO:
 
 def _first_jobs(data: Data) -> dict[str, Spawned]:
     """Start the jobs that wait for nothing; none where the node must be looked at before anything starts."""
+    advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
+    if data["htcondor"] is not None or data["templates"] or data["locks"] or advertises:
+        return {}  # what the node is, its rendered files, its turn, its addresses come first
+    agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
     started = {}
-    for job in data["jobs"] if data["htcondor"] is None else ():
-        if not job["when"]["triggers"] and job["when"]["every"] is None:
+    for job in data["jobs"]:
+        if job["name"] != agent and not job["when"]["triggers"] and job["when"]["every"] is None:
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid()), MARKER: f"{job['name']}.1"}
             try:  # noqa: SIM105 - contextlib would have to be loaded first
@@ -207,6 +211,10 @@ def _live(data: Data, state: str, prestarted: dict[str, Spawned], oom_kills: int
     from autopilot.spec.plandata import plan_from_data
 
     plan: Plan = plan_from_data(data)
+    if plan.consul_agent is not None:
+        from autopilot.app import agent_job
+
+        plan = agent_job.completed(plan, Path(state))
     loop = asyncio.new_event_loop()
     try:
         supervisor = Supervisor(

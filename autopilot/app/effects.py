@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from autopilot.adapters.logs import Log
 from autopilot.machines import actions, cues
@@ -23,6 +23,23 @@ if TYPE_CHECKING:
 KILLED, STOPPED_UNSTARTED = 128 + 9, 128 + 15
 
 
+class Permits(Protocol):
+    """Limits between hosts."""
+
+    @property
+    def needed(self) -> Collection[str]:
+        """Jobs whose runs need one, and "" for the lifetime's end."""
+        ...
+
+    def ask(self, holder: str, granted: Callable[[bool], None]) -> None:
+        """`granted` is called when it is the holder's turn, whenever that is."""
+        ...
+
+    def release(self, holder: str) -> None:
+        """Nothing where none is held."""
+        ...
+
+
 class Effects:
     def __init__(
         self,
@@ -36,6 +53,7 @@ class Effects:
         feed: Callable[[cues.Cue], None],
         background: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         prestarted: dict[str, Spawned],
+        permits: Permits,
         oom_kills: int,
     ) -> None:
         """`prestarted`: jobs that run already; `oom_kills`: the kernel's count for our cgroup before the first one."""
@@ -45,6 +63,8 @@ class Effects:
         self._log, self._feed, self._background = log, feed, background
         self._prestarted = prestarted
         self._live: dict[str, tuple[int, Process]] = {}
+        self._permits = permits
+        self._queued: dict[str, actions.Spawn] = {}  # wait for a permit
         self._later: deque[actions.Spawn] = deque()  # periodic runs: one for each turn of the loop
         self._checks: dict[str, asyncio.Task[None]] = {}
         self._oom_kills = oom_kills
@@ -58,6 +78,9 @@ class Effects:
                 self._later.append(action)
                 if len(self._later) == 1:
                     self._loop.call_soon(self._spawn_next)
+            case actions.Spawn(job) if job in self._permits.needed:
+                self._queued[job] = action
+                self._permits.ask(job, lambda _: self._permitted(job))
             case actions.Spawn():
                 self._spawn(action)
             case actions.Signal(job, run, number, group):
@@ -73,6 +96,8 @@ class Effects:
                 self._checks[job] = self._background(self._check(job, run))
             case actions.DropCheck(job) if job in self._checks:  # else its answer is on its way, and comes too late
                 self._checks.pop(job).cancel()
+            case actions.AskPermit():
+                self._permits.ask("", lambda known: self._feed(cues.Permitted(known)))
             case actions.BeginDrain(reason):
                 if self.node is None:
                     self._feed(cues.Drained())
@@ -102,8 +127,20 @@ class Effects:
                 self._later.remove(spawn)
                 self._feed(cues.Exited(job, run, STOPPED_UNSTARTED))
                 return None
+        queued = self._queued.get(job)
+        if queued is not None and queued.run == run:
+            del self._queued[job]
+            self._permits.release(job)
+            self._feed(cues.Exited(job, run, STOPPED_UNSTARTED))
+            return None
         live = self._live.get(job)
         return live[1] if live is not None and live[0] == run else None
+
+    def _permitted(self, job: str) -> None:
+        """It is the job's turn, unless somebody stopped it meanwhile."""
+        action = self._queued.pop(job, None)
+        if action is not None:
+            self._spawn(action)
 
     def _spawn_next(self) -> None:
         """One periodic run; the others wait behind whatever else has happened meanwhile."""
@@ -122,10 +159,12 @@ class Effects:
                 condor.master_exited()
             if not leftovers:
                 self._live.pop(name, None)
+                self._permits.release(name)
             self._feed(cues.Exited(name, run, status, leftovers, problem, self._out_of_memory(status)))
 
         def emptied() -> None:
             self._live.pop(name, None)
+            self._permits.release(name)
             self._feed(cues.Emptied(name, run))
 
         def sink(stream: str, lines: list[bytes]) -> None:
@@ -150,6 +189,7 @@ class Effects:
                     pace=self._log.sink,
                 )
         except CannotSpawn as cannot:
+            self._permits.release(name)
             self._feed(cues.Exited(name, run, cannot.status, problem=cannot.problem))
             return
         self._live[name] = (run, process)

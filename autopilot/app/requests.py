@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from typing import Literal
 
 from autopilot.adapters.wire import Answer, Refused
 from autopilot.machines.actions import Finish
 from autopilot.machines.cues import Asked, Cue
 
 JOB_VERBS = {"start": "start-job", "stop": "stop-job", "restart": "restart-job"}
+MAINTENANCE: Mapping[str, Literal["enter-maintenance", "leave-maintenance"]] = {
+    "on": "enter-maintenance",
+    "off": "leave-maintenance",
+}
 
 
 class Requests:
-    """`status` is asked for each GET /v1/status; `end` is done when the life is over."""
+    """`status` is asked for each GET /v1/status, `record` sets a metric, `end` is done when the life is over."""
 
     def __init__(
         self,
         *,
         feed: Callable[[Cue], None],
         status: Callable[[], Mapping[str, object]],
+        record: Callable[[str, object], None],
         jobs: Collection[str],
         end: asyncio.Future[Finish],
     ) -> None:
-        self._feed, self._status, self._jobs, self._end = feed, status, jobs, end
+        self._feed, self._status, self._record, self._jobs, self._end = feed, status, record, jobs, end
 
-    async def handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:
+    async def handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:  # noqa: PLR0911 - one for each
         match method, *path.strip("/").split("/"):
             case "GET", "v1", "ping":
                 return 200, {"ok": True}
@@ -40,9 +46,22 @@ class Requests:
             case "POST", "v1", "stop":
                 self._feed(Asked("stop", "autopilot stop"))
                 return 202, self._status()
+            case "POST", "v1", "maintenance", "on" | "off" as state:
+                self._feed(Asked(MAINTENANCE[state], f"autopilot maintenance {state}"))
+                return 202, self._status()
+            case "POST", "v1", "metrics":
+                return self._metrics(body)
             case "POST", "v1", "jobs", job, verb if verb in JOB_VERBS:
                 return self._job(job, verb)
         raise Refused(404, f"nothing answers to {method} {path}")
+
+    def _metrics(self, body: Mapping[str, object]) -> Answer:
+        for name, value in body.items():
+            try:
+                self._record(name, value)
+            except ValueError as error:
+                raise Refused(400, str(error)) from None
+        return 200, {"ok": True}
 
     def _job(self, job: str, verb: str) -> Answer:
         if job not in self._jobs:

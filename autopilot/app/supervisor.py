@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import re
 import select
 import signal
 import socket
@@ -14,7 +13,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters import control, narrator
 from autopilot.adapters.logs import Log, style_for
@@ -22,6 +21,7 @@ from autopilot.adapters.sink import Sink
 from autopilot.app import status
 from autopilot.app.effects import Effects
 from autopilot.app.lastwords import HEARTBEAT, LastWords
+from autopilot.app.outside import CannotReachOut, Outside, shouted
 from autopilot.app.surroundings import Surroundings
 from autopilot.machines.actions import Outcome
 from autopilot.machines.core import Core, Effect
@@ -32,6 +32,9 @@ from autopilot.runtime.commands import Commands
 from autopilot.runtime.processes import Processes
 from autopilot.runtime.runner import Runner
 from autopilot.spec.plan import Plan
+
+if TYPE_CHECKING:
+    from autopilot.adapters.wire import Answer
 
 EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
 
@@ -70,6 +73,18 @@ class Supervisor:
         self._processes = Processes(loop)
         self._commands = Commands(self._processes, self._environ)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._outside = Outside(
+            plan,
+            state=state,
+            where=where,
+            life=self._words.life,
+            env=env,
+            report=self.feed,
+            background=self._background,
+            look=self._status,
+            counts=lambda: (self._processes.orphans_reaped, self._sink.dropped),
+            run=self._commands,
+        )
         self._effects = Effects(
             plan,
             loop=loop,
@@ -80,6 +95,7 @@ class Supervisor:
             feed=self.feed,
             background=self._background,
             prestarted=prestarted,
+            permits=self._outside,
             oom_kills=oom_kills,
         )
         self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time()), loop, self._do)
@@ -93,14 +109,19 @@ class Supervisor:
         try:
             self._background(control.serve(self._claim_state(), self._handle))
             await self._unless_ended(self._prepare_node())
+            self._outside.prepare()
+        except CannotReachOut as cannot:
+            return Outcome("config", str(cannot), EX_CONFIG)
         except CannotLive as cannot:
             return cannot.outcome
         self._beat()
         self._runner.begin()
+        self._outside.begin()
         self._processes.reap()
         for number in signals_so_far:
             self._signalled(signal.Signals(number))
         finish = await self._effects.finished
+        await self._outside.leave()
         left = self._processes.strays()
         if left:
             self.log.say("error", "left behind, killed", jobs=list(finish.stragglers), processes=left)
@@ -138,6 +159,7 @@ class Supervisor:
 
     def _do(self, effect: Effect) -> None:
         self._write_words(lambda: self._words.hear(effect))
+        self._outside.hear(effect)
         if not isinstance(effect, Fact):
             self._effects.do(effect)
             return
@@ -208,12 +230,16 @@ class Supervisor:
                 lifetime.drain, run=self._commands, report=self.feed, background=self._background
             )
 
-    async def _handle(self, method: str, path: str, body: Mapping[str, object]) -> tuple[int, Mapping[str, object]]:
+    async def _handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:
         from autopilot.app.requests import Requests  # most containers are never asked anything
 
         jobs = [job.name for job in self._plan.jobs]
-        requests = Requests(feed=self.feed, status=self._status, jobs=jobs, end=self._effects.finished)
-        return await requests.handle(method, path, body)
+        requests = Requests(
+            feed=self.feed, status=self._status, record=self._outside.record, jobs=jobs, end=self._effects.finished
+        )
+        answer = await requests.handle(method, path, body)
+        self._outside.answered(answer[0], path)
+        return answer
 
     # --- signals and tasks ---
 
@@ -255,13 +281,15 @@ class Supervisor:
     # --- what others see ---
 
     def _environ(self) -> Mapping[str, str]:
-        pids = {f"CONTAINERPILOT_{_shouted(job)}_PID": str(pid) for job, pid in self._effects.pids().items()}
-        return {**self._env, "CONTAINERPILOT_PID": str(os.getpid()), **pids}
+        pids = {f"CONTAINERPILOT_{shouted(job)}_PID": str(pid) for job, pid in self._effects.pids().items()}
+        return {**self._env, "CONTAINERPILOT_PID": str(os.getpid()), **self._outside.environment(), **pids}
 
     def _status(self) -> dict[str, object]:
         core, condor = self._runner.core, self._effects.condor
         shown = status.snapshot(core, now=self._loop.time(), wall=time.time(), life=self._words.life)
-        return {**shown, "htcondor": condor.status()} if condor is not None else shown
+        if condor is not None:
+            shown["htcondor"] = condor.status()
+        return {**shown, **self._outside.shown()}
 
 
 STANDARD = {"stdout": 1, "stderr": 2}
@@ -279,8 +307,3 @@ def _log(plan: Plan, loop: asyncio.AbstractEventLoop, where: Surroundings) -> tu
     sink = Sink(loop, fd)
     style = style_for(plan.logging.format, fd)
     return sink, Log(sink, style=style, level=plan.logging.level, context=where.named())
-
-
-def _shouted(job: str) -> str:
-    """ContainerPilot: upper case, every run of other characters one `_`."""
-    return re.sub(r"[^A-Z0-9]+", "_", job.upper())

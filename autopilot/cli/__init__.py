@@ -21,6 +21,10 @@ VERBS = {
     "stop": "Stop everything now, in order; or one job.",
     "start": "Start a job that is over.",
     "restart": "Restart a job.",
+    "fleet": "Show every container that Consul knows.",
+    "history": "Show lives that were, of this slot or of the fleet.",
+    "metric": "Set metrics that the job spec declares.",
+    "maintenance": "Take the services out of the traffic (on), and back (off).",
 }
 
 

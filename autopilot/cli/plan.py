@@ -45,7 +45,10 @@ def masked(data: Any, holder: str = "") -> Any:
         return [masked(item, holder) for item in data]
     if isinstance(data, dict):
         secret = holder in _MAPPINGS
-        return {k: MASK if secret and _SECRET.search(k) and v else masked(v, k) for k, v in data.items()}
+        return {
+            k: MASK if v and (k == "acl_token" or (secret and _SECRET.search(k))) else masked(v, k)
+            for k, v in data.items()
+        }
     return _without_password(data) if holder == "url" and isinstance(data, str) else data
 
 

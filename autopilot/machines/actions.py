@@ -48,6 +48,11 @@ class DropCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class AskPermit:
+    """The lifetime is over, and its end waits for its turn among the hosts; answered by Permitted."""
+
+
+@dataclass(frozen=True, slots=True)
 class BeginDrain:
     """Answered, whenever that is, by Drained."""
 
@@ -87,4 +92,6 @@ class Finish:
     stragglers: tuple[str, ...] = ()
 
 
-Action = Spawn | Signal | Kill | RunCheck | DropCheck | BeginDrain | SoftenDrain | HardenDrain | Evict | Finish
+Action = (
+    Spawn | Signal | Kill | RunCheck | DropCheck | AskPermit | BeginDrain | SoftenDrain | HardenDrain | Evict | Finish
+)

@@ -37,6 +37,8 @@ class Core:
         self.probation = probation.Probation()
         self.payloads: tuple[str, ...] = ()
         self.troubles: dict[str, str] = {}
+        self.maintenance = False
+        self._deregistered = False  # our services are out of the registry, so its agent may stop
         self._held: set[str] = set()  # stopped by a person: their end is not the work's end
         self._evicting = False  # payloads are being given back: the batch system's process is not stopped yet
         self._someone_is_over = False  # since the last stock-taking
@@ -87,7 +89,7 @@ class Core:
 
     # --- cues ---
 
-    def _take(self, cue: cues.Cue) -> None:
+    def _take(self, cue: cues.Cue) -> None:  # noqa: PLR0912 - one arm for each cue
         match cue:
             case cues.Spawned():
                 self._of_run(cue.job, cue.run, job.On.SPAWNED, pid=cue.pid)
@@ -112,10 +114,26 @@ class Core:
             case cues.NodeRecovered():
                 self.troubles.pop(cue.kind, None)
                 self._emit(facts.NodeMended(cue.kind))
+            case cues.WatchChanged():
+                end = facts.WatchHealthy if cue.healthy else facts.WatchUnhealthy
+                self._emit(facts.WatchChanged(cue.watch), end(cue.watch))
+            case cues.TemplateWritten():
+                self._emit(facts.TemplateWritten(cue.path))
+                self._take_notice(cue)
+            case cues.Permitted():
+                self._live(lifetime.On.PERMITTED)
+            case cues.Deregistered():
+                self._deregistered = True
+                self._release_held_back()
             case cues.SignalCame():
                 self._emit(facts.SignalReceived(cue.name))
             case cues.Asked():
                 self._serve(cue)
+
+    def _take_notice(self, cue: cues.TemplateWritten) -> None:
+        for name, on in ((cue.reload, job.On.RELOAD), (cue.restart, job.On.RESTART)):
+            if name is not None and self.units[name].state.phase is job.Phase.RUNNING:
+                self._job(self.units[name], on)  # one that starts later reads the file by itself
 
     def _serve(self, asked: cues.Asked) -> None:
         match asked.what:
@@ -131,6 +149,18 @@ class Core:
             case "start-job" | "restart-job":
                 self._held.discard(asked.job)
                 self._job(self.units[asked.job], job.On.START if asked.what == "start-job" else job.On.RESTART)
+            case "enter-maintenance" | "leave-maintenance":
+                self._maintain(asked.what == "enter-maintenance")
+
+    def _maintain(self, on: bool) -> None:
+        """In maintenance nothing is checked: what a person does to a service then is no illness."""
+        if self.maintenance is on:
+            return
+        self.maintenance = on
+        self._emit(facts.MaintenanceEntered() if on else facts.MaintenanceLeft())
+        for unit in self.units.values():
+            if unit.state.phase is job.Phase.RUNNING:
+                self._health(unit, health.On.DOWN if on else health.On.UP)
 
     def _terminate(self, who: str) -> None:
         if self.shutdown.phase is not shutdown.Phase.UP:
@@ -241,11 +271,20 @@ class Core:
 
     def _stop_job(self, unit: Unit) -> None:
         awaited = any(other.waits_for_stopping(unit.plan.name) for other in self.units.values())
-        self._job(unit, job.On.HOLD if awaited or self._gives_back(unit) else job.On.STOP)
+        if self._is_agent(unit):
+            self._deregistered = False
+        self._job(unit, job.On.HOLD if awaited or self._others_go_first(unit) else job.On.STOP)
 
-    def _gives_back(self, unit: Unit) -> bool:
-        """It is the batch system's process, and its payloads are still on their way back."""
-        return self._evicting and self.plan.htcondor is not None and unit.plan.name == self.plan.htcondor.job
+    def _others_go_first(self, unit: Unit) -> bool:
+        """It is the batch system's process, and its payloads are still on their way back; or the registry's agent, and
+        our services are still in it."""
+        condor = self.plan.htcondor
+        gives_back = self._evicting and condor is not None and unit.plan.name == condor.job
+        return gives_back or (self._is_agent(unit) and not self._deregistered)
+
+    def _is_agent(self, unit: Unit) -> bool:
+        """The registry's agent: it stops when our services are out of it."""
+        return self.plan.consul_agent is not None and unit.plan.name == self.plan.consul_agent.job
 
     def _stop(self, outcome: Outcome) -> None:
         if self.shutdown.phase is not shutdown.Phase.UP:
@@ -271,7 +310,7 @@ class Core:
                 self._job(unit, job.On.TRIGGERED)
         self._hear_lifetime(fact)
         match fact:
-            case facts.JobStarted():
+            case facts.JobStarted() if not self.maintenance:
                 self._health(self.units[fact.job], health.On.UP)
             case facts.JobExited():
                 self._health(self.units[fact.job], health.On.DOWN)
@@ -347,7 +386,7 @@ class Core:
                 name = unit.plan.name
                 pre_stop = [other for other in self.units.values() if other.waits_for_stopping(name)]
                 busy = any(other.state.phase in job.ALIVE for other in pre_stop)
-                if not busy and not self._gives_back(unit):
+                if not busy and not self._others_go_first(unit):
                     self._job(unit, job.On.RELEASE)
 
     def _abandon_hopeless(self) -> None:
@@ -362,7 +401,8 @@ class Core:
         self.probation = probation.observe(self.probation, well=well, now=self._now, healthy_for=self.plan.healthy_for)
 
     def _work_is_done(self) -> bool:
-        """Every job is over, or waits for nothing but a signal."""
-        if self._held or not any(unit.over for unit in self.units.values()):
+        """Every job is over, or waits for nothing but a signal; the registry's agent is there for the others."""
+        units = [unit for unit in self.units.values() if not self._is_agent(unit)]
+        if self._held or not any(unit.over for unit in units):
             return False
-        return all(unit.over or unit.waits_for_signals for unit in self.units.values())
+        return all(unit.over or unit.waits_for_signals for unit in units)

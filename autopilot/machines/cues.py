@@ -79,13 +79,44 @@ class NodeRecovered:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchChanged:
+    """The healthy instances of a watched service are others than before; `healthy`: there are any."""
+
+    watch: str
+    healthy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateWritten:
+    """A rendered file has changed; `reload` and `restart` name jobs that are to take notice."""
+
+    path: str
+    reload: str | None = None
+    restart: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """It is this container's turn to end. `known` False: Consul did not answer, and the lock is open."""
+
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deregistered:
+    """Our services are out of the registry, as far as that can be had: its agent may stop now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """A person, a signal or another program wants something. `who` is said in the logs ("SIGTERM", "control socket").
 
     `terminate` is what a signal asks: a drain or a stop, as the plan says, and each further one hurries it.
     """
 
-    what: Literal["terminate", "stop", "drain", "start-job", "stop-job", "restart-job"]
+    what: Literal[
+        "terminate", "stop", "drain", "start-job", "stop-job", "restart-job", "enter-maintenance", "leave-maintenance"
+    ]
     who: str
     job: str = ""
     deadline: float | None = None  # for a drain: seconds, replaces the lifetime's
@@ -108,6 +139,10 @@ Cue = (
     | Evicted
     | NodeTrouble
     | NodeRecovered
+    | WatchChanged
+    | TemplateWritten
+    | Permitted
+    | Deregistered
     | SignalCame
     | Asked
 )

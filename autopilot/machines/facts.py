@@ -204,10 +204,58 @@ class NodeMended(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class _OfWatch(Fact):
+    watch: str
+
+    @property
+    def source(self) -> str:
+        return f"watch.{self.watch}"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchChanged(_OfWatch):
+    """The healthy instances of a watched service are others than before; one of the two below follows."""
+
+    event: ClassVar[str] = "changed"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchHealthy(_OfWatch):
+    event: ClassVar[str] = "healthy"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchUnhealthy(_OfWatch):
+    event: ClassVar[str] = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateWritten(Fact):
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceEntered(Fact):
+    """Our services take no more traffic; checks rest."""
+
+    event: ClassVar[str] = "enterMaintenance"
+
+
+@dataclass(frozen=True, slots=True)
+class MaintenanceLeft(Fact):
+    event: ClassVar[str] = "exitMaintenance"
+
+
+@dataclass(frozen=True, slots=True)
 class LifetimeBegun(Fact):
     """The lifetime is counted from now; `seconds` is its one draw, None when only idleness ends it."""
 
     seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LifetimeQueued(Fact):
+    """The lifetime is over; its end waits until fewer containers of the site end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from autopilot.machines.cues import Exited
 from autopilot.machines.restart import Streak, after_run
 from autopilot.spec.plan import Job
 
-SIGTERM = 15
+SIGHUP, SIGTERM = 1, 15
 REKILL_AFTER = 2.0  # s; a process in uninterruptible sleep takes its SIGKILL when it wakes
 HURRY_GRACE = 1.0  # s that a hurried job has for its last signal: condor_master's SIGQUIT takes 0.1-0.3 s
 
@@ -52,6 +52,7 @@ class On(Enum):
     RELEASE = "release"  # the pre-stop jobs are over
     START = "start"
     RESTART = "restart"
+    RELOAD = "reload"  # SIGHUP: it reads its configuration again
     RETIRE = "retire"  # let it run, but never again
     HURRY = "hurry"  # no more patience: kill
     ABANDON = "abandon"  # its `when` can never come true any more
@@ -183,6 +184,10 @@ def _hold(t: _Turn) -> Step:
 
 def _restart(t: _Turn) -> Step:
     return _signal(t, asked=True, resume=True)
+
+
+def _reload(t: _Turn) -> Step:
+    return t.stay(_signal_of(t.job, SIGHUP, t))
 
 
 def _signal(t: _Turn, *said: facts.Fact, **changes: object) -> Step:
@@ -364,7 +369,7 @@ TABLE: dict[tuple[Phase, On], Cell] = {
     **_row(P.WAITING, triggered=_triggered, elapsed=_wait_timed_out, abandon=_abandon, **_idle, **_to_start),
     **_row(P.DELAYED, elapsed=_launch, **_idle, **_to_start),
     **_row(P.STARTING, spawned=_spawned, stop=_stop, hold=_stop, restart=_restart, **_alive),
-    **_row(P.RUNNING, elapsed=_run_timed_out, stop=_stop, hold=_hold, restart=_restart, **_alive),
+    **_row(P.RUNNING, elapsed=_run_timed_out, stop=_stop, hold=_hold, restart=_restart, reload=_reload, **_alive),
     **_row(P.HOLDING, exited=_exited, release=_release, elapsed=_release, hurry=_hurry),
     **_row(P.STOPPING, elapsed=_stop_step, restart=_rewant, **_ending),
     **_row(P.KILLING, elapsed=_kill, restart=_rewant, **{**_ending, "hurry": _ignore}),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from autopilot.machines import facts
-from autopilot.machines.actions import Action, BeginDrain, HardenDrain, SoftenDrain
+from autopilot.machines.actions import Action, AskPermit, BeginDrain, HardenDrain, SoftenDrain
 from autopilot.spec.plan import Lifetime
 
 LAST_RESORT = 35.0  # s after the hard stop; HTCondor's SHUTDOWN_FAST_TIMEOUT of our configuration is 30 s
@@ -22,6 +22,7 @@ LAST_RESORT = 35.0  # s after the hard stop; HTCondor's SHUTDOWN_FAST_TIMEOUT of
 class Phase(Enum):
     ASLEEP = "not yet counted"  # waits for `after`
     COUNTING = "counting"
+    QUEUED = "over, waits for its turn to drain"
     DRAINING = "draining"
     SOFTENED = "draining, payloads asked to end"
     HARDENED = "draining, payloads killed"
@@ -35,6 +36,7 @@ class On(Enum):
     BEGIN = "begin"  # `after` has happened
     ELAPSED = "elapsed"
     PAYLOADS = "payloads"
+    PERMITTED = "permitted"  # it is this container's turn
     DRAIN = "drain"  # somebody asks
     DRAINED = "drained"
     STOP = "stop"  # the supervisor stops without a drain
@@ -119,6 +121,8 @@ def _count_payloads(t: _Turn) -> Step:
 def _expire(t: _Turn) -> Step:
     expired = t.state.expires is not None and t.now >= t.state.expires
     reason = "lifetime" if expired else "idle"
+    if t.plan.queue and t.state.phase is Phase.COUNTING:
+        return replace(t.state, phase=Phase.QUEUED, deadline=None), (facts.LifetimeQueued(), AskPermit())
     return _drain(
         replace(t, reason=reason, who="its lifetime is over" if expired else "nothing has run for long enough")
     )
@@ -175,6 +179,14 @@ TABLE: dict[tuple[Phase, On], Cell] = {
         Phase.COUNTING,
         elapsed=_expire,
         payloads=_count_payloads,
+        drain=_drain,
+        drained=_drained_by_others,
+        stop=_over,
+    ),
+    **_row(
+        Phase.QUEUED,
+        permitted=_expire,
+        payloads=_note_payloads,
         drain=_drain,
         drained=_drained_by_others,
         stop=_over,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from autopilot.spec.checks_registry import registry_checks
 from autopilot.spec.checks_triggers import trigger_checks
 from autopilot.spec.findings import Finding
 from autopilot.spec.model import Health, Job, Spec, When
@@ -28,6 +29,7 @@ def cross_checks(spec: Spec) -> Iterator[Finding]:
     yield from _lifetime(spec)
     yield from _drains(spec)
     yield from _metrics(spec)
+    yield from registry_checks(spec)
 
 
 def _jobs(spec: Spec) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from signal import SIGQUIT, SIGTERM
 from typing import Any
 
+from autopilot.spec import compiler_registry as registry
 from autopilot.spec import model as m
 from autopilot.spec import plan as p
 from autopilot.spec.checks_triggers import ITSELF, SIGNALS, awaited
@@ -19,10 +20,19 @@ _LEAST_STOP = 5.0  # s; ContainerPilot's stopTimeout
 def compile(spec: m.Spec) -> p.Plan:
     batch = spec.batch_jobs[0].label if spec.batch_jobs else None
     jobs = tuple(_job(spec, job, batch=job.label == batch) for job in spec.jobs)
+    consul, agent = registry.consul(spec), registry.agent(spec)
+    if agent is not None:
+        jobs = (*jobs, registry.agent_job(agent, after=jobs))
     return p.Plan(
         jobs=jobs,
         lifetime=_lifetime(spec),
         htcondor=_htcondor(spec.batch_system, batch) if spec.batch_system is not None and batch is not None else None,
+        consul=consul,
+        consul_agent=agent,
+        watches=registry.watches(spec),
+        templates=registry.templates(spec),
+        locks=registry.locks(spec),
+        telemetry=registry.telemetry(spec),
         stop_timeout=spec.stop_timeout if spec.stop_timeout is not None else max(_LEAST_STOP, worst_stop(jobs)),
         on_sigterm=spec.on_sigterm,
         logging=_logging(spec.logging or m.Logging()),
@@ -160,6 +170,7 @@ def _lifetime(spec: m.Spec) -> p.Lifetime | None:
         idle=life.idle,
         deadline=life.deadline,
         grace=life.grace,
+        queue=any(lock.before == registry.LIFETIME for lock in spec.locks),
     )
 
 

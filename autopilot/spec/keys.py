@@ -15,7 +15,7 @@ from autopilot.spec.posix import nearest, suggestion
 
 # Keys of the design that later versions bring, by the model that will have them.
 _LATER = {
-    "Spec": {"templates", "checks", "locks", "consul_agent"},
+    "Spec": {"checks"},
     "When": {"cron"},
     "Raw": {"files"},
 }

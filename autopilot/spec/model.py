@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from autopilot.spec import fields as f
 from autopilot.spec.model_base import Strict
-from autopilot.spec.model_containerpilot import Consul, ServiceConsul, Telemetry, Watch
+from autopilot.spec.model_containerpilot import Consul, ConsulAgent, Lock, ServiceConsul, Telemetry, Template, Watch
 
 OnFailure = Annotated[
     Literal["event", "restart", "drain", "shutdown"], PlainValidator(f.one_of("event", "restart", "drain", "shutdown"))
@@ -154,7 +154,7 @@ class Job(Strict):
     initial_status: Status | None = Field(default=None, description="status to register with, before the first check")
     tags: f.Texts = Field(default=(), description="tags of the service")
     interfaces: f.Interfaces = Field(
-        default=("eth0:inet",), description="where to take the service's address from; the first that matches"
+        default=("eth0:inet", "inet"), description="where to take the service's address from; the first that matches"
     )
     consul: ServiceConsul = Field(default=ServiceConsul(), description="Consul's own settings for the service")
 
@@ -256,6 +256,9 @@ class Spec(Strict):
     consul: Annotated[Consul | None, BeforeValidator(lambda v: {"address": v} if isinstance(v, str) else v)] = Field(
         default=None, description="host:port, or an object"
     )
+    consul_agent: ConsulAgent | None = Field(default=None, description="run Consul's agent in this container")
+    templates: tuple[Template, ...] = Field(default=(), description="files rendered from the environment and Consul")
+    locks: tuple[Lock, ...] = Field(default=(), description="limits between hosts, through Consul")
     telemetry: Telemetry | None = Field(default=None, description="metrics and status over HTTP")
     watches: tuple[Watch, ...] = Field(default=(), description="services of Consul to watch")
 

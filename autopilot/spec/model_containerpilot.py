@@ -11,6 +11,7 @@ from autopilot.spec.addresses import address
 from autopilot.spec.model_base import Strict
 
 Address = Annotated[str, PlainValidator(address), WithJsonSchema({"type": "string"})]
+OnError = Annotated[Literal["open", "closed"], PlainValidator(f.one_of("open", "closed"))]
 Scheme = Annotated[Literal["http", "https"], PlainValidator(f.one_of("http", "https"))]
 MetricType = Annotated[
     Literal["counter", "gauge", "histogram", "summary"],
@@ -34,8 +35,50 @@ class Consul(Strict):
 
     address: Address = Field(description="host:port")
     scheme: Scheme | None = Field(default=None, description="http or https")
-    token: f.Text | None = Field(default=None, description="ACL token; better in $CONSUL_HTTP_TOKEN")
+    token: f.Text | None = Field(default=None, description="ACL token; better in a file or in $CONSUL_HTTP_TOKEN")
+    token_file: f.AbsolutePath | None = Field(default=None, description="a file that holds the ACL token")
     tls: Tls | None = Field(default=None, description="certificates")
+
+
+class ConsulAgent(Strict):
+    """Consul's agent inside this container, as a job with a built-in recipe."""
+
+    join: f.Texts = Field(description="addresses of servers, or of other agents, to join")
+    exec: f.Text = Field(default="consul", description="the program")
+    datacenter: f.Text = Field(default="dc1", description="the data centre it belongs to")
+    node: f.Text | None = Field(default=None, description="the node's name; wn-HOSTNAME when left out")
+    bind: f.Text | None = Field(default=None, description="the address other agents reach it at")
+    meta: f.Environment = Field(default_factory=dict, description="further metadata of the node")
+    config: f.AbsolutePath | None = Field(default=None, description="a file with further configuration of the agent")
+
+
+class OnChange(Strict):
+    """What follows when a template's file has changed."""
+
+    reload: f.Text | None = Field(default=None, description="a job that gets SIGHUP")
+    restart: f.Text | None = Field(default=None, description="a job that is restarted")
+    exec: f.Argv | None = Field(default=None, description="a command that is run")
+
+
+class Template(Strict):
+    """A file rendered by Jinja2 from the environment, Consul's KV store and its services."""
+
+    source: f.AbsolutePath = Field(description="the template")
+    destination: f.AbsolutePath = Field(description="the file that is written")
+    mode: f.Umask = Field(default=0o644, description="its permissions, an octal string")
+    user: f.User | None = Field(default=None, description="its owner; the supervisor's own when left out")
+    group: f.User | None = Field(default=None, description="its group; the owner's when left out")
+    on_change: OnChange = Field(default=OnChange(), description="reload, restart or exec")
+
+
+class Lock(Strict):
+    """At most so many containers of a site at once: before a lifetime's end, or before each run of a job."""
+
+    name: f.Text = Field(description="the same for all containers that share it")
+    limit: f.Count = Field(default=1, description="so many hold it at once")
+    before: f.Text = Field(description='"lifetime" (its end), or a job')
+    ttl: f.PositiveDuration = Field(default=15.0, description="a holder that died is out after at most twice this")
+    on_error: OnError = Field(default="closed", description="without Consul: open goes on after 10 s, closed waits")
 
 
 class ServiceConsul(Strict):
@@ -51,7 +94,9 @@ class Watch(Strict):
     """One service to watch."""
 
     name: f.Text = Field(description="the service")
-    interval: f.PositiveDuration = Field(description="how often to look, for registries that cannot notify")
+    interval: f.PositiveDuration = Field(
+        description="the least time between two looks; a change after a quiet time is seen at once"
+    )
     tag: f.Text | None = Field(default=None, description="only instances with this tag")
     dc: f.Text | None = Field(default=None, description="the data centre")
 
@@ -71,6 +116,6 @@ class Telemetry(Strict):
     """Metrics and status over HTTP."""
 
     port: f.Port = Field(default=9090, description="where to listen")
-    interfaces: f.Interfaces = Field(default=("eth0:inet",), description="where to take the address from")
+    interfaces: f.Interfaces = Field(default=("eth0:inet", "inet"), description="where to take the address from")
     tags: f.Texts = Field(default=(), description="tags of the service `containerpilot`")
     metrics: tuple[Metric, ...] = Field(default=(), description="metrics of the jobs")

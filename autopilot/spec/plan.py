@@ -114,7 +114,7 @@ class When:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What a job with a port advertises. Kept whole for the registry that will read it."""
+    """What a job with a port offers, as the service registry is told."""
 
     port: int
     initial_status: str | None = None
@@ -159,6 +159,7 @@ class Lifetime:
     idle: float | None = None  # end earlier when no payload has run for so long
     deadline: float | None = None  # from the drain's start to the soft stop (payloads get SIGTERM)
     grace: float = 300.0  # from the soft stop to the hard one
+    queue: bool = False  # its end waits for a permit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +185,98 @@ class Htcondor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Files, and the name the server's certificate must carry. None: the system's own."""
+
+    cafile: str | None = None
+    capath: str | None = None
+    clientcert: str | None = None
+    clientkey: str | None = None
+    servername: str | None = None
+    verify: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consul:
+    """How the Consul agent is reached. What is None may come from Consul's own environment variables."""
+
+    address: str  # host:port
+    scheme: Literal["http", "https"] | None = None
+    acl_token: str | None = None
+    token_file: str | None = None
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsulAgent:
+    """Consul's agent as a job. Its command is completed when the state directory and the host are known."""
+
+    job: str
+    join: tuple[str, ...]
+    program: str = "consul"
+    datacenter: str = "dc1"
+    node: str | None = None  # None: wn-HOSTNAME
+    bind: str | None = None  # None: Consul finds it
+    meta: Mapping[str, str] = field(default_factory=dict)
+    config: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Instances of one service in Consul."""
+
+    name: str
+    interval: float  # s, the least time between two looks
+    tag: str | None = None
+    dc: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A file rendered from the environment and Consul, and what follows when it changes."""
+
+    source: str
+    destination: str
+    mode: int = 0o644
+    user: str | None = None
+    group: str | None = None
+    reload: str | None = None  # a job
+    restart: str | None = None  # a job
+    exec: Command | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """A permit of which only `limit` exist among all containers."""
+
+    name: str
+    limit: int
+    holder: str  # a job, "" for the lifetime's end
+    ttl: float  # s; a dead holder is out after at most twice this
+    fail_open: bool  # go on without Consul
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One metric that jobs set through the control socket. `name` is whole: namespace_subsystem_name."""
+
+    name: str
+    help: str
+    type: Literal["counter", "gauge", "histogram", "summary"]
+    buckets: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """The port with metrics and status."""
+
+    port: int
+    interfaces: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
     level: str = "INFO"
     format: Literal["auto", "text", "json"] = "auto"  # auto: text on a terminal, JSON elsewhere
@@ -195,6 +288,12 @@ class Plan:
     jobs: tuple[Job, ...] = ()
     lifetime: Lifetime | None = None
     htcondor: Htcondor | None = None
+    consul: Consul | None = None
+    consul_agent: ConsulAgent | None = None
+    watches: tuple[Watch, ...] = ()
+    templates: tuple[Template, ...] = ()
+    locks: tuple[Lock, ...] = ()
+    telemetry: Telemetry | None = None
     stop_timeout: float = 5.0  # from the stop's begin to the kill of what is left, pre- and post-stop jobs included
     on_sigterm: OnSigterm = "stop"
     logging: Logging = Logging()

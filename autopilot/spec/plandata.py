@@ -15,7 +15,18 @@ PLAN_VERSION = 1
 
 # Which class a nested object becomes; everything else is a plain value, a tuple of them or a mapping of strings.
 _NESTED: dict[type, dict[str, type]] = {
-    p.Plan: {"jobs": p.Job, "lifetime": p.Lifetime, "htcondor": p.Htcondor, "logging": p.Logging},
+    p.Plan: {
+        "jobs": p.Job,
+        "lifetime": p.Lifetime,
+        "htcondor": p.Htcondor,
+        "logging": p.Logging,
+        "consul": p.Consul,
+        "consul_agent": p.ConsulAgent,
+        "watches": p.Watch,
+        "locks": p.Lock,
+        "templates": p.Template,
+        "telemetry": p.Telemetry,
+    },
     p.Job: {
         "command": p.Command,
         "when": p.When,
@@ -28,6 +39,9 @@ _NESTED: dict[type, dict[str, type]] = {
     p.ExecProbe: {"command": p.Command},
     p.Lifetime: {"drain": p.Drain, "after": p.Trigger},
     p.Drain: {"begin": p.Command, "until": p.Command},
+    p.Consul: {"tls": p.Tls},
+    p.Template: {"exec": p.Command},
+    p.Telemetry: {"metrics": p.Metric},
     p.Htcondor: {"node": p.HtcondorNode},
 }
 _PROBES: dict[str, type] = {"exec": p.ExecProbe, "http": p.HttpProbe, "tcp": p.TcpProbe, "htcondor": p.HtcondorProbe}

@@ -1,4 +1,4 @@
-"""What a spec needs of the machine it runs on: users, groups, programs, files. And what this version does not build.
+"""What a spec needs of the machine it runs on: users, groups, programs, files.
 
 `here` says that the spec is to run on this machine. A check elsewhere (a laptop, a pipeline) can only warn.
 """
@@ -14,9 +14,6 @@ from autopilot.spec.model import Job, Spec
 from autopilot.spec.parsing import Path
 from autopilot.spec.posix import missing_program, unknown_group, unknown_user
 
-# Sections that are validated in full, but whose effects come with a later version.
-NOT_BUILT = ("consul", "telemetry", "watches")
-
 
 def surroundings(spec: Spec, *, here: bool) -> Iterator[Finding]:
     for index, job in enumerate(spec.jobs):
@@ -27,12 +24,6 @@ def surroundings(spec: Spec, *, here: bool) -> Iterator[Finding]:
             yield Finding((*path, "group"), _nobody(f'group "{job.group}"', here), warning=not here)
         if not here:
             yield from _files(job, path)
-
-
-def not_built(spec: Spec) -> Iterator[Finding]:
-    for key in NOT_BUILT:
-        if key in spec.model_fields_set:
-            yield Finding((key,), "is validated but has no effect in this version", of_key=True, warning=True)
 
 
 def quoted_words(tree: Any, spec: Spec) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from autopilot.spec.keys import Folded, nested
 from autopilot.spec.model import Spec
 from autopilot.spec.parsing import Path, Tree
 from autopilot.spec.plan import Plan
-from autopilot.spec.surroundings import not_built, quoted_words, surroundings
+from autopilot.spec.surroundings import quoted_words, surroundings
 from autopilot.spec.units import shown
 
 _MOST_ROUNDS = 8  # taking out a required value takes out its parent too, at most one level each round
@@ -47,7 +47,6 @@ def _conclusions(spec: Spec, tree: Any, here: bool) -> Iterator[Finding]:
     yield from cross_checks(spec)
     yield from surroundings(spec, here=here)
     yield from quoted_words(tree, spec)
-    yield from not_built(spec)
 
 
 def _spec_of(tree: Any) -> tuple[Spec | None, list[Finding], set[Path]]:

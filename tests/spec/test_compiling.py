@@ -234,7 +234,7 @@ def test_the_rest() -> None:
 
 
 def test_containerpilot_sections() -> None:
-    """Every key around ContainerPilot's registry is accepted; three sections have no effect yet, and each says so."""
+    """Every key around ContainerPilot's registry is accepted, without a warning."""
     text = """{
       consul: {address: "consul:8500", scheme: "https", token: "t", tls: {cafile: "/a", capath: "/b", clientcert: "/c",
                clientkey: "/d", servername: "s", verify: "false"}},
@@ -251,7 +251,12 @@ def test_containerpilot_sections() -> None:
         {name: "on-change", exec: "x", when: {source: "watch.db", each: "changed"}},
         {name: "paused", exec: "x", when: {source: "containerpilot", each: "enterMaintenance", timeout: "1s"}}]}"""
     found = load_text(text, env={})
-    assert [warning.path for warning in found.warnings] == ["consul", "telemetry", "watches"]
+    assert found.warnings == ()
+    consul, telemetry = found.plan.consul, found.plan.telemetry
+    assert consul is not None and (consul.address, consul.scheme, consul.acl_token) == ("consul:8500", "https", "t")
+    assert consul.tls is not None and (consul.tls.cafile, consul.tls.verify) == ("/a", False)
+    assert telemetry is not None and telemetry.metrics[0].name == "n_s_m"
+    assert [(w.name, w.interval, w.tag, w.dc) for w in found.plan.watches] == [("db", 3.0, "t", "d")]
     assert [job.name for job in found.plan.jobs] == ["app", "pre-stop", "on-change", "paused"]
     assert found.plan.stop_timeout == 30
 

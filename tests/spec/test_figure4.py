@@ -17,7 +17,7 @@ def test_as_meant() -> None:
     master, payload = load(DATA / "figure4.json", {}).plan.jobs
     assert master.name == "condor-master"
     assert master.command.argv == ("condor_master", "-f")
-    assert master.service == Service(port=9621, interfaces=("eth0:inet",))
+    assert master.service == Service(port=9621, interfaces=("eth0:inet", "inet"))
     probe = ExecProbe(command=Command(argv=("condor_config_val", "-startd", "StartJobs")))
     assert master.health == Health(probe=probe, interval=60, timeout=60, ttl=120)
     assert master.when == When()

@@ -76,6 +76,18 @@ PLANS = st.builds(
     lifetime=st.none() | LIFETIMES,
     htcondor=st.none() | CONDORS,
     logging=st.builds(p.Logging, output=WORDS),
+    consul=st.none() | st.builds(p.Consul, address=WORDS, tls=st.none() | st.builds(p.Tls, cafile=st.none() | WORDS)),
+    consul_agent=st.none() | st.builds(p.ConsulAgent, job=WORDS, join=st.lists(WORDS).map(tuple), meta=MAPS),
+    watches=st.lists(st.builds(p.Watch, name=WORDS, interval=NUMBERS), max_size=2).map(tuple),
+    telemetry=st.none()
+    | st.builds(
+        p.Telemetry,
+        port=st.integers(1, 65535),
+        metrics=st.lists(
+            st.builds(p.Metric, name=WORDS, help=WORDS, type=st.just("gauge"), buckets=st.lists(NUMBERS).map(tuple)),
+            max_size=2,
+        ).map(tuple),
+    ),
     state=st.none() | WORDS,
 )
 

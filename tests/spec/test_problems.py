@@ -104,7 +104,20 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ),
         ("{jobs: [{name: ‸'SIGHUP', exec: 'x'}]}", 'jobs[SIGHUP].name: cannot be "SIGHUP": as a source of events'),
         ("{jobs: [A], ‸checks: []}", "checks: cannot be used in this version; remove it"),
-        ("{jobs: [A], ‸consulAgent: []}", "consulAgent: cannot be used in this version; remove it"),
+        ("{jobs: [A], ‸watches: [{name: 'db', interval: 1}]}", "watches: cannot be looked at without Consul"),
+        (
+            "{jobs: [A], templates: [{source: '/a', destination: '/b', on_change: {reload: ‸'b'}}]}",
+            'templates[0].on_change.reload: cannot be "b": there is no such job',
+        ),
+        ("{jobs: [A], consulAgent: {join: ‸[]}}", "consulAgent.join: cannot be empty; name servers"),
+        (
+            "{jobs: [{name: ‸'consul-agent', exec: 'x'}], consul_agent: {join: 'a'}}",
+            'jobs[consul-agent].name: cannot be "consul-agent" beside consul_agent',
+        ),
+        (
+            "{jobs: [A], consul: {address: 'h:1', ‸token: 't', token_file: '/f'}}",
+            "consul.token: cannot stand beside token_file",
+        ),
         ("{jobs: [A], onSigterm: ‸'drain'}", 'onSigterm: cannot be "drain" without a lifetime or htcondor'),
         ("{jobs: [A], lifetime: ‸{max: '1h'}}", "lifetime.drain: cannot be left out: nothing says how"),
         ("{jobs: [A], lifetime: {drain: ‸{exec: 'x'}}}", "lifetime.drain: cannot be incomplete; write"),
@@ -127,7 +140,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "control.socket: cannot be longer than 107",
         ),
         ("{jobs: [A], consul: ‸{}}", "consul.address: cannot be left out; it is host:port"),
-        ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is how often"),
+        ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is the least time"),
         (
             "{jobs: [A], telemetry: {metrics: [{name: ‸'a-b', help: 'x', type: 'gauge'}]}}",
             'telemetry.metrics[a-b].name: cannot be "a-b"; letters, digits and _ only',
@@ -201,9 +214,6 @@ def test_a_long_chain_is_no_cycle() -> None:
             "jobs[q].exec: holds quotes, which the program will get as they are",
         ),
         (f"{{jobs: [{A}], stopTimeout: 2}}", "stopTimeout: is shorter than the ordered stop may take (5 s)"),
-        (f"{{jobs: [{A}], consul: 'localhost:8500'}}", "consul: is validated but has no effect in this version"),
-        (f"{{jobs: [{A}], telemetry: {{}}}}", "telemetry: is validated but has no effect in this version"),
-        (f"{{jobs: [{A}], watches: []}}", "watches: is validated but has no effect in this version"),
     ],
 )
 def test_warnings(text: str, warning: str) -> None:

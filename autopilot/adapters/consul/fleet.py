@@ -1,0 +1,55 @@
+"""Every container that Consul knows, read from the metadata of the supervisors' own services."""
+
+from __future__ import annotations
+
+import calendar
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from autopilot.adapters.consul.offers import OWN
+
+if TYPE_CHECKING:
+    from autopilot.adapters.consul.client import Client
+
+
+async def containers(client: Client, datacenter: str | None = None) -> list[dict[str, Any]]:
+    """Sorted by host and slot. Raises Unreachable, Refused."""
+    _, found = await client.call(client.api.health.service(OWN, dc=datacenter))
+    return sorted(map(container, found), key=lambda c: (c["host"], c["slot"], c["started"]))
+
+
+def container(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """One entry of GET /v1/health/service/autopilot. Times as they are written there, "" where unknown."""
+    meta = entry["Service"]["Meta"] or {}
+    payloads = meta.get("payloads", "")
+    return {
+        "container_id": meta.get("container-id", ""),
+        "host": meta.get("host") or entry["Node"]["Node"],
+        "slot": meta.get("slot", ""),
+        "node": entry["Node"]["Node"],
+        "image_digest": meta.get("image-digest", ""),
+        "version": meta.get("version", ""),
+        "life": meta.get("life", ""),
+        "started": meta.get("started", ""),
+        "lifetime_end": meta.get("lifetime-end", ""),
+        "drain": meta.get("drain", ""),
+        "drain_deadline": meta.get("drain-deadline", ""),
+        "payloads": int(payloads) if payloads.isdigit() else None,
+        "status": _status(entry),
+    }
+
+
+def _status(entry: Mapping[str, Any]) -> str:
+    """Maintenance, lost (Consul hears nothing of the node or of us) or alive."""
+    if any(check["CheckID"].startswith("_service_maintenance") for check in entry["Checks"]):
+        return "maintenance"
+    return "lost" if any(check["Status"] == "critical" for check in entry["Checks"]) else "alive"
+
+
+def epoch(written: str) -> float | None:
+    """Seconds since the epoch of a time as it is written in metadata; None for "" and anything else."""
+    try:
+        return float(calendar.timegm(time.strptime(written, "%Y-%m-%dT%H:%M:%SZ")))
+    except ValueError:
+        return None

@@ -1,0 +1,110 @@
+"""A permit of which only so many exist at once among all hosts: Consul's semaphore of sessions.
+
+Each contender has a session and a key that lives as long as it (`PREFIX/SESSION`); who holds is written in
+`PREFIX/.lock`, which changes only by check-and-set. A holder that dies stops renewing its session: Consul deletes its
+key after at most twice the TTL, and the next contender takes its place. Where Consul does not answer, an open lock is
+granted without it, a closed one waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from autopilot.adapters.consul.client import Client, Refused, Unreachable
+from autopilot.spec.plan import Lock
+
+PREFIX = "autopilot/locks/"
+PATIENCE = 10.0  # s without an answer, until an open lock is granted all the same
+FIRST_RETRY, LAST_RETRY = 0.1, 5.0  # s
+RENEWALS = 3  # in one TTL
+
+
+def admitted(lock: Mapping[str, Any] | None, alive: Collection[str], me: str, limit: int) -> list[str] | None:
+    """The holders with me among them, None while there is no room. Holders without a live session are none."""
+    holders = [holder for holder in (lock or {}).get("holders", ()) if holder in alive and holder != me]
+    return [*holders, me] if len(holders) < limit else None
+
+
+class Permit:
+    """One wish for a permit, held from when it is granted until `release`."""
+
+    def __init__(self, plan: Lock, client: Client, *, granted: Callable[[bool], None]) -> None:
+        """`granted(known)` is called once; `known` False: without Consul, because the lock is open."""
+        self._plan, self._client, self._granted = plan, client, granted
+        self._prefix = f"{PREFIX}{plan.name}/"
+        self._session = ""
+        self._told = False
+
+    async def hold(self) -> None:
+        """Until cancelled: contend, be granted, and keep the session alive; lost, contend anew."""
+        loop = asyncio.get_running_loop()
+        failing_since: float | None = None
+        failures = 0
+        while True:
+            try:
+                await self._contend()
+                failing_since, failures = None, 0
+                self._tell(True)
+                await self._keep_alive()
+            except (Unreachable, Refused):
+                failing_since = loop.time() if failing_since is None else failing_since
+                failures = min(failures + 1, 10)
+            if failing_since is not None and loop.time() - failing_since >= PATIENCE and self._plan.fail_open:
+                self._tell(False)
+            await asyncio.sleep(min(FIRST_RETRY * 2**failures, LAST_RETRY) * (0.5 + random.random()))
+
+    async def release(self, budget: float) -> None:
+        """Let the next one in at once; without it Consul does when the session ends."""
+        if self._session:
+            with suppress(Unreachable, Refused):
+                await self._client.call(self._client.api.session.destroy(self._session), limit=budget)
+            self._session = ""
+
+    def _tell(self, known: bool) -> None:
+        if not self._told:
+            self._told = True
+            self._granted(known)
+
+    # --- the recipe ---
+
+    async def _contend(self) -> None:
+        """Returns when the permit is ours."""
+        api = self._client.api
+        await self.release(PATIENCE)
+        ttl = int(self._plan.ttl)
+        create = api.session.create(name=f"autopilot {self._plan.name}", ttl=ttl, behavior="delete", lock_delay=0)
+        self._session = await self._client.call(create)
+        await self._client.call(api.kv.put(f"{self._prefix}{self._session}", "", acquire=self._session))
+        held: dict[str, Any] = {}
+        while True:
+            answered, items = await self._client.call(api.kv.get(self._prefix, recurse=True, **held))
+            if await self._take_place(items or ()):
+                return
+            await self._renew()
+            held = {"index": int(answered), "wait": f"{int(self._plan.ttl / RENEWALS)}s"}
+
+    async def _take_place(self, items: Sequence[Mapping[str, Any]]) -> bool:
+        lock = next((item for item in items if item["Key"] == f"{self._prefix}.lock"), None)
+        alive = {item["Session"] for item in items if item.get("Session")}
+        found = json.loads(lock["Value"]) if lock is not None and lock["Value"] else None
+        holders = admitted(found, alive, self._session, self._plan.limit)
+        if holders is None:
+            return False
+        text = json.dumps({"limit": self._plan.limit, "holders": holders})
+        cas = lock["ModifyIndex"] if lock is not None else 0
+        taken: bool = await self._client.call(self._client.api.kv.put(f"{self._prefix}.lock", text, cas=cas))
+        return taken
+
+    async def _keep_alive(self) -> None:
+        """Raises Unreachable, Refused when the session is lost."""
+        while True:
+            await asyncio.sleep(self._plan.ttl / RENEWALS)
+            await self._renew()
+
+    async def _renew(self) -> None:
+        await self._client.call(self._client.api.session.renew(self._session))

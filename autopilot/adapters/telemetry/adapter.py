@@ -1,0 +1,169 @@
+"""The telemetry port: told every effect of this life; answers /metrics, /status, /v1/status and /v1/targets.
+
+Served from the event loop: a scrape of 50 metrics takes it 1 ms. prometheus-client, which takes 0.1 s to load, is
+loaded beside the running jobs; what happened before is told to it then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
+
+from autopilot.machines import cues
+from autopilot.machines.actions import Action
+from autopilot.machines.facts import Fact
+from autopilot.runtime.loading import loaded
+from autopilot.spec.plan import Telemetry as Plan
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from autopilot.adapters.telemetry.instruments import Instruments
+    from autopilot.adapters.telemetry.job_metrics import JobMetrics
+    from autopilot.adapters.wire import Answer, Page
+
+FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # s, when the port is taken
+TROUBLE = "telemetry-port"
+
+
+class CannotUseTelemetry(Exception):
+    pass
+
+
+class Views(Protocol):
+    """What is looked at when somebody asks."""
+
+    def status(self) -> Mapping[str, Any]: ...
+
+    def counts(self) -> tuple[int, int]:
+        """Orphans reaped, bytes of log dropped."""
+        ...
+
+    async def targets(self) -> Sequence[Mapping[str, object]]:
+        """What http_sd of Prometheus wants to know."""
+        ...
+
+
+class Telemetry:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        address: str,
+        about: Mapping[str, str],
+        views: Views,
+        report: Callable[[cues.Cue], None],
+        background: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        """Made with a running loop. `address` "": listen on all. Raises CannotUseTelemetry."""
+        if find_spec("prometheus_client") is None:
+            remedy = "pip install condor-autopilot[telemetry]"
+            raise CannotUseTelemetry(f"telemetry: cannot be used: not installed: prometheus-client ({remedy})")
+        self._plan, self._address, self._about, self._views = plan, address, about, views
+        self._report, self._background = report, background
+        self._loop = asyncio.get_running_loop()
+        self._early: list[tuple[Action | Fact, float]] = []
+        self._registry: CollectorRegistry | None = None
+        self._instruments: Instruments | None = None
+        self._metrics: JobMetrics | None = None
+
+    async def begin(self) -> None:
+        await loaded("prometheus_client")
+        from prometheus_client import CollectorRegistry
+
+        from autopilot.adapters.telemetry.instruments import Instruments
+        from autopilot.adapters.telemetry.job_metrics import JobMetrics
+
+        self._registry = CollectorRegistry()
+        self._instruments = Instruments(self._registry, about=self._about)
+        self._metrics = JobMetrics(self._plan.metrics, self._registry)
+        for effect, at in self._early:
+            self._instruments.hear(effect, at)
+        self._early.clear()
+        await self._serve()
+
+    # --- told ---
+
+    def hear(self, effect: Action | Fact) -> None:
+        if self._instruments is None:
+            self._early.append((effect, self._loop.time()))
+        else:
+            self._instruments.hear(effect, self._loop.time())
+
+    def answered(self, status: int, path: str) -> None:
+        """A request on the control socket was answered."""
+        if self._instruments is not None:
+            self._instruments.answered(status, path)
+
+    def record(self, name: str, value: object) -> None:
+        """Set a metric of the jobs. Raises ValueError with what is wrong."""
+        from autopilot.adapters.telemetry.job_metrics import UnknownMetric
+
+        if self._metrics is None:
+            raise ValueError("telemetry has not begun yet; try again")
+        try:
+            self._metrics.record(name, value)
+        except UnknownMetric as unknown:
+            raise ValueError(str(unknown)) from None
+
+    # --- asked ---
+
+    async def handle(self, method: str, path: str, _body: Mapping[str, object]) -> Answer:
+        from autopilot.adapters.telemetry import containerpilot
+        from autopilot.adapters.wire import Refused
+
+        match method, path.partition("?")[0]:
+            case "GET", "/metrics":
+                return 200, await self._exposition()
+            case "GET", "/status":
+                return 200, containerpilot.status(self._views.status())
+            case "GET", "/v1/status":
+                return 200, self._views.status()
+            case "GET", "/v1/targets":
+                return 200, list(await self._views.targets())
+        raise Refused(404, f"nothing answers to {method} {path}; there are /metrics, /status, /v1/status, /v1/targets")
+
+    async def _exposition(self) -> Page:
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        from autopilot.adapters.wire import Page
+
+        assert self._instruments is not None and self._registry is not None, "served after they are made"
+        asked = self._loop.time()
+        await asyncio.sleep(0)
+        lag = self._loop.time() - asked
+        orphans, dropped = self._views.counts()
+        self._instruments.look(self._views.status(), wall=time.time(), orphans=orphans, dropped=dropped, lag=lag)
+        return Page(CONTENT_TYPE_LATEST, generate_latest(self._registry))
+
+    # --- the port ---
+
+    async def _serve(self) -> None:
+        """For as long as we live; a port that is taken now may be free later."""
+        attempt = 0
+        while True:
+            try:
+                server = await asyncio.start_server(self._client, self._address or None, self._plan.port)
+                break
+            except OSError as error:
+                where = f"{self._address}:{self._plan.port}"
+                said = f"telemetry: cannot listen on {where}: {error.strerror or error}; it is tried again"
+                self._report(cues.NodeTrouble(TROUBLE, f"{said}; free the port or change telemetry.port"))
+            await asyncio.sleep(min(FIRST_RETRY * 2**attempt, LAST_RETRY) * (0.5 + random.random()))
+            attempt = min(attempt + 1, 10)
+        if attempt:
+            self._report(cues.NodeRecovered(TROUBLE))
+        async with server:
+            await server.serve_forever()
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from autopilot.adapters.wire import talk
+
+        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            await talk(reader, writer, self.handle)
+        writer.close()

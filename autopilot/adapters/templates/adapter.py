@@ -1,0 +1,110 @@
+"""Keeps rendered files up to date: told what Consul says, it renders again, writes what changed, and reports it.
+
+Whatever goes wrong, the file that is there stays: a template that cannot be rendered, a key that is missing, a Consul
+that is away. What needs nothing from Consul is written before the first job starts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autopilot.machines import cues
+from autopilot.process.identity import resolve
+from autopilot.spec.plan import Template
+
+if TYPE_CHECKING:
+    from autopilot.adapters.templates.rendering import Need
+
+
+class CannotUseTemplates(Exception):
+    pass
+
+
+class Templates:
+    def __init__(
+        self,
+        plan: tuple[Template, ...],
+        *,
+        env: Mapping[str, str],
+        report: Callable[[cues.Cue], None],
+        written: Callable[[Template], None],
+        follow: Callable[[Need], None],
+    ) -> None:
+        """`follow` is asked once for each thing a template looks at; `learn` is its answer, now and at each change.
+        Raises CannotUseTemplates."""
+        if find_spec("jinja2") is None:
+            raise CannotUseTemplates(
+                "templates: cannot be used: not installed: pip install condor-autopilot[templates]"
+            )
+        self._plan, self._env, self._report, self._written, self._follow = plan, env, report, written, follow
+        self._known: dict[Need, Any] = {}
+        self._followed: set[Need] = set()
+        self._troubled: set[str] = set()
+
+    def render_all(self) -> None:
+        for template in self._plan:
+            self._render(template)
+
+    def learn(self, need: Need, value: Any) -> None:
+        """What Consul says now."""
+        self._known[need] = value
+        self.render_all()
+
+    def _render(self, template: Template) -> None:
+        from autopilot.adapters.templates.rendering import CannotRender, NotYet, render
+
+        try:
+            text = render(Path(template.source).read_text(encoding="utf-8"), self._env, self._known)
+            changed = write(template, text.encode())
+        except NotYet as not_yet:
+            if not_yet.need not in self._followed:
+                self._followed.add(not_yet.need)
+                self._follow(not_yet.need)
+            return
+        except (CannotRender, UnicodeError, LookupError) as error:
+            self._trouble(template, f"cannot render {template.source}: {error}")
+            return
+        except OSError as error:
+            self._trouble(template, f"cannot render {template.source} to {template.destination}: {error}")
+            return
+        if template.destination in self._troubled:
+            self._troubled.discard(template.destination)
+            self._report(cues.NodeRecovered(_kind(template)))
+        if changed:
+            self._report(cues.TemplateWritten(template.destination, template.reload, template.restart))
+            self._written(template)
+
+    def _trouble(self, template: Template, said: str) -> None:
+        if template.destination not in self._troubled:
+            self._troubled.add(template.destination)
+            self._report(cues.NodeTrouble(_kind(template), f"{said}; the file that is there stays"))
+
+
+def _kind(template: Template) -> str:
+    return f"template-{template.destination}"
+
+
+def write(template: Template, data: bytes) -> bool:
+    """The file whole, with its mode and owner, by a rename. False: it was so already. Raises OSError, LookupError."""
+    path = Path(template.destination)
+    try:
+        if path.read_bytes() == data:
+            return False
+    except FileNotFoundError:
+        pass
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.autopilot")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+        who = resolve(template.user, template.group)
+        if who is not None:
+            os.fchown(descriptor, who.uid, who.gid)
+        os.fchmod(descriptor, template.mode)
+    os.replace(temporary, path)
+    return True

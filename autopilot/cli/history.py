@@ -1,0 +1,74 @@
+"""autopilot history: lives that were, of this slot from its state directory, of the fleet from Consul."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autopilot.cli.client import output_option
+from autopilot.cli.consul import asked, consul_option
+from autopilot.cli.table import table
+
+FIELDS = ("container_id", "host", "slot", "image_digest", "started", "ended", "reason", "life")
+
+
+@click.command()
+@click.option("--fleet", is_flag=True, help="Every container's, from Consul's records.")
+@click.option("--container", default="", metavar="ID", help="Only this container (or the begin of its id).")
+@click.option("--host", default="", help="Only this host.")
+@click.option("--at", "moment", metavar="TIME", default="", help="Only what ran then, such as 2026-01-31T12:00:00Z.")
+@consul_option
+@output_option
+def command(fleet: bool, container: str, host: str, moment: str, given: str | None, output: str) -> None:  # noqa: PLR0917 - click
+    """Show lives, the oldest first: which container ran where, when, from which image, and why it ended."""
+    found = [_plain(record) for record in (_of_fleet(given) if fleet else _of_this_slot())]
+    chosen = [
+        life
+        for life in found
+        if life["container_id"].startswith(container) and (not host or life["host"] == host) and _ran(life, moment)
+    ]
+    if output == "json":
+        click.echo(json.dumps(chosen, indent=1))
+        return
+    rows = [tuple(field.upper().replace("_", " ") for field in FIELDS), *map(_row, chosen)]
+    for line in table(rows):
+        click.echo(line)
+
+
+def _of_fleet(given: str | None) -> list[dict[str, Any]]:
+    from autopilot.adapters.consul.archive import lives
+
+    found: list[dict[str, Any]] = asked(given, lives)
+    return found
+
+
+def _of_this_slot() -> list[dict[str, Any]]:
+    """What the state directory keeps: the life before and the last one."""
+    from autopilot.app.boot import state_directory
+
+    folder = Path(state_directory(None))
+    files = [folder / name for name in ("previous-words.json", "last-words.json")]
+    return [json.loads(file.read_text()) for file in files if file.exists()]
+
+
+def _plain(record: Mapping[str, Any]) -> dict[str, str]:
+    """Both kinds of records with the same keys; "" where nothing is known."""
+    return {field: str(record.get(field) or record.get(field.replace("_", "-")) or "") for field in FIELDS}
+
+
+def _ran(life: Mapping[str, str], moment: str) -> bool:
+    """Times of one form compare as text. A life without an end may still run, or was killed."""
+    return not moment or (life["started"] <= moment and (not life["ended"] or moment <= life["ended"]))
+
+
+def _row(life: Mapping[str, str]) -> tuple[str, ...]:
+    shortened = {
+        "container_id": life["container_id"][:12],
+        "image_digest": life["image_digest"].removeprefix("sha256:")[:12],
+        "life": life["life"][:8],
+    }
+    return tuple({**life, **shortened}[field] or "-" for field in FIELDS)

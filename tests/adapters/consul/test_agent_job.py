@@ -1,0 +1,150 @@
+"""Consul's agent as a job of ours, joined to real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import statistics
+import time
+import urllib.request
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from autopilot.adapters.consul import agent as recipe
+from autopilot.spec.plan import ConsulAgent
+from lab import consul
+from tests.adapters.consul.conftest import status
+from tests.app.harness import Pilot, eventually
+
+real = pytest.mark.real("consul")
+PLAN = ConsulAgent(job="consul-agent", join=("10.0.0.1",))
+WEB = {"name": "web", "exec": ["sleep", "1000"], "port": 80, "interfaces": "lo", "health": {"exec": "true"}}
+
+
+def settings(**changes):
+    found = {"node": "wn-h-1", "listen": "127.0.0.1:8500", "bind": "10.0.0.9", "data": Path("/d"), "meta": {}}
+    return recipe.settings(PLAN, **{**found, "token": "", **changes})
+
+
+def test_node_outlives_its_container():
+    """The node's name comes from host and slot where the watchdog gives them, and its id from its name."""
+    assert recipe.node_name(PLAN, host="h", slot="1", hostname="c0ffee") == "wn-h-1"
+    assert recipe.node_name(PLAN, host="", slot="", hostname="c0ffee") == "wn-c0ffee"
+    assert settings()["node_id"] == settings(meta={"container-id": "other"})["node_id"]
+    assert settings()["node_id"] != settings(node="wn-h-2")["node_id"]
+
+
+def test_metadata_without_dashes():
+    """A node's metadata keys are such that Prometheus and Consul's filters take them."""
+    assert settings(meta={"container-id": "c", "slot": ""})["node_meta"] == {"container_id": "c"}
+
+
+def test_token_is_in_a_private_file(tmp_path):
+    """The agent's token is in a file only we may read, and in no argument."""
+    recipe.prepare(tmp_path, settings(data=tmp_path / "consul/data", token="s3cret"))
+    file = tmp_path / "consul/agent.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert json.loads(file.read_text())["acl"]["tokens"]["agent"] == "s3cret"
+    assert "s3cret" not in " ".join(recipe.command(PLAN, tmp_path).argv)
+
+
+def spec(server, http):
+    agent = {"join": [server.address], "exec": consul.program(), "datacenter": consul.DATACENTER, "bind": http}
+    return {"consul": f"{http}:8500", "consul_agent": agent, "jobs": [WEB]}
+
+
+def address(server, last):
+    return f"{server.address.rpartition('.')[0]}.{last}"
+
+
+def members(server):
+    return {member["Name"]: member["Status"] for member in server.ask("/v1/agent/members")}
+
+
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+ALIVE, LEFT = 1, 3  # of a serf member
+
+
+@real
+def test_comes_and_goes_cleanly(agent, tmp_path):
+    """The agent joins, our services are in the catalog; at the end they are gone first, it leaves, all within 2 s."""
+    ready, seconds = [], []
+    for number in range(3):
+        node = {"AUTOPILOT_HOST": "h", "AUTOPILOT_SLOT": str(number)}
+        place = tmp_path / str(number)
+        place.mkdir()
+        with Pilot(place, spec(agent, address(agent, 9)), env=node) as pilot:
+            started = pilot.wait_event("consul-agent", "started")["arrived"]
+            eventually(lambda: answers(f"{address(agent, 9)}:8500"), "an answer")
+            ready.append(time.monotonic() - started)
+            eventually(lambda: status(agent) == "passing", "in the catalog")
+            assert members(agent)[f"wn-h-{number}"] == ALIVE
+            asked = time.monotonic()
+            assert pilot.stop() == 0
+            seconds.append(time.monotonic() - asked)
+            assert not pilot.events("cannot reach")
+        assert members(agent)[f"wn-h-{number}"] == LEFT
+        assert status(agent) is None
+    print("ready, s:", [round(s, 3) for s in ready], "stop with the agent, s:", [round(s, 2) for s in seconds])
+    assert statistics.median(ready) < 0.2
+    assert statistics.median(seconds) < 2.0
+
+
+def answers(http):
+    with suppress(OSError), OPENER.open(f"http://{http}/v1/status/leader", timeout=1):
+        return True
+    return False
+
+
+@real
+def test_killed_container_comes_back(agent, tmp_path):
+    """A container that was killed, and made again under its name, is registered again at once."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    node = {"AUTOPILOT_HOST": "h", "AUTOPILOT_SLOT": "1"}
+    with Pilot(tmp_path / "one", spec(agent, address(agent, 9)), env=node) as first:
+        eventually(lambda: status(agent) == "passing", "registered")
+        pids = {line["job"]: line["pid"] for line in first.lines if line["event"] == "started"}
+        first.process.kill()
+        first.process.wait()
+        for pid in pids.values():
+            kill(pid)
+        killed = first.words()["life"]
+    with Pilot(tmp_path / "two", spec(agent, address(agent, 9)), env=node):
+        since = time.monotonic()
+        eventually(lambda: life_of(agent) not in (None, killed), "registered again", patience=5.0)
+        print("killed and back, s:", round(time.monotonic() - since, 2))
+
+
+def life_of(server):
+    found = server.health("web")
+    return found[0]["Service"]["Meta"]["life"] if found else None
+
+
+def kill(pid):
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+@real
+def test_agent_is_restarted(agent, tmp_path):
+    """An agent that is killed is a job like others: it is started again, and our services with it."""
+    with Pilot(tmp_path, spec(agent, address(agent, 9))) as pilot:
+        eventually(lambda: status(agent) == "passing", "registered")
+        started = pilot.wait_event("consul-agent", "started")
+        kill(started["pid"])
+        pilot.wait_event("consul-agent", "started", since=len(pilot.lines))
+        eventually(lambda: status(agent) == "passing", "registered again")
+        assert pilot.stop() == 0
+
+
+@real
+def test_all_jobs_over(agent, tmp_path):
+    """The agent does not keep a container alive whose work is done."""
+    with Pilot(tmp_path, {**spec(agent, address(agent, 9)), "jobs": [{"name": "once", "exec": ["sleep", "0.5"]}]}) as p:
+        assert p.wait() == 0
+        assert p.words()["reason"] == "completed"

@@ -1,0 +1,91 @@
+"""What Consul says of all containers, now and in the past."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autopilot.adapters.consul.archive import too_old
+from tests.adapters.consul.conftest import service, status
+from tests.app.harness import Pilot, eventually
+
+HERE = {"AUTOPILOT_HOST": "h7", "AUTOPILOT_SLOT": "slot2", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "c" * 64}
+
+
+def ask(agent, *words):
+    """The verb's answer, as data."""
+    done = subprocess.run(
+        [sys.executable, "-m", "autopilot", *words, "--consul", agent.http, "-o", "json"],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.real("consul")
+def test_fleet(agent, tmp_path):
+    """Every container is listed with host, slot, image, age, lifetime and payloads; a drain is seen as it begins."""
+    spec = service(agent)
+    spec["lifetime"] = {"max": "1h", "drain": {"exec": "true", "until": "false"}}
+    with Pilot(tmp_path, spec, env=HERE) as pilot:
+        eventually(lambda: status(agent, "autopilot") == "passing", "registered")
+        (found,) = ask(agent, "fleet")
+        assert (found["host"], found["slot"], found["image_digest"]) == ("h7", "slot2", HERE["AUTOPILOT_IMAGE_DIGEST"])
+        assert (found["drain"], found["payloads"], found["status"]) == ("no", 0, "alive")
+        assert found["started"] < found["lifetime_end"]
+        assert pilot.ask("drain", "--no-wait").returncode == 0
+        eventually(lambda: ask(agent, "fleet")[0]["drain"] == "drain", "draining")
+        text = subprocess.run(
+            [sys.executable, "-m", "autopilot", "fleet", "--consul", agent.http],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert "slot2" in text and "cccccccccccc" in text
+
+
+@pytest.mark.real("consul")
+def test_history_outlives_the_container(agent, tmp_path):
+    """Which host ran a life at a time is known after it has left Consul, and after it was killed."""
+    for name, end in (("ended", signal.SIGTERM), ("killed", signal.SIGKILL)):
+        (tmp_path / name).mkdir()
+        with Pilot(tmp_path / name, service(agent), env={**HERE, "AUTOPILOT_SLOT": name}) as pilot:
+            eventually(lambda name=name: name in slots(agent), "recorded")
+            pilot.signal(end)
+            pilot.wait()
+    ended, killed = sorted(ask(agent, "history", "--fleet"), key=lambda life: life["slot"])
+    assert (ended["host"], ended["slot"], ended["reason"]) == ("h7", "ended", "signal")
+    assert ended["started"] <= ended["ended"]
+    assert (killed["slot"], killed["ended"]) == ("killed", "")
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    assert ask(agent, "history", "--fleet", "--host", "elsewhere") == []
+    assert [life["slot"] for life in ask(agent, "history", "--fleet", "--at", now, "--host", "h7")][-1] == "killed"
+    assert ask(agent, "history", "--fleet", "--at", "2001-01-01T00:00:00Z") == []
+
+
+def slots(agent):
+    return {life["slot"] for life in ask(agent, "history", "--fleet")}
+
+
+def test_old_records_go():
+    """Records are kept for twelve months, then their month goes as a whole."""
+    january = 1_768_000_000.0  # 2026-01-09
+    folders = [f"autopilot/lives/{month}/" for month in ("2024-12", "2025-01", "2025-02", "2026-01")]
+    assert too_old(folders, january) == ["autopilot/lives/2024-12/"]
+
+
+def test_no_consul_is_said():
+    """Without Consul the verb says where it looked, and exits 69."""
+    words = [sys.executable, "-m", "autopilot", "fleet", "--consul", "127.0.0.1:1"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 69 and "cannot reach Consul at 127.0.0.1:1" in done.stderr

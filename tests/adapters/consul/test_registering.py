@@ -1,0 +1,109 @@
+"""What a real Consul has of a running supervisor's services."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.adapters.consul.conftest import service, status
+from tests.app.harness import Pilot, eventually, shell
+
+pytestmark = pytest.mark.real("consul")
+HOST = socket.gethostname()
+
+
+def test_what_is_registered(agent, tmp_path):
+    """A job's service has ContainerPilot's id, the address its rules chose, its tags, and who runs it as metadata."""
+    spec = service(agent, tags=["a", "b"], consul={"enableTagOverride": True, "deregisterCriticalServiceAfter": "10m"})
+    spec["lifetime"] = {"max": "1h", "drain": {"exec": "true", "until": "true"}}
+    surroundings = {"AUTOPILOT_SLOT": "slot3", "AUTOPILOT_HOST": "h1", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "a" * 64}
+    with Pilot(tmp_path, spec, env=surroundings) as pilot:
+        eventually(lambda: status(agent) == "passing", "passing")
+        (entry,) = agent.health("web")
+        found = entry["Service"]
+        assert found["ID"] == f"web-{HOST}"
+        assert (found["Address"], found["Port"], sorted(found["Tags"])) == ("192.0.2.7", 8080, ["a", "b"])
+        assert found["EnableTagOverride"]
+        meta = found["Meta"]
+        assert (meta["slot"], meta["host"], meta["image-digest"]) == ("slot3", "h1", "sha256:" + "a" * 64)
+        assert {"version", "life", "lifetime-end"} <= set(meta)
+        (own,) = agent.health("autopilot")
+        assert {"started", "drain", "payloads", "lifetime-end"} <= set(own["Service"]["Meta"])
+        assert pilot.stop() == 0
+    assert agent.ask("/v1/agent/services") == {}
+
+
+def test_registered_with_the_first_success(agent, tmp_path):
+    """A service is there from its first good check on; with an initial status from its job's start on."""
+    flag = tmp_path / "healthy"
+    slow = service(agent, health={"exec": ["test", "-e", str(flag)], "interval": "0.1s"})
+    early = {**slow["jobs"][0], "name": "early", "initial_status": "warning"}
+    slow["jobs"].append(early)
+    with Pilot(tmp_path, slow) as pilot:
+        eventually(lambda: status(agent, "early") in ("warning", "critical"), "early, before any success")
+        assert status(agent) is None
+        flag.touch()
+        for name in ("web", "early"):
+            pilot.wait_event(name, "healthy")
+            eventually(lambda name=name: status(agent, name) == "passing", "passing")
+
+
+def test_check_output_and_status(agent, tmp_path):
+    """What a job's own check says is what Consul's check says: critical at once when it fails, with its last output."""
+    flag = tmp_path / "bad"
+    check = shell(f"if test -e {flag}; then echo disk is full; exit 1; fi; echo all is well")
+    with Pilot(tmp_path, service(agent, health={"exec": check, "interval": "0.1s", "ttl": "1m"})) as pilot:
+        eventually(lambda: status(agent) == "passing", "passing")
+        flag.touch()
+        pilot.wait_event("web", "unhealthy")
+        eventually(lambda: status(agent) == "critical", "critical")
+        check_of = agent.ask("/v1/agent/checks")[f"service:web-{HOST}"]
+        assert check_of["Output"] == "disk is full"
+        flag.unlink()
+        eventually(lambda: status(agent) == "passing", "passing again")
+
+
+def test_slow_check_keeps_its_ttl(agent, tmp_path):
+    """A check that takes longer than the whole TTL, and passes, never lets the service turn critical."""
+    check = {"exec": shell("sleep 2; echo checked"), "interval": "0.3s", "timeout": "5s", "ttl": "1s"}
+
+    def changes():
+        """Grows when the check's status changes."""
+        (entry,) = agent.health("web")
+        return [c["ModifyIndex"] for c in entry["Checks"] if c["Type"] == "ttl"]
+
+    with Pilot(tmp_path, service(agent, health={**check, "logging": {"raw": True}})) as pilot:
+        eventually(lambda: status(agent) == "passing", "passing")
+        before, since = changes(), len(pilot.lines)
+        pilot.wait_for(lambda line: line["event"] == "checked", since=since)
+        assert (status(agent), changes()) == ("passing", before)
+
+
+def test_stopped_job_is_gone(agent, tmp_path):
+    """A job that stops is out of Consul when its stop begins, not when it is over."""
+    spec = service(agent, exec=shell("trap 'sleep 3; exit 0' TERM; while :; do sleep 0.1; done"))
+    with Pilot(tmp_path, spec) as pilot:
+        eventually(lambda: status(agent) == "passing", "passing")
+        assert pilot.ask("stop", "web", "--no-wait").returncode == 0
+        eventually(lambda: status(agent) is None, "gone", patience=1.0)
+
+
+def test_addresses_for_children(agent, tmp_path):
+    """Children see the address of every advertised job as CONTAINERPILOT_{JOB}_IP."""
+    spec = service(agent)
+    spec["jobs"].append({"name": "ask", "exec": shell("echo ip=$CONTAINERPILOT_WEB_IP")})
+    with Pilot(tmp_path, spec) as pilot:
+        pilot.wait_event("ask", "ip=192.0.2.7")
+
+
+def test_tags_changed_by_others_stay(agent, tmp_path):
+    """With enableTagOverride the tags of others stay; whatever else they change is taken back within a second."""
+    with Pilot(tmp_path, service(agent, tags=["ours"], consul={"enableTagOverride": True})):
+        eventually(lambda: status(agent) == "passing", "passing")
+        (entry,) = agent.health("web")
+        body = {**entry["Service"], "Name": "web", "Tags": ["theirs"], "Port": 1}
+        known = ("ID", "Name", "Tags", "Port", "Address", "Meta", "EnableTagOverride")
+        agent.put("/v1/agent/service/register", {key: body[key] for key in known})
+        eventually(lambda: agent.health("web")[0]["Service"]["Port"] == 8080, "our port", patience=1.0)
+        assert agent.health("web")[0]["Service"]["Tags"] == ["theirs"]

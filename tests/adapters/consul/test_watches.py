@@ -1,0 +1,126 @@
+"""Watches on a real agent: what a job that waits for them sees, and when."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+
+from lab import consul
+from tests.app.harness import VICTIM, Pilot, eventually
+
+pytestmark = pytest.mark.real("consul")
+
+
+def watching(agent, *events, **watch):
+    jobs = [
+        {"name": event.lower(), "exec": ["echo", event], "when": {"source": "watch.db", "each": event}}
+        for event in events
+    ]
+    return {
+        "consul": {"address": agent.http, **watch.pop("consul", {})},
+        "watches": [{"name": "db", "interval": "0.1s", **watch}],
+        "jobs": [VICTIM, *jobs],
+    }
+
+
+def put(agent, id, status="passing", **fields):
+    body = {"ID": id, "Name": "db", "Port": 5432, "Check": {"CheckID": id, "TTL": "1h", "Status": status}, **fields}
+    agent.put("/v1/agent/service/register", body)
+
+
+def settled(agent, pilot):
+    """The supervisor watches: the first instance is seen."""
+    put(agent, "db-1")
+    pilot.wait_for(lambda line: line.get("watch") == "db")
+
+
+def test_changed_healthy_unhealthy(agent, tmp_path):
+    """An instance that comes or goes is `changed`, then `healthy` or, with none left, `unhealthy`."""
+    with Pilot(tmp_path, watching(agent, "changed", "healthy", "unhealthy")) as pilot:
+        settled(agent, pilot)
+        pilot.wait_event("healthy", "healthy")
+        agent.put("/v1/agent/check/fail/db-1")
+        pilot.wait_event("unhealthy", "unhealthy")
+        eventually(lambda: len(pilot.output("changed")) == 2, "changed, twice")
+        agent.put("/v1/agent/check/pass/db-1")
+        eventually(lambda: len(pilot.output("healthy")) == 2, "healthy again")
+
+
+def test_change_to_job_start(agent, tmp_path):
+    """From a change in Consul to the start of the job that waits for it: at most 50 ms, the median of ten."""
+    with Pilot(tmp_path, watching(agent, "changed", interval="0.05s")) as pilot:
+        settled(agent, pilot)
+        delays = []
+        for number in range(10):
+            eventually(lambda n=number: len(pilot.output("changed")) == n + 1, "the one before")
+            time.sleep(0.2)  # a quiet time, longer than the interval
+            since, at = len(pilot.lines), time.monotonic()
+            put(agent, "db-1", Port=6000 + number)
+            line = pilot.wait_for(lambda line: line.get("job") == "changed" and line["event"] == "started", since=since)
+            delays.append(line["arrived"] - at)
+        print("change to job start, ms:", [round(delay * 1000, 1) for delay in sorted(delays)])
+        assert statistics.median(delays) <= 0.050
+
+
+def test_nothing_of_ours_changed(agent, tmp_path):
+    """A check's new output, another service or a new tag order is no change."""
+    with Pilot(tmp_path, watching(agent, "changed")) as pilot:
+        put(agent, "db-1", Tags=["a", "b"])
+        pilot.wait_event("changed", "changed")
+        agent.put("/v1/agent/check/pass/db-1?note=other")
+        put(agent, "db-1", Tags=["b", "a"])
+        agent.put("/v1/agent/service/register", {"ID": "x", "Name": "other"})
+        put(agent, "db-2")  # the next real change comes after all these
+        eventually(lambda: len(pilot.output("changed")) >= 2, "the second")
+        assert len(pilot.events("watched service changed")) == 2
+
+
+def test_tag(agent, tmp_path):
+    """With a tag only instances that carry it count."""
+    with Pilot(tmp_path, watching(agent, "healthy", "unhealthy", tag="primary")) as pilot:
+        put(agent, "db-2", Tags=["replica"])
+        put(agent, "db-1", Tags=["primary"])
+        pilot.wait_event("healthy", "healthy")
+        put(agent, "db-1", Tags=["replica"])
+        pilot.wait_event("unhealthy", "unhealthy")
+
+
+def test_burst_is_spaced(agent, tmp_path):
+    """Looks are an interval apart: many changes at once are two or three events, and the last state is seen."""
+    with Pilot(tmp_path, watching(agent, "changed", "unhealthy", interval="0.5s")) as pilot:
+        settled(agent, pilot)
+        for number in range(30):
+            put(agent, "db-1", Port=7000 + number)
+        agent.put("/v1/agent/service/deregister/db-1")
+        pilot.wait_event("unhealthy", "unhealthy")
+        assert len(pilot.events("watched service changed")) <= 5
+
+
+def test_agent_lost_is_no_event(agent, tmp_path):
+    """While Consul is away the last state stays; what changed meanwhile is seen when it is back."""
+    with Pilot(tmp_path, watching(agent, "changed", "unhealthy")) as pilot:
+        settled(agent, pilot)
+        agent.kill()
+        pilot.wait_for(lambda line: line.get("trouble") == "consul-lost")
+        assert not pilot.output("unhealthy")
+        agent.start()
+        agent.await_leader()
+        put(agent, "db-1", Port=1)
+        eventually(lambda: len(pilot.output("changed")) >= 2, "changed")
+
+
+def test_unknown_token_is_no_event(tmp_path):
+    """A revoked token sees no instances and no error; that is not taken for `unhealthy`."""
+    with consul.agent(consul.DEFAULT_DENY) as agent:
+        rules = 'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" }'
+        token = consul.token_for(agent, rules)
+        spec = watching(agent, "changed", "unhealthy", consul={"token": token})
+        with Pilot(tmp_path, spec) as pilot:
+            settled(agent, pilot)
+            accessor = agent.ask("/v1/acl/token/self", token=token)["AccessorID"]
+            agent.ask(f"/v1/acl/token/{accessor}", method="DELETE")
+            put(agent, "db-1", Port=1)  # wakes the held query, with a token nobody knows
+            pilot.wait_for(lambda line: str(line.get("trouble", "")).startswith("consul-"), patience=30)
+            assert not pilot.output("unhealthy")

@@ -1,0 +1,144 @@
+"""The telemetry port of a real supervisor, without any Consul."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
+
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+WEB = {"name": "web", "exec": ["sleep", "1000"], "health": {"exec": "true", "interval": "0.1s"}}
+
+
+def telemetry(**fields):
+    return {"port": free_port(), "interfaces": "lo", **fields}
+
+
+def get(spec, path):
+    try:
+        with OPENER.open(f"http://127.0.0.1:{spec['telemetry']['port']}{path}", timeout=10) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError:
+        raise
+    except OSError:
+        return ""  # not there yet
+
+
+def samples(spec):
+    """Every sample by its name and labels."""
+    found = {}
+    for family in text_string_to_metric_families(get(spec, "/metrics")):
+        for sample in family.samples:
+            found[sample.name, *sorted(sample.labels.items())] = sample.value
+    return found
+
+
+@pytest.fixture
+def spec():
+    return {"telemetry": telemetry(), "jobs": [WEB, VICTIM]}
+
+
+def value(spec, metric, /, **labels):
+    return samples(spec).get((metric, *sorted(labels.items())))
+
+
+def test_metrics_of_a_life(tmp_path, spec):
+    """What happens in a life is in its metrics: jobs, checks, restarts by reason, exits, the life's phase."""
+    surroundings = {"AUTOPILOT_SLOT": "slot1", "AUTOPILOT_IMAGE_DIGEST": "sha256:1"}
+    with Pilot(tmp_path, spec, env=surroundings) as pilot:
+        eventually(lambda: value(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
+        pilot.restart_delay("victim", times=2)
+        found = samples(spec)
+        assert found["autopilot_job_up", ("name", "web")] == 1
+        assert found["autopilot_job_restarts_total", ("name", "victim"), ("reason", "ended")] == 2
+        assert found["autopilot_job_exits_total", ("name", "victim"), ("status", "137")] == 2
+        assert found["autopilot_checks_total", ("name", "web"), ("result", "passed")] >= 1
+        assert found["autopilot_check_duration_seconds_count", ("name", "web")] >= 1
+        assert any(key[0] == "autopilot_info" and ("slot", "slot1") in key for key in found)
+        assert found["autopilot_payloads_running",] == 0
+        assert found["process_resident_memory_bytes",] > 0
+
+
+def test_before_and_after_loading(tmp_path, spec):
+    """Nothing is missed while the metrics' library loads: the startup event and the first start are counted."""
+    with Pilot(tmp_path, spec):
+        eventually(lambda: value(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
+        assert value(spec, "containerpilot_events", code="Startup", source="") == 1
+        assert value(spec, "containerpilot_events", code="StatusHealthy", source="web") == 1
+
+
+def test_no_label_called_job(tmp_path, spec):
+    """No metric has a label `job`, which Prometheus keeps for itself."""
+    with Pilot(tmp_path, spec):
+        eventually(lambda: bool(samples(spec)), "metrics")
+        assert not [key for key in samples(spec) if any(label[0] == "job" for label in key[1:])]
+
+
+def test_metrics_of_jobs(tmp_path, spec):
+    """Declared metrics are set through the socket, under exactly their names; others and bad values are refused."""
+    declared = [
+        {"namespace": "n", "subsystem": "s", "name": "count", "help": "h", "type": "counter"},
+        {"name": "level", "help": "h", "type": "gauge"},
+        {"name": "sizes", "help": "h", "type": "histogram", "buckets": [1, 10]},
+        {"name": "waits", "help": "h", "type": "summary"},
+    ]
+    spec["telemetry"]["metrics"] = declared
+    with Pilot(tmp_path, spec) as pilot:
+        eventually(lambda: bool(samples(spec)), "metrics")
+        for _ in range(2):
+            assert pilot.ask("metric", "n_s_count=2", "level=7.5", "sizes=5", "waits=3").returncode == 0
+        found = samples(spec)
+        assert (found["n_s_count",], found["level",]) == (4, 7.5)
+        assert found["sizes_bucket", ("le", "10.0")] == 2
+        assert (found["waits_sum",], found["waits_count",]) == (6, 2)
+        for bad, said in (("nope=1", "there is no metric"), ("level=x", "cannot be 'x'"), ("n_s_count=-1", "cannot")):
+            refused = pilot.ask("metric", bad)
+            assert refused.returncode != 0 and said in refused.stderr
+        assert value(spec, "containerpilot_control_http_requests", code="200", path="/v1/metrics") == 2
+
+
+def test_status_pages(tmp_path, spec):
+    """/status is ContainerPilot's, /v1/status ours; what is not there is said with what is."""
+    with Pilot(tmp_path, spec):
+        eventually(lambda: '"healthy"' in get(spec, "/status"), "healthy")
+        shown = json.loads(get(spec, "/status"))
+        assert set(shown) == {"Version", "Jobs", "Services", "Watches"}
+        assert {"Name": "web", "Status": "healthy"} in shown["Jobs"]
+        assert json.loads(get(spec, "/v1/status"))["lifetime"]["phase"]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            get(spec, "/nothing")
+
+
+def test_port_is_taken(tmp_path, spec):
+    """A port somebody else holds costs no job: it is said, and taken when it is free."""
+    with socket.create_server(("127.0.0.1", spec["telemetry"]["port"])):
+        pilot = Pilot(tmp_path, spec)
+        pilot.wait_for(lambda line: line.get("trouble") == "telemetry-port")
+        pilot.wait_event("web", "healthy")
+    with pilot:
+        eventually(lambda: bool(samples(spec)), "metrics")
+        assert pilot.stop() == 0
+
+
+def test_silent_client(tmp_path, spec):
+    """A client that says nothing holds up neither others nor the end."""
+    with Pilot(tmp_path, spec) as pilot:
+        eventually(lambda: bool(samples(spec)), "metrics")
+        with socket.create_connection(("127.0.0.1", spec["telemetry"]["port"])):
+            assert samples(spec)
+            assert pilot.stop() == 0
+
+
+def test_first_job_does_not_wait(tmp_path, spec):
+    """The first job starts before the metrics' library is loaded."""
+    spec["jobs"] = [{"name": "first", "exec": shell("echo up; exec sleep 1000")}]
+    with Pilot(tmp_path, spec) as pilot:
+        up = pilot.wait_event("first", "up")["arrived"]
+        eventually(lambda: bool(samples(spec)), "metrics")
+        assert pilot.lines[0]["arrived"] <= up

@@ -1,0 +1,116 @@
+"""Rendered files in a real life, with a real Consul where they need one."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab import consul
+from tests.app.harness import Pilot, eventually, shell
+
+READER = shell("trap 'echo reloaded' HUP; cat $FILE; while :; do sleep 0.05; done")
+
+
+@pytest.fixture
+def files(tmp_path):
+    return tmp_path / "conf.j2", tmp_path / "conf"
+
+
+def spec(files, text, *, agent=None, **on_change):
+    source, target = files
+    source.write_text(text)
+    template = {"source": str(source), "destination": str(target), "on_change": on_change}
+    reader = {"name": "reader", "exec": READER, "env": {"FILE": str(target)}}
+    found = {"templates": [template], "jobs": [reader]}
+    return {**found, "consul": agent.http} if agent else found
+
+
+def put(agent, key, value):
+    agent.put(f"/v1/kv/{key}", value.encode())
+
+
+def test_before_the_first_job(tmp_path, files):
+    """What needs nothing from Consul is there when the first job starts, Consul or not."""
+    with Pilot(tmp_path, spec(files, "slot={{ env.SLOT }}\n"), env={"SLOT": "s9"}) as pilot:
+        pilot.wait_event("reader", "slot=s9")
+
+
+def test_bad_template_keeps_the_file(tmp_path, files):
+    """A template that cannot be rendered keeps the file that is there, and the log says file, line and why."""
+    files[1].write_text("old\n")
+    with Pilot(tmp_path, spec(files, "\n{{ env.NOPE }}")) as pilot:
+        pilot.wait_event("reader", "old")
+        line = pilot.wait_for(lambda line: str(line.get("trouble", "")).startswith("template-"))
+        assert str(files[0]) in line["event"] and "NOPE" in line["event"] and "stays" in line["event"]
+
+
+@pytest.mark.real("consul")
+def test_change_is_rendered_and_told(tmp_path, files):
+    """A changed key is in the file, and then the job gets its SIGHUP; one change, one reload."""
+    with consul.agent() as agent:
+        put(agent, "autopilot/slots", "4")
+        files[1].write_text("N=4\n")  # so the first rendering changes nothing
+        with Pilot(tmp_path, spec(files, "N={{ key('autopilot/slots') }}\n", agent=agent, reload="reader")) as pilot:
+            pilot.wait_event("reader", "N=4")
+            put(agent, "autopilot/slots", "8")
+            pilot.wait_event("reader", "reloaded")
+            assert files[1].read_text() == "N=8\n"
+            assert len(pilot.events("template written")) == 1
+
+
+@pytest.mark.real("consul")
+def test_missing_key_and_its_return(tmp_path, files):
+    """A key that goes keeps the file and is said; when it is back, so is the file's truth."""
+    with consul.agent() as agent:
+        put(agent, "k", "1")
+        with Pilot(tmp_path, spec(files, "{{ key('k') }}", agent=agent)) as pilot:
+            eventually(files[1].exists, "rendered")
+            agent.ask("/v1/kv/k", method="DELETE")
+            pilot.wait_for(lambda line: 'no key "k"' in line["event"])
+            assert files[1].read_text() == "1"
+            put(agent, "k", "2")
+            eventually(lambda: files[1].read_text() == "2", "rendered again")
+            pilot.wait_for(lambda line: line["event"] == "trouble is over")
+
+
+@pytest.mark.real("consul")
+def test_services_and_a_command(tmp_path, files):
+    """Instances that come and go are in the file; the command runs after each change."""
+    text = "{% for i in service('db') %}{{ i.address }}:{{ i.port }}\n{% endfor %}"
+    ran = tmp_path / "ran"
+    with consul.agent() as agent, Pilot(tmp_path, spec(files, text, agent=agent, exec=shell(f"echo x >> {ran}"))):
+        for number in (1, 2):
+            body = {"ID": f"db-{number}", "Name": "db", "Address": "10.0.0.1", "Port": number}
+            agent.put("/v1/agent/service/register", body)
+        eventually(lambda: files[1].exists() and files[1].read_text() == "10.0.0.1:1\n10.0.0.1:2\n", "both")
+        agent.put("/v1/agent/service/deregister/db-1")
+        eventually(lambda: files[1].read_text() == "10.0.0.1:2\n", "one left")
+        eventually(lambda: ran.exists() and len(ran.read_text().split()) >= 2, "the command ran")
+
+
+@pytest.mark.real("consul")
+def test_restart(tmp_path, files):
+    """With on_change: restart the job is started anew."""
+    with consul.agent() as agent:
+        put(agent, "k", "1")
+        with Pilot(tmp_path, spec(files, "{{ key('k') }}\n", agent=agent, restart="reader")) as pilot:
+            eventually(files[1].exists, "rendered")
+            since = len(pilot.lines)
+            put(agent, "k", "2")
+            pilot.wait_event("reader", "started", since=since)
+            pilot.wait_event("reader", "2", since=since)
+
+
+@pytest.mark.real("consul")
+def test_consul_away(tmp_path, files):
+    """While Consul is away the file stays, and what changed meanwhile is rendered on its return."""
+    with consul.agent() as agent:
+        put(agent, "k", "1")
+        with Pilot(tmp_path, spec(files, "{{ key('k', 'gone') }}", agent=agent)) as pilot:
+            eventually(files[1].exists, "rendered")
+            agent.kill()
+            pilot.wait_for(lambda line: line.get("trouble") == "consul-lost")
+            assert files[1].read_text() == "1"
+            agent.start()
+            agent.await_leader()
+            put(agent, "k", "3")
+            eventually(lambda: files[1].read_text() == "3", "rendered on its return")
