@@ -6,6 +6,7 @@ It shares the machine's network, so that it reaches the lab's registry on loopba
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -14,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import psutil
 
 from lab import packages
 from lab.cache import workplace
@@ -63,18 +62,24 @@ class Dockerd:
     def crash(self) -> None:
         """As when the host's power fails: engine, containers and all that is in /run are gone at once."""
         self._end(signal.SIGKILL)
-        for shim in self._shims():
-            for process in [*shim.children(recursive=True), shim]:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+        for pid in self._survivors():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self.folder / "exec", ignore_errors=True)
         (self.folder / "pid").unlink(missing_ok=True)
 
-    def _shims(self) -> list[psutil.Process]:
-        """The processes that hold this engine's containers; they outlive an engine that is killed."""
-        mine = f"{self.folder}/exec"
-        found = psutil.process_iter(["cmdline"])
-        return [process for process in found if any(mine in word for word in process.info["cmdline"] or [])]
+    def _survivors(self) -> list[int]:
+        """The shims that hold this engine's containers, which outlive it, and the containers' processes."""
+        parents: dict[int, int] = {}
+        found: set[int] = set()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it may just have ended
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if f"{self.folder}/exec".encode() in (folder / "cmdline").read_bytes():
+                    found.add(int(folder.name))
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return sorted(found)
 
     def _end(self, number: int) -> None:
         if self.process is not None:
