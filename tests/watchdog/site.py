@@ -33,7 +33,7 @@ class Site:
             "host": "h1",
             "state": str(folder / "state"),
             "engines": {engine: socket},
-            "registry": {"check_every": "1s", "fresh": "0s", "timeout": "2s"},
+            "registry": {"check_every": "0s", "fresh": "0s", "timeout": "2s"},
             "rollout": {"rings": [{"share": "100%", "after": "0s"}], "spread": "0s"},
             "fitness": {"free_disk": 0},
             "metrics": {"textfile": str(folder / "watchdog.prom")},

@@ -79,7 +79,6 @@ def test_push_is_taken_by_the_next_life_only(any_site: Site) -> None:
     any_site.run()
     first = container(any_site)
     new = any_site.push(good_life("# 2\nsleep 100000"))
-    time.sleep(1)  # check_every
     any_site.run()
     assert container(any_site) == first
     assert [pull["digest"] for pull in any_site.audit("pull")] == [old, new]
@@ -111,7 +110,6 @@ def test_bad_push_rolls_back_and_the_next_good_one_recovers(any_site: Site) -> N
         any_site.run()
     assert len(any_site.audit("pull")) == pulls
     fixed = any_site.push(good_life("# fixed\nsleep 100000"))
-    time.sleep(1)  # check_every
     any_site.run()
     kill(any_site, container(any_site)["container"])
     eventually(lambda: container(any_site)["state"] == "starting", 10, "the engine has seen it")

@@ -41,6 +41,10 @@ class SlotGroup:
     ports: tuple[str, ...] = _key("host:container[/udp]; slot n gets host + n - 1", values.ports, default=())
     network: str = _key("the engine's network: bridge, host, none or a name", values.text, default="")
     hostname: str = _key("pattern of the host name inside", values.pattern, default="")
+    extra_hosts: Mapping[str, str] = _key(
+        "more names in /etc/hosts: name -> address", values.text_map, default_factory=dict
+    )
+    dns_options: tuple[str, ...] = _key("options for resolv.conf", values.words, default=())
     cpus: float = _key("CPU cores, 0: no limit", values.number, default=0.0)
     memory: int = _key("memory limit, 0: none", values.size, default=0)
     shm: int = _key("size of /dev/shm, 0: the engine's default", values.size, default=0)

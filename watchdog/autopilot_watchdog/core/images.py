@@ -48,6 +48,8 @@ def garbage(here: Scene, memory: Memory) -> Iterator[Action]:
         image, view = memory.image(key), here.views[group.engine]
         kept = {image.head, image.pin, *(good.digest for good in image.goods[:2])}
         kept |= {container.digest for container in view.containers}
+        # none may have proved good yet: the newest two are kept in any case
+        kept |= set(sorted(image.trials, key=lambda digest: -image.trials[digest].first_seen)[:2])
         for digest, trial in image.trials.items():
             if trial.pulled and digest in view.digests and digest not in kept:
                 yield RemoveImage(key, digest)

@@ -55,6 +55,8 @@ def _host_config(group: SlotGroup, binds: list[str], ports: dict[str, list[dict[
         "Binds": binds,
         "PortBindings": ports,
         "NetworkMode": group.network,
+        "ExtraHosts": [f"{name}:{address}" for name, address in group.extra_hosts.items()],
+        "DnsOptions": list(group.dns_options),
         "NanoCpus": int(group.cpus * 1e9),
         "Memory": group.memory,
         "MemorySwap": group.memory,  # the limit is the limit: no swap beyond it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import functools
 import json
 import re
 import secrets
@@ -34,6 +35,14 @@ class Engine:
     @property
     def name(self) -> str:
         return self.client.name
+
+    @functools.cached_property
+    def root(self) -> str:
+        """The folder of its images and containers; "" when it does not say."""
+        try:
+            return str(self.client.json("GET", "/info").get("DockerRootDir") or "")
+        except (EngineRefused, EngineUnreachable):
+            return ""
 
     def containers(self) -> list[Container]:
         """Every container with this watchdog's label, dead or alive, without last words."""

@@ -6,7 +6,6 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from autopilot_watchdog.config.model import Command, Config
 from autopilot_watchdog.core.actions import (
@@ -156,8 +155,3 @@ def _run(command: Command, image: str, digest: str) -> tuple[str, bool]:
     if done.returncode == 0:
         return "", False
     return f"{words[0]} ended with status {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}", True
-
-
-def disks(config: Config) -> list[Path]:
-    """The folders whose disks must have room."""
-    return [Path(config.state)]

@@ -18,6 +18,8 @@ def problems(rules: Fitness, disks: Iterable[Path], now: float) -> Iterator[str]
     for disk in disks:
         try:
             free = shutil.disk_usage(disk).free
+        except FileNotFoundError:
+            continue  # before the first pass there is no state
         except OSError as error:
             yield f"cannot look at the disk of {disk}: {error.strerror}"
             continue

@@ -15,7 +15,7 @@ from autopilot_watchdog.core.observation import EngineDown, EngineView, Observat
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.engine.client import EngineUnreachable
 from autopilot_watchdog.shell import fitness, looking
-from autopilot_watchdog.shell.acting import Hands, disks
+from autopilot_watchdog.shell.acting import Hands
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.consul import ConsulKV
 from autopilot_watchdog.shell.state import Store
@@ -48,7 +48,7 @@ class Watchdog:
         seen = Observation(views, booted=fitness.booted())
         now = time.time()
         if fitness_too:
-            seen = replace(seen, unfit=tuple(fitness.problems(self.config.fitness, disks(self.config), now)))
+            seen = replace(seen, unfit=tuple(fitness.problems(self.config.fitness, self._disks(), now)))
         if not network:
             return seen
         keys = heads_wanted(self.config, seen, memory, now)
@@ -57,6 +57,11 @@ class Watchdog:
             heads=looking.heads(self.config, keys, memory, self.engines),
             fleet=self._consul.fleet() if self._consul else None,
         )
+
+    def _disks(self) -> list[Path]:
+        """Where room is needed: the state, and what the engines store, where that is a folder of this host."""
+        roots = [Path(engine.root) for engine in self.engines.values() if engine.root]
+        return [self.store.folder, *(root for root in roots if root.exists())]
 
     def plan(self) -> Decision:
         """What a pass would begin with; nothing is done or remembered."""
