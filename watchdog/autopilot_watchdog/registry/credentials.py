@@ -39,7 +39,7 @@ def files(configured: str, env: Mapping[str, str]) -> list[Path]:
     """Where to look, in this order; only the configured one when there is one."""
     if configured:
         return [Path(configured)]
-    home = Path(env.get("HOME", "/root"))
+    home = Path(env["HOME"]) if "HOME" in env else Path.home()
     found = [Path(env["DOCKER_CONFIG"], "config.json")] if "DOCKER_CONFIG" in env else []
     found += [Path(env["REGISTRY_AUTH_FILE"])] if "REGISTRY_AUTH_FILE" in env else []
     found.append(home / ".docker/config.json")

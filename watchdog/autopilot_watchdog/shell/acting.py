@@ -123,8 +123,8 @@ class Hands:
             )
         if bury.verdict == "failed":
             self._audit.note("printed", f"{container.name} printed last: {engine.logs(container.id)}", slot=bury.slot)
-        if self._consul and container.state != "created":
-            self._consul.leave(bury.slot)
+        if self._consul and container.started and (container.words is None or container.words.state == "running"):
+            self._consul.leave(bury.slot)  # it could not take its registration away itself
         engine.remove(container.id)
         return Outcome(bury)
 
