@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lint types bench wheelhouse clean
+.PHONY: help demo test check lint types bench wheelhouse watchdog.pyz install-watchdog clean
+PREFIX ?= /usr/local
+UNITS = autopilot-watchdog.service autopilot-watchdog.timer autopilot-watchdog-events.service autopilot-watchdog-alert@.service
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z.-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-$(READY): pyproject.toml lab/venv.py
+$(READY): pyproject.toml watchdog/pyproject.toml lab/venv.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.x ...")'
 	@$(PYTHON) -m lab venv $(VENV)
 	@touch $@
@@ -34,6 +36,17 @@ bench: $(READY)  ## how quick it is, beside its peers
 
 wheelhouse: $(READY)  ## all wheels for the worker image, into examples/worker-node/wheelhouse
 	$(BIN)/python -m lab wheelhouse examples/worker-node/wheelhouse
+
+watchdog.pyz: $(READY)  ## the watchdog as one file, for any host with Python 3.11
+	@$(BIN)/python -m lab pyz $@
+
+install-watchdog: watchdog.pyz  ## the watchdog and its systemd units on this host (PREFIX=, DESTDIR=)
+	install -D -m 0755 watchdog.pyz $(DESTDIR)$(PREFIX)/bin/autopilot-watchdog
+	cd systemd && install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(UNITS)
+	install -D -m 0644 systemd/autopilot-watchdog.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/autopilot-watchdog.conf
+	sed -i 's|/usr/local/bin/|$(PREFIX)/bin/|' $(DESTDIR)$(PREFIX)/lib/systemd/system/autopilot-watchdog*.service
+	@echo 'Now write /etc/autopilot-watchdog.json (examples/watchdog), then:'
+	@echo '  systemctl daemon-reload && systemctl enable --now autopilot-watchdog.timer autopilot-watchdog-events.service'
 
 clean:  ## the environment and what the lab keeps outside the repository
 	rm -rf $(VENV)

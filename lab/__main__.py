@@ -31,6 +31,12 @@ def wheelhouse(folder: Path) -> None:
     fill(folder, TREE_PYTHON)
 
 
+def pyz(target: Path) -> None:
+    from lab.pyz import make
+
+    make(target)
+
+
 def clean() -> None:
     for entry in cache().iterdir():
         discard(entry)
@@ -47,6 +53,9 @@ def main() -> int:
     verb = verbs.add_parser("wheelhouse", help="put all wheels for the worker image into a folder")
     verb.add_argument("folder", type=Path)
     verb.set_defaults(call=wheelhouse)
+    verb = verbs.add_parser("pyz", help="pack the watchdog into one file")
+    verb.add_argument("target", type=Path)
+    verb.set_defaults(call=pyz)
     verb = verbs.add_parser("clean", help="remove what the lab has built and kept")
     verb.set_defaults(call=clean)
     arguments = vars(parser.parse_args())

@@ -90,6 +90,11 @@ class ContainerPool(Schedd):
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
+    @property
+    def name(self) -> str:
+        """Of its network."""
+        return self._prefix
+
     def ask(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
         return self.manager.run(*argv, user=user, stdin=stdin, check=check)
 

@@ -24,6 +24,7 @@ class Engine:
     """The docker command against one engine (None: where the command looks by itself)."""
 
     def __init__(self, host: str | None) -> None:
+        self.socket = host.removeprefix("unix://") if host else "/var/run/docker.sock"
         self._docker = ["docker", *(["--host", host] if host else [])]
 
     def run(

@@ -12,10 +12,14 @@ from lab.errors import LabError
 
 # Debian's package for each program we call.
 PACKAGES: Mapping[str, str] = {
+    "busybox": "busybox-static",
+    "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",
+    "podman": "podman",
+    "runc": "runc",
     "setpriv": "util-linux",
     "unshare": "util-linux",
 }

@@ -6,8 +6,9 @@ import functools
 import os
 import subprocess
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from lab import consul, docker, packages, prometheus, rootfs
+from lab import consul, docker, packages, prometheus, rootfs, systemd
 from lab.cache import workplace
 from lab.errors import LabError
 
@@ -74,6 +75,23 @@ def need_prometheus() -> None:
     prometheus.program(prometheus.WITH_HTTP)
 
 
+def need_podman() -> None:
+    need_root()
+    packages.need("podman", "runc", "busybox")
+
+
+def need_registry() -> None:
+    packages.need("docker-registry", "busybox")
+
+
+def need_systemd() -> None:
+    """As PID 1 of a container."""
+    need_docker()
+    if not any(Path(folder, "cgroup.procs").exists() for folder in systemd.CGROUPS):
+        raise LabError("this machine has no unified cgroups, which systemd needs")
+    systemd.tree()
+
+
 PARTS: Mapping[str, Callable[[], None]] = {
     "root": need_root,
     "namespaces": need_namespaces,
@@ -81,4 +99,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "docker": need_docker,
     "consul": need_consul,
     "prometheus": need_prometheus,
+    "podman": need_podman,
+    "registry": need_registry,
+    "systemd": need_systemd,
 }

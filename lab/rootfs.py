@@ -37,15 +37,15 @@ def _archive_uris(apt: Path) -> Iterator[str]:
 
 def condor_tree() -> Path:
     """An unpacked Debian with HTCondor and Python: the shared, read-only part of every host's disk."""
-    return built(f"condor-{key(SUITE, CONDOR)}", lambda part: _bootstrap(part, CONDOR, "directory"))
+    return built(f"condor-{key(SUITE, CONDOR)}", lambda part: bootstrap(part, CONDOR, "directory"))
 
 
 def slim_tar() -> Path:
     """The stand-in for the image debian:trixie-slim, for engines that cannot pull: a tar for `docker import`."""
-    return built(f"slim-{key(SUITE, SLIM)}.tar", lambda part: _bootstrap(part, SLIM, "tar"))
+    return built(f"slim-{key(SUITE, SLIM)}.tar", lambda part: bootstrap(part, SLIM, "tar"))
 
 
-def _bootstrap(target: Path, packages: tuple[str, ...], form: str) -> None:
+def bootstrap(target: Path, packages: tuple[str, ...], form: str) -> None:
     source = mirror()
     if source is None:
         raise LabError("cannot build a Debian tree: no Debian mirror in this machine's apt sources")

@@ -22,6 +22,7 @@ def make_venv(folder: Path) -> None:
     pip = [str(folder / "bin/python"), "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check"]
     # a plain path file: the default import hook costs every start some milliseconds
     plain = ["--config-settings", "editable_mode=compat"]
-    done = subprocess.run([*pip, "install", *plain, "--editable", f"{REPO}[{EXTRAS}]"], check=False)
+    projects = ["--editable", f"{REPO}[{EXTRAS}]", "--editable", f"{REPO}/watchdog"]
+    done = subprocess.run([*pip, "install", *plain, *projects], check=False)
     if done.returncode != 0:
         raise LabError("cannot install the dependencies: is a package index within reach?")

@@ -1,0 +1,105 @@
+"""A Docker engine of our own, which a test may crash and start again.
+
+It shares the machine's network, so that it reaches the lab's registry on loopback; its containers have none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import packages
+from lab.cache import workplace
+from lab.docker import BUILDER, Engine
+from lab.errors import LabError
+
+
+@dataclass
+class Dockerd:
+    """Runs from `start` to `stop` or `crash`; what it stored stays."""
+
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> str:
+        return f"{self.folder}/docker.sock"
+
+    @property
+    def engine(self) -> Engine:
+        return Engine(f"unix://{self.socket}")
+
+    def start(self) -> None:
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                [
+                    *("unshare", "--mount", "setpriv", "--pdeathsig", "TERM"),
+                    *("dockerd", "--host", f"unix://{self.socket}", "--data-root", f"{self.folder}/data"),
+                    *("--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid", *BUILDER),
+                    "--max-download-attempts=1",  # else a broken download is tried for a minute
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        end = time.monotonic() + 60
+        while not self.engine.answers():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise LabError(f"cannot start dockerd: {(self.folder / 'log').read_text().strip()[-500:]}")
+            time.sleep(0.1)  # its socket notifies nobody
+
+    def stop(self) -> None:
+        """In good order: its containers are stopped, too."""
+        self._end(signal.SIGTERM)
+
+    def crash(self) -> None:
+        """As when the host's power fails: engine, containers and all that is in /run are gone at once."""
+        self._end(signal.SIGKILL)
+        for pid in self._survivors():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shutil.rmtree(self.folder / "exec", ignore_errors=True)
+        (self.folder / "pid").unlink(missing_ok=True)
+
+    def _survivors(self) -> list[int]:
+        """The shims that hold this engine's containers, which outlive it, and the containers' processes."""
+        parents: dict[int, int] = {}
+        found: set[int] = set()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it may just have ended
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if f"{self.folder}/exec".encode() in (folder / "cmdline").read_bytes():
+                    found.add(int(folder.name))
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return sorted(found)
+
+    def _end(self, number: int) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(60)
+            self.process = None
+
+
+@contextmanager
+def dockerd() -> Iterator[Dockerd]:
+    packages.need("dockerd", "unshare", "setpriv")
+    with workplace() as folder:
+        found = Dockerd(folder)
+        found.start()
+        try:
+            yield found
+        finally:
+            if found.process is None:
+                found.start()  # it alone can take its containers and mounts away
+            names = found.engine.run("ps", "--all", "--quiet").split()
+            if names:
+                found.engine.run("rm", "--force", "--volumes", *names)
+            found.stop()

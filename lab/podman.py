@@ -1,0 +1,96 @@
+"""A real Podman API service with storage of its own. With runc: crun refuses cgroups of both versions at once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import packages
+from lab.cache import workplace
+from lab.errors import LabError
+
+CONTAINERS = """\
+[containers]
+default_ulimits = ["nofile=16384:16384", "nproc=4096:4096"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+"""
+STORAGE = """\
+[storage]
+driver = "overlay"
+runroot = "{folder}/run"
+graphroot = "{folder}/storage"
+"""
+
+
+@dataclass
+class Podman:
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> str:
+        return f"{self.folder}/podman.sock"
+
+    def env(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "CONTAINERS_CONF": f"{self.folder}/containers.conf",
+            "CONTAINERS_STORAGE_CONF": f"{self.folder}/storage.conf",
+            "CONTAINERS_REGISTRIES_CONF": f"{self.folder}/registries.conf",
+            "TMPDIR": str(self.folder),
+        }
+
+    def run(self, *words: str, check: bool = True) -> str:
+        done = subprocess.run(
+            ["podman", *words], capture_output=True, text=True, check=False, env=self.env(), timeout=60
+        )
+        if check and done.returncode != 0:
+            raise LabError(f"podman {' '.join(words[:2])} failed: {done.stderr.strip()[-2000:]}")
+        return done.stdout
+
+    def start(self) -> None:
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                ["podman", "system", "service", "--time=0", f"unix://{self.socket}"],
+                stdout=log, stderr=log, env=self.env(),
+            )  # fmt: skip
+        end = time.monotonic() + 30
+        while not Path(self.socket).exists():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise LabError(f"cannot start podman: {(self.folder / 'log').read_text().strip()[-500:]}")
+            time.sleep(0.05)  # a socket that is not there notifies nobody
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+            self.process = None
+            Path(self.socket).unlink(missing_ok=True)
+
+
+@contextmanager
+def podman(*insecure: str) -> Iterator[Podman]:
+    """`insecure`: registries without TLS. Podman does not trust loopback by itself, as Docker does."""
+    packages.need("podman", "runc")
+    with workplace() as folder:
+        (folder / "containers.conf").write_text(CONTAINERS)
+        (folder / "storage.conf").write_text(STORAGE.format(folder=folder))
+        registries = "".join(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n' for address in insecure)
+        (folder / "registries.conf").write_text(registries)
+        found = Podman(folder)
+        found.start()
+        try:
+            yield found
+        finally:
+            found.run("rm", "--all", "--force", "--time=0", "--volumes", check=False)
+            found.run("rmi", "--all", "--force", check=False)
+            found.stop()
+            subprocess.run(["umount", "--quiet", f"{folder}/storage/overlay"], check=False, stderr=subprocess.DEVNULL)

@@ -1,0 +1,56 @@
+"""Real engines and a real registry, started once for all tests of the watchdog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.dockerd import Dockerd, dockerd
+from lab.podman import Podman, podman
+from lab.registry import Registry, registry
+from tests.watchdog.site import Site
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Dockerd]:
+    with dockerd() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def podman_service(the_registry: Registry) -> Iterator[Podman]:
+    with podman(the_registry.address) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def the_registry() -> Iterator[Registry]:
+    with registry() as found:
+        yield found
+
+
+@pytest.fixture
+def site(tmp_path: Path, docker: Dockerd, the_registry: Registry) -> Iterator[Site]:
+    """A host with Docker. Its containers are gone at the end; images stay for the next test."""
+    found = Site(tmp_path, "docker", docker.socket, the_registry, docker.engine)
+    yield found
+    names = docker.engine.run("ps", "--all", "--quiet").split()
+    if names:
+        docker.engine.run("rm", "--force", "--volumes", *names)
+
+
+@pytest.fixture
+def podman_site(tmp_path: Path, docker: Dockerd, podman_service: Podman, the_registry: Registry) -> Iterator[Site]:
+    """A host with Podman; its images are built with Docker."""
+    yield Site(tmp_path, "podman", podman_service.socket, the_registry, docker.engine)
+    podman_service.run("rm", "--all", "--force", "--time=0", check=False)
+
+
+@pytest.fixture(params=["docker", "podman"])
+def any_site(request: pytest.FixtureRequest) -> Site:
+    """The same test on both engines."""
+    found = request.getfixturevalue({"docker": "site", "podman": "podman_site"}[request.param])
+    assert isinstance(found, Site)
+    return found

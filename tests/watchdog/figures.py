@@ -1,0 +1,66 @@
+"""`python -m tests.watchdog.figures`: how quick and how small the watchdog is here, on a real engine and registry."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from lab.dockerd import dockerd
+from lab.pyz import make
+from lab.registry import registry
+from tests.watchdog.site import Site, eventually
+from tests.watchdog.test_engines import container, kill
+
+ROUNDS = 9
+
+
+def gaps(site: Site, process: subprocess.Popen[bytes]) -> Iterator[float]:
+    """Seconds from a container's death to its successor's start, as the kernel and the engine date them."""
+    for _ in range(ROUNDS):
+        name = eventually(lambda: container(site)["container"], 30, "the slot is filled")
+        process.poll()
+        began = time.time()
+        kill(site, name)
+        eventually(lambda gone=name: container(site)["container"] not in (None, gone), 30, "refilled")
+        yield container(site)["since"] - began
+
+
+def passes(site: Site) -> Iterator[float]:
+    """Wall-clock seconds of a whole `run`, with nothing to do."""
+    for _ in range(ROUNDS):
+        began = time.monotonic()
+        site.run()
+        yield time.monotonic() - began
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, registry() as images, dockerd() as engine:
+        site = Site(Path(folder), "docker", engine.socket, images, engine.engine)
+        site.write(failures={"initial": "1ms", "longest": "1ms"})
+        site.push()
+        with site.watching() as process:
+            found = sorted(gaps(site, process))
+            memory = psutil.Process(process.pid).memory_full_info()
+        print(
+            f"killed -> refilled, watch: median {statistics.median(found):.2f} s, worst {found[-1]:.2f} s of {ROUNDS}"
+        )
+        print(f"watch: {memory.uss / 1e6:.1f} MB private, {memory.rss / 1e6:.1f} MB resident")
+        took = sorted(passes(site))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        site.run()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(f"a pass with nothing to do: median {statistics.median(took):.2f} s, of it {cpu:.2f} s CPU")
+        make(Path(folder) / "watchdog.pyz")
+        print(f"watchdog.pyz: {(Path(folder) / 'watchdog.pyz').stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""autopilot-watchdog check: is the configuration right?"""
+
+from __future__ import annotations
+
+import click
+
+from autopilot_watchdog.cli.common import with_config
+from autopilot_watchdog.config.model import Config
+
+
+@click.command()
+@with_config
+def check(config: Config) -> None:
+    """Every problem of the configuration with its place and remedy; exit 0 or 78. Asks no engine and no registry."""
+    for group in config.slots:
+        click.echo(f"{', '.join(group.slot_names(config.host))}: {group.image} on {group.engine}")

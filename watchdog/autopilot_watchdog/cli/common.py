@@ -1,0 +1,51 @@
+"""What the verbs share: the configuration, the audit log, exit codes (sysexits.h)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from autopilot_watchdog.config.model import Config
+from autopilot_watchdog.config.reading import ConfigError, load
+from autopilot_watchdog.shell.audit import Audit
+
+CONFIG = "/etc/autopilot-watchdog.json"
+EX_USAGE, EX_CANTCREAT, EX_TEMPFAIL, EX_CONFIG = 64, 73, 75, 78
+
+
+class ConfigFile(click.Path):
+    """A file that is read and validated on the way in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, Config):
+            return value
+        try:
+            return load(Path(value))
+        except ConfigError as error:
+            fail(str(error), EX_CONFIG)
+
+
+with_config = click.option(
+    "--config",
+    "-c",
+    type=ConfigFile(),
+    envvar="AUTOPILOT_WATCHDOG_CONFIG",
+    default=CONFIG,
+    show_default=True,
+    show_envvar=True,
+    help="The configuration.",
+)
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
+)
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    click.echo(sentence, err=True)
+    raise SystemExit(code)
+
+
+def audit_for(config: Config) -> Audit:
+    return Audit(Path(config.audit) if config.audit else Path(config.state) / "audit.jsonl")

@@ -1,0 +1,63 @@
+"""autopilot-watchdog explain: why a slot is as it is."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import click
+
+from autopilot_watchdog.cli.common import EX_USAGE, fail, output_option, with_config
+from autopilot_watchdog.cli.status import age
+from autopilot_watchdog.config.model import Config
+from autopilot_watchdog.core.decide import decide
+from autopilot_watchdog.core.memory import ImageMemory
+from autopilot_watchdog.core.reasons import CODES
+from autopilot_watchdog.core.rollout import admitted_at, choices
+from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.onepass import Watchdog
+
+
+@click.command()
+@click.argument("slot")
+@output_option
+@with_config
+def explain(config: Config, slot: str, output: str) -> None:
+    """One reason code and one sentence for a slot; then what is known of its image on this host."""
+    groups = config.group_of()
+    if slot not in groups:
+        fail(f"there is no slot {slot}; there are {', '.join(groups)}", EX_USAGE)
+    watchdog = Watchdog(config, Audit())
+    memory, now = watchdog.store.peek(), time.time()
+    decision = decide(config, watchdog.look(memory, network=False), memory, now)
+    reason, image = decision.reasons[slot], decision.memory.image(groups[slot][0].key)
+    facts = list(_facts(config, image, now))
+    if output == "json":
+        click.echo(
+            json.dumps({"slot": slot, "code": reason.code, "sentence": reason.sentence, "facts": facts}, indent=1)
+        )
+        return
+    click.echo(f"{slot} {reason.code}: {reason.sentence}")
+    click.echo(f"  {reason.code}: {CODES[reason.code]}")
+    for fact in facts:
+        click.echo(f"  {fact}")
+
+
+def _facts(config: Config, image: ImageMemory, now: float) -> Iterator[str]:
+    if image.head:
+        yield f"the registry's newest is {image.head}, as of {age(now - image.head_at)} ago"
+    if image.trouble:
+        yield f"the registry's last answer was none: {image.trouble}"
+    if image.pin:
+        yield f"pinned to {image.pin}"
+    if image.head and image.head not in image.quarantine:
+        due = admitted_at(image, image.head, config, now)
+        if due > now:
+            yield f"this host's turn for the newest comes in {age(due - now)}"
+    for good in image.goods:
+        yield f"good here: {good.digest}"
+    for digest, held in image.quarantine.items():
+        yield f"quarantined {age(now - held.since)} ago by {held.source}: {digest}: {held.reason}"
+    found = choices(image, config, now)
+    yield f"the next life takes {found[0].digest}, {found[0].why}" if found else "no digest may be started"

@@ -1,0 +1,130 @@
+"""autopilot-watchdog simulate: what a push does to a fleet, in virtual time, decided by the real decide function."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from autopilot_watchdog.cli.common import EX_USAGE, ConfigFile, fail, output_option
+from autopilot_watchdog.config.model import Config, Consul
+from autopilot_watchdog.config.reading import read
+from autopilot_watchdog.simulation.world import Behaviour, Fleet, Host, Registry
+
+OLD, NEW = (f"sha256:{letter * 64}" for letter in "01")
+HOUR = 3600.0
+PUSH = 2 * HOUR  # after the beginning: the fleet has settled
+BEGIN = 1_800_000_000.0
+EXAMPLE = '{"slots": [{"name": "{host}-NN", "image": "registry.example.org/site/worker-node:stable", "count": 1}]}'
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    hours: float  # since the push
+    updated: float  # share of the living containers
+    quarantined: float  # share of the hosts
+    lost: float  # slot-hours since the push
+    heads: int  # most requests to the registry in one minute, since the last sample
+    pulls: int
+
+
+@click.command()
+@click.option("--hosts", default=1000, show_default=True, help="How many.")
+@click.option("--hours", default=36.0, show_default=True, help="After the push.")
+@click.option("--step", default=3.0, show_default=True, help="Hours between two lines.")
+@click.option("--scenario", type=click.Choice(["all", "good", "bad", "outage"]), default="all", show_default=True)
+@click.option("--consul", is_flag=True, help="The hosts share their quarantines.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Also draw it, as PNG or SVG (needs matplotlib).")
+@click.option("--config", "-c", type=ConfigFile(), help="Whose rings and waits; default: the defaults.")
+@output_option
+def simulate(
+    *,
+    hosts: int,
+    hours: float,
+    step: float,
+    scenario: str,
+    consul: bool,
+    plot: Path | None,
+    config: Config | None,
+    output: str,
+) -> None:
+    """What a good push, a bad push and a registry's outage do to a fleet: in virtual time, by the real decisions."""
+    config = config or read(EXAMPLE)
+    if consul:
+        config = replace(config, consul=config.consul or Consul())
+    runs = {}
+    for name in ("good", "bad", "outage") if scenario == "all" else (scenario,):
+        began = time.monotonic()
+        runs[name] = list(samples(name, config, hosts, hours, step))
+        if output == "text":
+            _table(name, runs[name], hosts, time.monotonic() - began)
+    if output == "json":
+        lines = {
+            name: [{key: getattr(s, key) for key in s.__dataclass_fields__} for s in run] for name, run in runs.items()
+        }
+        click.echo(json.dumps(lines, indent=1))
+    if plot:
+        _plot(runs, hosts, plot)
+
+
+def samples(scenario: str, config: Config, hosts: int, hours: float, step: float) -> Iterator[Sample]:
+    push = BEGIN + PUSH
+    registry = Registry(
+        [(0.0, OLD), (push, NEW)],
+        outages=[(push + HOUR, push + 9 * HOUR)] if scenario == "outage" else [],
+        behaviours={NEW: Behaviour(fails_after=5.0)} if scenario == "bad" else {},
+    )
+    fleet = Fleet((Host(replace(config, host=f"h{number}"), registry, settled=True) for number in range(hosts)), BEGIN)
+    fleet.run_until(push)
+    lost, at = fleet.lost(), push
+    while at < push + hours * HOUR:
+        begin, at = at, at + step * HOUR
+        fleet.run_until(at)
+        minutes = range(int(begin // 60), int(at // 60))
+        yield Sample(
+            hours=(at - push) / HOUR,
+            updated=fleet.share(NEW),
+            quarantined=sum(NEW in image.quarantine for host in fleet.hosts for image in host.memory.images.values())
+            / hosts,
+            lost=(fleet.lost() - lost) / HOUR,
+            heads=max(registry.heads[minute] for minute in minutes),
+            pulls=max(registry.pulls[minute] for minute in minutes),
+        )
+
+
+def _table(name: str, run: list[Sample], hosts: int, took: float) -> None:
+    click.echo(f"{name}: {hosts} hosts, computed in {took:.0f} s")
+    click.echo("hours  updated  quarantined  lost slot-hours  HEADs/min max  pulls/min max")
+    for s in run:
+        click.echo(
+            f"{s.hours:5.1f}  {s.updated:6.1%}  {s.quarantined:10.1%}  {s.lost:15.2f}  {s.heads:13}  {s.pulls:13}"
+        )
+
+
+def _plot(runs: dict[str, list[Sample]], hosts: int, path: Path) -> None:
+    try:
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+    except ImportError:
+        fail("cannot draw: matplotlib is not installed (pip install matplotlib)", EX_USAGE)
+    figure, axes = pyplot.subplots(3, 1, sharex=True, figsize=(8, 8))
+    for name, run in runs.items():
+        hours = [sample.hours for sample in run]
+        axes[0].plot(hours, [100 * sample.updated for sample in run], label=name)
+        axes[1].plot(hours, [sample.lost for sample in run], label=name)
+        axes[2].plot(hours, [sample.heads for sample in run], label=name)
+    for axis, title in zip(
+        axes, ("containers updated, %", "slot-hours lost", "registry requests in the worst minute"), strict=True
+    ):
+        axis.set_ylabel(title)
+        axis.grid(alpha=0.3)
+    axes[0].set_title(f"{hosts} hosts")
+    axes[0].legend()
+    axes[2].set_xlabel("hours after the push")
+    figure.savefig(path)

@@ -1,0 +1,67 @@
+"""autopilot-watchdog status: the table of slots."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+
+from autopilot_watchdog.cli.common import output_option, with_config
+from autopilot_watchdog.config.model import Config
+from autopilot_watchdog.core.decide import decide
+from autopilot_watchdog.core.observation import EngineView
+from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.onepass import Watchdog
+
+
+@click.command()
+@output_option
+@with_config
+def status(config: Config, output: str) -> None:
+    """Every slot: state, since, digest, container. Looks at the engines, not at registries; changes nothing."""
+    watchdog = Watchdog(config, Audit())
+    memory, now = watchdog.store.peek(), time.time()
+    seen = watchdog.look(memory, network=False)
+    decision = decide(config, seen, memory, now)
+    views = [view for view in seen.engines.values() if isinstance(view, EngineView)]
+    living = {container.slot: container for view in views for container in view.containers if container.alive}
+    rows = []
+    for name, reason in sorted(decision.reasons.items()):
+        container = living.get(name)
+        rows.append(
+            {
+                "slot": name,
+                "state": reason.code,
+                "since": container.started if container else memory.slot(name).ended or None,
+                "digest": container.digest if container else memory.slot(name).digest or None,
+                "container": container.name if container else None,
+                "sentence": reason.sentence,
+            }
+        )
+    if output == "json":
+        document = {"host": config.host, "last_pass": memory.last_pass or None, "paused": memory.paused, "slots": rows}
+        click.echo(json.dumps(document, indent=1))
+        return
+    table = [["SLOT", "STATE", "SINCE", "DIGEST", "CONTAINER"]]
+    for row in rows:
+        since = age(now - float(row["since"])) if row["since"] else "-"
+        table.append(
+            [str(row["slot"]), str(row["state"]), since, str(row["digest"] or "-")[7:19], str(row["container"] or "-")]
+        )
+    widths = [max(len(line[column]) for line in table) for column in range(5)]
+    for line in table:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    last = f"last pass {age(now - memory.last_pass)} ago" if memory.last_pass else "no pass yet"
+    click.echo(f"{last}{'; paused' if memory.paused else ''}")
+
+
+def age(seconds: float) -> str:
+    """The two largest units: 3d4h, 5m12s."""
+    parts: list[str] = []
+    rest = max(0, int(seconds))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        amount, rest = divmod(rest, size)
+        if amount or (unit == "s" and not parts):
+            parts.append(f"{amount}{unit}")
+    return "".join(parts[:2])

@@ -1,0 +1,145 @@
+"""How single JSON values are read: each takes what was found and returns the value, or raises Wrong with a remedy."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import re
+from dataclasses import dataclass
+
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+class Wrong(ValueError):
+    """What was expected here, as in: must be `a duration such as "90s"`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The first `share` (0 to 1) of the hosts may take a digest `after` so many seconds."""
+
+    share: float
+    after: float
+
+
+def nested(found: object) -> object:
+    """An object or list of objects: config.reading looks into it."""
+    return found
+
+
+def text(found: object) -> str:
+    if not isinstance(found, str):
+        raise Wrong("a string")
+    return found
+
+
+def boolean(found: object) -> bool:
+    if not isinstance(found, bool):
+        raise Wrong("true or false")
+    return found
+
+
+def number(found: object) -> float:
+    if isinstance(found, bool) or not isinstance(found, int | float) or found < 0:
+        raise Wrong("a number of 0 or more")
+    return float(found)
+
+
+def positive(found: object) -> int:
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise Wrong("a whole number of 1 or more")
+    return found
+
+
+def words(found: object) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(word, str) and word for word in found):
+        raise Wrong("a list of strings")
+    return tuple(found)
+
+
+def text_map(found: object) -> dict[str, str]:
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise Wrong("an object whose values are strings")
+    return dict(found)
+
+
+def limits(found: object) -> dict[str, int]:
+    if not isinstance(found, dict) or not all(type(value) is int and value >= -1 for value in found.values()):
+        raise Wrong('an object of whole numbers such as {"nofile": 65536}; -1 is unlimited')
+    return dict(found)
+
+
+def duration(found: object) -> float:
+    wrong = Wrong('a duration such as "90s", "5m", "1h30m" or "7d"')
+    if not isinstance(found, str) or not (parts := re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", found)):
+        raise wrong
+    if "".join(amount + unit for amount, unit in parts) != found:
+        raise wrong
+    return sum(float(amount) * SECONDS[unit] for amount, unit in parts)
+
+
+def size(found: object) -> int:
+    wrong = Wrong('a size such as "16 GB", "512 MiB" or a number of bytes')
+    if type(found) is int and found >= 0:
+        return found
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B|)", found) if isinstance(found, str) else None
+    if match is None:
+        raise wrong
+    return int(float(match[1]) * BYTES[match[2]])
+
+
+def date(found: object) -> str:
+    try:
+        datetime.date.fromisoformat(text(found))
+    except ValueError:
+        raise Wrong('a date such as "2025-01-01"') from None
+    return text(found)
+
+
+def pattern(found: object) -> str:
+    """Container and host names: what both engines and DNS accept, after substitution."""
+    if not re.fullmatch(r"(?:[a-zA-Z0-9.-]|\{host\})+", text(found)):
+        raise Wrong('a name of letters, digits, "-" and "." with NN for the number, such as "{host}-NN"')
+    return text(found)
+
+
+def image(found: object) -> str:
+    if not re.fullmatch(r"(?:[a-zA-Z0-9.-]+(?::\d+)?/)?[a-z0-9._/-]+:[\w][\w.-]{0,127}", text(found)):
+        raise Wrong(
+            "an image with a tag such as registry.example.org/site/worker-node:stable (pin digests by the pin verb)"
+        )
+    return text(found)
+
+
+def binds(found: object) -> tuple[str, ...]:
+    for bind in words(found):
+        if not re.fullmatch(r"[^:]+:/[^:]*(?::[a-zA-Z,]+)?", bind):
+            raise Wrong('a list of binds such as "/cvmfs:/cvmfs:ro,rslave"')
+    return words(found)
+
+
+def ports(found: object) -> tuple[str, ...]:
+    for port in words(found):
+        if not re.fullmatch(r"\d{1,5}:\d{1,5}(?:/(?:tcp|udp))?", port):
+            raise Wrong('a list of ports such as "9620:9618" or "9620:9618/udp"')
+    return words(found)
+
+
+def rings(found: object) -> tuple[Ring, ...]:
+    wrong = Wrong('rings such as [{"share": "1%", "after": "0s"}, {"share": "100%", "after": "6h"}], rising to 100%')
+    if not isinstance(found, list) or not found:
+        raise wrong
+    read = []
+    for ring in found:
+        if not isinstance(ring, dict) or set(ring) != {"share", "after"}:
+            raise wrong
+        share = re.fullmatch(r"(\d+(?:\.\d+)?)%", str(ring["share"]))
+        if share is None:
+            raise wrong
+        read.append(Ring(float(share[1]) / 100, duration(ring["after"])))
+    pairs = list(itertools.pairwise(read))
+    if read[-1].share != 1 or any(a.share >= b.share or a.after > b.after for a, b in pairs) or read[0].share <= 0:
+        raise wrong
+    return tuple(read)

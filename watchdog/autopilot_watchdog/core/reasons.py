@@ -1,0 +1,29 @@
+"""Why a slot is as it is: one code, for machines and metrics, and one sentence, for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    code: str
+    sentence: str
+
+
+# Every code, with its meaning. `lost` slot-seconds are counted under those that leave a slot without a container.
+CODES = {
+    "running": "a container runs",
+    "draining": "its container takes no new work and ends by itself",
+    "stopping": "the engine is removing or restarting its container",
+    "paused-container": "somebody froze its container; that is left alone",
+    "starting": "a container is about to be started",
+    "preparing": "the image is being pulled, verified or pre-flighted first",
+    "backoff": "its last lives were short or failed; the next start waits",
+    "host-backoff": "lives fail on the whole host; the next start waits",
+    "no-image": "no digest may be started",
+    "host-unfit": "the host's own pre-flight says no",
+    "engine-unknown": "the engine does not answer, so nothing is known",
+    "paused": "the operator paused the watchdog",
+    "surplus": "runs, but the configuration has no such slot any more",
+}

@@ -1,0 +1,1 @@
+"""Container engines, through the Docker API on their sockets: Docker and Podman."""

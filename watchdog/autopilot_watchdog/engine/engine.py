@@ -1,0 +1,237 @@
+"""What the watchdog asks of an engine. Works on Docker and Podman; where they differ, it is said."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import functools
+import json
+import re
+import secrets
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from autopilot_watchdog.config.model import SlotGroup, slot_name
+from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.engine import bodies
+from autopilot_watchdog.engine.client import Client, EngineRefused, EngineUnreachable
+
+TAG = "watchdog-"  # images we pulled carry a tag of ours, so that `docker image prune` leaves them alone
+NAME_TRIES = 5
+
+
+class PullFailed(Exception):
+    """The engine could not fetch the digest, or has something else."""
+
+
+class Engine:
+    """Raises EngineUnreachable or EngineRefused."""
+
+    def __init__(self, client: Client, owner: str) -> None:
+        self.client = client
+        self._owner = owner
+
+    @property
+    def name(self) -> str:
+        return self.client.name
+
+    @functools.cached_property
+    def root(self) -> str:
+        """The folder of its images and containers; "" when it does not say."""
+        try:
+            return str(self.client.json("GET", "/info").get("DockerRootDir") or "")
+        except (EngineRefused, EngineUnreachable):
+            return ""
+
+    def containers(self) -> list[Container]:
+        """Every container with this watchdog's label, dead or alive, without last words."""
+        listed = self.client.json("GET", "/containers/json", {"all": "true", "filters": self._ours(self._owner)}) or []
+        found = []
+        for item in listed:
+            try:
+                found.append(self._container(self.client.json("GET", f"/containers/{item['Id']}/json")))
+            except EngineRefused as error:
+                if error.status != 404:  # removed between the two questions
+                    raise
+        return found
+
+    def has(self, repository: str, digest: str) -> bool:
+        """Asked by name: the list of all images lacks what was pulled by digest on Podman 4.3."""
+        try:
+            self.client.json("GET", f"/images/{repository}@{digest}/json")
+        except EngineRefused as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    def start(self, group: SlotGroup, number: int, digest: str, *, host: str, state: str | None) -> str:
+        """A new life of the slot, under a name no life had before. Returns the engine's id."""
+        for tried in range(NAME_TRIES):
+            name = f"{slot_name(group.name, host, number)}-{secrets.token_hex(4)}"
+            body = bodies.container(group, number, host=host, name=name, digest=digest, owner=self._owner, state=state)
+            try:
+                made = self.client.json("POST", "/containers/create", {"name": name}, body)
+                break
+            except EngineRefused as error:
+                taken = error.status == 409 or (error.status == 500 and "already in use" in str(error))  # Podman: 500
+                if not taken or tried == NAME_TRIES - 1:
+                    raise
+        try:
+            self.client.json("POST", f"/containers/{made['Id']}/start", timeout=120)
+        except EngineRefused:
+            self.remove(made["Id"])
+            raise
+        return str(made["Id"])
+
+    def remove(self, container: str) -> None:
+        """The container with its unnamed volumes; none with that id is fine. Never one that runs: no force on those."""
+        try:
+            self.client.json("DELETE", f"/containers/{container}", {"v": "true"}, timeout=120)
+        except EngineRefused as error:
+            if error.status not in (404, 409) and "no such container" not in str(error).lower():
+                raise
+
+    def logs(self, container: str, lines: int = 20) -> str:
+        """The last lines it printed."""
+        query = {"stdout": "true", "stderr": "true", "tail": str(lines)}
+        with self.client.call("GET", f"/containers/{container}/logs", query) as response:
+            return _demultiplexed(response.read(1 << 20))
+
+    def pull(
+        self,
+        repository: str,
+        digest: str,
+        *,
+        auth: dict[str, str] | None,
+        timeout: float,
+        progress: Callable[[], None],
+    ) -> None:
+        """Fetch exactly this digest, and look whether the engine has it. Raises PullFailed.
+
+        An engine says 200 first and how it went later: an error comes as a line of the stream, and when the stream
+        breaks off, not at all.
+        """
+        query = {"fromImage": repository, "tag": digest}
+        headers = {}
+        if auth:
+            headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
+        try:
+            with self.client.call("POST", "/images/create", query, headers=headers, timeout=timeout) as response:
+                for line in self.client.lines(response):
+                    progress()
+                    if line.get("error"):
+                        raise PullFailed(str(line["error"]))
+        except EngineRefused as error:
+            raise PullFailed(str(error)) from None
+        except (OSError, ValueError) as error:
+            raise PullFailed(f"the engine's answer broke off: {error}") from None
+        self._check(repository, digest)
+
+    def _check(self, repository: str, digest: str) -> None:
+        wanted = f"{repository}@{digest}"
+        try:
+            image = self.client.json("GET", f"/images/{wanted}/json")
+        except EngineRefused as error:
+            raise PullFailed(f"the pull ended without an error, but {wanted} is not there: {error}") from None
+        if not any(name.endswith(f"@{digest}") for name in image.get("RepoDigests") or []):
+            raise PullFailed(f"pulled {wanted}, but the engine has {image.get('RepoDigests')}")
+        self.client.json("POST", f"/images/{wanted}/tag", {"repo": repository, "tag": _tag(digest)})
+
+    def remove_image(self, repository: str, digest: str) -> None:
+        """Our tag and the digest's name; the layers go when nobody else's name holds them. Never forced."""
+        for name in (f"{repository}:{_tag(digest)}", f"{repository}@{digest}"):
+            try:
+                self.client.json("DELETE", f"/images/{name}", timeout=120)
+            except EngineRefused as error:
+                if error.status != 404:
+                    raise
+
+    def run_trial(self, group: SlotGroup, digest: str, exec: tuple[str, ...], timeout: float) -> tuple[int, str]:
+        """Run a command in a throwaway container: its status (124: it took too long) and what it printed last."""
+        self.remove_trials()
+        body = bodies.trial_container(group, digest, self._owner, exec)
+        made = self.client.json("POST", "/containers/create", {"name": f"preflight-{secrets.token_hex(4)}"}, body)
+        try:
+            self.client.json("POST", f"/containers/{made['Id']}/start", timeout=120)
+            try:
+                waited = self.client.json("POST", f"/containers/{made['Id']}/wait", timeout=timeout)
+                status = int(waited["StatusCode"])
+            except EngineUnreachable as error:
+                if "timed out" not in str(error):
+                    raise
+                status = 124
+            return status, self.logs(made["Id"], 5)
+        finally:
+            self.client.json("DELETE", f"/containers/{made['Id']}", {"v": "true", "force": "true"}, timeout=120)
+
+    def remove_trials(self) -> None:
+        """Throwaway containers that a killed watchdog left behind."""
+        query = {"all": "true", "filters": self._ours(f"{self._owner} preflight")}
+        for item in self.client.json("GET", "/containers/json", query) or []:
+            self.client.json("DELETE", f"/containers/{item['Id']}", {"v": "true", "force": "true"}, timeout=120)
+
+    def execute(self, container: str, words: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
+        """A command inside a running container: its status and what it printed."""
+        body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(words)}
+        made = self.client.json("POST", f"/containers/{container}/exec", body=body)
+        start = {"Detach": False, "Tty": False}
+        with self.client.call("POST", f"/exec/{made['Id']}/start", body=start, timeout=timeout) as response:
+            said = _demultiplexed(response.read(1 << 16))
+        return int(self.client.json("GET", f"/exec/{made['Id']}/json")["ExitCode"] or 0), said
+
+    def events(self) -> Iterator[str]:
+        """The slots whose containers ended, as they end; "" once, when the engine begins to tell."""
+        query = {"filters": json.dumps({"type": ["container"], "label": [f"{bodies.OWNER}={self._owner}"]})}
+        with self.client.call("GET", "/events", query, endless=True) as response:
+            yield ""
+            for event in self.client.lines(response):
+                if (event.get("Action") or event.get("status")) in ("die", "died"):  # Podman's own word is died
+                    yield str((event.get("Actor") or {}).get("Attributes", {}).get(bodies.SLOT, ""))
+
+    def _ours(self, owner: str) -> str:
+        return json.dumps({"label": [f"{bodies.OWNER}={owner}"]})
+
+    def _container(self, found: dict[str, Any]) -> Container:
+        state, labels = found["State"], found["Config"].get("Labels") or {}
+        return Container(
+            id=found["Id"],
+            name=found["Name"].lstrip("/"),
+            engine=self.name,
+            slot=labels.get(bodies.SLOT, ""),
+            digest=labels.get(bodies.DIGEST, ""),
+            image=labels.get(bodies.IMAGE, ""),
+            state={"stopped": "exited", "configured": "created"}.get(
+                state["Status"], state["Status"]
+            ),  # Podman's words
+            started=_epoch(state.get("StartedAt", "")),
+            ended=_epoch(state.get("FinishedAt", "")),
+            exit_code=int(state.get("ExitCode") or 0),
+            oom_killed=bool(state.get("OOMKilled")),
+        )
+
+
+def _tag(digest: str) -> str:
+    return f"{TAG}{digest.partition(':')[2][:16]}"
+
+
+def _epoch(text: str) -> float:
+    """RFC 3339 with nanoseconds, as engines write it; year 1 is "never"."""
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", text or "")
+    if match is None or match[1].startswith("0001"):
+        return 0.0
+    zone = "+00:00" if match[3] == "Z" else match[3]
+    return datetime.datetime.fromisoformat(match[1] + zone).timestamp() + float(f"0.{match[2] or 0}")
+
+
+def _demultiplexed(raw: bytes) -> str:
+    """An engine's log stream without its 8-byte frame headers (stream, 3 x 0, length big-endian)."""
+    if raw[:1] not in (b"\0", b"\1", b"\2") or raw[1:4] != b"\0\0\0":
+        return raw.decode(errors="replace").strip()
+    text, at = b"", 0
+    while at + 8 <= len(raw):
+        (length,) = struct.unpack(">I", raw[at + 4 : at + 8])
+        text += raw[at + 8 : at + 8 + length]
+        at += 8 + length
+    return text.decode(errors="replace").strip()

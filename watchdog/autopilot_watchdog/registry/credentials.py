@@ -1,0 +1,121 @@
+"""Registry credentials, from where docker and podman keep them: config.json, auth.json, credential helpers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autopilot_watchdog.registry.reference import DOCKER_HUB
+
+HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")  # what config.json calls Docker Hub
+HELPER_TIMEOUT = 20  # s
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    user: str
+    password: str
+    identity_token: bool = False  # `password` is an OAuth2 refresh token
+
+    def for_engine(self, host: str) -> dict[str, str]:
+        """As the X-Registry-Auth header has it."""
+        if self.identity_token:
+            return {"identitytoken": self.password, "serveraddress": host}
+        return {"username": self.user, "password": self.password, "serveraddress": host}
+
+
+class CredentialsError(Exception):
+    """One sentence."""
+
+
+def files(configured: str, env: Mapping[str, str]) -> list[Path]:
+    """Where to look, in this order; only the configured one when there is one."""
+    if configured:
+        return [Path(configured)]
+    home = Path(env["HOME"]) if "HOME" in env else Path.home()
+    found = [Path(env["DOCKER_CONFIG"], "config.json")] if "DOCKER_CONFIG" in env else []
+    found += [Path(env["REGISTRY_AUTH_FILE"])] if "REGISTRY_AUTH_FILE" in env else []
+    found.append(home / ".docker/config.json")
+    found.append(Path(env.get("XDG_RUNTIME_DIR", "/run"), "containers/auth.json"))
+    return found
+
+
+def find(host: str, configured: str, env: Mapping[str, str]) -> Credentials | None:
+    """What to say to the registry at `host`; None: nothing. Raises CredentialsError."""
+    for path in files(configured, env):
+        try:
+            document = json.loads(path.read_text())
+        except FileNotFoundError:
+            if configured:
+                raise CredentialsError(f"cannot read credentials: {path} does not exist") from None
+            continue
+        except (OSError, ValueError) as error:
+            raise CredentialsError(f"cannot read credentials from {path}: {error}") from None
+        if found := _in(document, host):
+            return found
+    return None
+
+
+def _in(document: dict[str, Any], host: str) -> Credentials | None:
+    names = [
+        host,
+        f"https://{host}",
+        f"http://{host}",
+        f"https://{host}/v1/",
+        *(HUB_KEYS if host == DOCKER_HUB else ()),
+    ]
+    helpers, auths = document.get("credHelpers") or {}, document.get("auths") or {}
+    for name in names:
+        if name in helpers:
+            return _ask_helper(helpers[name], name)
+    for name in names:
+        entry = auths.get(name) or {}
+        if entry.get("identitytoken"):
+            return Credentials("", entry["identitytoken"], identity_token=True)
+        if entry.get("auth"):
+            try:
+                user, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
+            except (binascii.Error, UnicodeDecodeError):
+                raise CredentialsError(
+                    f'cannot read the credentials of {name}: "auth" is not base64 of user:password'
+                ) from None
+            return Credentials(user, password.rstrip("\0"))
+    if store := document.get("credsStore"):
+        for name in names:
+            if found := _ask_helper(store, name):
+                return found
+    return None
+
+
+def _ask_helper(helper: str, server: str) -> Credentials | None:
+    """docker-credential-HELPER get: the server's URL on its input, JSON on its output."""
+    program = f"docker-credential-{helper}"
+    try:
+        done = subprocess.run(
+            [program, "get"],
+            input=server,
+            capture_output=True,
+            text=True,
+            timeout=HELPER_TIMEOUT,
+            check=False,
+            env=dict(os.environ),
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CredentialsError(f"cannot ask {program} for the credentials of {server}: {error}") from None
+    if done.returncode != 0:
+        if "credentials not found" in (done.stdout + done.stderr).lower():
+            return None
+        raise CredentialsError(f"{program} failed for {server}: {(done.stderr or done.stdout).strip()[:200]}")
+    try:
+        answer = json.loads(done.stdout)
+        user, secret = str(answer["Username"]), str(answer["Secret"])
+    except (ValueError, KeyError, TypeError):
+        raise CredentialsError(f"cannot understand what {program} says of {server}") from None
+    return Credentials(user, secret, identity_token=user == "<token>")

@@ -1,0 +1,54 @@
+"""The host's own pre-flight: disk, load, mounts, clock. A host that is not fit starts nothing; what runs, runs on."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from autopilot_watchdog.config.model import Fitness
+
+
+def problems(rules: Fitness, disks: Iterable[Path], now: float) -> Iterator[str]:
+    """Why this host should start nothing now."""
+    for disk in disks:
+        try:
+            free = shutil.disk_usage(disk).free
+        except FileNotFoundError:
+            continue  # before the first pass there is no state
+        except OSError as error:
+            yield f"cannot look at the disk of {disk}: {error.strerror}"
+            continue
+        if free < rules.free_disk:
+            need = f"at least {rules.free_disk / 1e9:.1f} GB are needed"
+            yield f"{free / 1e9:.1f} GB are free on the disk of {disk}, {need}"
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if rules.load_per_cpu and load > rules.load_per_cpu * cpus:
+        yield f"the load is {load:.1f} on {cpus} CPUs, at most {rules.load_per_cpu * cpus:.1f} is allowed"
+    if now < datetime.datetime.fromisoformat(rules.earliest).replace(tzinfo=datetime.UTC).timestamp():
+        yield f"the clock says {time.strftime('%Y-%m-%d', time.gmtime(now))}, which is before {rules.earliest}"
+    for mount in rules.mounts:
+        if trouble := _touch(mount, rules.mount_timeout):
+            yield f"{mount} {trouble}"
+
+
+def _touch(mount: str, timeout: float) -> str:
+    """List the folder in a child: a mount that hangs must hang the child, not us. It also wakes an automounter."""
+    child = subprocess.Popen(
+        ["ls", mount], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        return "" if child.wait(timeout) == 0 else "cannot be read"
+    except subprocess.TimeoutExpired:
+        child.kill()  # it may stay in the kernel until the mount answers; systemd's cgroup takes care of it
+        return f"does not answer within {timeout:.0f} s"
+
+
+def booted() -> float:
+    """When the kernel started, in epoch seconds."""
+    with open("/proc/uptime") as file:
+        return time.time() - float(file.read().split()[0])
