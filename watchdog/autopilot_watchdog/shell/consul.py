@@ -61,10 +61,12 @@ class ConsulKV:
         try:
             if self._rules.token_file:
                 request.add_header("X-Consul-Token", Path(self._rules.token_file).read_text().strip())
-            with urllib.request.urlopen(request, timeout=self._rules.timeout) as response:
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the agent is this host's
+            with opener.open(request, timeout=self._rules.timeout) as response:
                 text = response.read()
             return json.loads(text) if text.strip() else None
         except urllib.error.HTTPError as error:
+            error.close()
             if error.code != 404:  # no such key
                 self.trouble = f"Consul refuses {method} {path}: {error.code}"
         except (OSError, http.client.HTTPException, ValueError) as error:
