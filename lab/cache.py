@@ -71,4 +71,5 @@ def workplace() -> Iterator[Path]:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder)
+            with locked("runs"):  # not while another run looks for what dead ones have left
+                shutil.rmtree(folder)

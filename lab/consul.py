@@ -5,6 +5,7 @@ The program is the one on PATH, else Debian's package (the last one Debian has i
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
@@ -12,8 +13,6 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -106,19 +105,22 @@ class Agent:
     # --- what it says ---
 
     def ask(self, path: str, *, method: str = "GET", body: object = None, token: str | None = None) -> Any:
-        """Its answer as data, None for 404. Raises OSError (HTTPError for what it refuses)."""
+        """Its answer as data, None for 404. Raises OSError, also for what it refuses."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"http://{self.http}{path}", data=data, method=method)
-        if token or self.token:
-            request.add_header("X-Consul-Token", token or self.token or "")
+        secret = token or self.token
+        connection = http.client.HTTPConnection(self.address, 8500, timeout=PATIENCE)
         try:
-            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                error.close()
-                return None
-            raise
+            connection.request(method, path, data, {"X-Consul-Token": secret} if secret else {})
+            answer = connection.getresponse()
+            text = answer.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"Consul on {self.address}: {error!r}") from error
+        finally:
+            connection.close()
+        if answer.status == 404:
+            return None
+        if answer.status >= 400:
+            raise OSError(f"Consul on {self.address} answers {answer.status}: {text.decode(errors='replace')}")
         return json.loads(text) if text.strip() else None
 
     def put(self, path: str, body: object = None, *, token: str | None = None) -> Any:

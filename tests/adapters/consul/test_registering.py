@@ -28,6 +28,7 @@ def test_what_is_registered(agent, tmp_path):
         meta = found["Meta"]
         assert (meta["slot"], meta["host"], meta["image-digest"]) == ("slot3", "h1", "sha256:" + "a" * 64)
         assert {"version", "life", "lifetime-end"} <= set(meta)
+        eventually(lambda: status(agent, "autopilot") == "passing", "our own")
         (own,) = agent.health("autopilot")
         assert {"started", "drain", "payloads", "lifetime-end"} <= set(own["Service"]["Meta"])
         assert pilot.stop() == 0
