@@ -14,7 +14,6 @@ import sys
 
 from autopilot.app import plancache
 from autopilot.process import oom
-from autopilot.process.family import MARKER
 from autopilot.process.identity import resolve
 from autopilot.process.kernel import PR_SET_CHILD_SUBREAPER, prctl
 from autopilot.process.spawn import CannotSpawn, Spawned, spawn
@@ -176,7 +175,7 @@ def _first_jobs(data: Data) -> dict[str, Spawned]:
     for job in data["jobs"]:
         if job["name"] != agent and not job["when"]["triggers"] and job["when"]["every"] is None:
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
-            environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid()), MARKER: f"{job['name']}.1"}
+            environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid())}
             try:  # noqa: SIM105 - contextlib would have to be loaded first
                 started[job["name"]] = spawn(command, environ)
             except CannotSpawn:

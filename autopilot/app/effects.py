@@ -170,18 +170,14 @@ class Effects:
         def sink(stream: str, lines: list[bytes]) -> None:
             self._log.lines(name, stream, lines, raw=job.raw)
 
-        mark = f"{name}.{run}"
         try:
             early = self._prestarted.pop(name, None)
             if early is not None:
-                process = self._processes.adopt(
-                    early, mark=mark, sink=sink, on_exit=exited, on_empty=emptied, pace=self._log.sink
-                )
+                process = self._processes.adopt(early, sink=sink, on_exit=exited, on_empty=emptied, pace=self._log.sink)
             else:
                 process = self._processes.start(
                     job.command,
                     {**self._environ(), **(condor.environment() if condor else {})},
-                    mark=mark,
                     sink=sink,
                     on_exit=exited,
                     on_empty=emptied,

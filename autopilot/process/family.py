@@ -1,9 +1,10 @@
-"""What belongs to a job: its leader, the leader's group and session, and every descendant that left them.
+"""What belongs to a job: its leader, and every descendant, wherever it went.
 
-The kernel gives each orphan to us (PID 1, or a subreaper), so whatever a job starts is found from two places: below
-its leader, and among our own children. An orphan is the job's when it is in the job's session, was seen in it
-before, or carries the job's marker in its environment. Linux's `/proc/PID/task/TID/children` makes a look cheap; no
-poll anywhere.
+The kernel gives each orphan to us (PID 1, or a subreaper), so whatever a job starts is found from two places: below its
+leader, and among our own children. An orphan is the job's when it carries the job's mark. The mark must outlive setsid,
+a double fork, another user and an emptied environment, and we must be able to read it without the right to trace others
+(Docker gives a container's root no CAP_SYS_PTRACE): it is the soft limit RLIMIT_LOCKS, which Linux has inherited and
+ignored since 2.4.25 (getrlimit(2)). Linux's `/proc/PID/task/TID/children` makes a look cheap; no poll anywhere.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MARKER = "AUTOPILOT_RUN"  # in every child's environment: "JOB.RUN"
+RLIMIT_LOCKS = 10
+FIRST_MARK = 1 << 40  # no limit that anybody would set
 
 
 def children(pid: int) -> list[int]:
@@ -39,13 +41,22 @@ def descendants(pid: int) -> Iterator[int]:
 
 
 def alive(pid: int) -> bool:
-    """The process exists and is no zombie."""
+    """The process exists and is no zombie. One whose first thread has ended lives while another does."""
+    if _state(f"/proc/{pid}") not in (b"Z", b"X", b""):
+        return True
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            state = file.read().rpartition(b")")[2].split()[0]
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return False
-    return state not in (b"Z", b"X")
+    return len(threads) > 1 and any(_state(f"/proc/{pid}/task/{t}") not in (b"Z", b"X", b"") for t in threads)
+
+
+def _state(path: str) -> bytes:
+    try:
+        with open(f"{path}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0]
+    except OSError:
+        return b""
 
 
 def name(pid: int) -> str:
@@ -56,30 +67,28 @@ def name(pid: int) -> str:
         return "?"
 
 
-def session(pid: int) -> int:
+def mark_of(pid: int) -> int | None:
+    """The soft limit that marks a job's processes; None where there is none."""
     try:
-        return os.getsid(pid)
+        with open(f"/proc/{pid}/limits", "rb") as file:
+            for line in file:
+                if line.startswith(b"Max file locks"):
+                    soft = line.split()[3]
+                    return int(soft) if soft.isdigit() else None
     except OSError:
-        return -1
+        pass
+    return None
 
 
-def marked(pid: int, mark: str) -> bool:
-    """Its environment, as it was at its exec, carries the mark."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{MARKER}={mark}".encode() in file.read().split(b"\0")
-    except OSError:
-        return False
-
-
-def members(leader: int, mark: str, known: set[int], leaders: set[int]) -> set[int]:
+def members(leader: int | None, mark: int, known: set[int], leaders: set[int]) -> set[int]:
     """Every live process of the job but its leader.
 
-    `known`: members seen earlier; `leaders`: the leaders of all jobs, which are no orphans.
+    `leader` is None once it was reaped: its pid may be another's then. `known`: members seen earlier; `leaders`: the
+    leaders of all jobs, which are no orphans.
     """
-    found = set(descendants(leader))
+    found = set(descendants(leader)) if leader is not None else set()
     for orphan in children(os.getpid()):
-        if orphan not in leaders and (orphan in known or session(orphan) == leader or marked(orphan, mark)):
+        if orphan not in leaders and (orphan in known or mark_of(orphan) == mark):
             found.add(orphan)
             found.update(descendants(orphan))
     return {pid for pid in found if pid not in leaders and alive(pid)}

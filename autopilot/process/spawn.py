@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import os
 import resource
+from itertools import count
 
+from autopilot.process.family import FIRST_MARK, RLIMIT_LOCKS
 from autopilot.process.identity import Identity, resolve
 from autopilot.process.kernel import PR_SET_PDEATHSIG, prctl
 from autopilot.process.status import NOT_EXECUTABLE, NOT_FOUND
@@ -26,15 +28,17 @@ else:
 
 
 class Spawned:
-    """The leader's pid; our ends of its output pipes and of the pipe that tells why it could not start."""
+    """The leader's pid and the mark of all that descends from it; our ends of its output pipes and of the pipe that
+    tells why it could not start."""
 
-    __slots__ = ("pid", "problem", "stderr", "stdout")
+    __slots__ = ("mark", "pid", "problem", "stderr", "stdout")
 
-    def __init__(self, pid: int, stdout: int, stderr: int, problem: int) -> None:
-        self.pid, self.stdout, self.stderr, self.problem = pid, stdout, stderr, problem
+    def __init__(self, pid: int, mark: int, stdout: int, stderr: int, problem: int) -> None:
+        self.pid, self.mark, self.stdout, self.stderr, self.problem = pid, mark, stdout, stderr, problem
 
 
 ANY_DESCRIPTOR = 1 << 20
+MARKS = count(FIRST_MARK)
 ALL_SIGNALS = signal.valid_signals()
 
 
@@ -64,10 +68,11 @@ def spawn(command: Command, environ: Mapping[str, str], *, own_pid_in: Iterable[
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
     # a supervisor that is no PID 1 may be killed alone; its jobs should not outlive it
     control = None if os.getpid() == 1 else prctl()
+    mark = next(MARKS)
     try:
         pid = os.fork()
         if pid == 0:
-            _become(command, environment, identity, out_w, err_w, problem_w, own_pid_in, control)
+            _become(command, environment, identity, out_w, err_w, problem_w, own_pid_in, control, mark)
     except OSError as problem:
         _close(fds)
         raise CannotSpawn(f"cannot fork: {problem.strerror}") from None
@@ -76,7 +81,7 @@ def spawn(command: Command, environ: Mapping[str, str], *, own_pid_in: Iterable[
     _close([out_w, err_w, problem_w])
     for fd in (out_r, err_r, problem_r):
         os.set_blocking(fd, False)
-    return Spawned(pid, out_r, err_r, problem_r)
+    return Spawned(pid, mark, out_r, err_r, problem_r)
 
 
 def _three_pipes() -> list[int]:
@@ -140,6 +145,7 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
     problem: int,
     own_pid_in: Iterable[str],
     control: Callable[[int, int], None] | None,
+    mark: int,
 ) -> None:
     """The child's side; never returns."""
     status, doing = NOT_EXECUTABLE, "cannot start"
@@ -150,7 +156,8 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
             os.dup2(fd, target)
         os.closerange(3, problem)  # what we were started with is not the job's to have
         os.closerange(problem + 1, ANY_DESCRIPTOR)
-        doing = "cannot set limits"
+        doing = "cannot mark the process"
+        resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
         for name, value in command.limits.items():
             doing = f"cannot set limit {name}={value}"
             number = getattr(resource, "RLIMIT_" + name.upper())

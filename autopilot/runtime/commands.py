@@ -37,7 +37,6 @@ class Commands:
     def __init__(self, processes: Processes, environ: Callable[[], Mapping[str, str]]) -> None:
         self._processes = processes
         self._environ = environ
-        self._count = 0
 
     async def run(self, command: Command, *, timeout: float, name: str, sink: OnLines | None = None) -> Finished:
         """As CommandRunner says; `sink` gets the lines as well, as they come. Cancelled, it kills the command."""
@@ -50,9 +49,9 @@ class Commands:
         def keep(stream: str, lines: list[bytes]) -> None:
             nonlocal size
             kept.extend(lines)
-            size += sum(map(len, lines))
+            size += sum(len(line) + 1 for line in lines)
             while size > KEPT and len(kept) > 1:
-                size -= len(kept.popleft())
+                size -= len(kept.popleft()) + 1
             if sink is not None:
                 sink(stream, lines)
 
@@ -64,11 +63,8 @@ class Commands:
             if not ended.done():
                 ended.set_result(status)
 
-        self._count += 1
         try:
-            process = self._processes.start(
-                command, self._environ(), mark=f"{name}.{self._count}", sink=keep, on_exit=exited
-            )
+            process = self._processes.start(command, self._environ(), sink=keep, on_exit=exited)
         except CannotSpawn as cannot:
             return Finished(cannot.status, cannot.problem, False, loop.time() - started)
         timed_out = False

@@ -21,6 +21,7 @@ from autopilot.process.lines import LineSplitter
 from autopilot.process.spawn import Spawned, spawn, why_not
 from autopilot.spec.plan import Command
 
+WATCHED = 8  # members of one job that are watched at a time
 CHUNK = 16 * 1024  # bytes read from one pipe before others have their turn
 LAST_WORDS = 1 << 20  # bytes read at most at a job's end; a pipe holds 64 KiB, unless somebody enlarged it
 
@@ -93,12 +94,10 @@ class Output:
 class Process:
     """One started process with all that descends from it."""
 
-    def __init__(
-        self, owner: Processes, spawned: Spawned, mark: str, on_exit: OnExit, on_empty: Callable[[], None]
-    ) -> None:
+    def __init__(self, owner: Processes, spawned: Spawned, on_exit: OnExit, on_empty: Callable[[], None]) -> None:
         self.pid: int = spawned.pid
         self._owner = owner
-        self._mark = mark
+        self._mark: int = spawned.mark
         self._problem_fd: int = spawned.problem
         self._on_exit, self._on_empty = on_exit, on_empty
         self._known: set[int] = set()
@@ -110,19 +109,24 @@ class Process:
     # --- told by the owner of a job ---
 
     def signal(self, number: int, *, group: bool) -> None:
-        """To the leader alone, or to its group and to every descendant that left it."""
+        """To the leader alone, or to its group and to every descendant that left it. One that was stopped goes on, or
+        it would never act on it."""
         self._look()
-        if not group:
-            self._send(self.pid, number)
-            return
-        try:
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
-            if not self._exited:  # just forked: it has no group of its own yet
+        self._send_all(number, group=group)
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            self._send_all(signal.SIGCONT, group=group)
+
+    def _send_all(self, number: int, *, group: bool) -> None:
+        if not self._exited:  # once reaped, its number may be another's
+            if group:
+                with suppress(ProcessLookupError):  # just forked, it has no group of its own yet
+                    os.killpg(self.pid, number)
+            if not group or not self._in_group(self.pid):
                 self._send(self.pid, number)
-        for pid in self._known:
-            if not self._in_group(pid):
-                self._send(pid, number)
+        if group:
+            for pid in self._known:
+                if self._exited or not self._in_group(pid):
+                    self._send(pid, number)
 
     def kill(self) -> None:
         """SIGKILL to everything, and to whatever still turns up."""
@@ -162,7 +166,7 @@ class Process:
     # --- inside ---
 
     def _look(self) -> set[int]:
-        self._known = family.members(self.pid, self._mark, self._known, self._owner.leaders())
+        self._known = family.members(None if self._exited else self.pid, self._mark, self._known, self._owner.leaders())
         return self._known
 
     def _kill_again(self) -> None:
@@ -180,12 +184,12 @@ class Process:
             os.kill(pid, number)
 
     def _watch(self, left: set[int]) -> None:
-        """Watch exactly these: the end of any of them is worth another look."""
+        """Watch some of these: the end of any of them is worth another look. Not all, a job may leave thousands."""
         if not self._exited:
             return
         for pid in self._watched.keys() - left:
             self._owner.unwatch(self._watched.pop(pid))
-        for pid in left - self._watched.keys():
+        for pid in sorted(left - self._watched.keys())[: WATCHED - len(self._watched)]:
             with suppress(ProcessLookupError):
                 self._watched[pid] = self._owner.watch(pid, self)
 
@@ -210,7 +214,6 @@ class Processes:
         command: Command,
         environ: Mapping[str, str],
         *,
-        mark: str,
         sink: OnLines,
         on_exit: OnExit,
         on_empty: Callable[[], None] = lambda: None,
@@ -218,21 +221,20 @@ class Processes:
         pace: Pace | None = None,
     ) -> Process:
         """Start `command`; raises CannotSpawn. `on_exit` comes from the loop, never before this returns."""
-        spawned = spawn(command, {**environ, family.MARKER: mark}, own_pid_in=own_pid_in)
-        return self.adopt(spawned, mark=mark, sink=sink, on_exit=on_exit, on_empty=on_empty, pace=pace)
+        spawned = spawn(command, environ, own_pid_in=own_pid_in)
+        return self.adopt(spawned, sink=sink, on_exit=on_exit, on_empty=on_empty, pace=pace)
 
     def adopt(
         self,
         spawned: Spawned,
         *,
-        mark: str,
         sink: OnLines,
         on_exit: OnExit,
         on_empty: Callable[[], None] = lambda: None,
         pace: Pace | None = None,
     ) -> Process:
         """Take over a process that was started before the loop was there."""
-        process = Process(self, spawned, mark, on_exit, on_empty)
+        process = Process(self, spawned, on_exit, on_empty)
         self._by_leader[process.pid] = process
         process.outputs = [
             Output(self._loop, spawned.stdout, "stdout", sink, pace),

@@ -72,7 +72,6 @@ class Driver:
         self.master = self.processes.start(
             Command(argv=("condor_master", "-f")),
             {**os.environ, **self.condor.environment()},
-            mark="condor-master.1",
             sink=lambda _, lines: [say("line", text=line.decode()) for line in lines],
             on_exit=exited,
             on_empty=lambda: say("Emptied"),
