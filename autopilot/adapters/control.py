@@ -1,8 +1,8 @@
 """The control socket: HTTP on a unix socket that only its owner may use (0600).
 
-The wire is h11's; what is here is routing. Every client has a time limit and a size limit, and none can hold up
-another: a client that says nothing is dropped, `GET /v1/end` alone may wait, until the life ends and takes the
-connection with it.
+Every client has a time limit and a size limit (autopilot.adapters.wire), and none can hold up another: one that says
+nothing is dropped, and beyond CLIENTS a new one is turned away at once. `GET /v1/end` alone may wait for as long as its
+client does: the end of the life takes the connection with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from autopilot.adapters.wire import Handler
 
-CLIENTS = 64
+CLIENTS = 256
 
 
 class SocketInUse(Exception):
@@ -45,14 +45,19 @@ def listen(path: Path) -> socket.socket:
 
 async def serve(listening: socket.socket, handle: Handler) -> None:
     """Serve until cancelled. `handle(method, path, body)` gives status and answer, or raises Refused."""
-    clients = asyncio.Semaphore(CLIENTS)
+    clients = 0
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with clients:
-            with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+        nonlocal clients
+        clients += 1
+        try:
+            if clients <= CLIENTS:
                 from autopilot.adapters.wire import talk  # most containers are never asked anything
 
-                await talk(reader, writer, handle)
+                with suppress(OSError, TimeoutError):
+                    await talk(reader, writer, handle)
+        finally:
+            clients -= 1
             writer.close()
 
     server = await asyncio.start_unix_server(client, sock=listening)

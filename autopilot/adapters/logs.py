@@ -12,6 +12,7 @@ import structlog
 import structlog.typing
 
 from autopilot.adapters.sink import Sink
+from autopilot.process.lines import visible
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "FATAL": 50, "PANIC": 50}
 
@@ -66,7 +67,7 @@ class Log:
             suffix = f", {self._suffix}}}\n" if self._suffix else "}\n"
             rendered = "".join(prefix + json.dumps(text) + suffix for text in texts)
         else:
-            rendered = "".join(f"{now} {job} | {text}\n" for text in texts)
+            rendered = "".join(f"{now} {job} | {visible(text)}\n" for text in texts)
         self.sink.write(rendered.encode(errors="replace"))
 
 
@@ -97,7 +98,7 @@ def _as_text(_logger: object, _method: str, event: Event) -> str:
     job, message = event.pop("job", None), event.pop("event")
     about = f"{job}: " if job else ""
     fields = "".join(f" {key}={value}" for key, value in event.items())
-    return f"{time} {(level or 'info').upper():<8} {about}{message}{fields}"
+    return visible(f"{time} {(level or 'info').upper():<8} {about}{message}{fields}")
 
 
 def style_for(planned: str, fd: int) -> Literal["text", "json"]:

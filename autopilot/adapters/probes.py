@@ -17,7 +17,8 @@ KEPT = 4096  # bytes of a body that are worth keeping for the verdict
 async def tcp(probe: TcpProbe) -> Verdict:
     try:
         _, writer = await asyncio.open_connection(probe.host, probe.port)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name that cannot be one is a ValueError
+        error = error if isinstance(error, OSError) else OSError(str(error))
         return False, f"cannot connect to {probe.host}:{probe.port}: {error.strerror or error}"
     writer.close()
     return True, f"{probe.host}:{probe.port} accepts connections"
@@ -26,7 +27,7 @@ async def tcp(probe: TcpProbe) -> Verdict:
 async def http(probe: HttpProbe) -> Verdict:
     try:
         status, body = await _get(probe)
-    except (OSError, h11.ProtocolError, ssl.SSLError) as error:
+    except (OSError, ValueError, h11.ProtocolError) as error:
         return False, f"GET {probe.url}: {getattr(error, 'strerror', None) or error}"
     first, last = probe.status
     text = " ".join(body.decode(errors="replace").split())[:200]

@@ -63,8 +63,11 @@ class Sink:
             resume()
 
     def full(self, size: int) -> bool:
-        """There is no room for `size` more bytes: they are counted as dropped, and need not be made."""
-        if self._size + size <= self._limit:
+        """There is no room for `size` more bytes: they are counted as dropped, and need not be made.
+
+        A batch that begins within the limit may end beyond it: however large, it is not lost to a reader that reads.
+        """
+        if self._size < self._limit:
             return False
         self.dropped += size
         self._unsaid += size

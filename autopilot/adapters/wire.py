@@ -35,21 +35,40 @@ class Refused(Exception):
 async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handle: Handler) -> None:
     """Serve one client. Raises OSError and TimeoutError when it leaves or says nothing."""
     connection = h11.Connection(h11.SERVER)
+    method = ""
     answer: Mapping[str, object] | Sequence[object] | Page
     try:
         async with asyncio.timeout(PATIENCE):
             method, path, body = await _request(connection, reader)
-        status, answer = await handle(method, path, body)
+        status, answer = await _unless_left(handle(method, path, body), reader)
     except h11.RemoteProtocolError as error:
         status, answer = 400, {"error": str(error)}
     except Refused as refused:
         status, answer = refused.status, {"error": str(refused)}
+    except (OSError, TimeoutError):
+        raise
+    except Exception as error:  # a client's request must not be what ends a supervisor
+        status, answer = 500, {"error": f"internal error: {error!r}; please report it"}
     page = answer if isinstance(answer, Page) else Page("application/json", json.dumps(answer).encode() + b"\n")
     headers = [("Content-Type", page.type), ("Content-Length", str(len(page.data))), ("Connection", "close")]
-    for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=page.data), h11.EndOfMessage()):
+    writer.write(connection.send(h11.Response(status_code=status, headers=headers)) or b"")
+    for event in (h11.Data(data=b"" if method == "HEAD" else page.data), h11.EndOfMessage()):
         writer.write(connection.send(event) or b"")
     async with asyncio.timeout(PATIENCE):
         await writer.drain()
+
+
+async def _unless_left(work: Awaitable[Answer], reader: asyncio.StreamReader) -> Answer:
+    """The answer, however long it takes. Raises ConnectionResetError when the client does not wait for it."""
+    answering, leaving = asyncio.ensure_future(work), asyncio.ensure_future(reader.read(1))
+    try:
+        await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not answering.done() and not leaving.result():
+            raise ConnectionResetError("the client left")
+        return await answering
+    finally:
+        answering.cancel()
+        leaving.cancel()
 
 
 async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> tuple[str, str, Mapping[str, object]]:
@@ -73,7 +92,7 @@ async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> 
 def _parsed(body: bytes) -> Mapping[str, object]:
     try:
         value = json.loads(body) if body.strip() else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(400, f"cannot read the request's JSON: {error}") from None
     if not isinstance(value, dict):
         raise Refused(400, f"a request is a JSON object, not {type(value).__name__}")

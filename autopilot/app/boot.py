@@ -33,6 +33,7 @@ else:
 EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
 DEFAULT_CONFIG = "/etc/autopilot.json"
 ROOT_STATE = "/var/lib/autopilot"
+LONGEST_SOCKET = 107  # bytes, unix(7)
 
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -55,6 +56,7 @@ def run(config: str | None) -> int:
         data = _plan_data(config or default_config(), state)
         state = state_directory(data["state"])
         lock = _lock(state)
+        socket_lock = _lock_socket(data["socket"], state)
         if os.getpid() != 1:
             prctl()(PR_SET_CHILD_SUBREAPER, 1)
         oom_kills = oom.kills()
@@ -62,7 +64,7 @@ def run(config: str | None) -> int:
     except CannotBoot as cannot:
         print(f"autopilot: {cannot}", file=sys.stderr)
         return _not_begun(state, str(cannot), cannot.code)
-    with lock:
+    with lock, socket_lock:
         return _live(data, state, prestarted, oom_kills, signals_so_far)
 
 
@@ -149,19 +151,34 @@ def _validate(config: str, state: str) -> Data:
 
 def _lock(state: str) -> TextIO:
     """One supervisor for each state directory; the lock goes with the process. Raises CannotBoot."""
+    where = f"the state directory {state}"
+    return _locked(os.path.join(state, "lock"), where, "set `state` in the job spec or AUTOPILOT_STATE")
+
+
+def _lock_socket(planned: str | None, state: str) -> TextIO:
+    """One for each control socket, wherever it is. Raises CannotBoot."""
+    path = os.environ.get("AUTOPILOT_SOCKET") or planned or os.path.join(state, "autopilot.sock")
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
+        raise CannotBoot(f"the control socket {path} has too long a path: a unix socket's has {LONGEST_SOCKET} bytes")
+    return _locked(path + ".lock", f"the control socket {path}", "set `control.socket` or AUTOPILOT_SOCKET")
+
+
+def _locked(path: str, where: str, remedy: str) -> TextIO:
     try:
-        os.makedirs(state, exist_ok=True)
-        file = open(os.path.join(state, "lock"), "w")  # noqa: SIM115 - held for the whole life
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        file = open(path, "a")  # noqa: SIM115 - held for the whole life
     except OSError as error:
-        raise CannotBoot(
-            f"cannot use the state directory {state}: {error.strerror}; set `state` in the job spec or AUTOPILOT_STATE"
-        ) from None
+        raise CannotBoot(f"cannot use {where}: {error.strerror}; {remedy}") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise CannotBoot(
-            f"another supervisor uses the state directory {state}: stop it, or give this one its own", code=EX_USAGE
-        ) from None
+        raise CannotBoot(f"another supervisor uses {where}: stop it, or give this one its own", code=EX_USAGE) from None
+    try:  # is there room for the last words?
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+    except OSError as error:
+        raise CannotBoot(f"cannot write to {where}: {error.strerror}; {remedy}") from None
     return file
 
 

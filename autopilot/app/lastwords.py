@@ -63,7 +63,6 @@ class LastWords:
 
     def begin(self) -> None:
         """Keep what the life before left behind, then say that this one runs. Raises OSError."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             os.replace(self.path, self.path.with_name("previous-words.json"))
         self.beat()
@@ -105,6 +104,7 @@ class LastWords:
         self.beat()
 
     def _write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have cleaned up too well
         temporary = self.path.with_suffix(".tmp")
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(self.record, file, indent=1)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from typing import Literal
+from urllib.parse import unquote
 
 from autopilot.adapters.wire import Answer, Refused
 from autopilot.machines.actions import Finish
 from autopilot.machines.cues import Asked, Cue
 
+LONGEST = 10 * 365 * 86400  # s
 JOB_VERBS = {"start": "start-job", "stop": "stop-job", "restart": "restart-job"}
 MAINTENANCE: Mapping[str, Literal["enter-maintenance", "leave-maintenance"]] = {
     "on": "enter-maintenance",
@@ -52,7 +54,7 @@ class Requests:
             case "POST", "v1", "metrics":
                 return self._metrics(body)
             case "POST", "v1", "jobs", job, verb if verb in JOB_VERBS:
-                return self._job(job, verb)
+                return self._job(unquote(job), verb)
         raise Refused(404, f"nothing answers to {method} {path}")
 
     def _metrics(self, body: Mapping[str, object]) -> Answer:
@@ -66,6 +68,8 @@ class Requests:
     def _job(self, job: str, verb: str) -> Answer:
         if job not in self._jobs:
             raise Refused(404, f"there is no job {job!r}; there are: {', '.join(self._jobs)}")
+        if verb != "stop" and self._status()["shutdown"] != "up":
+            raise Refused(409, f"cannot {verb} {job}: everything is being stopped")
         self._feed(Asked(JOB_VERBS[verb], f"autopilot {verb}", job=job))  # type: ignore[arg-type]
         return 202, self._status()
 
@@ -73,6 +77,6 @@ class Requests:
 def _seconds(value: object) -> float | None:
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST:
         return float(value)
-    raise Refused(400, f"deadline: cannot be {value!r}, it is a number of seconds")
+    raise Refused(400, f"deadline: cannot be {value!r}, it is a number of seconds, at most {LONGEST}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
 import select
@@ -73,6 +74,7 @@ class Supervisor:
         self._processes = Processes(loop)
         self._commands = Commands(self._processes, self._environ)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._listening = False  # the control socket is ours
         self._outside = Outside(
             plan,
             state=state,
@@ -132,8 +134,9 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         self._processes.sweep()
-        with suppress(OSError):
-            self._socket.unlink(missing_ok=True)
+        if self._listening:
+            with suppress(OSError):
+                self._socket.unlink(missing_ok=True)
         self._write_words(lambda: self._words.finish(outcome))
         level = "info" if outcome.code == 0 else "error"
         self.log.say(level, f"exit {outcome.code}: {outcome.detail}", reason=outcome.reason)
@@ -193,11 +196,13 @@ class Supervisor:
     def _claim_state(self) -> socket.socket:
         try:
             listening = control.listen(self._socket)
+            self._listening = True
             self._words.begin()
         except control.SocketInUse as error:
             raise CannotLive(Outcome("config", str(error), EX_USAGE)) from None
         except OSError as error:
-            detail = f"cannot use the state directory {self._state}: {error.strerror}; set `state` or AUTOPILOT_STATE"
+            why = error.strerror or error
+            detail = f"cannot use the state directory {self._state}: {why}; set `state` or AUTOPILOT_STATE"
             raise CannotLive(Outcome("config", detail, EX_CONFIG)) from None
         return listening
 
@@ -257,7 +262,10 @@ class Supervisor:
 
     def _reopen_log(self) -> None:
         if self._plan.logging.output not in STANDARD:
-            self._sink.reopen(_log_fd(self._plan.logging.output))
+            try:
+                self._sink.reopen(_log_fd(self._plan.logging.output))
+            except OSError as error:
+                self.log.say("error", f"cannot reopen the log {self._plan.logging.output}: {error.strerror}")
 
     def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """A task whose failure is an internal error, not a forgotten line."""
@@ -272,7 +280,14 @@ class Supervisor:
             self._fail(error)
 
     def _loop_failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self._fail(context.get("exception") or RuntimeError(context["message"]))
+        error = context.get("exception") or RuntimeError(context["message"])
+        if isinstance(error, OSError) and error.errno in (
+            errno.EMFILE,
+            errno.ENFILE,
+        ):  # said by accept(): it tries again
+            self.log.say("error", f"too many open files: {context['message']}")
+            return
+        self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         if not self._effects.finished.done():

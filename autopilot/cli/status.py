@@ -10,6 +10,7 @@ import click
 
 from autopilot.cli.client import ask, output_option, socket_option, socket_path
 from autopilot.cli.table import span, table
+from autopilot.process.lines import visible
 
 
 @click.command()
@@ -41,7 +42,7 @@ def _show_life(answer: dict[str, Any]) -> None:
         line += f", deadline in {span(life['deadline'] - time.time())}"
     click.echo(f"{line}; {len(answer['payloads'])} payloads")
     for kind, detail in answer["troubles"].items():
-        click.echo(f"trouble {kind}: {detail}")
+        click.echo(f"trouble {kind}: {visible(detail)}")
 
 
 def _show_jobs(jobs: list[dict[str, Any]]) -> None:
@@ -67,5 +68,5 @@ def _why(why: dict[str, Any]) -> str:
     if "until" in why:
         parts.append(f"{span(why['until'] - time.time())} more")
     if "last_check" in why:
-        parts.append(f"last check: {why['last_check'].strip().splitlines()[-1]}")
+        parts.append(f"last check: {visible(why['last_check'].strip().splitlines()[-1])}")
     return ", ".join(parts)

@@ -52,9 +52,11 @@ class Unit:
 
     @property
     def well(self) -> bool:
-        """Nothing speaks against it now: it is not failing, nor starting, nor unhealthy."""
+        """Nothing speaks against it now: it has not failed, and is not failing, nor starting, nor unhealthy."""
         if self.state.phase is job.Phase.BACKOFF:
             return False
+        if self.over:
+            return self.state.asked or not self.state.status
         fine = self.health.status in (health.Status.UNKNOWN, health.Status.HEALTHY)
         return fine or self.state.phase not in job.ALIVE
 

@@ -5,6 +5,14 @@ from __future__ import annotations
 MAX_LINE = 64 * 1024  # bytes
 
 
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
+
+
+def visible(text: str) -> str:
+    """For a terminal: control characters (but tabs) written out, so that what others wrote cannot act or forge."""
+    return text.translate(CONTROLS)
+
+
 class LineSplitter:
     """Feed it what a pipe gives; it returns whole lines without their line ends. `rest`: the unterminated last line."""
 

@@ -1,0 +1,180 @@
+"""What outsiders may send, and what jobs may do, without ending the supervisor or reaching another job."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.app.harness import VICTIM, Pilot, eventually, shell
+
+
+def request(pilot, text):
+    """The first line of the answer to raw bytes on the control socket."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(pilot.state / "autopilot.sock"))
+        client.sendall(text)
+        return client.recv(65536).split(b"\r\n")[0]
+
+
+def post(path, body):
+    return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (path, len(body), body)
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        (b"HEAD /v1/ping HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+        (b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+        (b"nonsense\r\n\r\n", b"400"),
+        (post(b"/v1/drain", b"[" * 60000), b"400"),
+        (post(b"/v1/drain", b'{"deadline": 1' + b"0" * 400 + b"}"), b"400"),
+        (post(b"/v1/drain", b'{"deadline": "soon"}'), b"400"),
+        (post(b"/v1/jobs/nobody/restart", b""), b"404"),
+        (post(b"/v1/drain", b"x" * 70000), b"413"),
+    ],
+)
+def test_wrong_requests_are_answered(tmp_path, text, status):
+    """A wrong request gets its status, and the supervisor goes on."""
+    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_event("victim", "started")
+        assert request(pilot, text).split()[1] == status
+        assert pilot.ask("ping").returncode == 0
+        assert pilot.stop() == 0
+
+
+def test_clients_that_gave_up_waiting(tmp_path):
+    """Clients that waited for the end and left keep nobody else from being served."""
+    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_event("victim", "started")
+        for _ in range(300):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(pilot.state / "autopilot.sock"))
+                client.sendall(b"GET /v1/end HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert pilot.ask("ping").returncode == 0
+        assert pilot.stop() == 0
+
+
+def test_stopped_job_is_stopped(tmp_path):
+    """A job that was SIGSTOPped hears its SIGTERM: it is told to go on."""
+    script = "trap 'echo heard; exit 0' TERM; echo up; kill -STOP $$; while :; do sleep 0.02; done"
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell(script), "stop": {"timeout": "10s"}}]}) as pilot:
+        pilot.wait_event("a", "up")
+        assert pilot.stop() == 0
+        assert "heard" in pilot.output("a")
+
+
+@pytest.mark.real("root")
+def test_orphans_that_hide(tmp_path):
+    """An orphan in a session of its own, with an emptied environment and as another user, is gone before the next run,
+    also where we may not trace others."""
+    pids = tmp_path / "pids"
+    pids.touch()
+    pids.chmod(0o666)
+    tmp_path.chmod(0o755)
+    hide = f"env -i /usr/bin/setsid /bin/sh -c 'echo $$ >> {pids}; exec /bin/sleep 1000' &"
+    job = {"name": "a", "exec": shell(f"{hide} sleep 0.3; exit 1"), "user": "nobody", "restarts": 2}
+    (tmp_path / "c.json").write_text(json.dumps({"jobs": [{**job, "backoff": {"initial": "1ms"}}]}))
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    blind = ["setpriv", "--bounding-set=-sys_ptrace,-sys_admin", "--inh-caps=-sys_ptrace,-sys_admin"]
+    done = subprocess.run(
+        [*blind, sys.executable, "-m", "autopilot", "run", str(tmp_path / "c.json")],
+        env={**os.environ, "AUTOPILOT_STATE": str(tmp_path / "state")},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert len(pids.read_text().split()) == 3
+    assert done.stdout.count('"left_behind": 1') == 3
+    assert not [pid for pid in pids.read_text().split() if os.path.exists(f"/proc/{pid}")]
+
+
+def test_closed_standard_output(tmp_path):
+    """Started with its output closed, it runs as well, and its exit code is the job's."""
+    (tmp_path / "c.json").write_text('{"jobs": [{"name": "a", "exec": ["sh", "-c", "echo x; exit 3"]}]}')
+    script = f"exec {sys.executable} -m autopilot run {tmp_path}/c.json >&- 2>&-"
+    done = subprocess.run(
+        shell(script), env={**os.environ, "AUTOPILOT_STATE": str(tmp_path / "state")}, timeout=20, check=False
+    )
+    assert done.returncode == 3
+    assert "event" not in (tmp_path / "state" / "lock").read_text()
+
+
+def test_job_name_with_a_space(tmp_path):
+    """A job named by its command can be addressed by it."""
+    with Pilot(tmp_path, {"jobs": [{"exec": "sleep 1000"}]}) as pilot:
+        pilot.wait_event("sleep 1000", "started")
+        assert pilot.ask("restart", "sleep 1000").returncode == 0
+        assert pilot.stop() == 0
+
+
+def test_many_short_lines(tmp_path):
+    """Very short lines all arrive at a reader that reads."""
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell('yes "" | head -20000')}]}) as pilot:
+        assert pilot.wait() == 0
+        assert len(pilot.output("a")) == 20000
+
+
+def test_terminal_escapes(tmp_path):
+    """What a job writes can neither act on the terminal of whoever reads the text log, nor forge a line."""
+    script = "printf '\\033]0;pwned\\007 and\\rforged\\n'"
+    spec = {"jobs": [{"name": "a", "exec": shell(script)}], "logging": {"format": "text"}}
+    with Pilot(tmp_path, spec) as pilot:
+        assert pilot.wait() == 0
+        line = next(line["event"] for line in pilot.lines if "pwned" in line["event"])
+        assert line.endswith("a | \\x1b]0;pwned\\x07 and\\x0dforged")
+
+
+def test_start_during_the_stop_is_refused(tmp_path):
+    """Nothing can be started any more once everything is being stopped."""
+    slow = {"name": "slow", "exec": shell("trap 'sleep 1.5; exit 0' TERM; echo up; while :; do sleep 0.02; done")}
+    with Pilot(tmp_path, {"jobs": [slow, VICTIM]}) as pilot:
+        pilot.wait_event("slow", "up")
+        pilot.signal(signal.SIGTERM)
+        pilot.wait_event("victim", "ended")
+        assert "being stopped" in pilot.ask("start", "victim").stderr
+        assert pilot.wait() == 0
+
+
+def test_shared_socket_is_left_alone(tmp_path):
+    """A second supervisor with the first one's socket leaves before it starts anything, and leaves the socket."""
+    first_place, second_place = tmp_path / "1", tmp_path / "2"
+    first_place.mkdir(), second_place.mkdir()
+    env = {"AUTOPILOT_SOCKET": str(tmp_path / "x.sock")}
+    with Pilot(first_place, {"jobs": [VICTIM]}, env=env) as first:
+        first.wait_event("victim", "started")
+        touching = {"name": "a", "exec": ["touch", str(tmp_path / "started")]}
+        with Pilot(second_place, {"jobs": [touching]}, env=env) as second:
+            assert second.wait() == 64
+        assert first.ask("ping", "--socket", env["AUTOPILOT_SOCKET"]).returncode == 0
+        assert not (tmp_path / "started").exists()
+        assert first.stop() == 0
+
+
+def test_log_folder_is_gone(tmp_path):
+    """SIGUSR1 when the log's folder is gone is said, in the old log, and nothing ends."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    with Pilot(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(folder / "log")}}) as pilot:
+        eventually(lambda: "started" in (folder / "log").read_text() if (folder / "log").exists() else False, "it logs")
+        moved = folder.rename(tmp_path / "moved")
+        pilot.signal(signal.SIGUSR1)
+        eventually(lambda: "cannot reopen" in (moved / "log").read_text(), "it says so")
+        assert pilot.stop() == 0
+
+
+def test_probe_of_an_impossible_name(tmp_path):
+    """A health check whose host cannot be a name fails as a check."""
+    health = {"tcp": "a..b:80", "interval": "200ms"}
+    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": "sleep 1000", "health": health}]}) as pilot:
+        pilot.wait_event("a", "unhealthy")
+        assert pilot.stop() == 0
