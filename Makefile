@@ -22,8 +22,8 @@ demo: $(READY)  ## the life of a worker node, live (ARGS=--stand-in: without HTC
 test: $(READY)  ## all tests; those whose real parts this machine cannot have are skipped by name
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(READY)  ## the quick tests: no real pool, no containers
-	$(BIN)/python -m pytest -m "not real" $(ARGS)
+check: $(READY)  ## the quick tests: no real pool, no containers, nothing slow
+	$(BIN)/python -m pytest -m "not real and not slow" $(ARGS)
 
 lint: $(READY)  ## style
 	$(BIN)/ruff check .

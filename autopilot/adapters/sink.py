@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 BUFFER = 1 << 20  # bytes that may wait
 STUCK = 0.5  # s without a byte taken: nobody reads
-MOMENT, MOMENTS_APART = 0.05, 1.0  # s
+LAST_LINES = 4  # times the buffer, for the last lines of a job, which cannot be paced, and a reader that still reads
 
 
 class Sink:
@@ -32,7 +32,6 @@ class Sink:
         self._unsaid = 0  # bytes dropped since the last notice
         self.dropped = 0  # bytes, ever
         self._taken_at = loop.time()  # when the reader last took something
-        self._waited_at = -MOMENTS_APART
         self._paced: list[Callable[[], None]] = []
         self._use(fd)
 
@@ -69,20 +68,12 @@ class Sink:
 
         A batch that begins within the limit may end beyond it: however large, it is not lost to a reader that reads.
         """
-        if self._size >= self._limit:
-            self._make_room()
-        if self._size < self._limit:
+        alive = self._loop.time() - self._taken_at < STUCK
+        if self._size < self._limit * (LAST_LINES if alive else 1):
             return False
         self.dropped += size
         self._unsaid += size
         return True
-
-    def _make_room(self) -> None:
-        """A job's last lines cannot be paced: a reader that still reads gets a moment for them, one in a second."""
-        now = self._loop.time()
-        if now - self._taken_at < STUCK and now - self._waited_at >= MOMENTS_APART:
-            self._waited_at = now
-            self.drain(MOMENT)
 
     def write(self, data: bytes) -> None:
         """One or more whole lines."""

@@ -13,6 +13,8 @@ import pytest
 
 from tests.app.harness import VICTIM, Pilot, eventually, shell
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 
 def request(pilot, text):
     """The first line of the answer to raw bytes on the control socket."""

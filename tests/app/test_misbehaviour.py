@@ -8,7 +8,11 @@ import socket
 import statistics
 import time
 
+import pytest
+
 from tests.app.harness import VICTIM, Pilot, eventually, shell
+
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
 PROMPT = 0.1  # s
 
