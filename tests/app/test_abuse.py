@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -83,8 +84,9 @@ def test_orphans_that_hide(tmp_path):
     hide = f"env -i /usr/bin/setsid /bin/sh -c 'echo $$ >> {pids}; exec /bin/sleep 1000' &"
     job = {"name": "a", "exec": shell(f"{hide} sleep 0.3; exit 1"), "user": "nobody", "restarts": 2}
     (tmp_path / "c.json").write_text(json.dumps({"jobs": [{**job, "backoff": {"initial": "1ms"}}]}))
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
+    for folder in tmp_path.parents:
+        if folder.is_relative_to(tempfile.gettempdir()) and str(folder) != tempfile.gettempdir():
+            folder.chmod(0o755)  # pytest keeps them to itself
     blind = ["setpriv", "--bounding-set=-sys_ptrace,-sys_admin", "--inh-caps=-sys_ptrace,-sys_admin"]
     done = subprocess.run(
         [*blind, sys.executable, "-m", "autopilot", "run", str(tmp_path / "c.json")],
