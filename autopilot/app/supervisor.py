@@ -20,6 +20,7 @@ from autopilot.adapters import control, narrator
 from autopilot.adapters.logs import Log, style_for
 from autopilot.adapters.sink import Sink
 from autopilot.app import status
+from autopilot.app.boot import EX_CONFIG, EX_SOFTWARE, EX_USAGE
 from autopilot.app.effects import Effects
 from autopilot.app.lastwords import HEARTBEAT, LastWords
 from autopilot.app.outside import CannotReachOut, Outside, shouted
@@ -36,8 +37,6 @@ from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.wire import Answer
-
-EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
 
 TERMINATE = (signal.SIGTERM, signal.SIGINT)
 FOR_JOBS = (signal.SIGHUP, signal.SIGUSR2)
