@@ -73,7 +73,7 @@ class Offers:
         match fact:
             case facts.MaintenanceEntered() | facts.MaintenanceLeft():
                 self._maintenance = isinstance(fact, facts.MaintenanceEntered)
-            case facts.LifetimeBegun(seconds) if seconds is not None:
+            case facts.LifetimeBegun(seconds) | facts.LifetimeMoved(seconds) if seconds is not None:
                 self._facts["lifetime-end"] = timestamp(now + seconds)
             case facts.DrainBegun(reason, _, deadline):
                 self._facts["drain"] = reason
