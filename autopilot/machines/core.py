@@ -68,6 +68,13 @@ class Core:
         """When `tick` is wanted next, None: only a cue can change anything."""
         return min((when for when in self._deadlines() if when is not None), default=None)
 
+    @property
+    def ending(self) -> bool:
+        return self.shutdown.phase is not shutdown.Phase.UP
+
+    def healthy(self) -> set[str]:
+        return {name for name, unit in self.units.items() if unit.health.status is health.Status.HEALTHY}
+
     def _deadlines(self) -> Iterator[float | None]:
         for unit in self.units.values():
             yield unit.state.deadline
@@ -168,7 +175,7 @@ class Core:
                 self._health(unit, health.On.DOWN if on else health.On.UP)
 
     def _terminate(self, who: str) -> None:
-        if self.shutdown.phase is not shutdown.Phase.UP:
+        if self.ending:
             self._shut(shutdown.On.HURRY, who=who)
         elif self.plan.on_sigterm == "drain" and self.lifetime.phase not in lifetime.DRAINS:
             self._drain("signal", who, None)
@@ -292,7 +299,7 @@ class Core:
         return self.plan.consul_agent is not None and unit.plan.name == self.plan.consul_agent.job
 
     def _stop(self, outcome: Outcome) -> None:
-        if self.shutdown.phase is not shutdown.Phase.UP:
+        if self.ending:
             return
         self._shut(shutdown.On.STOP, outcome=outcome)
         self._emit(facts.ShutdownBegun(outcome.reason, outcome.detail))
@@ -310,7 +317,7 @@ class Core:
 
     def _adopt(self, plan: Plan) -> None:
         """Nothing of a life that is ending changes any more."""
-        if self.shutdown.phase is not shutdown.Phase.UP:
+        if self.ending:
             return
         self._emit(facts.PlanAdopted(changes.between(self.plan, plan)))
         self.plan, self.lifetime_plan = plan, _lifetime_plan(plan)
@@ -438,7 +445,7 @@ class Core:
             self._live(lifetime.On.BEGIN)
 
     def _answer_unhealthy(self, unit: Unit, fact: facts.Unhealthy) -> None:
-        if self.shutdown.phase is not shutdown.Phase.UP:
+        if self.ending:
             return
         what = unit.plan.health.on_failure if unit.plan.health else "event"
         if what == "restart":
@@ -457,7 +464,7 @@ class Core:
             self._health(unit, health.On.DOWN)
 
     def _hear_job_over(self, unit: Unit) -> None:
-        if self.shutdown.phase is not shutdown.Phase.UP or unit.going:
+        if self.ending or unit.going:
             return
         if self._ends_the_drain(unit):
             self._live(lifetime.On.DRAINED)
@@ -475,7 +482,7 @@ class Core:
 
     def _take_stock(self) -> None:
         self._release_held_back()
-        if self.shutdown.phase is not shutdown.Phase.UP:
+        if self.ending:
             self._shut(shutdown.On.SETTLED)
             return
         if self._settling:

@@ -114,6 +114,8 @@ def _replan(t: _Turn) -> Step:
     life = _length(t.plan, t.state.draw)
     expires = None if life is None else max(t.now, t.state.began + life)
     moved = _earliest(t.plan, replace(t.state, expires=expires))
+    if moved.deadline is not None:
+        moved = replace(moved, deadline=max(t.now, moved.deadline))
     if expires == t.state.expires:
         return moved, ()
     return moved, (facts.LifetimeMoved(None if expires is None else expires - t.now),)

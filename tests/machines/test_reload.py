@@ -102,7 +102,7 @@ def test_a_new_job_waits_for_what_does_not_hold():
 
 
 def test_a_replaced_job_has_its_farewells_each_time():
-    """Pre-stop runs before the old process is asked to end, post-stop before the new one starts; both again each time."""
+    """Pre-stop runs before the old process is asked to end, post-stop before the new one starts; and so each time."""
     before, behind = after("a", "stopping"), after("a", "stopped")
     jobs = (make("before", when=before), make("behind", when=behind))
     short = {"before": Behaviour(runs_for=lambda rng: 1.0), "behind": Behaviour(runs_for=lambda rng: 1.0)}
