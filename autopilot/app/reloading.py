@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from autopilot.app import agent_job
 from autopilot.machines import changes
 from autopilot.runtime.commands import CommandRunner
 from autopilot.spec.child import PATIENCE, answered
@@ -45,6 +44,8 @@ async def read(config: Path, state: Path, run: CommandRunner) -> tuple[Plan, lis
         answer.unlink(missing_ok=True)
     plan = loaded.plan
     if plan.consul_agent is not None:
+        from autopilot.app import agent_job  # loaded by those who use it
+
         plan = agent_job.completed(plan, state)
     return plan, [str(warning) for warning in loaded.warnings]
 

@@ -24,7 +24,6 @@ from autopilot.app.boot import EX_CONFIG, EX_SOFTWARE, EX_USAGE
 from autopilot.app.effects import Effects
 from autopilot.app.lastwords import HEARTBEAT, LastWords
 from autopilot.app.outside import CannotReachOut, Outside, shouted
-from autopilot.app.reloading import CannotReload, Reloader
 from autopilot.app.surroundings import Surroundings
 from autopilot.machines.actions import Outcome
 from autopilot.machines.core import Core, Effect
@@ -38,6 +37,7 @@ from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.wire import Answer
+    from autopilot.app.reloading import Reloader
 
 TERMINATE = (signal.SIGTERM, signal.SIGINT)
 FOR_JOBS = (signal.SIGHUP, signal.SIGUSR2)
@@ -102,14 +102,8 @@ class Supervisor:
             oom_kills=oom_kills,
         )
         self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time()), loop, self._do)
-        self._reloader = Reloader(
-            config,
-            state,
-            run=self._commands,
-            plan=lambda: self._plan,
-            adopt=self._adopt,
-            ending=lambda: self._runner.core.ending,
-        )
+        self._config = config
+        self._reloader: Reloader | None = None
 
     # --- the life ---
 
@@ -175,7 +169,7 @@ class Supervisor:
         if not isinstance(effect, Fact):
             self._effects.do(effect)
             return
-        if isinstance(effect, PlanSettled):
+        if self._reloader is not None and isinstance(effect, PlanSettled):
             self._reloader.settled.set()
         said = narrator.sentence(effect)
         if said is not None:
@@ -266,6 +260,17 @@ class Supervisor:
     async def _reload(self, wait: bool) -> Mapping[str, object]:
         """What it did. Raises CannotReload: then everything goes on as it was, and the trouble is shown until it is
         over."""
+        from autopilot.app.reloading import CannotReload, Reloader  # most lives have one job spec
+
+        if self._reloader is None:
+            self._reloader = Reloader(
+                self._config,
+                self._state,
+                run=self._commands,
+                plan=lambda: self._plan,
+                adopt=self._adopt,
+                ending=lambda: self._runner.core.ending,
+            )
         try:
             done = await self._reloader.reload(wait=wait)
         except CannotReload as cannot:
@@ -277,6 +282,8 @@ class Supervisor:
 
     def _adopt(self, plan: Plan) -> None:
         """Raises CannotReload, with everything as it was."""
+        from autopilot.app.reloading import CannotReload
+
         log_fd = None
         if plan.logging.output != self._plan.logging.output:
             try:
