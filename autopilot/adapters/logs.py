@@ -30,7 +30,11 @@ class Log:
         level: str = "INFO",
         context: Mapping[str, str] | None = None,
     ) -> None:
-        self.sink = sink
+        self.sink, self._context = sink, context or {}
+        self.configure(style=style, level=level)
+
+    def configure(self, *, style: Literal["text", "json"], level: str) -> None:
+        """How it is written from now on, and what not."""
         written = [_in_order, structlog.processors.JSONRenderer()] if style == "json" else [_as_text]
         processors: list[structlog.typing.Processor] = [
             structlog.processors.add_log_level,
@@ -38,13 +42,13 @@ class Log:
             *written,
         ]
         self._logger = structlog.wrap_logger(
-            _Writer(sink),
+            _Writer(self.sink),
             processors=processors,
             wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level.upper()]),
             context_class=dict,
-        ).bind(**(context if context and style == "json" else {}))
+        ).bind(**(self._context if style == "json" else {}))
         self._json = style == "json"
-        self._suffix = _inner(context) if context else ""
+        self._suffix = _inner(self._context) if self._context else ""
 
     def say(self, level: str, event: str, **fields: object) -> None:
         self._logger.log(LEVELS[level.upper()], event, **fields)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from autopilot.machines import facts
+from autopilot.machines.changes import Changes
 from autopilot.process import status
 
 Sentence = tuple[str, str, dict[str, object]]  # level, sentence, fields
@@ -60,6 +63,8 @@ def sentence(fact: facts.Fact) -> Sentence | None:  # noqa: PLR0911, PLR0912 - o
             return "info", "watched service changed: healthy", {"watch": watch}
         case facts.WatchUnhealthy(watch):
             return "warning", "watched service changed: no healthy instance", {"watch": watch}
+        case facts.PlanAdopted(changes):
+            return "info", "plan changed" if changes else "plan reloaded: nothing has changed", _changed(changes)
         case facts.MaintenanceEntered():
             return "info", "maintenance: services take no traffic, checks rest", {}
         case facts.MaintenanceLeft():
@@ -72,6 +77,9 @@ def _end_of_life(fact: facts.Fact) -> Sentence | None:  # noqa: PLR0911 - one ar
     match fact:
         case facts.LifetimeBegun(seconds) if seconds is not None:
             return "info", f"lifetime counted: it ends in {seconds:.0f} s", {"seconds": round(seconds, 3)}
+        case facts.LifetimeMoved(seconds):
+            when = "never, but for idleness" if seconds is None else f"in {seconds:.0f} s"
+            return "info", f"lifetime changed: it ends {when}", {}
         case facts.LifetimeQueued():
             return "info", "lifetime is over: it waits for its turn to drain", {}
         case facts.DrainBegun(reason, who, deadline):
@@ -101,6 +109,10 @@ def _exit(fact: facts.JobExited) -> Sentence:
     if fact.oom:
         return "error", "killed by the kernel: the container ran out of memory", fields
     return "info" if fact.asked or fact.status == 0 else "warning", f"ended, {status.words(fact.status)}", fields
+
+
+def _changed(changes: Changes) -> dict[str, object]:
+    return {name: list(jobs) for name, jobs in asdict(changes).items() if jobs}
 
 
 def _tail(output: str) -> str:

@@ -45,7 +45,8 @@ class Sink:
     def reopen(self, fd: int) -> None:
         """Go on in another file: the old one was rotated away."""
         self._wait(False)
-        os.close(self._fd)
+        if self._fd > 2:  # not our standard output, where it is used as it is
+            os.close(self._fd)
         self._use(fd)
 
     def pressed(self) -> bool:

@@ -53,7 +53,8 @@ def run(config: str | None) -> int:
         signal.signal(number, lambda number, _frame: signals_so_far.append(number))
     state = state_directory(None)
     try:
-        data = _plan_data(config or default_config(), state)
+        config = os.path.abspath(config or default_config())
+        data = _plan_data(config, state)
         state = state_directory(data["state"])
         lock = _lock(state)
         socket_lock = _lock_socket(data["socket"], state)
@@ -65,7 +66,7 @@ def run(config: str | None) -> int:
         print(f"autopilot: {cannot}", file=sys.stderr)
         return _not_begun(state, str(cannot), cannot.code)
     with lock, socket_lock:
-        return _live(data, state, prestarted, oom_kills, signals_so_far)
+        return _live(config, data, state, prestarted, oom_kills, signals_so_far)
 
 
 def default_config() -> str:
@@ -218,7 +219,14 @@ def _not_begun(state: str, detail: str, code: int) -> int:
     return code
 
 
-def _live(data: Data, state: str, prestarted: dict[str, Spawned], oom_kills: int, signals_so_far: list[int]) -> int:
+def _live(  # noqa: PLR0917 - what a boot has found out
+    config: str,
+    data: Data,
+    state: str,
+    prestarted: dict[str, Spawned],
+    oom_kills: int,
+    signals_so_far: list[int],
+) -> int:
     import asyncio  # the first job runs already
     from pathlib import Path
 
@@ -235,6 +243,7 @@ def _live(data: Data, state: str, prestarted: dict[str, Spawned], oom_kills: int
     try:
         supervisor = Supervisor(
             plan,
+            config=Path(config),
             loop=loop,
             state=Path(state),
             socket_path=Path(

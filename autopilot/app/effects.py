@@ -72,6 +72,10 @@ class Effects:
         self.condor: Htcondor | None = None
         self.finished: asyncio.Future[actions.Finish] = loop.create_future()
 
+    def adopt(self, plan: Plan) -> None:
+        """Runs and checks that begin from now on are those of `plan`."""
+        self._jobs = {job.name: job for job in plan.jobs}
+
     def do(self, action: actions.Action) -> None:  # noqa: PLR0912 - one arm for each action
         match action:
             case actions.Spawn(periodic=True):
@@ -168,7 +172,7 @@ class Effects:
             self._feed(cues.Emptied(name, run))
 
         def sink(stream: str, lines: list[bytes]) -> None:
-            self._log.lines(name, stream, lines, raw=job.raw)
+            self._log.lines(name, stream, lines, raw=self._jobs.get(name, job).raw)
 
         try:
             early = self._prestarted.pop(name, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,23 +64,58 @@ class Outside:
 
     def prepare(self) -> None:
         """Before the first job. Raises CannotReachOut."""
-        if self._plan.consul is None and self._plan.telemetry is None and not self._plan.templates:
+        if not _reaches_out(self._plan):
             return
-        try:
-            self._addresses = addresses.chosen(self._plan, self._report)
-        except ImportError as error:
-            raise CannotReachOut(f"consul, telemetry: cannot be used: not installed: {error.name} ({REMEDY})") from None
+        self._addresses = self._chosen(self._plan)
         about = _about(self._where, self._life)
         if self._plan.consul is not None:
             self._consul = self._reach_consul(about)
-            named = {job: ip for job, ip in self._addresses.items() if job and ip}
-            self._told = {f"CONTAINERPILOT_{shouted(job)}_IP": ip for job, ip in named.items()}
+            self._tell_addresses()
         if self._plan.consul_agent is not None:
             self._prepare_agent(about)
         if self._plan.templates:
-            self._render_templates(self._plan.templates)
+            self._templates = self._made_templates(self._plan.templates)
+            self._templates.render_all()
         if self._plan.telemetry is not None:
             self._telemetry = self._open_telemetry(about, self._plan.telemetry)
+
+    def adopt(self, plan: plans.Plan, healthy: Collection[str]) -> None:
+        """Tell of `plan` from now on; `healthy`: the jobs that are so. Raises CannotReachOut, with all as it was."""
+        found = self._chosen(plan) if _reaches_out(plan) else {}
+        templates, telemetry = self._templates, self._telemetry
+        if plan.templates and templates is None:
+            templates = self._made_templates(plan.templates)
+        before, self._addresses = self._addresses, found
+        try:
+            if plan.telemetry is not None and telemetry is None:
+                telemetry = self._open_telemetry(_about(self._where, self._life), plan.telemetry)
+                self._background(telemetry.begin())
+        except CannotReachOut:
+            self._addresses = before
+            raise
+        # nothing below can fail
+        self._plan, self._templates = plan, templates
+        if self._consul is not None:
+            self._tell_addresses()
+            self._consul.adopt(plan, found, healthy)
+        if telemetry is not None and plan.telemetry is not None:
+            telemetry.adopt(plan.telemetry, address=found[addresses.OWN])
+        elif telemetry is not None:
+            telemetry.close()
+            telemetry = None
+        self._telemetry = telemetry
+        if templates is not None:
+            templates.adopt(plan.templates)
+
+    def _chosen(self, plan: plans.Plan) -> dict[str, str]:
+        try:
+            return addresses.chosen(plan, self._report)
+        except ImportError as error:
+            raise CannotReachOut(f"consul, telemetry: cannot be used: not installed: {error.name} ({REMEDY})") from None
+
+    def _tell_addresses(self) -> None:
+        named = {job: ip for job, ip in self._addresses.items() if job and ip}
+        self._told = {f"CONTAINERPILOT_{shouted(job)}_IP": ip for job, ip in named.items()}
 
     def _reach_consul(self, about: Mapping[str, str]) -> Consul:
         from autopilot.adapters.consul.access import CannotUseConsul  # loaded by those who use it
@@ -112,17 +147,15 @@ class Outside:
         except OSError as error:
             raise CannotReachOut(f"consul_agent: cannot write into {self._state}: {error.strerror}") from None
 
-    def _render_templates(self, plan: tuple[plans.Template, ...]) -> None:
-        """What needs nothing from Consul is written now."""
+    def _made_templates(self, plan: tuple[plans.Template, ...]) -> Templates:
         from autopilot.adapters.templates.adapter import CannotUseTemplates, Templates
 
         try:
-            self._templates = Templates(
+            return Templates(
                 plan, env=self._env, report=self._report, written=self._template_written, follow=self._follow
             )
         except CannotUseTemplates as cannot:
             raise CannotReachOut(str(cannot)) from None
-        self._templates.render_all()
 
     def _follow(self, need: Need) -> None:
         assert self._templates is not None, "asked by the templates"
@@ -216,6 +249,10 @@ class Outside:
             return await self._consul.targets()
         except ConnectionError as error:
             raise Refused(503, f"cannot ask Consul: {error}") from None
+
+
+def _reaches_out(plan: plans.Plan) -> bool:
+    return plan.consul is not None or plan.telemetry is not None or bool(plan.templates)
 
 
 REMEDY = "pip install condor-autopilot[consul,telemetry]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Literal
 from urllib.parse import unquote
 
@@ -20,7 +20,8 @@ MAINTENANCE: Mapping[str, Literal["enter-maintenance", "leave-maintenance"]] = {
 
 
 class Requests:
-    """`status` is asked for each GET /v1/status, `record` sets a metric, `end` is done when the life is over."""
+    """`status` is asked for each GET /v1/status, `record` sets a metric, `reload` takes the job spec anew, `end` is
+    done when the life is over."""
 
     def __init__(
         self,
@@ -29,9 +30,11 @@ class Requests:
         status: Callable[[], Mapping[str, object]],
         record: Callable[[str, object], None],
         jobs: Collection[str],
+        reload: Callable[[bool], Awaitable[Mapping[str, object]]],
         end: asyncio.Future[Finish],
     ) -> None:
         self._feed, self._status, self._record, self._jobs, self._end = feed, status, record, jobs, end
+        self._do_reload = reload
 
     async def handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:  # noqa: PLR0911 - one for each
         match method, *path.strip("/").split("/"):
@@ -51,11 +54,21 @@ class Requests:
             case "POST", "v1", "maintenance", "on" | "off" as state:
                 self._feed(Asked(MAINTENANCE[state], f"autopilot maintenance {state}"))
                 return 202, self._status()
+            case "POST", "v1", "reload":
+                return await self._reload(wait=bool(body.get("wait")))
             case "POST", "v1", "metrics":
                 return self._metrics(body)
             case "POST", "v1", "jobs", job, verb if verb in JOB_VERBS:
                 return self._job(unquote(job), verb)
         raise Refused(404, f"nothing answers to {method} {path}")
+
+    async def _reload(self, *, wait: bool) -> Answer:
+        from autopilot.app.reloading import CannotReload
+
+        try:
+            return 200, await self._do_reload(wait)
+        except CannotReload as cannot:
+            raise Refused(422, "\n".join(cannot.reasons)) from None
 
     def _metrics(self, body: Mapping[str, object]) -> Answer:
         for name, value in body.items():

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from autopilot.adapters import control, narrator
 from autopilot.adapters.logs import Log, style_for
@@ -27,8 +27,8 @@ from autopilot.app.outside import CannotReachOut, Outside, shouted
 from autopilot.app.surroundings import Surroundings
 from autopilot.machines.actions import Outcome
 from autopilot.machines.core import Core, Effect
-from autopilot.machines.cues import Asked, Cue, SignalCame
-from autopilot.machines.facts import Fact
+from autopilot.machines.cues import Asked, Cue, NodeRecovered, NodeTrouble, PlanChanged, SignalCame
+from autopilot.machines.facts import Fact, PlanSettled
 from autopilot.process.spawn import Spawned
 from autopilot.runtime.commands import Commands
 from autopilot.runtime.processes import Processes
@@ -37,6 +37,7 @@ from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.wire import Answer
+    from autopilot.app.reloading import Reloader
 
 TERMINATE = (signal.SIGTERM, signal.SIGINT)
 FOR_JOBS = (signal.SIGHUP, signal.SIGUSR2)
@@ -59,6 +60,7 @@ class Supervisor:
         self,
         plan: Plan,
         *,
+        config: Path,
         loop: asyncio.AbstractEventLoop,
         state: Path,
         socket_path: Path,
@@ -100,6 +102,8 @@ class Supervisor:
             oom_kills=oom_kills,
         )
         self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time()), loop, self._do)
+        self._config = config
+        self._reloader: Reloader | None = None
 
     # --- the life ---
 
@@ -165,6 +169,8 @@ class Supervisor:
         if not isinstance(effect, Fact):
             self._effects.do(effect)
             return
+        if self._reloader is not None and isinstance(effect, PlanSettled):
+            self._reloader.settled.set()
         said = narrator.sentence(effect)
         if said is not None:
             level, sentence, fields = said
@@ -237,13 +243,63 @@ class Supervisor:
     async def _handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:
         from autopilot.app.requests import Requests  # most containers are never asked anything
 
-        jobs = [job.name for job in self._plan.jobs]
         requests = Requests(
-            feed=self.feed, status=self._status, record=self._outside.record, jobs=jobs, end=self._effects.finished
+            feed=self.feed,
+            status=self._status,
+            record=self._outside.record,
+            jobs=[job.name for job in self._plan.jobs],
+            reload=self._reload,
+            end=self._effects.finished,
         )
         answer = await requests.handle(method, path, body)
         self._outside.answered(answer[0], path)
         return answer
+
+    # --- another plan ---
+
+    async def _reload(self, wait: bool) -> Mapping[str, object]:
+        """What it did. Raises CannotReload: then everything goes on as it was, and the trouble is shown until it is
+        over."""
+        from autopilot.app.reloading import CannotReload, Reloader  # most lives have one job spec
+
+        if self._reloader is None:
+            self._reloader = Reloader(
+                self._config,
+                self._state,
+                run=self._commands,
+                plan=lambda: self._plan,
+                adopt=self._adopt,
+                ending=lambda: self._runner.core.ending,
+            )
+        try:
+            done = await self._reloader.reload(wait=wait)
+        except CannotReload as cannot:
+            self.feed(NodeTrouble("reload", f"cannot reload: {cannot}; everything goes on as it was"))
+            raise
+        if "reload" in self._runner.core.troubles:
+            self.feed(NodeRecovered("reload"))
+        return done
+
+    def _adopt(self, plan: Plan) -> None:
+        """Raises CannotReload, with everything as it was."""
+        from autopilot.app.reloading import CannotReload
+
+        log_fd = None
+        if plan.logging.output != self._plan.logging.output:
+            try:
+                log_fd = _log_fd(plan.logging.output)
+            except OSError as error:
+                raise CannotReload(f"cannot open the log {plan.logging.output}: {error.strerror}") from None
+        try:
+            self._outside.adopt(plan, self._runner.core.healthy())
+        except CannotReachOut as cannot:
+            raise CannotReload(str(cannot)) from None
+        self._plan = plan
+        if log_fd is not None:
+            self._sink.reopen(log_fd)
+        self.log.configure(style=_style(plan), level=plan.logging.level)
+        self._effects.adopt(plan)
+        self.feed(PlanChanged(plan))
 
     # --- signals and tasks ---
 
@@ -319,5 +375,9 @@ def _log_fd(output: str) -> int:
 def _log(plan: Plan, loop: asyncio.AbstractEventLoop, where: Surroundings) -> tuple[Sink, Log]:
     fd = _log_fd(plan.logging.output)
     sink = Sink(loop, fd)
-    style = style_for(plan.logging.format, fd)
-    return sink, Log(sink, style=style, level=plan.logging.level, context=where.named())
+    return sink, Log(sink, style=_style(plan), level=plan.logging.level, context=where.named())
+
+
+def _style(plan: Plan) -> Literal["text", "json"]:
+    a_file = -1
+    return style_for(plan.logging.format, STANDARD.get(plan.logging.output, a_file))

@@ -21,6 +21,7 @@ VERBS = {
     "stop": "Stop everything now, in order; or one job.",
     "start": "Start a job that is over.",
     "restart": "Restart a job.",
+    "reload": "Take the job spec anew: only what changed is restarted.",
     "fleet": "Show every container that Consul knows.",
     "history": "Show lives that were, of this slot or of the fleet.",
     "metric": "Set metrics that the job spec declares.",

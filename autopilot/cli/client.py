@@ -8,11 +8,12 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 import click
 
-EX_UNAVAILABLE = 69
+EX_UNAVAILABLE, EX_CONFIG = 69, 78
 TIMED_OUT = 99  # as s6's wait verbs say it
 
 
@@ -22,6 +23,10 @@ class Unreachable(click.ClickException):
 
 class TookTooLong(click.ClickException):
     exit_code = TIMED_OUT
+
+
+class CannotUseConfig(click.ClickException):
+    exit_code = EX_CONFIG
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -59,7 +64,8 @@ def ask(
     finally:
         connection.close()
     if response.status >= 400:
-        raise click.ClickException(str(answer.get("error", f"status {response.status}")))
+        kind = CannotUseConfig if response.status == HTTPStatus.UNPROCESSABLE_ENTITY else click.ClickException
+        raise kind(str(answer.get("error", f"status {response.status}")))
     return answer
 
 

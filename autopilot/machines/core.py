@@ -15,11 +15,14 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from autopilot.machines import cues, facts, health, job, lifetime, probation, shutdown, when
+from autopilot.machines import changes, cues, facts, health, job, lifetime, probation, shutdown, succession, when
 from autopilot.machines.actions import Action, Evict, Finish, Outcome
-from autopilot.machines.unit import IDLE, Unit, outcome_of_essential, outcome_of_work
-from autopilot.spec.plan import Drain, Lifetime, Plan
+from autopilot.machines.restart import Streak
+from autopilot.machines.succession import Fate
+from autopilot.machines.unit import FAREWELLS, IDLE, Unit, outcome_of_essential, outcome_of_work
+from autopilot.spec.plan import Drain, Job, Lifetime, Plan
 
 Effect = Action | facts.Fact
 
@@ -30,22 +33,21 @@ EX_TEMPFAIL = 75  # the drain was forced at its deadline
 class Core:
     def __init__(self, plan: Plan, *, rng: random.Random, now: float) -> None:
         self.plan = plan
-        self.units = {p.name: Unit(p, job.initial(p, now), health.HealthState()) for p in plan.jobs}
-        self.lifetime_plan = plan.lifetime or Lifetime(drain=Drain(htcondor=plan.htcondor is not None))
+        self.units = {p.name: succession.renewed(p, now) for p in plan.jobs}
+        self.lifetime_plan = _lifetime_plan(plan)
         self.lifetime = lifetime.LifetimeState()
         self.shutdown = shutdown.ShutdownState()
         self.probation = probation.Probation()
         self.payloads: tuple[str, ...] = ()
         self.troubles: dict[str, str] = {}
+        self.watches: dict[str, bool] = {}  # healthy or not, as far as known
         self.maintenance = False
         self._deregistered = False  # our services are out of the registry, so its agent may stop
         self._held: set[str] = set()  # stopped by a person: their end is not the work's end
         self._evicting = False  # payloads are being given back: the batch system's process is not stopped yet
         self._someone_is_over = False  # since the last stock-taking
-        self._waiting_for: dict[tuple[str, str], list[Unit]] = {}
-        for unit in self.units.values():
-            for trigger in when.triggers_of(unit.plan.when):
-                self._waiting_for.setdefault(when.key(trigger), []).append(unit)
+        self._settling = False  # a new plan's predecessors are on their way out
+        self._waiting_for = self._by_trigger()
         self._rng = rng
         self._now = now
         self._news: deque[facts.Fact] = deque()
@@ -65,6 +67,13 @@ class Core:
     def deadline(self) -> float | None:
         """When `tick` is wanted next, None: only a cue can change anything."""
         return min((when for when in self._deadlines() if when is not None), default=None)
+
+    @property
+    def ending(self) -> bool:
+        return self.shutdown.phase is not shutdown.Phase.UP
+
+    def healthy(self) -> set[str]:
+        return {name for name, unit in self.units.items() if unit.health.status is health.Status.HEALTHY}
 
     def _deadlines(self) -> Iterator[float | None]:
         for unit in self.units.values():
@@ -98,8 +107,8 @@ class Core:
             case cues.Emptied():
                 self._of_run(cue.job, cue.run, job.On.EMPTIED)
             case cues.Checked():
-                unit = self.units[cue.job]
-                if cue.run == unit.health.run:
+                unit = self.units.get(cue.job)
+                if unit is not None and cue.run == unit.health.run:
                     self._health(unit, health.On.PASSED if cue.passed else health.On.FAILED, output=cue.output)
             case cues.PayloadsSeen():
                 self._count_payloads(cue.payloads)
@@ -115,6 +124,7 @@ class Core:
                 self.troubles.pop(cue.kind, None)
                 self._emit(facts.NodeMended(cue.kind))
             case cues.WatchChanged():
+                self.watches[cue.watch] = cue.healthy
                 end = facts.WatchHealthy if cue.healthy else facts.WatchUnhealthy
                 self._emit(facts.WatchChanged(cue.watch), end(cue.watch))
             case cues.TemplateWritten():
@@ -125,6 +135,8 @@ class Core:
             case cues.Deregistered():
                 self._deregistered = True
                 self._release_held_back()
+            case cues.PlanChanged():
+                self._adopt(cue.plan)
             case cues.SignalCame():
                 self._emit(facts.SignalReceived(cue.name))
             case cues.Asked():
@@ -132,7 +144,7 @@ class Core:
 
     def _take_notice(self, cue: cues.TemplateWritten) -> None:
         for name, on in ((cue.reload, job.On.RELOAD), (cue.restart, job.On.RESTART)):
-            if name is not None and self.units[name].state.phase is job.Phase.RUNNING:
+            if name in self.units and self.units[name].state.phase is job.Phase.RUNNING:
                 self._job(self.units[name], on)  # one that starts later reads the file by itself
 
     def _serve(self, asked: cues.Asked) -> None:
@@ -163,7 +175,7 @@ class Core:
                 self._health(unit, health.On.DOWN if on else health.On.UP)
 
     def _terminate(self, who: str) -> None:
-        if self.shutdown.phase is not shutdown.Phase.UP:
+        if self.ending:
             self._shut(shutdown.On.HURRY, who=who)
         elif self.plan.on_sigterm == "drain" and self.lifetime.phase not in lifetime.DRAINS:
             self._drain("signal", who, None)
@@ -207,8 +219,8 @@ class Core:
         self, name: str, run: int, on: job.On, *, exited: cues.Exited | None = None, pid: int | None = None
     ) -> None:
         """What the shell says of one run; said of an earlier run it comes too late."""
-        unit = self.units[name]
-        if run == unit.state.run:
+        unit = self.units.get(name)
+        if unit is not None and run == unit.state.run:
             self._job(unit, on, exited=exited, pid=pid)
 
     def _job(self, unit: Unit, on: job.On, *, exited: cues.Exited | None = None, pid: int | None = None) -> None:
@@ -287,7 +299,7 @@ class Core:
         return self.plan.consul_agent is not None and unit.plan.name == self.plan.consul_agent.job
 
     def _stop(self, outcome: Outcome) -> None:
-        if self.shutdown.phase is not shutdown.Phase.UP:
+        if self.ending:
             return
         self._shut(shutdown.On.STOP, outcome=outcome)
         self._emit(facts.ShutdownBegun(outcome.reason, outcome.detail))
@@ -301,10 +313,112 @@ class Core:
             if unit.state.phase in IDLE and not unit.farewell:  # nothing starts any more but farewells
                 self._job(unit, job.On.STOP)
 
+    # --- another plan ---
+
+    def _adopt(self, plan: Plan) -> None:
+        """Nothing of a life that is ending changes any more."""
+        if self.ending:
+            return
+        self._emit(facts.PlanAdopted(changes.between(self.plan, plan)))
+        self.plan, self.lifetime_plan = plan, _lifetime_plan(plan)
+        self._live(lifetime.On.REPLANNED)
+        before = self.units
+        planned = {job.name: job for job in plan.jobs}
+        leaving = [name for name in before if name not in planned]
+        self.units = {name: before[name] if name in before else self._fresh(job) for name, job in planned.items()}
+        self.units |= {name: before[name] for name in leaving}
+        self._held &= planned.keys()
+        self._settling = True
+        for unit in sorted(before.values(), key=lambda unit: unit.farewell):  # whom they say goodbye to goes first
+            self._meet(unit, planned.get(unit.plan.name))
+        self._waiting_for = self._by_trigger()
+        for name in planned:
+            if name not in before:
+                self._arm(self.units[name])
+        self._someone_is_over = True
+
+    def _meet(self, unit: Unit, planned: Job | None) -> None:
+        """One unit comes to the new plan."""
+        name = unit.plan.name
+        what = succession.fate(unit, planned, held=name in self._held)
+        if what is Fate.VANISH and self._has_a_farewell_to_say(unit):
+            unit.going = True
+        elif what is Fate.VANISH:
+            del self.units[name]
+        elif what in (Fate.LEAVE, Fate.REPLACE):
+            already, unit.going, unit.successor = unit.going, True, planned
+            if not already:
+                self._stop_job(unit)
+        elif planned is not None:
+            self._update(unit, planned)
+            if what is Fate.START:
+                unit.state = replace(unit.state, streak=Streak())
+                self._job(unit, job.On.START)
+            elif what is Fate.ARM:
+                self._renew(unit, planned)
+
+    def _update(self, unit: Unit, planned: Job) -> None:
+        was = unit.plan.health
+        checked = unit.state.phase is job.Phase.RUNNING and not self.maintenance and was != planned.health
+        if checked:
+            self._health(unit, health.On.DOWN)
+        succession.update(unit, planned, self._now)
+        if checked:
+            self._health(unit, health.On.UP)
+
+    def _succeed(self) -> None:
+        """Those that had to go and are over, with their post-stop jobs, make room for their successors."""
+        for name, unit in list(self.units.items()):
+            farewells = [o for o in self.units.values() if o.waits_for_stopped(name) and o.state.phase in job.ALIVE]
+            done = unit.over or (unit.state.phase in IDLE and not self._has_a_farewell_to_say(unit))
+            if unit.going and done and not farewells:
+                if unit.successor is None:
+                    del self.units[name]
+                else:
+                    self._renew(unit, unit.successor)
+                    self._rearm_farewells(name)
+        if not any(unit.going for unit in self.units.values()):
+            self._settling = False
+            self._emit(facts.PlanSettled())
+
+    def _has_a_farewell_to_say(self, unit: Unit) -> bool:
+        """To a job that is on its way out."""
+        sources = {trigger.source for trigger in unit.plan.when.triggers if trigger.event in FAREWELLS}
+        return any(source in self.units and self.units[source].going for source in sources)
+
+    def _rearm_farewells(self, source: str) -> None:
+        """The pre- and post-stop jobs of a job that is there again have their work before them again."""
+        for unit in list(self.units.values()):
+            if unit.over and unit.farewell and any(t.source == source for t in unit.plan.when.triggers):
+                self._renew(unit, unit.plan)
+
+    def _renew(self, unit: Unit, planned: Job) -> None:
+        self.units[planned.name] = successor = succession.renewed(planned, self._now, unit)
+        self._waiting_for = self._by_trigger()
+        self._arm(successor)
+
+    def _arm(self, unit: Unit) -> None:
+        holding = succession.present(self.units, maintenance=self.maintenance, watches=self.watches)
+        if succession.offer_present(unit, holding):
+            self._job(unit, job.On.TRIGGERED)
+
+    def _fresh(self, planned: Job) -> Unit:
+        return succession.renewed(planned, self._now)
+
+    def _by_trigger(self) -> dict[tuple[str, str], list[Unit]]:
+        """Who waits for what."""
+        waiting: dict[tuple[str, str], list[Unit]] = {}
+        for unit in self.units.values():
+            for trigger in when.triggers_of(unit.plan.when):
+                waiting.setdefault(when.key(trigger), []).append(unit)
+        return waiting
+
     # --- facts ---
 
     def _hear(self, fact: facts.Fact) -> None:
         for unit in self._waiting_for.get((fact.source, fact.event), ()):
+            if unit.going and not unit.farewell:
+                continue
             unit.seen, true = when.offer(unit.plan.when, unit.seen, fact)
             if true and (self.shutdown.phase is shutdown.Phase.UP or unit.farewell):
                 self._job(unit, job.On.TRIGGERED)
@@ -331,7 +445,7 @@ class Core:
             self._live(lifetime.On.BEGIN)
 
     def _answer_unhealthy(self, unit: Unit, fact: facts.Unhealthy) -> None:
-        if self.shutdown.phase is not shutdown.Phase.UP:
+        if self.ending:
             return
         what = unit.plan.health.on_failure if unit.plan.health else "event"
         if what == "restart":
@@ -350,7 +464,7 @@ class Core:
             self._health(unit, health.On.DOWN)
 
     def _hear_job_over(self, unit: Unit) -> None:
-        if self.shutdown.phase is not shutdown.Phase.UP:
+        if self.ending or unit.going:
             return
         if self._ends_the_drain(unit):
             self._live(lifetime.On.DRAINED)
@@ -368,9 +482,11 @@ class Core:
 
     def _take_stock(self) -> None:
         self._release_held_back()
-        if self.shutdown.phase is not shutdown.Phase.UP:
+        if self.ending:
             self._shut(shutdown.On.SETTLED)
             return
+        if self._settling:
+            self._succeed()
         if not self.probation.good:
             self._observe_probation()
         if self._someone_is_over:
@@ -391,7 +507,7 @@ class Core:
 
     def _abandon_hopeless(self) -> None:
         """A job that waits for an event of a job that is over would wait for ever."""
-        over = {name for name, unit in self.units.items() if unit.over} - self._held
+        over = {name for name, unit in self.units.items() if unit.over and not unit.going} - self._held
         for unit in self.units.values():
             if unit.waits and any(trigger.source in over for trigger in unit.missing):
                 self._job(unit, job.On.ABANDON)
@@ -403,6 +519,10 @@ class Core:
     def _work_is_done(self) -> bool:
         """Every job is over, or waits for nothing but a signal; the registry's agent is there for the others."""
         units = [unit for unit in self.units.values() if not self._is_agent(unit)]
-        if self._held or not any(unit.over for unit in units):
+        if self._held or self._settling or not any(unit.over for unit in units):
             return False
         return all(unit.over or unit.waits_for_signals for unit in units)
+
+
+def _lifetime_plan(plan: Plan) -> Lifetime:
+    return plan.lifetime or Lifetime(drain=Drain(htcondor=plan.htcondor is not None))

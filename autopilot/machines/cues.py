@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from autopilot.spec.plan import Plan
+
 
 @dataclass(frozen=True, slots=True)
 class Exited:
@@ -123,6 +125,13 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanChanged:
+    """Somebody wants this life to follow another plan. It has been looked at: `machines.changes.refusals` has none."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
 class SignalCame:
     """A signal jobs may wait for (SIGHUP, SIGUSR2)."""
 
@@ -143,6 +152,7 @@ Cue = (
     | TemplateWritten
     | Permitted
     | Deregistered
+    | PlanChanged
     | SignalCame
     | Asked
 )

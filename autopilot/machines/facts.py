@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from autopilot.machines.changes import Changes
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
@@ -254,6 +256,13 @@ class LifetimeBegun(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class LifetimeMoved(Fact):
+    """A new plan has another length: `seconds` are left, None: only idleness ends it."""
+
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class LifetimeQueued(Fact):
     """The lifetime is over; its end waits until fewer containers of the site end."""
 
@@ -293,6 +302,18 @@ class DrainCompleted(Fact):
 @dataclass(frozen=True, slots=True)
 class PayloadsEvicted(Fact):
     """The batch system has given its payloads back to their queues."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanAdopted(Fact):
+    """This life follows another plan from now on; jobs that have to go are on their way."""
+
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSettled(Fact):
+    """All jobs that the new plan ended or replaced are over, and their successors armed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class On(Enum):
     PERMITTED = "permitted"  # it is this container's turn
     DRAIN = "drain"  # somebody asks
     DRAINED = "drained"
+    REPLANNED = "replanned"  # the plan is another one
     STOP = "stop"  # the supervisor stops without a drain
 
 
@@ -46,6 +47,8 @@ class On(Enum):
 class LifetimeState:
     phase: Phase = Phase.ASLEEP
     deadline: float | None = None
+    began: float = 0.0  # when it began to count
+    draw: float = 0.0  # its one draw
     expires: float | None = None  # when the life is over
     idle_since: float | None = None
     busy: bool = False
@@ -95,11 +98,27 @@ def _ignore(t: _Turn) -> Step:
 
 
 def _begin(t: _Turn) -> Step:
-    life = None if t.plan.max is None else t.plan.max + t.plan.jitter * t.draw
+    life = _length(t.plan, t.draw)
     expires = None if life is None else t.now + life
     idle_since = None if t.state.busy else t.now
-    state = replace(t.state, phase=Phase.COUNTING, expires=expires, idle_since=idle_since)
+    state = replace(t.state, phase=Phase.COUNTING, began=t.now, draw=t.draw, expires=expires, idle_since=idle_since)
     return _earliest(t.plan, state), (facts.LifetimeBegun(life),)
+
+
+def _length(plan: Lifetime, draw: float) -> float | None:
+    return None if plan.max is None else plan.max + plan.jitter * draw
+
+
+def _replan(t: _Turn) -> Step:
+    """The same draw of the new length, from the same beginning."""
+    life = _length(t.plan, t.state.draw)
+    expires = None if life is None else max(t.now, t.state.began + life)
+    moved = _earliest(t.plan, replace(t.state, expires=expires))
+    if moved.deadline is not None:
+        moved = replace(moved, deadline=max(t.now, moved.deadline))
+    if expires == t.state.expires:
+        return moved, ()
+    return moved, (facts.LifetimeMoved(None if expires is None else expires - t.now),)
 
 
 def _earliest(plan: Lifetime, state: LifetimeState) -> LifetimeState:
@@ -179,6 +198,7 @@ TABLE: dict[tuple[Phase, On], Cell] = {
         Phase.COUNTING,
         elapsed=_expire,
         payloads=_count_payloads,
+        replanned=_replan,
         drain=_drain,
         drained=_drained_by_others,
         stop=_over,

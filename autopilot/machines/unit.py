@@ -20,6 +20,8 @@ class Unit:
     state: job.JobState
     health: health.HealthState
     seen: frozenset[Trigger] = frozenset()
+    going: bool = False  # a new plan ends it: `successor` follows when it is over, or nothing
+    successor: Job | None = None
 
     @property
     def over(self) -> bool:
@@ -44,6 +46,10 @@ class Unit:
     def waits_for_stopping(self, source: str) -> bool:
         """It is a pre-stop job of `source`, waiting or running."""
         return not self.over and any(t.source == source and t.event == "stopping" for t in self.plan.when.triggers)
+
+    def waits_for_stopped(self, source: str) -> bool:
+        """It is a post-stop job of `source`, waiting or running."""
+        return not self.over and any(t.source == source and t.event == "stopped" for t in self.plan.when.triggers)
 
     @property
     def farewell(self) -> bool:

@@ -1,6 +1,7 @@
 """Validation in a short-lived child: the supervisor stays small and never loads pydantic.
 
-To be called before there are threads or an event loop. Only this child is waited for, by its pid.
+Before there is an event loop the child is forked and waited for (`validated_in_child`). Later it is a command like any
+other, `python -m autopilot.spec.child CONFIG ANSWER`, and `answered` reads the file that it leaves.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import select
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -27,7 +29,10 @@ def validated_in_child(
     here: bool = True,
     patience: float = PATIENCE,
 ) -> Loaded:
-    """As `load`, in a child. Raises SpecError as `load` does, ValidatorFailed when the child gives no answer."""
+    """As `load`, in a child. Raises SpecError as `load` does, ValidatorFailed when the child gives no answer.
+
+    To be called before there are threads or an event loop. Only this child is waited for, by its pid.
+    """
     reading, writing = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
@@ -99,10 +104,15 @@ def _reaped(pid: int, patience: float) -> int:
 def _understood(data: bytes | None, status: int, patience: float) -> Loaded:
     if data is None:
         raise ValidatorFailed(f"internal error: the job spec was not validated within {patience:g} s")
+    how = f"signal {-status}" if status < 0 else f"exit code {status}"
+    return answered(data, how)
+
+
+def answered(data: bytes, how: str) -> Loaded:
+    """What the child found. `how` it ended is said when it has not answered. Raises as `validated_in_child`."""
     try:
         answer = json.loads(data)
     except ValueError:
-        how = f"signal {-status}" if status < 0 else f"exit code {status}"
         raise ValidatorFailed(f"internal error: the validation of the job spec ended early ({how})") from None
     if "trace" in answer:
         raise ValidatorFailed(f"internal error while validating the job spec:\n{answer['trace']}")
@@ -110,3 +120,12 @@ def _understood(data: bytes | None, status: int, patience: float) -> Loaded:
     if "problems" in answer:
         raise SpecError(map(Problem.from_data, answer["problems"]), warnings)
     return Loaded(plan_from_data(answer["plan"]), warnings, answer["text"])
+
+
+def main(config: str, answer: str) -> None:
+    with open(os.open(answer, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(_outcome(config, None, True), file)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -26,10 +26,10 @@ class Pilot:
     ) -> None:
         self.place = place
         self.state = place / "state"
-        config = place / "autopilot.json5"
-        config.write_text(spec if isinstance(spec, str) else json.dumps(spec))
+        self.config = place / "autopilot.json5"
+        self.write(spec)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "autopilot", "run", str(config)],
+            [sys.executable, "-m", "autopilot", "run", str(self.config)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if read else subprocess.DEVNULL,
             env={**os.environ, "AUTOPILOT_STATE": str(self.state), **(env or {})},
@@ -109,6 +109,14 @@ class Pilot:
 
     # --- what is done to it ---
 
+    def write(self, spec: dict[str, Any] | str) -> None:
+        self.config.write_text(spec if isinstance(spec, str) else json.dumps(spec))
+
+    def reload(self, spec: dict[str, Any] | str, *options: str) -> subprocess.CompletedProcess[str]:
+        """`autopilot reload` after the job spec has become this one."""
+        self.write(spec)
+        return self.ask("reload", *options)
+
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
@@ -137,6 +145,14 @@ class Pilot:
             timeout=PATIENCE,
             check=False,
         )
+
+    def status(self) -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(self.ask("status", "-o", "json").stdout)
+        return shown
+
+    def pids(self) -> dict[str, int | None]:
+        """Of each job's leader."""
+        return {job["name"]: job["pid"] for job in self.status()["jobs"]}
 
     def restart_delay(self, job: str, times: int = 5) -> float:
         """Seconds from a kill -9 of the job to its next start, the median of several."""

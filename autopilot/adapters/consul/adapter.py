@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sized
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sized
 from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,7 @@ from autopilot.adapters.consul.archive import Archive
 from autopilot.adapters.consul.offers import TELEMETRY, Life, Offers
 from autopilot.machines import cues, facts
 from autopilot.runtime.loading import loaded
-from autopilot.spec.plan import Lock, Plan
+from autopilot.spec.plan import Lock, Plan, Watch
 
 if TYPE_CHECKING:
     from autopilot.adapters.consul.client import Client
@@ -58,11 +58,11 @@ class Consul:
         self._locks = {lock.holder: lock for lock in plan.locks}
         self._permits: dict[str, asyncio.Task[None]] = {}
         self._wishes: list[tuple[Literal["key", "keys", "service"], str, Callable[[Any], None]]] = []
+        self._watching: dict[Watch, asyncio.Task[None]] = {}
         self._instances = {planned.name: 0 for planned in plan.watches}
 
     async def begin(self) -> None:
         await loaded("consul.aio")
-        from autopilot.adapters.consul import following
         from autopilot.adapters.consul.client import Client
         from autopilot.adapters.consul.registrar import Registrar
 
@@ -70,13 +70,34 @@ class Consul:
         self._background(self._archive.keep(client, self._archive_refused))
         self._registrar = Registrar(client, where=self.access.base, report=self, background=self._background)
         self._express(self._offers.ids)
-        for planned in self._plan.watches:
-            subject = following.service(planned.name, tag=planned.tag, dc=planned.dc, interval=planned.interval)
-            heard = partial(self._watched, planned.name)
-            self._background(following.follow(subject, client, heard, known=()))
+        self._watch()
         self._loaded.set()
         while self._wishes:
             self._follow(*self._wishes.pop())
+
+    def adopt(self, plan: Plan, addresses: Mapping[str, str], healthy: Collection[str]) -> None:
+        """Offer and watch what `plan` does from now on; `healthy`: the jobs that are so now."""
+        self._plan = plan
+        gone = self._offers.adopt(plan, addresses, healthy=healthy)
+        self._instances = {planned.name: self._instances.get(planned.name, 0) for planned in plan.watches}
+        if self._registrar is not None:
+            for id in gone:
+                self._registrar.want(id, None)
+            self._express(self._offers.ids)
+            self._watch()
+
+    def _watch(self) -> None:
+        """Follow what the plan watches, and nothing else."""
+        from autopilot.adapters.consul import following
+
+        assert self._client is not None, "watched when it is loaded"
+        for planned in self._watching.keys() - set(self._plan.watches):
+            self._watching.pop(planned).cancel()
+        for planned in self._plan.watches:
+            if planned not in self._watching:
+                subject = following.service(planned.name, tag=planned.tag, dc=planned.dc, interval=planned.interval)
+                heard = partial(self._watched, planned.name)
+                self._watching[planned] = self._background(following.follow(subject, self._client, heard, known=()))
 
     # --- told ---
 

@@ -45,9 +45,24 @@ class Offers:
         self._facts: dict[str, str] = {"started": timestamp(life.started), "drain": "no", "payloads": "0"}
         self._maintenance = False
         self.left = False  # everything is taken out
+        self._jobs: dict[str, Offer] = {}
+        self._by_id: dict[str, Offer] = {}
+        self.adopt(plan, addresses, healthy=())
+
+    def adopt(self, plan: Plan, addresses: Mapping[str, str], *, healthy: Collection[str]) -> Collection[str]:
+        """Offer what `plan` offers from now on; `healthy`: the jobs that are so now. The ids that are not offered any
+        more."""
+        before_jobs, before = self._jobs, self._by_id
         self._jobs = {job.name: self._of_job(job, addresses[job.name]) for job in plan.jobs if job.service is not None}
+        for name, offer in self._jobs.items():
+            wanted = before_jobs[name].wanted if name in before_jobs else None
+            if wanted is not None:
+                offer.wanted = replace(wanted, definition=offer.definition)
+            elif name in healthy:
+                offer.wanted = Wanted(offer.definition, "passing", "healthy")
         own = self._own_offers(plan, addresses.get("", ""))
         self._by_id = {offer.definition.id: offer for offer in (*own, *self._jobs.values())}
+        return before.keys() - self._by_id.keys()
 
     @property
     def ids(self) -> Collection[str]:
@@ -73,7 +88,7 @@ class Offers:
         match fact:
             case facts.MaintenanceEntered() | facts.MaintenanceLeft():
                 self._maintenance = isinstance(fact, facts.MaintenanceEntered)
-            case facts.LifetimeBegun(seconds) if seconds is not None:
+            case facts.LifetimeBegun(seconds) | facts.LifetimeMoved(seconds) if seconds is not None:
                 self._facts["lifetime-end"] = timestamp(now + seconds)
             case facts.DrainBegun(reason, _, deadline):
                 self._facts["drain"] = reason

@@ -71,6 +71,8 @@ class Telemetry:
         self._registry: CollectorRegistry | None = None
         self._instruments: Instruments | None = None
         self._metrics: JobMetrics | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def begin(self) -> None:
         await loaded("prometheus_client")
@@ -85,7 +87,23 @@ class Telemetry:
         for effect, at in self._early:
             self._instruments.hear(effect, at)
         self._early.clear()
-        await self._serve()
+        if not self._closed:
+            self._serving = self._background(self._serve())
+
+    def adopt(self, plan: Plan, *, address: str) -> None:
+        """Another port from now on, or other metrics; those that are the same keep their values."""
+        moved = (plan.port, address) != (self._plan.port, self._address)
+        self._plan, self._address = plan, address
+        if self._metrics is not None:
+            self._metrics.adopt(plan.metrics)
+        if moved and self._serving is not None:
+            self._serving.cancel()
+            self._serving = self._background(self._serve())
+
+    def close(self) -> None:
+        self._closed = True
+        if self._serving is not None:
+            self._serving.cancel()
 
     # --- told ---
 

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Gauge, Histogram, Summary
 from prometheus_client.core import UnknownMetricFamily
+from prometheus_client.registry import Collector
 
 from autopilot.spec.plan import Metric
+
+Take = Callable[[float], None]
 
 
 class UnknownMetric(Exception):
@@ -17,7 +20,21 @@ class UnknownMetric(Exception):
 
 class JobMetrics:
     def __init__(self, planned: Sequence[Metric], registry: CollectorRegistry) -> None:
-        self._take: dict[str, Callable[[float], None]] = {m.name: _instrument(m, registry) for m in planned}
+        self._registry = registry
+        self._made: dict[Metric, tuple[Collector, Take]] = {}
+        self._take: dict[str, Take] = {}
+        self.adopt(planned)
+
+    def adopt(self, planned: Sequence[Metric]) -> None:
+        """These metrics from now on. One that is the same as before keeps its value."""
+        for metric in self._made.keys() - set(planned):
+            collector, _ = self._made.pop(metric)
+            self._registry.unregister(collector)
+        for metric in planned:
+            if metric not in self._made:
+                self._made[metric] = _instrument(metric)
+                self._registry.register(self._made[metric][0])
+        self._take = {metric.name: take for metric, (_, take) in self._made.items()}
 
     def record(self, name: str, value: object) -> None:
         """Raises UnknownMetric."""
@@ -33,22 +50,25 @@ class JobMetrics:
             raise UnknownMetric(f"{name}: cannot be {value!r}; write a number, not below 0 for a counter") from None
 
 
-def _instrument(metric: Metric, registry: CollectorRegistry) -> Callable[[float], None]:
+def _instrument(metric: Metric) -> tuple[Collector, Take]:
     match metric.type:
         case "gauge":
-            return Gauge(metric.name, metric.help, registry=registry).set
+            gauge = Gauge(metric.name, metric.help, registry=None)
+            return gauge, gauge.set
         case "histogram":
-            buckets = metric.buckets or Histogram.DEFAULT_BUCKETS
-            return Histogram(metric.name, metric.help, buckets=buckets, registry=registry).observe
+            histogram = Histogram(
+                metric.name, metric.help, buckets=metric.buckets or Histogram.DEFAULT_BUCKETS, registry=None
+            )
+            return histogram, histogram.observe
         case "summary":  # count and sum; this library computes no quantiles
-            return Summary(metric.name, metric.help, registry=registry).observe
+            summary = Summary(metric.name, metric.help, registry=None)
+            return summary, summary.observe
         case "counter":
             counter = _Counter(metric)
-            registry.register(counter)
-            return counter.add
+            return counter, counter.add
 
 
-class _Counter:
+class _Counter(Collector):
     """A counter under exactly the name its owner gave it, as ContainerPilot exports it."""
 
     def __init__(self, metric: Metric) -> None:

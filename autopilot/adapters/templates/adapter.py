@@ -45,7 +45,18 @@ class Templates:
         self._followed: set[Need] = set()
         self._troubled: set[str] = set()
 
+    def adopt(self, plan: tuple[Template, ...]) -> None:
+        """Other templates from now on; what was written by those that are not there any more stays."""
+        destinations = {template.destination for template in plan}
+        for template in self._plan:
+            if template.destination in self._troubled - destinations:
+                self._troubled.discard(template.destination)
+                self._report(cues.NodeRecovered(_kind(template)))
+        self._plan = plan
+        self.render_all()
+
     def render_all(self) -> None:
+        """What needs nothing from Consul is written at once."""
         for template in self._plan:
             self._render(template)
 
