@@ -160,7 +160,8 @@ class Core:
                 self._stop_job(self.units[asked.job])
             case "start-job" | "restart-job":
                 self._held.discard(asked.job)
-                self._job(self.units[asked.job], job.On.START if asked.what == "start-job" else job.On.RESTART)
+                if not self.units[asked.job].going:  # its successor starts by itself
+                    self._job(self.units[asked.job], job.On.START if asked.what == "start-job" else job.On.RESTART)
             case "enter-maintenance" | "leave-maintenance":
                 self._maintain(asked.what == "enter-maintenance")
 
@@ -448,7 +449,7 @@ class Core:
         if self.ending:
             return
         what = unit.plan.health.on_failure if unit.plan.health else "event"
-        if what == "restart":
+        if what == "restart" and unit.state.want_up:  # one that is being stopped must not come back for that
             self._job(unit, job.On.RESTART)
         elif what == "drain":
             self._drain("check-failed", f"{fact.job} is unhealthy", None)

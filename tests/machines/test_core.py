@@ -451,3 +451,12 @@ def test_out_of_memory_is_a_reason_of_its_own():
     world = World(plan(job("a", essential=True))).run(5)
     world.feed(cues.Exited("a", 1, 137, oom=True))
     assert (world.finish.outcome.reason, world.finish.outcome.code) == ("oom", 137)
+
+
+def test_an_unhealthy_job_that_is_being_stopped_does_not_come_back():
+    """A check that fails while a job takes its time to end is no reason to start it again."""
+    sick = job("a", health=check(0.5, on_failure="restart"))
+    world = World(plan(sick, job("b")), {"a": Behaviour(deaf=True, check=lambda rng: False)}).run(0.1)
+    world.feed(cues.Asked("stop-job", "test", job="a"))
+    world.run(60)
+    assert world.core.units["a"].over and len(world.spawns("a")) == 1

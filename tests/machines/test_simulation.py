@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autopilot.machines import actions, cues, facts
-from autopilot.spec.plan import Drain, Htcondor, Lifetime, Stop, Trigger, When
+from autopilot.machines import actions, cues, facts, shutdown
+from autopilot.spec.plan import Command, Drain, Htcondor, Lifetime, Stop, Trigger, When
 from tests.machines.plans import after, check, job, plan
 from tests.machines.world import Behaviour, World
 
 DAY = 86400.0
+OTHER = Command(argv=("other",))
 NAMES = ("a", "b", "c")
 EVENTS = ("healthy", "unhealthy", "exitSuccess", "exitFailed", "stopping", "stopped")
 
@@ -114,6 +116,51 @@ def test_whatever_happens(some_jobs, how, seed, stop_at):
         world.run(limit)
     assert world.finish is not None
     assert world.actions[-1][1] is world.finish
+    assert not [job for job in world.live if job not in world.finish.stragglers]
+
+
+def replanned(some_jobs):
+    """Jobs as another plan may have them: some are gone, some have another command."""
+    return st.lists(st.tuples(st.booleans(), st.booleans()), min_size=len(NAMES), max_size=len(NAMES)).map(
+        lambda fates: tuple(
+            replace(job, command=OTHER) if other else job
+            for job, (here, other) in zip(some_jobs, fates, strict=True)
+            if here
+        )
+    )
+
+
+later = st.tuples(st.tuples(*(jobs(name) for name in NAMES)).flatmap(replanned), st.floats(0.0, 40.0))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.tuples(*(jobs(name) for name in NAMES)),
+    st.lists(later, max_size=4),
+    st.fixed_dictionaries({name: behaviours for name in NAMES}),
+    st.integers(0, 1000),
+    st.booleans(),
+)
+def test_whatever_plans_come(some_jobs, plans, how, seed, in_maintenance):
+    """Whatever plans a life is given and whatever its jobs do then: no two runs of one at once, exactly the jobs of the
+    last plan in the end, and a stop that ends within its budget."""
+    world = World(plan(*some_jobs, job("keeper"), stop_timeout=20.0), how, seed=seed)
+    if in_maintenance:
+        world.feed(cues.Asked("enter-maintenance", "test"))
+    for others, pause in plans:
+        world.run(world.now + pause)
+        if world.finish is None:
+            world.feed(cues.PlanChanged(plan(*others, job("keeper"), stop_timeout=20.0)))
+    if world.finish is None and plans:
+        world.run(world.now + 120)  # two stops, with pre- and post-stop jobs, of at most 30 s each
+        wanted = [j.name for j in (*plans[-1][0], job("keeper"))]
+        if world.finish is None and world.core.shutdown.phase is shutdown.Phase.UP:
+            assert list(world.core.units) == wanted
+    if world.finish is None:
+        begun = world.core.shutdown.deadline
+        world.feed(cues.Asked("terminate", "SIGTERM"))
+        world.run((world.now + 20.0 if begun is None else begun) + 3.1)
+    assert world.finish is not None
     assert not [job for job in world.live if job not in world.finish.stragglers]
 
 
