@@ -7,6 +7,7 @@ directory, because a plan may hold secrets. Nothing is touched before everything
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +18,15 @@ from autopilot.runtime.commands import CommandRunner
 from autopilot.spec.child import PATIENCE, answered
 from autopilot.spec.outcome import SpecError, ValidatorFailed
 from autopilot.spec.plan import Command, Plan
+
+# finds us where we were found: that may be a place that only our own start knows
+VALIDATE = """
+import json, sys
+path, *arguments = sys.argv[1:]
+sys.path[:] = json.loads(path)
+from autopilot.spec.child import main
+main(*arguments)
+"""
 
 
 class CannotReload(Exception):
@@ -30,7 +40,7 @@ class CannotReload(Exception):
 async def read(config: Path, state: Path, run: CommandRunner) -> tuple[Plan, list[str]]:
     """The plan that `config` describes now, and what it warns of. Raises CannotReload."""
     answer = state / f"reload.{os.getpid()}.json"
-    argv = (sys.executable, "-P", "-m", "autopilot.spec.child", os.fspath(config), os.fspath(answer))
+    argv = (sys.executable, "-c", VALIDATE, json.dumps(sys.path), os.fspath(config), os.fspath(answer))
     try:
         done = await run.run(Command(argv=argv), timeout=PATIENCE, name="reload")
         how = f"not done within {PATIENCE:g} s" if done.timed_out else f"exit code {done.status}: {done.output}"

@@ -1,7 +1,7 @@
 """Validation in a short-lived child: the supervisor stays small and never loads pydantic.
 
 Before there is an event loop the child is forked and waited for (`validated_in_child`). Later it is a command like any
-other, `python -m autopilot.spec.child CONFIG ANSWER`, and `answered` reads the file that it leaves.
+other, that calls `main`, and `answered` reads the file it leaves.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import os
 import select
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -123,9 +122,6 @@ def answered(data: bytes, how: str) -> Loaded:
 
 
 def main(config: str, answer: str) -> None:
+    """Write what `load` gives, or its problems, to the file `answer`, which only we may read."""
     with open(os.open(answer, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(_outcome(config, None, True), file)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

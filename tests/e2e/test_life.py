@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from lab.host import LabError
 from lab.settings import WORKER_CONFIG
 from tests.e2e.node import CONFIG, LIFETIME, STATE, Node, seconds_between
 
@@ -100,6 +102,29 @@ def test_stop_while_busy(pool):
     assert node.ends(20) == 0
     words = node.words()
     assert (words["reason"], words["payloads_killed"]) == ("signal", 1)
+
+
+def test_reload_while_busy(pool):
+    """A new job spec takes effect beside a running payload, which never notices. One that would restart condor_master
+    is refused, and a lifetime that got shorter ends the node peacefully."""
+    node = Node(pool, lifetime={**LIFETIME, "max": "1h"}).joined()
+    job = node.busy(15)
+    spec = json.loads(node.worker.read(CONFIG))
+    spec["jobs"].append({"name": "sidecar", "exec": ["sleep", "1000"]})
+    node.worker.write(CONFIG, json.dumps(spec))
+    assert "sidecar: started" in node.worker.run(["autopilot", "reload"])
+    other = json.loads(json.dumps(spec))
+    other["jobs"][0]["exec"].append("-t")
+    node.worker.write(CONFIG, json.dumps(other))
+    with pytest.raises(LabError, match="would kill the payloads"):
+        node.worker.run(["autopilot", "reload"])
+    spec["lifetime"]["max"] = "1s"
+    node.worker.write(CONFIG, json.dumps(spec))
+    node.worker.run(["autopilot", "reload", "--no-wait"])
+    assert node.ends() == 0
+    assert pool.job_status(job) == "Completed" and pool.job(job)["NumJobStarts"] == 1
+    assert len([line for line in node.said("^started$") if line["job"] == "condor-master"]) == 1
+    assert node.words()["reason"] == "lifetime"
 
 
 def test_stop_while_a_job_arrives(pool):
