@@ -69,7 +69,7 @@ class Outside:
         self._addresses = self._chosen(self._plan)
         about = _about(self._where, self._life)
         if self._plan.consul is not None:
-            self._consul = self._reach_consul(about)
+            self._consul = self._reach_consul(self._plan)
             self._tell_addresses()
         if self._plan.consul_agent is not None:
             self._prepare_agent(about)
@@ -81,31 +81,37 @@ class Outside:
 
     def adopt(self, plan: plans.Plan, healthy: Collection[str]) -> None:
         """Tell of `plan` from now on; `healthy`: the jobs that are so. Raises CannotReachOut, with all as it was."""
-        found = self._chosen(plan) if _reaches_out(plan) else {}
-        templates, telemetry = self._templates, self._telemetry
-        if plan.templates and templates is None:
-            templates = self._made_templates(plan.templates)
-        before, self._addresses = self._addresses, found
+        elsewhere = plan.consul != self._plan.consul
+        before, self._addresses = self._addresses, self._chosen(plan) if _reaches_out(plan) else {}
+        consul, telemetry, templates = self._consul, self._telemetry, self._templates
         try:
+            if elsewhere:
+                consul = None if plan.consul is None else self._reach_consul(plan)
             if plan.telemetry is not None and telemetry is None:
                 telemetry = self._open_telemetry(_about(self._where, self._life), plan.telemetry)
-                self._background(telemetry.begin())
+            if plan.templates and templates is None:
+                templates = self._made_templates(plan.templates)
         except CannotReachOut:
             self._addresses = before
             raise
         # nothing below can fail
-        self._plan, self._templates = plan, templates
-        if self._consul is not None:
+        if elsewhere and self._consul is not None:
+            self._background(self._consul.retire())
+        self._plan, self._consul, self._templates = plan, consul, templates
+        if consul is not None:
             self._tell_addresses()
-            self._consul.adopt(plan, found, healthy)
-        if telemetry is not None and plan.telemetry is not None:
-            telemetry.adopt(plan.telemetry, address=found[addresses.OWN])
-        elif telemetry is not None:
+            consul.adopt(plan, self._addresses, healthy)
+            if elsewhere:
+                consul.begin()
+        if telemetry is not None and plan.telemetry is None:
             telemetry.close()
-            telemetry = None
-        self._telemetry = telemetry
+        elif telemetry is not None and plan.telemetry is not None:
+            telemetry.adopt(plan.telemetry, address=self._addresses[addresses.OWN])
+            if self._telemetry is None:
+                telemetry.begin()
+        self._telemetry = telemetry if plan.telemetry is not None else None
         if templates is not None:
-            templates.adopt(plan.templates)
+            templates.adopt(plan.templates, elsewhere=elsewhere)
 
     def _chosen(self, plan: plans.Plan) -> dict[str, str]:
         try:
@@ -117,20 +123,22 @@ class Outside:
         named = {job: ip for job, ip in self._addresses.items() if job and ip}
         self._told = {f"CONTAINERPILOT_{shouted(job)}_IP": ip for job, ip in named.items()}
 
-    def _reach_consul(self, about: Mapping[str, str]) -> Consul:
+    def _reach_consul(self, plan: plans.Plan) -> Consul:
+        """Offered what an earlier one was."""
         from autopilot.adapters.consul.access import CannotUseConsul  # loaded by those who use it
         from autopilot.adapters.consul.adapter import Consul
         from autopilot.adapters.consul.offers import Life
 
-        life = Life(self._where.hostname, about, time.time())
+        life = Life(self._where.hostname, _about(self._where, self._life), time.time())
         try:
             return Consul(
-                self._plan,
+                plan,
                 life=life,
                 addresses=self._addresses,
                 env=self._env,
                 report=self._report,
                 background=self._background,
+                offers=None if self._consul is None else self._consul.offers.elsewhere(),
             )
         except CannotUseConsul as cannot:
             raise CannotReachOut(str(cannot)) from None
@@ -190,7 +198,7 @@ class Outside:
     def begin(self) -> None:
         for adapter in (self._consul, self._telemetry):
             if adapter is not None:
-                self._background(adapter.begin())
+                adapter.begin()
 
     # --- told ---
 

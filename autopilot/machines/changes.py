@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 from autopilot.spec.plan import Job, Lifetime, Plan
 
-SETTLED = ("state", "socket", "htcondor", "consul", "consul_agent", "locks")
+SETTLED = ("state", "socket", "htcondor", "consul_agent", "locks")
 AS_WRITTEN = {"socket": "control.socket"}
 REMEDY = "it is settled for this life, and the next one will have it (autopilot drain)"
 
@@ -60,6 +60,8 @@ def refusals(old: Plan, new: Plan) -> list[str]:
     ]
     if _node(old.lifetime) != _node(new.lifetime):
         said.append(f"lifetime.drain, lifetime.after: cannot change: {REMEDY}")
+    if old.consul != new.consul and (old.locks or old.consul_agent is not None):
+        said.append(f"consul: cannot change where there are locks or a consul_agent: {REMEDY}")
     if old.htcondor is not None:
         said.extend(_of_batch_system(old, new, old.htcondor.job))
     return said

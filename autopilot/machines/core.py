@@ -79,6 +79,7 @@ class Core:
         for unit in self.units.values():
             yield unit.state.deadline
             yield unit.health.deadline
+            yield unit.until
         yield self.lifetime.deadline
         yield self.shutdown.deadline
         yield self.probation.deadline
@@ -206,6 +207,8 @@ class Core:
                 self._job(unit, job.On.ELAPSED)
             if due(unit.health.deadline):
                 self._health(unit, health.On.ELAPSED)
+        if any(due(unit.until) for unit in self.units.values()):
+            self._succeed()
         if due(self.lifetime.deadline):
             self._live(lifetime.On.ELAPSED)
         if due(self.shutdown.deadline):
@@ -350,6 +353,8 @@ class Core:
             already, unit.going, unit.successor = unit.going, True, planned
             if not already:
                 self._stop_job(unit)
+                if unit.state.phase is job.Phase.HOLDING and unit.state.deadline is None:
+                    unit.state = replace(unit.state, deadline=self._now + self.plan.stop_timeout)
         elif planned is not None:
             self._update(unit, planned)
             if what is Fate.START:
@@ -368,19 +373,35 @@ class Core:
             self._health(unit, health.On.UP)
 
     def _succeed(self) -> None:
-        """Those that had to go and are over, with their post-stop jobs, make room for their successors."""
+        """Those that had to go and are over make room for their successors."""
         for name, unit in list(self.units.items()):
-            farewells = [o for o in self.units.values() if o.waits_for_stopped(name) and o.state.phase in job.ALIVE]
-            done = unit.over or (unit.state.phase in IDLE and not self._has_a_farewell_to_say(unit))
-            if unit.going and done and not farewells:
-                if unit.successor is None:
-                    del self.units[name]
-                else:
-                    self._renew(unit, unit.successor)
-                    self._rearm_farewells(name)
+            if not unit.going or self._is_awaited(unit):
+                continue
+            if unit.over or unit.state.phase in IDLE:
+                self._make_room(name, unit)
+            elif not unit.state.asked:  # the farewell it was still there for is said
+                self._stop_job(unit)
+        self._waiting_for = self._by_trigger()
         if not any(unit.going for unit in self.units.values()):
             self._settling = False
             self._emit(facts.PlanSettled())
+
+    def _is_awaited(self, unit: Unit) -> bool:
+        """It has not ended yet, or its post-stop jobs have not, or it is one itself that may still be needed."""
+        if not unit.over:
+            return not unit.farewell or self._has_a_farewell_to_say(unit)
+        name = unit.plan.name
+        if not any(o.waits_for_stopped(name) and o.state.phase in job.ALIVE for o in self.units.values()):
+            return False
+        unit.until = self._now + self.plan.stop_timeout if unit.until is None else unit.until
+        return self._now < unit.until
+
+    def _make_room(self, name: str, unit: Unit) -> None:
+        if unit.successor is None:
+            del self.units[name]
+        else:
+            self._renew(unit, unit.successor)
+            self._rearm_farewells(name)
 
     def _has_a_farewell_to_say(self, unit: Unit) -> bool:
         """To a job that is on its way out."""

@@ -22,6 +22,7 @@ class Unit:
     seen: frozenset[Trigger] = frozenset()
     going: bool = False  # a new plan ends it: `successor` follows when it is over, or nothing
     successor: Job | None = None
+    until: float | None = None  # it is over, and its post-stop jobs hold its successor up no longer than this
 
     @property
     def over(self) -> bool:

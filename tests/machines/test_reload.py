@@ -122,6 +122,16 @@ def test_a_removed_job_takes_its_farewell_with_it():
     assert set(world.core.units) == {"b"} and said(world, facts.PlanSettled)
 
 
+def test_farewells_hold_a_successor_up_for_a_while_only():
+    """Pre- and post-stop jobs that never end have the stop's budget each, then the successor starts."""
+    jobs = make("before", when=after("a", "stopping")), make("behind", when=after("a", "stopped"))
+    world = World(plan(make("a"), *jobs, stop_timeout=4.0)).run(1)
+    changed(world, Job(name="a", command=OTHER), *jobs, stop_timeout=4.0).run(20)
+    assert [round(at) for at in started(world, "a")] == [0, 9]
+    changed(world, stop_timeout=4.0).run(40)
+    assert not world.core.units and not world.live
+
+
 def test_a_crash_loop_ends_with_the_corrected_command():
     """The corrected job does not wait for the back-off of the broken one."""
     broken = {"a": Behaviour(runs_for=lambda rng: 0.0, status=lambda rng: 1)}

@@ -40,17 +40,20 @@ class Consul:
         env: Mapping[str, str],
         report: Callable[[cues.Cue], None],
         background: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        offers: Offers | None = None,
     ) -> None:
-        """`addresses`: of each job with a port, and ("") of the supervisor itself. Raises CannotUseConsul."""
+        """`addresses`: of each job with a port, and ("") of the supervisor itself; `offers`: what another Consul was
+        offered before. Raises CannotUseConsul."""
         assert plan.consul is not None, "made for plans with Consul"
         missing = [module for module in ("aiohttp", "consul", "ifaddr") if find_spec(module) is None]
         if missing:
             remedy = "pip install condor-autopilot[consul]"
             raise CannotUseConsul(f"consul: cannot be used: not installed: {', '.join(missing)} ({remedy})")
         self._plan, self.access = plan, access(plan.consul, env)
-        self._report, self._background = report, background
+        self._report, self._all_background = report, background
+        self._tasks: set[asyncio.Task[None]] = set()
         self._agent = plan.consul_agent.job if plan.consul_agent else None
-        self._offers = Offers(plan, life, addresses)
+        self.offers = offers or Offers(plan, life, addresses)
         self._archive = Archive(life)
         self._registrar: Registrar | None = None
         self._client: Client | None = None
@@ -61,7 +64,16 @@ class Consul:
         self._watching: dict[Watch, asyncio.Task[None]] = {}
         self._instances = {planned.name: 0 for planned in plan.watches}
 
-    async def begin(self) -> None:
+    def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._all_background(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def begin(self) -> None:
+        self._background(self._begin())
+
+    async def _begin(self) -> None:
         await loaded("consul.aio")
         from autopilot.adapters.consul.client import Client
         from autopilot.adapters.consul.registrar import Registrar
@@ -69,7 +81,7 @@ class Consul:
         self._client = client = Client(self.access)
         self._background(self._archive.keep(client, self._archive_refused))
         self._registrar = Registrar(client, where=self.access.base, report=self, background=self._background)
-        self._express(self._offers.ids)
+        self._express(self.offers.ids)
         self._watch()
         self._loaded.set()
         while self._wishes:
@@ -78,12 +90,12 @@ class Consul:
     def adopt(self, plan: Plan, addresses: Mapping[str, str], healthy: Collection[str]) -> None:
         """Offer and watch what `plan` does from now on; `healthy`: the jobs that are so now."""
         self._plan = plan
-        gone = self._offers.adopt(plan, addresses, healthy=healthy)
+        gone = self.offers.adopt(plan, addresses, healthy=healthy)
         self._instances = {planned.name: self._instances.get(planned.name, 0) for planned in plan.watches}
         if self._registrar is not None:
             for id in gone:
                 self._registrar.want(id, None)
-            self._express(self._offers.ids)
+            self._express(self.offers.ids)
             self._watch()
 
     def _watch(self) -> None:
@@ -102,12 +114,12 @@ class Consul:
     # --- told ---
 
     def hear(self, fact: facts.Fact) -> None:
-        changed = self._offers.hear(fact, time.time())
+        changed = self.offers.hear(fact, time.time())
         if isinstance(fact, facts.ShutdownBegun):
             self._archive.ending(fact.reason, time.time())
         match fact:
-            case facts.JobStarted(job) if job == self._agent and self._offers.left:
-                self._offers.left, changed = False, self._offers.ids
+            case facts.JobStarted(job) if job == self._agent and self.offers.left:
+                self.offers.left, changed = False, self.offers.ids
             case facts.JobStopping(job) if job == self._agent:
                 self._background(self._before_the_agent_stops())
         self._express(changed)
@@ -115,7 +127,7 @@ class Consul:
     def _express(self, services: Iterable[str]) -> None:
         if self._registrar is not None:
             for id in services:
-                self._registrar.want(id, self._offers.wanted(id))
+                self._registrar.want(id, self.offers.wanted(id))
 
     async def _before_the_agent_stops(self) -> None:
         """An agent younger than 5 s that leaves with services comes back as a passing ghost."""
@@ -124,10 +136,10 @@ class Consul:
 
     async def leave(self) -> None:
         """Take our services out and give our permits back, within a bound."""
-        self._offers.left = True
+        self.offers.left = True
         if self._registrar is None:
             return
-        self._express(self._offers.ids)
+        self._express(self.offers.ids)
         held = list(self._permits.values())
         for holder in tuple(self._permits):
             self.release_permit(holder)
@@ -139,6 +151,12 @@ class Consul:
                 f"cannot take out of Consul within {FAREWELL:g} s: {remaining}; it finds them critical after their TTL"
             )
             self.troubled("consul-left-behind", said)
+
+    async def retire(self) -> None:
+        """Another Consul follows: out of this one, and silent."""
+        await self.leave()
+        for task in self._tasks:
+            task.cancel()
 
     # --- limits between hosts ---
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 
 from autopilot.adapters.consul.definition import Definition
@@ -63,6 +64,12 @@ class Offers:
         own = self._own_offers(plan, addresses.get("", ""))
         self._by_id = {offer.definition.id: offer for offer in (*own, *self._jobs.values())}
         return before.keys() - self._by_id.keys()
+
+    def elsewhere(self) -> Offers:
+        """The same offers, for another Consul."""
+        copied = copy(self)
+        copied._facts, copied.left = dict(self._facts), False
+        return copied
 
     @property
     def ids(self) -> Collection[str]:

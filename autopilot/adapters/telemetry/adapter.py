@@ -74,7 +74,10 @@ class Telemetry:
         self._serving: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def begin(self) -> None:
+    def begin(self) -> None:
+        self._background(self._begin())
+
+    async def _begin(self) -> None:
         await loaded("prometheus_client")
         from prometheus_client import CollectorRegistry
 

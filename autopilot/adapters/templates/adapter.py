@@ -45,8 +45,12 @@ class Templates:
         self._followed: set[Need] = set()
         self._troubled: set[str] = set()
 
-    def adopt(self, plan: tuple[Template, ...]) -> None:
-        """Other templates from now on; what was written by those that are not there any more stays."""
+    def adopt(self, plan: tuple[Template, ...], *, elsewhere: bool) -> None:
+        """Other templates from now on; what those wrote that are not there any more stays. `elsewhere`: another Consul
+        is to be asked for what they look at."""
+        if elsewhere:
+            self._known.clear()
+            self._followed.clear()
         destinations = {template.destination for template in plan}
         for template in self._plan:
             if template.destination in self._troubled - destinations:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from lab import consul
 from lab.consul import Agent
 from tests.adapters.consul.conftest import service, status
 from tests.app.harness import Pilot, eventually
@@ -62,3 +63,18 @@ def test_watches_come_and_go(tmp_path, agent):
         pilot.wait_event("also", "started")
         told = [line for line in pilot.lines if line.get("job") == "told" and line["event"] == "started"]
         assert len(told) == 1
+
+
+def test_another_consul(tmp_path, agent):
+    """With another address all services leave the one Consul and are in the other; no job is touched."""
+    with consul.agent() as other:
+        with Pilot(tmp_path, service(agent)) as pilot:
+            eventually(lambda: status(agent) == "passing", "it is offered")
+            before = pilot.pids()
+            assert pilot.reload(service(other)).returncode == 0
+            eventually(lambda: status(other) == "passing", "it is offered by the other")
+            eventually(lambda: status(agent) is None, "it is gone from the first")
+            assert pilot.pids() == before and len(pilot.events("healthy")) == 1
+            assert pilot.reload(service(other) | {"consul": "127.0.0.1:1"}).returncode == 0
+            eventually(lambda: status(other) is None, "it is gone from the other too")
+        assert not other.ask("/v1/agent/services")
