@@ -19,7 +19,7 @@ from autopilot.spec.units import seconds
 
 _SERVICE_NAME = re.compile(r"[a-z][a-zA-Z0-9\-]+")
 _PROBES = ("exec", "http", "tcp", "htcondor")
-_FORMS_OF_WHEN = "{source, once or each}, {all: [...]} or {interval}"
+_FORMS_OF_WHEN = "{source, once or each}, {all: [...]}, {interval} or {cron}"
 
 
 def cross_checks(spec: Spec) -> Iterator[Finding]:
@@ -45,6 +45,8 @@ def _jobs(spec: Spec) -> Iterator[Finding]:
                 (*path, "name"), f'cannot be "{job.label}" again: jobs[{seen[job.label]}] has this name', also=(path,)
             )
         seen.setdefault(job.label, index)
+        if job.exec is None:
+            yield from _without_process(job, path)
         yield from _service(job, path)
         yield from _times(job, path)
         yield from _escalation(job, spec.stop_limit(job), (*path, "stop", "escalate"))
@@ -55,6 +57,22 @@ def _jobs(spec: Spec) -> Iterator[Finding]:
         if job.backoff.max < job.backoff.initial:
             found = f"cannot be shorter than initial ({seconds(job.backoff.initial)}), got {seconds(job.backoff.max)}"
             yield Finding((*path, "backoff", "max"), found, also=((*path, "backoff", "initial"),))
+
+
+def _without_process(job: Job, path: Path) -> Iterator[Finding]:
+    """A job that is only checked and advertised: what others run, or a further address of what runs here."""
+    given: Path = (*path, "exec")
+    if job.health is None:
+        message = "cannot be left out; it is the command (without one a job needs a health check and offers a service)"
+        yield Finding(given, message, also=(given, (*path, "health")))
+    elif job.name is None:
+        yield Finding((*path, "name"), "cannot be left out where there is no exec to name the job by", also=(given,))
+        return
+    if job.when is not None and (job.when.each is not None or _periodic(job.when)):
+        message = "cannot make a job without exec run again and again: it has no process; write `once`, or add exec"
+        yield Finding((*path, "when"), message, also=(given,))
+    if job.essential:
+        yield Finding((*path, "essential"), "cannot be true without exec: the job has no end", also=(given,))
 
 
 def _service(job: Job, path: Path) -> Iterator[Finding]:
@@ -102,8 +120,8 @@ def _periodic(when: When) -> bool:
 
 
 def _form_of_when(when: When, path: Path) -> Iterator[Finding]:
-    forms = [name for name in ("once", "each", "all") if getattr(when, name) is not None]
-    broken = tuple((*path, name) for name in ("once", "each", "all", "interval"))
+    forms = [name for name in ("once", "each", "all", "cron") if getattr(when, name) is not None]
+    broken = tuple((*path, name) for name in ("once", "each", "all", "interval", "cron"))
     if len(forms) > 1:
         yield Finding(path, f"cannot have both {forms[0]} and {forms[1]}; one of {_FORMS_OF_WHEN}", also=broken)
     if when.each is not None and when.interval is not None:
@@ -113,15 +131,16 @@ def _form_of_when(when: When, path: Path) -> Iterator[Finding]:
         yield Finding((*path, "all"), "cannot be empty; list the events to wait for as {source, once}")
     if when.all is not None and when.source is not None:
         yield Finding((*path, "source"), "cannot stand beside `all`; put it into the items: all: [{source, once}]")
+    if when.timezone is not None and when.cron is None:
+        yield Finding((*path, "timezone"), "cannot be given without cron, whose times it is for", also=broken)
     if not forms and when.interval is None and when.source not in ("SIGHUP", "SIGUSR2"):
         what = "once or each is missing beside source" if when.source is not None else "it says nothing"
         yield Finding(path, f"cannot be used: {what}; write one of {_FORMS_OF_WHEN}", also=broken)
-    if not forms and when.interval is not None:
-        for key in ("source", "timeout"):
+    if (not forms and when.interval is not None) or forms == ["cron"]:
+        alone = "cron" if forms else "an interval alone"
+        for key in ("source", "timeout", *(("interval",) if forms else ())):
             if getattr(when, key) is not None:
-                message = (
-                    "cannot stand beside an interval alone: there is no event to wait for; add `once` or remove it"
-                )
+                message = f"cannot stand beside {alone}: there is no event to wait for; add `once` or remove it"
                 yield Finding((*path, key), message, also=broken)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from autopilot.spec import addresses, posix, units
+from autopilot.spec import addresses, cron, posix, units
 from autopilot.spec.units import shown
 
 
@@ -25,6 +25,11 @@ def text(value: Any) -> str:
     return value
 
 
+def text_or_nothing(value: Any) -> str | None:
+    """A key that a template filled with a variable that is not set counts as left out."""
+    return None if value == "" else text(value)
+
+
 def absolute_path(value: Any) -> str:
     if not text(value).startswith("/"):
         raise ValueError(f"cannot be {shown(value)}; write an absolute path")
@@ -32,7 +37,7 @@ def absolute_path(value: Any) -> str:
 
 
 def socket_path(value: Any) -> str:
-    path = absolute_path(value)
+    path = text(value)
     if len(path.encode()) > 107:
         raise ValueError(f"cannot be longer than 107 bytes (the limit of a unix socket), got {len(path.encode())}")
     return path
@@ -135,8 +140,9 @@ def _schema(shape: dict[str, Any], **more: Any) -> WithJsonSchema:
 
 
 Text = Annotated[str, PlainValidator(text), _schema(_TEXT, minLength=1)]
+MaybeText = Annotated[str | None, PlainValidator(text_or_nothing), _schema({"type": ["string", "null"]})]
 AbsolutePath = Annotated[str, PlainValidator(absolute_path), _schema(_TEXT, pattern="^/")]
-SocketPath = Annotated[str, PlainValidator(socket_path), _schema(_TEXT, pattern="^/", maxLength=107)]
+SocketPath = Annotated[str, PlainValidator(socket_path), _schema(_TEXT, maxLength=107)]
 Argv = Annotated[tuple[str, ...], PlainValidator(argv), _schema(_TEXTS)]
 Texts = Annotated[tuple[str, ...], PlainValidator(texts), _schema(_TEXTS)]
 Flag = Annotated[bool, PlainValidator(units.flag), _schema({"type": ["boolean", "string"]})]
@@ -158,6 +164,7 @@ User = Annotated[str, PlainValidator(user), _schema({"type": ["string", "integer
 Restarts = Annotated[
     int | Literal["unlimited", "never"], PlainValidator(restarts), _schema({"type": ["integer", "string"]})
 ]
+Cron = Annotated[str, PlainValidator(cron.expression), _schema(_TEXT, examples=["*/5 * * * *", "@daily"])]
 Level = Annotated[str, PlainValidator(level), _schema(_TEXT)]
 Url = Annotated[str, PlainValidator(addresses.url), _schema(_TEXT, format="uri")]
 HostPort = Annotated[tuple[str, int], PlainValidator(addresses.host_port), _schema({"type": ["string", "integer"]})]

@@ -16,7 +16,6 @@ from autopilot.spec.posix import nearest, suggestion
 # Keys of the design that later versions bring, by the model that will have them.
 _LATER = {
     "Spec": {"checks"},
-    "When": {"cron"},
     "Raw": {"files"},
 }
 

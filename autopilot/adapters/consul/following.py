@@ -54,6 +54,15 @@ def key(path: str) -> Subject:
     return Subject(ask=lambda client, index: client.api.kv.get(path, **_held(index)), read=_text)
 
 
+def value(path: str, *, dc: str | None = None, interval: float = 1.0) -> Subject:
+    """A key's bytes, None when there is no such key."""
+
+    def ask(client: Client, index: int) -> Any:
+        return client.api.kv.get(path, dc=dc, **_held(index))
+
+    return Subject(ask=ask, read=_bytes, interval=interval)
+
+
 def keys(prefix: str) -> Subject:
     """The texts below a prefix, by the rest of their names."""
     start = prefix if prefix.endswith("/") else f"{prefix}/"
@@ -66,6 +75,10 @@ def keys(prefix: str) -> Subject:
 
 def _held(index: int) -> dict[str, Any]:
     return {"index": index, "wait": f"{WAIT}s"} if index else {}
+
+
+def _bytes(item: Mapping[str, Any] | None) -> bytes | None:
+    return None if item is None else item["Value"] or b""
 
 
 def _text(item: Mapping[str, Any] | None) -> str | None:

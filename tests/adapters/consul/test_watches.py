@@ -74,7 +74,7 @@ def test_nothing_of_ours_changed(agent, tmp_path):
         agent.put("/v1/agent/service/register", {"ID": "x", "Name": "other"})
         put(agent, "db-2")  # the next real change comes after all these
         eventually(lambda: len(pilot.output("changed")) >= 2, "the second")
-        assert len(pilot.events("watched service changed")) == 2
+        assert len(pilot.events("watch changed")) == 2
 
 
 def test_tag(agent, tmp_path):
@@ -97,7 +97,7 @@ def test_burst_is_spaced(agent, tmp_path):
         agent.put("/v1/agent/service/deregister/db-1")
         pilot.wait_event("unhealthy", "unhealthy")
         intervals = (time.monotonic() - began) / 0.5
-        assert len(pilot.events("watched service changed")) <= 3 + intervals  # the first, and two looks at its begin
+        assert len(pilot.events("watch changed")) <= 3 + intervals  # the first, and two looks at its begin
 
 
 def test_agent_lost_is_no_event(agent, tmp_path):
