@@ -8,6 +8,9 @@ Shown elsewhere, on the same config or a stricter one:
 | 4 a hung Consul blocks everything | tests/adapters/consul/test_healing.py::test_agent_hangs, test_agent_is_slow |
 | 5 never registers again | tests/adapters/consul/test_healing.py::test_agent_restarts_empty, _deregistered_by_hand |
 | 6 maintenance is one-way | test_behaviour.py::test_maintenance |
+| 7 a bad config ends the container | tests/app/test_reload.py::test_a_bad_job_spec_changes_nothing |
+| 8 a reload kills every job | also tests/app/test_reload.py::test_only_what_changed_is_restarted, test_a_deaf_job... |
+| 9 reloads race | also tests/app/test_reload.py::test_reloads_at_once_take_their_turns |
 | 10 exit code always 0 | also tests/app/test_life.py::test_missing_executable, test_wrong_config_starts_nothing |
 | 14 a line over 64 KiB kills the job | tests/app/test_misbehaviour.py::test_one_megabyte_line |
 | 15 an unterminated last line is lost | tests/app/test_misbehaviour.py::test_unterminated_last_line |
@@ -17,11 +20,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.adapters.consul.conftest import status
 from tests.app.harness import Pilot, eventually, shell
 
 RESTARTED = {"name": "worker", "exec": "sleep 1000", "restarts": "unlimited"}
@@ -92,6 +97,60 @@ def test_slow_check_is_never_run_twice(tmp_path):
         assert "3 checks skipped" in pilot.events("slower than its interval")[0]["event"]
         assert pilot.restart_delay("worker", times=1) < BACK
         assert stop_takes(pilot) < 1
+
+
+@pytest.mark.slow
+@pytest.mark.real("consul")
+def test_reload_leaves_services_in_consul(agent, tmp_path):
+    """8: over a reload an unchanged service keeps its pid and is in Consul at every moment, although its next check is
+    a minute away; a changed one is there again as soon as it is well."""
+    health = {"exec": "true", "interval": 60, "ttl": 120}
+    jobs = [
+        {"name": name, "exec": "sleep 1000", "port": 8000 + n, "interfaces": "lo", "health": health}
+        for n, name in enumerate(("same", "other"))
+    ]
+    with Pilot(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+        for name in ("same", "other"):
+            eventually(lambda name=name: status(agent, name) == "passing", "registered")
+        before, missed, over = pilot.pids(), [], threading.Event()
+
+        def look() -> None:
+            while not over.is_set():
+                missed.extend(state for state in [status(agent, "same")] if state != "passing")
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        jobs[1]["exec"] = "sleep 2000"
+        assert pilot.reload({"consul": agent.http, "jobs": jobs}).returncode == 0
+        eventually(lambda: status(agent, "other") == "passing", "registered again", patience=5)
+        over.set()
+        looking.join()
+        after = pilot.pids()
+        assert not missed
+        assert (after["same"] == before["same"], after["other"] == before["other"]) == (True, False)
+        assert pilot.stop() == 0
+
+
+@pytest.mark.slow
+def test_reloads_do_not_race(tmp_path):
+    """9: of 20 jobs, half of which change each time, there is one process each after 18 reloads back to back."""
+
+    def jobs(turn: int) -> list[dict[str, object]]:
+        return [
+            {"name": f"job-{n}", "exec": ["sleep", str(1000 + turn * (n % 2))], "restarts": "unlimited"}
+            for n in range(20)
+        ]
+
+    with Pilot(tmp_path, {"jobs": jobs(0)}) as pilot:
+        pilot.wait_event("job-19", "started")
+        first = pilot.pids()
+        for turn in range(1, 19):
+            assert pilot.reload({"jobs": jobs(turn)}).returncode == 0
+        last = pilot.pids()
+        assert [name for name in first if first[name] == last[name]] == [f"job-{n}" for n in range(0, 20, 2)]
+        children = Path(f"/proc/{pilot.process.pid}/task/{pilot.process.pid}/children").read_text().split()
+        assert sorted(map(int, children)) == sorted(last.values())
+        assert stop_takes(pilot) < 2
 
 
 @pytest.mark.parametrize(("job", "code"), [("exit 42", 42), ("exit 0", 0), ("kill -9 $$", 137)])
