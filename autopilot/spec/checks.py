@@ -65,7 +65,8 @@ def _without_process(job: Job, path: Path) -> Iterator[Finding]:
     if job.health is None:
         message = "cannot be left out; it is the command (without one a job needs a health check and offers a service)"
         yield Finding(given, message, also=(given, (*path, "health")))
-    elif job.name is None:
+        return
+    if job.name is None:
         yield Finding((*path, "name"), "cannot be left out where there is no exec to name the job by", also=(given,))
         return
     if job.when is not None and (job.when.each is not None or _periodic(job.when)):
@@ -85,7 +86,7 @@ def _service(job: Job, path: Path) -> Iterator[Finding]:
             message = "cannot be given without health: nothing would say whether the service works; add a health check"
             yield Finding((*path, "port"), message, of_key=True, also=((*path, "health"),))
         return
-    for key in ("initial_status", "tags", "interfaces", "consul"):
+    for key in ("initial_status", "tags", "meta", "interfaces", "consul"):
         if key in job.model_fields_set:
             message = "has no effect without a port: the job offers no service; add port or remove this"
             yield Finding((*path, key), message, of_key=True, warning=True, also=((*path, "port"),))

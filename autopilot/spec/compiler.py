@@ -151,6 +151,7 @@ def _service(job: m.Job) -> p.Service:
         port=job.port or 0,
         initial_status=job.initial_status,
         tags=job.tags,
+        meta=job.meta,
         interfaces=job.interfaces,
         enable_tag_override=job.consul.enable_tag_override,
         deregister_critical_service_after=None if after is None else f"{after:.15g}s",

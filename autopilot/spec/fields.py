@@ -91,6 +91,18 @@ def number_list(value: Any) -> tuple[float, ...]:
     return numbers
 
 
+def metadata(value: Any) -> dict[str, str]:
+    """Metadata of a service, as Consul takes it."""
+    if not isinstance(value, dict):
+        raise ValueError(f"cannot be {shown(value)}; write an object of names and strings")
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", name):
+            raise ValueError(f"cannot use {shown(name)} as a name; at most 128 letters, digits, _ and -")
+        if isinstance(text, bool) or not isinstance(text, str | int | float) or len(str(text)) > 512:
+            raise ValueError(f'"{name}" cannot be {shown(text)}; write a string of at most 512 characters')
+    return {name: str(text) for name, text in value.items()}
+
+
 def user(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return str(value)
@@ -160,6 +172,7 @@ SignalNumber = Annotated[int, PlainValidator(posix.signal_number), _schema({"typ
 Umask = Annotated[int, PlainValidator(posix.umask), _schema(_TEXT, pattern="^(0o?)?[0-7]{1,3}$")]
 Limits = Annotated[dict[str, int], PlainValidator(posix.limits), _schema(_MAP)]
 Environment = Annotated[dict[str, str], PlainValidator(posix.environment), _schema(_MAP)]
+Metadata = Annotated[dict[str, str], PlainValidator(metadata), _schema(_MAP)]
 User = Annotated[str, PlainValidator(user), _schema({"type": ["string", "integer"]})]
 Restarts = Annotated[
     int | Literal["unlimited", "never"], PlainValidator(restarts), _schema({"type": ["integer", "string"]})

@@ -158,6 +158,7 @@ class Job(Strict):
     port: f.Port | None = Field(default=None, description="the port of the service it offers")
     initial_status: Status | None = Field(default=None, description="status to register with, before the first check")
     tags: f.Texts = Field(default=(), description="tags of the service")
+    meta: f.Metadata = Field(default_factory=dict, description="further metadata of the service")
     interfaces: f.Interfaces = Field(
         default=("eth0:inet", "inet"), description="where to take the service's address from; the first that matches"
     )

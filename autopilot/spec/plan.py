@@ -122,6 +122,7 @@ class Service:
     port: int
     initial_status: str | None = None
     tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)  # beside ours, which win
     interfaces: tuple[str, ...] = ()
     enable_tag_override: bool = False
     deregister_critical_service_after: str | None = None

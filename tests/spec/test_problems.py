@@ -38,7 +38,7 @@ def job(keys: str) -> str:
             "jobs[web].health.ttl: cannot be shorter than the interval (60 s), got 30 s",
         ),
         ("‸helth: {}", 'jobs[web].helth: cannot be used: there is no such key; did you mean "health"?'),
-        ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stop_timeout" and'),
+        ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stopTimeout" and'),
         ("‸port: 80", "jobs[web].port: cannot be given without health: nothing would say whether the service works"),
         ("port: ‸0, health: {tcp: 'x:1'}", "jobs[web].port: cannot be 0; it must be from 1 to 65535"),
         ("restarts: ‸'always'", 'jobs[web].restarts: cannot be "always"; write a number of restarts, "unlimited" or'),
@@ -137,6 +137,10 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ),
         ("{jobs: [‸{health: {exec: 'x'}}]}", "jobs[0].name: cannot be left out where there is no exec"),
         ("{jobs: [{name: 'a', health: {exec: 'x'}, essential: ‸true}]}", "jobs[a].essential: cannot be true without"),
+        (
+            "{jobs: [{exec: 'a', user: 1, ‸uid: 2}]}",
+            'jobs[0].uid: cannot be given twice: "user" and "uid" are the same key',
+        ),
         ("{jobs: [A], ‸checks: []}", "checks: cannot be used in this version; remove it"),
         ("{jobs: [A], ‸watches: [{name: 'db', interval: 1}]}", "watches: cannot be looked at without Consul"),
         (

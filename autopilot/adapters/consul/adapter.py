@@ -113,7 +113,13 @@ class Consul:
                 look = following.follow(service, self._client, partial(self._watched, planned), known=())
             else:
                 key = following.value(planned.key, dc=planned.dc, interval=planned.interval)
-                look = following.follow(key, self._client, partial(self._watched_key, planned), known=None)
+                look = following.follow(
+                    key,
+                    self._client,
+                    partial(self._watched_key, planned),
+                    known=None,
+                    refused=partial(self._key_refused, planned),
+                )
             self._watching[planned] = self._background(look)
 
     # --- told ---
@@ -203,6 +209,15 @@ class Consul:
 
     def _watched_key(self, watch: Watch, value: bytes | None) -> None:
         self._watched(watch, () if value is None else (value,))
+
+    def _key_refused(self, watch: Watch, why: str | None) -> None:
+        kind = f"consul-watch-{watch.name}"
+        if why is None:
+            self.mended(kind)
+        else:
+            self.troubled(
+                kind, f'Consul does not show the key {watch.key}: {why}; allow key "{watch.key}" to its token'
+            )
 
     # --- followed for others ---
 
