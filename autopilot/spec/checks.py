@@ -101,8 +101,10 @@ def _times(job: Job, path: Path) -> Iterator[Finding]:
     if when.each is not None and job.restarts == "unlimited":
         message = 'cannot be "unlimited" beside `each`: the event already starts it again; write "never" or a number'
         yield Finding((*path, "restarts"), message)
-    if job.essential and (every is not None or when.each is not None):
-        kind = "interval" if every is not None else "each"
+    kind = next(
+        (k for k in ("each", "cron") if getattr(when, k) is not None), "interval" if every is not None else None
+    )
+    if job.essential and kind is not None:
         message = f"cannot be true beside when.{kind}: its first end would be the container's; remove one of the two"
         yield Finding((*path, "essential"), message, also=((*path, "when", kind),))
 

@@ -20,7 +20,7 @@ _LATER = {
 }
 
 # Other names that ContainerPilot has for a key.
-_SYNONYMS = {"Job": {"uid": "user", "gid": "group"}}
+SYNONYMS = {"Job": {"uid": "user", "gid": "group"}}
 
 # What earlier versions of ContainerPilot called a key.
 _FORMER: dict[str, dict[str, tuple[str, ...]]] = {
@@ -100,7 +100,7 @@ def _later(model: type[Strict]) -> set[str]:
 @cache
 def _spellings(model: type[Strict]) -> dict[str, str]:
     own = {spelling: name for name in model.model_fields for spelling in (name, camel(name))}
-    return own | _SYNONYMS.get(model.__name__, {})
+    return own | SYNONYMS.get(model.__name__, {})
 
 
 @cache

@@ -115,6 +115,7 @@ def test_schema() -> None:
     assert job["additionalProperties"] is False
     assert job["properties"]["envFile"] == job["properties"]["env_file"]
     assert found["$defs"]["Watch"]["required"] == ["name", "interval"]
+    assert job["properties"]["uid"] == job["properties"]["user"]
     assert "cron" in found["$defs"]["When"]["properties"] and "key" in found["$defs"]["Watch"]["properties"]
     assert {"type": "string"} in found["properties"]["consul"]["anyOf"]
     for part in [found, *found["$defs"].values()]:

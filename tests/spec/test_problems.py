@@ -51,6 +51,7 @@ def job(keys: str) -> str:
         ("when: {source: ‸'watch.db', each: 'changed'}", 'jobs[web].when.source: cannot be "watch.db": there is no'),
         ("when: ‸{source: 'web', once: 'stopped'}", "jobs[web].when: cannot be met: web -> web wait for each other"),
         ("when: {interval: 5}, essential: ‸true", "jobs[web].essential: cannot be true beside when.interval"),
+        ("when: {cron: '@daily'}, essential: ‸true", "jobs[web].essential: cannot be true beside when.cron"),
         (
             "stop: {signal: ‸'SIGTREM'}",
             'jobs[web].stop.signal: cannot be "SIGTREM": no such signal; did you mean "SIGTERM"?',
