@@ -56,7 +56,7 @@ def test_all_hear_in_one_order(tmp_path):
 def test_once_and_each(tmp_path):
     """`once` runs a job at the first such event alone, `each` at every one."""
     jobs = [
-        {"name": "task", "exec": "true", "restarts": 3, "when": {"interval": "300ms"}},
+        {"name": "task", "exec": "true", "restarts": 3, "when": {"interval": "500ms"}},
         {"name": "first", "exec": "true", **after("task", "once", "exitSuccess")},
         {"name": "every", "exec": "true", **after("task", "each", "exitSuccess")},
     ]
@@ -68,11 +68,13 @@ def test_once_and_each(tmp_path):
 
 def test_when_gives_up(tmp_path):
     """A job whose event does not come within its `timeout` does not run any more."""
-    late = {"name": "late", "exec": "true", **after("app", "once", "exitSuccess", timeout="300ms")}
-    with Pilot(tmp_path, {"jobs": [{"name": "app", "exec": "sleep 1"}, late]}) as pilot:
-        assert pilot.wait() == 0
+    late = {"name": "late", "exec": "true", **after("app", "once", "stopped", timeout="300ms")}
+    with Pilot(tmp_path, {"jobs": [{"name": "app", "exec": "sleep 1000"}, late]}) as pilot:
+        pilot.wait_event("late", "what it waits for did not happen within")
+        assert pilot.ask("stop", "app").returncode == 0
+        pilot.wait_event("app", "ended")
+        pilot.stop()
         assert not [line for line in pilot.events("started") if line["job"] == "late"]
-        assert pilot.events("did not happen within")
 
 
 def test_job_timeout_kills_the_group(tmp_path):
