@@ -8,4 +8,5 @@ service "autopilot"       { policy = "write" }
 service "containerpilot"  { policy = "write" } # the telemetry port
 service_prefix ""         { policy = "read" }  # watches, templates, fleet
 key_prefix "autopilot/"   { policy = "write" } # records of lives, locks; templates read
+# key "site/mode"         { policy = "read" }  # one for each watched key, and for those that templates read
 session_prefix "wn-"      { policy = "write" } # locks

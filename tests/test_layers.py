@@ -79,3 +79,4 @@ def test_supervisor_loads_no_more_than_it_needs():
     loaded = loaded_by("import autopilot.app.supervisor, autopilot.spec.plandata")
     assert not loaded & {"pydantic", "click", "h11", "htcondor2", "classad2", "autopilot.adapters.htcondor", "pyjson5"}
     assert not loaded & {"aiohttp", "consul", "ifaddr", "prometheus_client", "jinja2", "autopilot.adapters.consul"}
+    assert not loaded & {"cronsim", "zoneinfo"}

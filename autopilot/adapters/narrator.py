@@ -14,6 +14,8 @@ Sentence = tuple[str, str, dict[str, object]]  # level, sentence, fields
 def sentence(fact: facts.Fact) -> Sentence | None:  # noqa: PLR0911, PLR0912 - one arm for each fact
     """None: not worth a line."""
     match fact:
+        case facts.JobStarted(job, run, 0):
+            return "info", "started: it has no process, its check says how it is", {"job": job, "run": run}
         case facts.JobStarted(job, run, pid):
             return "info", "started", {"job": job, "pid": pid, "run": run}
         case facts.JobExited():
@@ -30,6 +32,8 @@ def sentence(fact: facts.Fact) -> Sentence | None:  # noqa: PLR0911, PLR0912 - o
             return "warning", f"what it waits for did not happen within {timeout:g} s: it will not run", {"job": job}
         case facts.WaitAbandoned(job, waiting_for):
             return "info", f"will not run: {waiting_for} cannot happen any more", {"job": job}
+        case facts.RunsSkipped(job, count, True):
+            return "warning", f"the clock is past their time: {count} runs skipped", {"job": job, "skipped": count}
         case facts.RunsSkipped(job, count):
             return "warning", f"was still running: {count} runs skipped", {"job": job, "skipped": count}
         case facts.RestartScheduled(job, delay, failures):
@@ -60,9 +64,9 @@ def sentence(fact: facts.Fact) -> Sentence | None:  # noqa: PLR0911, PLR0912 - o
         case facts.TemplateWritten(path):
             return "info", f"template written: {path}", {}
         case facts.WatchHealthy(watch):
-            return "info", "watched service changed: healthy", {"watch": watch}
+            return "info", "watch changed: healthy", {"watch": watch}
         case facts.WatchUnhealthy(watch):
-            return "warning", "watched service changed: no healthy instance", {"watch": watch}
+            return "warning", "watch changed: unhealthy, nothing is there", {"watch": watch}
         case facts.PlanAdopted(changes):
             return "info", "plan changed" if changes else "plan reloaded: nothing has changed", _changed(changes)
         case facts.MaintenanceEntered():

@@ -191,7 +191,8 @@ def _first_jobs(data: Data) -> dict[str, Spawned]:
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
     started = {}
     for job in data["jobs"]:
-        if job["name"] != agent and not job["when"]["triggers"] and job["when"]["every"] is None:
+        waits = job["when"]["triggers"] or job["when"]["every"] is not None or job["when"]["cron"] is not None
+        if job["name"] != agent and job["command"]["argv"] and not waits:
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid())}
             try:  # noqa: SIM105 - contextlib would have to be loaded first

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from autopilot import __version__
 from autopilot.machines import health, job
 from autopilot.machines.core import Core
@@ -30,8 +32,14 @@ def snapshot(core: Core, *, now: float, wall: float, life: str) -> dict[str, obj
         "good": core.probation.good,
         "payloads": list(core.payloads),
         "troubles": dict(core.troubles),
-        "jobs": [_job(unit, at(unit.state.since), at(unit.state.deadline)) for unit in core.units.values()],
+        "jobs": [_job(unit, at(unit.state.since), _until(unit, at)) for unit in core.units.values()],
     }
+
+
+def _until(unit: Unit, at: Callable[[float | None], float | None]) -> float | None:
+    """A job with `cron` looks at the clock more often than its time comes."""
+    appointment = unit.state.appointment
+    return appointment.due if appointment is not None and unit.waits else at(unit.state.deadline)
 
 
 def _job(unit: Unit, since: float | None, until: float | None) -> dict[str, object]:

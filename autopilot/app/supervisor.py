@@ -30,6 +30,7 @@ from autopilot.machines.core import Core, Effect
 from autopilot.machines.cues import Asked, Cue, NodeRecovered, NodeTrouble, PlanChanged, SignalCame
 from autopilot.machines.facts import Fact, PlanSettled
 from autopilot.process.spawn import Spawned
+from autopilot.runtime.calendar import next_time
 from autopilot.runtime.commands import Commands
 from autopilot.runtime.processes import Processes
 from autopilot.runtime.runner import Runner
@@ -101,7 +102,7 @@ class Supervisor:
             permits=self._outside,
             oom_kills=oom_kills,
         )
-        self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time()), loop, self._do)
+        self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time(), next_time=next_time), loop, self._do)
         self._config = config
         self._reloader: Reloader | None = None
 

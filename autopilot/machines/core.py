@@ -6,8 +6,8 @@ and is heard by everything in the same order: by every job's `when`, then by the
 So all jobs see all events in one order, and nothing is lost between a start and a subscription. When no news is
 left, the core takes stock: what is over, what can never happen any more, which group stops next.
 
-The core opens nothing, reads no clock and draws its randomness from the generator it is given: a day of a worker
-node runs in a test in milliseconds.
+The core opens nothing, reads no clock (it is told `now`, and for jobs with `cron` what the wall clock shows) and draws
+its randomness from the generator it is given: a day of a worker node runs in a test in milliseconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,19 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from autopilot.machines import changes, cues, facts, health, job, lifetime, probation, shutdown, succession, when
+from autopilot.machines import (
+    calendar,
+    changes,
+    cues,
+    facts,
+    health,
+    job,
+    lifetime,
+    probation,
+    shutdown,
+    succession,
+    when,
+)
 from autopilot.machines.actions import Action, Evict, Finish, Outcome
 from autopilot.machines.restart import Streak
 from autopilot.machines.succession import Fate
@@ -31,7 +43,10 @@ EX_TEMPFAIL = 75  # the drain was forced at its deadline
 
 
 class Core:
-    def __init__(self, plan: Plan, *, rng: random.Random, now: float) -> None:
+    def __init__(
+        self, plan: Plan, *, rng: random.Random, now: float, next_time: calendar.NextTime = lambda *_: None
+    ) -> None:
+        """`next_time` is asked by jobs with `cron`."""
         self.plan = plan
         self.units = {p.name: succession.renewed(p, now) for p in plan.jobs}
         self.lifetime_plan = _lifetime_plan(plan)
@@ -50,19 +65,22 @@ class Core:
         self._waiting_for = self._by_trigger()
         self._rng = rng
         self._now = now
+        self._ahead = 0.0  # of the wall clock
+        self._next_time = next_time
         self._news: deque[facts.Fact] = deque()
         self._effects: list[Effect] = []
 
     # --- in and out ---
 
-    def begin(self, now: float) -> list[Effect]:
-        return self._turn(now, lambda: self._emit(facts.SupervisorStarted()))
+    def begin(self, now: float, wall: float = 0.0) -> list[Effect]:
+        """`wall`, here and below: what the wall clock shows at the same moment, in seconds since the epoch."""
+        return self._turn(now, wall, lambda: self._emit(facts.SupervisorStarted()))
 
-    def feed(self, cue: cues.Cue, now: float) -> list[Effect]:
-        return self._turn(now, lambda: self._take(cue))
+    def feed(self, cue: cues.Cue, now: float, wall: float = 0.0) -> list[Effect]:
+        return self._turn(now, wall, lambda: self._take(cue))
 
-    def tick(self, now: float) -> list[Effect]:
-        return self._turn(now, self._elapse)
+    def tick(self, now: float, wall: float = 0.0) -> list[Effect]:
+        return self._turn(now, wall, self._elapse)
 
     def deadline(self) -> float | None:
         """When `tick` is wanted next, None: only a cue can change anything."""
@@ -84,8 +102,8 @@ class Core:
         yield self.shutdown.deadline
         yield self.probation.deadline
 
-    def _turn(self, now: float, body: Callable[[], None]) -> list[Effect]:
-        self._now, self._effects = now, []
+    def _turn(self, now: float, wall: float, body: Callable[[], None]) -> list[Effect]:
+        self._now, self._ahead, self._effects = now, wall - now, []
         body()
         while self._news:
             self._hear(self._news.popleft())
@@ -229,7 +247,14 @@ class Core:
 
     def _job(self, unit: Unit, on: job.On, *, exited: cues.Exited | None = None, pid: int | None = None) -> None:
         unit.state, effects = job.step(
-            unit.plan, unit.state, on, self._now, exited=exited, pid=pid, draw=self._rng.random()
+            unit.plan,
+            unit.state,
+            on,
+            self._now,
+            exited=exited,
+            pid=pid,
+            draw=self._rng.random(),
+            clock=None if unit.plan.when.cron is None else calendar.Clock(self._ahead, self._next_time),
         )
         self._emit(*effects)
 
@@ -450,6 +475,8 @@ class Core:
                 self._health(self.units[fact.job], health.On.UP)
             case facts.JobExited():
                 self._health(self.units[fact.job], health.On.DOWN)
+                if self.units[fact.job].plan.when.each:
+                    self._someone_is_over = True  # what it waits for again may have become impossible while it ran
             case facts.Unhealthy():
                 self._answer_unhealthy(self.units[fact.job], fact)
             case facts.DrainBegun():
@@ -459,6 +486,7 @@ class Core:
                 self._stop(Outcome(self.lifetime.reason, "drained" + (", forced" if fact.forced else ""), code))
             case facts.JobStopped():
                 self._someone_is_over = True
+                self._health(self.units[fact.job], health.On.DOWN)
                 self._hear_job_over(self.units[fact.job])
 
     def _hear_lifetime(self, fact: facts.Fact) -> None:
@@ -539,11 +567,11 @@ class Core:
         self.probation = probation.observe(self.probation, well=well, now=self._now, healthy_for=self.plan.healthy_for)
 
     def _work_is_done(self) -> bool:
-        """Every job is over, or waits for nothing but a signal; the registry's agent is there for the others."""
+        """Every job that works is over; the registry's agent is there for the others."""
         units = [unit for unit in self.units.values() if not self._is_agent(unit)]
         if self._held or self._settling or not any(unit.over for unit in units):
             return False
-        return all(unit.over or unit.waits_for_signals for unit in units)
+        return all(unit.over or unit.idles for unit in units)
 
 
 def _lifetime_plan(plan: Plan) -> Lifetime:

@@ -82,7 +82,8 @@ class NodeRecovered:
 
 @dataclass(frozen=True, slots=True)
 class WatchChanged:
-    """The healthy instances of a watched service are others than before; `healthy`: there are any."""
+    """The healthy instances of a watched service are others than before, or a watched key has another value;
+    `healthy`: there are any, the key is there."""
 
     watch: str
     healthy: bool

@@ -39,6 +39,8 @@ class SignalReceived(Fact):
 
 @dataclass(frozen=True, slots=True)
 class JobStarted(Fact):
+    """`pid` 0: a job without a process, which is only checked and advertised."""
+
     event: ClassVar[str] = "started"
     job: str
     run: int
@@ -120,10 +122,12 @@ class WaitAbandoned(Fact):
 
 @dataclass(frozen=True, slots=True)
 class RunsSkipped(Fact):
-    """A periodic job was still running when so many further runs were due; runs never overlap."""
+    """A periodic job was still running when so many further runs were due; runs never overlap. `late`: the wall clock
+    was set forward past the times of a job with `cron`."""
 
     job: str
     count: int
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +220,8 @@ class _OfWatch(Fact):
 
 @dataclass(frozen=True, slots=True)
 class WatchChanged(_OfWatch):
-    """The healthy instances of a watched service are others than before; one of the two below follows."""
+    """The healthy instances of a watched service, or the value of a watched key, are others than before; one of the two
+    below follows."""
 
     event: ClassVar[str] = "changed"
 

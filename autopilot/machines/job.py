@@ -7,6 +7,8 @@ of it is left); only an empty job moves on, so two runs of one job never overlap
 
     WAITING ─▶ DELAYED ─▶ STARTING ─▶ RUNNING ─▶ HOLDING ─▶ STOPPING ─▶ KILLING ─▶ (settle) ─▶ BACKOFF | RESTING | DONE
 
+A job without a command has no process: it is RUNNING from its start to its stop, for the sake of its health check.
+
 `TABLE` has a cell for every phase and cue; `ignore` stands where a cue comes too late or says nothing new.
 """
 
@@ -17,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from autopilot.machines import facts
+from autopilot.machines import calendar, facts
 from autopilot.machines.actions import Action, Kill, Signal, Spawn
 from autopilot.machines.cues import Exited
 from autopilot.machines.restart import Streak, after_run
@@ -80,6 +82,7 @@ class JobState:
     restarts_left: int | None = 0  # None: without limit
     restarts: int = 0  # how often it has been restarted
     streak: Streak = Streak()
+    appointment: calendar.Appointment | None = None  # of a job with `cron`
 
 
 Effect = Action | facts.Fact
@@ -87,7 +90,8 @@ Step = tuple[JobState, tuple[Effect, ...]]
 
 
 def initial(job: Job, now: float) -> JobState:
-    return JobState(since=now, deadline=_after(now, job.when.timeout), restarts_left=job.restarts)
+    timeout = 0.0 if job.when.cron is not None else job.when.timeout  # the first look at the clock is due at once
+    return JobState(since=now, deadline=_after(now, timeout), restarts_left=job.restarts)
 
 
 def step(
@@ -99,12 +103,13 @@ def step(
     exited: Exited | None = None,
     pid: int | None = None,
     draw: float = 0.5,
+    clock: calendar.Clock | None = None,
 ) -> Step:
     """The state after `on`, and what is to be done and said. `exited` comes with EXITED, `pid` with SPAWNED.
 
-    `draw` is this step's one random number, uniform in [0, 1).
+    `draw` is this step's one random number, uniform in [0, 1). `clock` is for jobs with `cron`.
     """
-    return TABLE[state.phase, on](_Turn(job, state, now, exited, pid, draw))
+    return TABLE[state.phase, on](_Turn(job, state, now, exited, pid, draw, clock))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +120,7 @@ class _Turn:
     exited: Exited | None
     pid: int | None
     draw: float
+    clock: calendar.Clock | None
 
     def to(self, phase: Phase, *effects: Effect, after: float | None = None, **changes: object) -> Step:
         """Into `phase`; its deadline is `after` seconds from now."""
@@ -144,10 +150,16 @@ def _triggered(t: _Turn) -> Step:
 
 def _launch(t: _Turn) -> Step:
     run = t.state.run + 1
-    spawn = Spawn(t.job.name, run, periodic=t.job.when.every is not None and run > 1)
-    return t.to(
-        Phase.STARTING, spawn, run=run, pid=None, started=t.now, asked=False, resume=False, pending=False, want_up=True
-    )
+    effect: Effect = Spawn(t.job.name, run, periodic=t.job.when.every is not None and run > 1)
+    if not t.job.command.argv:
+        effect = facts.JobStarted(t.job.name, run, 0)
+    phase = Phase.STARTING if t.job.command.argv else Phase.RUNNING
+    return t.to(phase, effect, run=run, pid=None, started=t.now, asked=False, resume=False, pending=False, want_up=True)
+
+
+def _start(t: _Turn) -> Step:
+    """A person starts a job that waits: this run is not the one it waits for."""
+    return _launch(_with(t, appointment=None))
 
 
 def _start_again(t: _Turn) -> Step:
@@ -157,7 +169,35 @@ def _start_again(t: _Turn) -> Step:
 
 
 def _wait_timed_out(t: _Turn) -> Step:
+    if t.job.when.cron is not None:
+        return _look_at_clock(t)
     return _done(t, facts.WaitTimedOut(t.job.name, t.job.when.timeout or 0.0))
+
+
+def _rested(t: _Turn) -> Step:
+    return _launch(t) if t.job.when.cron is None else _look_at_clock(t)
+
+
+def _look_at_clock(t: _Turn) -> Step:
+    assert t.clock is not None, "a job with cron is told the time"
+    seen = calendar.look(t.job.when, t.state.appointment, t.now + t.clock.ahead, t.clock.next_time)
+    if seen.came:
+        state, effects = _launch(_with(t, appointment=seen.upcoming))
+        return state, (*_skipped(t, seen.skipped, late=True), *effects)
+    return _wait_for(t, t.state.phase, seen, late=True)
+
+
+def _wait_for(t: _Turn, phase: Phase, seen: calendar.Look, *, late: bool) -> Step:
+    """Until the next look at the clock, a little after the time itself: timers may be early."""
+    said = _skipped(t, seen.skipped, late=late)
+    if seen.upcoming is None:
+        return _done(t, *said)
+    left = seen.upcoming.due - seen.upcoming.looked + 0.001
+    return t.to(phase, *said, after=min(left, calendar.LOOK), appointment=seen.upcoming)
+
+
+def _skipped(t: _Turn, count: int, *, late: bool = False) -> tuple[facts.Fact, ...]:
+    return (facts.RunsSkipped(t.job.name, count, late),) if count else ()
 
 
 def _abandon(t: _Turn) -> Step:
@@ -192,6 +232,8 @@ def _reload(t: _Turn) -> Step:
 
 def _signal(t: _Turn, *said: facts.Fact, **changes: object) -> Step:
     begun = _with(t, asked_at=t.now, escalated=0, **changes)
+    if not t.job.command.argv:
+        return _settle(begun, said)
     return begun.to(Phase.STOPPING, *said, _signal_of(t.job, t.job.stop.signal, t), after=_patience(begun, 0))
 
 
@@ -232,6 +274,8 @@ def _run_timed_out(t: _Turn) -> Step:
 def _hurry(t: _Turn) -> Step:
     """Kill; but a job that has a last signal of its own gets that first, and a moment for it."""
     unwanted, escalate = _with(t, want_up=False, asked=True, resume=False), t.job.stop.escalate
+    if not t.job.command.argv:
+        return _settle(unwanted, ())
     if t.state.pid is None or t.state.escalated == len(escalate):
         return _kill(unwanted)
     last = _signal_of(t.job, escalate[-1][1], t)
@@ -304,8 +348,8 @@ def _next(t: _Turn) -> Step:
         return replace(state, restarts=s.restarts + 1), effects
     if not s.want_up:
         return _done(t)
-    if when.every is not None:
-        return _rest_until_due(t, when.every)
+    if when.every is not None or when.cron is not None:
+        return _rest_until_due(t)
     if s.restarts_left is None or s.restarts_left > 0:
         return _back_off(t)
     if when.each:
@@ -314,15 +358,27 @@ def _next(t: _Turn) -> Step:
     return _done(t)
 
 
-def _rest_until_due(t: _Turn, every: float) -> Step:
+def _rest_until_due(t: _Turn) -> Step:
     if t.state.restarts_left == 0:
         return _done(t)
+    every = t.job.when.every
+    if every is None:
+        return _rest_until_its_time(t)
     due = t.state.started + every
     missed = max(0, math.ceil((t.now - due) / every))
-    said = (facts.RunsSkipped(t.job.name, missed),) if missed else ()
     return t.to(
-        Phase.RESTING, *said, after=due + missed * every - t.now, restarts_left=_one_less(t.state.restarts_left)
+        Phase.RESTING,
+        *_skipped(t, missed),
+        after=due + missed * every - t.now,
+        restarts_left=_one_less(t.state.restarts_left),
     )
+
+
+def _rest_until_its_time(t: _Turn) -> Step:
+    assert t.clock is not None, "a job with cron is told the time"
+    began, wall = t.state.started + t.clock.ahead, t.now + t.clock.ahead
+    seen = calendar.after_run(t.job.when, t.state.appointment, began, wall, t.clock.next_time)
+    return _wait_for(_with(t, restarts_left=_one_less(t.state.restarts_left)), Phase.RESTING, seen, late=False)
 
 
 def _back_off(t: _Turn) -> Step:
@@ -361,7 +417,7 @@ def _row(phase: Phase, **cells: Cell) -> dict[tuple[Phase, On], Cell]:
 
 
 _idle: dict[str, Cell] = {"stop": _done_unasked, "hold": _done_unasked, "retire": _done_unasked, "hurry": _done_unasked}
-_to_start: dict[str, Cell] = {"start": _launch, "restart": _launch}
+_to_start: dict[str, Cell] = {"start": _start, "restart": _start}
 _alive: dict[str, Cell] = {"triggered": _remember, "exited": _exited, "retire": _retire, "hurry": _hurry}
 _ending: dict[str, Cell] = {**_alive, "emptied": _emptied, "stop": _unwant, "hold": _unwant, "start": _rewant}
 
@@ -374,6 +430,6 @@ TABLE: dict[tuple[Phase, On], Cell] = {
     **_row(P.STOPPING, elapsed=_stop_step, restart=_rewant, **_ending),
     **_row(P.KILLING, elapsed=_kill, restart=_rewant, **{**_ending, "hurry": _ignore}),
     **_row(P.BACKOFF, elapsed=_launch, **_idle, **_to_start),
-    **_row(P.RESTING, elapsed=_launch, triggered=_triggered, abandon=_abandon, **_idle, **_to_start),
+    **_row(P.RESTING, elapsed=_rested, triggered=_triggered, abandon=_abandon, **_idle, **_to_start),
     **_row(P.DONE, start=_start_again, restart=_start_again),
 }

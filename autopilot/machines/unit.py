@@ -39,10 +39,10 @@ class Unit:
         return [trigger for trigger in self.plan.when.triggers if trigger not in self.seen]
 
     @property
-    def waits_for_signals(self) -> bool:
-        """For nothing else: such a job does not keep a container alive."""
+    def idles(self) -> bool:
+        """It has no process, or waits for signals alone: such a job does not keep a container alive."""
         sources = {trigger.source for trigger in self.plan.when.triggers}
-        return self.waits and bool(sources) and sources <= when.SIGNALS
+        return not self.plan.command.argv or (self.waits and bool(sources) and sources <= when.SIGNALS)
 
     def waits_for_stopping(self, source: str) -> bool:
         """It is a pre-stop job of `source`, waiting or running."""

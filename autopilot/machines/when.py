@@ -11,8 +11,8 @@ STARTUP = (Trigger(source="", event="startup"),)
 
 
 def triggers_of(when: When) -> tuple[Trigger, ...]:
-    """What the job waits for; a job without triggers starts with the supervisor."""
-    return when.triggers or STARTUP
+    """What the job waits for; a job without triggers starts with the supervisor, unless it waits for its time."""
+    return when.triggers or (() if when.cron is not None else STARTUP)
 
 
 def key(trigger: Trigger) -> tuple[str, str]:

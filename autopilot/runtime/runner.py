@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -21,7 +22,7 @@ class Runner:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        self._work(self.core.begin(self._loop.time()))
+        self._work(self.core.begin(self._loop.time(), time.time()))
 
     def feed(self, cue: Cue) -> None:
         self._cues.append(cue)
@@ -36,7 +37,7 @@ class Runner:
                     self._do(effect)
                 if not self._cues:
                     break
-                effects = self.core.feed(self._cues.popleft(), self._loop.time())
+                effects = self.core.feed(self._cues.popleft(), self._loop.time(), time.time())
         finally:
             self._working = False
         self._set_timer()
@@ -53,4 +54,4 @@ class Runner:
         self._timer = None
         # the loop may call a little early, by its clock's resolution: then the deadline itself is the time
         now = max(self._loop.time(), self.core.deadline() or 0.0)
-        self._work(self.core.tick(now))
+        self._work(self.core.tick(now, time.time()))

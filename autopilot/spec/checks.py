@@ -19,7 +19,7 @@ from autopilot.spec.units import seconds
 
 _SERVICE_NAME = re.compile(r"[a-z][a-zA-Z0-9\-]+")
 _PROBES = ("exec", "http", "tcp", "htcondor")
-_FORMS_OF_WHEN = "{source, once or each}, {all: [...]} or {interval}"
+_FORMS_OF_WHEN = "{source, once or each}, {all: [...]}, {interval} or {cron}"
 
 
 def cross_checks(spec: Spec) -> Iterator[Finding]:
@@ -45,6 +45,8 @@ def _jobs(spec: Spec) -> Iterator[Finding]:
                 (*path, "name"), f'cannot be "{job.label}" again: jobs[{seen[job.label]}] has this name', also=(path,)
             )
         seen.setdefault(job.label, index)
+        if job.exec is None:
+            yield from _without_process(job, path)
         yield from _service(job, path)
         yield from _times(job, path)
         yield from _escalation(job, spec.stop_limit(job), (*path, "stop", "escalate"))
@@ -57,6 +59,23 @@ def _jobs(spec: Spec) -> Iterator[Finding]:
             yield Finding((*path, "backoff", "max"), found, also=((*path, "backoff", "initial"),))
 
 
+def _without_process(job: Job, path: Path) -> Iterator[Finding]:
+    """A job that is only checked and advertised: what others run, or a further address of what runs here."""
+    given: Path = (*path, "exec")
+    if job.health is None:
+        message = "cannot be left out; it is the command (without one a job needs a health check and offers a service)"
+        yield Finding(given, message, also=(given, (*path, "health")))
+        return
+    if job.name is None:
+        yield Finding((*path, "name"), "cannot be left out where there is no exec to name the job by", also=(given,))
+        return
+    if job.when is not None and (job.when.each is not None or _periodic(job.when)):
+        message = "cannot make a job without exec run again and again: it has no process; write `once`, or add exec"
+        yield Finding((*path, "when"), message, also=(given,))
+    if job.essential:
+        yield Finding((*path, "essential"), "cannot be true without exec: the job has no end", also=(given,))
+
+
 def _service(job: Job, path: Path) -> Iterator[Finding]:
     if job.port is not None:
         if not _SERVICE_NAME.fullmatch(job.label):
@@ -67,7 +86,7 @@ def _service(job: Job, path: Path) -> Iterator[Finding]:
             message = "cannot be given without health: nothing would say whether the service works; add a health check"
             yield Finding((*path, "port"), message, of_key=True, also=((*path, "health"),))
         return
-    for key in ("initial_status", "tags", "interfaces", "consul"):
+    for key in ("initial_status", "tags", "meta", "interfaces", "consul"):
         if key in job.model_fields_set:
             message = "has no effect without a port: the job offers no service; add port or remove this"
             yield Finding((*path, key), message, of_key=True, warning=True, also=((*path, "port"),))
@@ -82,8 +101,10 @@ def _times(job: Job, path: Path) -> Iterator[Finding]:
     if when.each is not None and job.restarts == "unlimited":
         message = 'cannot be "unlimited" beside `each`: the event already starts it again; write "never" or a number'
         yield Finding((*path, "restarts"), message)
-    if job.essential and (every is not None or when.each is not None):
-        kind = "interval" if every is not None else "each"
+    kind = next(
+        (k for k in ("each", "cron") if getattr(when, k) is not None), "interval" if every is not None else None
+    )
+    if job.essential and kind is not None:
         message = f"cannot be true beside when.{kind}: its first end would be the container's; remove one of the two"
         yield Finding((*path, "essential"), message, also=((*path, "when", kind),))
 
@@ -102,8 +123,8 @@ def _periodic(when: When) -> bool:
 
 
 def _form_of_when(when: When, path: Path) -> Iterator[Finding]:
-    forms = [name for name in ("once", "each", "all") if getattr(when, name) is not None]
-    broken = tuple((*path, name) for name in ("once", "each", "all", "interval"))
+    forms = [name for name in ("once", "each", "all", "cron") if getattr(when, name) is not None]
+    broken = tuple((*path, name) for name in ("once", "each", "all", "interval", "cron"))
     if len(forms) > 1:
         yield Finding(path, f"cannot have both {forms[0]} and {forms[1]}; one of {_FORMS_OF_WHEN}", also=broken)
     if when.each is not None and when.interval is not None:
@@ -113,15 +134,16 @@ def _form_of_when(when: When, path: Path) -> Iterator[Finding]:
         yield Finding((*path, "all"), "cannot be empty; list the events to wait for as {source, once}")
     if when.all is not None and when.source is not None:
         yield Finding((*path, "source"), "cannot stand beside `all`; put it into the items: all: [{source, once}]")
+    if when.timezone is not None and when.cron is None:
+        yield Finding((*path, "timezone"), "cannot be given without cron, whose times it is for", also=broken)
     if not forms and when.interval is None and when.source not in ("SIGHUP", "SIGUSR2"):
         what = "once or each is missing beside source" if when.source is not None else "it says nothing"
         yield Finding(path, f"cannot be used: {what}; write one of {_FORMS_OF_WHEN}", also=broken)
-    if not forms and when.interval is not None:
-        for key in ("source", "timeout"):
+    if (not forms and when.interval is not None) or forms == ["cron"]:
+        alone = "cron" if forms else "an interval alone"
+        for key in ("source", "timeout", *(("interval",) if forms else ())):
             if getattr(when, key) is not None:
-                message = (
-                    "cannot stand beside an interval alone: there is no event to wait for; add `once` or remove it"
-                )
+                message = f"cannot stand beside {alone}: there is no event to wait for; add `once` or remove it"
                 yield Finding((*path, key), message, also=broken)
 
 

@@ -19,7 +19,7 @@ _OF_ITSELF = ("startup", "shutdown", "enterMaintenance", "exitMaintenance")
 def trigger_checks(spec: Spec) -> Iterator[Finding]:
     yield from _watches(spec)
     for index, job in enumerate(spec.jobs):
-        if job.label in SIGNALS or job.label in ITSELF or job.label.startswith("watch."):
+        if job.label in SIGNALS or job.label in ITSELF[1:] or job.label.startswith("watch."):
             message = f'cannot be "{job.label}": as a source of events that name is taken; choose another'
             yield Finding(("jobs", index, "name"), message)
         for source, event, path in awaited(job, ("jobs", index, "when")):
@@ -44,11 +44,18 @@ def awaited(job: Job, path: Path) -> list[tuple[str, str, Path]]:
 
 
 def _watches(spec: Spec) -> Iterator[Finding]:
-    seen: set[str] = set()
+    seen: set[tuple[str | None, ...]] = set()
     for index, watch in enumerate(spec.watches):
-        if watch.name in seen:
-            yield Finding(("watches", index, "name"), f'cannot be "{watch.name}" again: another watch has this name')
-        seen.add(watch.name)
+        if (watch.name, watch.tag, watch.dc) in seen:
+            message = f'cannot be "{watch.name}" again: another watch has this name, tag and data centre'
+            yield Finding(("watches", index, "name"), message)
+        seen.add((watch.name, watch.tag, watch.dc))
+        path: Path = ("watches", index)
+        if watch.key is not None and watch.tag is not None:
+            yield Finding((*path, "tag"), "cannot be given with a key: only services have tags", also=((*path, "key"),))
+        if watch.key is not None and watch.key.startswith("/"):
+            message = f'cannot be "{watch.key}": a key of Consul has no / first; write "{watch.key.lstrip("/")}"'
+            yield Finding((*path, "key"), message)
 
 
 def _trigger(spec: Spec, source: str, event: str, path: Path) -> Iterator[Finding]:

@@ -51,7 +51,7 @@ def doubts(plan: p.Plan) -> Iterator[Finding]:
 
 
 def _job(spec: m.Spec, job: m.Job, *, batch: bool) -> p.Job:
-    command = _command(job, job.exec)
+    command = _command(job, job.exec or ())
     return p.Job(
         name=job.label,
         command=command,
@@ -60,7 +60,7 @@ def _job(spec: m.Spec, job: m.Job, *, batch: bool) -> p.Job:
         restarts=_restarts(job),
         backoff=p.Backoff(**job.backoff.model_dump()),
         stop=_stop(job, spec.stop_limit(job), batch=batch),
-        timeout=job.timeout,
+        timeout=job.timeout if job.exec is not None else None,
         stopping_wait=job.stop_timeout,
         health=_health(job, job.health) if job.health else None,
         service=_service(job) if job.port is not None else None,
@@ -88,7 +88,7 @@ def _when(job: m.Job) -> p.When:
         return p.When()
     triggers = tuple(_trigger(source, event) for source, event, _ in awaited(job, ()))
     if not triggers:
-        return p.When(every=when.interval)
+        return p.When(every=when.interval, cron=when.cron, timezone=when.timezone)
     each = when.each is not None or (when.once is None and when.all is None)  # a signal named alone: each time
     return p.When(triggers=triggers, each=each, delay=when.interval or 0.0, timeout=when.timeout)
 
@@ -151,6 +151,7 @@ def _service(job: m.Job) -> p.Service:
         port=job.port or 0,
         initial_status=job.initial_status,
         tags=job.tags,
+        meta=job.meta,
         interfaces=job.interfaces,
         enable_tag_override=job.consul.enable_tag_override,
         deregister_critical_service_after=None if after is None else f"{after:.15g}s",

@@ -63,7 +63,7 @@ def agent_job(agent: p.ConsulAgent, *, after: tuple[p.Job, ...]) -> p.Job:
 
 
 def watches(spec: m.Spec) -> tuple[p.Watch, ...]:
-    return tuple(p.Watch(name=w.name, interval=w.interval, tag=w.tag, dc=w.dc) for w in spec.watches)
+    return tuple(p.Watch(name=w.name, interval=w.interval, tag=w.tag, dc=w.dc, key=w.key) for w in spec.watches)
 
 
 def templates(spec: m.Spec) -> tuple[p.Template, ...]:

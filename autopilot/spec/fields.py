@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from autopilot.spec import addresses, posix, units
+from autopilot.spec import addresses, cron, posix, units
 from autopilot.spec.units import shown
 
 
@@ -25,6 +25,11 @@ def text(value: Any) -> str:
     return value
 
 
+def text_or_nothing(value: Any) -> str | None:
+    """A key that a template filled with a variable that is not set counts as left out."""
+    return None if value == "" else text(value)
+
+
 def absolute_path(value: Any) -> str:
     if not text(value).startswith("/"):
         raise ValueError(f"cannot be {shown(value)}; write an absolute path")
@@ -32,7 +37,7 @@ def absolute_path(value: Any) -> str:
 
 
 def socket_path(value: Any) -> str:
-    path = absolute_path(value)
+    path = text(value)
     if len(path.encode()) > 107:
         raise ValueError(f"cannot be longer than 107 bytes (the limit of a unix socket), got {len(path.encode())}")
     return path
@@ -86,6 +91,18 @@ def number_list(value: Any) -> tuple[float, ...]:
     return numbers
 
 
+def metadata(value: Any) -> dict[str, str]:
+    """Metadata of a service, as Consul takes it."""
+    if not isinstance(value, dict):
+        raise ValueError(f"cannot be {shown(value)}; write an object of names and strings")
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", name):
+            raise ValueError(f"cannot use {shown(name)} as a name; at most 128 letters, digits, _ and -")
+        if isinstance(text, bool) or not isinstance(text, str | int | float) or len(str(text)) > 512:
+            raise ValueError(f'"{name}" cannot be {shown(text)}; write a string of at most 512 characters')
+    return {name: str(text) for name, text in value.items()}
+
+
 def user(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return str(value)
@@ -135,8 +152,9 @@ def _schema(shape: dict[str, Any], **more: Any) -> WithJsonSchema:
 
 
 Text = Annotated[str, PlainValidator(text), _schema(_TEXT, minLength=1)]
+MaybeText = Annotated[str | None, PlainValidator(text_or_nothing), _schema({"type": ["string", "null"]})]
 AbsolutePath = Annotated[str, PlainValidator(absolute_path), _schema(_TEXT, pattern="^/")]
-SocketPath = Annotated[str, PlainValidator(socket_path), _schema(_TEXT, pattern="^/", maxLength=107)]
+SocketPath = Annotated[str, PlainValidator(socket_path), _schema(_TEXT, maxLength=107)]
 Argv = Annotated[tuple[str, ...], PlainValidator(argv), _schema(_TEXTS)]
 Texts = Annotated[tuple[str, ...], PlainValidator(texts), _schema(_TEXTS)]
 Flag = Annotated[bool, PlainValidator(units.flag), _schema({"type": ["boolean", "string"]})]
@@ -154,10 +172,12 @@ SignalNumber = Annotated[int, PlainValidator(posix.signal_number), _schema({"typ
 Umask = Annotated[int, PlainValidator(posix.umask), _schema(_TEXT, pattern="^(0o?)?[0-7]{1,3}$")]
 Limits = Annotated[dict[str, int], PlainValidator(posix.limits), _schema(_MAP)]
 Environment = Annotated[dict[str, str], PlainValidator(posix.environment), _schema(_MAP)]
+Metadata = Annotated[dict[str, str], PlainValidator(metadata), _schema(_MAP)]
 User = Annotated[str, PlainValidator(user), _schema({"type": ["string", "integer"]})]
 Restarts = Annotated[
     int | Literal["unlimited", "never"], PlainValidator(restarts), _schema({"type": ["integer", "string"]})
 ]
+Cron = Annotated[str, PlainValidator(cron.expression), _schema(_TEXT, examples=["*/5 * * * *", "@daily"])]
 Level = Annotated[str, PlainValidator(level), _schema(_TEXT)]
 Url = Annotated[str, PlainValidator(addresses.url), _schema(_TEXT, format="uri")]
 HostPort = Annotated[tuple[str, int], PlainValidator(addresses.host_port), _schema({"type": ["string", "integer"]})]

@@ -16,8 +16,18 @@ from autopilot.spec.posix import nearest, suggestion
 # Keys of the design that later versions bring, by the model that will have them.
 _LATER = {
     "Spec": {"checks"},
-    "When": {"cron"},
     "Raw": {"files"},
+}
+
+# Other names that ContainerPilot has for a key.
+SYNONYMS = {"Job": {"uid": "user", "gid": "group"}}
+
+# What earlier versions of ContainerPilot called a key.
+_FORMER: dict[str, dict[str, tuple[str, ...]]] = {
+    "When": {"event": ("once", "each"), "frequency": ("interval",)},
+    "Health": {"poll": ("interval",)},
+    "Watch": {"poll": ("interval",)},
+    "Telemetry": {"sensors": ("metrics",)},
 }
 
 
@@ -47,13 +57,14 @@ class Folded:
             name, here = spellings.get(key), (*written, key)
             if name is None:
                 self.findings.append(_unknown(key, model, here))
-                self.missed.update((*path, spellings[near]) for near in nearest(key, spellings))
+                meant = _former(model, key) or tuple(spellings[near] for near in nearest(key, spellings))
+                self.missed.update((*path, other) for other in meant)
                 if path and key in _later(model):
                     self.missed.add(path)
             elif name in found:
-                self.findings.append(
-                    Finding(here, f'cannot be given twice: "{name}" and "{camel(name)}" are the same key', of_key=True)
-                )
+                other = next(k for k in tree if k != key and spellings.get(k) == name)
+                message = f'cannot be given twice: "{other}" and "{key}" are the same key'
+                self.findings.append(Finding(here, message, of_key=True))
             else:
                 found[name] = self._value(value, model, name, (*path, name), here)
         return found
@@ -71,9 +82,14 @@ class Folded:
 def _unknown(key: str, model: type[Strict], written: Path) -> Finding:
     if key in _later(model):
         return Finding(written, "cannot be used in this version; remove it", of_key=True)
-    near = suggestion(key, _spellings(model))
+    former = _former(model, key)
+    near = f"; write {' or '.join(former)}" if former else suggestion(key, _spellings(model))
     known = near or f"; known here: {', '.join(sorted(model.model_fields))}"
     return Finding(written, f"cannot be used: there is no such key{known}", of_key=True)
+
+
+def _former(model: type[Strict], key: str) -> tuple[str, ...]:
+    return _FORMER.get(model.__name__, {}).get(key, ())
 
 
 @cache
@@ -83,7 +99,8 @@ def _later(model: type[Strict]) -> set[str]:
 
 @cache
 def _spellings(model: type[Strict]) -> dict[str, str]:
-    return {spelling: name for name in model.model_fields for spelling in (name, camel(name))}
+    own = {spelling: name for name in model.model_fields for spelling in (name, camel(name))}
+    return own | SYNONYMS.get(model.__name__, {})
 
 
 @cache

@@ -32,7 +32,7 @@ LogFormat = Annotated[
 class Trigger(Strict):
     """One event to wait for."""
 
-    source: f.Text | None = Field(
+    source: f.MaybeText = Field(
         default=None, description="a job, watch.NAME, SIGHUP or SIGUSR2; left out: the supervisor itself"
     )
     once: f.Text = Field(description="the event, e.g. healthy or exitSuccess")
@@ -41,7 +41,7 @@ class Trigger(Strict):
 class When(Strict):
     """When a job runs; without it, once at startup."""
 
-    source: f.Text | None = Field(
+    source: f.MaybeText = Field(
         default=None, description="a job, watch.NAME, SIGHUP or SIGUSR2; left out: the supervisor itself"
     )
     once: f.Text | None = Field(default=None, description="run at the first such event of the source")
@@ -51,6 +51,8 @@ class When(Strict):
         default=None, description="alone: run so often; beside once or all: wait so long before the run"
     )
     timeout: f.PositiveDuration | None = Field(default=None, description="give up waiting for the event after so long")
+    cron: f.Cron | None = Field(default=None, description="alone: run at the times this cron expression names")
+    timezone: f.Text | None = Field(default=None, description="in which cron is meant; this machine's when left out")
 
 
 class Backoff(Strict):
@@ -127,7 +129,10 @@ class Job(Strict):
     """One process that the supervisor looks after."""
 
     name: f.Text | None = Field(default=None, description="unique; the command when left out")
-    exec: f.Argv = Field(description="the command: a string split at spaces, or an array")
+    exec: f.Argv | None = Field(
+        default=None,
+        description="the command: a string split at spaces, or an array; left out: a service that is only checked",
+    )
     when: When | None = Field(default=None, description="when it runs; once at startup when left out")
     timeout: f.PositiveDuration | None = Field(
         default=None, description="kill the whole job after so long; without limit when left out"
@@ -153,6 +158,7 @@ class Job(Strict):
     port: f.Port | None = Field(default=None, description="the port of the service it offers")
     initial_status: Status | None = Field(default=None, description="status to register with, before the first check")
     tags: f.Texts = Field(default=(), description="tags of the service")
+    meta: f.Metadata = Field(default_factory=dict, description="further metadata of the service")
     interfaces: f.Interfaces = Field(
         default=("eth0:inet", "inet"), description="where to take the service's address from; the first that matches"
     )
@@ -161,7 +167,7 @@ class Job(Strict):
     @property
     def label(self) -> str:
         """Its name, or what stands for one."""
-        return self.name or " ".join(self.exec)
+        return self.name or " ".join(self.exec or ())
 
 
 class Drain(Strict):
@@ -273,7 +279,7 @@ class Spec(Strict):
 
     @property
     def _masters(self) -> list[Job]:
-        return [job for job in self.jobs if job.exec[0].rsplit("/", 1)[-1] == "condor_master"]
+        return [job for job in self.jobs if job.exec and job.exec[0].rsplit("/", 1)[-1] == "condor_master"]
 
     @property
     def batch_jobs(self) -> list[Job]:

@@ -22,11 +22,11 @@ MetricType = Annotated[
 class Tls(Strict):
     """TLS to Consul."""
 
-    cafile: f.Text | None = Field(default=None, description="file of the authority's certificate")
-    capath: f.Text | None = Field(default=None, description="directory of authorities' certificates")
-    clientcert: f.Text | None = Field(default=None, description="file of our certificate")
-    clientkey: f.Text | None = Field(default=None, description="file of our key")
-    servername: f.Text | None = Field(default=None, description="the name the server's certificate must carry")
+    cafile: f.MaybeText = Field(default=None, description="file of the authority's certificate")
+    capath: f.MaybeText = Field(default=None, description="directory of authorities' certificates")
+    clientcert: f.MaybeText = Field(default=None, description="file of our certificate")
+    clientkey: f.MaybeText = Field(default=None, description="file of our key")
+    servername: f.MaybeText = Field(default=None, description="the name the server's certificate must carry")
     verify: f.Flag = Field(default=True, description="check the server's certificate")
 
 
@@ -35,7 +35,7 @@ class Consul(Strict):
 
     address: Address = Field(description="host:port")
     scheme: Scheme | None = Field(default=None, description="http or https")
-    token: f.Text | None = Field(default=None, description="ACL token; better in a file or in $CONSUL_HTTP_TOKEN")
+    token: f.MaybeText = Field(default=None, description="ACL token; better in a file or in $CONSUL_HTTP_TOKEN")
     token_file: f.AbsolutePath | None = Field(default=None, description="a file that holds the ACL token")
     tls: Tls | None = Field(default=None, description="certificates")
 
@@ -91,21 +91,22 @@ class ServiceConsul(Strict):
 
 
 class Watch(Strict):
-    """One service to watch."""
+    """One service, or one key, to watch."""
 
-    name: f.Text = Field(description="the service")
+    name: f.Text = Field(description="the service; with a key: what `watch.NAME` calls it")
+    key: f.Text | None = Field(default=None, description="a key of Consul's KV store to watch instead of a service")
     interval: f.PositiveDuration = Field(
         description="the least time between two looks; a change after a quiet time is seen at once"
     )
-    tag: f.Text | None = Field(default=None, description="only instances with this tag")
-    dc: f.Text | None = Field(default=None, description="the data centre")
+    tag: f.MaybeText = Field(default=None, description="only instances with this tag")
+    dc: f.MaybeText = Field(default=None, description="the data centre")
 
 
 class Metric(Strict):
     """One metric that jobs may set through the control socket."""
 
-    namespace: f.Text | None = Field(default=None, description="first part of its name")
-    subsystem: f.Text | None = Field(default=None, description="second part of its name")
+    namespace: f.MaybeText = Field(default=None, description="first part of its name")
+    subsystem: f.MaybeText = Field(default=None, description="second part of its name")
     name: f.Text = Field(description="last part of its name")
     help: f.Text = Field(description="one sentence")
     type: MetricType = Field(description="counter, gauge, histogram or summary")

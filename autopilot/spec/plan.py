@@ -17,7 +17,8 @@ OnSigterm = Literal["stop", "drain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """How to start one process. `env` is laid over the supervisor's own environment, `env_file` under `env`."""
+    """How to start one process; no `argv`: a job without one. `env` is laid over the supervisor's own environment,
+    `env_file` under `env`."""
 
     argv: tuple[str, ...]
     user: str | None = None
@@ -103,13 +104,15 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class When:
-    """When a job runs. Exactly one of `triggers` and `every` says something; neither means: once at startup."""
+    """When a job runs. At most one of `triggers`, `every` and `cron` says something; none means: once at startup."""
 
     triggers: tuple[Trigger, ...] = ()  # all of them must have been seen
     each: bool = False  # True: every time, not only the first
     delay: float = 0.0  # between the event and the run (`interval` beside `once`)
     timeout: float | None = None  # give up waiting after so long
     every: float | None = None  # run again and again, so many seconds from start to start
+    cron: str | None = None  # run at the times it names: five fields, or six with seconds first
+    timezone: str | None = None  # in which `cron` is meant; None: this machine's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +122,7 @@ class Service:
     port: int
     initial_status: str | None = None
     tags: tuple[str, ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)  # beside ours, which win
     interfaces: tuple[str, ...] = ()
     enable_tag_override: bool = False
     deregister_critical_service_after: str | None = None
@@ -223,12 +227,13 @@ class ConsulAgent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """Instances of one service in Consul."""
+    """Instances of one service in Consul, or one key of its store."""
 
     name: str
     interval: float  # s, the least time between two looks
     tag: str | None = None
     dc: str | None = None
+    key: str | None = None  # its path; None: the service `name`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from autopilot.spec import plan as p
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 # Which class a nested object becomes; everything else is a plain value, a tuple of them or a mapping of strings.
 _NESTED: dict[type, dict[str, type]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autopilot.spec.keys import camel
+from autopilot.spec.keys import SYNONYMS, camel
 from autopilot.spec.model import Spec
 
 # Shorthands that a validator turns into the object before pydantic sees it.
@@ -24,5 +24,6 @@ def json_schema() -> dict[str, Any]:
             for kind in _SHORTHANDS.get((name, key), []):
                 value["anyOf"].insert(0, {"type": kind})
             properties[camel(key)] = value
+        properties.update({other: properties[key] for other, key in SYNONYMS.get(name, {}).items()})
     schema["properties"]["$schema"] = {"type": "string", "description": "this schema, for editors; not looked at"}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "autopilot job spec"}

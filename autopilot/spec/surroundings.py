@@ -13,6 +13,7 @@ from autopilot.spec.findings import Finding
 from autopilot.spec.model import Job, Spec
 from autopilot.spec.parsing import Path
 from autopilot.spec.posix import missing_program, unknown_group, unknown_user
+from autopilot.spec.zones import named
 
 
 def surroundings(spec: Spec, *, here: bool) -> Iterator[Finding]:
@@ -22,6 +23,11 @@ def surroundings(spec: Spec, *, here: bool) -> Iterator[Finding]:
             yield Finding((*path, "user"), _nobody(f'user "{job.user}"', here), warning=not here)
         if unknown_group(job.group):
             yield Finding((*path, "group"), _nobody(f'group "{job.group}"', here), warning=not here)
+        zone = job.when.timezone if job.when is not None else None
+        if zone is not None and _unknown(zone):
+            where = "here; install tzdata in the image" if here else "on this machine"
+            message = f'cannot be "{zone}": there is no such time zone {where}, or write a name like "Europe/Berlin"'
+            yield Finding((*path, "when", "timezone"), message, warning=not here)
         if not here:
             yield from _files(job, path)
 
@@ -40,13 +46,21 @@ def quoted_words(tree: Any, spec: Spec) -> Iterator[Finding]:
                 yield Finding(place, message, warning=True)
 
 
+def _unknown(zone: str) -> bool:
+    try:
+        named(zone)
+    except LookupError:
+        return True
+    return False
+
+
 def _nobody(who: str, here: bool) -> str:
     where = "here; create it in the image or write a numeric id" if here else "on this machine"
     return f"cannot be used: there is no {who} {where}"
 
 
 def _files(job: Job, path: Path) -> Iterator[Finding]:
-    commands = [(job.exec, (*path, "exec"))]
+    commands = [(job.exec, (*path, "exec"))] if job.exec is not None else []
     if job.health is not None and job.health.exec is not None:
         commands.append((job.health.exec, (*path, "health", "exec")))
     for argv, place in commands:

@@ -99,10 +99,8 @@ def _description(loc: Path) -> str:
 
 def _take_out(tree: Any, path: Path, *, missing: bool) -> Path:
     """Remove the value at a path, or what it leaves incomplete. Returns the path that was removed."""
-    if path[:1] == ("jobs",) and len(path) == (3 if missing else 2):  # a job is not dropped: others may name it
-        stand_in = {"exec": ["true"]} if missing else {"name": f"jobs[{path[1]}]", "exec": ["true"]}
-        job = tree["jobs"][path[1]] if missing else {}
-        tree["jobs"][path[1]] = job | stand_in
+    if path[:1] == ("jobs",) and len(path) == 2:  # a job is not dropped: others may name it
+        tree["jobs"][path[1]] = {"name": f"jobs[{path[1]}]", "exec": ["true"]}
         return path
     if missing:
         return _take_out(tree, path[:-1], missing=False)

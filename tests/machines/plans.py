@@ -7,10 +7,11 @@ from typing import Any
 from autopilot.spec.plan import Command, ExecProbe, Health, Job, Plan, Trigger, When
 
 TRUE = Command(argv=("true",))
+NO_PROCESS = Command(argv=())
 
 
 def job(name: str, **fields: Any) -> Job:
-    return Job(name=name, command=TRUE, **fields)
+    return Job(**{"name": name, "command": TRUE, **fields})
 
 
 def plan(*jobs: Job, **fields: Any) -> Plan:

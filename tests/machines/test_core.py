@@ -53,6 +53,13 @@ def test_several_sources():
         assert world.spawns("c") == [pytest.approx(4)]
 
 
+def test_source_is_over_while_the_job_runs():
+    """A job that waits again and again for one that is over by now waits no more, and the life ends."""
+    jobs = (job("task"), job("echo", when=after("task", "exitSuccess", each=True)))
+    world = World(plan(*jobs), {"task": ends(1), "echo": ends(5)}).run(60)
+    assert world.finish.outcome.code == 0 and world.now == pytest.approx(6)
+
+
 def test_delay_after_event():
     """`interval` beside `once` is a delay: the paper's 30 minutes after the first healthy."""
     world = World(plan(job("m", health=check(60)), job("off", when=after("m", "healthy", delay=1800)))).run(4000)

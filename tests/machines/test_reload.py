@@ -277,3 +277,32 @@ def test_any_row_of_plans_ends_in_the_last(plans, pauses):
     for name in {"a", "c", "d"} & {j.name for j in plans[-1]}:
         assert started(world, name), f"{name} never ran"
     assert started(world, "keeper") == [0.0]
+
+
+def test_cron_comes_changes_and_goes():
+    """A job gets times by a new plan, gets others by the next one, and none by the last."""
+    minutely, hourly = (
+        make("a", when=When(cron=cron, timezone="UTC"), restarts=None) for cron in ("* * * * *", "0 * * * *")
+    )
+    side, short = make("side"), {"a": Behaviour(runs_for=lambda rng: 1.0)}
+    world = World(plan(side), short).run(30)
+    changed(world, side, minutely).run(200)
+    assert [round(at) for at in started(world, "a")] == [60, 120, 180]
+    changed(world, side, hourly).run(4000)
+    assert [round(at) for at in started(world, "a")] == [60, 120, 180, 3600]
+    changed(world, side).run(8000)
+    assert len(started(world, "a")) == 4
+
+
+def test_a_job_loses_and_gets_its_process():
+    """A job that is only checked gets a process by a new plan, and loses it by the next one."""
+    without = make("a", command=Command(argv=()), health=check())
+    world = World(plan(without, make("side"))).run(30)
+    assert phase(world, "a") is job.Phase.RUNNING and "a" not in world.live
+    changed(world, replace(without, command=OTHER), make("side")).run(60)
+    assert "a" in world.live
+    changed(world, without, make("side")).run(90)
+    assert phase(world, "a") is job.Phase.RUNNING and "a" not in world.live
+    world.feed(Asked("stop", "somebody"))
+    world.run(100)
+    assert world.finish is not None

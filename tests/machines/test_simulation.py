@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from autopilot.machines import actions, cues, facts, shutdown
 from autopilot.spec.plan import Command, Drain, Htcondor, Lifetime, Stop, Trigger, When
-from tests.machines.plans import after, check, job, plan
+from tests.machines.plans import NO_PROCESS, TRUE, after, check, job, plan
 from tests.machines.world import Behaviour, World
 
 DAY = 86400.0
@@ -57,6 +57,7 @@ times = st.floats(0.01, 30.0)
 whens = st.one_of(
     st.just(When()),
     st.builds(lambda every: When(every=every), times),
+    st.builds(lambda step: When(cron=f"*/{step} * * * * *", timezone="UTC"), st.integers(2, 30)),
     st.builds(
         lambda source, event, each, delay: after(source, event, each=each, delay=delay),
         st.sampled_from(NAMES),
@@ -70,12 +71,15 @@ whens = st.one_of(
 @st.composite
 def jobs(draw, name):
     when = draw(whens)
+    again = when.each or when.every is not None or when.cron is not None
+    process = again or name != "c" or draw(st.booleans())
     return job(
         name,
         when=when,
+        command=TRUE if process else NO_PROCESS,
         restarts=draw(st.sampled_from([0, 1, 3] if when.each else [0, 2, None])),
         essential=draw(st.booleans()) and name == "a",
-        timeout=draw(st.one_of(st.none(), times)),
+        timeout=draw(st.one_of(st.none(), times)) if process else None,
         stop=Stop(timeout=draw(times), order=draw(st.integers(0, 2))),
         health=draw(st.one_of(st.none(), st.builds(check, times, on_failure=st.sampled_from(["event", "restart"])))),
         stopping_wait=draw(st.one_of(st.none(), times)),

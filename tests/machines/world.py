@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from autopilot.machines import actions, cues, facts
 from autopilot.machines.core import Core, Effect
+from autopilot.runtime.calendar import next_time
 from autopilot.spec.plan import Job, Plan
 
 EXIT_BY_SIGNAL = {15: 143, 9: 137, 3: 131, 2: 130}
@@ -33,6 +34,7 @@ class World:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     seed: int = 0
     drain_takes: float | None = 0.0  # None: never
+    ahead: float = 0.0  # of the wall clock, in seconds since the epoch
     now: float = 0.0
     facts: list[tuple[float, facts.Fact]] = field(default_factory=list)
     actions: list[tuple[float, actions.Action]] = field(default_factory=list)
@@ -40,14 +42,14 @@ class World:
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
-        self.core = Core(self.plan, rng=random.Random(self.seed + 1), now=0.0)
+        self.core = Core(self.plan, rng=random.Random(self.seed + 1), now=0.0, next_time=next_time)
         self._events: list[tuple[float, int, cues.Cue]] = []
         self._order = itertools.count()
         self.live: dict[str, int] = {}  # job -> run whose leader or members are alive
         self._left: dict[str, int] = {}
         self._pids = itertools.count(100)
         self._jobs: dict[str, Job] = {job.name: job for job in self.plan.jobs}
-        self._do(self.core.begin(0.0))
+        self._do(self.core.begin(0.0, self.ahead))
 
     # --- time ---
 
@@ -68,13 +70,13 @@ class World:
             if event is not None and event <= self.now:
                 self._happen(heapq.heappop(self._events)[2])
             else:
-                self._do(self.core.tick(self.now))
+                self._do(self.core.tick(self.now, self.now + self.ahead))
                 after = self.core.deadline()
                 assert after is None or after > self.now - 1e-9
         return self
 
     def feed(self, cue: cues.Cue) -> None:
-        self._do(self.core.feed(cue, self.now))
+        self._do(self.core.feed(cue, self.now, self.now + self.ahead))
 
     def _happen(self, cue: cues.Cue) -> None:
         if isinstance(cue, cues.Exited):

@@ -114,7 +114,9 @@ def test_schema() -> None:
     job = found["$defs"]["Job"]
     assert job["additionalProperties"] is False
     assert job["properties"]["envFile"] == job["properties"]["env_file"]
-    assert job["required"] == ["exec"]
+    assert found["$defs"]["Watch"]["required"] == ["name", "interval"]
+    assert job["properties"]["uid"] == job["properties"]["user"]
+    assert "cron" in found["$defs"]["When"]["properties"] and "key" in found["$defs"]["Watch"]["properties"]
     assert {"type": "string"} in found["properties"]["consul"]["anyOf"]
     for part in [found, *found["$defs"].values()]:
         undescribed = [key for key, value in part["properties"].items() if not value.get("description")]

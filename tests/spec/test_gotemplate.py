@@ -40,6 +40,15 @@ def test_as_go_refuses_it(case: dict[str, str]) -> None:
     assert 0 <= error.offset <= len(case["template"])
 
 
+@pytest.mark.parametrize("case", [c for c in VECTORS["cases"] if "err" in c], ids=lambda c: c["template"])
+def test_refused_at_its_line(case: dict[str, str]) -> None:
+    """In a job spec the problem stands at the line of the template that is wrong."""
+    with pytest.raises(SpecError) as caught:
+        load_text(f"{{ // a job spec\n// with a mistake below\n{case['template']}", env=ENV)
+    (problem,) = caught.value.problems
+    assert problem.line == 3 + case["template"].count("\n") and problem.column >= 1
+
+
 @pytest.mark.parametrize(
     ("template", "text"),
     [

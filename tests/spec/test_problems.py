@@ -38,13 +38,12 @@ def job(keys: str) -> str:
             "jobs[web].health.ttl: cannot be shorter than the interval (60 s), got 30 s",
         ),
         ("‸helth: {}", 'jobs[web].helth: cannot be used: there is no such key; did you mean "health"?'),
-        ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stop_timeout" and'),
+        ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stopTimeout" and'),
         ("‸port: 80", "jobs[web].port: cannot be given without health: nothing would say whether the service works"),
         ("port: ‸0, health: {tcp: 'x:1'}", "jobs[web].port: cannot be 0; it must be from 1 to 65535"),
         ("restarts: ‸'always'", 'jobs[web].restarts: cannot be "always"; write a number of restarts, "unlimited" or'),
         ("when: ‸{}", "jobs[web].when: cannot be used: it says nothing; write one of {source, once or each}"),
         ("when: ‸{source: 'x'}", "jobs[web].when: cannot be used: once or each is missing beside source"),
-        ("when: {‸cron: '* * * * *'}", "jobs[web].when.cron: cannot be used in this version; remove it"),
         ("when: {interval: '1s', timeout: ‸1}", "jobs[web].when.timeout: cannot stand beside an interval alone"),
         ("when: ‸{once: 'startup', each: 'startup'}", "jobs[web].when: cannot have both once and each"),
         ("when: {all: ‸[]}", "jobs[web].when.all: cannot be empty"),
@@ -52,6 +51,7 @@ def job(keys: str) -> str:
         ("when: {source: ‸'watch.db', each: 'changed'}", 'jobs[web].when.source: cannot be "watch.db": there is no'),
         ("when: ‸{source: 'web', once: 'stopped'}", "jobs[web].when: cannot be met: web -> web wait for each other"),
         ("when: {interval: 5}, essential: ‸true", "jobs[web].essential: cannot be true beside when.interval"),
+        ("when: {cron: '@daily'}, essential: ‸true", "jobs[web].essential: cannot be true beside when.cron"),
         (
             "stop: {signal: ‸'SIGTREM'}",
             'jobs[web].stop.signal: cannot be "SIGTREM": no such signal; did you mean "SIGTERM"?',
@@ -103,6 +103,45 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             'jobs[a].name: cannot be "a" again: jobs[0] has this name',
         ),
         ("{jobs: [{name: ‸'SIGHUP', exec: 'x'}]}", 'jobs[SIGHUP].name: cannot be "SIGHUP": as a source of events'),
+        (
+            "{jobs: [A], consul: 'h:1', watches: [{name: 'db', key: 'a/b', interval: 1, tag: ‸'x'}]}",
+            "watches[db].tag: cannot be given with a key: only services have tags",
+        ),
+        (
+            "{jobs: [A], consul: 'h:1', watches: [{name: 'db', key: ‸'/a/b', interval: 1}]}",
+            'watches[db].key: cannot be "/a/b": a key of Consul has no / first; write "a/b"',
+        ),
+        ("{jobs: [{exec: 'a', when: {cron: ‸'61 * * * *'}}]}", 'jobs[0].when.cron: cannot be "61 * * * *": its minute'),
+        ("{jobs: [{exec: 'a', when: {cron: ‸'* * * *'}}]}", 'jobs[0].when.cron: cannot be "* * * *": it has 4 fields'),
+        ("{jobs: [{exec: 'a', when: {cron: ‸'0 0 30 2 *'}}]}", 'jobs[0].when.cron: cannot be "0 0 30 2 *": its day-of'),
+        ("{jobs: [{exec: 'a', when: {cron: ‸'@reboot'}}]}", 'jobs[0].when.cron: cannot be "@reboot"; leave `when` out'),
+        (
+            "{jobs: [{exec: 'a', when: {cron: ‸'@dayly'}}]}",
+            'jobs[0].when.cron: cannot be "@dayly"; did you mean "@daily"',
+        ),
+        ("{jobs: [{exec: 'a', when: {cron: ‸5}}]}", "jobs[0].when.cron: cannot be 5; write"),
+        (
+            "{jobs: [{exec: 'a', when: {cron: '@daily', interval: ‸'1m'}}]}",
+            "jobs[0].when.interval: cannot stand beside cron",
+        ),
+        (
+            "{jobs: [{exec: 'a', when: {interval: '1m', timezone: ‸'UTC'}}]}",
+            "jobs[0].when.timezone: cannot be given without cron",
+        ),
+        (
+            "{jobs: [{exec: 'a', when: {cron: '@daily', timezone: ‸'Mars/North'}}]}",
+            'jobs[0].when.timezone: cannot be "Mars/North": there is no such time zone',
+        ),
+        (
+            "{jobs: [{name: 'a', health: {exec: 'x'}, when: ‸{interval: 5}}]}",
+            "jobs[a].when: cannot make a job without exec run again and again",
+        ),
+        ("{jobs: [‸{health: {exec: 'x'}}]}", "jobs[0].name: cannot be left out where there is no exec"),
+        ("{jobs: [{name: 'a', health: {exec: 'x'}, essential: ‸true}]}", "jobs[a].essential: cannot be true without"),
+        (
+            "{jobs: [{exec: 'a', user: 1, ‸uid: 2}]}",
+            'jobs[0].uid: cannot be given twice: "user" and "uid" are the same key',
+        ),
         ("{jobs: [A], ‸checks: []}", "checks: cannot be used in this version; remove it"),
         ("{jobs: [A], ‸watches: [{name: 'db', interval: 1}]}", "watches: cannot be looked at without Consul"),
         (

@@ -62,7 +62,7 @@ class Consul:
         self._permits: dict[str, asyncio.Task[None]] = {}
         self._wishes: list[tuple[Literal["key", "keys", "service"], str, Callable[[Any], None]]] = []
         self._watching: dict[Watch, asyncio.Task[None]] = {}
-        self._instances = {planned.name: 0 for planned in plan.watches}
+        self._instances = dict.fromkeys(plan.watches, 0)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._all_background(work)
@@ -91,7 +91,7 @@ class Consul:
         """Offer and watch what `plan` does from now on; `healthy`: the jobs that are so now."""
         self._plan = plan
         gone = self.offers.adopt(plan, addresses, healthy=healthy)
-        self._instances = {planned.name: self._instances.get(planned.name, 0) for planned in plan.watches}
+        self._instances = {planned: self._instances.get(planned, 0) for planned in plan.watches}
         if self._registrar is not None:
             for id in gone:
                 self._registrar.want(id, None)
@@ -106,10 +106,21 @@ class Consul:
         for planned in self._watching.keys() - set(self._plan.watches):
             self._watching.pop(planned).cancel()
         for planned in self._plan.watches:
-            if planned not in self._watching:
-                subject = following.service(planned.name, tag=planned.tag, dc=planned.dc, interval=planned.interval)
-                heard = partial(self._watched, planned.name)
-                self._watching[planned] = self._background(following.follow(subject, self._client, heard, known=()))
+            if planned in self._watching:
+                continue
+            if planned.key is None:
+                service = following.service(planned.name, tag=planned.tag, dc=planned.dc, interval=planned.interval)
+                look = following.follow(service, self._client, partial(self._watched, planned), known=())
+            else:
+                key = following.value(planned.key, dc=planned.dc, interval=planned.interval)
+                look = following.follow(
+                    key,
+                    self._client,
+                    partial(self._watched_key, planned),
+                    known=None,
+                    refused=partial(self._key_refused, planned),
+                )
+            self._watching[planned] = self._background(look)
 
     # --- told ---
 
@@ -192,9 +203,21 @@ class Consul:
     def mended(self, kind: str) -> None:
         self._report(cues.NodeRecovered(kind))
 
-    def _watched(self, name: str, instances: Sized) -> None:
-        self._instances[name] = len(instances)
-        self._report(cues.WatchChanged(name, len(instances) > 0))
+    def _watched(self, watch: Watch, instances: Sized) -> None:
+        self._instances[watch] = len(instances)
+        self._report(cues.WatchChanged(watch.name, len(instances) > 0))
+
+    def _watched_key(self, watch: Watch, value: bytes | None) -> None:
+        self._watched(watch, () if value is None else (value,))
+
+    def _key_refused(self, watch: Watch, why: str | None) -> None:
+        kind = f"consul-watch-{watch.name}"
+        if why is None:
+            self.mended(kind)
+        else:
+            self.troubled(
+                kind, f'Consul does not show the key {watch.key}: {why}; allow key "{watch.key}" to its token'
+            )
 
     # --- followed for others ---
 
@@ -228,7 +251,7 @@ class Consul:
             for id, state in self._registrar.registered().items()
             if state.wanted is not None
         ]
-        watches = [{"name": name, "instances": count} for name, count in self._instances.items()]
+        watches = [{"name": watch.name, "instances": count} for watch, count in self._instances.items()]
         return {"reachable": self._registrar.reachable, "services": services, "watches": watches}
 
     async def targets(self) -> list[dict[str, object]]:

@@ -54,6 +54,15 @@ def key(path: str) -> Subject:
     return Subject(ask=lambda client, index: client.api.kv.get(path, **_held(index)), read=_text)
 
 
+def value(path: str, *, dc: str | None = None, interval: float = 1.0) -> Subject:
+    """A key's bytes, None when there is no such key."""
+
+    def ask(client: Client, index: int) -> Any:
+        return client.api.kv.get(path, dc=dc, **_held(index))
+
+    return Subject(ask=ask, read=_bytes, interval=interval)
+
+
 def keys(prefix: str) -> Subject:
     """The texts below a prefix, by the rest of their names."""
     start = prefix if prefix.endswith("/") else f"{prefix}/"
@@ -66,6 +75,10 @@ def keys(prefix: str) -> Subject:
 
 def _held(index: int) -> dict[str, Any]:
     return {"index": index, "wait": f"{WAIT}s"} if index else {}
+
+
+def _bytes(item: Mapping[str, Any] | None) -> bytes | None:
+    return None if item is None else item["Value"] or b""
 
 
 def _text(item: Mapping[str, Any] | None) -> str | None:
@@ -93,10 +106,18 @@ def next_index(index: int, answered: int) -> int:
     return answered if answered >= index else 0
 
 
-async def follow(subject: Subject, client: Client, changed: Callable[[Any], None], *, known: Any = UNKNOWN) -> None:
-    """For as long as we live: `changed(content)` whenever it is another than was `known`."""
+async def follow(
+    subject: Subject,
+    client: Client,
+    changed: Callable[[Any], None],
+    *,
+    known: Any = UNKNOWN,
+    refused: Callable[[str | None], None] = lambda _: None,
+) -> None:
+    """For as long as we live: `changed(content)` whenever it is another than was `known`; `refused(why)` when Consul
+    begins to refuse the question, `refused(None)` when it answers again."""
     loop = asyncio.get_running_loop()
-    index, failures = 0, 0
+    index, failures, denied = 0, 0, False
     while True:
         asked_at, held = loop.time(), index > 0
         try:
@@ -104,10 +125,16 @@ async def follow(subject: Subject, client: Client, changed: Callable[[Any], None
             content = subject.read(found)
             if not content and known and known is not UNKNOWN and not await client.token_is_known():
                 raise Refused("the token is not known")
-        except (Unreachable, Refused):
+        except (Unreachable, Refused) as error:
+            if isinstance(error, Refused) and not denied:
+                denied = True
+                refused(str(error))
             index, failures = 0, min(failures + 1, 10)
             await asyncio.sleep(min(FIRST_RETRY * 2**failures, LAST_RETRY) * (0.5 + random.random()))
             continue
+        if denied:
+            denied = False
+            refused(None)
         failures, index = 0, next_index(index, int(answered))
         if content != known:
             known = content

@@ -81,7 +81,7 @@ class Offers:
         if offer.wanted is None or self.left:
             return None
         changing = self._facts if offer.own else {k: v for k, v in self._facts.items() if k == "lifetime-end"}
-        definition = replace(offer.definition, meta={**self._life.meta, **changing})
+        definition = replace(offer.definition, meta={**offer.definition.meta, **self._life.meta, **changing})
         return replace(offer.wanted, definition=definition, maintenance=self._maintenance)
 
     def hear(self, fact: facts.Fact, now: float) -> Collection[str]:
@@ -121,6 +121,7 @@ class Offers:
             address=address,
             port=service.port,
             tags=service.tags,
+            meta=service.meta,
             enable_tag_override=service.enable_tag_override,
             deregister_critical_service_after=service.deregister_critical_service_after,
         )

@@ -53,6 +53,7 @@ class Instruments:
         self._exits = counter("job_exits", "Ends of the job's process, by the shell's status.", "name", "status")
         self._checks = counter("checks", "Health checks that finished, by result.", "name", "result")
         self._skipped = counter("checks_skipped", "Checks not run because the one before still ran.", "name")
+        self._missed = counter("runs_skipped", "Runs of a periodic job that were skipped.", "name")
         self._durations = Histogram(
             "autopilot_check_duration_seconds", "From a check's start to its verdict.", ["name"],
             buckets=DURATIONS, registry=registry,
@@ -85,6 +86,8 @@ class Instruments:
                     self._durations.labels(job).observe(now - began)
             case facts.ChecksSkipped(job, count):
                 self._skipped.labels(job).inc(count)
+            case facts.RunsSkipped(job, count):
+                self._missed.labels(job).inc(count)
             case facts.JobStarted(job, run) if run > 1:
                 self._restarts.labels(job, self._why.pop(job, "asked")).inc()
             case facts.RestartScheduled(job):

@@ -15,7 +15,12 @@ HOST = socket.gethostname()
 
 def test_what_is_registered(agent, tmp_path):
     """A job's service has ContainerPilot's id, the address its rules chose, its tags, and who runs it as metadata."""
-    spec = service(agent, tags=["a", "b"], consul={"enableTagOverride": True, "deregisterCriticalServiceAfter": "10m"})
+    spec = service(
+        agent,
+        tags=["a", "b"],
+        meta={"tier": "front"},
+        consul={"enableTagOverride": True, "deregisterCriticalServiceAfter": "10m"},
+    )
     spec["lifetime"] = {"max": "1h", "drain": {"exec": "true", "until": "true"}}
     surroundings = {"AUTOPILOT_SLOT": "slot3", "AUTOPILOT_HOST": "h1", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "a" * 64}
     with Pilot(tmp_path, spec, env=surroundings) as pilot:
@@ -27,7 +32,7 @@ def test_what_is_registered(agent, tmp_path):
         assert found["EnableTagOverride"]
         meta = found["Meta"]
         assert (meta["slot"], meta["host"], meta["image-digest"]) == ("slot3", "h1", "sha256:" + "a" * 64)
-        assert {"version", "life", "lifetime-end"} <= set(meta)
+        assert {"version", "life", "lifetime-end"} <= set(meta) and meta["tier"] == "front"
         eventually(lambda: status(agent, "autopilot") == "passing", "our own")
         (own,) = agent.health("autopilot")
         assert {"started", "drain", "payloads", "lifetime-end"} <= set(own["Service"]["Meta"])

@@ -75,6 +75,27 @@ def test_tls_with_client_certificates(tmp_path):
                 assert pilot.stop() == 0
 
 
+def test_tls_from_the_environment(tmp_path):
+    """Consul's own variables are enough: scheme, authority, certificate, key, the server's name, and a token."""
+    certificates = consul.Certificates(tmp_path)
+    with consul.agent({**certificates.settings(), **consul.DEFAULT_DENY}) as agent:
+        env = {
+            "CONSUL_HTTP_SSL": "true",
+            "CONSUL_CACERT": str(certificates.authority),
+            "CONSUL_CLIENT_CERT": certificates.file("client"),
+            "CONSUL_CLIENT_KEY": certificates.file("client", key=True),
+            "CONSUL_TLS_SERVER_NAME": certificates.server_name,
+            "CONSUL_HTTP_TOKEN": consul.token_for(agent, POLICY.read_text()),
+        }
+        spec = {**service(agent, name="condor-master"), "consul": f"{agent.address}:8501"}
+        unverified = {**env, "CONSUL_TLS_SERVER_NAME": "", "CONSUL_CACERT": "", "CONSUL_HTTP_SSL_VERIFY": "false"}
+        for name, given in (("verified", env), ("unverified", unverified)):
+            (tmp_path / name).mkdir()
+            with Pilot(tmp_path / name, spec, env=given) as pilot:
+                eventually(lambda: status(agent, "condor-master") == "passing", "registered through TLS")
+                assert pilot.stop() == 0
+
+
 def test_secrets_stay_secret(tmp_path):
     """A token in the spec is in no line of the log, no argument of a process, and not in what `plan` prints."""
     with consul.agent(consul.DEFAULT_DENY) as agent:

@@ -74,7 +74,7 @@ def test_nothing_of_ours_changed(agent, tmp_path):
         agent.put("/v1/agent/service/register", {"ID": "x", "Name": "other"})
         put(agent, "db-2")  # the next real change comes after all these
         eventually(lambda: len(pilot.output("changed")) >= 2, "the second")
-        assert len(pilot.events("watched service changed")) == 2
+        assert len(pilot.events("watch changed")) == 2
 
 
 def test_tag(agent, tmp_path):
@@ -97,7 +97,7 @@ def test_burst_is_spaced(agent, tmp_path):
         agent.put("/v1/agent/service/deregister/db-1")
         pilot.wait_event("unhealthy", "unhealthy")
         intervals = (time.monotonic() - began) / 0.5
-        assert len(pilot.events("watched service changed")) <= 3 + intervals  # the first, and two looks at its begin
+        assert len(pilot.events("watch changed")) <= 3 + intervals  # the first, and two looks at its begin
 
 
 def test_agent_lost_is_no_event(agent, tmp_path):
@@ -126,3 +126,74 @@ def test_unknown_token_is_no_event(tmp_path):
             put(agent, "db-1", Port=1)  # wakes the held query, with a token nobody knows
             pilot.wait_for(lambda line: str(line.get("trouble", "")).startswith("consul-"), patience=30)
             assert not pilot.output("unhealthy")
+
+
+def watching_key(agent, *events):
+    spec = watching(agent, *events)
+    return {**spec, "watches": [{"name": "db", "key": "site/mode", "interval": "0.1s"}]}
+
+
+def put_key(agent, value):
+    assert agent.ask("/v1/kv/site/mode", method="PUT", body=value)
+
+
+def test_key_as_a_watch(agent, tmp_path):
+    """A key that gets another value is `changed`, and `healthy`; one that is taken away is `changed` and `unhealthy`.
+    The same value again, another key and bytes that are no text are what they are."""
+    with Pilot(tmp_path, watching_key(agent, "changed", "healthy", "unhealthy")) as pilot:
+        put_key(agent, b"a")
+        eventually(lambda: len(pilot.output("changed")) == 1, "it is there")
+        put_key(agent, b"a")
+        assert agent.ask("/v1/kv/site/mode-of-others", method="PUT", body=b"x")
+        put_key(agent, b"\xff\xfe")
+        eventually(lambda: len(pilot.output("changed")) == 2, "another value")
+        put_key(agent, b"\xff\xfd")
+        eventually(lambda: len(pilot.output("changed")) == 3, "and another")
+        put_key(agent, b"")
+        eventually(lambda: len(pilot.output("healthy")) == 4, "an empty value is one")
+        agent.ask("/v1/kv/site/mode", method="DELETE")
+        pilot.wait_event("unhealthy", "unhealthy")
+        eventually(lambda: len(pilot.output("changed")) == 5, "gone")
+        assert pilot.stop() == 0
+        assert len(pilot.events("watch changed")) == 5 and len(pilot.output("healthy")) == 4
+
+
+def test_key_that_is_there_at_the_start(agent, tmp_path):
+    """A key that has a value when the watch begins is `changed` once, as a service that is there."""
+    put_key(agent, b"a")
+    with Pilot(tmp_path, watching_key(agent, "changed")) as pilot:
+        pilot.wait_event("changed", "changed")
+        assert len(pilot.events("watch changed")) == 1
+
+
+def test_key_change_to_job_start(agent, tmp_path):
+    """From a key's change to the start of the job that waits for it: at most 50 ms, the median of ten."""
+    with Pilot(tmp_path, watching_key(agent, "changed")) as pilot:
+        put_key(agent, b"first")
+        delays = []
+        for number in range(10):
+            eventually(lambda n=number: len(pilot.output("changed")) == n + 1, "the one before")
+            time.sleep(0.2)  # a quiet time, longer than the interval
+            since, at = len(pilot.lines), time.monotonic()
+            put_key(agent, f"value {number}".encode())
+            line = pilot.wait_for(lambda line: line.get("job") == "changed" and line["event"] == "started", since=since)
+            delays.append(line["arrived"] - at)
+        print("key's change to job start, ms:", [round(delay * 1000, 1) for delay in sorted(delays)])
+        assert statistics.median(delays) <= 0.050
+
+
+def test_key_that_may_not_be_read(tmp_path):
+    """Without the right to read its key a watch is no event; the jobs run, and what is missing is said once."""
+    with consul.agent(consul.DEFAULT_DENY) as agent:
+        rules = 'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" }'
+        spec = watching_key(agent, "changed", "unhealthy")
+        spec["consul"] = {"address": agent.http, "token": consul.token_for(agent, rules)}
+        put_key(agent, b"a")
+        with Pilot(tmp_path, spec) as pilot:
+            pilot.wait_event("victim", "started")
+            said = pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db")
+            assert 'allow key "site/mode" to its token' in said["event"]
+            put_key(agent, b"b")
+            assert pilot.restart_delay("victim") < 0.1
+            assert pilot.stop() == 0
+            assert not pilot.events("watch changed") and len(pilot.events("does not show the key")) == 1

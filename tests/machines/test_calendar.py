@@ -1,0 +1,171 @@
+"""Runs at times of the calendar, under a virtual wall clock and in real time zones."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from autopilot.machines import actions, cues, facts
+from autopilot.runtime.calendar import next_time
+from autopilot.spec.plan import When
+from tests.machines.plans import job, plan
+from tests.machines.world import Behaviour, World
+
+BERLIN = "Europe/Berlin"
+HOUR = 3600.0
+
+
+def at(text, zone=BERLIN):
+    """Seconds since the epoch of a local time."""
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp()
+
+
+def begun(cron, start, *, takes=1.0, zone=BERLIN, **fields):
+    when = When(cron=cron, timezone=zone)
+    behaviour = Behaviour(runs_for=lambda rng: takes)
+    return World(plan(job("a", when=when, restarts=None, **fields)), {"a": behaviour}, ahead=at(start, zone))
+
+
+def starts(world, zone=BERLIN):
+    """When the job was started, as a clock on the wall showed it; the lateness is some milliseconds."""
+    moments = [datetime.fromtimestamp(t + world.ahead, ZoneInfo(zone)) for t in world.spawns("a")]
+    assert all(moment.microsecond < 10_000 for moment in moments)
+    return [f"{moment:%a %H:%M:%S%z}" for moment in moments]
+
+
+def test_every_five_minutes():
+    """A job runs at the times its expression names, and not at startup."""
+    world = begun("*/5 * * * *", "2026-06-01T11:58:20").run(HOUR / 4)
+    assert [start[4:12] for start in starts(world)] == ["12:00:00", "12:05:00", "12:10:00"]
+
+
+def test_seconds_first():
+    """Six fields begin with the seconds."""
+    world = begun("*/20 * * * * *", "2026-06-01T12:00:01").run(60)
+    assert [start[4:12] for start in starts(world)] == ["12:00:20", "12:00:40", "12:01:00"]
+
+
+def test_long_wait_in_few_looks():
+    """A job that runs once a week looks at the clock once a minute, no more, and runs on time."""
+    world = begun("0 3 * * SUN", "2026-06-01T03:00:00").run(7 * 24 * HOUR)
+    assert starts(world) == ["Sun 03:00:00+0200"]
+
+
+def test_winter_and_summer():
+    """A daily time stays the same on the wall over both changes of the clock."""
+    for change in ("2026-03-28T12:00:00", "2026-10-24T12:00:00"):
+        world = begun("30 6 * * *", change).run(48 * HOUR)
+        assert [start[4:12] for start in starts(world)] == ["06:30:00", "06:30:00"]
+
+
+def test_time_that_does_not_exist():
+    """A daily time in the hour that spring leaves out is run when that hour would have begun; no day is lost."""
+    world = begun("30 2 * * *", "2026-03-28T12:00:00").run(48 * HOUR)
+    assert starts(world) == ["Sun 03:00:00+0200", "Mon 02:30:00+0200"]
+
+
+def test_time_that_comes_twice():
+    """A daily time in the hour that autumn repeats is run once."""
+    world = begun("30 2 * * *", "2026-10-24T12:00:00").run(48 * HOUR)
+    assert starts(world) == ["Sun 02:30:00+0200", "Mon 02:30:00+0100"]
+
+
+def test_every_quarter_over_the_change():
+    """An expression that starts with * goes on in real time: 100 quarters in the day of 25 hours."""
+    world = begun("*/15 * * * *", "2026-10-25T00:00:00").run(25 * HOUR + 1)
+    assert len(starts(world)) == 100
+
+
+def test_still_running():
+    """Times that come while the job runs are skipped and counted; two runs never overlap."""
+    world = begun("* * * * *", "2026-06-01T12:00:30", takes=150.0).run(10 * 60)
+    assert [start[4:12] for start in starts(world)] == ["12:01:00", "12:04:00", "12:07:00", "12:10:00"]
+    assert {(fact.count, fact.late) for _, fact in world.facts if isinstance(fact, facts.RunsSkipped)} == {(2, False)}
+
+
+def test_clock_set_forward():
+    """Times the clock was set past are skipped and counted, and the next one is run."""
+    world = begun("0 * * * *", "2026-06-01T11:30:00").run(60)
+    world.ahead += 2 * HOUR + 600  # 13:41
+    world.run(HOUR)
+    assert [start[4:12] for start in starts(world)] == ["14:00:00"]
+    assert [fact for _, fact in world.facts if isinstance(fact, facts.RunsSkipped)] == [facts.RunsSkipped("a", 2, True)]
+
+
+def test_clock_set_forward_a_little():
+    """A time that the clock passed less than a minute ago is run."""
+    world = begun("0 * * * *", "2026-06-01T11:59:00").run(30)
+    world.ahead += 50  # 12:00:20
+    world.run(60)
+    assert len(world.spawns("a")) == 1 and not world.times_of(facts.RunsSkipped, "a")
+
+
+def test_clock_set_back():
+    """After a clock was set back by an hour no time is run twice."""
+    world = begun("0 * * * *", "2026-06-01T11:30:00").run(HOUR)  # ran at 12:00
+    world.ahead -= HOUR  # 11:30 again
+    world.run(2 * HOUR)
+    assert len(world.spawns("a")) == 1
+    world.run(2.75 * HOUR)
+    assert [start[4:12] for start in starts(world)][1:] == ["13:00:00"]
+
+
+def test_clock_was_years_ahead():
+    """A clock that was years ahead and is put right does not keep a job waiting for years."""
+    world = begun("0 * * * *", "2031-06-01T11:30:00").run(HOUR)
+    world.ahead = at("2026-06-01T11:30:00") - world.now
+    world.run(world.now + HOUR)
+    assert len(world.spawns("a")) == 2
+
+
+def test_clock_set_during_a_run():
+    """A clock that is set while the job runs neither repeats nor loses its next time."""
+    world = begun("0 * * * *", "2026-06-01T11:59:00", takes=600.0).run(300)
+    world.ahead -= 1800  # 11:34
+    world.run(2 * HOUR)
+    assert [start[4:12] for start in starts(world)][1:] == ["13:00:00"]
+
+
+def test_far_jump_is_counted_to_a_bound():
+    """A jump over a year of minutes costs a bounded count."""
+    world = begun("* * * * *", "2026-06-01T12:00:30").run(10)
+    world.ahead += timedelta(days=365).total_seconds()
+    world.run(200)
+    (skipped,) = (fact for _, fact in world.facts if isinstance(fact, facts.RunsSkipped))
+    assert skipped.count == 1001 and len(world.spawns("a")) >= 2
+
+
+def test_restarts_count_further_runs():
+    """`restarts` says how many more runs there are, as with an interval; then the job is over."""
+    when = When(cron="* * * * *", timezone="UTC")
+    world = World(plan(job("a", when=when, restarts=2)), {"a": Behaviour(runs_for=lambda rng: 1.0)}).run(3600)
+    assert len(world.spawns("a")) == 3
+    assert world.finish.outcome == actions.Outcome("completed", "all jobs are over", 0)
+
+
+def test_started_by_hand():
+    """A run that a person asks for between two times takes none of them away."""
+    world = begun("0 * * * *", "2026-06-01T11:30:00").run(60)
+    world.feed(cues.Asked("start-job", "somebody", job="a"))
+    world.run(HOUR)
+    assert [start[4:12] for start in starts(world)] == ["11:31:00", "12:00:00"]
+
+
+def test_stop_while_waiting():
+    """A job that waits for its time holds up no stop."""
+    world = begun("0 0 1 1 *", "2026-06-01T11:30:00").run(60)
+    world.feed(cues.Asked("terminate", "SIGTERM"))
+    assert world.finish is not None
+
+
+@pytest.mark.parametrize("zone", ["UTC", BERLIN, "Australia/Lord_Howe", "Asia/Kathmandu"])
+def test_next_time_is_later(zone):
+    """The next time is always later than the moment it is asked for, also within a change of the clock."""
+    when = When(cron="*/7 1-3 * * *", timezone=zone)
+    moment = at("2026-10-25T00:00:00")
+    for _ in range(200):
+        upcoming = next_time(when, moment)
+        assert upcoming is not None and upcoming > moment
+        moment = upcoming
