@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autopilot.adapters.wire import Handler
+    from autopilot.adapters.wire import Answered, Handler
 
 CLIENTS = 256
 
@@ -43,8 +43,9 @@ def listen(path: Path) -> socket.socket:
     return server
 
 
-async def serve(listening: socket.socket, handle: Handler) -> None:
-    """Serve until cancelled. `handle(method, path, body)` gives status and answer, or raises Refused."""
+async def serve(listening: socket.socket, handle: Handler, answered: Answered) -> None:
+    """Serve until cancelled. `handle(method, path, body)` gives status and answer, or raises Refused; `answered` is
+    told each status and path."""
     clients = 0
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,7 +56,7 @@ async def serve(listening: socket.socket, handle: Handler) -> None:
                 from autopilot.adapters.wire import talk  # most containers are never asked anything
 
                 with suppress(OSError, TimeoutError):
-                    await talk(reader, writer, handle)
+                    await talk(reader, writer, handle, answered)
         finally:
             clients -= 1
             writer.close()
