@@ -21,7 +21,7 @@ Request = tuple[str, str, Mapping[str, object] | None]
 
 
 def send(flags: Mapping[str, Sequence[str]], asked: set[str], config: str | None) -> int:
-    """Do what is asked. The exit code: 0, 1 refused, 64 wrong usage, 69 nobody answers, 99 no answer in time."""
+    """Do what is asked. The exit code: 0, 1 refused, 64 wrong usage, 69 nobody, 78 a bad config, 99 no answer."""
     try:
         for method, target, body in list(_requests(flags, asked)):
             _tell(target, ask(_socket(config), method, target, body, limit=RELOAD if target == "/v3/reload" else 10.0))

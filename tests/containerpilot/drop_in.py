@@ -41,10 +41,10 @@ class DropIn(Pilot):
     def __init__(self, place: Path, spec: dict[str, Any], **options: Any) -> None:
         self.socket = place / "cp.socket"
         defaults = {"control": {"socket": str(self.socket)}, "logging": {"format": "auto"}}
-        super().__init__(place, {**defaults, **spec}, **options)
+        self.spec = {**defaults, **spec}
+        super().__init__(place, self.spec, **options)
 
     def command(self, config: Path) -> list[str]:
-        self.config = config
         return [PROGRAM, "-config", str(config)]
 
     def send(self, *flags: str) -> subprocess.CompletedProcess[str]:

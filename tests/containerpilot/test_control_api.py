@@ -207,6 +207,50 @@ def test_maintenance_stops_and_starts_the_checks(tmp_path):
         assert len(pilot.events("maintenance is over")) == 1
 
 
+def test_reload(tmp_path):
+    """A reload takes the config anew and says what it did; what has not changed keeps its pid, and the maintenance and
+    the put environment outlive it."""
+    with DropIn(tmp_path, {"jobs": [SLEEPER, TELLER]}) as pilot:
+        told(pilot, "WORD=unset.")
+        before = pilot.wait_event("sleeper", "started")["pid"]
+        template = {"name": "new", "exec": shell('echo "{{ .WORD }} $WORD"; exec sleep 1000')}
+        pilot.write({**pilot.spec, "jobs": [SLEEPER, template]})
+        assert pilot.http("POST", "/v3/environ", {"WORD": "put"})[0] == 200
+        status, text = pilot.http("POST", "/v3/reload")
+        assert status == 200
+        done = json.loads(text)
+        assert (done["started"], done["removed"], done["unchanged"]) == (["new"], ["teller"], ["sleeper"])
+        eventually(lambda: pilot.output("new") == ["put put"], "the template and the job saw what was put")
+        shown = {job["name"]: job for job in json.loads(pilot.http("GET", "/v1/status")[1])["jobs"]}
+        assert shown["sleeper"]["pid"] == before
+        assert pilot.send("-reload").stdout == "2 jobs unchanged\n"
+
+
+def test_reload_of_a_bad_config(tmp_path):
+    """A config that cannot be used is answered with every problem and its place, and changes nothing: the same jobs
+    run on (ContainerPilot answered 200 and ended the container with 0)."""
+    with DropIn(tmp_path, {"jobs": [SLEEPER]}) as pilot:
+        pid = pilot.wait_event("sleeper", "started")["pid"]
+        pilot.write(f'{{\n control: {{socket: "{pilot.socket}"}},\n jobs: [{{exec: ["x"], intervall: 1}}]}}')
+        status, text = pilot.http("POST", "/v3/reload")
+        assert status == 422 and f"{pilot.config}:3:" in json.loads(text)["error"]
+        refused = pilot.send("-reload")
+        assert refused.returncode == 78 and f"{pilot.config}:3:" in refused.stderr
+        assert json.loads(pilot.http("GET", "/v1/status")[1])["jobs"][0]["pid"] == pid
+
+
+def test_reload_by_netcat(tmp_path):
+    """A client that closes its sending side has its reload done and is told, however long it takes."""
+    with DropIn(tmp_path, {"jobs": [SLEEPER]}) as pilot:
+        pilot.wait_event("sleeper", "started")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(pilot.socket))
+            client.sendall(b"POST /v3/reload HTTP/1.1\r\nHost: control\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 "
+
+
 def test_exits_when_all_jobs_are_complete(tmp_path):
     """When every job is over it leaves at once with 0, without sleeping through its stopTimeout."""
     jobs = [

@@ -48,6 +48,30 @@ def test_pid_1_waits(tmp_path, entry):
     assert (words["state"], words["reason"], words["good"]) == ("ended", "signal", False)
 
 
+def test_config_that_appears(tmp_path):
+    """A reload finds the configuration that has come meanwhile, a bad one refused with its place; a life that has it
+    begins in the same process, with what was put into the environment."""
+    env = {"AUTOPILOT_STATE": str(tmp_path / "state")}
+    config = tmp_path / "c.json5"
+    with Container(tmp_path, [PROGRAM], env=env) as container:
+        eventually(lambda: "Nothing is run until there is one" in container.said(), "it says so")
+        pid = container.pid
+        none = container.run(PROGRAM, "-reload")
+        assert none.returncode == 78 and "no configuration" in none.stderr
+        assert container.run(PROGRAM, "-putenv", f"CONTAINERPILOT={config}", "-putenv", "WORD=put").returncode == 0
+        config.write_text('{jobs: [{name: "a", exec: "true", wen: {}}]}')
+        bad = container.run(PROGRAM, "-reload")
+        assert bad.returncode == 78 and f"{config}:1:" in bad.stderr
+        job = {"name": "a", "exec": ["sh", "-c", "echo word is $WORD; exec sleep 1000"]}
+        config.write_text(json.dumps({"jobs": [job], "consul": "localhost:1"}))
+        assert container.run(PROGRAM, "-reload").stdout.startswith("a: started\n")
+        eventually(lambda: "word is put" in container.said(), "the job runs")
+        assert container.pid == pid
+        eventually(lambda: container.run(PROGRAM, "-ping").stdout == "ok\n", "it answers")
+        container.signal(signal.SIGTERM)
+        assert container.wait() == 0
+
+
 @pytest.mark.parametrize(
     "command", [[PROGRAM], [PROGRAM, "-config", "/nowhere/c.json5"]], ids=["none", "one that is missing"]
 )
