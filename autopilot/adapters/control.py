@@ -8,39 +8,14 @@ client does: the end of the life takes the connection with it.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from autopilot.adapters.wire import Answered, Handler
 
-CLIENTS = 256
-
-
-class SocketInUse(Exception):
-    """Another supervisor answers on this socket."""
-
-
-def listen(path: Path) -> socket.socket:
-    """A listening socket, made 0600 from the start. Raises SocketInUse, OSError."""
-    if path.exists():
-        with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionRefusedError, FileNotFoundError):
-            probe.connect(os.fspath(path))
-            raise SocketInUse(f"another supervisor answers on {path}: stop it, or give this one its own socket")
-        path.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    server = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
-    try:
-        server.bind(os.fspath(path))
-    finally:
-        os.umask(before)
-    server.listen(CLIENTS)
-    server.setblocking(False)
-    return server
+CLIENTS = 256  # at once
 
 
 async def serve(listening: socket.socket, handle: Handler, answered: Answered) -> None:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import sys
 
+from autopilot.adapters.listening import SocketInUse, listen
 from autopilot.app import plancache
 from autopilot.process import oom
 from autopilot.process.identity import resolve
@@ -73,6 +74,7 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
         if os.getpid() != 1:
             prctl()(PR_SET_CHILD_SUBREAPER, 1)
         oom_kills = oom.kills()
+        listening = _listen(socket)
         prestarted = _first_jobs(data)
     except CannotBoot as cannot:
         print(f"autopilot: {cannot}", file=sys.stderr)
@@ -83,6 +85,7 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
             data,
             state=state,
             socket=socket,
+            listening=listening,
             prestarted=prestarted,
             oom_kills=oom_kills,
             signals_so_far=signals_so_far,
@@ -257,6 +260,17 @@ def _locked(path: str, where: str, remedy: str) -> TextIO:
     return file
 
 
+def _listen(path: str) -> int:
+    """A descriptor. Raises CannotBoot."""
+    try:
+        return listen(path)
+    except SocketInUse as error:
+        raise InUse(str(error), code=EX_USAGE) from None
+    except OSError as error:
+        why = f"cannot use the control socket {path}: {error.strerror}"
+        raise CannotBoot(f"{why}; set `control.socket` or AUTOPILOT_SOCKET") from None
+
+
 def _first_jobs(data: Data) -> dict[str, Spawned]:
     """Start the jobs that wait for nothing; none where the node must be looked at before anything starts."""
     advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
@@ -299,6 +313,7 @@ def _live(
     *,
     state: str,
     socket: str,
+    listening: int,
     prestarted: dict[str, Spawned],
     oom_kills: int,
     signals_so_far: list[int],
@@ -325,6 +340,7 @@ def _live(
             loop=loop,
             state=Path(state),
             socket_path=Path(socket),
+            listening=listening,
             where=surroundings.look(os.environ),
             env=os.environ,
             prestarted=prestarted,
@@ -335,6 +351,7 @@ def _live(
     except OSError as error:
         for child in prestarted.values():
             os.kill(child.pid, signal.SIGKILL)
+        os.unlink(socket)
         detail = f"cannot open the log {plan.logging.output}: {error.strerror}"
         print(f"autopilot: {detail}", file=sys.stderr)
         return _not_begun(state, detail, EX_CONFIG)

@@ -40,7 +40,7 @@ class Requests:
         self._do_reload, self._put_environment = reload, put_environment
 
     async def handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:  # noqa: PLR0911 - one for each
-        match method, *path.strip("/").split("/"):
+        match method, *path.partition("?")[0].strip("/").split("/"):
             case "GET", "v1", "ping":
                 return 200, {"ok": True}
             case "GET", "v1", "status":

@@ -21,7 +21,7 @@ from autopilot.adapters.loglines import Lines, lines_for
 from autopilot.adapters.logs import Log
 from autopilot.adapters.sink import Sink
 from autopilot.app import status
-from autopilot.app.boot import EX_CONFIG, EX_SOFTWARE, EX_USAGE
+from autopilot.app.boot import EX_CONFIG, EX_SOFTWARE
 from autopilot.app.effects import Effects
 from autopilot.app.lastwords import HEARTBEAT, LastWords
 from autopilot.app.outside import CannotReachOut, Outside, shouted
@@ -55,8 +55,8 @@ class CannotLive(Exception):
 
 class Supervisor:
     """Raises OSError when its log cannot be opened. `prestarted`: jobs that were started before the loop was there, by
-    name; `oom_kills`: the kernel's count for our cgroup before the first of them; `containerpilot`: log as that program
-    does; `missing`: why there is no job at all."""
+    name; `listening`: the control socket's descriptor; `oom_kills`: the kernel's count for our cgroup before the first
+    of them; `containerpilot`: log as that program does; `missing`: why there is no job at all."""
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Supervisor:
         loop: asyncio.AbstractEventLoop,
         state: Path,
         socket_path: Path,
+        listening: int,
         where: Surroundings,
         env: Mapping[str, str],
         prestarted: dict[str, Spawned],
@@ -81,7 +82,7 @@ class Supervisor:
         self._processes = Processes(loop)
         self._commands = Commands(self._processes, self._environ)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listening = False  # the control socket is ours
+        self._listening = socket.socket(fileno=listening)
         self._outside = Outside(
             plan,
             state=state,
@@ -118,7 +119,8 @@ class Supervisor:
         self._loop.set_exception_handler(self._loop_failed)
         self._hear_signals()
         try:
-            self._background(control.serve(self._claim_state(), self._handle, self._answered))
+            self._background(control.serve(self._listening, self._handle, self._answered))
+            self._claim_state()
             await self._unless_ended(self._prepare_node())
             self._outside.prepare()
         except CannotReachOut as cannot:
@@ -145,9 +147,8 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         self._processes.sweep()
-        if self._listening:
-            with suppress(OSError):
-                self._socket.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._socket.unlink(missing_ok=True)
         self._write_words(lambda: self._words.finish(outcome))
         level = "info" if outcome.code == 0 else "error"
         self.log.say(level, f"exit {outcome.code}: {outcome.detail}", reason=outcome.reason)
@@ -206,18 +207,13 @@ class Supervisor:
         else:
             task.cancel()
 
-    def _claim_state(self) -> socket.socket:
+    def _claim_state(self) -> None:
         try:
-            listening = control.listen(self._socket)
-            self._listening = True
             self._words.begin()
-        except control.SocketInUse as error:
-            raise CannotLive(Outcome("config", str(error), EX_USAGE)) from None
         except OSError as error:
             why = error.strerror or error
             detail = f"cannot use the state directory {self._state}: {why}; set `state` or AUTOPILOT_STATE"
             raise CannotLive(Outcome("config", detail, EX_CONFIG)) from None
-        return listening
 
     async def _prepare_node(self) -> None:
         """Make the batch system's adapter, if one is planned. Raises CannotLive with all that is wrong."""

@@ -23,6 +23,7 @@ from autopilot.spec.plan import Telemetry as Plan
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from autopilot.adapters.telemetry.containerpilot import Service
     from autopilot.adapters.telemetry.instruments import Instruments
     from autopilot.adapters.telemetry.job_metrics import JobMetrics
     from autopilot.adapters.wire import Answer, Page
@@ -43,6 +44,8 @@ class Views(Protocol):
     def counts(self) -> tuple[int, int]:
         """Orphans reaped, bytes of log dropped."""
         ...
+
+    def services(self) -> Sequence[Service]: ...
 
     async def targets(self) -> Sequence[Mapping[str, object]]:
         """What http_sd of Prometheus wants to know."""
@@ -151,7 +154,9 @@ class Telemetry:
             case "GET", "/metrics":
                 return 200, await self._exposition()
             case "GET", "/status":
-                return 200, containerpilot.status(self._views.status())
+                return 200, containerpilot.status(self._views.status(), self._views.services())
+            case _, "/status":
+                raise Refused(405, "/status takes a GET")
             case "GET", "/v1/status":
                 return 200, self._views.status()
             case "GET", "/v1/targets":
