@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from autopilot import __version__
-from autopilot.goflags import BadFlag, HelpAsked, parse
+from autopilot.containerpilot.goflags import BadFlag, HelpAsked, parse
 from tests.app.harness import eventually, shell
 from tests.containerpilot.drop_in import PROGRAM, DropIn, call
 
@@ -109,7 +109,7 @@ def test_template_vectors(tmp_path):
     config = tmp_path / "c.json5"
     driver = (
         "import contextlib, io, json, sys\n"
-        "from autopilot.containerpilot import main\n"
+        "from autopilot.containerpilot.main import main\n"
         f"sys.argv = ['containerpilot', '-template', '-config', {str(config)!r}, '-out', {str(tmp_path / 'out')!r}]\n"
         "for line in sys.stdin:\n"
         f"    open({str(config)!r}, 'w').write(json.loads(line))\n"
@@ -217,6 +217,7 @@ def test_nobody_answers(tmp_path):
 # --- with one ---
 
 
+@pytest.mark.slow
 def test_a_whole_life(tmp_path):
     """It runs the config, answers its flags at the config's socket, and leaves with the last job's end."""
     job = {"name": "job", "exec": shell("echo up; until [ -e go ]; do sleep 0.02; done"), "cwd": str(tmp_path)}
@@ -237,11 +238,12 @@ def test_a_whole_life(tmp_path):
     assert not pilot.socket.exists()
 
 
+@pytest.mark.slow
 def test_broken_config_does_not_hide_a_living_supervisor(tmp_path):
     """-ping with a config that somebody has just broken still asks the supervisor, which lives on the old one."""
     with DropIn(tmp_path, {"jobs": [SLEEPER]}) as pilot:
         pilot.wait_event("sleeper", "started")
-        pilot.config.write_text("{")
+        pilot.config.write_text("{control: {")
         lost = pilot.send("-ping")  # its own socket was named in what is broken: the default is the best guess
         assert lost.returncode == 69 and "warning" in lost.stderr and "/var/run/containerpilot.socket" in lost.stderr
         assert call("-ping", "-config", str(pilot.config), env={"AUTOPILOT_SOCKET": str(pilot.socket)}).stdout == "ok\n"
@@ -280,7 +282,7 @@ def test_exit_code_is_the_job_s(tmp_path):
 
 
 def test_starts_as_light_as_autopilot_run():
-    """On the way to the first job it loads what `autopilot run` loads, and its own two small modules."""
+    """On the way to the first job it loads what `autopilot run` loads, and its own small modules."""
 
     def loaded(module, options):
         code = (
@@ -296,12 +298,14 @@ def test_starts_as_light_as_autopilot_run():
 
     ours = loaded("autopilot.__main__", "'run', 'c'")
     assert "autopilot.app.boot" in ours
-    assert loaded("autopilot.containerpilot", "'-config', 'c'") - ours == {
+    assert loaded("autopilot.containerpilot.main", "'-config', 'c'") - ours == {
         "autopilot.containerpilot",
-        "autopilot.goflags",
+        "autopilot.containerpilot.main",
+        "autopilot.containerpilot.goflags",
     }
 
 
+@pytest.mark.slow
 def test_state_directory_is_not_needed(tmp_path):
     """Where the state directory is another's, it goes beside the socket: two with a socket each run side by side."""
     place = tmp_path / "home"

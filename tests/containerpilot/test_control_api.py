@@ -12,6 +12,8 @@ import pytest
 from tests.app.harness import PATIENCE, Pilot, eventually, free_port, shell
 from tests.containerpilot.drop_in import PROGRAM, DropIn
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 # says a variable at each start, and is started again by each kill
 TELLER = {
     "name": "teller",

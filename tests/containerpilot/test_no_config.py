@@ -12,7 +12,7 @@ import pytest
 from tests.app.harness import eventually
 from tests.containerpilot.drop_in import DEFAULT_SOCKET, PROGRAM, Container
 
-pytestmark = pytest.mark.real("namespaces")
+pytestmark = [pytest.mark.real("namespaces"), pytest.mark.slow]  # seconds each
 
 ENTRIES = {"containerpilot": [PROGRAM], "autopilot": [sys.executable, "-m", "autopilot", "run"]}
 # a grandchild that PID 1 inherits, and that ends at once

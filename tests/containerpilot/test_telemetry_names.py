@@ -14,6 +14,7 @@ from lab import consul, prometheus
 from tests.app.harness import eventually, free_port, shell
 from tests.containerpilot.drop_in import PROGRAM, DropIn
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 RULES = Path(__file__).parents[2] / "examples/monitoring/containerpilot-rules.yml"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 METRICS = [

@@ -12,7 +12,7 @@ import sys
 
 from autopilot import __version__
 from autopilot.__main__ import as_we_were_started, supervise
-from autopilot.goflags import BadFlag, HelpAsked, parse
+from autopilot.containerpilot.goflags import BadFlag, HelpAsked, parse
 
 EX_USAGE, EX_CANTCREAT, EX_CONFIG = 64, 73, 78
 
@@ -59,9 +59,12 @@ def main() -> None:
     elif "template" in asked:
         _template(config, flags.get("out", ["-"])[-1])
     elif asked:
-        from autopilot.cli.containerpilot import send  # loads the command line's library
+        from autopilot.containerpilot.client import Failed, send
 
-        sys.exit(send(flags, asked, config))
+        try:
+            send(flags, asked, config)
+        except Failed as failed:
+            sys.exit(_failed(str(failed), failed.code))
     else:
         if rest:
             print(f"containerpilot: not flags, and not used: {' '.join(rest)}", file=sys.stderr)
