@@ -46,7 +46,7 @@ async def talk(
     answer: Mapping[str, object] | Sequence[object] | Page
     try:
         async with asyncio.timeout(PATIENCE):
-            method, path, body = await _request(connection, reader)
+            method, path, body = await _request(connection, reader, writer)
         status, answer = await _unless_left(handle(method, path, _parsed(body, path)), reader, writer)
     except h11.RemoteProtocolError as error:
         status, answer = 400, {"error": str(error)}
@@ -89,11 +89,15 @@ def _hung_up(writer: asyncio.StreamWriter) -> bool:
     return any(event & select.POLLHUP for _, event in polled.poll(0))
 
 
-async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> tuple[str, str, bytes]:
+async def _request(
+    connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> tuple[str, str, bytes]:
     method, path, body = "", "", b""
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
+            if connection.they_are_waiting_for_100_continue:  # curl, before a long body
+                writer.write(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
             connection.receive_data(await reader.read(8192))
         elif isinstance(event, h11.Request):
             method, path = event.method.decode(), event.target.decode()

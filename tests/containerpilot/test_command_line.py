@@ -13,7 +13,7 @@ import pytest
 
 from autopilot import __version__
 from autopilot.containerpilot.goflags import BadFlag, HelpAsked, parse
-from tests.app.harness import eventually, shell
+from tests.app.harness import shell
 from tests.containerpilot.drop_in import PROGRAM, DropIn, call
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/gotemplate.json").read_text())
@@ -303,37 +303,3 @@ def test_starts_as_light_as_autopilot_run():
         "autopilot.containerpilot.main",
         "autopilot.containerpilot.goflags",
     }
-
-
-@pytest.mark.slow
-def test_state_directory_is_not_needed(tmp_path):
-    """Where the state directory is another's, it goes beside the socket: two with a socket each run side by side."""
-    place = tmp_path / "home"
-    ((tmp_path / "a").mkdir(), (tmp_path / "b").mkdir())
-    lives = []
-    for name in ("a", "b"):
-        config = tmp_path / name / "c"
-        config.write_text(
-            json.dumps({"control": {"socket": str(tmp_path / name / "s")}, "jobs": [SLEEPER], "logging": {}})
-        )
-        lives.append(config)
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("AUTOPILOT_", "CONTAINERPILOT"))}
-    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    as_user = ["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else []
-    if as_user:
-        for path in (tmp_path, tmp_path / "a", tmp_path / "b", *tmp_path.parents):
-            if path.is_relative_to(Path("/tmp")) and path != Path("/tmp"):
-                path.chmod(0o777)
-    running = []
-    try:
-        for config in lives:
-            command = [*as_user, PROGRAM, "-config", str(config)]
-            running.append(subprocess.Popen(command, env={**env, "HOME": str(place)}, **options))
-            eventually(lambda config=config: call("-ping", "-config", str(config)).returncode == 0, f"{config} answers")
-        assert (place / ".local/state/autopilot/last-words.json").exists() or not as_user
-        assert (tmp_path / "b/s.state/last-words.json").exists()
-    finally:
-        for process in running:
-            process.terminate()
-            assert process.wait(20) == 0
-            process.stderr.close()

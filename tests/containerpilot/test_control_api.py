@@ -75,7 +75,7 @@ def test_environment_by_the_verb(tmp_path):
 
 def test_environment_of_checks(tmp_path):
     """A health check that runs later sees it: what was unhealthy becomes healthy by a variable alone."""
-    health = {"exec": shell('test "$READY" = yes'), "interval": "50ms"}
+    health = {"exec": shell('test "$READY" = yes'), "interval": "50ms", "timeout": "10s"}
     with DropIn(tmp_path, {"jobs": [{**SLEEPER, "health": health}]}) as pilot:
         pilot.wait_event("sleeper", "health check failed")
         assert pilot.http("POST", "/v3/environ", {"READY": "yes"})[0] == 200
@@ -192,10 +192,23 @@ def test_clients_as_scripts_write_them(running):
             assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 "
 
 
+def test_client_that_asks_before_a_long_body(running):
+    """A client that waits to be told to go on, as curl does before a long body, is told at once."""
+    body = json.dumps({"LONG": "x" * 20000}).encode()
+    head = f"POST /v3/environ HTTP/1.1\r\nHost: c\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(running.socket))
+        client.sendall(head.encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
+        client.sendall(body)
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
 def test_maintenance_stops_and_starts_the_checks(tmp_path):
     """Maintenance rests the checks and is idempotent; leaving it brings them back."""
     counter = tmp_path / "checks"
-    health = {"exec": shell(f"echo >> {counter}"), "interval": "20ms"}
+    health = {"exec": shell(f"echo >> {counter}"), "interval": "20ms", "timeout": "10s"}
     with DropIn(tmp_path, {"jobs": [{**SLEEPER, "health": health}]}) as pilot:
         pilot.wait_event("sleeper", "healthy")
         for _ in range(2):

@@ -20,7 +20,7 @@ TALKER = {"name": "talker", "exec": shell("echo 'it says \"hi\"'; echo b=1 >&2; 
 CHECKED = {
     "name": "checked",
     "exec": ["sleep", "1000"],
-    "health": {"exec": shell("echo well"), "interval": "100ms"},
+    "health": {"exec": shell("echo well"), "interval": "100ms", "timeout": "10s"},
 }
 
 

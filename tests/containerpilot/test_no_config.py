@@ -17,6 +17,9 @@ pytestmark = [pytest.mark.real("namespaces"), pytest.mark.slow]  # seconds each
 ENTRIES = {"containerpilot": [PROGRAM], "autopilot": [sys.executable, "-m", "autopilot", "run"]}
 # a grandchild that PID 1 inherits, and that ends at once
 ORPHAN = ("sh", "-c", "(sh -c 'sleep 0.05' &) ; exit 0")
+# may read and run what this test is made of, wherever that is, and write nothing
+READS = [f"--{of}-caps=+dac_read_search" for of in ("inh", "ambient")]
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *READS]
 SLEEPER = {"name": "sleeper", "exec": ["sleep", "1000"]}
 
 
@@ -91,21 +94,35 @@ def test_named_config_that_is_missing(tmp_path):
 
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_read_only_state(tmp_path, user):
-    """Where neither /var/lib nor a home can be written it still runs, its state beside its socket; nobody else's
-    directory is taken."""
+    """Where neither /var/lib nor a home can be written it still runs, its state beside its socket."""
     config = tmp_path / "c.json5"
     socket = DEFAULT_SOCKET if user == "root" else "/run/mine/cp.socket"
     config.write_text(json.dumps({"jobs": [SLEEPER], "control": {"socket": socket}}))
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
     prepare = "mount -t tmpfs -o ro tmpfs /var/lib && mkdir -m 777 /run/mine"
-    as_user = [] if user == "root" else ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    as_user = [] if user == "root" else NOBODY
     command = [*as_user, PROGRAM, "-config", str(config)]
     with Container(tmp_path, command, prepare=prepare, env={"HOME": "/nonexistent"}) as container:
         eventually(lambda: "sleeper: started" in container.said(), "it runs its job")
         assert container.run(PROGRAM, "-config", str(config), "-ping").stdout == "ok\n"
         words = json.loads(container.run("cat", f"{socket}.state/last-words.json").stdout)
         assert words["state"] == "running"
+        container.signal(signal.SIGTERM)
+        assert container.wait() == 0
+
+
+def test_two_in_one_container(tmp_path):
+    """Two with a socket each run side by side: the second's state goes beside its socket."""
+    second = {"name": "second", "exec": f"{PROGRAM} -config {tmp_path}/b"}
+    for name, jobs in (("a", [second]), ("b", [{**SLEEPER, "name": "b"}])):
+        spec = {"jobs": jobs, "control": {"socket": f"/run/{name}.socket"}}
+        (tmp_path / name).write_text(json.dumps(spec))
+    prepare = "mount -t tmpfs tmpfs /var/lib"
+    with Container(tmp_path, [PROGRAM, "-config", str(tmp_path / "a")], prepare=prepare) as container:
+        eventually(lambda: "b: started" in container.said(), "the second runs its job")
+        for name in ("a", "b"):
+            assert container.run(PROGRAM, "-config", str(tmp_path / name), "-ping").stdout == "ok\n"
+        places = ("/var/lib/autopilot", "/run/b.socket.state")
+        assert container.run("ls", *(f"{place}/last-words.json" for place in places)).returncode == 0
         container.signal(signal.SIGTERM)
         assert container.wait() == 0
 

@@ -26,7 +26,7 @@ METRICS = [
 ]
 WEB = {"name": "web", "exec": ["sleep", "1000"], "port": 8000, "interfaces": "lo", "tags": ["a"]}
 PLAIN = {"name": "plain", "exec": ["sleep", "1000"]}
-HEALTH = {"exec": "true", "interval": 1, "ttl": 10}
+HEALTH = {"exec": "true", "interval": 1, "timeout": "10s", "ttl": 30}
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_real_prometheus(tmp_path, port, build):
         f"rule_files: [{RULES}]\n"
         f"scrape_configs: [{{job_name: cp, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
     )
-    job = {"name": "web", "exec": ["sleep", "1000"], "health": {"exec": "true", "interval": "0.2s"}}
+    job = {"name": "web", "exec": ["sleep", "1000"], "health": {"exec": "true", "interval": "0.2s", "timeout": "10s"}}
     with DropIn(tmp_path, {"jobs": [job], "telemetry": telemetry(port)}) as pilot:
         pilot.wait_event("web", "healthy")
         put = {"app_orders_placed": 2, "app_visits_total": 7, "free_memory": 42, "app_size": 3}
