@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "autopilot"
-LAYERS = ["spec", "machines", "process", "runtime", "adapters", "app", "cli"]
+LAYERS = ["spec", "machines", "process", "runtime", "adapters", "app", "cli", "containerpilot"]
 PURE = {"asyncio", "os", "socket", "subprocess", "time", "threading", "select", "signal"}
 
 
@@ -72,6 +72,12 @@ def test_boot_loads_little():
     """On the way to the first job neither asyncio nor json, re, enum or any library is loaded."""
     loaded = loaded_by("import autopilot.app.boot")
     assert not loaded & {"asyncio", "json", "re", "enum", "dataclasses", "pydantic", "click", "structlog", "h11"}
+
+
+def test_client_of_containerpilot_loads_little():
+    """A sensor's `containerpilot -putmetric`, perhaps once a second, loads no command line's library and no HTTP."""
+    loaded = loaded_by("import autopilot.containerpilot.client")
+    assert not loaded & {"click", "http.client", "ssl", "email", "asyncio", "socket", "pydantic", "autopilot.spec.plan"}
 
 
 def test_supervisor_loads_no_more_than_it_needs():

@@ -8,43 +8,19 @@ client does: the end of the life takes the connection with it.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autopilot.adapters.wire import Handler
+    from autopilot.adapters.wire import Answered, Handler
 
-CLIENTS = 256
-
-
-class SocketInUse(Exception):
-    """Another supervisor answers on this socket."""
+CLIENTS = 256  # at once
 
 
-def listen(path: Path) -> socket.socket:
-    """A listening socket, made 0600 from the start. Raises SocketInUse, OSError."""
-    if path.exists():
-        with socket.socket(socket.AF_UNIX) as probe, suppress(ConnectionRefusedError, FileNotFoundError):
-            probe.connect(os.fspath(path))
-            raise SocketInUse(f"another supervisor answers on {path}: stop it, or give this one its own socket")
-        path.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    server = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o177)
-    try:
-        server.bind(os.fspath(path))
-    finally:
-        os.umask(before)
-    server.listen(CLIENTS)
-    server.setblocking(False)
-    return server
-
-
-async def serve(listening: socket.socket, handle: Handler) -> None:
-    """Serve until cancelled. `handle(method, path, body)` gives status and answer, or raises Refused."""
+async def serve(listening: socket.socket, handle: Handler, answered: Answered) -> None:
+    """Serve until cancelled. `handle(method, path, body)` gives status and answer, or raises Refused; `answered` is
+    told each status and path."""
     clients = 0
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,7 +31,7 @@ async def serve(listening: socket.socket, handle: Handler) -> None:
                 from autopilot.adapters.wire import talk  # most containers are never asked anything
 
                 with suppress(OSError, TimeoutError):
-                    await talk(reader, writer, handle)
+                    await talk(reader, writer, handle, answered)
         finally:
             clients -= 1
             writer.close()

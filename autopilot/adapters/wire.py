@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import select
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ class Page(NamedTuple):
 
 Answer = tuple[int, Mapping[str, object] | Sequence[object] | Page]
 Handler = Callable[[str, str, Mapping[str, object]], Awaitable[Answer]]
+Answered = Callable[[int, str], None]  # told the status and the path of each request that somebody answers to
 
 
 class Refused(Exception):
@@ -32,15 +34,20 @@ class Refused(Exception):
         self.status = status
 
 
-async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handle: Handler) -> None:
+async def talk(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    handle: Handler,
+    answered: Answered = lambda _status, _path: None,
+) -> None:
     """Serve one client. Raises OSError and TimeoutError when it leaves or says nothing."""
     connection = h11.Connection(h11.SERVER)
-    method = ""
+    method = path = ""
     answer: Mapping[str, object] | Sequence[object] | Page
     try:
         async with asyncio.timeout(PATIENCE):
-            method, path, body = await _request(connection, reader)
-        status, answer = await _unless_left(handle(method, path, body), reader)
+            method, path, body = await _request(connection, reader, writer)
+        status, answer = await _unless_left(handle(method, path, _parsed(body, path)), reader, writer)
     except h11.RemoteProtocolError as error:
         status, answer = 400, {"error": str(error)}
     except Refused as refused:
@@ -54,16 +61,20 @@ async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, handl
     writer.write(connection.send(h11.Response(status_code=status, headers=headers)) or b"")
     for event in (h11.Data(data=b"" if method == "HEAD" else page.data), h11.EndOfMessage()):
         writer.write(connection.send(event) or b"")
-    async with asyncio.timeout(PATIENCE):
-        await writer.drain()
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await writer.drain()
+    finally:
+        if path and status != 404:
+            answered(status, path)
 
 
-async def _unless_left(work: Awaitable[Answer], reader: asyncio.StreamReader) -> Answer:
+async def _unless_left(work: Awaitable[Answer], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
     """The answer, however long it takes. Raises ConnectionResetError when the client does not wait for it."""
     answering, leaving = asyncio.ensure_future(work), asyncio.ensure_future(reader.read(1))
     try:
         await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done() and not leaving.result():
+        if not answering.done() and not leaving.result() and _hung_up(writer):
             raise ConnectionResetError("the client left")
         return await answering
     finally:
@@ -71,11 +82,22 @@ async def _unless_left(work: Awaitable[Answer], reader: asyncio.StreamReader) ->
         leaving.cancel()
 
 
-async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> tuple[str, str, Mapping[str, object]]:
+def _hung_up(writer: asyncio.StreamWriter) -> bool:
+    """A client that has only said all that it will, as netcat does, still listens."""
+    polled = select.poll()
+    polled.register(writer.get_extra_info("socket").fileno(), 0)
+    return any(event & select.POLLHUP for _, event in polled.poll(0))
+
+
+async def _request(
+    connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> tuple[str, str, bytes]:
     method, path, body = "", "", b""
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
+            if connection.they_are_waiting_for_100_continue:  # curl, before a long body
+                writer.write(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
             connection.receive_data(await reader.read(8192))
         elif isinstance(event, h11.Request):
             method, path = event.method.decode(), event.target.decode()
@@ -84,16 +106,17 @@ async def _request(connection: h11.Connection, reader: asyncio.StreamReader) -> 
             if len(body) > BODY:
                 raise Refused(413, f"a request may have {BODY} bytes")
         elif isinstance(event, h11.EndOfMessage):
-            return method, path, _parsed(body)
+            return method, path, body
         else:
             raise ConnectionResetError("the client left")
 
 
-def _parsed(body: bytes) -> Mapping[str, object]:
+def _parsed(body: bytes, path: str) -> Mapping[str, object]:
+    malformed = 422 if path.startswith("/v3/") else 400  # the one is ContainerPilot's
     try:
         value = json.loads(body) if body.strip() else {}
     except (ValueError, RecursionError) as error:
-        raise Refused(400, f"cannot read the request's JSON: {error}") from None
+        raise Refused(malformed, f"cannot read the request's JSON: {error}") from None
     if not isinstance(value, dict):
-        raise Refused(400, f"a request is a JSON object, not {type(value).__name__}")
+        raise Refused(malformed, f"a request is a JSON object, not {type(value).__name__}")
     return value

@@ -12,6 +12,7 @@ import fcntl
 import os
 import sys
 
+from autopilot.adapters.listening import SocketInUse, listen
 from autopilot.app import plancache
 from autopilot.process import oom
 from autopilot.process.identity import resolve
@@ -21,6 +22,7 @@ from autopilot.process.spawn import CannotSpawn, Spawned, spawn
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Mapping
     from typing import Any, TextIO
 
     from autopilot.machines.actions import Outcome
@@ -33,7 +35,9 @@ else:
 EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
 DEFAULT_CONFIG = "/etc/autopilot.json"
 ROOT_STATE = "/var/lib/autopilot"
+CONTAINERPILOT_SOCKET = "/var/run/containerpilot.socket"
 LONGEST_SOCKET = 107  # bytes, unix(7)
+NEVER = 100 * 365 * 86400.0  # s; a life without a job is not what makes an image good
 
 HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -46,37 +50,76 @@ class CannotBoot(Exception):
         self.code = code
 
 
-def run(config: str | None) -> int:
-    """Run the supervisor to its end; returns its exit code."""
+class NoConfig(CannotBoot):
+    """No config is named anywhere."""
+
+
+class InUse(CannotBoot):
+    """Another supervisor has it."""
+
+
+def run(config: str | None, *, containerpilot: bool = False) -> int:
+    """Run the supervisor to its end; returns its exit code. `containerpilot`: with that program's defaults."""
     signals_so_far: list[int] = []
     for number in HEARD:  # as PID 1 a signal without a handler is lost, elsewhere it would end us
         signal.signal(number, lambda number, _frame: signals_so_far.append(number))
     state = state_directory(None)
+    if containerpilot:
+        state = _writable(state, socket_path(None, state, containerpilot=True))
     try:
-        config = os.path.abspath(config or default_config())
-        data = _plan_data(config, state)
-        state = state_directory(data["state"])
-        lock = _lock(state)
-        socket_lock = _lock_socket(data["socket"], state)
+        config, data, missing = _config_and_plan_data(config, state, containerpilot)
+        socket = socket_path(data["socket"], state_directory(data["state"]), containerpilot)
+        state, lock = _state_and_lock(data["state"], socket, containerpilot)
+        socket_lock = _lock_socket(socket)
         if os.getpid() != 1:
             prctl()(PR_SET_CHILD_SUBREAPER, 1)
         oom_kills = oom.kills()
+        listening = _listen(socket)
         prestarted = _first_jobs(data)
     except CannotBoot as cannot:
         print(f"autopilot: {cannot}", file=sys.stderr)
         return _not_begun(state, str(cannot), cannot.code)
     with lock, socket_lock:
-        return _live(config, data, state, prestarted, oom_kills, signals_so_far)
+        return _live(
+            config,
+            data,
+            state=state,
+            socket=socket,
+            listening=listening,
+            prestarted=prestarted,
+            oom_kills=oom_kills,
+            signals_so_far=signals_so_far,
+            containerpilot=containerpilot,
+            missing=missing,
+        )
 
 
-def default_config() -> str:
-    """Raises CannotBoot when no config is named anywhere."""
-    for variable in ("AUTOPILOT_CONFIG", "CONTAINERPILOT"):
-        if os.environ.get(variable):
-            return os.environ[variable]
+def _config_and_plan_data(config: str | None, state: str, containerpilot: bool) -> tuple[str | None, Data, str]:
+    """The config's path and its plan's data; or, for PID 1 without any config, None, the data of a plan without jobs,
+    and what is missing. Raises CannotBoot."""
+    try:
+        path = os.path.abspath(config or default_config(os.environ, containerpilot))
+    except NoConfig as none:
+        if os.getpid() != 1:
+            raise
+        from autopilot.spec.plan import Plan  # there is no job to hurry for
+        from autopilot.spec.plandata import plan_to_data
+
+        return None, plan_to_data(Plan(healthy_for=NEVER)), str(none)
+    return path, _plan_data(path, state), ""
+
+
+def default_config(env: Mapping[str, str], containerpilot: bool = False) -> str:
+    """Raises NoConfig when no config is named anywhere."""
+    variables = ("AUTOPILOT_CONFIG", "CONTAINERPILOT")
+    for variable in reversed(variables) if containerpilot else variables:
+        if env.get(variable):
+            return env[variable]
     if os.path.exists(DEFAULT_CONFIG):
         return DEFAULT_CONFIG
-    raise CannotBoot(
+    if containerpilot:
+        raise NoConfig("no configuration: name one with -config or in CONTAINERPILOT")
+    raise NoConfig(
         f"no job spec: name one (`autopilot run CONFIG`), set AUTOPILOT_CONFIG, or put it at {DEFAULT_CONFIG}"
     )
 
@@ -90,6 +133,27 @@ def state_directory(planned: str | None) -> str:
         return ROOT_STATE
     home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ.get("HOME", "/tmp"), ".local/state")
     return os.path.join(home, "autopilot")
+
+
+def socket_path(planned: str | None, state: str, containerpilot: bool) -> str:
+    """$AUTOPILOT_SOCKET, else the spec's `control.socket`, else the program's own place."""
+    own = CONTAINERPILOT_SOCKET if containerpilot else os.path.join(state, "autopilot.sock")
+    return os.environ.get("AUTOPILOT_SOCKET") or planned or own
+
+
+def _writable(state: str, socket: str) -> str:
+    """The state directory, or one beside the socket: a read-only root or another user must not stop a drop-in, and
+    where the socket is, something can be written. One that somebody named is taken as it is."""
+    try:
+        os.makedirs(state, exist_ok=True)
+        usable = os.access(state, os.W_OK | os.X_OK)
+    except OSError:
+        usable = False
+    return state if usable or os.environ.get("AUTOPILOT_STATE") else beside_socket(socket)
+
+
+def beside_socket(socket: str) -> str:
+    return socket + ".state"
 
 
 def _plan_data(config: str, state: str) -> Data:
@@ -150,15 +214,28 @@ def _validate(config: str, state: str) -> Data:
     return data
 
 
+def _state_and_lock(planned: str | None, socket: str, containerpilot: bool) -> tuple[str, TextIO]:
+    """The state directory, and its lock. Raises CannotBoot."""
+    state = state_directory(planned)
+    if not containerpilot or planned or os.environ.get("AUTOPILOT_STATE"):
+        return state, _lock(state)
+    try:
+        state = _writable(state, socket)
+        return state, _lock(state)
+    except InUse:  # two with a socket each were no trouble for ContainerPilot
+        if state == beside_socket(socket):
+            raise
+        return beside_socket(socket), _lock(beside_socket(socket))
+
+
 def _lock(state: str) -> TextIO:
     """One supervisor for each state directory; the lock goes with the process. Raises CannotBoot."""
     where = f"the state directory {state}"
     return _locked(os.path.join(state, "lock"), where, "set `state` in the job spec or AUTOPILOT_STATE")
 
 
-def _lock_socket(planned: str | None, state: str) -> TextIO:
+def _lock_socket(path: str) -> TextIO:
     """One for each control socket, wherever it is. Raises CannotBoot."""
-    path = os.environ.get("AUTOPILOT_SOCKET") or planned or os.path.join(state, "autopilot.sock")
     if len(os.fsencode(path)) > LONGEST_SOCKET:
         raise CannotBoot(f"the control socket {path} has too long a path: a unix socket's has {LONGEST_SOCKET} bytes")
     return _locked(path + ".lock", f"the control socket {path}", "set `control.socket` or AUTOPILOT_SOCKET")
@@ -173,7 +250,7 @@ def _locked(path: str, where: str, remedy: str) -> TextIO:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise CannotBoot(f"another supervisor uses {where}: stop it, or give this one its own", code=EX_USAGE) from None
+        raise InUse(f"another supervisor uses {where}: stop it, or give this one its own", code=EX_USAGE) from None
     try:  # is there room for the last words?
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
@@ -181,6 +258,17 @@ def _locked(path: str, where: str, remedy: str) -> TextIO:
     except OSError as error:
         raise CannotBoot(f"cannot write to {where}: {error.strerror}; {remedy}") from None
     return file
+
+
+def _listen(path: str) -> int:
+    """A descriptor. Raises CannotBoot."""
+    try:
+        return listen(path)
+    except SocketInUse as error:
+        raise InUse(str(error), code=EX_USAGE) from None
+    except OSError as error:
+        why = f"cannot use the control socket {path}: {error.strerror}"
+        raise CannotBoot(f"{why}; set `control.socket` or AUTOPILOT_SOCKET") from None
 
 
 def _first_jobs(data: Data) -> dict[str, Spawned]:
@@ -220,13 +308,18 @@ def _not_begun(state: str, detail: str, code: int) -> int:
     return code
 
 
-def _live(  # noqa: PLR0917 - what a boot has found out
-    config: str,
+def _live(
+    config: str | None,
     data: Data,
+    *,
     state: str,
+    socket: str,
+    listening: int,
     prestarted: dict[str, Spawned],
     oom_kills: int,
     signals_so_far: list[int],
+    containerpilot: bool,
+    missing: str,
 ) -> int:
     import asyncio  # the first job runs already
     from pathlib import Path
@@ -244,20 +337,22 @@ def _live(  # noqa: PLR0917 - what a boot has found out
     try:
         supervisor = Supervisor(
             plan,
-            config=Path(config),
+            config=Path(config) if config is not None else None,
             loop=loop,
             state=Path(state),
-            socket_path=Path(
-                os.environ.get("AUTOPILOT_SOCKET") or plan.socket or os.path.join(state, "autopilot.sock")
-            ),
+            socket_path=Path(socket),
+            listening=listening,
             where=surroundings.look(os.environ),
             env=os.environ,
             prestarted=prestarted,
             oom_kills=oom_kills,
+            containerpilot=containerpilot,
+            missing=missing,
         )
     except OSError as error:
         for child in prestarted.values():
             os.kill(child.pid, signal.SIGKILL)
+        os.unlink(socket)
         detail = f"cannot open the log {plan.logging.output}: {error.strerror}"
         print(f"autopilot: {detail}", file=sys.stderr)
         return _not_begun(state, detail, EX_CONFIG)
@@ -267,4 +362,6 @@ def _live(  # noqa: PLR0917 - what a boot has found out
     except BaseException as error:
         outcome = supervisor.die(error)
     supervisor.close(outcome)
+    if supervisor.begins_anew:
+        os.execve(sys.executable, sys.orig_argv, supervisor.env)
     return outcome.code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autopilot.adapters.logs import Log
@@ -172,7 +173,7 @@ class Effects:
             self._feed(cues.Emptied(name, run))
 
         def sink(stream: str, lines: list[bytes]) -> None:
-            self._log.lines(name, stream, lines, raw=self._jobs.get(name, job).raw)
+            self._log.lines(name, stream, lines, raw=self._jobs.get(name, job).raw, pid=process.pid)
 
         try:
             early = self._prestarted.pop(name, None)
@@ -217,7 +218,7 @@ class Effects:
         assert health is not None, "only a job with a health check is checked"
         match health.probe:
             case ExecProbe(command=command, raw=raw):
-                sink = (lambda stream, lines: self._log.lines(name, stream, lines, raw=True)) if raw else None
+                sink = partial(self._log.check_lines, name, raw=raw)
                 done = await self._commands.run(command, timeout=health.timeout + 1, name=f"{name}.health", sink=sink)
                 return done.status == 0, done.output.strip() or words(done.status)
             case HtcondorProbe(aspect=aspect) if self.condor is not None:

@@ -25,6 +25,7 @@ from autopilot.spec import plan as plans
 if TYPE_CHECKING:
     from autopilot.adapters.consul.adapter import Consul
     from autopilot.adapters.telemetry.adapter import Telemetry
+    from autopilot.adapters.telemetry.containerpilot import Service
     from autopilot.adapters.templates.adapter import Templates
     from autopilot.adapters.templates.rendering import Need
 
@@ -246,6 +247,18 @@ class Outside:
     def environment(self) -> dict[str, str]:
         """What children are told: where each advertised job is reached."""
         return self._told
+
+    def services(self) -> list[Service]:
+        """What ContainerPilot's /status lists: the jobs with a port, and the telemetry port itself."""
+        from autopilot.adapters.telemetry.containerpilot import TELEMETRY, Service
+
+        offered = [(job.name, job.service.port) for job in self._plan.jobs if job.service is not None]
+        own = (
+            [Service(TELEMETRY, self._addresses[addresses.OWN], self._plan.telemetry.port)]
+            if self._plan.telemetry
+            else []
+        )
+        return [*(Service(name, self._addresses.get(name, ""), port) for name, port in offered), *own]
 
     async def targets(self) -> Sequence[Mapping[str, object]]:
         """For http_sd of Prometheus."""

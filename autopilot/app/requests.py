@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Literal
 from urllib.parse import unquote
 
-from autopilot.adapters.wire import Answer, Refused
+from autopilot.adapters.wire import Answer, Page, Refused
 from autopilot.machines.actions import Finish
 from autopilot.machines.cues import Asked, Cue
 
@@ -17,11 +17,13 @@ MAINTENANCE: Mapping[str, Literal["enter-maintenance", "leave-maintenance"]] = {
     "on": "enter-maintenance",
     "off": "leave-maintenance",
 }
+POSTED = {"environ", "env", "metric", "reload", "maintenance/enable", "maintenance/disable"}
+DONE = Page("text/plain; charset=utf-8", b"\n")  # ContainerPilot's answer to whatever went well
 
 
 class Requests:
-    """`status` is asked for each GET /v1/status, `record` sets a metric, `reload` takes the job spec anew, `end` is
-    done when the life is over."""
+    """`status` is asked for each GET /v1/status, `record` sets a metric, `put_environment` changes what later processes
+    get, `reload` takes the job spec anew, `end` is done when the life is over."""
 
     def __init__(
         self,
@@ -29,15 +31,16 @@ class Requests:
         feed: Callable[[Cue], None],
         status: Callable[[], Mapping[str, object]],
         record: Callable[[str, object], None],
+        put_environment: Callable[[Mapping[str, str]], None],
         jobs: Collection[str],
         reload: Callable[[bool], Awaitable[Mapping[str, object]]],
         end: asyncio.Future[Finish],
     ) -> None:
         self._feed, self._status, self._record, self._jobs, self._end = feed, status, record, jobs, end
-        self._do_reload = reload
+        self._do_reload, self._put_environment = reload, put_environment
 
     async def handle(self, method: str, path: str, body: Mapping[str, object]) -> Answer:  # noqa: PLR0911 - one for each
-        match method, *path.strip("/").split("/"):
+        match method, *path.partition("?")[0].strip("/").split("/"):
             case "GET", "v1", "ping":
                 return 200, {"ok": True}
             case "GET", "v1", "status":
@@ -57,9 +60,15 @@ class Requests:
             case "POST", "v1", "reload":
                 return await self._reload(wait=bool(body.get("wait")))
             case "POST", "v1", "metrics":
-                return self._metrics(body)
+                self._metrics(body)
+                return 200, {"ok": True}
+            case "POST", "v1", "env":
+                self._environment(body, 400)
+                return 200, {"ok": True}
             case "POST", "v1", "jobs", job, verb if verb in JOB_VERBS:
                 return self._job(unquote(job), verb)
+            case _, "v3", *what:
+                return await self._as_containerpilot(method, what, body)
         raise Refused(404, f"nothing answers to {method} {path}")
 
     async def _reload(self, *, wait: bool) -> Answer:
@@ -70,13 +79,47 @@ class Requests:
         except CannotReload as cannot:
             raise Refused(422, "\n".join(cannot.reasons)) from None
 
-    def _metrics(self, body: Mapping[str, object]) -> Answer:
+    async def _as_containerpilot(self, method: str, what: list[str], body: Mapping[str, object]) -> Answer:
+        """Its API, with its status codes; a success has no body, but for what a reload has done."""
+        if "/".join(what) in POSTED and method != "POST":
+            raise Refused(405, f"/v3/{'/'.join(what)} takes a POST")
+        match what:
+            case ["ping"]:
+                pass
+            case ["environ" | "env"]:
+                self._environment(body, 422)
+            case ["metric"]:
+                self._metrics(body)
+            case ["reload"]:
+                return await self._reload(wait=False)
+            case ["maintenance", "enable" | "disable" as state]:
+                cue = MAINTENANCE["on" if state == "enable" else "off"]
+                self._feed(Asked(cue, f"/v3/maintenance/{state}"))
+            case _:
+                raise Refused(404, f"nothing answers to {method} /v3/{'/'.join(what)}")
+        return 200, DONE
+
+    def _environment(self, body: Mapping[str, object], wrong: int) -> None:
+        """`wrong`: the status for what is no environment."""
+        changes = {}
+        for name, value in body.items():
+            if not name or "=" in name or "\0" in name:
+                raise Refused(400, f"cannot set {name!r}: that is no name of an environment variable")
+            if value is not None and (not isinstance(value, str) or "\0" in value):
+                raise Refused(wrong, f'{name}: cannot be {type(value).__name__}; write a string, or "" to unset it')
+            changes[name] = value or ""
+        self._put_environment(changes)
+
+    def _metrics(self, body: Mapping[str, object]) -> None:
+        """Each that can be set is set."""
+        wrong = []
         for name, value in body.items():
             try:
                 self._record(name, value)
             except ValueError as error:
-                raise Refused(400, str(error)) from None
-        return 200, {"ok": True}
+                wrong.append(str(error))
+        if wrong:
+            raise Refused(400, "; ".join(wrong))
 
     def _job(self, job: str, verb: str) -> Answer:
         if job not in self._jobs:

@@ -14,13 +14,14 @@ import traceback
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters import control, narrator
-from autopilot.adapters.logs import Log, style_for
+from autopilot.adapters.loglines import Lines, lines_for
+from autopilot.adapters.logs import Log
 from autopilot.adapters.sink import Sink
 from autopilot.app import status
-from autopilot.app.boot import EX_CONFIG, EX_SOFTWARE, EX_USAGE
+from autopilot.app.boot import EX_CONFIG, EX_SOFTWARE
 from autopilot.app.effects import Effects
 from autopilot.app.lastwords import HEARTBEAT, LastWords
 from autopilot.app.outside import CannotReachOut, Outside, shouted
@@ -55,34 +56,40 @@ class CannotLive(Exception):
 
 class Supervisor:
     """Raises OSError when its log cannot be opened. `prestarted`: jobs that were started before the loop was there, by
-    name; `oom_kills`: the kernel's count for our cgroup before the first of them."""
+    name; `listening`: the control socket's descriptor; `oom_kills`: the kernel's count for our cgroup before the first
+    of them; `containerpilot`: log as that program does; `missing`: why there is no job at all."""
 
     def __init__(
         self,
         plan: Plan,
         *,
-        config: Path,
+        config: Path | None,
         loop: asyncio.AbstractEventLoop,
         state: Path,
         socket_path: Path,
+        listening: int,
         where: Surroundings,
         env: Mapping[str, str],
         prestarted: dict[str, Spawned],
         oom_kills: int,
+        containerpilot: bool = False,
+        missing: str = "",
     ) -> None:
-        self._plan, self._loop, self._state, self._socket, self._env = plan, loop, state, socket_path, dict(env)
-        self._sink, self.log = _log(plan, loop, where)
+        self._plan, self._loop, self._state, self._socket, self.env = plan, loop, state, socket_path, dict(env)
+        self._where, self._containerpilot, self._missing = where, containerpilot, missing
+        self.begins_anew = False  # the end of this life is the begin of one with a configuration
+        self._sink, self.log = _log(plan, loop, where, containerpilot)
         self._words = LastWords(state, where)
         self._processes = Processes(loop)
         self._commands = Commands(self._processes, self._environ)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listening = False  # the control socket is ours
+        self._listening = socket.socket(fileno=listening)
         self._outside = Outside(
             plan,
             state=state,
             where=where,
             life=self._words.life,
-            env=env,
+            env=self.env,
             report=self.feed,
             background=self._background,
             look=self._status,
@@ -113,7 +120,8 @@ class Supervisor:
         self._loop.set_exception_handler(self._loop_failed)
         self._hear_signals()
         try:
-            self._background(control.serve(self._claim_state(), self._handle))
+            self._background(control.serve(self._listening, self._handle, self._answered))
+            self._claim_state()
             await self._unless_ended(self._prepare_node())
             self._outside.prepare()
         except CannotReachOut as cannot:
@@ -123,6 +131,8 @@ class Supervisor:
         self._beat()
         self._runner.begin()
         self._outside.begin()
+        if self._missing:
+            self.feed(NodeTrouble("no-config", f"{self._missing}. Nothing is run until there is one"))
         self._processes.reap()
         for number in signals_so_far:
             self._signalled(signal.Signals(number))
@@ -138,9 +148,8 @@ class Supervisor:
         for task in self._tasks:
             task.cancel()
         self._processes.sweep()
-        if self._listening:
-            with suppress(OSError):
-                self._socket.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._socket.unlink(missing_ok=True)
         self._write_words(lambda: self._words.finish(outcome))
         level = "info" if outcome.code == 0 else "error"
         self.log.say(level, f"exit {outcome.code}: {outcome.detail}", reason=outcome.reason)
@@ -199,18 +208,13 @@ class Supervisor:
         else:
             task.cancel()
 
-    def _claim_state(self) -> socket.socket:
+    def _claim_state(self) -> None:
         try:
-            listening = control.listen(self._socket)
-            self._listening = True
             self._words.begin()
-        except control.SocketInUse as error:
-            raise CannotLive(Outcome("config", str(error), EX_USAGE)) from None
         except OSError as error:
             why = error.strerror or error
             detail = f"cannot use the state directory {self._state}: {why}; set `state` or AUTOPILOT_STATE"
             raise CannotLive(Outcome("config", detail, EX_CONFIG)) from None
-        return listening
 
     async def _prepare_node(self) -> None:
         """Make the batch system's adapter, if one is planned. Raises CannotLive with all that is wrong."""
@@ -225,7 +229,7 @@ class Supervisor:
                 report=self.feed,
                 state=self._state,
                 life=self._words.life,
-                env=self._env,
+                env=self.env,
             )
             problems = await condor.prepare()
             for problem in problems:
@@ -248,13 +252,12 @@ class Supervisor:
             feed=self.feed,
             status=self._status,
             record=self._outside.record,
+            put_environment=self._put_environment,
             jobs=[job.name for job in self._plan.jobs],
             reload=self._reload,
             end=self._effects.finished,
         )
-        answer = await requests.handle(method, path, body)
-        self._outside.answered(answer[0], path)
-        return answer
+        return await requests.handle(method, path, body)
 
     # --- another plan ---
 
@@ -263,6 +266,8 @@ class Supervisor:
         over."""
         from autopilot.app.reloading import CannotReload, Reloader  # most lives have one job spec
 
+        if self._config is None:
+            return await self._find_config()
         if self._reloader is None:
             self._reloader = Reloader(
                 self._config,
@@ -281,6 +286,26 @@ class Supervisor:
             self.feed(NodeRecovered("reload"))
         return done
 
+    async def _find_config(self) -> Mapping[str, object]:
+        """There was none: a life that has one begins in our place, for it may be built on other things than this one.
+        Raises CannotReload."""
+        from autopilot.app.boot import NoConfig, default_config
+        from autopilot.app.reloading import CannotReload, described, read
+        from autopilot.machines import changes
+
+        try:
+            config = Path(default_config(self.env, self._containerpilot))
+        except NoConfig as none:
+            raise CannotReload(str(none)) from None
+        plan, warnings = await read(config, self._state, self._commands)
+        self.begins_anew = True  # as soon as whoever asked for it has been told
+        return described(changes.between(self._plan, plan), plan, warnings)
+
+    def _answered(self, status: int, path: str) -> None:
+        self._outside.answered(status, path)
+        if self.begins_anew:
+            self.feed(Asked("stop", "a reload, which found a configuration"))
+
     def _adopt(self, plan: Plan) -> None:
         """Raises CannotReload, with everything as it was."""
         from autopilot.app.reloading import CannotReload
@@ -298,7 +323,7 @@ class Supervisor:
         self._plan = plan
         if log_fd is not None:
             self._sink.reopen(log_fd)
-        self.log.configure(style=_style(plan), level=plan.logging.level)
+        self.log.configure(_lines(plan, self._where, self._containerpilot), level=plan.logging.level)
         self._effects.adopt(plan)
         self.feed(PlanChanged(plan))
 
@@ -353,7 +378,16 @@ class Supervisor:
 
     def _environ(self) -> Mapping[str, str]:
         pids = {f"CONTAINERPILOT_{shouted(job)}_PID": str(pid) for job, pid in self._effects.pids().items()}
-        return {**self._env, "CONTAINERPILOT_PID": str(os.getpid()), **self._outside.environment(), **pids}
+        return {**self.env, "CONTAINERPILOT_PID": str(os.getpid()), **self._outside.environment(), **pids}
+
+    def _put_environment(self, changes: Mapping[str, str]) -> None:
+        """For all that starts from now on; "" unsets."""
+        for name, value in changes.items():
+            self.env.pop(name, None)
+            if value:
+                self.env[name] = value
+        put, gone = [name for name in changes if changes[name]], [name for name in changes if not changes[name]]
+        self.log.say("info", "environment changed", set=put, unset=gone)  # values may be secrets
 
     def _status(self) -> dict[str, object]:
         core, condor = self._runner.core, self._effects.condor
@@ -373,12 +407,13 @@ def _log_fd(output: str) -> int:
     return os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def _log(plan: Plan, loop: asyncio.AbstractEventLoop, where: Surroundings) -> tuple[Sink, Log]:
+def _log(plan: Plan, loop: asyncio.AbstractEventLoop, where: Surroundings, containerpilot: bool) -> tuple[Sink, Log]:
     fd = _log_fd(plan.logging.output)
     sink = Sink(loop, fd)
-    return sink, Log(sink, style=_style(plan), level=plan.logging.level, context=where.named())
+    return sink, Log(sink, _lines(plan, where, containerpilot), level=plan.logging.level)
 
 
-def _style(plan: Plan) -> Literal["text", "json"]:
+def _lines(plan: Plan, where: Surroundings, containerpilot: bool) -> Lines:
     a_file = -1
-    return style_for(plan.logging.format, STANDARD.get(plan.logging.output, a_file))
+    terminal = os.isatty(STANDARD.get(plan.logging.output, a_file))
+    return lines_for(plan.logging.format, terminal=terminal, containerpilot=containerpilot, context=where.named())

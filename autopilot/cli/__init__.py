@@ -24,6 +24,7 @@ VERBS = {
     "reload": "Take the job spec anew: only what changed is restarted.",
     "fleet": "Show every container that Consul knows.",
     "history": "Show lives that were, of this slot or of the fleet.",
+    "env": "Change the environment of what starts from now on.",
     "metric": "Set metrics that the job spec declares.",
     "maintenance": "Take the services out of the traffic (on), and back (off).",
 }

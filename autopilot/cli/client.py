@@ -6,7 +6,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -41,10 +41,24 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def socket_path(given: str | None) -> str:
-    """--socket, else $AUTOPILOT_SOCKET, else autopilot.sock in the state directory."""
-    from autopilot.app.boot import state_directory
+    """--socket, else $AUTOPILOT_SOCKET, else autopilot.sock in the state directory; where none is, ContainerPilot's."""
+    from autopilot.app.boot import CONTAINERPILOT_SOCKET, state_directory
 
-    return given or os.environ.get("AUTOPILOT_SOCKET") or os.path.join(state_directory(None), "autopilot.sock")
+    if named := given or os.environ.get("AUTOPILOT_SOCKET"):
+        return named
+    own = os.path.join(state_directory(None), "autopilot.sock")
+    return CONTAINERPILOT_SOCKET if os.path.exists(CONTAINERPILOT_SOCKET) and not os.path.exists(own) else own
+
+
+def pairs(settings: Iterable[str]) -> dict[str, str]:
+    """NAME=VALUE..., split. Raises UsageError."""
+    values = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise click.UsageError(f"cannot set {setting!r}; write NAME=VALUE")
+        values[name] = value
+    return values
 
 
 def ask(
@@ -55,7 +69,7 @@ def ask(
     try:
         connection.request(method, target, body=json.dumps(body) if body else None)
         response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read() or b"{}")
+        answer: dict[str, Any] = json.loads(response.read().strip() or b"{}")
     except TimeoutError:
         raise TookTooLong(f"no answer within {limit:g} s") from None
     except (OSError, http.client.HTTPException, ValueError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from autopilot.cli.client import ask, socket_option, socket_path
+from autopilot.cli.client import ask, pairs, socket_option, socket_path
 
 
 @click.command()
@@ -12,10 +12,4 @@ from autopilot.cli.client import ask, socket_option, socket_path
 @socket_option
 def command(settings: tuple[str, ...], given_socket: str | None) -> None:
     """Add to a counter, set a gauge, or observe a value of a histogram or summary of telemetry.metrics."""
-    values = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise click.UsageError(f"cannot set {setting!r}; write NAME=VALUE")
-        values[name] = value
-    ask(socket_path(given_socket), "POST", "/v1/metrics", values)
+    ask(socket_path(given_socket), "POST", "/v1/metrics", pairs(settings))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
@@ -31,6 +33,11 @@ def command(given_socket: str | None, output: str, no_wait: bool, timeout: float
     if output == "json":
         click.echo(json.dumps(done, indent=2))
         return
+    tell(done)
+
+
+def tell(done: Mapping[str, Any]) -> None:
+    """What a reload did, in a line for each job that it touched."""
     for warning in done["warnings"]:
         click.echo(f"warning: {warning}", err=True)
     for key, said in SAID.items():

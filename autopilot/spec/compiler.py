@@ -192,5 +192,4 @@ def _htcondor(section: m.Htcondor, job: str) -> p.Htcondor:
 
 
 def _logging(logging: m.Logging) -> p.Logging:
-    shape = "auto" if logging.format == "default" else logging.format
-    return p.Logging(level=logging.level, format=shape, output=logging.output)
+    return p.Logging(level=logging.level, format=logging.format, output=logging.output)

@@ -284,7 +284,7 @@ class Telemetry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
     level: str = "INFO"
-    format: Literal["auto", "text", "json"] = "auto"  # auto: text on a terminal, JSON elsewhere
+    format: Literal["default", "auto", "text", "json"] = "default"  # autopilot.adapters.loglines says what they are
     output: str = "stdout"  # stdout, stderr or a file
 
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 PATIENCE = 20.0  # s; how long a test waits for what must happen
 
@@ -29,7 +29,7 @@ class Pilot:
         self.config = place / "autopilot.json5"
         self.write(spec)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "autopilot", "run", str(self.config)],
+            self.command(self.config),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if read else subprocess.DEVNULL,
             env={**os.environ, "AUTOPILOT_STATE": str(self.state), **(env or {})},
@@ -43,7 +43,10 @@ class Pilot:
         if read:
             self._reader.start()
 
-    def __enter__(self) -> Pilot:
+    def command(self, config: Path) -> list[str]:
+        return [sys.executable, "-m", "autopilot", "run", str(config)]
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

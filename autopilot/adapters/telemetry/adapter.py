@@ -23,6 +23,7 @@ from autopilot.spec.plan import Telemetry as Plan
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from autopilot.adapters.telemetry.containerpilot import Service
     from autopilot.adapters.telemetry.instruments import Instruments
     from autopilot.adapters.telemetry.job_metrics import JobMetrics
     from autopilot.adapters.wire import Answer, Page
@@ -43,6 +44,8 @@ class Views(Protocol):
     def counts(self) -> tuple[int, int]:
         """Orphans reaped, bytes of log dropped."""
         ...
+
+    def services(self) -> Sequence[Service]: ...
 
     async def targets(self) -> Sequence[Mapping[str, object]]:
         """What http_sd of Prometheus wants to know."""
@@ -68,6 +71,8 @@ class Telemetry:
         self._report, self._background = report, background
         self._loop = asyncio.get_running_loop()
         self._early: list[tuple[Action | Fact, float]] = []
+        self._early_values: list[tuple[str, float]] = []
+        self._early_answers: list[tuple[int, str]] = []
         self._registry: CollectorRegistry | None = None
         self._instruments: Instruments | None = None
         self._metrics: JobMetrics | None = None
@@ -90,6 +95,12 @@ class Telemetry:
         for effect, at in self._early:
             self._instruments.hear(effect, at)
         self._early.clear()
+        for name, number in self._early_values:
+            self._metrics.record(name, number)
+        self._early_values.clear()
+        for status, path in self._early_answers:
+            self._instruments.answered(status, path)
+        self._early_answers.clear()
         if not self._closed:
             self._serving = self._background(self._serve())
 
@@ -118,19 +129,20 @@ class Telemetry:
 
     def answered(self, status: int, path: str) -> None:
         """A request on the control socket was answered."""
-        if self._instruments is not None:
+        if self._instruments is None:
+            self._early_answers.append((status, path))
+        else:
             self._instruments.answered(status, path)
 
     def record(self, name: str, value: object) -> None:
         """Set a metric of the jobs. Raises ValueError with what is wrong."""
-        from autopilot.adapters.telemetry.job_metrics import UnknownMetric
+        from autopilot.adapters.telemetry.values import checked
 
+        name, number = checked(self._plan.metrics, name, value)
         if self._metrics is None:
-            raise ValueError("telemetry has not begun yet; try again")
-        try:
-            self._metrics.record(name, value)
-        except UnknownMetric as unknown:
-            raise ValueError(str(unknown)) from None
+            self._early_values.append((name, number))
+        else:
+            self._metrics.record(name, number)
 
     # --- asked ---
 
@@ -142,7 +154,9 @@ class Telemetry:
             case "GET", "/metrics":
                 return 200, await self._exposition()
             case "GET", "/status":
-                return 200, containerpilot.status(self._views.status())
+                return 200, containerpilot.status(self._views.status(), self._views.services())
+            case _, "/status":
+                raise Refused(405, "/status takes a GET")
             case "GET", "/v1/status":
                 return 200, self._views.status()
             case "GET", "/v1/targets":

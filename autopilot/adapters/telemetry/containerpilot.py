@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+TELEMETRY = "containerpilot"  # as it registers its own port
 
 
-def status(seen: Mapping[str, Any]) -> dict[str, object]:
-    consul = seen.get("consul", {})
+class Service(NamedTuple):
+    """What this container offers, whether Consul knows it or not."""
+
+    name: str
+    address: str
+    port: int
+
+
+def status(seen: Mapping[str, Any], services: Sequence[Service]) -> dict[str, object]:
+    """A job that offers a service is among the services alone."""
+    of = {job["name"]: _job(job, seen["maintenance"]) for job in seen["jobs"]}
+    offered = {service.name for service in services}
     return {
         "Version": seen["version"],
-        "Jobs": [{"Name": job["name"], "Status": _job(job, seen["maintenance"])} for job in seen["jobs"]],
+        "Jobs": [{"Name": name, "Status": status} for name, status in of.items() if name not in offered],
         "Services": [
-            {"Name": s["name"], "Address": s["address"], "Port": s["port"], "Status": s["status"]}
-            for s in consul.get("services", ())
+            {"Name": name, "Address": address, "Port": port, "Status": "healthy" if name == TELEMETRY else of[name]}
+            for name, address, port in services
         ],
-        "Watches": [watch["name"] for watch in consul.get("watches", ())],
+        "Watches": [watch["name"] for watch in seen.get("consul", {}).get("watches", ())],
     }
 
 
 def _job(job: Mapping[str, Any], maintenance: bool) -> str:
     """A job without a check is healthy while it runs."""
+    if job["state"] == "done":
+        return "completed"
     if maintenance and job["health"] is not None:
         return "maintenance"
     if job["health"] in ("healthy", "unhealthy"):

@@ -76,7 +76,7 @@ class Instruments:
     def hear(self, effect: Action | Fact, now: float) -> None:
         """`now` in the loop's seconds."""
         if isinstance(effect, Fact) and effect.event in EVENT_CODES:
-            self._containerpilot.events[EVENT_CODES[effect.event], effect.source] += 1
+            self._containerpilot.events[EVENT_CODES[effect.event], effect.source or "global"] += 1
         match effect:
             case actions.RunCheck(job):
                 self._checking[job] = now
@@ -99,7 +99,7 @@ class Instruments:
 
     def answered(self, status: int, path: str) -> None:
         """A request on the control socket was answered."""
-        self._containerpilot.requests[str(status), path] += 1
+        self._containerpilot.requests[str(status), path.partition("?")[0]] += 1
 
     def look(self, seen: Mapping[str, Any], *, wall: float, orphans: int, dropped: int, lag: float) -> None:
         """Before a scrape: what `autopilot status` shows, at `wall` seconds since the epoch, and the shell's counts."""

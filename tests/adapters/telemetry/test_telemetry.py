@@ -69,7 +69,7 @@ def test_before_and_after_loading(tmp_path, spec):
     """Nothing is missed while the metrics' library loads: the startup event and the first start are counted."""
     with Pilot(tmp_path, spec):
         eventually(lambda: value(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
-        assert value(spec, "containerpilot_events", code="Startup", source="") == 1
+        assert value(spec, "containerpilot_events", code="Startup", source="global") == 1
         assert value(spec, "containerpilot_events", code="StatusHealthy", source="web") == 1
 
 

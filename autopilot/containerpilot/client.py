@@ -1,0 +1,139 @@
+"""The flags of `containerpilot` that ask a running supervisor for something, over ContainerPilot's own API.
+
+A sensor may be a job that runs `-putmetric` every second, so this loads neither the command line's library nor
+http.client, which take three times as long as all the rest: one request, HTTP/1.0, the answer is what comes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from autopilot.app.boot import CONTAINERPILOT_SOCKET, NoConfig, default_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+else:
+    import _socket as socket
+
+EX_REFUSED, EX_USAGE, EX_UNAVAILABLE, EX_CONFIG, TIMED_OUT = 1, 64, 69, 78, 99
+UNPROCESSABLE = 422  # the status of a reload that cannot be
+LIMIT, RELOAD = 10.0, 120.0  # s
+
+Request = tuple[str, str, Mapping[str, str] | None]  # method, path, body
+
+
+class Failed(Exception):
+    """One sentence, and the exit code."""
+
+    def __init__(self, sentence: str, code: int) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def send(flags: Mapping[str, Sequence[str]], asked: set[str], config: str | None) -> None:
+    """Do what is asked. Raises Failed: refused (1), wrong usage (64), nobody answers (69), a bad config (78), no answer
+    in time (99)."""
+    requests = list(_requests(flags, asked))
+    path = _socket_path(config)
+    for method, target, body in requests:
+        answer = _ask(path, method, target, body, limit=RELOAD if target == "/v3/reload" else LIMIT)
+        if target == "/v3/ping":
+            print("ok")
+        elif target == "/v3/reload":
+            from autopilot.cli.reload import tell  # seldom asked for
+
+            tell(json.loads(answer))
+
+
+def _requests(flags: Mapping[str, Sequence[str]], asked: set[str]) -> Iterator[Request]:
+    """Raises Failed."""
+    if "reload" in asked:
+        yield "POST", "/v3/reload", None
+    if "maintenance" in asked:
+        state = flags["maintenance"][-1]
+        if state not in ("enable", "disable"):
+            raise Failed(f'invalid value "{state}" for flag -maintenance: write enable or disable', EX_USAGE)
+        yield "POST", f"/v3/maintenance/{state}", None
+    if "putenv" in asked:  # its documentation unsets by the name alone
+        yield "POST", "/v3/environ", dict(_pairs(s if "=" in s else f"{s}=" for s in flags["putenv"]))
+    if "putmetric" in asked:
+        yield "POST", "/v3/metric", dict(_pairs(flags["putmetric"]))
+    if "ping" in asked:
+        yield "GET", "/v3/ping", None
+
+
+def _pairs(settings: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise Failed(f"cannot set {setting!r}; write NAME=VALUE", EX_USAGE)
+        yield name, value
+
+
+def _ask(path: str, method: str, target: str, body: Mapping[str, str] | None, *, limit: float) -> str:
+    """The answer's body. Raises Failed."""
+    data = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {target} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(limit)
+    try:
+        connection.connect(path)
+        connection.sendall(head.encode() + data)
+        received = b"".join(iter(lambda: connection.recv(65536), b""))
+        status = int(received.split(None, 2)[1])
+    except TimeoutError:
+        raise Failed(f"no answer within {limit:g} s", TIMED_OUT) from None
+    except (OSError, ValueError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or "it left without an answer"
+        raise Failed(f"no supervisor answers on {path}: {reason}", EX_UNAVAILABLE) from None
+    finally:
+        connection.close()
+    text = received.partition(b"\r\n\r\n")[2].decode(errors="replace")
+    if status >= 400:
+        raise Failed(_complaint(text) or f"status {status}", EX_CONFIG if status == UNPROCESSABLE else EX_REFUSED)
+    return text
+
+
+def _complaint(text: str) -> str:
+    """The sentence in an answer of ours, or the answer of a ContainerPilot."""
+    try:
+        return str(json.loads(text)["error"])
+    except (ValueError, KeyError, TypeError):
+        return text.strip()
+
+
+def _socket_path(config: str | None) -> str:
+    """$AUTOPILOT_SOCKET, else `control.socket` of the config, else ContainerPilot's. A config that cannot be read is
+    the supervisor's to complain about: it may run well with the one it has."""
+    if os.environ.get("AUTOPILOT_SOCKET"):
+        return os.environ["AUTOPILOT_SOCKET"]
+    try:
+        control = _control(config or default_config(os.environ, containerpilot=True))
+    except NoConfig:
+        control = None
+    except Exception as error:
+        said = f"containerpilot: warning: cannot read the configuration: {error}"
+        print(f"{said}; the socket is taken to be {CONTAINERPILOT_SOCKET}", file=sys.stderr)
+        control = None
+    named = control.get("socket") if isinstance(control, dict) else None
+    return str(named or CONTAINERPILOT_SOCKET)
+
+
+def _control(config: str) -> object:
+    """The config's `control`, without looking at the rest: validation takes ten times as long."""
+    with open(config, encoding="utf-8-sig") as file:
+        text = file.read()
+    if "{{" in text:
+        from autopilot.spec import render
+
+        text = render(config)
+    if "control" not in text and "\\" not in text:
+        return None
+    import pyjson5
+
+    tree = pyjson5.decode(text)
+    return tree.get("control") if isinstance(tree, dict) else None

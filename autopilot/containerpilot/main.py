@@ -1,0 +1,138 @@
+"""The entry point `containerpilot`: its command line on our supervisor, for a site that swaps the binary.
+
+Without a flag that asks for something else it is the supervisor, with ContainerPilot's defaults: the control socket at
+/var/run/containerpilot.socket, its log formats, and a state directory that need not be had. As quick to start as
+`autopilot run`: what only the other flags need is loaded by them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from autopilot import __version__
+from autopilot.__main__ import as_we_were_started, supervise
+from autopilot.containerpilot.goflags import BadFlag, HelpAsked, parse
+
+EX_USAGE, EX_CANTCREAT, EX_CONFIG = 64, 73, 78
+
+SWITCHES = ("version", "template", "reload", "ping")
+VALUES = ("config", "out", "maintenance", "putenv", "putmetric")
+USAGE = """\
+Usage of containerpilot:
+  -config string
+    \tThe configuration file; CONTAINERPILOT in the environment when left out.
+  -maintenance string
+    \t'enable' or 'disable' the maintenance of a running supervisor.
+  -out string
+    \tWhere -template writes; '-', which is stdout, when left out.
+  -ping
+    \tAsk whether the supervisor answers on its control socket.
+  -putenv value
+    \tSet an environment variable, 'key=value', for what the supervisor starts from now on;
+    \t'key=' unsets it. May be given several times.
+  -putmetric value
+    \tSet a metric, 'key=value'. May be given several times.
+  -reload
+    \tHave the supervisor read its configuration again.
+  -template
+    \tPrint the configuration with its template filled in, and quit.
+  -version
+    \tPrint the version and quit.
+"""
+
+
+def main() -> None:
+    as_we_were_started()
+    try:
+        flags, rest = parse(sys.argv[1:], switches=SWITCHES, values=VALUES)
+    except HelpAsked:
+        sys.stderr.write(USAGE)
+        sys.exit(0)
+    except BadFlag as bad:
+        sys.stderr.write(f"{bad}\n{USAGE}")
+        sys.exit(EX_USAGE)
+    config = flags.get("config", [""])[-1] or None
+    asked = {name for name, given in flags.items() if name not in ("config", "out") and _asked(name, given[-1])}
+    if "version" in asked:
+        print(f"Version: {__version__}\nProgram: autopilot")
+    elif "template" in asked:
+        _template(config, flags.get("out", ["-"])[-1])
+    elif asked:
+        from autopilot.containerpilot.client import Failed, send
+
+        try:
+            send(flags, asked, config)
+        except Failed as failed:
+            sys.exit(_failed(str(failed), failed.code))
+    else:
+        if rest:
+            print(f"containerpilot: not flags, and not used: {' '.join(rest)}", file=sys.stderr)
+        supervise(config, containerpilot=True)
+
+
+def _asked(name: str, value: str) -> bool:
+    """A switch may be turned off again, and Go takes an empty value for none."""
+    return value == "true" if name in SWITCHES else bool(value)
+
+
+def _template(config: str | None, out: str) -> None:
+    from autopilot.app.boot import CannotBoot, default_config
+    from autopilot.spec import SpecError, render
+
+    try:
+        text = render(config or default_config(os.environ, containerpilot=True))
+    except (SpecError, CannotBoot) as error:
+        sys.exit(_failed(str(error), EX_CONFIG))
+    data = text.encode(errors="surrogateescape")
+    try:
+        if out in ("", "-"):
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        else:
+            _write(out, data)
+    except OSError as error:
+        sys.exit(_failed(f"cannot write {out or 'stdout'}: {error.strerror}", EX_CANTCREAT))
+
+
+def _write(path: str, data: bytes) -> None:
+    """Whole or not at all, where a file can be replaced: a pipe, a device and a mounted file are written to instead.
+    Raises OSError."""
+    import stat
+
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        umask = os.umask(0o022)
+        os.umask(umask)
+        mode = stat.S_IFREG | 0o644 & ~umask
+    if not stat.S_ISREG(mode) or _is_mounted(path):
+        with open(path, "wb") as file:
+            file.write(data)
+        return
+    path = os.path.realpath(path)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), stat.S_IMODE(mode))
+        os.replace(temporary, path)
+    except OSError:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def _is_mounted(path: str) -> bool:
+    """A file that a container engine mounted; os.path.ismount knows directories only."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        return any(line.split()[4] == os.path.realpath(path) for line in mounts)
+
+
+def _failed(sentence: str, code: int) -> int:
+    print(f"containerpilot: {sentence}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""A real supervisor started as `containerpilot`, its clients, and a container's view of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.app.harness import PATIENCE, Pilot
+
+PROGRAM = str(Path(sys.executable).with_name("containerpilot"))
+DEFAULT_SOCKET = "/var/run/containerpilot.socket"
+
+
+def call(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `containerpilot` to its end, with no other of its variables than `env`."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("AUTOPILOT_", "CONTAINERPILOT"))}
+    return subprocess.run(
+        [PROGRAM, *arguments],
+        env={**own, **(env or {})},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+class DropIn(Pilot):
+    """Runs a spec as `containerpilot -config`. Its log is our JSON unless the spec says otherwise: tests read that."""
+
+    def __init__(self, place: Path, spec: dict[str, Any], **options: Any) -> None:
+        self.socket = place / "cp.socket"
+        defaults = {"control": {"socket": str(self.socket)}, "logging": {"format": "auto"}}
+        self.spec = {**defaults, **spec}
+        super().__init__(place, self.spec, **options)
+
+    def command(self, config: Path) -> list[str]:
+        return [PROGRAM, "-config", str(config)]
+
+    def send(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        return call("-config", str(self.config), *flags)
+
+    def http(self, method: str, path: str, body: object = None) -> tuple[int, str]:
+        """Status and text. A str is sent as it is, anything else as JSON."""
+        connection = http.client.HTTPConnection("control", timeout=PATIENCE)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(PATIENCE)
+        connection.sock.connect(str(self.socket))
+        try:
+            connection.request(method, path, body=body if isinstance(body, str | None) else json.dumps(body))
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+
+class Container:
+    """A command as PID 1 of its own PID and mount namespaces, with an empty /run; `prepare` is a shell script that is
+    run in there as root before. Its output is a file, so that nothing waits for a reader."""
+
+    def __init__(self, place: Path, command: list[str], *, prepare: str = ":", env: Mapping[str, str] | None = None):
+        self.output = place / "output"
+        own = {k: v for k, v in os.environ.items() if not k.startswith(("AUTOPILOT_", "CONTAINERPILOT"))}
+        inside = f"mount -t tmpfs tmpfs /run && {prepare} && exec {shlex.join(command)}"
+        with self.output.open("wb") as output:
+            self._outer = subprocess.Popen(
+                ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child", "sh", "-c", inside],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**own, **(env or {})},
+            )
+
+    def __enter__(self) -> Container:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._outer.kill()
+        self._outer.wait()
+
+    @property
+    def pid(self) -> int:
+        """Of its PID 1, as seen from here."""
+        children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
+        return int(children[0])
+
+    def said(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def run(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """A command beside it, as `docker exec` would."""
+        return subprocess.run(
+            ["nsenter", "--target", str(self.pid), "--pid", "--mount", *command],
+            env={"PATH": os.environ["PATH"], **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        return self._outer.wait(patience)

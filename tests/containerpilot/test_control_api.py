@@ -1,0 +1,277 @@
+"""ContainerPilot's API on the control socket: what each request does, and the status it is answered with."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+
+import pytest
+
+from tests.app.harness import PATIENCE, Pilot, eventually, free_port, shell
+from tests.containerpilot.drop_in import PROGRAM, DropIn
+
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
+# says a variable at each start, and is started again by each kill
+TELLER = {
+    "name": "teller",
+    "exec": shell('echo "WORD=${WORD-unset}."; exec sleep 1000'),
+    "restarts": "unlimited",
+    "backoff": {"initial": "1ms", "max": "1ms"},
+}
+SLEEPER = {"name": "sleeper", "exec": ["sleep", "1000"]}
+
+
+def told(pilot, text, since=0):
+    return pilot.wait_for(lambda line: line.get("job") == "teller" and line["event"] == text, since=since)
+
+
+def started_anew(pilot):
+    """Kill the teller; the number of the log's line from which its next life speaks."""
+    since = len(pilot.lines)
+    os.kill(pilot.events("started")[-1]["pid"], 9)
+    return since
+
+
+@pytest.mark.parametrize("path", ["/v3/environ", "/v3/env"])
+def test_environment_of_later_processes(tmp_path, path):
+    """What is put is in the environment of each process that starts later; "" and null take it out again."""
+    with DropIn(tmp_path, {"jobs": [TELLER]}, env={"WORD": "given"}) as pilot:
+        told(pilot, "WORD=given.")
+        assert pilot.http("POST", path, {"WORD": "put", "OTHER": "a=b c"}) == (200, "\n")
+        told(pilot, "WORD=put.", since=started_anew(pilot))
+        assert pilot.http("POST", path, {"WORD": "", "NEVER_SET": ""}) == (200, "\n")
+        told(pilot, "WORD=unset.", since=started_anew(pilot))
+        assert pilot.http("POST", path, {"WORD": "again"})[0] == 200
+        assert pilot.http("POST", path, {"WORD": None})[0] == 200
+        told(pilot, "WORD=unset.", since=started_anew(pilot))
+
+
+def test_environment_by_flags(tmp_path):
+    """-putenv, given several times, sets and unsets; a value may hold `=`, and a name alone unsets as documented."""
+    with DropIn(tmp_path, {"jobs": [TELLER]}) as pilot:
+        told(pilot, "WORD=unset.")
+        assert pilot.send("-putenv", "WORD=a=b", "-putenv=OTHER=x").returncode == 0
+        told(pilot, "WORD=a=b.", since=started_anew(pilot))
+        assert pilot.send("--putenv", "WORD").returncode == 0
+        told(pilot, "WORD=unset.", since=started_anew(pilot))
+
+
+def test_environment_by_the_verb(tmp_path):
+    """`autopilot env` does the same to a supervisor of ours."""
+    with Pilot(tmp_path, {"jobs": [TELLER], "logging": {"format": "json"}}) as pilot:
+        told(pilot, "WORD=unset.")
+        assert pilot.ask("env", "WORD=put", "X=").returncode == 0
+        told(pilot, "WORD=put.", since=started_anew(pilot))
+        assert pilot.ask("env", "WORD").returncode == 64
+        refused = pilot.ask("env", "=x")
+        assert (refused.returncode, refused.stderr) == (
+            1,
+            "Error: cannot set '': that is no name of an environment variable\n",
+        )
+
+
+def test_environment_of_checks(tmp_path):
+    """A health check that runs later sees it: what was unhealthy becomes healthy by a variable alone."""
+    health = {"exec": shell('test "$READY" = yes'), "interval": "50ms", "timeout": "10s"}
+    with DropIn(tmp_path, {"jobs": [{**SLEEPER, "health": health}]}) as pilot:
+        pilot.wait_event("sleeper", "health check failed")
+        assert pilot.http("POST", "/v3/environ", {"READY": "yes"})[0] == 200
+        pilot.wait_event("sleeper", "healthy")
+
+
+def test_environment_is_never_logged(tmp_path):
+    """The log says which variables changed, not to what: they may be secrets."""
+    with DropIn(tmp_path, {"jobs": [SLEEPER], "logging": {"format": "auto", "level": "DEBUG"}}) as pilot:
+        pilot.wait_event("sleeper", "started")
+        pilot.http("POST", "/v3/environ", {"TOKEN": "s3cret", "OLD": ""})
+        line = pilot.wait_for(lambda line: line["event"] == "environment changed")
+        assert (line["set"], line["unset"]) == (["TOKEN"], ["OLD"])
+        pilot.stop()
+    assert "s3cret" not in "".join(map(str, pilot.lines)) + pilot.complaints
+
+
+def test_environment_that_containerpilot_gives(tmp_path):
+    """A child finds the supervisor's pid, and each running job's under its shouted name; a put cannot forge ours."""
+    late = {
+        "name": "late",
+        "exec": shell('echo "$CONTAINERPILOT_PID $CONTAINERPILOT_MY_JOB_PID ${CONTAINERPILOT_GONE_PID-none}"'),
+        "when": {"source": "gone", "once": "exitSuccess"},
+    }
+    jobs = [
+        {**SLEEPER, "name": "my-job"},
+        {"name": "gone", "exec": shell("until [ -e go ]; do sleep 0.01; done")},
+        late,
+    ]
+    jobs[1]["cwd"] = str(tmp_path)
+    with DropIn(tmp_path, {"jobs": jobs}) as pilot:
+        pid = pilot.wait_event("my-job", "started")["pid"]
+        assert pilot.http("POST", "/v3/environ", {"CONTAINERPILOT_PID": "1"})[0] == 200
+        (tmp_path / "go").touch()
+        eventually(lambda: bool(pilot.output("late")), "the late job speaks")
+        assert pilot.output("late") == [f"{pilot.process.pid} {pid} none"]
+
+
+def test_environment_is_what_we_were_started_with(tmp_path):
+    """Jobs find neither more nor less than the engine gave: Python's own LC_CTYPE, which it sets in the C locale, is
+    not theirs, and one that was given is."""
+    config = tmp_path / "c"
+    spec = {"control": {"socket": str(tmp_path / "s")}, "jobs": [{"name": "a", "exec": "env"}], "state": str(tmp_path)}
+    config.write_text(json.dumps(spec))
+    for given in ({}, {"LC_CTYPE": "C.UTF-8"}):
+        done = subprocess.run([PROGRAM, "-config", str(config)], env=given, capture_output=True, text=True, check=True)
+        assert ("LC_CTYPE=C.UTF-8" in done.stdout) is bool(given), done.stdout
+        assert "CONTAINERPILOT_PID=" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/v3/environ", "nonsense", 422),
+        ("POST", "/v3/environ", '["A"]', 422),
+        ("POST", "/v3/environ", '{"A": 1}', 422),
+        ("POST", "/v3/environ", '{"A": {"b": "c"}}', 422),
+        ("POST", "/v3/environ", '{"A=B": "x"}', 400),
+        ("POST", "/v3/environ", '{"": "x"}', 400),
+        ("POST", "/v3/environ", '{"A": "\\u0000"}', 422),
+        ("POST", "/v3/environ", "{}", 200),
+        ("POST", "/v3/environ", None, 200),
+        ("POST", "/v3/metric", "nonsense", 422),
+        ("POST", "/v3/metric", '{"unknown": 1}', 400),
+        ("POST", "/v3/maintenance/enable", None, 200),
+        ("POST", "/v3/maintenance/disable", None, 200),
+        ("POST", "/v3/maintenance/perhaps", None, 404),
+        ("POST", "/v3/nothing", None, 404),
+        ("GET", "/v3/ping", None, 200),
+        ("HEAD", "/v3/ping", None, 200),
+        ("GET", "/v3/environ", None, 405),
+        ("GET", "/v3/reload", None, 405),
+        ("PUT", "/v3/maintenance/enable", None, 405),
+        ("POST", "/v1/env", "nonsense", 400),
+    ],
+)
+def test_statuses(running, method, path, body, status):
+    """Each request has ContainerPilot's status, or a better one; what is refused says why in one sentence."""
+    found, text = running.http(method, path, body)
+    assert found == status, text
+    if status >= 400:
+        assert json.loads(text)["error"]
+    elif path.startswith("/v3/") and method != "HEAD":
+        assert text == "\n"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    place = tmp_path_factory.mktemp("running")
+    telemetry = {"port": free_port(), "interfaces": "lo"}
+    with DropIn(place, {"jobs": [SLEEPER], "telemetry": telemetry}) as pilot:
+        pilot.wait_event("sleeper", "started")
+        yield pilot
+
+
+def test_nothing_changes_by_half(running):
+    """Of an environment with one bad name nothing is set."""
+    before = len(running.lines)
+    assert running.http("POST", "/v3/environ", {"GOOD": "x", "BAD=": "y"})[0] == 400
+    assert not [line for line in running.lines[before:] if line["event"] == "environment changed"]
+
+
+def test_clients_as_scripts_write_them(running):
+    """A request by netcat, without a length and with its sending side closed at once, is answered."""
+    for request in (
+        b"POST /v3/maintenance/disable HTTP/1.1\r\nHost: control\r\n\r\n",
+        b"GET /v3/ping HTTP/1.0\r\n\r\n",
+    ):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(running.socket))
+            client.sendall(request)
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 "
+
+
+def test_client_that_asks_before_a_long_body(running):
+    """A client that waits to be told to go on, as curl does before a long body, is told at once."""
+    body = json.dumps({"LONG": "x" * 20000}).encode()
+    head = f"POST /v3/environ HTTP/1.1\r\nHost: c\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE)
+        client.connect(str(running.socket))
+        client.sendall(head.encode())
+        assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
+        client.sendall(body)
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_maintenance_stops_and_starts_the_checks(tmp_path):
+    """Maintenance rests the checks and is idempotent; leaving it brings them back."""
+    counter = tmp_path / "checks"
+    health = {"exec": shell(f"echo >> {counter}"), "interval": "20ms", "timeout": "10s"}
+    with DropIn(tmp_path, {"jobs": [{**SLEEPER, "health": health}]}) as pilot:
+        pilot.wait_event("sleeper", "healthy")
+        for _ in range(2):
+            assert pilot.http("POST", "/v3/maintenance/enable") == (200, "\n")
+        assert json.loads(pilot.http("GET", "/v1/status")[1])["jobs"][0]["health"] != "healthy"
+        assert len(pilot.events("maintenance: services")) == 1
+        for _ in range(2):
+            assert pilot.http("POST", "/v3/maintenance/disable") == (200, "\n")
+        since = counter.read_text().count("\n")
+        eventually(lambda: counter.read_text().count("\n") > since, "checked again")
+        assert len(pilot.events("maintenance is over")) == 1
+
+
+def test_reload(tmp_path):
+    """A reload takes the config anew and says what it did; what has not changed keeps its pid, and the maintenance and
+    the put environment outlive it."""
+    with DropIn(tmp_path, {"jobs": [SLEEPER, TELLER]}) as pilot:
+        told(pilot, "WORD=unset.")
+        before = pilot.wait_event("sleeper", "started")["pid"]
+        template = {"name": "new", "exec": shell('echo "{{ .WORD }} $WORD"; exec sleep 1000')}
+        pilot.write({**pilot.spec, "jobs": [SLEEPER, template]})
+        assert pilot.http("POST", "/v3/environ", {"WORD": "put"})[0] == 200
+        status, text = pilot.http("POST", "/v3/reload")
+        assert status == 200
+        done = json.loads(text)
+        assert (done["started"], done["removed"], done["unchanged"]) == (["new"], ["teller"], ["sleeper"])
+        eventually(lambda: pilot.output("new") == ["put put"], "the template and the job saw what was put")
+        shown = {job["name"]: job for job in json.loads(pilot.http("GET", "/v1/status")[1])["jobs"]}
+        assert shown["sleeper"]["pid"] == before
+        assert pilot.send("-reload").stdout == "2 jobs unchanged\n"
+
+
+def test_reload_of_a_bad_config(tmp_path):
+    """A config that cannot be used is answered with every problem and its place, and changes nothing: the same jobs
+    run on (ContainerPilot answered 200 and ended the container with 0)."""
+    with DropIn(tmp_path, {"jobs": [SLEEPER]}) as pilot:
+        pid = pilot.wait_event("sleeper", "started")["pid"]
+        pilot.write(f'{{\n control: {{socket: "{pilot.socket}"}},\n jobs: [{{exec: ["x"], intervall: 1}}]}}')
+        status, text = pilot.http("POST", "/v3/reload")
+        assert status == 422 and f"{pilot.config}:3:" in json.loads(text)["error"]
+        refused = pilot.send("-reload")
+        assert refused.returncode == 78 and f"{pilot.config}:3:" in refused.stderr
+        assert json.loads(pilot.http("GET", "/v1/status")[1])["jobs"][0]["pid"] == pid
+
+
+def test_reload_by_netcat(tmp_path):
+    """A client that closes its sending side has its reload done and is told, however long it takes."""
+    with DropIn(tmp_path, {"jobs": [SLEEPER]}) as pilot:
+        pilot.wait_event("sleeper", "started")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(PATIENCE)
+            client.connect(str(pilot.socket))
+            client.sendall(b"POST /v3/reload HTTP/1.1\r\nHost: control\r\n\r\n")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 "
+
+
+def test_exits_when_all_jobs_are_complete(tmp_path):
+    """When every job is over it leaves at once with 0, without sleeping through its stopTimeout."""
+    jobs = [
+        {"name": "one", "exec": "true"},
+        {"name": "two", "exec": "true", "when": {"source": "one", "once": "stopped"}},
+    ]
+    with DropIn(tmp_path, {"jobs": jobs, "stopTimeout": 30}) as pilot:
+        assert pilot.wait(10) == 0
+        assert [line["job"] for line in pilot.events("ended")] == ["one", "two"]

@@ -1,0 +1,189 @@
+"""The log of a drop-in: ContainerPilot's three forms, outputs, levels and `raw`, as its users' parsers know them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+from datetime import datetime
+
+import pytest
+
+from autopilot.adapters.loglines import Json, Text, lines_for
+from autopilot.adapters.loglines_containerpilot import Default, Logfmt
+from autopilot.adapters.loglines_containerpilot import Json as LogrusJson
+from tests.app.harness import eventually, shell
+from tests.containerpilot.drop_in import DropIn
+
+RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
+TALKER = {"name": "talker", "exec": shell("echo 'it says \"hi\"'; echo b=1 >&2; exit 3")}
+CHECKED = {
+    "name": "checked",
+    "exec": ["sleep", "1000"],
+    "health": {"exec": shell("echo well"), "interval": "100ms", "timeout": "10s"},
+}
+
+
+def said(place, spec, **logging):
+    """All lines of a life of `spec`, as they were written."""
+    with DropIn(place, {**spec, "logging": logging}) as pilot:
+        pilot.wait()
+    assert pilot.complaints == ""
+    return [line.get("event", line) for line in pilot.lines]
+
+
+def pairs(line):
+    """A logfmt line as a dict, with its keys in order."""
+    return dict(part.split("=", 1) for part in shlex.split(line))
+
+
+def test_default(tmp_path):
+    """`default`: the time and the message; of a job's line nothing else, ours with the job's name before."""
+    lines = said(tmp_path, {"jobs": [TALKER]})
+    assert all(re.fullmatch(RFC3339 + " .*", line) for line in lines)
+    messages = [line.split(" ", 1)[1] for line in lines]
+    assert 'it says "hi"' in messages and "b=1" in messages
+    assert any(message.startswith("talker: ended") for message in messages)
+
+
+def test_text(tmp_path):
+    """`text`: logfmt with time, level and msg first, quoted where it must be, and the job and pid of a job's line."""
+    lines = [pairs(line) for line in said(tmp_path, {"jobs": [TALKER]}, format="text")]
+    assert all(list(line)[:3] == ["time", "level", "msg"] for line in lines)
+    assert all(re.fullmatch(RFC3339, line["time"]) and "." not in line["time"] for line in lines)
+    started = next(line for line in lines if line["msg"] == "started")
+    spoken = next(line for line in lines if line["msg"] == 'it says "hi"')
+    assert (spoken["level"], spoken["job"], spoken["pid"]) == ("info", "talker", started["pid"])
+    assert next(line for line in lines if line["msg"] == "b=1")["level"] == "info"  # stderr as well
+    assert next(line for line in lines if line["msg"].startswith("ended"))["level"] == "warning"
+
+
+def test_json(tmp_path):
+    """`json`: level, msg and time as logrus names them, in the alphabet's order; a job's line has job and pid."""
+    lines = said(tmp_path, {"jobs": [TALKER]}, format="json")
+    for line in lines:
+        del line["arrived"]
+    assert all(list(line) == sorted(line) and {"level", "msg", "time"} <= set(line) for line in lines)
+    spoken = next(line for line in lines if line["msg"] == 'it says "hi"')
+    assert set(spoken) - {"container_id"} == {"job", "level", "msg", "pid", "time"} and spoken["level"] == "info"
+    assert datetime.fromisoformat(spoken["time"]).tzinfo is not None
+
+
+def test_checks_are_heard(tmp_path):
+    """What a health check writes is in the log, by the name `check.JOB`."""
+    with DropIn(tmp_path, {"jobs": [CHECKED], "logging": {"format": "json"}}) as pilot:
+        line = pilot.wait_for(lambda line: line.get("msg") == "well")
+        assert (line["check"], line["level"]) == ("check.checked", "info")
+        assert pilot.stop() == 0
+
+
+def test_raw(tmp_path):
+    """`logging.raw` of a job or a check passes its lines as they are, whatever the level."""
+    jobs = [
+        {**TALKER, "logging": {"raw": True}},
+        {**CHECKED, "health": {**CHECKED["health"], "logging": {"raw": "true"}}},
+    ]
+    with DropIn(tmp_path, {"jobs": jobs, "logging": {"format": "json", "level": "ERROR"}}) as pilot:
+        for text in ('it says "hi"', "b=1", "well"):
+            pilot.wait_for(lambda line, text=text: line.get("event") == text)
+        assert pilot.stop() == 0
+
+
+def test_levels(tmp_path):
+    """A job's lines are of level INFO: WARN hides them and our own information, not our warnings."""
+    messages = " ".join(said(tmp_path, {"jobs": [TALKER]}, level="WARN"))
+    assert "talker: ended" in messages
+    assert "hi" not in messages and "started" not in messages
+
+
+def test_debug_says_no_arguments(tmp_path):
+    """DEBUG logs neither command lines nor variables (ContainerPilot's had passwords in them)."""
+    job = {"name": "a", "exec": ["true", "--password=s3cret"], "env": {"TOKEN": "s3cret"}}
+    assert "s3cret" not in str(said(tmp_path, {"jobs": [job]}, level="DEBUG"))
+
+
+@pytest.mark.parametrize("output", ["stdout", "stderr", "file"])
+def test_outputs(tmp_path, output):
+    """Everything goes where `output` says, and nothing elsewhere."""
+    file = tmp_path / "log"
+    with DropIn(
+        tmp_path, {"jobs": [TALKER], "logging": {"output": str(file) if output == "file" else output}}
+    ) as pilot:
+        pilot.wait()
+    out = "".join(line["event"] for line in pilot.lines)
+    found = {"stdout": out, "stderr": pilot.complaints, "file": file.read_text() if file.exists() else ""}
+    assert [name for name, text in found.items() if text] == [output]
+    assert 'it says "hi"' in found[output]
+
+
+def test_rotation(tmp_path):
+    """After a file was moved away SIGUSR1 begins it anew; no line is lost, and none is in both."""
+    file, old = tmp_path / "log", tmp_path / "log.1"
+    counter = {"name": "counter", "exec": shell("i=0; while :; do i=$((i+1)); echo line $i.; sleep 0.002; done")}
+    with DropIn(tmp_path, {"jobs": [counter], "logging": {"output": str(file)}}) as pilot:
+        eventually(lambda: file.exists() and "line 20." in file.read_text(), "it writes")
+        file.rename(old)
+        pilot.signal(signal.SIGUSR1)
+        eventually(lambda: file.exists() and file.read_text().count("line") > 20, "it writes anew")
+        assert pilot.stop() == 0
+    numbers = [int(n) for part in (old, file) for n in re.findall(r"line (\d+)\.", part.read_text())]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_rotation_that_fails(tmp_path):
+    """When the file cannot be opened again, the old one is written on, and says why."""
+    (tmp_path / "logs").mkdir()
+    file = tmp_path / "logs" / "log"
+    with DropIn(tmp_path, {"jobs": [CHECKED], "logging": {"output": str(file)}}) as pilot:
+        eventually(lambda: file.exists() and "started" in file.read_text(), "it writes")
+        kept = file.open()
+        file.unlink()
+        (tmp_path / "logs").rmdir()
+        pilot.signal(signal.SIGUSR1)
+        text = ""
+
+        def complained():
+            nonlocal text
+            text += kept.read()
+            return "cannot reopen the log" in text
+
+        with kept:
+            eventually(complained, "it complains")
+        assert pilot.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("format", "terminal", "containerpilot", "lines"),
+    [
+        ("default", True, True, Default),
+        ("default", False, True, Default),
+        ("text", False, True, Logfmt),
+        ("json", True, True, LogrusJson),
+        ("auto", False, True, Json),
+        ("default", False, False, Json),
+        ("default", True, False, Text),
+        ("auto", True, False, Text),
+        ("text", False, False, Text),
+        ("json", True, False, Json),
+    ],
+)
+def test_the_entry_point_decides(format, terminal, containerpilot, lines):
+    """As `containerpilot` the three names mean its forms; to `autopilot run` they mean ours, whose default depends on
+    the terminal; `auto` is always ours."""
+    assert type(lines_for(format, terminal=terminal, containerpilot=containerpilot, context={})) is lines
+
+
+def test_nothing_can_forge_a_line():
+    """Control characters of others cannot begin a line of their own, in any form."""
+    evil = 'x\rtime="2026" level=error msg="forged"\x1b[2J'
+    for lines in (Default({}), Logfmt({}), LogrusJson({}), Text(), Json({})):
+        text = lines.of_program({"job": "a", "stream": "stdout", "pid": 1}, [evil])
+        assert text.count("\n") == 1 and "\r" not in text and "\x1b" not in text
+        own = lines.own({"event": evil, "level": "info"})
+        assert "\r" not in own and "\x1b" not in own
+
+
+def test_logfmt_quotes_as_logrus():
+    """Letters, digits and -._/@^+ stand bare, all else is quoted, the empty text too."""
+    line = Logfmt({}).own({"level": "info", "event": "a b", "path": "/x-y_z@1.0^+", "empty": "", "list": [1]})
+    assert line.split(" ", 1)[1] == 'level=info msg="a b" empty="" list="[1]" path=/x-y_z@1.0^+'
