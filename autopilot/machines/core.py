@@ -399,29 +399,30 @@ class Core:
 
     def _succeed(self) -> None:
         """Those that had to go and are over make room for their successors."""
-        for name, unit in list(self.units.items()):
-            if not unit.going or self._is_awaited(unit):
-                continue
-            if unit.over or unit.state.phase in IDLE:
-                self._make_room(name, unit)
-            elif not unit.state.asked:  # the farewell it was still there for is said
-                self._stop_job(unit)
+        while ready := [unit for unit in self.units.values() if unit.going and not self._is_awaited(unit)]:
+            for unit in ready:  # whoever makes room may be what another one was still there for
+                if unit.over or unit.state.phase in IDLE:
+                    self._make_room(unit)
+                else:
+                    self._stop_job(unit)
         self._waiting_for = self._by_trigger()
         if not any(unit.going for unit in self.units.values()):
             self._settling = False
             self._emit(facts.PlanSettled())
 
     def _is_awaited(self, unit: Unit) -> bool:
-        """It has not ended yet, or its post-stop jobs have not, or it is one itself that may still be needed."""
+        """It is on its way out, or its post-stop jobs are, or it is one itself that may still be needed."""
         if not unit.over:
-            return not unit.farewell or self._has_a_farewell_to_say(unit)
+            stopping = unit.state.asked and unit.state.phase in job.ALIVE
+            return stopping or not unit.farewell or self._has_a_farewell_to_say(unit)
         name = unit.plan.name
         if not any(o.waits_for_stopped(name) and o.state.phase in job.ALIVE for o in self.units.values()):
             return False
         unit.until = self._now + self.plan.stop_timeout if unit.until is None else unit.until
         return self._now < unit.until
 
-    def _make_room(self, name: str, unit: Unit) -> None:
+    def _make_room(self, unit: Unit) -> None:
+        name = unit.plan.name
         if unit.successor is None:
             del self.units[name]
         else:

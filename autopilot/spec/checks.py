@@ -158,20 +158,9 @@ def _health(health: Health, path: Path) -> Iterator[Finding]:
             f"cannot stand beside {given[0]}: one check for each job; keep one of the two",
             also=about,
         )
-    interval, timeout, ttl = health.interval, health.timeout, health.ttl
-    read: tuple[Path, ...] = ((*path, "interval"),)
-    if timeout is not None and timeout > interval:
-        message = f"is longer than the interval ({seconds(interval)}): a slow check makes the next one late"
-        yield Finding((*path, "timeout"), message, warning=True, also=read)
-    read = (*read, (*path, "timeout"))
-    longest = interval + (interval if timeout is None else timeout)
-    if ttl is not None and ttl < interval:
-        yield Finding(
-            (*path, "ttl"), f"cannot be shorter than the interval ({seconds(interval)}), got {seconds(ttl)}", also=read
-        )
-    elif ttl is not None and ttl < longest:
-        message = f"is shorter than interval + timeout ({seconds(longest)}): a slow check that passes may come too late"
-        yield Finding((*path, "ttl"), message, warning=True, also=read)
+    if health.timeout is not None and health.timeout > health.interval:
+        message = f"is longer than the interval ({seconds(health.interval)}): a slow check makes the next one late"
+        yield Finding((*path, "timeout"), message, warning=True, also=((*path, "interval"),))
 
 
 def _htcondor(spec: Spec) -> Iterator[Finding]:

@@ -24,7 +24,6 @@ NO_COMMA = 'expected "," or'
 NO_EXEC = "exec: cannot be left out; it is the command"
 NO_EVENT = "when.event: cannot be used: there is no such key; write once or each"
 TYPO = 'health.tll: cannot be used: there is no such key; did you mean "ttl"?'
-SHORT_TTL = "health.ttl: cannot be shorter than the interval"
 
 # Every problem of each that is refused: line, column, and what is said.
 REFUSED = {
@@ -49,8 +48,8 @@ REFUSED = {
     "test-app": [(14, 9, NO_EVENT), (34, 9, NO_EVENT), (42, 9, NO_EVENT), (60, 5, "sensors: cannot be used")],
     "test-discovery": [(14, 9, NO_EVENT), (34, 9, NO_EVENT), (42, 9, NO_EVENT)],
     "test-nginx": [(15, 9, NO_EVENT), (34, 9, NO_EVENT)],
-    "unit-bad-deregister": [(10, 12, SHORT_TTL), (15, 39, 'cannot be read as a duration: "nope"')],
-    "unit-bad-tag-override": [(10, 12, SHORT_TTL), (15, 26, 'cannot be "nope"; write true or false')],
+    "unit-bad-deregister": [(15, 39, 'cannot be read as a duration: "nope"')],
+    "unit-bad-tag-override": [(15, 26, 'cannot be "nope"; write true or false')],
     "unit-initial-status": [(16, 21, 'cannot be "invalid-value"; one of passing, warning, critical')],
     "unit-sample": [(19, 9, NO_COMMA)],
 }

@@ -33,10 +33,6 @@ def job(keys: str) -> str:
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (
-            "health: {exec: 'x', interval: 60, ttl: ‸30}",
-            "jobs[web].health.ttl: cannot be shorter than the interval (60 s), got 30 s",
-        ),
         ("‸helth: {}", 'jobs[web].helth: cannot be used: there is no such key; did you mean "health"?'),
         ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stopTimeout" and'),
         ("‸port: 80", "jobs[web].port: cannot be given without health: nothing would say whether the service works"),
@@ -238,10 +234,6 @@ def test_a_long_chain_is_no_cycle() -> None:
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
-        (
-            job("health: {exec: 'x', interval: 10, timeout: 10, ttl: 15}"),
-            "jobs[web].health.ttl: is shorter than interval + timeout (20 s)",
-        ),
         (
             job("health: {exec: 'x', interval: 10, timeout: 20}"),
             "jobs[web].health.timeout: is longer than the interval (10 s)",
