@@ -27,7 +27,7 @@ def snapshot(core: Core, *, now: float, wall: float, life: str) -> dict[str, obj
             "drain_began": at(life_state.drain_began),
             "deadline": at(life_state.deadline),
         },
-        "maintenance": core.maintenance,
+        "maintenance": core.crew.maintenance,
         "shutdown": core.shutdown.phase.value,
         "good": core.probation.good,
         "payloads": list(core.payloads),
