@@ -81,9 +81,7 @@ async def talk(
     headers = [("Content-Type", page.type), ("Content-Length", str(len(page.data))), ("Connection", "close")]
     head = h11.Response(status_code=status, headers=[*headers, *page.headers.items()])
     try:
-        await _send(
-            connection, writer, head, h11.Data(data=b"" if method == "HEAD" else page.data), h11.EndOfMessage()
-        )
+        await _send(connection, writer, head, h11.Data(data=b"" if method == "HEAD" else page.data), h11.EndOfMessage())
     finally:
         if path and status != 404:
             answered(status, path)
