@@ -187,10 +187,24 @@ DEFAULT_DENY = {
 
 
 def token_for(agent: Agent, rules: str, name: str = "autopilot") -> str:
-    """A new token with just these rules (HCL)."""
-    agent.put("/v1/acl/policy", {"Name": name, "Rules": rules})
+    """A new token with just these rules (HCL). Raises OSError."""
+    until = time.monotonic() + PATIENCE
+    while True:  # servers that have only just met take no policy: "currently in legacy mode"
+        try:
+            agent.put("/v1/acl/policy", {"Name": name, "Rules": rules})
+            break
+        except OSError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.1)
     made: str = agent.put("/v1/acl/token", {"Policies": [{"Name": name}]})["SecretID"]
     return made
+
+
+def allow(agent: Agent, rules: str, name: str = "autopilot") -> None:
+    """Change what the tokens of `token_for` may do."""
+    (policy,) = [policy["ID"] for policy in agent.ask("/v1/acl/policies") if policy["Name"] == name]
+    agent.put(f"/v1/acl/policy/{policy}", {"Name": name, "Rules": rules})
 
 
 class Certificates:

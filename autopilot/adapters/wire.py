@@ -1,4 +1,4 @@
-"""One request and one answer over HTTP/1.1, in JSON or as a page. The protocol is h11's; what is here is its use."""
+"""One request and one answer over HTTP/1.1: JSON, a page, a stream. The protocol is h11's; what is here is its use."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import json
 import select
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import h11
 
 PATIENCE = 10.0  # s for a client to say what it wants, and to take its answer
 BODY = 64 * 1024  # bytes
+T = TypeVar("T")
 
 
 class Page(NamedTuple):
@@ -19,9 +20,26 @@ class Page(NamedTuple):
 
     type: str
     data: bytes
+    headers: Mapping[str, str] = {}
 
 
-Answer = tuple[int, Mapping[str, object] | Sequence[object] | Page]
+class Parts(Protocol):
+    """What a stream sends, until it is closed."""
+
+    async def next(self) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Stream(NamedTuple):
+    """An answer that goes on for as long as the client listens."""
+
+    type: str
+    parts: Parts
+
+
+Body = Mapping[str, object] | Sequence[object] | Page | Stream
+Answer = tuple[int, Body]
 Handler = Callable[[str, str, Mapping[str, object]], Awaitable[Answer]]
 Answered = Callable[[int, str], None]  # told the status and the path of each request that somebody answers to
 
@@ -43,7 +61,7 @@ async def talk(
     """Serve one client. Raises OSError and TimeoutError when it leaves or says nothing."""
     connection = h11.Connection(h11.SERVER)
     method = path = ""
-    answer: Mapping[str, object] | Sequence[object] | Page
+    answer: Body
     try:
         async with asyncio.timeout(PATIENCE):
             method, path, body = await _request(connection, reader, writer)
@@ -56,20 +74,39 @@ async def talk(
         raise
     except Exception as error:  # a client's request must not be what ends a supervisor
         status, answer = 500, {"error": f"internal error: {error!r}; please report it"}
+    if isinstance(answer, Stream):
+        await _pour(connection, reader, writer, answer)
+        return
     page = answer if isinstance(answer, Page) else Page("application/json", json.dumps(answer).encode() + b"\n")
     headers = [("Content-Type", page.type), ("Content-Length", str(len(page.data))), ("Connection", "close")]
-    writer.write(connection.send(h11.Response(status_code=status, headers=headers)) or b"")
-    for event in (h11.Data(data=b"" if method == "HEAD" else page.data), h11.EndOfMessage()):
-        writer.write(connection.send(event) or b"")
+    head = h11.Response(status_code=status, headers=[*headers, *page.headers.items()])
     try:
-        async with asyncio.timeout(PATIENCE):
-            await writer.drain()
+        await _send(connection, writer, head, h11.Data(data=b"" if method == "HEAD" else page.data), h11.EndOfMessage())
     finally:
         if path and status != 404:
             answered(status, path)
 
 
-async def _unless_left(work: Awaitable[Answer], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+async def _pour(
+    connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: Stream
+) -> None:
+    headers = [("Content-Type", stream.type), ("Cache-Control", "no-store"), ("Connection", "close")]
+    try:
+        await _send(connection, writer, h11.Response(status_code=200, headers=headers))
+        while True:
+            await _send(connection, writer, h11.Data(data=await _unless_left(stream.parts.next(), reader, writer)))
+    finally:
+        stream.parts.close()
+
+
+async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, *events: h11.Event) -> None:
+    for event in events:
+        writer.write(connection.send(event) or b"")
+    async with asyncio.timeout(PATIENCE):
+        await writer.drain()
+
+
+async def _unless_left(work: Awaitable[T], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> T:
     """The answer, however long it takes. Raises ConnectionResetError when the client does not wait for it."""
     answering, leaving = asyncio.ensure_future(work), asyncio.ensure_future(reader.read(1))
     try:

@@ -4,37 +4,61 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from typing import Any
 
 import click
 
 from autopilot.cli.client import output_option
 from autopilot.cli.consul import asked, consul_option
+from autopilot.cli.moment import epoch
 from autopilot.cli.table import span, table
 
 
 @click.command()
+@click.option("--host", default="", help="Only this host.")
 @click.option("--datacenter", help="Another data centre than the agent's own.")
 @consul_option
 @output_option
-def command(datacenter: str | None, given: str | None, output: str) -> None:
-    """Show every container: host, slot, image, age, lifetime left, drain state, payloads."""
+def command(host: str, datacenter: str | None, given: str | None, output: str) -> None:
+    """Show every container: host, slot, image, age, lifetime left, drain state, payloads.
+
+    LEFT is the time until it drains, or until its payloads are asked to end when it drains already. STATUS is alive,
+    maintenance, or lost: Consul hears nothing of it, so it was killed or its host is down.
+    """
     from autopilot.adapters.consul import fleet
 
-    found = asked(given, lambda client: fleet.containers(client, datacenter))
+    every = asked(given, lambda client: fleet.containers(client, datacenter))
+    found = [container for container in every if host in ("", container["host"])]
     if output == "json":
         click.echo(json.dumps(found, indent=1))
+        return
+    if not found:
+        click.echo(f"none of {len(every)} containers" if every else "Consul knows no container", err=True)
         return
     header = ("HOST", "SLOT", "CONTAINER", "IMAGE", "VERSION", "AGE", "LEFT", "DRAIN", "PAYLOADS", "STATUS")
     for line in table([header, *(_row(container) for container in found)]):
         click.echo(line)
+    click.echo(_summary(found))
+
+
+def _summary(found: list[dict[str, Any]]) -> str:
+    hosts, images = (len({container[key] for container in found}) for key in ("host", "image_digest"))
+    states = Counter("draining" if _drains(container) else container["status"] for container in found)
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    payloads = sum(container["payloads"] or 0 for container in found)
+    return f"{len(found)} containers on {hosts} hosts: {counted}; {images} images, {payloads} payloads"
+
+
+def _drains(container: dict[str, Any]) -> bool:
+    return container["status"] == "alive" and container["drain"] not in ("", "no")
 
 
 def _row(container: dict[str, Any]) -> tuple[str, ...]:
-    from autopilot.adapters.consul.fleet import epoch
-
     now = time.time()
     started, end = epoch(container["started"]), epoch(container["lifetime_end"])
+    if _drains(container):
+        end = epoch(container["drain_deadline"])
     return (
         container["host"],
         container["slot"] or "-",

@@ -11,21 +11,27 @@ import click
 
 from autopilot.cli.client import output_option
 from autopilot.cli.consul import asked, consul_option
+from autopilot.cli.moment import Moment, epoch
 from autopilot.cli.table import table
 
-FIELDS = ("container_id", "host", "slot", "image_digest", "started", "ended", "reason", "life")
+FIELDS = ("container_id", "host", "slot", "image_digest", "started", "ended", "ended_before", "reason", "life")
+SHOWN = tuple(field for field in FIELDS if field != "ended_before")
 
 
 @click.command()
 @click.option("--fleet", is_flag=True, help="Every container's, from Consul's records.")
 @click.option("--container", default="", metavar="ID", help="Only this container (or the begin of its id).")
 @click.option("--host", default="", help="Only this host.")
-@click.option("--at", "moment", metavar="TIME", default="", help="Only what ran then, such as 2026-01-31T12:00:00Z.")
+@click.option("--at", "moment", type=Moment(), help="Only what ran then: 2026-01-31T12:00:00Z, 12:00 (UTC), 2h (ago).")
 @consul_option
 @output_option
-def command(fleet: bool, container: str, host: str, moment: str, given: str | None, output: str) -> None:  # noqa: PLR0917 - click
-    """Show lives, the oldest first: which container ran where, when, from which image, and why it ended."""
-    found = [_plain(record) for record in (_of_fleet(given) if fleet else _of_this_slot())]
+def command(fleet: bool, container: str, host: str, moment: float | None, given: str | None, output: str) -> None:  # noqa: PLR0917 - click
+    """Show lives, the oldest first: which container ran where, when, from which image, and why it ended.
+
+    Of the fleet's lives without an end Consul says whether they are running or lost (it hears nothing of them); what
+    it does not know any more was killed, and ended before (<) the next life on its slot began.
+    """
+    found = [_plain(record) for record in (_of_fleet(given, moment) if fleet else _of_this_slot())]
     chosen = [
         life
         for life in found
@@ -34,15 +40,18 @@ def command(fleet: bool, container: str, host: str, moment: str, given: str | No
     if output == "json":
         click.echo(json.dumps(chosen, indent=1))
         return
-    rows = [tuple(field.upper().replace("_", " ") for field in FIELDS), *map(_row, chosen)]
+    if not chosen:
+        click.echo(f"none of the {len(found)} lives that were looked at" if found else "no life is recorded", err=True)
+        return
+    rows = [tuple(field.upper().replace("_", " ") for field in SHOWN), *map(_row, chosen)]
     for line in table(rows):
         click.echo(line)
 
 
-def _of_fleet(given: str | None) -> list[dict[str, Any]]:
+def _of_fleet(given: str | None, moment: float | None) -> list[dict[str, Any]]:
     from autopilot.adapters.consul.archive import lives
 
-    found: list[dict[str, Any]] = asked(given, lives)
+    found: list[dict[str, Any]] = asked(given, lambda client: lives(client, moment))
     return found
 
 
@@ -60,9 +69,12 @@ def _plain(record: Mapping[str, Any]) -> dict[str, str]:
     return {field: str(record.get(field) or record.get(field.replace("_", "-")) or "") for field in FIELDS}
 
 
-def _ran(life: Mapping[str, str], moment: str) -> bool:
-    """Times of one form compare as text. A life without an end may still run, or was killed."""
-    return not moment or (life["started"] <= moment and (not life["ended"] or moment <= life["ended"]))
+def _ran(life: Mapping[str, str], moment: float | None) -> bool:
+    """A life that was killed may have run until its successor began."""
+    if moment is None:
+        return True
+    began, over = epoch(life["started"]), epoch(life["ended"] or life["ended_before"])
+    return began is not None and began <= moment and (over is None or moment <= over)
 
 
 def _row(life: Mapping[str, str]) -> tuple[str, ...]:
@@ -70,5 +82,6 @@ def _row(life: Mapping[str, str]) -> tuple[str, ...]:
         "container_id": life["container_id"][:12],
         "image_digest": life["image_digest"].removeprefix("sha256:")[:12],
         "life": life["life"][:8],
+        "ended": life["ended"] or (f"<{life['ended_before']}" if life["ended_before"] else ""),
     }
-    return tuple({**life, **shortened}[field] or "-" for field in FIELDS)
+    return tuple({**life, **shortened}[field] or "-" for field in SHOWN)

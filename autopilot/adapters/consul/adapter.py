@@ -62,6 +62,7 @@ class Consul:
         self._permits: dict[str, asyncio.Task[None]] = {}
         self._wishes: list[tuple[Literal["key", "keys", "service"], str, Callable[[Any], None]]] = []
         self._watching: dict[Watch, asyncio.Task[None]] = {}
+        self._troubles: set[str] = set()
         self._instances = dict.fromkeys(plan.watches, 0)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -105,21 +106,19 @@ class Consul:
         assert self._client is not None, "watched when it is loaded"
         for planned in self._watching.keys() - set(self._plan.watches):
             self._watching.pop(planned).cancel()
+            self.mended(f"consul-watch-{planned.name}")
         for planned in self._plan.watches:
             if planned in self._watching:
                 continue
+            blind = partial(self._blind, f"consul-watch-{planned.name}")
             if planned.key is None:
                 service = following.service(planned.name, tag=planned.tag, dc=planned.dc, interval=planned.interval)
-                look = following.follow(service, self._client, partial(self._watched, planned), known=())
+                heard, refused = partial(self._watched, planned), partial(blind, "service", planned.name)
+                look = following.follow(service, self._client, heard, known=(), refused=refused)
             else:
                 key = following.value(planned.key, dc=planned.dc, interval=planned.interval)
-                look = following.follow(
-                    key,
-                    self._client,
-                    partial(self._watched_key, planned),
-                    known=None,
-                    refused=partial(self._key_refused, planned),
-                )
+                heard, refused = partial(self._watched_key, planned), partial(blind, "key", planned.key)
+                look = following.follow(key, self._client, heard, known=None, refused=refused)
             self._watching[planned] = self._background(look)
 
     # --- told ---
@@ -194,6 +193,7 @@ class Consul:
     # --- reporting ---
 
     def troubled(self, kind: str, sentence: str) -> None:
+        self._troubles.add(kind)
         self._report(cues.NodeTrouble(kind, sentence))
 
     def _archive_refused(self, why: str) -> None:
@@ -201,7 +201,9 @@ class Consul:
         self.troubled("consul-archive", said)
 
     def mended(self, kind: str) -> None:
-        self._report(cues.NodeRecovered(kind))
+        if kind in self._troubles:
+            self._troubles.remove(kind)
+            self._report(cues.NodeRecovered(kind))
 
     def _watched(self, watch: Watch, instances: Sized) -> None:
         self._instances[watch] = len(instances)
@@ -210,14 +212,14 @@ class Consul:
     def _watched_key(self, watch: Watch, value: bytes | None) -> None:
         self._watched(watch, () if value is None else (value,))
 
-    def _key_refused(self, watch: Watch, why: str | None) -> None:
-        kind = f"consul-watch-{watch.name}"
+    def _blind(self, kind: str, what: str, name: str, why: str | None) -> None:
+        """Consul does not let us look at a service, key or keys; None: it does again."""
         if why is None:
             self.mended(kind)
         else:
-            self.troubled(
-                kind, f'Consul does not show the key {watch.key}: {why}; allow key "{watch.key}" to its token'
-            )
+            allowed = "key_prefix" if what == "keys" else what
+            said = f"Consul does not show the {what} {name}: {why}; what was known of it stays"
+            self.troubled(kind, f'{said}; allow {allowed} "{name}" to its token')
 
     # --- followed for others ---
 
@@ -233,7 +235,8 @@ class Consul:
 
         assert self._client is not None, "followed when it is loaded"
         subject = {"key": following.key, "keys": following.keys, "service": following.service}[kind](name)
-        self._background(following.follow(subject, self._client, changed))
+        refused = partial(self._blind, f"consul-{kind}-{name}", kind, name)
+        self._background(following.follow(subject, self._client, changed, refused=refused))
 
     # --- asked for by status ---
 

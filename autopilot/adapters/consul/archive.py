@@ -7,10 +7,11 @@ successor's start on the same slot bounds it. Months are folders, so that what i
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -88,8 +89,34 @@ def too_old(folders: Iterable[str], now: float) -> list[str]:
     return [folder for folder in folders if folder < kept]
 
 
-async def lives(client: Client) -> list[dict[str, Any]]:
-    """Every record, the oldest first. Raises Unreachable, Refused."""
-    _, found = await client.call(client.api.kv.get(PREFIX, recurse=True))
-    records: list[dict[str, Any]] = [json.loads(item["Value"]) for item in found or ()]
-    return sorted(records, key=lambda record: str(record["started"]))
+async def lives(client: Client, at: float | None = None) -> list[dict[str, Any]]:
+    """Every record, the oldest first, and what is known of those without an end. `at` (seconds since the epoch): only
+    those that may have run then, which a life does that began a month before. Raises Unreachable, Refused."""
+    from autopilot.adapters.consul import fleet
+    from autopilot.adapters.consul.client import Refused
+
+    months = [""] if at is None else sorted({timestamp(at + days * 86400)[:7] + "/" for days in (-31, 0, 31)})
+    found = [item for month in months for item in await client.known(f"/v1/kv/{PREFIX}{month}", recurse="") or ()]
+    if not found and not await client.may_read_key(PREFIX):
+        raise Refused(f'the token may not read the keys below {PREFIX}; allow it key_prefix "autopilot/" (read)')
+    records: list[dict[str, Any]] = [json.loads(base64.b64decode(item["Value"])) for item in found]
+    registered = {container["life"]: container["status"] for container in await fleet.containers(client)}
+    return completed(sorted(records, key=lambda record: str(record["started"])), registered)
+
+
+def completed(records: Iterable[Mapping[str, Any]], registered: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The reason of each life without an end: it is `running`, `lost` (Consul hears nothing of it) or was `killed`;
+    and, if another life took its place on the slot, before when (`ended_before`). The oldest first."""
+    successor: dict[tuple[str, str], str] = {}
+    told: list[dict[str, Any]] = []
+    for record in reversed(list(records)):
+        place = (str(record.get("host", "")), str(record.get("slot") or record.get("hostname", "")))
+        life = dict(record)
+        if not life.get("ended"):
+            status = registered.get(str(life.get("life", "")))
+            life["reason"] = {None: "killed", "lost": "lost"}.get(status, "running")
+            if status is None and place in successor:
+                life["ended_before"] = successor[place]
+        successor[place] = str(life["started"])
+        told.append(life)
+    return told[::-1]

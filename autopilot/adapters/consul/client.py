@@ -1,8 +1,8 @@
 """The HTTP API of Consul: py-consul's asynchronous client over one aiohttp session of ours.
 
 What py-consul cannot do is done here with the same session, and only here: a TTL update with its output in the body
-(in the URL 1 MB is answered 431), a blocking read of one service of the agent, whether a token is known, a name for
-the server's certificate, a token in every call, a new token while we run. Every call has a time limit, and whatever
+(in the URL 1 MB is answered 431), a blocking read of one service of the agent, what a token may see, a name for the
+server's certificate, a token in every call, a new token while we run. Every call has a time limit, and whatever
 goes wrong is one of two things: Consul cannot be reached, or it refuses.
 """
 
@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
@@ -23,9 +25,13 @@ from autopilot.adapters.consul.access import Access
 
 CONNECT = 5.0  # s
 CALL = 15.0  # s; with quorum lost an agent answers a registration after 7.1 s, and takes it
+LOCAL = 5.0  # s for what an agent answers without its servers: so soon is one that hangs noticed
 WAIT = 60  # s that a blocking query is held; Consul adds up to a sixteenth
 HELD = WAIT * 17 / 16 + 10  # s
 
+STALE_READS = 3  # the agent may ask a server that has just died
+AUTHORIZED = 64  # questions that an agent takes at once
+FORBIDDEN = ("Permission denied", "ACL not found")
 UNKNOWN = ("does not have associated TTL", "Unknown check", "Unknown service", "unknown service ID")
 
 
@@ -90,6 +96,16 @@ class Client:
 
     def __init__(self, access: Access) -> None:
         self.api = _Consul(access)
+        self._access, self._returned = access, asyncio.Event()
+
+    @property
+    def token(self) -> str:
+        return self._access.current_token()
+
+    @property
+    def renewable(self) -> bool:
+        """Whether the token may become another while we live."""
+        return bool(self._access.token_file)
 
     async def close(self) -> None:
         await self.api.http.close()
@@ -115,7 +131,7 @@ class Client:
 
     async def update(self, check: str, status: str, output: str) -> None:
         path = f"/v1/agent/check/update/{check}"
-        await self.call(self._put(path, {"Status": status, "Output": output}))
+        await self.call(self._put(path, {"Status": status, "Output": output}), limit=LOCAL)
 
     async def service(self, id: str, *, hash: str = "", limit: float | None = None) -> Mapping[str, Any] | None:
         """What the agent holds of one of its services, None: nothing. With the `hash` of what was seen, not before it
@@ -125,16 +141,96 @@ class Client:
         found: Mapping[str, Any] | None = await self.call(self._get(f"/v1/agent/service/{id}", params), limit=limit)
         return found
 
-    async def token_is_known(self) -> bool:
-        """A token that Consul does not know sees no services and no error: it must not look as if all were gone."""
+    async def services(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the agent holds, by id."""
+        found: Mapping[str, Mapping[str, Any]] = await self.call(self._get("/v1/agent/services", []), limit=LOCAL)
+        return found
+
+    async def leader(self, *, limit: float) -> str:
+        """The address of the servers' leader, "" for none."""
+        found: str = await self.call(self._get("/v1/status/leader", []), limit=limit)
+        return found
+
+    async def node_of(self, service: str) -> str:
+        """The name of the agent's node, from the check of a service that it holds. Raises Refused: it holds none."""
+        check = json.dumps(service)
+        found = await self.call(self._get("/v1/agent/checks", [("filter", f"ServiceID == {check}")]), limit=LOCAL)
+        for check in (found or {}).values():
+            return str(check["Node"])
+        raise Refused(f"the agent shows no check of {service}")
+
+    async def await_node(self, node: str, index: int) -> int:
+        """The index of what the servers hold of the services of a node; not before it has moved on from `index`, or a
+        minute has passed. Any server may answer."""
+        held = [("index", index), ("wait", f"{WAIT}s")] if index else []
+        params = [("stale", ""), ("filter", 'ID == ""'), *held]  # the index is all that is wanted
+        answered: int = await self.call(self._get(f"/v1/catalog/node-services/{node}", params, _index), limit=HELD)
+        return answered
+
+    # --- its presence ---
+
+    def answers_again(self) -> None:
+        """Who rests because nobody answered need not wait any longer."""
+        self._returned.set()
+        self._returned.clear()
+
+    async def rest(self, seconds: float) -> None:
+        """As long, or until Consul answers again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._returned.wait()
+
+    async def known(self, path: str, **params: str) -> Any:
+        """What the servers hold below a path; without a leader what one of them held last. None: nothing."""
+        attempts, asked = STALE_READS, list(params.items())
+        while True:
+            try:
+                return await self.call(self._get(path, asked))
+            except Refused as refused:
+                if not attempts or not str(refused).startswith("500 "):
+                    raise
+            attempts, asked = attempts - 1, [*params.items(), ("stale", "")]
+
+    # --- what a token may see ---
+
+    async def may_read_service(self, name: str, nodes: Sequence[str] = (), dc: str | None = None) -> bool:
+        """Whether the token may read that service and these nodes; those it may not are left out of answers as if they
+        did not exist, also for a token that is not known at all. Raises Unreachable, Refused: nobody can say.
+
+        The servers say it of a service, by its configuration entry, which need not exist. Of a node only the agent says
+        it, from what it has cached (30 s, `acl_token_ttl`)."""
+        path, params = f"/v1/config/service-defaults/{urllib.parse.quote(name, safe='')}", [("dc", dc)] if dc else []
+        if not await self._permitted(self._get(path, params)):
+            return False
+        if not nodes:
+            return True
+        asked = [{"Resource": "node", "Access": "read", "Segment": node} for node in nodes[:AUTHORIZED]]
+        post = self.api.http.post(
+            _data, "/v1/internal/acl/authorize", data=json.dumps(asked), headers=self.api.prepare_headers()
+        )
         try:
-            await self.call(self._get("/v1/acl/token/self", []))
+            answers = await self.call(post)
         except Refused as refused:
-            return "ACL not found" not in str(refused)
+            if "ACL support disabled" in str(refused):
+                return True
+            raise
+        return all(answer["Allow"] for answer in answers or ())
+
+    async def may_read_key(self, path: str) -> bool:
+        """Raises Unreachable, Refused: nobody can say."""
+        return await self._permitted(self._get(f"/v1/kv/{urllib.parse.quote(path)}", []))
+
+    async def _permitted(self, request: Any) -> bool:
+        try:
+            await self.call(request)
+        except Refused as refused:
+            if any(text in str(refused) for text in FORBIDDEN):
+                return False
+            raise
         return True
 
-    def _get(self, path: str, params: list[tuple[str, Any]]) -> Any:
-        return self.api.http.get(_data, path, params=params, headers=self.api.prepare_headers())
+    def _get(self, path: str, params: list[tuple[str, Any]], read: Callable[[Any], Any] | None = None) -> Any:
+        return self.api.http.get(read or _data, path, params=params, headers=self.api.prepare_headers())
 
     def _put(self, path: str, body: Mapping[str, Any]) -> Any:
         return self.api.http.put(_data, path, data=json.dumps(body), headers=self.api.prepare_headers())
@@ -148,9 +244,20 @@ def _data(response: Any) -> Any:
     return json.loads(response.body) if response.body.strip() else None
 
 
+def _index(response: Any) -> int:
+    _data(response)
+    return int(response.headers.get("X-Consul-Index", 0))
+
+
+def next_index(index: int, answered: int) -> int:
+    """The index to ask with next. One that went backwards is of another history: from the beginning."""
+    return answered if answered >= index else 0
+
+
 def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
+    if isinstance(error, OSError) and error.errno is not None:
+        of_errno = error.errno > 0 and not isinstance(error, ssl.SSLError)  # which has numbers of its own
+        return os.strerror(error.errno) if of_errno else str(error.strerror)
     return str(error) or type(error).__name__

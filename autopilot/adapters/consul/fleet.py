@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +12,12 @@ if TYPE_CHECKING:
 
 
 async def containers(client: Client, datacenter: str | None = None) -> list[dict[str, Any]]:
-    """Sorted by host and slot. Raises Unreachable, Refused."""
-    _, found = await client.call(client.api.health.service(OWN, dc=datacenter))
+    """Sorted by host and slot; without a leader those that were known last. Raises Unreachable, Refused."""
+    from autopilot.adapters.consul.client import Refused
+
+    found = await client.known(f"/v1/health/service/{OWN}", **({"dc": datacenter} if datacenter else {}))
+    if not found and not await client.may_read_service(OWN, (), datacenter):
+        raise Refused(f'the token may not read the service {OWN}; allow it service "{OWN}" and node_prefix "" (read)')
     return sorted(map(container, found), key=lambda c: (c["host"], c["slot"], c["started"]))
 
 
@@ -45,11 +47,3 @@ def _status(entry: Mapping[str, Any]) -> str:
     if any(check["CheckID"].startswith("_service_maintenance") for check in entry["Checks"]):
         return "maintenance"
     return "lost" if any(check["Status"] == "critical" for check in entry["Checks"]) else "alive"
-
-
-def epoch(written: str) -> float | None:
-    """Seconds since the epoch of a time as it is written in metadata; None for "" and anything else."""
-    try:
-        return float(calendar.timegm(time.strptime(written, "%Y-%m-%dT%H:%M:%SZ")))
-    except ValueError:
-        return None

@@ -2,21 +2,22 @@
 
 A look is a query, and looks begin at least an interval apart: a change after a quiet time is seen at once, a burst of
 changes costs one look for each interval, and a Consul that does not hold queries is polled at that interval. A query
-that returns is no proof of a change: contents are compared. On any error the last known state stays, and nothing is
-said.
+that returns is no proof of a change: contents are compared. On any error the last known state stays. A token that may
+not read something is shown nothing, without any error: whoever misses what was there asks whether it may still look.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autopilot.adapters.consul.client import HELD, WAIT, Client, Refused, Unreachable
+from autopilot.adapters.consul.client import HELD, WAIT, Client, Refused, Unreachable, next_index
 
-FIRST_RETRY, LAST_RETRY = 0.1, 30.0  # s
+FIRST_RETRY, LAST_RETRY = 0.1, 10.0  # s
+BLIND = 5  # failures in a row, some 3 s: no election of a leader takes so long
 UNKNOWN = object()  # what is known before the first look
 
 
@@ -33,10 +34,12 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is followed: the query for an index (0: not held), and how its answer is read."""
+    """What is followed: the query for an index (0: not held), how its answer is read, and whether Consul still lets us
+    see what was there (`known`) and is not in the new content."""
 
     ask: Callable[[Client, int], Any]
     read: Callable[[Any], Any]
+    may_look: Callable[[Client, Any, Any], Awaitable[bool]]
     interval: float = 1.0  # s
 
 
@@ -46,12 +49,25 @@ def service(name: str, *, tag: str | None = None, dc: str | None = None, interva
     def ask(client: Client, index: int) -> Any:
         return client.api.health.service(name, tag=tag, dc=dc, **_held(index))
 
-    return Subject(ask=ask, read=healthy_instances, interval=interval)
+    async def may_look(client: Client, known: Any, content: tuple[Instance, ...]) -> bool:
+        if known is UNKNOWN:
+            return bool(content) or await client.may_read_service(name, (), dc)
+        gone = {(i.node, i.id) for i in known} - {(i.node, i.id) for i in content}
+        return not gone or await client.may_read_service(name, sorted({node for node, _ in gone}), dc)
+
+    return Subject(ask=ask, read=healthy_instances, may_look=may_look, interval=interval)
 
 
 def key(path: str) -> Subject:
     """Its text, None when there is no such key."""
-    return Subject(ask=lambda client, index: client.api.kv.get(path, **_held(index)), read=_text)
+    return Subject(
+        ask=lambda client, index: client.api.kv.get(path, **_held(index)), read=_text, may_look=_refused_otherwise
+    )
+
+
+async def _refused_otherwise(*_: object) -> bool:
+    """One key is not hidden: Consul refuses it."""
+    return True
 
 
 def value(path: str, *, dc: str | None = None, interval: float = 1.0) -> Subject:
@@ -60,7 +76,7 @@ def value(path: str, *, dc: str | None = None, interval: float = 1.0) -> Subject
     def ask(client: Client, index: int) -> Any:
         return client.api.kv.get(path, dc=dc, **_held(index))
 
-    return Subject(ask=ask, read=_bytes, interval=interval)
+    return Subject(ask=ask, read=_bytes, may_look=_refused_otherwise, interval=interval)
 
 
 def keys(prefix: str) -> Subject:
@@ -70,7 +86,15 @@ def keys(prefix: str) -> Subject:
     def read(items: Any) -> dict[str, str]:
         return {item["Key"].removeprefix(start): _text(item) or "" for item in items or () if item["Key"] != start}
 
-    return Subject(ask=lambda client, index: client.api.kv.get(start, recurse=True, **_held(index)), read=read)
+    async def may_look(client: Client, known: Any, content: dict[str, str]) -> bool:
+        gone = () if known is UNKNOWN else known.keys() - content.keys()
+        return not gone or await client.may_read_key(start + min(gone))
+
+    return Subject(
+        ask=lambda client, index: client.api.kv.get(start, recurse=True, **_held(index)),
+        read=read,
+        may_look=may_look,
+    )
 
 
 def _held(index: int) -> dict[str, Any]:
@@ -101,39 +125,34 @@ def healthy_instances(answer: Iterable[Mapping[str, Any]]) -> tuple[Instance, ..
     return tuple(sorted(instances, key=lambda instance: (instance.node, instance.id)))
 
 
-def next_index(index: int, answered: int) -> int:
-    """The index to ask with next. One that went backwards is of another history: from the beginning."""
-    return answered if answered >= index else 0
-
-
 async def follow(
     subject: Subject,
     client: Client,
     changed: Callable[[Any], None],
     *,
     known: Any = UNKNOWN,
-    refused: Callable[[str | None], None] = lambda _: None,
+    refused: Callable[[str | None], None],
 ) -> None:
     """For as long as we live: `changed(content)` whenever it is another than was `known`; `refused(why)` when Consul
-    begins to refuse the question, `refused(None)` when it answers again."""
+    will not let us look, `refused(None)` when it does again."""
     loop = asyncio.get_running_loop()
-    index, failures, denied = 0, 0, False
+    index, failures, blind = 0, 0, False
     while True:
         asked_at, held = loop.time(), index > 0
         try:
             answered, found = await client.call(subject.ask(client, index), limit=HELD)
             content = subject.read(found)
-            if not content and known and known is not UNKNOWN and not await client.token_is_known():
-                raise Refused("the token is not known")
+            if not await subject.may_look(client, known, content):
+                raise Refused("the token may not read it")
         except (Unreachable, Refused) as error:
-            if isinstance(error, Refused) and not denied:
-                denied = True
-                refused(str(error))
             index, failures = 0, min(failures + 1, 10)
-            await asyncio.sleep(min(FIRST_RETRY * 2**failures, LAST_RETRY) * (0.5 + random.random()))
+            if isinstance(error, Refused) and not blind and failures >= BLIND:
+                blind = True
+                refused(str(error))
+            await client.rest(min(FIRST_RETRY * 2**failures, LAST_RETRY) * (0.5 + random.random()))
             continue
-        if denied:
-            denied = False
+        if blind:
+            blind = False
             refused(None)
         failures, index = 0, next_index(index, int(answered))
         if content != known:

@@ -1,4 +1,4 @@
-"""The telemetry port: told every effect of this life; answers /metrics, /status, /v1/status and /v1/targets.
+"""The telemetry port: told every effect of this life; answers the paths below.
 
 Served from the event loop: a scrape of 50 metrics takes it 1 ms. prometheus-client, which takes 0.1 s to load, is
 loaded beside the running jobs; what happened before is told to it then.
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from autopilot.adapters.telemetry.containerpilot import Service
     from autopilot.adapters.telemetry.instruments import Instruments
     from autopilot.adapters.telemetry.job_metrics import JobMetrics
-    from autopilot.adapters.wire import Answer, Page
+    from autopilot.adapters.telemetry.live import Live
+    from autopilot.adapters.wire import Answer, Page, Stream
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # s, when the port is taken
 TROUBLE = "telemetry-port"
+PATHS = "/, /metrics, /status, /v1/status, /v1/stream, /v1/targets"
 
 
 class CannotUseTelemetry(Exception):
@@ -76,6 +78,7 @@ class Telemetry:
         self._registry: CollectorRegistry | None = None
         self._instruments: Instruments | None = None
         self._metrics: JobMetrics | None = None
+        self._live: Live | None = None
         self._serving: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -126,6 +129,8 @@ class Telemetry:
             self._early.append((effect, self._loop.time()))
         else:
             self._instruments.hear(effect, self._loop.time())
+        if self._live is not None:
+            self._live.stir()
 
     def answered(self, status: int, path: str) -> None:
         """A request on the control socket was answered."""
@@ -151,6 +156,10 @@ class Telemetry:
         from autopilot.adapters.wire import Refused
 
         match method, path.partition("?")[0]:
+            case "GET", "/":
+                return 200, self._page()
+            case "GET", "/v1/stream":
+                return 200, self._stream()
             case "GET", "/metrics":
                 return 200, await self._exposition()
             case "GET", "/status":
@@ -161,7 +170,18 @@ class Telemetry:
                 return 200, self._views.status()
             case "GET", "/v1/targets":
                 return 200, list(await self._views.targets())
-        raise Refused(404, f"nothing answers to {method} {path}; there are /metrics, /status, /v1/status, /v1/targets")
+        raise Refused(404, f"nothing answers to {method} {path}; there are {PATHS}")
+
+    def _page(self) -> Page:
+        from autopilot.adapters.telemetry import live  # for those who look at it
+
+        return live.page()
+
+    def _stream(self) -> Stream:
+        from autopilot.adapters.telemetry.live import Live
+
+        self._live = self._live or Live(lambda: {**self._views.status(), "about": self._about})
+        return self._live.stream()
 
     async def _exposition(self) -> Page:
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest

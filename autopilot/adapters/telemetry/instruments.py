@@ -58,7 +58,7 @@ class Instruments:
             "autopilot_check_duration_seconds", "From a check's start to its verdict.", ["name"],
             buckets=DURATIONS, registry=registry,
         )  # fmt: skip
-        self._lifetime = gauge("lifetime_left_seconds", "Until this life drains; no sample while it is not counted.")
+        self._lifetime = gauge("lifetime_left_seconds", "Until this life drains; +Inf while it is not counted.")
         self._phase = gauge("life_phase", "1 for the phase this life is in.", "phase")
         self._payloads = gauge("payloads_running", "Payloads the batch system runs here.")
         self._maintenance = gauge("maintenance", "1 while services take no traffic.")
@@ -66,8 +66,8 @@ class Instruments:
         self._orphans = gauge("orphans_reaped", "Orphans reaped since the start.")
         self._dropped = gauge("log_dropped_bytes", "Bytes of log dropped because nobody read them.")
         self._lag = gauge("loop_lag_seconds", "How late the event loop was when this was scraped.")
-        self._reachable = gauge("consul_reachable", "1 while Consul answers.")
-        self._services = gauge("consul_services", "Services of ours that are registered.")
+        self._registry = registry
+        self._consul: tuple[Gauge, Gauge] | None = None  # what is not there must not look unreachable
         self._containerpilot = ContainerPilot()
         registry.register(self._containerpilot)
         self._checking: dict[str, float] = {}
@@ -119,10 +119,19 @@ class Instruments:
         self._orphans.set(orphans)
         self._dropped.set(dropped)
         self._lag.set(lag)
-        consul = seen.get("consul", {})
-        self._reachable.set(bool(consul.get("reachable")))
-        self._services.set(len(consul.get("services", ())))
-        self._containerpilot.watches = {watch["name"]: watch["instances"] for watch in consul.get("watches", ())}
+        consul = seen.get("consul")
+        if consul is not None:
+            self._consul = self._consul or _of_consul(self._registry)
+            for measured, value in zip(self._consul, (bool(consul["reachable"]), len(consul["services"])), strict=True):
+                measured.set(value)
+            self._containerpilot.watches = {watch["name"]: watch["instances"] for watch in consul["watches"]}
+
+
+def _of_consul(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
+    return (
+        Gauge("autopilot_consul_reachable", "1 while Consul answers; there with a consul section.", registry=registry),
+        Gauge("autopilot_consul_services", "Services of ours that are registered.", registry=registry),
+    )
 
 
 class ContainerPilot:

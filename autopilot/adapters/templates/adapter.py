@@ -7,6 +7,7 @@ that is away. What needs nothing from Consul is written before the first job sta
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,22 +105,24 @@ def _kind(template: Template) -> str:
 
 
 def write(template: Template, data: bytes) -> bool:
-    """The file whole, with its mode and owner, by a rename. False: it was so already. Raises OSError, LookupError."""
+    """The file whole, with its mode and owner, by a rename. False: its content was so already. Raises OSError,
+    LookupError."""
     path = Path(template.destination)
-    try:
-        if path.read_bytes() == data:
+    who = resolve(template.user, template.group)
+    same = path.exists() and path.read_bytes() == data
+    if same:
+        found = path.stat()
+        owned = who is None or (found.st_uid, found.st_gid) == (who.uid, who.gid)
+        if owned and stat.S_IMODE(found.st_mode) == template.mode:
             return False
-    except FileNotFoundError:
-        pass
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.autopilot")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:
         file.write(data)
-        who = resolve(template.user, template.group)
         if who is not None:
             os.fchown(descriptor, who.uid, who.gid)
         os.fchmod(descriptor, template.mode)
     os.replace(temporary, path)
-    return True
+    return not same

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import socketserver
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -40,3 +44,50 @@ def status(agent: Agent, name: str = "web") -> str | None:
         return None
     states = {check["Status"] for entry in found for check in entry["Checks"]}
     return next((state for state in ("critical", "warning", "passing") if state in states), None)
+
+
+class Relay(socketserver.ThreadingTCPServer):
+    """Hands everything on to a real agent; who inherits sees the requests and the answers."""
+
+    daemon_threads = True
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(("127.0.0.1", 0), _Relayed)
+        self.agent = agent
+        self.http = f"127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> Relay:
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def asking(self, data: bytes) -> None:
+        """Before a request, or a part of one, is handed on."""
+
+    def answering(self, data: bytes) -> None:
+        """Before an answer, or a part of one, is handed on."""
+
+    def handle_error(self, *_: object) -> None:
+        """A client that leaves is none of ours."""
+
+
+class _Relayed(socketserver.BaseRequestHandler):
+    server: Relay
+
+    def handle(self) -> None:
+        relay = self.server
+        with socket.create_connection((relay.agent.address, 8500)) as agent:
+            threading.Thread(target=_copy, args=(self.request, agent, relay.asking), daemon=True).start()
+            _copy(agent, self.request, relay.answering)
+
+
+def _copy(source: socket.socket, target: socket.socket, seen: Any) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            seen(data)
+            target.sendall(data)
+    with suppress(OSError):  # the other way is over too
+        target.shutdown(socket.SHUT_RDWR)

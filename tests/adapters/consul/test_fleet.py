@@ -11,23 +11,22 @@ import time
 
 import pytest
 
-from autopilot.adapters.consul.archive import too_old
+from autopilot.adapters.consul.archive import completed, too_old
+from lab import consul
 from tests.adapters.consul.conftest import service, status
 from tests.app.harness import Pilot, eventually
 
 HERE = {"AUTOPILOT_HOST": "h7", "AUTOPILOT_SLOT": "slot2", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "c" * 64}
 
 
+def told(agent, *words):
+    command = [sys.executable, "-m", "autopilot", *words, "--consul", agent.http]
+    return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=30, check=False)
+
+
 def ask(agent, *words):
     """The verb's answer, as data."""
-    done = subprocess.run(
-        [sys.executable, "-m", "autopilot", *words, "--consul", agent.http, "-o", "json"],
-        env=os.environ,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    done = told(agent, *words, "-o", "json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -66,11 +65,62 @@ def test_history_outlives_the_container(agent, tmp_path):
     ended, killed = sorted(ask(agent, "history", "--fleet"), key=lambda life: life["slot"])
     assert (ended["host"], ended["slot"], ended["reason"]) == ("h7", "ended", "signal")
     assert ended["started"] <= ended["ended"]
-    assert (killed["slot"], killed["ended"]) == ("killed", "")
+    assert (killed["slot"], killed["ended"], killed["reason"]) == ("killed", "", "running")  # until its TTL is over
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     assert ask(agent, "history", "--fleet", "--host", "elsewhere") == []
     assert [life["slot"] for life in ask(agent, "history", "--fleet", "--at", now, "--host", "h7")][-1] == "killed"
     assert ask(agent, "history", "--fleet", "--at", "2001-01-01T00:00:00Z") == []
+
+
+def life(name, started, **more):
+    return {"life": name, "host": "h", "slot": "s", "started": started, **more}
+
+
+def test_lives_without_an_end():
+    """A life without an end runs or is lost, as Consul says; what it does not know was killed before its successor."""
+    records = [
+        life("a", "01:00"),
+        life("b", "02:00", ended="02:30", reason="lifetime"),
+        life("c", "03:00"),
+        life("d", "04:00", slot="other"),
+        life("e", "05:00", slot="third"),
+    ]
+    told = completed(records, {"c": "alive", "d": "lost"})
+    assert [one["reason"] for one in told] == ["killed", "lifetime", "running", "lost", "killed"]
+    assert [one.get("ended_before") for one in told] == ["02:00", None, None, None, None]
+
+
+@pytest.mark.real("consul")
+def test_what_may_not_be_seen_is_no_empty_fleet(monkeypatch):
+    """A token that may not look gets an error with what to allow, not an empty table."""
+    with consul.agent(consul.DEFAULT_DENY) as agent:
+        for token in ("", consul.token_for(agent, 'service "x" { policy = "read" }')):
+            monkeypatch.setenv("CONSUL_HTTP_TOKEN", token)
+            for words, said in (
+                (["fleet"], "may not read the service"),
+                (["history", "--fleet"], "may not read the keys"),
+            ):
+                done = told(agent, *words)
+                assert done.returncode == 1 and said in done.stderr, done
+
+
+@pytest.mark.real("consul")
+def test_fleet_without_a_leader(tmp_path):
+    """With two of three servers dead both verbs still tell what was known last."""
+    with consul.agents(3, 1) as (*servers, client), Pilot(tmp_path, service(client), env=HERE):
+        eventually(lambda: status(client, "autopilot") == "passing" and bool(slots(client)), "registered and recorded")
+        for server in servers[1:]:
+            server.kill()
+        assert [found["slot"] for found in ask(client, "fleet")] == ["slot2"]
+        assert slots(client) == {"slot2"}
+
+
+def test_words_that_are_no_time():
+    """A time that cannot be read is a usage error, not an empty answer."""
+    done = subprocess.run(
+        [sys.executable, "-m", "autopilot", "history", "--at", "yesterday"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 64 and "is no time" in done.stderr
 
 
 def slots(agent):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import time
 
 import pytest
 
@@ -59,7 +61,9 @@ def test_check_output_and_status(agent, tmp_path):
     """What a job's own check says is what Consul's check says: critical at once when it fails, with its last output."""
     flag = tmp_path / "bad"
     check = shell(f"if test -e {flag}; then echo disk is full; exit 1; fi; echo all is well")
-    with Pilot(tmp_path, service(agent, health={"exec": check, "interval": "0.1s", "ttl": "1m"})) as pilot:
+    with Pilot(
+        tmp_path, service(agent, health={"exec": check, "interval": "0.1s", "timeout": "5s", "ttl": "1m"})
+    ) as pilot:
         eventually(lambda: status(agent) == "passing", "passing")
         flag.touch()
         pilot.wait_event("web", "unhealthy")
@@ -113,3 +117,18 @@ def test_tags_changed_by_others_stay(agent, tmp_path):
         agent.put("/v1/agent/service/register", {key: body[key] for key in known})
         eventually(lambda: agent.health("web")[0]["Service"]["Port"] == 8080, "our port", patience=1.0)
         assert agent.health("web")[0]["Service"]["Tags"] == ["theirs"]
+
+
+@pytest.mark.slow  # Consul takes a minute at least, and looks every 30 s
+def test_killed_supervisor_is_reaped(agent, tmp_path):
+    """What a killed supervisor leaves is taken out by Consul after deregisterCriticalServiceAfter; the rest stays."""
+    health = {"exec": "true", "interval": "0.5s", "ttl": "1s"}
+    spec = service(agent, health=health, consul={"deregisterCriticalServiceAfter": "1m"})
+    spec["jobs"].append({**spec["jobs"][0], "name": "kept", "consul": {}})
+    with Pilot(tmp_path, spec) as pilot:
+        eventually(lambda: status(agent) == status(agent, "kept") == "passing", "passing")
+        pilot.signal(signal.SIGKILL)
+        pilot.wait()
+    eventually(lambda: status(agent) == "critical", "critical")
+    eventually(lambda: time.sleep(1.0) or status(agent) is None, "taken out", patience=110.0)
+    assert status(agent, "kept") == "critical"

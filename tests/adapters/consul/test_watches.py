@@ -124,7 +124,7 @@ def test_unknown_token_is_no_event(tmp_path):
             accessor = agent.ask("/v1/acl/token/self", token=token)["AccessorID"]
             agent.ask(f"/v1/acl/token/{accessor}", method="DELETE")
             put(agent, "db-1", Port=1)  # wakes the held query, with a token nobody knows
-            pilot.wait_for(lambda line: str(line.get("trouble", "")).startswith("consul-"), patience=30)
+            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", patience=30)
             assert not pilot.output("unhealthy")
 
 
@@ -197,3 +197,48 @@ def test_key_that_may_not_be_read(tmp_path):
             assert pilot.restart_delay("victim") < 0.1
             assert pilot.stop() == 0
             assert not pilot.events("watch changed") and len(pilot.events("does not show the key")) == 1
+
+
+LOOKING = 'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" } key_prefix "" { policy = "read" }'
+BLIND = {
+    "everything": 'service "db" { policy = "deny" }',
+    "one service": f'{LOOKING} service "db" {{ policy = "deny" }}',
+    "the nodes": 'service_prefix "" { policy = "write" }',
+}
+
+
+@pytest.mark.parametrize("lost", BLIND)
+def test_lost_policy_is_no_event(tmp_path, lost):
+    """A token that is known and may no longer look is shown an empty service; that is said, and is no event."""
+    with consul.agent(consul.DEFAULT_DENY) as agent:
+        token = consul.token_for(agent, LOOKING)
+        with Pilot(tmp_path, watching(agent, "changed", "unhealthy", consul={"token": token})) as pilot:
+            settled(agent, pilot)
+            consul.allow(agent, BLIND[lost])
+            put(agent, "db-1", Port=1)  # wakes the held query
+            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", patience=30)
+            consul.allow(agent, LOOKING)
+            eventually(lambda: len(pilot.output("changed")) == 2, "seen again, with its new port")
+            assert not pilot.output("unhealthy")
+
+
+def test_lost_policy_without_connect(tmp_path):
+    """The same through an agent whose servers know better than its cache, and have no Connect."""
+    with consul.agents(3, 1, config=consul.DEFAULT_DENY) as (server, *_, client):
+        token = consul.token_for(server, LOOKING)
+        with Pilot(tmp_path, watching(client, "changed", "unhealthy", consul={"token": token})) as pilot:
+            settled(server, pilot)
+            consul.allow(server, BLIND["everything"])
+            put(server, "db-1", Port=1)
+            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", patience=30)
+            assert not pilot.output("unhealthy")
+
+
+def test_emptied_under_default_deny(tmp_path):
+    """A service that is really gone is `unhealthy` for a token that may look."""
+    with consul.agent(consul.DEFAULT_DENY) as agent:
+        token = consul.token_for(agent, LOOKING)
+        with Pilot(tmp_path, watching(agent, "unhealthy", consul={"token": token})) as pilot:
+            settled(agent, pilot)
+            agent.put("/v1/agent/service/deregister/db-1")
+            pilot.wait_event("unhealthy", "unhealthy")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
+import stat
+
 import pytest
 
 from lab import consul
@@ -32,6 +37,20 @@ def test_before_the_first_job(tmp_path, files):
     """What needs nothing from Consul is there when the first job starts, Consul or not."""
     with Pilot(tmp_path, spec(files, "slot={{ env.SLOT }}\n"), env={"SLOT": "s9"}) as pilot:
         pilot.wait_event("reader", "slot=s9")
+
+
+def test_mode_and_owner(tmp_path, files):
+    """The file has its mode and owner when the first job starts, also when nothing but these was wrong."""
+    files[1].write_text("secret\n")
+    files[1].chmod(0o666)
+    config = spec(files, "secret\n")
+    owner = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
+    config["templates"][0] |= {"mode": "0640", **owner}
+    with Pilot(tmp_path, config) as pilot:
+        pilot.wait_event("reader", "secret")
+        found = files[1].stat()
+    assert stat.S_IMODE(found.st_mode) == 0o640
+    assert not owner or (found.st_uid, found.st_gid) == (pwd.getpwnam("nobody").pw_uid, grp.getgrnam("nogroup").gr_gid)
 
 
 def test_bad_template_keeps_the_file(tmp_path, files):
