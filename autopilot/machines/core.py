@@ -30,7 +30,7 @@ from autopilot.machines import (
     succession,
     when,
 )
-from autopilot.machines.actions import Action, Evict, Finish, Outcome
+from autopilot.machines.actions import Action, Evict, Finish, Outcome, Signal
 from autopilot.machines.restart import Streak
 from autopilot.machines.succession import Fate
 from autopilot.machines.unit import FAREWELLS, IDLE, Unit, outcome_of_essential, outcome_of_work
@@ -92,6 +92,11 @@ class Core:
 
     def healthy(self) -> set[str]:
         return {name for name, unit in self.units.items() if unit.health.status is health.Status.HEALTHY}
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Jobs that a person has stopped."""
+        return frozenset(self._held)
 
     def _deadlines(self) -> Iterator[float | None]:
         for unit in self.units.values():
@@ -181,6 +186,10 @@ class Core:
                 self._held.discard(asked.job)
                 if not self.units[asked.job].going:  # its successor starts by itself
                     self._job(self.units[asked.job], job.On.START if asked.what == "start-job" else job.On.RESTART)
+            case "signal-job":
+                unit = self.units[asked.job]
+                if unit.state.pid is not None:
+                    self._emit(Signal(asked.job, unit.state.run, asked.signal, asked.group))
             case "enter-maintenance" | "leave-maintenance":
                 self._maintain(asked.what == "enter-maintenance")
 
