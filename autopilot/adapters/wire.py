@@ -1,14 +1,20 @@
-"""One request and one answer over HTTP/1.1, in JSON or as a page. The protocol is h11's; what is here is its use."""
+"""One request and one answer over HTTP/1.1: JSON, a page, or a stream of JSON lines.
+
+The protocol is h11's; what is here is its use.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import select
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, NamedTuple, TypeVar
 
 import h11
+
+_T = TypeVar("_T")
 
 PATIENCE = 10.0  # s for a client to say what it wants, and to take its answer
 BODY = 64 * 1024  # bytes
@@ -21,7 +27,13 @@ class Page(NamedTuple):
     data: bytes
 
 
-Answer = tuple[int, Mapping[str, object] | Sequence[object] | Page]
+class Stream(NamedTuple):
+    """An answer that goes on: batches of records, each sent as a line of JSON, for as long as both want."""
+
+    batches: AsyncGenerator[list[dict[str, Any]], None]
+
+
+Answer = tuple[int, Mapping[str, object] | Sequence[object] | Page | Stream]
 Handler = Callable[[str, str, Mapping[str, object]], Awaitable[Answer]]
 Answered = Callable[[int, str], None]  # told the status and the path of each request that somebody answers to
 
@@ -43,7 +55,7 @@ async def talk(
     """Serve one client. Raises OSError and TimeoutError when it leaves or says nothing."""
     connection = h11.Connection(h11.SERVER)
     method = path = ""
-    answer: Mapping[str, object] | Sequence[object] | Page
+    answer: Mapping[str, object] | Sequence[object] | Page | Stream
     try:
         async with asyncio.timeout(PATIENCE):
             method, path, body = await _request(connection, reader, writer)
@@ -56,6 +68,15 @@ async def talk(
         raise
     except Exception as error:  # a client's request must not be what ends a supervisor
         status, answer = 500, {"error": f"internal error: {error!r}; please report it"}
+    if isinstance(answer, Stream):
+        answered(status, path)
+        try:
+            await _unless_left(_stream(connection, writer, answer), reader, writer)
+        except OSError:
+            raise
+        except Exception as error:  # it is too late for a status: the client sees a cut
+            raise ConnectionResetError(f"the stream broke: {error!r}") from error
+        return
     page = answer if isinstance(answer, Page) else Page("application/json", json.dumps(answer).encode() + b"\n")
     headers = [("Content-Type", page.type), ("Content-Length", str(len(page.data))), ("Connection", "close")]
     writer.write(connection.send(h11.Response(status_code=status, headers=headers)) or b"")
@@ -69,7 +90,29 @@ async def talk(
             answered(status, path)
 
 
-async def _unless_left(work: Awaitable[Answer], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
+LINES = "application/x-ndjson"
+
+
+def json_lines(records: Iterable[Mapping[str, object]]) -> Page:
+    """A stream that has ended already."""
+    return Page(LINES, b"".join(json.dumps(record).encode() + b"\n" for record in records))
+
+
+async def _stream(connection: h11.Connection, writer: asyncio.StreamWriter, stream: Stream) -> None:
+    """A client that does not read holds up nobody but itself: whoever makes the batches does not wait for us."""
+    writer.transport.set_write_buffer_limits(high=0)  # what has been drained has been sent: we may end at any time
+    headers = [("Content-Type", LINES), ("Connection", "close")]
+    writer.write(connection.send(h11.Response(status_code=200, headers=headers)) or b"")
+    async with aclosing(stream.batches):
+        async for records in stream.batches:
+            data = json_lines(records).data
+            if data:
+                writer.write(connection.send(h11.Data(data=data)) or b"")
+                await writer.drain()
+    writer.write(connection.send(h11.EndOfMessage()) or b"")
+
+
+async def _unless_left(work: Awaitable[_T], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _T:
     """The answer, however long it takes. Raises ConnectionResetError when the client does not wait for it."""
     answering, leaving = asyncio.ensure_future(work), asyncio.ensure_future(reader.read(1))
     try:
