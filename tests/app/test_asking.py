@@ -35,6 +35,9 @@ SPEC: dict[str, Any] = {
         {"name": "nightly", "exec": ["true"], "when": {"interval": "1h"}},
         {"name": "heeds", "exec": shell('trap "echo usr1" USR1; echo ready; while :; do sleep 0.1; done')},
         {"name": "stopped", "exec": ["sleep", "1000"]},
+        {"name": "new-year", "exec": ["true"], "when": {"cron": "0 0 1 1 *"}},
+        {"name": "checked", "health": {"exec": "true", "interval": "1h"}},
+        {"name": "manual", "exec": ["sleep", "1000"], "when": {"once": "asked"}},
     ]
 }
 
@@ -61,6 +64,9 @@ def pilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pilot]:
         ("nightly", ["has run once and waits for its next time"]),
         ("heeds", ["heeds runs (pid "]),
         ("stopped", ["was stopped", "when somebody starts it"]),
+        ("new-year", ["waits for its next time, ", "d"]),
+        ("checked", ["runs (without a process of its own, "]),
+        ("manual", ["manual waits for somebody to start it"]),
     ],
 )
 def test_why(pilot: Pilot, job: str, parts: list[str]) -> None:

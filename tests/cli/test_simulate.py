@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -83,6 +84,14 @@ def test_one_seed_one_life(tmp_path: Path) -> None:
     script = "at 1m exit web 1\nend 5m\n"
     first, again, other = (simulate(tmp_path, script, "--seed", seed).stdout for seed in "112")
     assert first == again != other
+
+
+def test_cron(tmp_path: Path) -> None:
+    """A job with `cron` runs by the virtual clock, which begins now."""
+    hourly = {"jobs": [{"name": "hourly", "exec": "true", "when": {"cron": "0 * * * *"}}]}
+    found = json.loads(simulate(tmp_path, "end 179m\n", "-o", "json", spec=hourly).stdout)
+    runs = [fact["at"] for fact in found["timeline"] if fact["fact"] == "JobStarted"]
+    assert [round(later - earlier) for earlier, later in itertools.pairwise(runs)] in ([3600], [3600, 3600])
 
 
 def test_as_json(tmp_path: Path) -> None:
