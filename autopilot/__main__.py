@@ -17,7 +17,7 @@ def main() -> None:
         supervise(arguments[1] if len(arguments) == 2 else None)
     from autopilot.cli import main as cli
 
-    cli()
+    cli(prog_name="autopilot")
 
 
 def supervise(config: str | None, *, containerpilot: bool = False) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 import structlog.typing
@@ -14,8 +14,16 @@ LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "FATA
 
 
 class Log:
-    def __init__(self, sink: Sink, lines: Lines, *, level: str = "INFO") -> None:
-        self.sink = sink
+    def __init__(
+        self,
+        sink: Sink,
+        lines: Lines,
+        *,
+        level: str = "INFO",
+        keep: Callable[[str, str, list[bytes]], None] = lambda job, stream, lines: None,
+    ) -> None:
+        """`keep` is told what jobs write, also what the sink has no room for."""
+        self.sink, self._keep = sink, keep
         self.configure(lines, level=level)
 
     def configure(self, lines: Lines, *, level: str) -> None:
@@ -39,6 +47,7 @@ class Log:
 
     def lines(self, job: str, stream: str, lines: list[bytes], *, raw: bool = False, pid: int | None = None) -> None:
         """What a job wrote; raw: just as it wrote it."""
+        self._keep(job, stream, lines)
         self._programs({"job": job, "stream": stream, "pid": pid}, lines, raw)
 
     def check_lines(self, job: str, stream: str, lines: list[bytes], *, raw: bool) -> None:

@@ -1,12 +1,16 @@
-"""One request and one answer over HTTP/1.1: JSON, a page, a stream. The protocol is h11's; what is here is its use."""
+"""One request and one answer over HTTP/1.1: JSON, a page, or a stream.
+
+The protocol is h11's; what is here is its use.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import select
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, NamedTuple, TypeVar
 
 import h11
 
@@ -23,19 +27,13 @@ class Page(NamedTuple):
     headers: Mapping[str, str] = {}
 
 
-class Parts(Protocol):
-    """What a stream sends, until it is closed."""
-
-    async def next(self) -> bytes: ...
-
-    def close(self) -> None: ...
-
-
 class Stream(NamedTuple):
-    """An answer that goes on for as long as the client listens."""
+    """An answer that goes on for as long as both want. `patience` (s): a client that takes nothing for so long is left;
+    None: it is waited for."""
 
     type: str
-    parts: Parts
+    parts: AsyncGenerator[bytes, None]
+    patience: float | None = None
 
 
 Body = Mapping[str, object] | Sequence[object] | Page | Stream
@@ -75,7 +73,13 @@ async def talk(
     except Exception as error:  # a client's request must not be what ends a supervisor
         status, answer = 500, {"error": f"internal error: {error!r}; please report it"}
     if isinstance(answer, Stream):
-        await _pour(connection, reader, writer, answer)
+        answered(status, path)
+        try:
+            await _unless_left(_pour(connection, writer, answer), reader, writer)
+        except OSError:
+            raise
+        except Exception as error:  # it is too late for a status: the client sees a cut
+            raise ConnectionResetError(f"the stream broke: {error!r}") from error
         return
     page = answer if isinstance(answer, Page) else Page("application/json", json.dumps(answer).encode() + b"\n")
     headers = [("Content-Type", page.type), ("Content-Length", str(len(page.data))), ("Connection", "close")]
@@ -87,22 +91,43 @@ async def talk(
             answered(status, path)
 
 
-async def _pour(
-    connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: Stream
-) -> None:
+LINES = "application/x-ndjson"
+
+
+def json_lines(records: Iterable[Mapping[str, object]]) -> Page:
+    """A stream that has ended already."""
+    return Page(LINES, b"".join(json.dumps(record).encode() + b"\n" for record in records))
+
+
+def json_stream(batches: AsyncGenerator[list[dict[str, Any]], None]) -> Stream:
+    """Each record as a line of JSON."""
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        async with aclosing(batches):
+            async for records in batches:
+                yield json_lines(records).data
+
+    return Stream(LINES, parts())
+
+
+async def _pour(connection: h11.Connection, writer: asyncio.StreamWriter, stream: Stream) -> None:
+    """A client that does not read holds up nobody but itself: whoever makes the parts does not wait for us."""
+    writer.transport.set_write_buffer_limits(high=0)  # what has been drained has been sent: we may end at any time
     headers = [("Content-Type", stream.type), ("Cache-Control", "no-store"), ("Connection", "close")]
-    try:
-        await _send(connection, writer, h11.Response(status_code=200, headers=headers))
-        while True:
-            await _send(connection, writer, h11.Data(data=await _unless_left(stream.parts.next(), reader, writer)))
-    finally:
-        stream.parts.close()
+    await _send(connection, writer, h11.Response(status_code=200, headers=headers))
+    async with aclosing(stream.parts):
+        async for part in stream.parts:
+            if part:
+                await _send(connection, writer, h11.Data(data=part), patience=stream.patience)
+    await _send(connection, writer, h11.EndOfMessage())
 
 
-async def _send(connection: h11.Connection, writer: asyncio.StreamWriter, *events: h11.Event) -> None:
+async def _send(
+    connection: h11.Connection, writer: asyncio.StreamWriter, *events: h11.Event, patience: float | None = PATIENCE
+) -> None:
     for event in events:
         writer.write(connection.send(event) or b"")
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience):
         await writer.drain()
 
 

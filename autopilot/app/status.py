@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autopilot import __version__
-from autopilot.machines import health, job
+from autopilot.machines import health, job, when
 from autopilot.machines.core import Core
 from autopilot.machines.unit import Unit
+from autopilot.spec.plan import Trigger
 
 
 def snapshot(core: Core, *, now: float, wall: float, life: str) -> dict[str, object]:
@@ -32,7 +33,9 @@ def snapshot(core: Core, *, now: float, wall: float, life: str) -> dict[str, obj
         "good": core.probation.good,
         "payloads": list(core.payloads),
         "troubles": dict(core.troubles),
-        "jobs": [_job(unit, at(unit.state.since), _until(unit, at)) for unit in core.units.values()],
+        "jobs": [
+            _job(unit, at(unit.state.since), _until(unit, at), name in core.held) for name, unit in core.units.items()
+        ],
     }
 
 
@@ -42,7 +45,7 @@ def _until(unit: Unit, at: Callable[[float | None], float | None]) -> float | No
     return appointment.due if appointment is not None and unit.waits else at(unit.state.deadline)
 
 
-def _job(unit: Unit, since: float | None, until: float | None) -> dict[str, object]:
+def _job(unit: Unit, since: float | None, until: float | None, held: bool) -> dict[str, object]:
     state = unit.state
     return {
         "name": unit.plan.name,
@@ -50,6 +53,7 @@ def _job(unit: Unit, since: float | None, until: float | None) -> dict[str, obje
         "health": unit.health.status.value if unit.plan.health else None,
         "pid": state.pid,
         "status": state.status,
+        "asked": state.asked or held,
         "runs": state.run,
         "restarts": state.restarts,
         "since": since,
@@ -68,8 +72,9 @@ def _why(unit: Unit, until: float | None) -> dict[str, object]:
     }
     why: dict[str, object] = {}
     if unit.waits:
-        events = [f"{trigger.source or 'autopilot'} {trigger.event}" for trigger in unit.missing]
+        events = [_words(trigger) for trigger in unit.missing]
         why["waits_for"] = ", ".join(events) or "its next time"
+        why["sources"] = [trigger.source for trigger in unit.missing]
     elif unit.state.phase in waits:
         why["waits_for"] = waits[unit.state.phase]
     if until is not None and why:
@@ -79,3 +84,7 @@ def _why(unit: Unit, until: float | None) -> dict[str, object]:
     ):
         why["last_check"] = unit.health.output[-500:]
     return why
+
+
+def _words(trigger: Trigger) -> str:
+    return "somebody to start it" if trigger.event == when.ASKED else f"{trigger.source or 'autopilot'} {trigger.event}"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters import control, narrator
+from autopilot.adapters.journal import Journal
 from autopilot.adapters.loglines import Lines, lines_for
 from autopilot.adapters.logs import Log
 from autopilot.adapters.sink import Sink
@@ -78,7 +79,8 @@ class Supervisor:
         self._plan, self._loop, self._state, self._socket, self.env = plan, loop, state, socket_path, dict(env)
         self._where, self._containerpilot, self._missing = where, containerpilot, missing
         self.begins_anew = False  # the end of this life is the begin of one with a configuration
-        self._sink, self.log = _log(plan, loop, where, containerpilot)
+        self._journal = Journal([job.name for job in plan.jobs])
+        self._sink, self.log = _log(plan, loop, where, containerpilot, self._journal)
         self._words = LastWords(state, where)
         self._processes = Processes(loop)
         self._commands = Commands(self._processes, self._environ)
@@ -138,6 +140,7 @@ class Supervisor:
             self._signalled(signal.Signals(number))
         finish = await self._effects.finished
         await self._outside.leave()
+        await self._journal.close()
         left = self._processes.strays()
         if left:
             self.log.say("error", "left behind, killed", jobs=list(finish.stragglers), processes=left)
@@ -179,6 +182,7 @@ class Supervisor:
         if not isinstance(effect, Fact):
             self._effects.do(effect)
             return
+        self._journal.hear(effect)
         if self._reloader is not None and isinstance(effect, PlanSettled):
             self._reloader.settled.set()
         said = narrator.sentence(effect)
@@ -254,10 +258,17 @@ class Supervisor:
             record=self._outside.record,
             put_environment=self._put_environment,
             jobs=[job.name for job in self._plan.jobs],
+            plan=self._shown_plan,
             reload=self._reload,
+            journal=self._journal,
             end=self._effects.finished,
         )
         return await requests.handle(method, path, body)
+
+    def _shown_plan(self) -> Mapping[str, object]:
+        from autopilot.spec.plandata import plan_to_data
+
+        return {"plan": plan_to_data(self._plan), "state": os.fspath(self._state)}
 
     # --- another plan ---
 
@@ -324,6 +335,7 @@ class Supervisor:
         if log_fd is not None:
             self._sink.reopen(log_fd)
         self.log.configure(_lines(plan, self._where, self._containerpilot), level=plan.logging.level)
+        self._journal.adopt([job.name for job in plan.jobs])
         self._effects.adopt(plan)
         self.feed(PlanChanged(plan))
 
@@ -393,7 +405,7 @@ class Supervisor:
         core, condor = self._runner.core, self._effects.condor
         shown = status.snapshot(core, now=self._loop.time(), wall=time.time(), life=self._words.life)
         if condor is not None:
-            shown["htcondor"] = condor.status()
+            shown["htcondor"] = {"job": self._plan.htcondor and self._plan.htcondor.job, **condor.status()}
         return {**shown, **self._outside.shown()}
 
 
@@ -407,10 +419,12 @@ def _log_fd(output: str) -> int:
     return os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def _log(plan: Plan, loop: asyncio.AbstractEventLoop, where: Surroundings, containerpilot: bool) -> tuple[Sink, Log]:
+def _log(
+    plan: Plan, loop: asyncio.AbstractEventLoop, where: Surroundings, containerpilot: bool, journal: Journal
+) -> tuple[Sink, Log]:
     fd = _log_fd(plan.logging.output)
     sink = Sink(loop, fd)
-    return sink, Log(sink, _lines(plan, where, containerpilot), level=plan.logging.level)
+    return sink, Log(sink, _lines(plan, where, containerpilot), level=plan.logging.level, keep=journal.lines)
 
 
 def _lines(plan: Plan, where: Surroundings, containerpilot: bool) -> Lines:

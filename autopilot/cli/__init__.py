@@ -16,18 +16,25 @@ VERBS = {
     "plan": "Print the effective plan, every default filled in.",
     "schema": "Print the JSON Schema of the job spec.",
     "status": "Show the jobs and the life.",
+    "why": "Say in one line why a job is as it is.",
+    "logs": "Show the last lines of the jobs; -f follows.",
+    "events": "Show what has happened; -f follows.",
     "ping": "Ask whether the supervisor answers.",
     "drain": "End this life peacefully: no new payload, the running ones finish.",
     "stop": "Stop everything now, in order; or one job.",
     "start": "Start a job that is over.",
     "restart": "Restart a job.",
+    "signal": "Send a signal to a job.",
     "reload": "Take the job spec anew: only what changed is restarted.",
     "fleet": "Show every container that Consul knows.",
     "history": "Show lives that were, of this slot or of the fleet.",
     "env": "Change the environment of what starts from now on.",
     "metric": "Set metrics that the job spec declares.",
     "maintenance": "Take the services out of the traffic (on), and back (off).",
+    "shims": "Write systemctl and service for scripts that know no other way.",
+    "completion": "Print the shell's completion: bash, zsh, fish.",
 }
+HIDDEN = ("systemctl", "service")  # what the shims call
 
 
 class Verbs(click.Group):
@@ -37,7 +44,7 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in VERBS:
+        if name not in VERBS and name not in HIDDEN:
             return None
         command: click.Command = import_module(f"autopilot.cli.{name}").command
         return command

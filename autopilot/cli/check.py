@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -32,7 +32,11 @@ class Budget(click.ParamType["float"]):
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
 @click.option("--stop-budget", type=Budget(), help="Fail when the worst ordered stop takes longer, e.g. 10s.")
 @click.option("--compile", "compiles", is_flag=True, help="Write the compiled plan beside CONFIG: starts get quicker.")
-def command(config: str, output: str, stop_budget: float | None, compiles: bool) -> None:
+@click.option("--simulate", "script", type=click.File(), help="Print the life that SCRIPT leads to, in virtual time.")
+@click.option("--seed", type=int, default=0, help="Of what is drawn in a simulation.")
+def command(  # noqa: PLR0917 - click
+    config: str, output: str, stop_budget: float | None, compiles: bool, script: TextIO | None, seed: int
+) -> None:
     """Check the job spec CONFIG ("-": standard input) and print every problem with its place and remedy.
 
     Nothing is run and nothing is asked over the network. Users and programs that this machine does not have are
@@ -48,6 +52,11 @@ def command(config: str, output: str, stop_budget: float | None, compiles: bool)
         problems, warnings = error.problems, error.warnings
     if loaded is not None and compiles and not problems:
         _compile(config, loaded)
+    if loaded is not None and not problems and script is not None:
+        from autopilot.cli.simulating import simulate
+
+        simulate(loaded.plan, script, output, seed)
+        return
     report = _as_json if output == "json" else _as_text
     click.echo(report(config, loaded, problems, warnings))
     if problems:

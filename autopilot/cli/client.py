@@ -6,7 +6,7 @@ import http.client
 import json
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +19,10 @@ TIMED_OUT = 99  # as s6's wait verbs say it
 
 class Unreachable(click.ClickException):
     exit_code = EX_UNAVAILABLE
+
+
+class CutOff(Unreachable):
+    """It was there, and went away before it answered."""
 
 
 class TookTooLong(click.ClickException):
@@ -73,8 +77,7 @@ def ask(
     except TimeoutError:
         raise TookTooLong(f"no answer within {limit:g} s") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise Unreachable(f"no supervisor answers on {path} ({reason}); is it running, is --socket right?") from None
+        raise _unreachable(path, error) from None
     finally:
         connection.close()
     if response.status >= 400:
@@ -83,10 +86,38 @@ def ask(
     return answer
 
 
+def follow(path: str, target: str) -> Iterator[dict[str, Any]]:
+    """The records of a stream as they come, until the supervisor ends it. Raises Unreachable, ClickException."""
+    connection = _UnixConnection(path, None)
+    try:
+        connection.request("GET", target)
+        response = connection.getresponse()
+        if response.status >= 400:
+            raise click.ClickException(str(json.loads(response.read()).get("error", f"status {response.status}")))
+        with suppress(OSError, http.client.HTTPException):  # its life is over
+            for line in response:
+                yield json.loads(line)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _unreachable(path, error) from None
+    finally:
+        connection.close()
+
+
+def _unreachable(path: str, error: Exception) -> Unreachable:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    kind = CutOff if isinstance(error, (http.client.HTTPException, ConnectionResetError)) else Unreachable
+    return kind(f"no supervisor answers on {path} ({reason}); is it running, is --socket right?")
+
+
 def wait_for_end(path: str, limit: float | None) -> None:
     """Returns when the life is over: its end takes the connection with it. Raises TookTooLong."""
     with suppress(Unreachable):
         ask(path, "GET", "/v1/end", limit=limit)
+
+
+def say(output: str, text: str, data: Mapping[str, Any]) -> None:
+    """`text`, or the answer's data on one line."""
+    click.echo(json.dumps(data) if output == "json" else text)
 
 
 socket_option = click.option("--socket", "given_socket", metavar="PATH", help="Control socket of the supervisor.")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import click
 
-from autopilot.cli.client import ask, socket_option, socket_path, wait_for_end, waiting
+from autopilot.cli.client import ask, output_option, say, socket_option, socket_path, wait_for_end, waiting
 
 
 @click.command()
 @click.option("--deadline", metavar="DURATION", help='Ask payloads to end after so long ("90s", "2h").')
 @waiting
+@output_option
 @socket_option
-def command(deadline: str | None, no_wait: bool, timeout: float | None, given_socket: str | None) -> None:
+def command(deadline: str | None, no_wait: bool, timeout: float | None, output: str, given_socket: str | None) -> None:
     """End this life peacefully: no new payload starts, the running ones finish, the container exits.
 
     Waits until it has. Asked again with another --deadline, that one counts.
@@ -19,10 +20,10 @@ def command(deadline: str | None, no_wait: bool, timeout: float | None, given_so
     path = socket_path(given_socket)
     body: dict[str, object] = {} if deadline is None else {"deadline": _seconds(deadline)}
     answer = ask(path, "POST", "/v1/drain", body)
-    click.echo(f"draining; {len(answer['payloads'])} payloads run")
+    say(output, f"draining; {len(answer['payloads'])} payloads run", answer)
     if not no_wait:
         wait_for_end(path, timeout)
-        click.echo("ended")
+        say(output, "ended", {"ended": True})
 
 
 def _seconds(text: str) -> float:

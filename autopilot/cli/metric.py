@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
-from autopilot.cli.client import ask, pairs, socket_option, socket_path
+from autopilot.cli.client import ask, output_option, pairs, say, socket_option, socket_path
 
 
 @click.command()
 @click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
+@output_option
 @socket_option
-def command(settings: tuple[str, ...], given_socket: str | None) -> None:
+def command(settings: tuple[str, ...], output: str, given_socket: str | None) -> None:
     """Add to a counter, set a gauge, or observe a value of a histogram or summary of telemetry.metrics."""
-    ask(socket_path(given_socket), "POST", "/v1/metrics", pairs(settings))
+    values = pairs(settings)
+    say(output, f"{len(values)} set", ask(socket_path(given_socket), "POST", "/v1/metrics", values))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from autopilot.cli.client import ask, socket_option, socket_path
+from autopilot.cli.client import ask, output_option, say, socket_option, socket_path
 
 
 @click.command()
+@output_option
 @socket_option
 @click.option("--timeout", type=float, default=5.0, show_default=True, help="Seconds to wait for the answer.")
-def command(given_socket: str | None, timeout: float) -> None:
+def command(given_socket: str | None, timeout: float, output: str) -> None:
     """Ask whether the supervisor answers. Exit 0: it does; 69: nobody there; 99: no answer in time."""
-    ask(socket_path(given_socket), "GET", "/v1/ping", limit=timeout)
-    click.echo("ok")
+    say(output, "ok", ask(socket_path(given_socket), "GET", "/v1/ping", limit=timeout))

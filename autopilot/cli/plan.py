@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import click
 
+from autopilot.cli.client import ask, socket_option, socket_path
 from autopilot.spec.outcome import SpecError
 
 EX_CONFIG = 78
@@ -20,8 +21,12 @@ _MAPPINGS = {"env", "headers", "settings"}  # of names and values that users cho
 @click.command(name="plan", short_help="Print the effective plan of a job spec, with defaults.")
 @click.argument("config")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="text: indented.")
-def command(config: str, output: str) -> None:
-    """Print what the job spec CONFIG comes to: templates rendered, every default filled in.
+@click.option("--diff", is_flag=True, help="What CONFIG would change in the supervisor that runs.")
+@socket_option
+def command(config: str, output: str, diff: bool, given_socket: str | None) -> None:
+    """Print what the job spec CONFIG comes to: templates rendered with this shell's variables, every default filled in.
+
+    With --diff: which jobs a reload would start, restart or remove, and each value that differs.
 
     Values of variables, headers and settings whose names look like secrets are masked; arguments of commands are not.
     """
@@ -36,6 +41,12 @@ def command(config: str, output: str) -> None:
         raise SystemExit(EX_CONFIG) from None
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
+    if diff:
+        from autopilot.cli.difference import as_text, difference
+
+        found = difference(ask(socket_path(given_socket), "GET", "/v1/plan"), loaded.plan, masked)
+        click.echo(json.dumps(found, indent=1) if output == "json" else "\n".join(as_text(found)))
+        return
     click.echo(json.dumps(masked(plan_to_data(loaded.plan)), indent=2 if output == "text" else None))
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from autopilot.cli.client import ask, output_option, socket_option, socket_path
+from autopilot.cli.jobs import job_names
 from autopilot.cli.table import span, table
 from autopilot.process.lines import visible
 
 
 @click.command()
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=job_names)
 @output_option
 @socket_option
 def command(job: str | None, output: str, given_socket: str | None) -> None:

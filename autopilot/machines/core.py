@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from autopilot.machines import calendar, changes, cues, facts, health, job, lifetime, probation, shutdown, when
-from autopilot.machines.actions import Action, Evict, Finish, Outcome
+from autopilot.machines.actions import Action, Evict, Finish, Outcome, Signal
 from autopilot.machines.crew import Crew
 from autopilot.machines.unit import IDLE, Unit, outcome_of_essential, outcome_of_work
 from autopilot.spec.plan import Drain, Lifetime, Plan
@@ -77,6 +77,11 @@ class Core:
 
     def healthy(self) -> set[str]:
         return {name for name, unit in self.units.items() if unit.health.status is health.Status.HEALTHY}
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Jobs that a person has stopped."""
+        return frozenset(self.crew.held)
 
     def _deadlines(self) -> Iterator[float | None]:
         yield from self.crew.deadlines()
@@ -162,6 +167,10 @@ class Core:
                 self.crew.held.discard(asked.job)
                 if not self.units[asked.job].going:  # its successor starts by itself
                     self.crew.job(self.units[asked.job], job.On.START if asked.what == "start-job" else job.On.RESTART)
+            case "signal-job":
+                unit = self.units[asked.job]
+                if unit.state.pid is not None:
+                    self._emit(Signal(asked.job, unit.state.run, asked.signal, asked.group))
             case "enter-maintenance" | "leave-maintenance":
                 self.crew.maintain(asked.what == "enter-maintenance")
 

@@ -118,11 +118,21 @@ class Asked:
     """
 
     what: Literal[
-        "terminate", "stop", "drain", "start-job", "stop-job", "restart-job", "enter-maintenance", "leave-maintenance"
+        "terminate",
+        "stop",
+        "drain",
+        "start-job",
+        "stop-job",
+        "restart-job",
+        "signal-job",
+        "enter-maintenance",
+        "leave-maintenance",
     ]
     who: str
     job: str = ""
     deadline: float | None = None  # for a drain: seconds, replaces the lifetime's
+    signal: int = 0  # for signal-job: to its leader, or to the whole job
+    group: bool = False
 
 
 @dataclass(frozen=True, slots=True)

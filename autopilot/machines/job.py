@@ -350,7 +350,8 @@ def _next(t: _Turn) -> Step:
         return _done(t)
     if when.every is not None or when.cron is not None:
         return _rest_until_due(t)
-    if s.restarts_left is None or s.restarts_left > 0:
+    wanted = t.job.restart_after_success or s.status != 0
+    if wanted and (s.restarts_left is None or s.restarts_left > 0):
         return _back_off(t)
     if when.each:
         again = _with(t, restarts_left=t.job.restarts)

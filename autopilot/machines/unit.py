@@ -40,9 +40,10 @@ class Unit:
 
     @property
     def idles(self) -> bool:
-        """It has no process, or waits for signals alone: such a job does not keep a container alive."""
-        sources = {trigger.source for trigger in self.plan.when.triggers}
-        return not self.plan.command.argv or (self.waits and bool(sources) and sources <= when.SIGNALS)
+        """It has no process, or waits for a signal or a person alone: such a job does not keep a container alive."""
+        triggers = self.plan.when.triggers
+        by_others = bool(triggers) and all(t.source in when.SIGNALS or t.event == when.ASKED for t in triggers)
+        return not self.plan.command.argv or (self.waits and by_others)
 
     def waits_for_stopping(self, source: str) -> bool:
         """It is a pre-stop job of `source`, waiting or running."""

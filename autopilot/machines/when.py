@@ -7,6 +7,8 @@ from autopilot.spec.plan import Trigger, When
 
 SIGNALS = frozenset({"SIGHUP", "SIGUSR2"})
 
+ASKED = "asked"  # never happens: a job that waits for it runs when somebody starts it
+
 STARTUP = (Trigger(source="", event="startup"),)
 
 

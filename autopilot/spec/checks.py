@@ -104,6 +104,9 @@ def _times(job: Job, path: Path) -> Iterator[Finding]:
     kind = next(
         (k for k in ("each", "cron") if getattr(when, k) is not None), "interval" if every is not None else None
     )
+    if kind in ("interval", "cron") and job.restarts == "on-failure":
+        message = f'cannot be "on-failure" beside {kind}: it runs again anyway; write how many more runs there are'
+        yield Finding((*path, "restarts"), message, also=((*path, "when", kind),))
     if job.essential and kind is not None:
         message = f"cannot be true beside when.{kind}: its first end would be the container's; remove one of the two"
         yield Finding((*path, "essential"), message, also=((*path, "when", kind),))

@@ -13,7 +13,7 @@ SIGNALS = ("SIGHUP", "SIGUSR2")
 ITSELF = ("", "autopilot", "containerpilot", "global")  # the supervisor as a source
 _OF_JOB = ("healthy", "unhealthy", "exitSuccess", "exitFailed", "stopping", "stopped")
 _OF_WATCH = ("changed", "healthy", "unhealthy")
-_OF_ITSELF = ("startup", "shutdown", "enterMaintenance", "exitMaintenance")
+_OF_ITSELF = ("startup", "shutdown", "enterMaintenance", "exitMaintenance", "asked")
 
 
 def trigger_checks(spec: Spec) -> Iterator[Finding]:

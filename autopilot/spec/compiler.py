@@ -58,6 +58,7 @@ def _job(spec: m.Spec, job: m.Job, *, batch: bool) -> p.Job:
         when=_when(job),
         essential=job.essential,
         restarts=_restarts(job),
+        restart_after_success=job.restarts != "on-failure",
         backoff=p.Backoff(**job.backoff.model_dump()),
         stop=_stop(job, spec.stop_limit(job), batch=batch),
         timeout=job.timeout if job.exec is not None else None,
@@ -103,7 +104,8 @@ def _restarts(job: m.Job) -> int | None:
     if job.restarts is None:
         periodic = job.when is not None and not awaited(job, ())
         return None if periodic else 0
-    return None if job.restarts == "unlimited" else 0 if job.restarts == "never" else job.restarts
+    words = {"unlimited": None, "on-failure": None, "never": 0}
+    return words[job.restarts] if isinstance(job.restarts, str) else job.restarts
 
 
 def _stop(job: m.Job, timeout: float, *, batch: bool) -> p.Stop:

@@ -73,13 +73,19 @@ def positive_duration(value: Any) -> float:
     return result
 
 
-def restarts(value: Any) -> int | Literal["unlimited", "never"]:
-    if value in ("unlimited", "never"):
-        return "unlimited" if value == "unlimited" else "never"
+RestartWord = Literal["unlimited", "on-failure", "never"]
+
+
+def restarts(value: Any) -> int | RestartWord:
+    words: tuple[RestartWord, ...] = ("unlimited", "on-failure", "never")
+    for word in words:
+        if value == word:
+            return word
     try:
         return units.whole(value, 0, 1_000_000_000)
     except ValueError:
-        raise ValueError(f'cannot be {shown(value)}; write a number of restarts, "unlimited" or "never"') from None
+        message = f'cannot be {shown(value)}; write a number of restarts, "unlimited", "on-failure" or "never"'
+        raise ValueError(message) from None
 
 
 def number_list(value: Any) -> tuple[float, ...]:
@@ -174,9 +180,7 @@ Limits = Annotated[dict[str, int], PlainValidator(posix.limits), _schema(_MAP)]
 Environment = Annotated[dict[str, str], PlainValidator(posix.environment), _schema(_MAP)]
 Metadata = Annotated[dict[str, str], PlainValidator(metadata), _schema(_MAP)]
 User = Annotated[str, PlainValidator(user), _schema({"type": ["string", "integer"]})]
-Restarts = Annotated[
-    int | Literal["unlimited", "never"], PlainValidator(restarts), _schema({"type": ["integer", "string"]})
-]
+Restarts = Annotated[int | RestartWord, PlainValidator(restarts), _schema({"type": ["integer", "string"]})]
 Cron = Annotated[str, PlainValidator(cron.expression), _schema(_TEXT, examples=["*/5 * * * *", "@daily"])]
 Level = Annotated[str, PlainValidator(level), _schema(_TEXT)]
 Url = Annotated[str, PlainValidator(addresses.url), _schema(_TEXT, format="uri")]

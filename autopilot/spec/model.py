@@ -141,7 +141,8 @@ class Job(Strict):
         default=None, description="how long it waits, when stopping, for the jobs that run at its stopping"
     )
     restarts: f.Restarts | None = Field(
-        default=None, description='a number, "unlimited" or "never"; for an interval job: how many more runs'
+        default=None,
+        description='a number, "unlimited", "on-failure" or "never"; for an interval job: how many more runs',
     )
     essential: f.Flag = Field(default=False, description="its end is the container's end, with its exit code")
     user: f.User | None = Field(default=None, description="run as this user")

@@ -135,6 +135,7 @@ class Job:
     when: When = When()
     essential: bool = False  # its end is the container's end, with its exit code
     restarts: int | None = 0  # None: without limit. For an `every` job: how many more runs
+    restart_after_success: bool = True  # False: exit 0 is the end of it
     backoff: Backoff = Backoff()
     stop: Stop = Stop()
     timeout: float | None = None  # longest run; then the whole job is killed

@@ -9,9 +9,9 @@ import pytest
 
 from autopilot.machines import actions, cues, facts
 from autopilot.runtime.calendar import next_time
+from autopilot.runtime.world import Behaviour, World
 from autopilot.spec.plan import When
 from tests.machines.plans import job, plan
-from tests.machines.world import Behaviour, World
 
 BERLIN = "Europe/Berlin"
 HOUR = 3600.0

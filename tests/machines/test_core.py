@@ -7,9 +7,9 @@ import itertools
 import pytest
 
 from autopilot.machines import actions, cues, facts
+from autopilot.runtime.world import Behaviour, World
 from autopilot.spec.plan import Backoff, Drain, Htcondor, Lifetime, Stop, Trigger, When
 from tests.machines.plans import after, check, job, plan
-from tests.machines.world import Behaviour, World
 
 EXACT = Backoff(jitter=0.0)
 
@@ -467,3 +467,30 @@ def test_an_unhealthy_job_that_is_being_stopped_does_not_come_back():
     world.feed(cues.Asked("stop-job", "test", job="a"))
     world.run(60)
     assert world.core.units["a"].over and len(world.spawns("a")) == 1
+
+
+def test_on_failure_restarts_until_success():
+    """A job that restarts on failure comes back after an error, and is over with its first success."""
+    statuses = iter([1, 137, 0])
+    world = World(
+        plan(job("a", restarts=None, restart_after_success=False), job("b")),
+        {"a": Behaviour(runs_for=lambda rng: 1.0, status=lambda rng: next(statuses))},
+    ).run(100)
+    assert len(world.spawns("a")) == 3
+    assert world.core.units["a"].over
+
+
+def test_job_that_waits_to_be_asked():
+    """A job with `asked` runs when somebody starts it, also again, and keeps no container alive."""
+    waiting = job("a", when=after("", "asked"), restarts=None)
+    world = World(plan(waiting, job("b"))).run(10)
+    assert world.spawns("a") == []
+    world.feed(cues.Asked("start-job", "test", job="a"))
+    world.run(20)
+    assert "a" in world.live
+    world.feed(cues.Asked("stop-job", "test", job="a"))
+    world.run(30)
+    world.feed(cues.Asked("start-job", "test", job="a"))
+    assert len(world.run(40).spawns("a")) == 2
+    alone = World(plan(waiting, job("b")), {"b": Behaviour(runs_for=lambda rng: 1.0)}).run(10)
+    assert alone.finish is not None and alone.finish.outcome.code == 0

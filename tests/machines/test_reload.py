@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from autopilot.machines import changes, cues, facts, job
 from autopilot.machines.cues import Asked, PlanChanged
+from autopilot.runtime.world import Behaviour, World
 from autopilot.spec.plan import Command, Drain, Htcondor, Job, Lifetime, Plan, Telemetry, When
 
 from .plans import after, check, plan
 from .plans import job as make
-from .world import Behaviour, World
 
 OTHER = Command(argv=("false",))
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autopilot.machines import actions, cues, facts, shutdown
+from autopilot.runtime.world import Behaviour, World
 from autopilot.spec.plan import Command, Drain, Htcondor, Lifetime, Stop, Trigger, When
 from tests.machines.plans import NO_PROCESS, TRUE, after, check, job, plan
-from tests.machines.world import Behaviour, World
 
 DAY = 86400.0
 OTHER = Command(argv=("other",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 
 import pytest
@@ -277,3 +278,11 @@ def test_both_spellings_of_every_key() -> None:
 def test_editors_may_name_their_schema() -> None:
     """`$schema` is for editors and means nothing."""
     assert plan("{$schema: 'x', jobs: [{exec: 'x'}]}") == plan("{jobs: [{exec: 'x'}]}")
+
+
+def test_restarts_on_failure():
+    """`on-failure` is a restart without limit, but not after a success; every other word restarts after both."""
+    words = ("on-failure", "unlimited", 3)
+    plans = [load_text(json.dumps({"jobs": [{"name": "a", "exec": "true", "restarts": w}]})).plan for w in words]
+    told = [(plan.jobs[0].restarts, plan.jobs[0].restart_after_success) for plan in plans]
+    assert told == [(None, False), (None, True), (3, True)]

@@ -37,7 +37,11 @@ def job(keys: str) -> str:
         ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stopTimeout" and'),
         ("‸port: 80", "jobs[web].port: cannot be given without health: nothing would say whether the service works"),
         ("port: ‸0, health: {tcp: 'x:1'}", "jobs[web].port: cannot be 0; it must be from 1 to 65535"),
-        ("restarts: ‸'always'", 'jobs[web].restarts: cannot be "always"; write a number of restarts, "unlimited" or'),
+        ("restarts: ‸'always'", 'jobs[web].restarts: cannot be "always"; write a number of restarts, "unlimited",'),
+        (
+            "when: {interval: 5}, restarts: ‸'on-failure'",
+            'jobs[web].restarts: cannot be "on-failure" beside interval',
+        ),
         ("when: ‸{}", "jobs[web].when: cannot be used: it says nothing; write one of {source, once or each}"),
         ("when: ‸{source: 'x'}", "jobs[web].when: cannot be used: once or each is missing beside source"),
         ("when: {interval: '1s', timeout: ‸1}", "jobs[web].when.timeout: cannot stand beside an interval alone"),

@@ -12,12 +12,12 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from autopilot.adapters.wire import Page, Refused, Stream
+from autopilot.adapters.wire import PATIENCE, Page, Refused, Stream
 
 LISTENERS = 16
 SPACING = 0.5  # s between two events
@@ -29,39 +29,31 @@ class Live:
     def __init__(self, look: Callable[[], Mapping[str, Any]]) -> None:
         """Made with a running loop. `look` gives what a page shows."""
         self._look = look
-        self._listeners: set[Listener] = set()
+        self._listeners: set[asyncio.Event] = set()
 
     def stir(self) -> None:
         for listener in self._listeners:
-            listener.stirred.set()
+            listener.set()
 
     def stream(self) -> Stream:
         """Raises Refused when too many listen."""
         if len(self._listeners) >= LISTENERS:
             raise Refused(503, f"{LISTENERS} listen already; ask for /v1/status now and then")
-        listener = Listener(self._look, left=self._listeners.discard)
-        self._listeners.add(listener)
-        return Stream("text/event-stream", listener)
+        return Stream("text/event-stream", self._events(), patience=PATIENCE)
 
-
-class Listener:
-    def __init__(self, look: Callable[[], Mapping[str, Any]], *, left: Callable[[Listener], None]) -> None:
-        self._look, self._left, self._again = look, left, False
-        self.stirred = asyncio.Event()
-        self.stirred.set()
-
-    async def next(self) -> bytes:
-        if self._again:
-            await asyncio.sleep(SPACING)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SILENCE):
-                await self.stirred.wait()
-        self._again = True
-        self.stirred.clear()
-        return b"data: %s\n\n" % json.dumps({**self._look(), "now": time.time()}).encode()
-
-    def close(self) -> None:
-        self._left(self)
+    async def _events(self) -> AsyncGenerator[bytes, None]:
+        stirred = asyncio.Event()
+        self._listeners.add(stirred)
+        try:
+            while True:
+                yield b"data: %s\n\n" % json.dumps({**self._look(), "now": time.time()}).encode()
+                await asyncio.sleep(SPACING)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(SILENCE):
+                        await stirred.wait()
+                stirred.clear()
+        finally:
+            self._listeners.discard(stirred)
 
 
 def page() -> Page:

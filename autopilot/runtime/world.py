@@ -1,4 +1,7 @@
-"""A simulated world for a core: processes, checks and payloads under a virtual clock. Nothing here sleeps."""
+"""A simulated world for a core: processes, checks and payloads under a virtual clock. Nothing here sleeps.
+
+`autopilot check --simulate` and the tests of the machines run whole lives in it.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from autopilot.machines import actions, cues, facts
+from autopilot.machines.actions import Action, Finish
 from autopilot.machines.core import Core, Effect
+from autopilot.machines.facts import Fact
 from autopilot.runtime.calendar import next_time
 from autopilot.spec.plan import Job, Plan
 
+MOST = 200_000  # facts of one life that are worth looking at
 EXIT_BY_SIGNAL = {15: 143, 9: 137, 3: 131, 2: 130}
+
+
+class Endless(Exception):
+    """So much happens that nobody would read it."""
 
 
 @dataclass
@@ -26,6 +36,7 @@ class Behaviour:
     leaves: int = 0  # members left when the leader exits
     check: Callable[[random.Random], bool | None] = lambda rng: True  # None: it never answers
     check_takes: float = 0.01
+    check_says: str = ""
 
 
 @dataclass
@@ -34,11 +45,12 @@ class World:
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     seed: int = 0
     drain_takes: float | None = 0.0  # None: never
+    drain_with_payloads: bool = False  # the drain is over when no payload runs any more
     ahead: float = 0.0  # of the wall clock, in seconds since the epoch
     now: float = 0.0
-    facts: list[tuple[float, facts.Fact]] = field(default_factory=list)
-    actions: list[tuple[float, actions.Action]] = field(default_factory=list)
-    finish: actions.Finish | None = None
+    facts: list[tuple[float, Fact]] = field(default_factory=list)
+    actions: list[tuple[float, Action]] = field(default_factory=list)
+    finish: Finish | None = None
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -47,6 +59,7 @@ class World:
         self._order = itertools.count()
         self.live: dict[str, int] = {}  # job -> run whose leader or members are alive
         self._left: dict[str, int] = {}
+        self._draining = False
         self._pids = itertools.count(100)
         self._jobs: dict[str, Job] = {job.name: job for job in self.plan.jobs}
         self._do(self.core.begin(0.0, self.ahead))
@@ -57,10 +70,12 @@ class World:
         heapq.heappush(self._events, (self.now + delay, next(self._order), cue))
 
     def run(self, until: float) -> World:
-        """Let the time pass up to `until`, or to the end of the life."""
+        """Let the time pass up to `until`, or to the end of the life. Raises Endless."""
         while self.finish is None:
             deadline = self.core.deadline()
             event = self._events[0][0] if self._events else None
+            if len(self.facts) > MOST:
+                raise Endless(f"more than {MOST} events within {self.now:g} s")
             upcoming = min((t for t in (deadline, event) if t is not None), default=None)
             if upcoming is None or upcoming > until:
                 self.now = until
@@ -98,13 +113,24 @@ class World:
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:
             assert self.finish is None, f"{effect} after the end"
-            if isinstance(effect, facts.Fact):
+            if isinstance(effect, Fact):
                 self.facts.append((self.now, effect))
+                self._let_the_agent_stop(effect)
             else:
                 self.actions.append((self.now, effect))
                 self._act(effect)
 
-    def _act(self, action: actions.Action) -> None:
+    def _let_the_agent_stop(self, fact: Fact) -> None:
+        agent = self.plan.consul_agent
+        if agent is not None and isinstance(fact, facts.JobStopping) and fact.job == agent.job:
+            self.after(0.1, cues.Deregistered())
+
+    def let_the_drain_end(self) -> None:
+        if self._draining and not self.core.payloads:
+            self._draining = False
+            self.after(0.0, cues.Drained())
+
+    def _act(self, action: Action) -> None:  # noqa: PLR0912 - one arm for each action
         match action:
             case actions.Spawn(job, run):
                 assert job not in self.live, f"two runs of {job} at once"
@@ -124,7 +150,13 @@ class World:
                 behaviour = self._behaviour(job)
                 passed = behaviour.check(self.rng)
                 if passed is not None:
-                    self.after(behaviour.check_takes, cues.Checked(job, run, passed, "passed" if passed else "failed"))
+                    says = behaviour.check_says or ("passed" if passed else "failed")
+                    self.after(behaviour.check_takes, cues.Checked(job, run, passed, says))
+            case actions.AskPermit():
+                self.after(0.0, cues.Permitted(known=True))
+            case actions.BeginDrain() if self.drain_with_payloads:
+                self._draining = True
+                self.let_the_drain_end()
             case actions.BeginDrain() if self.drain_takes is not None:
                 self.after(self.drain_takes, cues.Drained())
             case actions.Evict():
@@ -145,7 +177,7 @@ class World:
 
     # --- questions ---
 
-    def times_of(self, kind: type[facts.Fact], job: str = "") -> list[float]:
+    def times_of(self, kind: type[Fact], job: str = "") -> list[float]:
         return [when for when, fact in self.facts if isinstance(fact, kind) and fact.source == job]
 
     def spawns(self, job: str) -> list[float]:

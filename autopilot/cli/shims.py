@@ -1,0 +1,66 @@
+"""autopilot shims DIRECTORY: `systemctl` and `service`, for scripts that know no other way."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from autopilot.cli.client import output_option, say
+
+NAMES = ("systemctl", "service")
+MARK = "# written by `autopilot shims`"
+SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
+
+
+@click.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--replace", is_flag=True, help="Also over a systemctl or service that is not ours.")
+@output_option
+def command(directory: Path, replace: bool, output: str) -> None:
+    """Write `systemctl` and `service` into DIRECTORY: they talk to this container's autopilot.
+
+    \b
+    In a Dockerfile, with a directory that PATH has before /usr/bin:
+      RUN autopilot shims /usr/local/bin
+    """
+    if SYSTEMD.exists() and str(directory.resolve()) in os.environ.get("PATH", "").split(":"):
+        raise click.ClickException(f"systemd runs this machine: shims in {directory} would hide its own systemctl")
+    foreign = [path for path in map(directory.joinpath, NAMES) if path.exists() and not _ours(path)]
+    if foreign and not replace:
+        remedy = "choose a directory that PATH has before it, such as /usr/local/bin, or say --replace"
+        raise click.ClickException(f"cannot write {foreign[0]}: something else is there; {remedy}")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in NAMES:
+            _write(directory / name, name)
+    except OSError as error:
+        raise click.ClickException(f"cannot write into {directory}: {error.strerror}") from None
+    written = [str(directory / name) for name in NAMES]
+    say(output, "\n".join(written), {"written": written})
+
+
+def _ours(path: Path) -> bool:
+    try:
+        return MARK.encode() in path.read_bytes()[:200]
+    except OSError:
+        return False
+
+
+def _write(path: Path, name: str) -> None:
+    """Whole or not at all; never through a link, which would be written at its other end."""
+    new = path.with_name(f".{name}.new")
+    new.write_text(f'#!/bin/sh\n{MARK}\nexec {_program()} {name} "$@"\n')
+    new.chmod(0o755)
+    new.replace(path)
+
+
+def _program() -> str:
+    """How we were called ourselves, for any shell: the installed command, or the module."""
+    called = Path(sys.argv[0]).absolute()
+    if called.name == "autopilot" and os.access(called, os.X_OK):
+        return shlex.quote(str(called))
+    return f"{shlex.quote(sys.executable)} -m autopilot"

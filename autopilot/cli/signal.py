@@ -1,0 +1,26 @@
+"""autopilot signal JOB SIGNAL."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import click
+
+from autopilot.cli.client import ask, output_option, say, socket_option, socket_path
+from autopilot.cli.jobs import job_names
+
+
+@click.command()
+@click.argument("job", shell_complete=job_names)
+@click.argument("signal")
+@click.option("--group", is_flag=True, help="To every process of the job, not to its first alone.")
+@output_option
+@socket_option
+def command(job: str, signal: str, group: bool, output: str, given_socket: str | None) -> None:
+    """Send SIGNAL (such as SIGHUP, or HUP) to the process of JOB.
+
+    What the job does then is its own affair: one that ends is restarted as its spec says. To end it use `stop`.
+    """
+    body = {"signal": signal, "group": group}
+    answer = ask(socket_path(given_socket), "POST", f"/v1/jobs/{quote(job, safe='')}/signal", body)
+    say(output, f"{job}: sent {signal}", next(shown for shown in answer["jobs"] if shown["name"] == job))
