@@ -12,7 +12,7 @@ from autopilot_watchdog.cli.common import EX_USAGE, fail, output_option, with_co
 from autopilot_watchdog.cli.status import age
 from autopilot_watchdog.config.model import Config
 from autopilot_watchdog.core.decide import decide
-from autopilot_watchdog.core.memory import ImageMemory
+from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.reasons import CODES
 from autopilot_watchdog.core.rollout import admitted_at, choices
 from autopilot_watchdog.shell.audit import Audit
@@ -31,8 +31,8 @@ def explain(config: Config, slot: str, output: str) -> None:
     watchdog = Watchdog(config, Audit())
     memory, now = watchdog.store.peek(), time.time()
     decision = decide(config, watchdog.look(memory, network=False), memory, now)
-    reason, image = decision.reasons[slot], decision.memory.image(groups[slot][0].key)
-    facts = list(_facts(config, image, now))
+    reason, key = decision.reasons[slot], groups[slot][0].key
+    facts = list(_facts(config, decision.memory, key, now))
     if output == "json":
         click.echo(
             json.dumps({"slot": slot, "code": reason.code, "sentence": reason.sentence, "facts": facts}, indent=1)
@@ -44,7 +44,8 @@ def explain(config: Config, slot: str, output: str) -> None:
         click.echo(f"  {fact}")
 
 
-def _facts(config: Config, image: ImageMemory, now: float) -> Iterator[str]:
+def _facts(config: Config, memory: Memory, key: str, now: float) -> Iterator[str]:
+    image = memory.image(key)
     if image.head:
         yield f"the registry's newest is {image.head}, as of {age(now - image.head_at)} ago"
     if image.trouble:
@@ -52,12 +53,12 @@ def _facts(config: Config, image: ImageMemory, now: float) -> Iterator[str]:
     if image.pin:
         yield f"pinned to {image.pin}"
     if image.head and image.head not in image.quarantine:
-        due = admitted_at(image, image.head, config, now)
+        due = admitted_at(memory, key, image.head, config, now)
         if due > now:
             yield f"this host's turn for the newest comes in {age(due - now)}"
     for good in image.goods:
         yield f"good here: {good.digest}"
     for digest, held in image.quarantine.items():
         yield f"quarantined {age(now - held.since)} ago by {held.source}: {digest}: {held.reason}"
-    found = choices(image, config, now)
+    found = choices(memory, key, config, now)
     yield f"the next life takes {found[0].digest}, {found[0].why}" if found else "no digest may be started"

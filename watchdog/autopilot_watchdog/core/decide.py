@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.model import Config
-from autopilot_watchdog.core import filling, images, judging, learning, urgency
+from autopilot_watchdog.core import clock, filling, images, judging, learning, urgency
 from autopilot_watchdog.core.actions import Action, Bury, ShareQuarantine, Start
 from autopilot_watchdog.core.lives import judge, proved_good
 from autopilot_watchdog.core.memory import Memory
@@ -52,7 +52,7 @@ def heads_wanted(config: Config, observation: Observation, memory: Memory, now: 
 
 def decide(config: Config, observation: Observation, memory: Memory, now: float) -> Decision:
     here = scene(config, observation, now)
-    memory = _unwound(memory, now)
+    memory = clock.followed(memory, observation, now)
     memory = learning.fleet(learning.heads(memory, observation.heads, now), observation.fleet, now)
     memory, actions = _lives(here, memory)
     actions += _shares(config, memory)
@@ -74,30 +74,11 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
         said = f"{here.living[name].name} runs; the configuration has no such slot any more"
         reasons[name] = Reason("surplus", said)
     actions += steps.values()
-    actions += urgency.drains(config, here.living, memory, now)
+    actions += urgency.drains(here, memory)
     if not actions:
         actions += images.garbage(here, memory)
     memory = _noted(here, memory, reasons)
     return Decision(memory, tuple(actions), reasons, _wake(config, memory, reasons, now))
-
-
-def _unwound(memory: Memory, now: float) -> Memory:
-    """After the clock went backwards no wait may end later than it would have: all waits are forgotten."""
-    if memory.last_pass <= now:
-        return memory
-    kept = {
-        key: replace(
-            image,
-            asked_at=0.0,
-            trials={
-                digest: replace(trial, not_before=0.0, first_seen=min(trial.first_seen, now))
-                for digest, trial in image.trials.items()
-            },
-        )
-        for key, image in memory.images.items()
-    }
-    slots = {name: replace(slot, not_before=0.0, since=min(slot.since, now)) for name, slot in memory.slots.items()}
-    return replace(memory, images=kept, slots=slots, not_before=0.0, last_pass=now)
 
 
 def _lives(here: Scene, memory: Memory) -> tuple[Memory, list[Action]]:
@@ -111,7 +92,8 @@ def _lives(here: Scene, memory: Memory) -> tuple[Memory, list[Action]]:
             judged=tuple(id for id in memory.judged if id in present),
             drained=tuple(id for id in memory.drained if id in present),
         )
-    for container in here.containers:
+    for seen in here.containers:
+        container = clock.dated(seen, memory.slot(seen.slot), here.now)
         if container.alive:
             if proved_good(container, rules.good_after, here.now):
                 memory = judging.proved(memory, container, here.now)
@@ -175,5 +157,5 @@ def _wake(config: Config, memory: Memory, reasons: dict[str, Reason], now: float
         times.append(image.asked_at + config.registry.check_every)
         times += [trial.not_before for trial in image.trials.values()]
         if image.head and image.head not in image.quarantine:
-            times.append(admitted_at(image, image.head, config, now))
+            times.append(admitted_at(memory, group.key, image.head, config, now))
     return min((time for time in times if time > now), default=None)

@@ -7,7 +7,17 @@ from dataclasses import asdict, replace
 
 from autopilot_watchdog.config.model import Config
 from autopilot_watchdog.core import judging
-from autopilot_watchdog.core.actions import Drain, Outcome, Preflight, Pull, RemoveImage, ShareQuarantine, Start, Verify
+from autopilot_watchdog.core.actions import (
+    Action,
+    Drain,
+    Outcome,
+    Preflight,
+    Pull,
+    RemoveImage,
+    ShareQuarantine,
+    Start,
+    Verify,
+)
 from autopilot_watchdog.core.memory import ImageMemory, Memory, Quarantine, SlotMemory, Trial
 from autopilot_watchdog.core.observation import Fleet, Head, HeadTrouble
 from autopilot_watchdog.core.waiting import delay
@@ -58,6 +68,15 @@ def fleet(memory: Memory, said: Fleet | None, now: float) -> Memory:
         }
         memory = memory.with_image(key, replace(image, quarantine={**mine, **theirs}))
     return memory
+
+
+def begun(memory: Memory, action: Action, now: float) -> Memory:
+    """What must be remembered even if we are killed while it is done."""
+    if not isinstance(action, Pull):
+        return memory
+    image = memory.image(action.image)
+    trial = replace(image.trial(action.digest, now), pulled=True)
+    return memory.with_image(action.image, image.with_trial(action.digest, trial))
 
 
 def outcome(config: Config, memory: Memory, result: Outcome, now: float) -> Memory:  # noqa: PLR0911  # one per action

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import functools
 import json
@@ -19,6 +20,7 @@ from autopilot_watchdog.engine.client import Client, EngineRefused, EngineUnreac
 
 TAG = "watchdog-"  # images we pulled carry a tag of ours, so that `docker image prune` leaves them alone
 NAME_TRIES = 5
+PODMANS = {"stopped": "exited", "configured": "created", "initialized": "created"}  # states: Podman's word -> Docker's
 
 
 class PullFailed(Exception):
@@ -81,16 +83,17 @@ class Engine:
         try:
             self.client.json("POST", f"/containers/{made['Id']}/start", timeout=120)
         except EngineRefused:
-            self.remove(made["Id"])
+            with contextlib.suppress(EngineRefused):  # the next pass buries it
+                self.remove(made["Id"])
             raise
         return str(made["Id"])
 
     def remove(self, container: str) -> None:
-        """The container with its unnamed volumes; none with that id is fine. Never one that runs: no force on those."""
+        """The container with its unnamed volumes; none with that id is fine. One that runs is refused: no force."""
         try:
             self.client.json("DELETE", f"/containers/{container}", {"v": "true"}, timeout=120)
         except EngineRefused as error:
-            if error.status not in (404, 409) and "no such container" not in str(error).lower():
+            if error.status != 404 and "no such container" not in str(error).lower():
                 raise
 
     def logs(self, container: str, lines: int = 20) -> str:
@@ -150,7 +153,6 @@ class Engine:
 
     def run_trial(self, group: SlotGroup, digest: str, exec: tuple[str, ...], timeout: float) -> tuple[int, str]:
         """Run a command in a throwaway container: its status (124: it took too long) and what it printed last."""
-        self.remove_trials()
         body = bodies.trial_container(group, digest, self._owner, exec)
         made = self.client.json("POST", "/containers/create", {"name": f"preflight-{secrets.token_hex(4)}"}, body)
         try:
@@ -202,9 +204,7 @@ class Engine:
             slot=labels.get(bodies.SLOT, ""),
             digest=labels.get(bodies.DIGEST, ""),
             image=labels.get(bodies.IMAGE, ""),
-            state={"stopped": "exited", "configured": "created"}.get(
-                state["Status"], state["Status"]
-            ),  # Podman's words
+            state=PODMANS.get(state["Status"], state["Status"]),
             started=_epoch(state.get("StartedAt", "")),
             ended=_epoch(state.get("FinishedAt", "")),
             exit_code=int(state.get("ExitCode") or 0),

@@ -48,7 +48,7 @@ def _touch(mount: str, timeout: float) -> str:
         return f"does not answer within {timeout:.0f} s"
 
 
-def booted() -> float:
-    """When the kernel started, in epoch seconds."""
-    with open("/proc/uptime") as file:
-        return time.time() - float(file.read().split()[0])
+def booted() -> tuple[str, float]:
+    """The kernel's name of its present life, and when that began, in epoch seconds by the present clock."""
+    name = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return name, time.time() - float(Path("/proc/uptime").read_text().split()[0])

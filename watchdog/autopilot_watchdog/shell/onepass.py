@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from autopilot_watchdog.core.decide import Decision, decide, heads_wanted
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import EngineDown, EngineView, Observation
 from autopilot_watchdog.core.reasons import Reason
-from autopilot_watchdog.engine.client import EngineUnreachable
+from autopilot_watchdog.engine.client import EngineRefused, EngineUnreachable
 from autopilot_watchdog.shell import fitness, looking
 from autopilot_watchdog.shell.acting import Hands
 from autopilot_watchdog.shell.audit import Audit
@@ -45,7 +46,8 @@ class Watchdog:
     def look(self, memory: Memory, *, fitness_too: bool = True, network: bool = True) -> Observation:
         """What is there now. `network`: registries and the fleet. They and the fitness are looked at once per pass."""
         views = {name: looking.view(self.config, engine, memory) for name, engine in self.engines.items()}
-        seen = Observation(views, booted=fitness.booted())
+        boot, booted = fitness.booted()
+        seen = Observation(views, boot=boot, booted=booted)
         now = time.time()
         if fitness_too:
             seen = replace(seen, unfit=tuple(fitness.problems(self.config.fitness, self._disks(), now)))
@@ -78,6 +80,8 @@ class Watchdog:
         for turn in range(LONGEST):
             seen = self.look(memory, fitness_too=turn == 0, network=turn == 0)
             unfit = seen.unfit or unfit
+            if turn == 0:
+                self._clear(seen)
             decision = decide(self.config, replace(seen, unfit=unfit), memory, time.time())
             memory = decision.memory
             fresh = [action for action in decision.actions if action not in done]
@@ -86,29 +90,48 @@ class Watchdog:
             self.store.save(memory)
             if not fresh:
                 break
-            try:
-                memory = self._act(fresh, seen, memory, troubles)
-            except EngineUnreachable as error:
-                troubles.append(str(error))
+            tried, memory = self._act(fresh, seen, memory, troubles)
+            done.update(tried)
+            if not tried:
                 break
-            finally:
-                self.store.save(memory)
-            done.update(fresh)
         troubles += [view.sentence for view in seen.engines.values() if isinstance(view, EngineDown)]
         return Report(memory, decision.reasons, tuple(dict.fromkeys(troubles)), decision.wake)
 
-    def _act(self, actions: list[Action], seen: Observation, memory: Memory, troubles: list[str]) -> Memory:
+    def _clear(self, seen: Observation) -> None:
+        """Pre-flights that a watchdog left behind when it was killed."""
+        for name, view in seen.engines.items():
+            if isinstance(view, EngineView):
+                with contextlib.suppress(EngineUnreachable, EngineRefused):  # the pass will see that for itself
+                    self.engines[name].remove_trials()
+
+    def _act(
+        self, actions: list[Action], seen: Observation, memory: Memory, troubles: list[str]
+    ) -> tuple[list[Action], Memory]:
+        """Do them one by one; what came of each is on disk before the next. Returns what was tried."""
+        tried: list[Action] = []
+        unburied: set[str] = set()
         views = [view for view in seen.engines.values() if isinstance(view, EngineView)]
         containers = {container.id: container for view in views for container in view.containers}
         for action in actions:
+            if isinstance(action, Start) and action.slot in unburied:
+                continue  # its container may have come to life: another look first
+            memory = learning.begun(memory, action, time.time())
+            self.store.save(memory)
             began = time.monotonic()
-            outcome = self._hands.do(action, containers)
+            try:
+                outcome = self._hands.do(action, containers)
+            except EngineUnreachable as error:
+                troubles.append(str(error))
+                return [], memory
             self._note(outcome, time.monotonic() - began)
+            tried.append(action)
+            if outcome.error and isinstance(action, Bury):
+                unburied.add(action.slot)
             if outcome.error and isinstance(action, Pull | Start):
                 troubles.append(outcome.error)
             memory = learning.outcome(self.config, memory, outcome, time.time())
             self.store.save(memory)
-        return memory
+        return tried, memory
 
     def _note(self, outcome: Outcome, took: float) -> None:
         action = outcome.action
