@@ -44,7 +44,7 @@ def dated(container: Container, slot: SlotMemory, now: float) -> Container:
 
 
 def _moved(found: Any, by: float) -> Any:
-    """Every time in it, later by so much. What is called `..._at`, `since` and so on is a time; 0 is "never"."""
+    """The same with every time in it later by so much. 0 is "never", and stays."""
     if is_dataclass(found) and not isinstance(found, type):
         return replace(found, **{field.name: _moved_field(found, field.name, by) for field in fields(found)})
     if isinstance(found, dict):
@@ -62,18 +62,8 @@ def _moved_field(found: Any, name: str, by: float) -> Any:
 
 
 TIMES = frozenset(
-    [
-        "last_pass",
-        "last_success",
-        "not_before",
-        "head_at",
-        "asked_at",
-        "first_seen",
-        "since",
-        "life_started",
-        "started",
-        "ended",
-    ]
+    {"last_pass", "last_success", "not_before", "head_at", "asked_at", "first_seen"}
+    | {"since", "life_started", "started", "ended"}
 )
 
 

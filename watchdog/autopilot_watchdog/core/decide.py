@@ -30,7 +30,8 @@ class Decision:
     memory: Memory
     actions: tuple[Action, ...]
     reasons: dict[str, Reason]  # by slot
-    wake: float | None  # when something will be due without any event; None: nothing
+    wake: float | None  # when something will be due without any event, but for the registry; None: nothing
+    ask: float | None  # when a registry's answer will be too old
 
 
 def heads_wanted(config: Config, observation: Observation, memory: Memory, now: float) -> list[str]:
@@ -74,11 +75,18 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
         said = f"{here.living[name].name} runs; the configuration has no such slot any more"
         reasons[name] = Reason("surplus", said)
     actions += steps.values()
-    actions += urgency.drains(here, memory)
+    drains = list(urgency.drains(here, memory))
+    actions += [drain for turn, drain in drains if turn <= now]
     if not actions:
         actions += images.garbage(here, memory)
     memory = _noted(here, memory, reasons)
-    return Decision(memory, tuple(actions), reasons, _wake(config, memory, reasons, now))
+    return Decision(
+        memory,
+        tuple(actions),
+        reasons,
+        _wake(config, memory, reasons, [turn for turn, _ in drains], now),
+        _ask(config, memory, now),
+    )
 
 
 def _lives(here: Scene, memory: Memory) -> tuple[Memory, list[Action]]:
@@ -148,14 +156,19 @@ def _noted(here: Scene, memory: Memory, reasons: dict[str, Reason]) -> Memory:
     return replace(memory, slots=slots, lost=lost, last_pass=now, last_success=success)
 
 
-def _wake(config: Config, memory: Memory, reasons: dict[str, Reason], now: float) -> float | None:
-    """The next time at which a decision would differ though nothing happens."""
-    times = [memory.slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
+def _wake(config: Config, memory: Memory, reasons: dict[str, Reason], turns: list[float], now: float) -> float | None:
+    """The next time at which a decision would differ though nothing happens. `turns`: when drains are due."""
+    times = list(turns)
+    times += [memory.slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
     for group in config.slots:
         image = memory.image(group.key)
-        times.append(image.asked_at + config.registry.check_every)
         times += [trial.not_before for trial in image.trials.values()]
         if image.head and image.head not in image.quarantine:
             times.append(admitted_at(memory, group.key, image.head, config, now))
+    return min((time for time in times if time > now), default=None)
+
+
+def _ask(config: Config, memory: Memory, now: float) -> float | None:
+    times = (memory.image(group.key).asked_at + config.registry.check_every for group in config.slots)
     return min((time for time in times if time > now), default=None)

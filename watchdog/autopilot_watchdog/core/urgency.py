@@ -17,8 +17,9 @@ from autopilot_watchdog.core.scene import Scene
 from autopilot_watchdog.core.waiting import fraction
 
 
-def drains(here: Scene, memory: Memory) -> Iterator[Drain]:
-    config, living, views, now = here.config, here.living, here.views, here.now
+def drains(here: Scene, memory: Memory) -> Iterator[tuple[float, Drain]]:
+    """Who may be asked to drain, and from when on."""
+    config, living, views = here.config, here.living, here.views
     for group in config.slots:
         image = memory.image(group.key)
         trial = image.trials.get(image.head)
@@ -37,9 +38,9 @@ def drains(here: Scene, memory: Memory) -> Iterator[Drain]:
             if _draining(container, memory) or not (proved or (not underway and not trying)):
                 continue
             span = max(0.0, by - trial.first_seen)
-            if now >= trial.first_seen + span * fraction(config.host, container.slot, image.head):
-                underway += 1
-                yield Drain(container.id, container.slot, container.engine)
+            turn = trial.first_seen + span * fraction(config.host, container.slot, image.head)
+            underway += turn <= here.now
+            yield turn, Drain(container.id, container.slot, container.engine)
 
 
 def _draining(container: Container, memory: Memory) -> bool:

@@ -95,7 +95,8 @@ class Watchdog:
             if not tried:
                 break
         troubles += [view.sentence for view in seen.engines.values() if isinstance(view, EngineDown)]
-        return Report(memory, decision.reasons, tuple(dict.fromkeys(troubles)), decision.wake)
+        due = min((at for at in (decision.wake, decision.ask) if at is not None), default=None)
+        return Report(memory, decision.reasons, tuple(dict.fromkeys(troubles)), due)
 
     def _clear(self, seen: Observation) -> None:
         """Pre-flights that a watchdog left behind when it was killed."""
