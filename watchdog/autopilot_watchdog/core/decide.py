@@ -37,6 +37,7 @@ class Decision:
 def heads_wanted(config: Config, observation: Observation, memory: Memory, now: float) -> list[str]:
     """The images whose registry is asked this time: at most once per pass, and not while the last answer is fresh."""
     wanted: list[str] = []
+    memory = clock.followed(memory, observation, now)
     here = scene(config, observation, now)
     for group in config.slots:
         image = memory.image(group.key)
