@@ -138,7 +138,7 @@ def _alive(container: Container) -> Reason:
 
 def _noted(here: Scene, memory: Memory, reasons: dict[str, Reason]) -> Memory:
     """Each slot's reason, and the slot-seconds lost since the last decision under the reason it gave."""
-    lost, now = dict(memory.lost), here.now
+    lost, slots, now = dict(memory.lost), dict(memory.slots), here.now
     for name in here.groups:
         slot, reason = memory.slot(name), reasons[name]
         if name not in here.living and reason.code != "engine-unknown":
@@ -148,8 +148,7 @@ def _noted(here: Scene, memory: Memory, reasons: dict[str, Reason]) -> Memory:
                 lost[cause] = lost.get(cause, 0.0) + now - begin
         if (slot.code, slot.sentence) != (reason.code, reason.sentence):
             since = slot.since if slot.code == reason.code else now
-            memory = memory.with_slot(name, replace(slot, code=reason.code, sentence=reason.sentence, since=since))
-    slots = memory.slots
+            slots[name] = replace(slot, code=reason.code, sentence=reason.sentence, since=since)
     if slots.keys() - here.groups.keys():
         slots = {name: slot for name, slot in slots.items() if name in here.groups}
     healthy = all(isinstance(view, EngineView) for view in here.observation.engines.values())

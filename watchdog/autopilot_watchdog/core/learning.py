@@ -33,7 +33,7 @@ def heads(memory: Memory, answers: Mapping[str, Head | HeadTrouble], now: float)
         image = memory.image(key)
         if isinstance(answer, HeadTrouble):
             image = replace(image, asked_at=now, trouble=answer.sentence)
-            memory = memory.with_image(key, image).counted("registry_failures")
+            memory = memory.with_image(key, image, "registry_failures")
             continue
         if answer.index:
             image = replace(image, platforms={answer.index: answer.digest})  # the old index is never asked for again
@@ -41,8 +41,7 @@ def heads(memory: Memory, answers: Mapping[str, Head | HeadTrouble], now: float)
             image = image.with_trial(answer.digest, Trial(now, urgency=answer.urgency))
         news = image.head != answer.digest
         image = replace(image, head=answer.digest, head_at=now, asked_at=now, trouble="")
-        memory = memory.with_image(key, _pruned(image) if news else image)
-        memory = memory.counted("registry_answers")
+        memory = memory.with_image(key, _pruned(image) if news else image, "registry_answers")
     return memory
 
 

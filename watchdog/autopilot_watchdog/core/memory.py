@@ -104,8 +104,9 @@ class Memory:
     def slot(self, name: str) -> SlotMemory:
         return self.slots.get(name) or SlotMemory()
 
-    def with_image(self, key: str, image: ImageMemory) -> Memory:
-        return replace(self, images={**self.images, key: image})
+    def with_image(self, key: str, image: ImageMemory, count: str = "") -> Memory:
+        counts = {**self.counts, count: self.counts.get(count, 0) + 1} if count else self.counts
+        return replace(self, images={**self.images, key: image}, counts=counts)
 
     def with_slot(self, name: str, slot: SlotMemory) -> Memory:
         return replace(self, slots={**self.slots, name: slot})
