@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lab.docker import Engine
 from lab.registry import Registry
@@ -19,12 +19,20 @@ from lab.tiny import good_life, push
 NAME = "wn"
 
 
+class Service(Protocol):
+    """An engine that can be talked to."""
+
+    @property
+    def socket(self) -> str: ...
+
+
 class Site:
     """`run` is the real command in a process of its own, as the timer calls it."""
 
-    def __init__(self, folder: Path, engine: str, socket: str, registry: Registry, builder: Engine) -> None:
+    def __init__(self, folder: Path, engine: str, service: Service, registry: Registry, builder: Engine) -> None:
         self.folder = folder
         self.engine = engine
+        self.service = service
         self.registry = registry
         self.builder = builder
         self.path = os.environ["PATH"]
@@ -32,7 +40,7 @@ class Site:
         self.document: dict[str, Any] = {
             "host": "h1",
             "state": str(folder / "state"),
-            "engines": {engine: socket},
+            "engines": {engine: service.socket},
             "registry": {"check_every": "0s", "fresh": "0s", "timeout": "2s"},
             "rollout": {"rings": [{"share": "100%", "after": "0s"}], "spread": "0s"},
             "fitness": {"free_disk": 0},

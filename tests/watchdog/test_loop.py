@@ -36,7 +36,7 @@ def farm(tmp_path: Path, built: image.Image) -> Iterator[tuple[Site, ContainerPo
         if pid.exists():  # an engine of ours, which has a network of its own
             stack.enter_context(entered(int(pid.read_text())))
         images, pool = stack.enter_context(registry()), stack.enter_context(ContainerPool(engine, built))
-        site = Site(tmp_path, "docker", engine.socket, images, engine)
+        site = Site(tmp_path, "docker", engine, images, engine)
         token = tmp_path / "tokens"
         token.mkdir(mode=0o700)
         (token / "worker").write_text(pool.token())

@@ -40,14 +40,14 @@ def booted(site: Site, docker: Dockerd, pyz: Path) -> Iterator[Systemd]:
 
 
 def _booted(site: Site, docker: Dockerd, pyz: Path, state: Path) -> Iterator[Systemd]:
-    here = {str(state): str(state), docker.socket: "/var/run/docker.sock"}
+    here = {str(state): str(state), str(Path(site.service.socket).parent): "/engine"}
     here |= {str(pyz.parent): "/pyz", str(REPO): "/repo:ro"}
     site.write(state=str(state), metrics={"textfile": ""})
     with systemd(docker.engine, here) as found:
         found.run("install", "-D", "-m", "755", "/pyz/watchdog.pyz", "/usr/local/bin/autopilot-watchdog")
         units = "install -D -m 644 -t /usr/local/lib/systemd/system /repo/systemd/*.service /repo/systemd/*.timer"
         found.run("sh", "-c", units)
-        inside = {**site.document, "engines": {"docker": "/var/run/docker.sock"}}
+        inside = {**site.document, "engines": {site.engine: f"/engine/{Path(site.service.socket).name}"}}
         found.write("/etc/autopilot-watchdog.json", json.dumps(inside))
         for unit in UNITS[:2]:  # the tests' state folder is where the engine can see it
             found.run("mkdir", "-p", f"/etc/systemd/system/{unit}.d")
