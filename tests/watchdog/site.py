@@ -36,6 +36,7 @@ class Site:
         self.registry = registry
         self.builder = builder
         self.path = os.environ["PATH"]
+        self.before: list[str] = []  # what is put before each command: a wrong clock, another namespace
         self.config = folder / "autopilot-watchdog.json"
         self.document: dict[str, Any] = {
             "host": "h1",
@@ -77,7 +78,16 @@ class Site:
         return push(self.builder, self.pushed, good_life() if script is None else script, **options)
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "autopilot_watchdog", words[0], "--config", str(self.config), *words[1:]]
+        return [
+            *self.before,
+            sys.executable,
+            "-m",
+            "autopilot_watchdog",
+            words[0],
+            "--config",
+            str(self.config),
+            *words[1:],
+        ]
 
     def call(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from autopilot_watchdog.core import learning, operator
 from autopilot_watchdog.core.actions import Bury, Drain, Outcome, Preflight, Pull, RemoveImage, Start, Verify
 from autopilot_watchdog.core.decide import decide, heads_wanted
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.observation import EngineDown, Head, Observation
+from autopilot_watchdog.core.observation import EngineDown, Fleet, Head, Observation
 from autopilot_watchdog.simulation.world import Behaviour, Registry
 
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, config, failing, host, run
@@ -246,6 +247,32 @@ def test_urgency_drains_a_canary_first():
     assert len(actions(it, Drain)) == 1
     run(it, BEGIN + 1200, 3 * 3600)
     assert len(actions(it, Drain)) == 4
+    assert digests(it) == [B]
+
+
+def test_urgency_by_a_date_is_spread():
+    """Until a date the turns of the slots are spread over the time left, and all are over in time."""
+    date = datetime.datetime.fromtimestamp(BEGIN + 10 * 3600, datetime.UTC).isoformat()
+    registry = Registry([(0, A), (BEGIN + 600, B)], behaviours={B: Behaviour(urgency=date)})
+    it = host(registry, config(count=8, rollout={"rings": [{"share": "100%", "after": "100d"}]}))
+    run(it, BEGIN, 11 * 3600, every=300)
+    turns = [at for at, _ in actions(it, Drain)]
+    assert len(turns) == 8 and turns[-1] <= 10 * 3600
+    assert turns[-1] - turns[0] > 2 * 3600
+    assert digests(it) == [B]
+
+
+@pytest.mark.parametrize("source", ["label", "key"])
+def test_urgency_lifts_the_rings(source):
+    """An urgent digest does not wait for its ring, whether its label or the fleet's key says so."""
+    behaviours = {B: Behaviour(urgency="now")} if source == "label" else {}
+    registry = Registry([(0, A), (BEGIN + 600, B)], behaviours=behaviours)
+    it = host(registry, config(rollout={"rings": [{"share": "100%", "after": "100d"}]}))
+    run(it, BEGIN, 3600)
+    if source == "key":
+        assert digests(it) == [A]
+        it.memory = learning.fleet(it.memory, Fleet(urgency="now"), BEGIN + 3600)
+    run(it, BEGIN + 3600, 7200)
     assert digests(it) == [B]
 
 

@@ -14,7 +14,7 @@ from autopilot_watchdog.config.model import Config
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.reasons import CODES
-from autopilot_watchdog.core.rollout import admitted_at, choices
+from autopilot_watchdog.core.rollout import admitted_at, choices, deadline
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.onepass import Watchdog
 
@@ -52,6 +52,13 @@ def _facts(config: Config, memory: Memory, key: str, now: float) -> Iterator[str
         yield f"the registry's last answer was none: {image.trouble}"
     if image.pin:
         yield f"pinned to {image.pin}"
+    if image.head and (urgency := image.trial(image.head, now).urgency or memory.urgency):
+        by = deadline(memory, image.trial(image.head, now))
+        if by is None:
+            yield f'the urgency "{urgency}" is neither "now" nor a date, such as 2026-12-01T12:00Z: it is ignored'
+        else:
+            left = f"within {age(by - now)}" if by > now else "at once"
+            yield f"the newest is urgent ({urgency}): containers of older ones are asked to drain {left}"
     if image.head and image.head not in image.quarantine:
         due = admitted_at(memory, key, image.head, config, now)
         if due > now:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from contextlib import ExitStack
 
 import click
 
@@ -14,11 +15,12 @@ from autopilot_watchdog.config.model import Config
 from autopilot_watchdog.config.values import Wrong, duration
 from autopilot_watchdog.engine.client import EngineRefused, EngineUnreachable
 from autopilot_watchdog.engine.engine import Engine
-from autopilot_watchdog.shell.notify import notify
+from autopilot_watchdog.shell.notify import alive, alive_within, lasting, notify
 from autopilot_watchdog.shell.onepass import Watchdog
 from autopilot_watchdog.shell.state import StateError
 
 RECONNECT = (0.25, 5.0)  # s: first and longest wait before an engine is asked for its events again
+OTHERS = 2 * 3600.0  # s that another watchdog's pass may last, by far
 NEVER_SOONER = 0.05  # s between passes that were only due, not called for
 
 
@@ -37,9 +39,13 @@ def watch(config: Config, every: str) -> None:
     for engine in watchdog.engines.values():
         threading.Thread(target=_listen, args=(engine, heard), daemon=True, name=f"events of {engine.name}").start()
     notify("READY=1")
+    period = min(period, (alive_within() or float("inf")) / 2)
     while True:
+        alive()
         try:
-            with watchdog.store.locked(wait=True):
+            with ExitStack() as stack:
+                with lasting(OTHERS):
+                    stack.enter_context(watchdog.store.locked(wait=True))
                 report = watchdog.run()
                 told(config, report, audit)
         except StateError as error:

@@ -78,13 +78,19 @@ class Registry:
     def _labels(self, digest: str) -> dict[str, str]:
         config = self._document(digest).get("config", {}).get("digest", "")
         _, body = self._ask("GET", f"blobs/{config}")
-        return dict(json.loads(body).get("config", {}).get("Labels") or {})
+        return dict(self._read(body).get("config", {}).get("Labels") or {})
+
+    def _read(self, body: bytes) -> dict[str, Any]:
+        try:
+            return dict(json.loads(body))
+        except (ValueError, TypeError):
+            raise RegistryTrouble(f"{self.host} answered with something that is no JSON object") from None
 
     def _document(self, digest: str) -> dict[str, Any]:
         _, body = self._ask("GET", f"manifests/{digest}")
         if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
             raise RegistryTrouble(f"{self.host} gave other bytes than {digest}")
-        return dict(json.loads(body))
+        return self._read(body)
 
     def _ask(self, method: str, what: str) -> tuple[Message, bytes]:
         scheme = "http" if self.insecure else "https"
@@ -145,14 +151,18 @@ class Registry:
             request = urllib.request.Request(fields["realm"], urllib.parse.urlencode(query).encode(), method="POST")
             try:
                 with _opener(self.host).open(request, timeout=self._timeout) as response:
-                    return _token_in(response.read(LONGEST))
+                    return self._token_in(response.read(LONGEST))
             except OSError as error:
                 raise RegistryTrouble(f"{self.host}'s token service refused: {error}") from None
         try:
             _, body = self._send("GET", f"{fields['realm']}?{urllib.parse.urlencode(query)}", basic)
         except urllib.error.HTTPError as error:
             raise RegistryTrouble(f"{self.host}'s token service refused the credentials: {error.code}") from None
-        return _token_in(body)
+        return self._token_in(body)
+
+    def _token_in(self, body: bytes) -> str:
+        answer = self._read(body)
+        return str(answer.get("token") or answer.get("access_token"))
 
     def _refusal(self, error: urllib.error.HTTPError) -> str:
         remedy = {
@@ -162,11 +172,6 @@ class Registry:
             429: "too many requests",
         }.get(error.code, str(error.reason))
         return f"{self.host} refuses {self._path}:{self._tag}: {error.code}, {remedy}"
-
-
-def _token_in(body: bytes) -> str:
-    answer = json.loads(body)
-    return str(answer.get("token") or answer.get("access_token"))
 
 
 def _loopback(host: str) -> bool:

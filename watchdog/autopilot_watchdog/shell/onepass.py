@@ -19,8 +19,10 @@ from autopilot_watchdog.shell import fitness, looking
 from autopilot_watchdog.shell.acting import Hands
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.consul import ConsulKV
+from autopilot_watchdog.shell.notify import lasting
 from autopilot_watchdog.shell.state import Store
 
+LOOK = 600.0  # s; each question has its own limit, this is for all of them
 LONGEST = 20  # rounds: pull, verify, pre-flight, start, and as much again for a fall-back
 
 
@@ -78,7 +80,8 @@ class Watchdog:
         troubles: list[str] = []
         unfit: tuple[str, ...] = ()
         for turn in range(LONGEST):
-            seen = self.look(memory, fitness_too=turn == 0, network=turn == 0)
+            with lasting(LOOK):
+                seen = self.look(memory, fitness_too=turn == 0, network=turn == 0)
             unfit = seen.unfit or unfit
             if turn == 0:
                 self._clear(seen)
