@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import packages
-from lab.cache import workplace
+from lab.cache import unmount_below, workplace
 from lab.errors import LabError
 from lab.survivors import end_all
 
@@ -79,9 +79,7 @@ class Podman:
             self.process.wait(30)
             self.process = None
         end_all(f"{self.folder}/")
-        for mount in reversed([line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]):
-            if mount.startswith(f"{self.folder}/"):
-                subprocess.run(["umount", "--quiet", "--lazy", mount], check=False)
+        unmount_below(self.folder)
         for volatile in ("run", "tmp"):  # that they are gone tells Podman of the reboot
             shutil.rmtree(self.folder / volatile, ignore_errors=True)
         Path(self.socket).unlink(missing_ok=True)
@@ -111,4 +109,4 @@ def podman(*insecure: str) -> Iterator[Podman]:
             found.run("rm", "--all", "--force", "--time=0", "--volumes", check=False)
             found.run("rmi", "--all", "--force", check=False)
             found.stop()
-            subprocess.run(["umount", "--quiet", f"{folder}/storage/overlay"], check=False, stderr=subprocess.DEVNULL)
+            unmount_below(folder)

@@ -125,11 +125,11 @@ def test_urgent_push(farm: tuple[Site, ContainerPool], built: image.Image) -> No
     """A push with an urgent label takes a slot whose lifetime would have lasted a day; its job is not disturbed."""
     site, pool = farm
     site.document["slots"][0]["env"]["LIFETIME"] = "24h"
-    site.write(rollout={"rings": [{"share": "100%", "after": "10h"}]})
+    site.write(rollout={"rings": [{"share": "100%", "after": "10h"}]}, registry={"check_every": "1s"})
     release(site, built, 1)
     with site.watching():
         pool.wait(pool.slots, 120, "the first container joins")
-        job = pool.submit(30)
+        job = pool.submit(45)
         pool.wait(lambda: pool.job_status(job) == "Running", 60, "the job runs")
         fix = release(site, built, 2, urgent=True)
         eventually(lambda: container(site, "worker-01")["state"] == "draining", 90, "it drains")

@@ -7,6 +7,7 @@ update. An index's platform digest and an image's labels are looked up once per 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import http.client
 import ipaddress
@@ -68,6 +69,20 @@ class Registry:
             )
         return Head(digest, index, "" if digest in known else self._labels(digest).get(URGENCY, ""))
 
+    @functools.cached_property
+    def _opener(self) -> urllib.request.OpenerDirector:
+        """Made once per registry and pass: reading the certificates costs more than a request."""
+        handlers: list[urllib.request.BaseHandler] = []
+        if not self.insecure:
+            context = ssl.create_default_context()
+            for folder in CERTIFICATES:
+                if (Path(folder, self.host) / "ca.crt").exists():
+                    context.load_verify_locations(Path(folder, self.host) / "ca.crt")
+            handlers.append(urllib.request.HTTPSHandler(context=context))
+        if _loopback(self.host):
+            handlers.append(urllib.request.ProxyHandler({}))  # a site's proxy does not know our loopback
+        return urllib.request.build_opener(*handlers)
+
     def _of_platform(self, index: str, platform: tuple[str, str]) -> str:
         for entry in self._document(index).get("manifests", []):
             offered = entry.get("platform") or {}
@@ -114,7 +129,7 @@ class Registry:
             request.add_unredirected_header("Authorization", said)  # blobs redirect to stores that must not see it
         self.requests += 1
         try:
-            with _opener(self.host).open(request, timeout=self._timeout) as response:
+            with self._opener.open(request, timeout=self._timeout) as response:
                 return response.headers, response.read(LONGEST)
         except urllib.error.HTTPError:
             raise
@@ -150,7 +165,7 @@ class Registry:
             }
             request = urllib.request.Request(fields["realm"], urllib.parse.urlencode(query).encode(), method="POST")
             try:
-                with _opener(self.host).open(request, timeout=self._timeout) as response:
+                with self._opener.open(request, timeout=self._timeout) as response:
                     return self._token_in(response.read(LONGEST))
             except OSError as error:
                 raise RegistryTrouble(f"{self.host}'s token service refused: {error}") from None
@@ -180,14 +195,3 @@ def _loopback(host: str) -> bool:
         return name == "localhost" or ipaddress.ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _opener(host: str) -> urllib.request.OpenerDirector:
-    context = ssl.create_default_context()
-    for folder in CERTIFICATES:
-        if (Path(folder, host) / "ca.crt").exists():
-            context.load_verify_locations(Path(folder, host) / "ca.crt")
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
-    if _loopback(host):
-        handlers.append(urllib.request.ProxyHandler({}))  # a site's proxy does not know our loopback
-    return urllib.request.build_opener(*handlers)
