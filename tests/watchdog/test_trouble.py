@@ -260,7 +260,7 @@ def test_operator(site: Site) -> None:
     assert "paused" in site.call("explain", SLOT).stdout
     site.call("resume")
     dry = site.call("run", "--dry-run").stdout
-    assert "would Start" in dry and not container(site)["container"]
+    assert "would start: wn-01, sha256:" in dry and not container(site)["container"]
     new = site.push(V2)
     assert site.call("pin", good[7:20]).returncode == 0
     site.run()

@@ -66,6 +66,10 @@ def _facts(config: Config, memory: Memory, key: str, now: float) -> Iterator[str
     for good in image.goods:
         yield f"good here: {good.digest}"
     for digest, held in image.quarantine.items():
-        yield f"quarantined {age(now - held.since)} ago by {held.source}: {digest}: {held.reason}"
+        told = {"shared": "this host, which told the fleet", "host": "this host", "fleet": "the fleet"}
+        who = told.get(held.source, f"the {held.source}")
+        proof = "" if held.confirmed else " (not confirmed: no good digest has lived well here since)"
+        yield f"quarantined {age(now - held.since)} ago by {who}{proof}: {digest}: {held.reason}"
+        yield f"  to lift that: autopilot-watchdog release {digest[:19]}"
     found = choices(memory, key, config, now)
     yield f"the next life takes {found[0].digest}, {found[0].why}" if found else "no digest may be started"

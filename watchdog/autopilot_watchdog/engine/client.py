@@ -137,8 +137,12 @@ class Client:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception) -> EngineUnreachable:
-        said = f"cannot reach {self.name} at {self.path}: {error or type(error).__name__}"
+        said = f"cannot reach {self.name} at {self.path}: {_why(error)}"
         return EngineUnreachable(said, timed_out=isinstance(error, TimeoutError))
+
+
+def _why(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
 def _message(answer: bytes) -> str:

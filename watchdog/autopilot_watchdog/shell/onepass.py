@@ -9,7 +9,7 @@ from pathlib import Path
 
 from autopilot_watchdog.config.model import Config
 from autopilot_watchdog.core import learning
-from autopilot_watchdog.core.actions import Action, Bury, Outcome, Pull, Start
+from autopilot_watchdog.core.actions import Action, Bury, Outcome, Pull, Start, described
 from autopilot_watchdog.core.decide import Decision, decide, heads_wanted
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import EngineDown, EngineView, Observation
@@ -88,8 +88,7 @@ class Watchdog:
             decision = decide(self.config, replace(seen, unfit=unfit), memory, time.time())
             memory = decision.memory
             fresh = [action for action in decision.actions if action not in done]
-            if turn == 0:
-                self._told(before, decision)
+            before = self._told(before, memory)
             self.store.save(memory)
             if not fresh:
                 break
@@ -97,6 +96,7 @@ class Watchdog:
             done.update(tried)
             if not tried:
                 break
+        self._told(before, memory)
         troubles += [view.sentence for view in seen.engines.values() if isinstance(view, EngineDown)]
         due = min((at for at in (decision.wake, decision.ask) if at is not None), default=None)
         return Report(memory, decision.reasons, tuple(dict.fromkeys(troubles)), due)
@@ -138,12 +138,8 @@ class Watchdog:
         return tried, memory
 
     def _note(self, outcome: Outcome, took: float) -> None:
-        action = outcome.action
+        action, (what, said) = outcome.action, described(outcome.action)
         fields = {key: getattr(action, key) for key in action.__dataclass_fields__ if key != "sentence"}
-        what = type(action).__name__.lower()
-        said = ", ".join(str(value) for key, value in fields.items() if key in ("slot", "image", "digest"))
-        if isinstance(action, Bury):
-            said = f"{action.slot}, {action.sentence} (verdict: {action.verdict})"
         if outcome.error:
             self._audit.note(f"{what}-failed", f"{said}: {outcome.error}", "warning", **fields, error=outcome.error)
         else:
@@ -151,17 +147,19 @@ class Watchdog:
                 what, f"{said} ({took:.1f} s)", **fields, seconds=round(took, 3), started=outcome.container
             )
 
-    def _told(self, before: Memory, decision: Decision) -> None:
-        """What changed since the last pass."""
-        for name, reason in decision.reasons.items():
-            if before.slot(name).code != reason.code:
-                self._audit.note("slot", f"{name} {reason.code}: {reason.sentence}", slot=name, code=reason.code)
-        for key, image in decision.memory.images.items():
+    def _told(self, before: Memory, after: Memory) -> Memory:
+        """Say what changed since it was last said."""
+        for name, slot in after.slots.items():
+            if before.slot(name).code != slot.code:
+                self._audit.note("slot", f"{name} {slot.code}: {slot.sentence}", slot=name, code=slot.code)
+        for key, image in after.images.items():
             known = before.image(key)
             if image.head != known.head:
                 self._audit.note("news", f"{key} is now {image.head}", image=key, digest=image.head)
             if image.trouble and image.trouble != known.trouble:
                 self._audit.note("registry", image.trouble, "warning", image=key)
+            if known.trouble and not image.trouble:
+                self._audit.note("registry", f"answers again for {key}", image=key)
             for digest in image.quarantine.keys() - known.quarantine.keys():
                 reason_given = image.quarantine[digest].reason
                 self._audit.note("quarantine", f"{digest}: {reason_given}", "error", image=key, digest=digest)
@@ -169,3 +167,7 @@ class Watchdog:
                 self._audit.note("acquitted", f"{digest} may be started again", "warning", image=key, digest=digest)
             if image.last_good != known.last_good:
                 self._audit.note("promoted", f"{image.last_good or 'nothing'} is the good one of {key}", image=key)
+        if after.urgency != before.urgency:
+            said = f'the fleet\'s key says "{after.urgency}"' if after.urgency else "the fleet's key is gone"
+            self._audit.note("urgency", said, "warning", urgency=after.urgency)
+        return after
