@@ -105,6 +105,9 @@ def test_bad_push_rolls_back_and_the_next_good_one_recovers(site: Site) -> None:
 
     eventually(rolled_back, 30, "rolled back")
     assert "no good" in site.audit("printed")[-1]["sentence"]
+    assert [entry["digest"] for entry in site.audit("quarantine")] == [bad]
+    assert "printed last: no good" in site.call("explain", SLOT).stdout
+    assert "(quarantined)" in site.call("status").stdout
     pulls = len(site.audit("pull"))
     for _ in range(3):
         site.run()

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import click
 
-from autopilot_watchdog.cli.common import EX_USAGE, fail, output_option, with_config
+from autopilot_watchdog.cli.common import EX_USAGE, audit_path, fail, output_option, with_config
 from autopilot_watchdog.cli.status import age
 from autopilot_watchdog.config.model import Config
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.reasons import CODES
 from autopilot_watchdog.core.rollout import admitted_at, choices, deadline
-from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.audit import Audit, lately
 from autopilot_watchdog.shell.onepass import Watchdog
 
 
@@ -35,13 +35,24 @@ def explain(config: Config, slot: str, output: str) -> None:
     facts = list(_facts(config, decision.memory, key, now))
     if output == "json":
         click.echo(
-            json.dumps({"slot": slot, "code": reason.code, "sentence": reason.sentence, "facts": facts}, indent=1)
+            json.dumps(
+                {
+                    "slot": slot,
+                    "code": reason.code,
+                    "sentence": reason.sentence,
+                    "facts": facts,
+                    "lately": lately(audit_path(config), slot),
+                },
+                indent=1,
+            )
         )
         return
     click.echo(f"{slot} {reason.code}: {reason.sentence}")
     click.echo(f"  {reason.code}: {CODES[reason.code]}")
     for fact in facts:
         click.echo(f"  {fact}")
+    for line in lately(audit_path(config), slot):
+        click.echo(f"  {line}")
 
 
 def _facts(config: Config, memory: Memory, key: str, now: float) -> Iterator[str]:
