@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+from autopilot_watchdog.engine.client import Client
 
 from lab.tiny import good_life
 from tests.watchdog.site import Site, eventually
@@ -155,3 +157,23 @@ def test_left_over_names_and_containers(site: Site) -> None:
     names = [entry["sentence"] for entry in site.audit("bury")]
     assert any(name in sentence for sentence in names)
     assert container(site)["container"] != name
+
+
+def test_stopping_is_left_alone(site: Site) -> None:
+    """While somebody's `stop` waits for a container to end in order, its slot is neither buried nor filled."""
+    site.push(
+        good_life("trap 'touch /var/lib/autopilot/stopping; sleep 6; exit 0' TERM\nwhile true; do sleep 0.1; done")
+    )
+    site.run()
+    first = container(site)["container"]
+    client = Client(site.engine, site.service.socket)
+    stop = threading.Thread(target=client.json, args=("POST", f"/containers/{first}/stop", {"t": "30"}))
+    stop.start()
+    eventually((site.home / "slots/wn-01/stopping").exists, 10, "it has been told to end")
+    site.run()
+    assert container(site)["container"] == first
+    assert not site.audit("bury") and len(site.audit("start")) == 1
+    stop.join()
+    eventually(lambda: not container(site)["container"], 20, "it has ended")
+    site.run()
+    assert container(site)["container"] not in (None, first)
