@@ -11,7 +11,9 @@ import threading
 import time
 
 import pytest
+from autopilot_watchdog.config.reading import load
 from autopilot_watchdog.engine.client import Client
+from autopilot_watchdog.engine.engine import Engine
 
 from lab.tiny import good_life
 from tests.watchdog.site import Site, eventually
@@ -177,3 +179,16 @@ def test_stopping_is_left_alone(site: Site) -> None:
     eventually(lambda: not container(site)["container"], 20, "it has ended")
     site.run()
     assert container(site)["container"] not in (None, first)
+
+
+def test_name_that_is_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that somebody else's container has is not used a second time: another one is drawn."""
+    digest = site.push()
+    site.run()
+    taken = container(site)["container"]
+    drawn = iter([taken.rpartition("-")[2], "00c0ffee"])
+    monkeypatch.setattr("autopilot_watchdog.engine.engine.secrets.token_hex", lambda size: next(drawn))
+    its = Engine(Client(site.engine, site.service.socket), "somebody else")
+    id = its.start(load(site.config).slots[0], 1, digest, host="h1", state=None)
+    assert [found.name for found in its.containers() if found.id == id] == [f"{SLOT}-00c0ffee"]
+    assert container(site)["container"] == taken
