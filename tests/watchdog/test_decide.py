@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -214,6 +215,30 @@ def test_garbage_keeps_what_may_be_needed():
         run(it, at, 7200)
     assert it.digests == set(digests_in_turn[2:])
     assert [action.digest for _, action in actions(it, RemoveImage)] == digests_in_turn[:2]
+
+
+def test_garbage_that_somebody_uses_is_left_for_an_hour():
+    """An image that the engine does not remove is tried again an hour later, not at every pass."""
+    digests_in_turn = [f"sha256:{number:064x}" for number in range(4)]
+    registry = Registry([(BEGIN + number * 7200, digest) for number, digest in enumerate(digests_in_turn)])
+    it = host(registry, config(count=1))
+    refused = []
+
+    def do(action, now, real=it._do):
+        if isinstance(action, RemoveImage):
+            refused.append(now)
+            return Outcome(action, "image is being used by a container")
+        return real(action, now)
+
+    it._do = do
+    for number in range(4):
+        at = BEGIN + number * 7200
+        for life in it.living():
+            it.end(life.id, at, 0)
+        run(it, at, 7200)
+    first = [at for at in refused if at < BEGIN + 3 * 7200]
+    assert 1 <= len(first) <= 2
+    assert all(later - earlier >= 3600 for earlier, later in itertools.pairwise(first))
 
 
 def test_clock_jumps():

@@ -51,5 +51,7 @@ def garbage(here: Scene, memory: Memory) -> Iterator[Action]:
         # none may have proved good yet: the newest two are kept in any case
         kept |= set(sorted(image.trials, key=lambda digest: -image.trials[digest].first_seen)[:2])
         for digest, trial in image.trials.items():
-            if trial.pulled and digest not in kept:  # on disk or, after a pull that failed, not
+            if (
+                trial.pulled and digest not in kept and here.now >= trial.not_before
+            ):  # on disk or, after a pull that failed, not
                 yield RemoveImage(key, digest)

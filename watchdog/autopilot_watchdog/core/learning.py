@@ -101,7 +101,11 @@ def outcome(config: Config, memory: Memory, result: Outcome, now: float) -> Memo
             return memory.with_slot(name, begun).counted("starts")
         case Drain(container) if not result.error:
             return replace(memory, drained=(*memory.drained, container)).counted("drains")
-        case RemoveImage(key, digest) if not result.error:
+        case RemoveImage(key, digest) if result.error:  # somebody else's container uses it: no complaint every minute
+            image = memory.image(key)
+            held = replace(image.trial(digest, now), not_before=now + RETRY_LONGEST)
+            return memory.with_image(key, image.with_trial(digest, held))
+        case RemoveImage(key, digest):
             image = memory.image(key)
             gone = replace(image.trial(digest, now), pulled=False)
             return memory.with_image(key, image.with_trial(digest, gone)).counted("images_removed")
