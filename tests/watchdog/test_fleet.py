@@ -60,8 +60,8 @@ def test_passes_left_out_change_nothing(consul: object, speaks: bool) -> None:
         }
         outages = [(BEGIN + 5 * HOUR, BEGIN + 6 * HOUR)]
         registry = Registry([(0, A), (BEGIN + HOUR, B), (BEGIN + 9 * HOUR, C)], outages, behaviours)
-        hosts = [host(registry, config(f"h{n}", 2, DEFAULT, consul=consul) if consul is not None
-                      else config(f"h{n}", 2, DEFAULT), settled=True) for n in range(8)]  # fmt: skip
+        rules = {} if consul is None else {"consul": consul}
+        hosts = [host(registry, config(f"h{n}", 2, DEFAULT, **rules), settled=True) for n in range(8)]
         it = Fleet(hosts, BEGIN, every_pass=every_pass)
         it.run_until(BEGIN + 12 * HOUR)
         deeds = [[(round(at - BEGIN, 3), action) for at, action in host.done] for host in it.hosts]

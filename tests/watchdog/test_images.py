@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from autopilot_watchdog.core.observation import Head
@@ -12,7 +13,6 @@ from autopilot_watchdog.registry import client
 from autopilot_watchdog.registry.reference import repository
 from autopilot_watchdog.simulation import world
 
-from lab.registry import Registry
 from lab.tiny import good_life, push
 from tests.watchdog.scenes import BEGIN, KEY, config, host
 from tests.watchdog.site import Site, eventually
@@ -104,10 +104,8 @@ def test_200_hosts_and_one_registry(docker_site: Site) -> None:
     assert it.lost() == 0
 
 
-def test_a_herd_would_be_survived(docker_site: Site, the_registry: Registry) -> None:
+def test_a_herd_would_be_survived(docker_site: Site) -> None:
     """Should 200 hosts ask at the same moment after all, a real registry answers every one of them in seconds."""
-    from concurrent.futures import ThreadPoolExecutor
-
     site = docker_site
     digest = site.push()
 

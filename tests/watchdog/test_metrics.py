@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import urllib.request
 
@@ -67,8 +68,6 @@ def test_port_that_is_taken(site: Site) -> None:
     port = free_port()
     site.write(metrics={"listen": f"127.0.0.1:{port}"})
     site.push()
-    import socket
-
     with socket.create_server(("127.0.0.1", port)), site.watching():
         eventually(lambda: container(site)["container"], 30, "the slot is filled")
     assert f"cannot serve metrics on 127.0.0.1:{port}: Address already in use" in site.audit("metrics")[0]["sentence"]

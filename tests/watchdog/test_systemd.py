@@ -53,12 +53,17 @@ def _booted(site: Site, docker: Dockerd, installed: Path, state: Path) -> Iterat
     with systemd(docker.engine, here) as found:
         found.run("cp", "-a", "/installed/.", "/")
         found.run("systemd-tmpfiles", "--create", "autopilot-watchdog.conf")
-        inside = {**site.document, "engines": {site.engine: f"/engine/{Path(site.service.socket).name}"}}
-        found.write("/etc/autopilot-watchdog.json", json.dumps(inside))
+        configured(found, site)
         for unit in UNITS[:2]:  # the tests' state folder is where the engine can see it
             drop_in(found, unit, f"[Service]\nReadWritePaths={state}\n")
         drop_in(found, "autopilot-watchdog.timer", SOON)
         yield found
+
+
+def configured(booted: Systemd, site: Site) -> None:
+    """The site's configuration is the one inside, too, where the engine's socket is elsewhere."""
+    inside = {**site.document, "engines": {site.engine: f"/engine/{Path(site.service.socket).name}"}}
+    booted.write("/etc/autopilot-watchdog.json", json.dumps(inside))
 
 
 def drop_in(booted: Systemd, unit: str, text: str) -> None:
@@ -114,9 +119,7 @@ def test_long_pull_is_given_the_time(booted: Systemd, site: Site) -> None:
     drop_in(booted, "autopilot-watchdog.service", "[Service]\nTimeoutStartSec=4s\n")
     with wire(site.registry.port) as slow:
         site.through(slow.address)
-        inside = json.loads(booted.run("cat", "/etc/autopilot-watchdog.json"))
-        inside["slots"] = site.document["slots"]
-        booted.write("/etc/autopilot-watchdog.json", json.dumps(inside))
+        configured(booted, site)
         site.push(bulk=3_000_000)
         slow.delay = 0.3  # s for each 64 KiB
         began = time.monotonic()
@@ -146,9 +149,7 @@ def restarts(booted: Systemd) -> int:
 def test_timer_and_watch_together(booted: Systemd, site: Site) -> None:
     """Both units at once, the timer every 2 s: no slot is doubled, no run of the timer fails."""
     site.write({"count": 2})
-    inside = json.loads(booted.run("cat", "/etc/autopilot-watchdog.json"))
-    inside["slots"] = site.document["slots"]
-    booted.write("/etc/autopilot-watchdog.json", json.dumps(inside))
+    configured(booted, site)
     site.push()
     booted.run("systemctl", "start", "autopilot-watchdog.timer", "autopilot-watchdog-events.service")
     eventually(lambda: all(slot["container"] for slot in site.status().values()), 30, "the slots are filled")
