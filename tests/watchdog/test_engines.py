@@ -131,7 +131,7 @@ def test_last_words_are_completed(site: Site) -> None:
     words = site.folder / "state/slots/wn-01/last-words.json"
     eventually(words.exists, 5, "it speaks")
     name = container(site)["container"]
-    full = site.builder.run("inspect", "-f", "{{.Id}}", name).strip()
+    full = Client(site.engine, site.service.socket).json("GET", f"/containers/{name}/json")["Id"]
     words.write_text(words.read_text().replace("ID", full))
     kill(site, name)
     eventually(lambda: container(site)["state"] == "starting", 10, "the engine has seen it")
