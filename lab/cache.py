@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,6 +51,13 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def unmount_below(folder: Path) -> None:
+    """What an engine that was killed had mounted there: one such folder must not stop every later run."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in reversed([mount for mount in mounts if mount.startswith(f"{folder}/")]):
+        subprocess.run(["umount", "--quiet", "--lazy", mount], check=False)
+
+
 @contextmanager
 def workplace() -> Iterator[Path]:
     """A folder for one run, removed at its end. Folders whose runs have died are removed at the next begin."""
@@ -62,6 +70,7 @@ def workplace() -> Iterator[Path]:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
+            unmount_below(old)
             shutil.rmtree(old)
         folder = Path(tempfile.mkdtemp(dir=base))
         folder.chmod(0o755)

@@ -5,8 +5,6 @@ It shares the machine's network, so that it reaches the lab's registry on loopba
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -20,6 +18,7 @@ from lab import packages
 from lab.cache import workplace
 from lab.docker import BUILDER, Engine
 from lab.errors import LabError
+from lab.survivors import end_all
 
 
 @dataclass
@@ -62,24 +61,9 @@ class Dockerd:
     def crash(self) -> None:
         """As when the host's power fails: engine, containers and all that is in /run are gone at once."""
         self._end(signal.SIGKILL)
-        for pid in self._survivors():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end_all(f"{self.folder}/exec")  # the shims that hold its containers outlive it
         shutil.rmtree(self.folder / "exec", ignore_errors=True)
         (self.folder / "pid").unlink(missing_ok=True)
-
-    def _survivors(self) -> list[int]:
-        """The shims that hold this engine's containers, which outlive it, and the containers' processes."""
-        parents: dict[int, int] = {}
-        found: set[int] = set()
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # it may just have ended
-                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                if f"{self.folder}/exec".encode() in (folder / "cmdline").read_bytes():
-                    found.add(int(folder.name))
-        while more := {pid for pid, parent in parents.items() if parent in found} - found:
-            found |= more
-        return sorted(found)
 
     def _end(self, number: int) -> None:
         if self.process is not None:

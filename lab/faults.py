@@ -1,13 +1,19 @@
-"""A wire with faults: a TCP port that passes on to another, slowly, or cuts answers off."""
+"""Faults: a wire that is slow or cuts answers off, a mounted file system that never answers, a clock that is wrong."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+
+from lab import packages
+from lab.errors import LabError
 
 
 @dataclass
@@ -58,3 +64,38 @@ def wire(target: int) -> Iterator[Wire]:
         threading.Thread(target=found.listen, args=(listener,), daemon=True).start()
         yield found
         listener.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def hanging_mount(folder: Path) -> Iterator[None]:
+    """A real FUSE file system there, whose server never answers: as CVMFS when its process is stuck."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        raise LabError(f"cannot open /dev/fuse: {error.strerror}") from None
+    options = f"fd={server},rootmode=40000,user_id=0,group_id=0,allow_other"
+    try:
+        if libc.mount(b"hanging", str(folder).encode(), b"fuse.hanging", 0, options.encode()) != 0:
+            raise LabError(f"cannot mount a FUSE file system: {os.strerror(ctypes.get_errno())}")
+        yield
+    finally:
+        os.close(server)  # whoever waits for an answer gets "not connected"
+        libc.umount2(str(folder).encode(), 2)  # MNT_DETACH
+
+
+def clock_off(file: Path) -> list[str]:
+    """What to put before a command to make its clock wrong by what the file says, at any time: "+400d", "-1h", "+0".
+
+    The kernel's count of the seconds since its start goes on as it is.
+    """
+    packages.need("faketime")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    settings = {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": file,
+        "FAKETIME_NO_CACHE": 1,
+        "FAKETIME_DONT_FAKE_MONOTONIC": 1,
+        "NO_FAKE_STAT": 1,
+    }
+    return ["env", *(f"{name}={value}" for name, value in settings.items())]

@@ -13,8 +13,10 @@ from lab.errors import LabError
 # Debian's package for each program we call.
 PACKAGES: Mapping[str, str] = {
     "busybox": "busybox-static",
+    "cron": "cron",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
+    "faketime": "faketime",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",

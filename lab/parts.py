@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from lab import consul, docker, packages, prometheus, rootfs, systemd
+from lab import consul, docker, faults, packages, prometheus, rootfs, systemd
 from lab.cache import workplace
 from lab.errors import LabError
 
@@ -92,6 +92,13 @@ def need_systemd() -> None:
     systemd.tree()
 
 
+def need_fuse() -> None:
+    """A file system that hangs, mounted and let go."""
+    need_root()
+    with workplace() as folder, faults.hanging_mount(folder):
+        pass
+
+
 PARTS: Mapping[str, Callable[[], None]] = {
     "root": need_root,
     "namespaces": need_namespaces,
@@ -102,4 +109,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "podman": need_podman,
     "registry": need_registry,
     "systemd": need_systemd,
+    "faketime": lambda: packages.need("faketime"),
+    "cron": lambda: packages.need("cron"),
+    "fuse": need_fuse,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import packages
-from lab.cache import workplace
+from lab.cache import unmount_below, workplace
 from lab.errors import LabError
+from lab.survivors import end_all
 
 CONTAINERS = """\
 [containers]
@@ -21,6 +23,7 @@ default_ulimits = ["nofile=16384:16384", "nproc=4096:4096"]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+tmp_dir = "{folder}/tmp"
 """
 STORAGE = """\
 [storage]
@@ -57,6 +60,7 @@ class Podman:
         return done.stdout
 
     def start(self) -> None:
+        Path(self.socket).unlink(missing_ok=True)
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(
                 ["podman", "system", "service", "--time=0", f"unix://{self.socket}"],
@@ -67,6 +71,18 @@ class Podman:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise LabError(f"cannot start podman: {(self.folder / 'log').read_text().strip()[-500:]}")
             time.sleep(0.05)  # a socket that is not there notifies nobody
+
+    def crash(self) -> None:
+        """As when the host's power fails: service, containers and all that is in /run are gone at once."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+            self.process = None
+        end_all(f"{self.folder}/")
+        unmount_below(self.folder)
+        for volatile in ("run", "tmp"):  # that they are gone tells Podman of the reboot
+            shutil.rmtree(self.folder / volatile, ignore_errors=True)
+        Path(self.socket).unlink(missing_ok=True)
 
     def stop(self) -> None:
         if self.process is not None:
@@ -81,7 +97,7 @@ def podman(*insecure: str) -> Iterator[Podman]:
     """`insecure`: registries without TLS. Podman does not trust loopback by itself, as Docker does."""
     packages.need("podman", "runc")
     with workplace() as folder:
-        (folder / "containers.conf").write_text(CONTAINERS)
+        (folder / "containers.conf").write_text(CONTAINERS.format(folder=folder))
         (folder / "storage.conf").write_text(STORAGE.format(folder=folder))
         registries = "".join(f'[[registry]]\nlocation = "{address}"\ninsecure = true\n' for address in insecure)
         (folder / "registries.conf").write_text(registries)
@@ -93,4 +109,4 @@ def podman(*insecure: str) -> Iterator[Podman]:
             found.run("rm", "--all", "--force", "--time=0", "--volumes", check=False)
             found.run("rmi", "--all", "--force", check=False)
             found.stop()
-            subprocess.run(["umount", "--quiet", f"{folder}/storage/overlay"], check=False, stderr=subprocess.DEVNULL)
+            unmount_below(folder)

@@ -24,9 +24,9 @@ class Systemd:
         self._engine = engine
         self.name = name
 
-    def run(self, *words: str, check: bool = True) -> str:
+    def run(self, *words: str, check: bool = True, timeout: float = 60) -> str:
         """A command inside, and what it printed."""
-        return self._engine.run("exec", self.name, *words, check=check)
+        return self._engine.run("exec", self.name, *words, check=check, timeout=timeout)
 
     def write(self, path: str, text: str) -> None:
         self._engine.run("exec", "-i", self.name, "sh", "-c", f"cat > {path}", stdin=text)

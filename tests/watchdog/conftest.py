@@ -20,8 +20,8 @@ def docker() -> Iterator[Dockerd]:
 
 
 @pytest.fixture(scope="session")
-def podman_service(the_registry: Registry) -> Iterator[Podman]:
-    with podman(the_registry.address) as found:
+def podman_service() -> Iterator[Podman]:
+    with podman("127.0.0.1") as found:
         yield found
 
 
@@ -32,9 +32,9 @@ def the_registry() -> Iterator[Registry]:
 
 
 @pytest.fixture
-def site(tmp_path: Path, docker: Dockerd, the_registry: Registry) -> Iterator[Site]:
+def docker_site(tmp_path: Path, docker: Dockerd, the_registry: Registry) -> Iterator[Site]:
     """A host with Docker. Its containers are gone at the end; images stay for the next test."""
-    found = Site(tmp_path, "docker", docker.socket, the_registry, docker.engine)
+    found = Site(tmp_path, "docker", docker, the_registry, docker.engine)
     yield found
     names = docker.engine.run("ps", "--all", "--quiet").split()
     if names:
@@ -44,13 +44,13 @@ def site(tmp_path: Path, docker: Dockerd, the_registry: Registry) -> Iterator[Si
 @pytest.fixture
 def podman_site(tmp_path: Path, docker: Dockerd, podman_service: Podman, the_registry: Registry) -> Iterator[Site]:
     """A host with Podman; its images are built with Docker."""
-    yield Site(tmp_path, "podman", podman_service.socket, the_registry, docker.engine)
+    yield Site(tmp_path, "podman", podman_service, the_registry, docker.engine)
     podman_service.run("rm", "--all", "--force", "--time=0", check=False)
 
 
 @pytest.fixture(params=["docker", "podman"])
-def any_site(request: pytest.FixtureRequest) -> Site:
+def site(request: pytest.FixtureRequest) -> Site:
     """The same test on both engines."""
-    found = request.getfixturevalue({"docker": "site", "podman": "podman_site"}[request.param])
+    found = request.getfixturevalue(f"{request.param}_site")
     assert isinstance(found, Site)
     return found

@@ -42,7 +42,7 @@ def passes(site: Site) -> Iterator[float]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, registry() as images, dockerd() as engine:
-        site = Site(Path(folder), "docker", engine.socket, images, engine.engine)
+        site = Site(Path(folder), "docker", engine, images, engine.engine)
         site.write(failures={"initial": "1ms", "longest": "1ms"})
         site.push()
         with site.watching() as process:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lab.docker import Engine
 from lab.registry import Registry
@@ -19,20 +19,29 @@ from lab.tiny import good_life, push
 NAME = "wn"
 
 
+class Service(Protocol):
+    """An engine that can be talked to."""
+
+    @property
+    def socket(self) -> str: ...
+
+
 class Site:
     """`run` is the real command in a process of its own, as the timer calls it."""
 
-    def __init__(self, folder: Path, engine: str, socket: str, registry: Registry, builder: Engine) -> None:
+    def __init__(self, folder: Path, engine: str, service: Service, registry: Registry, builder: Engine) -> None:
         self.folder = folder
         self.engine = engine
+        self.service = service
         self.registry = registry
         self.builder = builder
         self.path = os.environ["PATH"]
+        self.before: list[str] = []  # what is put before each command: a wrong clock, another namespace
         self.config = folder / "autopilot-watchdog.json"
         self.document: dict[str, Any] = {
             "host": "h1",
             "state": str(folder / "state"),
-            "engines": {engine: socket},
+            "engines": {engine: service.socket},
             "registry": {"check_every": "0s", "fresh": "0s", "timeout": "2s"},
             "rollout": {"rings": [{"share": "100%", "after": "0s"}], "spread": "0s"},
             "fitness": {"free_disk": 0},
@@ -69,7 +78,16 @@ class Site:
         return push(self.builder, self.pushed, good_life() if script is None else script, **options)
 
     def command(self, *words: str) -> list[str]:
-        return [sys.executable, "-m", "autopilot_watchdog", words[0], "--config", str(self.config), *words[1:]]
+        return [
+            *self.before,
+            sys.executable,
+            "-m",
+            "autopilot_watchdog",
+            words[0],
+            "--config",
+            str(self.config),
+            *words[1:],
+        ]
 
     def call(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 
 import pytest
@@ -9,7 +10,7 @@ from autopilot_watchdog.core.actions import ShareQuarantine
 from autopilot_watchdog.core.observation import Fleet
 from autopilot_watchdog.shell.consul import ConsulKV
 
-from lab.consul import Agent, agent, agents
+from lab.consul import Agent, agent, agents, program
 from tests.watchdog.scenes import KEY, B, config
 from tests.watchdog.site import eventually
 
@@ -22,9 +23,10 @@ def test_quarantine_and_urgency() -> None:
         one, other = (ConsulKV(config(host, consul={"address": f"http://{consul.http}"})) for host in ("h1", "h2"))
         assert one.fleet() == Fleet()
         assert one.share(ShareQuarantine(KEY, B, "3 lives failed")) == ""
-        consul.put("/v1/kv/autopilot/urgency", "now")
+        command = [program(), "kv", "put", f"-http-addr={consul.http}", "autopilot/urgency", "now"]
+        subprocess.run(command, check=True, capture_output=True)
         said = other.fleet()
-        assert said is not None and said.quarantine == {B: "h1: 3 lives failed"}
+        assert said == Fleet({B: "h1: 3 lives failed"}, "now")
         assert other.release(B) == ""
         again = one.fleet()
         assert again is not None and not again.quarantine

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,7 @@ from autopilot_watchdog.core import learning, operator
 from autopilot_watchdog.core.actions import Bury, Drain, Outcome, Preflight, Pull, RemoveImage, Start, Verify
 from autopilot_watchdog.core.decide import decide, heads_wanted
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.observation import EngineDown, Head, Observation
+from autopilot_watchdog.core.observation import EngineDown, Fleet, Head, Observation
 from autopilot_watchdog.simulation.world import Behaviour, Registry
 
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, config, failing, host, run
@@ -215,6 +217,30 @@ def test_garbage_keeps_what_may_be_needed():
     assert [action.digest for _, action in actions(it, RemoveImage)] == digests_in_turn[:2]
 
 
+def test_garbage_that_somebody_uses_is_left_for_an_hour():
+    """An image that the engine does not remove is tried again an hour later, not at every pass."""
+    digests_in_turn = [f"sha256:{number:064x}" for number in range(4)]
+    registry = Registry([(BEGIN + number * 7200, digest) for number, digest in enumerate(digests_in_turn)])
+    it = host(registry, config(count=1))
+    refused = []
+
+    def do(action, now, real=it._do):
+        if isinstance(action, RemoveImage):
+            refused.append(now)
+            return Outcome(action, "image is being used by a container")
+        return real(action, now)
+
+    it._do = do
+    for number in range(4):
+        at = BEGIN + number * 7200
+        for life in it.living():
+            it.end(life.id, at, 0)
+        run(it, at, 7200)
+    first = [at for at in refused if at < BEGIN + 3 * 7200]
+    assert 1 <= len(first) <= 2
+    assert all(later - earlier >= 3600 for earlier, later in itertools.pairwise(first))
+
+
 def test_clock_jumps():
     """A clock that jumps a year ahead and back again neither holds a slot back nor counts the year as lost."""
     it = host(Registry([(0, B)], behaviours=failing(B)), config(count=1))
@@ -246,6 +272,32 @@ def test_urgency_drains_a_canary_first():
     assert len(actions(it, Drain)) == 1
     run(it, BEGIN + 1200, 3 * 3600)
     assert len(actions(it, Drain)) == 4
+    assert digests(it) == [B]
+
+
+def test_urgency_by_a_date_is_spread():
+    """Until a date the turns of the slots are spread over the time left, and all are over in time."""
+    date = datetime.datetime.fromtimestamp(BEGIN + 10 * 3600, datetime.UTC).isoformat()
+    registry = Registry([(0, A), (BEGIN + 600, B)], behaviours={B: Behaviour(urgency=date)})
+    it = host(registry, config(count=8, rollout={"rings": [{"share": "100%", "after": "100d"}]}))
+    run(it, BEGIN, 11 * 3600, every=300)
+    turns = [at for at, _ in actions(it, Drain)]
+    assert len(turns) == 8 and turns[-1] <= 10 * 3600
+    assert turns[-1] - turns[0] > 2 * 3600
+    assert digests(it) == [B]
+
+
+@pytest.mark.parametrize("source", ["label", "key"])
+def test_urgency_lifts_the_rings(source):
+    """An urgent digest does not wait for its ring, whether its label or the fleet's key says so."""
+    behaviours = {B: Behaviour(urgency="now")} if source == "label" else {}
+    registry = Registry([(0, A), (BEGIN + 600, B)], behaviours=behaviours)
+    it = host(registry, config(rollout={"rings": [{"share": "100%", "after": "100d"}]}))
+    run(it, BEGIN, 3600)
+    if source == "key":
+        assert digests(it) == [A]
+        it.memory = learning.fleet(it.memory, Fleet(urgency="now"), BEGIN + 3600)
+    run(it, BEGIN + 3600, 7200)
     assert digests(it) == [B]
 
 

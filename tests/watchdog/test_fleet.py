@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from autopilot_watchdog.config.values import Ring
 from autopilot_watchdog.core.rollout import turn
 from autopilot_watchdog.core.waiting import delay
@@ -44,6 +45,30 @@ def test_registry_never_sees_a_herd() -> None:
     assert 38 <= sum(minutes) / len(minutes) <= 42
     assert max(minutes) <= 60
     assert max(registry.pulls[minute] for minute in range(begin + 60, begin + 540)) <= 40
+
+
+@pytest.mark.parametrize("consul", [None, {}])
+@pytest.mark.parametrize("speaks", [True, False])
+def test_passes_left_out_change_nothing(consul: object, speaks: bool) -> None:
+    """Passes that only hear again what they heard before may be counted in place of made: all else stays the same."""
+    outcomes = []
+    for every_pass in (False, True):
+        behaviours = {
+            A: Behaviour(3 * HOUR, HOUR, speaks=speaks),
+            B: Behaviour(3 * HOUR, HOUR, fails_after=5, speaks=speaks),
+            C: Behaviour(3 * HOUR, HOUR, urgency="now", speaks=speaks),
+        }
+        outages = [(BEGIN + 5 * HOUR, BEGIN + 6 * HOUR)]
+        registry = Registry([(0, A), (BEGIN + HOUR, B), (BEGIN + 9 * HOUR, C)], outages, behaviours)
+        rules = {} if consul is None else {"consul": consul}
+        hosts = [host(registry, config(f"h{n}", 2, DEFAULT, **rules), settled=True) for n in range(8)]
+        it = Fleet(hosts, BEGIN, every_pass=every_pass)
+        it.run_until(BEGIN + 12 * HOUR)
+        deeds = [[(round(at - BEGIN, 3), action) for at, action in host.done] for host in it.hosts]
+        known = [host.memory.image(KEY) for host in it.hosts]
+        found = [(image.goods, image.quarantine.keys(), image.head, image.trouble) for image in known]
+        outcomes.append((deeds, found, round(it.lost(), 3), dict(registry.heads), registry.pulls))
+    assert outcomes[0] == outcomes[1]
 
 
 def test_bad_push_costs_a_few_slot_seconds() -> None:

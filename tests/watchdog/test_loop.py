@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -36,7 +37,7 @@ def farm(tmp_path: Path, built: image.Image) -> Iterator[tuple[Site, ContainerPo
         if pid.exists():  # an engine of ours, which has a network of its own
             stack.enter_context(entered(int(pid.read_text())))
         images, pool = stack.enter_context(registry()), stack.enter_context(ContainerPool(engine, built))
-        site = Site(tmp_path, "docker", engine.socket, images, engine)
+        site = Site(tmp_path, "docker", engine, images, engine)
         token = tmp_path / "tokens"
         token.mkdir(mode=0o700)
         (token / "worker").write_text(pool.token())
@@ -61,12 +62,33 @@ def farm(tmp_path: Path, built: image.Image) -> Iterator[tuple[Site, ContainerPo
                 engine.run("rm", "--force", "--volumes", name)
 
 
-def release(site: Site, built: image.Image, number: int) -> str:
+def release(site: Site, built: image.Image, number: int, *, urgent: bool = False) -> str:
     """Push the worker image as that version; returns its digest."""
-    site.builder.run("build", "--tag", site.pushed, "-", stdin=f"FROM {built.worker}\nLABEL release={number}\n")
+    labels = f"release={number}{' autopilot.urgency=now' if urgent else ''}"
+    site.builder.run("build", "--tag", site.pushed, "-", stdin=f"FROM {built.worker}\nLABEL {labels}\n")
     said = site.builder.run("push", site.pushed, timeout=300)
     site.builder.run("rmi", site.pushed)
     return next(word for word in said.split() if word.startswith("sha256:") and len(word) == 71)
+
+
+# Of HTCondor's job ad: what an eviction, a hold, a restart or a lost connection would have left in it.
+TRACES = (
+    *("NumVacates", "NumVacatesByReason", "LastVacateTime", "VacateReason", "VacateReasonCode"),
+    *("NumHolds", "HoldReason", "LastHoldReason", "NumJobReconnects", "NumShadowExceptions", "NumSystemHolds"),
+    *("JobDisconnectedDate", "NumCkpts"),
+)
+ONCE = ("NumJobStarts", "NumShadowStarts", "JobRunCount", "NumJobMatches", "NumJobCompletions")
+
+
+def undisturbed(pool: ContainerPool, job: int) -> None:
+    """The schedd's history shows one start, one end, status 0 and no trace of anything in between."""
+    ad = pool.job(job)
+    assert {key: ad.get(key) for key in ONCE} == dict.fromkeys(ONCE, 1), ad
+    assert not {key: ad[key] for key in TRACES if ad.get(key)}, ad
+    assert (ad["JobStatus"], ad["ExitCode"], ad["ExitBySignal"]) == (4, 0, False)
+    # all of its time in the queue since it began was this one run: nothing was thrown away
+    assert ad["JobCurrentStartDate"] == ad["JobStartDate"]
+    assert abs(ad["RemoteWallClockTime"] - (ad["CompletionDate"] - ad["JobStartDate"])) <= 1
 
 
 def test_renewal(farm: tuple[Site, ContainerPool], built: image.Image) -> None:
@@ -82,24 +104,44 @@ def test_renewal(farm: tuple[Site, ContainerPool], built: image.Image) -> None:
         eventually(lambda: container(site, "worker-01")["state"] == "draining", 90, "its lifetime ends")
         second = pool.submit(5)
         pool.wait(lambda: pool.job_status(first) == "Completed", 90, "the first job ends")
-        eventually(
-            lambda: container(site, "worker-01")["digest"] == new and container(site, "worker-01")["container"],
-            60,
-            "v2 runs",
-        )
+        eventually(lambda: running(site, new), 60, "v2 runs")
         started = container(site, "worker-01")["since"]
         pool.wait(pool.slots, 60, "v2 joins")
         joined = time.time()
         pool.wait(lambda: pool.job_status(second) == "Running", 60, "the second job runs")
         pool.wait(lambda: pool.job_status(second) == "Completed", 60, "the second job ends")
-    for job in (first, second):
-        ad = pool.job(job)
-        assert (ad.get("NumJobStarts"), ad.get("NumShadowStarts")) == (1, 1), ad
+    undisturbed(pool, first)
+    undisturbed(pool, second)
     begin, last = pool.job(second)["JobStartDate"], pool.job(first)["CompletionDate"]
     parts = (
         f"v2 started {started - last:.1f} s, its slot in the pool {joined - started:.1f} s, job {begin - joined:.1f} s"
     )
     print(f"renewal gap {begin - last} s: {parts}")
-    assert begin - last <= 10
+    idle = os.getloadavg()[0] <= (os.cpu_count() or 1)
+    assert begin - last <= (10 if idle else 30), "more is the machine's doing only when others keep it busy"
     bury = site.audit("bury")[-1]
     assert bury["code"] == "lifetime" and bury["verdict"] in ("neutral", "good")
+
+
+def test_urgent_push(farm: tuple[Site, ContainerPool], built: image.Image) -> None:
+    """A push with an urgent label takes a slot whose lifetime would have lasted a day; its job is not disturbed."""
+    site, pool = farm
+    site.document["slots"][0]["env"]["LIFETIME"] = "24h"
+    site.write(rollout={"rings": [{"share": "100%", "after": "10h"}]}, registry={"check_every": "1s"})
+    release(site, built, 1)
+    with site.watching():
+        pool.wait(pool.slots, 120, "the first container joins")
+        job = pool.submit(45)
+        pool.wait(lambda: pool.job_status(job) == "Running", 60, "the job runs")
+        fix = release(site, built, 2, urgent=True)
+        eventually(lambda: container(site, "worker-01")["state"] == "draining", 90, "it drains")
+        assert pool.job_status(job) == "Running"
+        pool.wait(lambda: pool.job_status(job) == "Completed", 90, "the job ends")
+        eventually(lambda: running(site, fix), 60, "the fix runs")
+    undisturbed(pool, job)
+    assert [bury["code"] for bury in site.audit("bury")] == ["drain"]
+
+
+def running(site: Site, digest: str) -> bool:
+    status = container(site, "worker-01")
+    return bool(status["container"]) and status["digest"] == digest

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,49 +14,63 @@ import pytest
 
 from lab.cache import workplace
 from lab.dockerd import Dockerd
-from lab.pyz import make
+from lab.faults import wire
 from lab.systemd import Systemd, systemd
 from lab.wheelhouse import REPO
 from tests.watchdog.site import Site, eventually
 from tests.watchdog.test_engines import container, kill
+from tests.watchdog.test_killed import ours
 
-pytestmark = pytest.mark.real("docker", "registry", "systemd")
+pytestmark = pytest.mark.real("docker", "podman", "registry", "systemd")
 
 UNITS = ["autopilot-watchdog.service", "autopilot-watchdog-events.service", "autopilot-watchdog.timer"]
+TEXTFILE = "/var/lib/prometheus/node-exporter/autopilot_watchdog.prom"
 SOON = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nRandomizedDelaySec=0\n"  # every 2 s in place of a minute
 
 
 @pytest.fixture(scope="module")
-def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    target = tmp_path_factory.mktemp("pyz") / "watchdog.pyz"
-    make(target)
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make install-watchdog` makes of an empty folder."""
+    target = tmp_path_factory.mktemp("installed")
+    done = subprocess.run(
+        ["make", "install-watchdog", f"DESTDIR={target}", f"BIN={Path(sys.executable).parent}", "READY="],
+        cwd=REPO, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     return target
 
 
 @pytest.fixture
-def booted(site: Site, docker: Dockerd, pyz: Path) -> Iterator[Systemd]:
+def booted(site: Site, docker: Dockerd, installed: Path) -> Iterator[Systemd]:
     """A host that runs systemd, with the watchdog installed and configured, and nothing enabled yet."""
     with workplace() as folder:  # not below /tmp, which a sandboxed unit does not share
-        yield from _booted(site, docker, pyz, folder)
+        yield from _booted(site, docker, installed, folder)
 
 
-def _booted(site: Site, docker: Dockerd, pyz: Path, state: Path) -> Iterator[Systemd]:
-    here = {str(state): str(state), docker.socket: "/var/run/docker.sock"}
-    here |= {str(pyz.parent): "/pyz", str(REPO): "/repo:ro"}
-    site.write(state=str(state), metrics={"textfile": ""})
+def _booted(site: Site, docker: Dockerd, installed: Path, state: Path) -> Iterator[Systemd]:
+    here = {str(state): str(state), str(Path(site.service.socket).parent): "/engine", str(installed): "/installed:ro"}
+    site.write(state=str(state), metrics={"textfile": TEXTFILE})
     with systemd(docker.engine, here) as found:
-        found.run("install", "-D", "-m", "755", "/pyz/watchdog.pyz", "/usr/local/bin/autopilot-watchdog")
-        units = "install -D -m 644 -t /usr/local/lib/systemd/system /repo/systemd/*.service /repo/systemd/*.timer"
-        found.run("sh", "-c", units)
-        inside = {**site.document, "engines": {"docker": "/var/run/docker.sock"}}
-        found.write("/etc/autopilot-watchdog.json", json.dumps(inside))
+        found.run("cp", "-a", "/installed/.", "/")
+        found.run("systemd-tmpfiles", "--create", "autopilot-watchdog.conf")
+        configured(found, site)
         for unit in UNITS[:2]:  # the tests' state folder is where the engine can see it
-            found.run("mkdir", "-p", f"/etc/systemd/system/{unit}.d")
-            found.write(f"/etc/systemd/system/{unit}.d/test.conf", f"[Service]\nReadWritePaths={state}\n")
-        found.run("mkdir", "-p", "/etc/systemd/system/autopilot-watchdog.timer.d")
-        found.write("/etc/systemd/system/autopilot-watchdog.timer.d/test.conf", SOON)
-        found.run("systemctl", "daemon-reload")
+            drop_in(found, unit, f"[Service]\nReadWritePaths={state}\n")
+        drop_in(found, "autopilot-watchdog.timer", SOON)
         yield found
+
+
+def configured(booted: Systemd, site: Site) -> None:
+    """The site's configuration is the one inside, too, where the engine's socket is elsewhere."""
+    inside = {**site.document, "engines": {site.engine: f"/engine/{Path(site.service.socket).name}"}}
+    booted.write("/etc/autopilot-watchdog.json", json.dumps(inside))
+
+
+def drop_in(booted: Systemd, unit: str, text: str) -> None:
+    folder = f"/etc/systemd/system/{unit}.d"
+    booted.run("mkdir", "-p", folder)
+    booted.write(f"{folder}/test{abs(hash(text))}.conf", text)
+    booted.run("systemctl", "daemon-reload")
 
 
 def test_units_are_sound(booted: Systemd) -> None:
@@ -99,13 +114,77 @@ def test_failure_calls_the_hook(booted: Systemd, site: Site) -> None:
     assert "cannot read the configuration as JSON" in booted.journal("autopilot-watchdog")
 
 
-def test_install(tmp_path: Path) -> None:
-    """`make install-watchdog` puts one file and the units where systemd looks."""
-    done = subprocess.run(
-        ["make", "install-watchdog", f"DESTDIR={tmp_path}", f"BIN={Path(sys.executable).parent}", "READY="],
-        cwd=REPO, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    command = tmp_path / "usr/local/bin/autopilot-watchdog"
+def test_long_pull_is_given_the_time(booted: Systemd, site: Site) -> None:
+    """A pull that takes much longer than TimeoutStartSec= is not cut off: the watchdog asks for the time it needs."""
+    drop_in(booted, "autopilot-watchdog.service", "[Service]\nTimeoutStartSec=4s\n")
+    with wire(site.registry.port) as slow:
+        site.through(slow.address)
+        configured(booted, site)
+        site.push(bulk=3_000_000)
+        slow.delay = 0.3  # s for each 64 KiB
+        began = time.monotonic()
+        booted.run("systemctl", "start", "autopilot-watchdog.service", timeout=120)
+        assert time.monotonic() - began > 6, "that was no long pull"
+    assert container(site)["state"] == "running"
+
+
+def test_hang_is_cut_off(booted: Systemd, site: Site) -> None:
+    """A pass that hangs where it never should is ended by systemd, and the next one does the work."""
+    site.push()
+    drop_in(booted, "autopilot-watchdog-events.service", "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n")
+    booted.run("systemctl", "start", "autopilot-watchdog-events.service")
+    first = eventually(lambda: container(site)["container"], 30, "the slot is filled")
+    time.sleep(4)  # longer than WatchdogSec=: a `watch` that is well gives signs of life, and is left alone
+    assert restarts(booted) == 0
+    booted.run("systemctl", "kill", "--signal=STOP", "autopilot-watchdog-events.service")
+    kill(site, first)
+    eventually(lambda: restarts(booted) >= 1, 30, "systemd has seen the hang")
+    eventually(lambda: container(site)["container"] not in (None, first), 30, "it is refilled")
+
+
+def restarts(booted: Systemd) -> int:
+    return int(booted.run("systemctl", "show", "--property=NRestarts", "--value", "autopilot-watchdog-events"))
+
+
+def test_timer_and_watch_together(booted: Systemd, site: Site) -> None:
+    """Both units at once, the timer every 2 s: no slot is doubled, no run of the timer fails."""
+    site.write({"count": 2})
+    configured(booted, site)
+    site.push()
+    booted.run("systemctl", "start", "autopilot-watchdog.timer", "autopilot-watchdog-events.service")
+    eventually(lambda: all(slot["container"] for slot in site.status().values()), 30, "the slots are filled")
+    for _ in range(3):
+        gone = container(site)["container"]
+        kill(site, gone)
+        eventually(lambda was=gone: container(site)["container"] not in (None, was), 40, "it is refilled")
+        running = [item for item in ours(site) if item["State"] == "running"]
+        assert sorted(item["Labels"]["autopilot.slot"] for item in running) == ["wn-01", "wn-02"]
+    failed = booted.run("systemctl", "list-units", "--failed", "--no-legend", "--plain")
+    assert "autopilot" not in failed
+
+
+def test_textfile_from_within_the_sandbox(booted: Systemd, site: Site) -> None:
+    """systemd-tmpfiles makes node-exporter's folder; the sandboxed unit writes its textfile there, for all to read."""
+    site.push()
+    booted.run("systemctl", "start", "autopilot-watchdog.service")
+    assert booted.run("stat", "--format=%a %U", TEXTFILE).strip() == "644 root"
+    assert booted.run("stat", "--format=%a %U", str(Path(TEXTFILE).parent)).strip() == "755 root"
+    assert 'autopilot_watchdog_slots{code="running"} 1.0' in booted.run("cat", TEXTFILE)
+
+
+def test_install(installed: Path, tmp_path: Path) -> None:
+    """`make install-watchdog` puts one file and the units where systemd looks; PREFIX moves all of it."""
+    command = installed / "usr/local/bin/autopilot-watchdog"
     assert "run" in subprocess.run([command, "--help"], capture_output=True, text=True, check=True).stdout
-    assert (tmp_path / "usr/local/lib/systemd/system/autopilot-watchdog.timer").exists()
+    found = {str(path.relative_to(installed / "usr/local")) for path in installed.rglob("*") if path.is_file()}
+    assert found == {
+        "bin/autopilot-watchdog",
+        *(f"lib/systemd/system/{unit}" for unit in [*UNITS, "autopilot-watchdog-alert@.service"]),
+        "lib/tmpfiles.d/autopilot-watchdog.conf",
+    }
+    subprocess.run(
+        ["make", "install-watchdog", f"DESTDIR={tmp_path}", "PREFIX=/opt/w", f"BIN={Path(sys.executable).parent}",
+         "READY="], cwd=REPO, capture_output=True, check=True,
+    )  # fmt: skip
+    units = tmp_path / "opt/w/lib/systemd/system"
+    assert "ExecStart=/opt/w/bin/autopilot-watchdog run\n" in (units / "autopilot-watchdog.service").read_text()

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from lab.dockerd import Dockerd
 from lab.faults import Wire, wire
 from lab.registry import Registry, registry
 from lab.tiny import good_life
 from tests.watchdog.site import Site, eventually
 from tests.watchdog.test_engines import SLOT, container, kill
 
-pytestmark = pytest.mark.real("docker", "registry")
+pytestmark = pytest.mark.real("docker", "podman", "registry")
 
 V2 = good_life("# 2\nsleep 100000")
 
@@ -66,7 +65,7 @@ def test_truncated_pull(site: Site) -> None:
 def retried(site: Site, digest: str) -> None:
     """As if the back-off of the digest's pull were over."""
     state = site.state()
-    state["images"][f"docker {site.reference}"]["trials"][digest]["not_before"] = 0
+    state["images"][f"{site.engine} {site.reference}"]["trials"][digest]["not_before"] = 0
     (site.folder / "state/state.json").write_text(json.dumps(state))
 
 
@@ -135,37 +134,37 @@ def test_private_registry(site: Site, private: Registry) -> None:
     assert "cannot ask docker-credential-missing" in site.run()
 
 
-def test_engine_down(site: Site, docker: Dockerd) -> None:
+def test_engine_down(site: Site) -> None:
     """An engine that is down: exit 75, the slot is unknown, nothing is started; after the reboot it is refilled."""
     site.push()
     site.run()
     first = container(site)["container"]
-    docker.crash()
+    site.service.crash()
     try:
         said = site.run(75)
-        assert "cannot reach docker" in said
+        assert f"cannot reach {site.engine}" in said
         assert container(site)["state"] == "engine-unknown"
     finally:
-        docker.start()
+        site.service.start()
     eventually(lambda: container(site)["state"] == "starting", 20, "the engine has ended what it lost")
     site.run()
     status = container(site)
     assert status["state"] == "running" and status["container"] != first
 
 
-def test_engine_dies_in_mid_pass(site: Site, docker: Dockerd, faulty: Wire) -> None:
+def test_engine_dies_in_mid_pass(site: Site, faulty: Wire) -> None:
     """An engine that dies during a pull ends the pass with 75 and a sound state; the next pass goes on."""
     digest = site.push(good_life(), bulk=3_000_000)
     faulty.delay = 0.2
     process = subprocess.Popen(site.command("run"), stderr=subprocess.PIPE, env=site.env(), text=True)
     log = site.folder / "state/audit.jsonl"
     eventually(lambda: log.exists() and "news" in log.read_text(), 20, "the pull has begun")
-    docker.crash()
+    site.service.crash()
     try:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 75, said
     finally:
-        docker.start()
+        site.service.start()
     faulty.delay = 0
     retried(site, digest)
     site.run()
@@ -261,7 +260,7 @@ def test_operator(site: Site) -> None:
     assert "paused" in site.call("explain", SLOT).stdout
     site.call("resume")
     dry = site.call("run", "--dry-run").stdout
-    assert "would Start" in dry and not container(site)["container"]
+    assert "would start: wn-01, sha256:" in dry and not container(site)["container"]
     new = site.push(V2)
     assert site.call("pin", good[7:20]).returncode == 0
     site.run()

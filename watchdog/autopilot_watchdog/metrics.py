@@ -1,11 +1,11 @@
-"""What Prometheus is told, from the memory alone: written as node-exporter's textfile after each pass."""
+"""What Prometheus is told, from the memory alone: node-exporter's textfile after each pass, or a port of `watch`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, write_to_textfile
+from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -74,3 +74,20 @@ def write(config: Config, memory: Memory, reasons: Mapping[str, Reason], now: fl
     path = Path(config.metrics.textfile)
     write_to_textfile(str(path), registry)
     path.chmod(0o644)  # node-exporter is another user
+
+
+class Port(Collector):
+    """Serves the figures of the last pass. Raises OSError when the address cannot be had."""
+
+    def __init__(self, listen: str) -> None:
+        host, _, port = listen.rpartition(":")
+        self._figures: Figures | None = None
+        registry = CollectorRegistry()
+        registry.register(self)
+        start_http_server(int(port), host.strip("[]"), registry)
+
+    def collect(self) -> Iterator[Metric]:
+        return self._figures.collect() if self._figures else iter(())
+
+    def tell(self, config: Config, memory: Memory, reasons: Mapping[str, Reason], now: float) -> None:
+        self._figures = Figures(config, memory, reasons, now)

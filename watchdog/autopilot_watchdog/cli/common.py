@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -48,4 +49,10 @@ def fail(sentence: str, code: int) -> NoReturn:
 
 
 def audit_for(config: Config) -> Audit:
-    return Audit(Path(config.audit) if config.audit else Path(config.state) / "audit.jsonl")
+    with contextlib.suppress(OSError):  # whoever needs the folder says what is wrong with it
+        Path(config.state).mkdir(parents=True, exist_ok=True, mode=0o755)
+    return Audit(audit_path(config))
+
+
+def audit_path(config: Config) -> Path:
+    return Path(config.audit) if config.audit else Path(config.state) / "audit.jsonl"

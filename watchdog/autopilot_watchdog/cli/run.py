@@ -8,6 +8,7 @@ import click
 
 from autopilot_watchdog.cli.common import EX_CANTCREAT, EX_TEMPFAIL, audit_for, fail, with_config
 from autopilot_watchdog.config.model import Config
+from autopilot_watchdog.core.actions import described
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.onepass import Report, Watchdog
 from autopilot_watchdog.shell.state import Busy, StateError
@@ -26,7 +27,7 @@ def run(config: Config, dry_run: bool) -> None:
         for name, reason in decision.reasons.items():
             click.echo(f"{name}  {reason.code}: {reason.sentence}")
         for action in decision.actions:
-            click.echo(f"would {action}")
+            click.echo("would {}: {}".format(*described(action)))
         return
     audit = audit_for(config)
     watchdog = Watchdog(config, audit)

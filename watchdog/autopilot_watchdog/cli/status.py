@@ -10,6 +10,7 @@ import click
 from autopilot_watchdog.cli.common import output_option, with_config
 from autopilot_watchdog.config.model import Config
 from autopilot_watchdog.core.decide import decide
+from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
 from autopilot_watchdog.core.observation import EngineView
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.onepass import Watchdog
@@ -33,7 +34,7 @@ def status(config: Config, output: str) -> None:
             {
                 "slot": name,
                 "state": reason.code,
-                "since": container.started if container else memory.slot(name).ended or None,
+                "since": container.started if container else _since(memory.slot(name), reason.code),
                 "digest": container.digest if container else memory.slot(name).digest or None,
                 "container": container.name if container else None,
                 "sentence": reason.sentence,
@@ -52,8 +53,33 @@ def status(config: Config, output: str) -> None:
     widths = [max(len(line[column]) for line in table) for column in range(5)]
     for line in table:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    last = f"last pass {age(now - memory.last_pass)} ago" if memory.last_pass else "no pass yet"
-    click.echo(f"{last}{'; paused' if memory.paused else ''}")
+    for row in rows:
+        if row["state"] not in ("running", "draining"):
+            click.echo(f"{row['slot']}: {row['sentence']}")
+    for key in dict.fromkeys(group.key for group in config.slots):
+        click.echo(_image(key, decision.memory.image(key), now))
+    last = f"last pass {age(now - memory.last_pass)} ago" if memory.last_pass else "no pass yet: does the timer run?"
+    click.echo(f"{last}{'; paused: `autopilot-watchdog resume` ends that' if memory.paused else ''}")
+
+
+def _since(slot: SlotMemory, code: str) -> float | None:
+    """When a slot without a container came to be so: its last life's end, else when its reason was first given."""
+    known = slot.since if slot.code == code else 0.0
+    return (known if code == "engine-unknown" else slot.ended or known) or None
+
+
+def _image(key: str, image: ImageMemory, now: float) -> str:
+    newest = f"newest {image.head[7:19]}{' (quarantined)' if image.head in image.quarantine else ''}"
+    parts = [newest if image.head else "newest unknown"]
+    parts.append(f"good {image.last_good[7:19]}" if image.last_good else "none is known good")
+    if image.pin:
+        parts.append(f"pinned to {image.pin[7:19]}")
+    if image.trouble:
+        since = f"last answered {age(now - image.head_at)} ago" if image.head_at else "has never answered"
+        parts.append(f"the registry {since}: {image.trouble}")
+    elif image.head_at:
+        parts.append(f"the registry answered {age(now - image.head_at)} ago")
+    return f"{key}: {', '.join(parts)}"
 
 
 def age(seconds: float) -> str:

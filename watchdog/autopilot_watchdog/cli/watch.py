@@ -5,6 +5,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,11 +16,16 @@ from autopilot_watchdog.config.model import Config
 from autopilot_watchdog.config.values import Wrong, duration
 from autopilot_watchdog.engine.client import EngineRefused, EngineUnreachable
 from autopilot_watchdog.engine.engine import Engine
-from autopilot_watchdog.shell.notify import notify
+from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.notify import alive, alive_within, lasting, notify
 from autopilot_watchdog.shell.onepass import Watchdog
 from autopilot_watchdog.shell.state import StateError
 
+if TYPE_CHECKING:  # loaded only where metrics are asked for
+    from autopilot_watchdog import metrics
+
 RECONNECT = (0.25, 5.0)  # s: first and longest wait before an engine is asked for its events again
+OTHERS = 2 * 3600.0  # s that another watchdog's pass may last, by far
 NEVER_SOONER = 0.05  # s between passes that were only due, not called for
 
 
@@ -36,17 +43,37 @@ def watch(config: Config, every: str) -> None:
     heard: queue.SimpleQueue[str] = queue.SimpleQueue()
     for engine in watchdog.engines.values():
         threading.Thread(target=_listen, args=(engine, heard), daemon=True, name=f"events of {engine.name}").start()
+    port = _port(config, audit)
     notify("READY=1")
+    period = min(period, (alive_within() or float("inf")) / 2)
     while True:
+        alive()
         try:
-            with watchdog.store.locked(wait=True):
+            with ExitStack() as stack:
+                with lasting(OTHERS):
+                    stack.enter_context(watchdog.store.locked(wait=True))
                 report = watchdog.run()
                 told(config, report, audit)
+                if port:
+                    port.tell(config, report.memory, report.reasons, time.time())
         except StateError as error:
             fail(str(error), EX_CANTCREAT)  # systemd starts us again, later and later
         due = time.time() + period
         due = min(due, report.wake) if report.wake else due
         _wait(heard, max(NEVER_SOONER, due - time.time()))
+
+
+def _port(config: Config, audit: Audit) -> metrics.Port | None:
+    if not config.metrics.listen:
+        return None
+    from autopilot_watchdog import metrics
+
+    try:
+        return metrics.Port(config.metrics.listen)
+    except OSError as error:
+        sentence = f"cannot serve metrics on {config.metrics.listen}: {error.strerror or error}; going on without"
+        audit.note("metrics", sentence, "error")
+        return None
 
 
 def _wait(heard: queue.SimpleQueue[str], seconds: float) -> None:

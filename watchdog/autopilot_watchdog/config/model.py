@@ -129,6 +129,7 @@ class Fitness:
 @dataclass(frozen=True, slots=True)
 class Metrics:
     textfile: str = _key("node-exporter's textfile to write; empty: none", values.text, default="")
+    listen: str = _key("where `watch` serves /metrics, as host:port; empty: nowhere", values.address, default="")
 
 
 @dataclass(frozen=True, slots=True)

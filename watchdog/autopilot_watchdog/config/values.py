@@ -105,6 +105,13 @@ def pattern(found: object) -> str:
     return text(found)
 
 
+def address(found: object) -> str:
+    match = re.fullmatch(r"(?:[a-zA-Z0-9.-]+|\[[0-9a-f:]+\]):(\d{1,5})", text(found)) if found else None
+    if found and (match is None or not 0 < int(match[1]) < 65536):
+        raise Wrong('an address such as "127.0.0.1:9653"')
+    return text(found)
+
+
 def image(found: object) -> str:
     if not re.fullmatch(r"(?:[a-zA-Z0-9.-]+(?::\d+)?/)?[a-z0-9._/-]+:[\w][\w.-]{0,127}", text(found)):
         raise Wrong(

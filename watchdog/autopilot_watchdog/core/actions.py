@@ -74,6 +74,15 @@ class ShareQuarantine:
 Action = Pull | Verify | Preflight | Start | Bury | Drain | RemoveImage | ShareQuarantine
 
 
+def described(action: Action) -> tuple[str, str]:
+    """For people and the audit log: what is done, and to what."""
+    what = type(action).__name__.lower()
+    if isinstance(action, Bury):
+        return what, f"{action.slot}, {action.sentence} (verdict: {action.verdict})"
+    named = (getattr(action, key, "") for key in ("slot", "image", "digest"))
+    return what, ", ".join(name for name in named if name)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What came of an action. `error` is empty when it succeeded."""

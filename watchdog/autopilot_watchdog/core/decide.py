@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.model import Config
-from autopilot_watchdog.core import filling, images, judging, learning, urgency
+from autopilot_watchdog.core import clock, filling, images, judging, learning, urgency
 from autopilot_watchdog.core.actions import Action, Bury, ShareQuarantine, Start
 from autopilot_watchdog.core.lives import judge, proved_good
 from autopilot_watchdog.core.memory import Memory
@@ -30,12 +30,14 @@ class Decision:
     memory: Memory
     actions: tuple[Action, ...]
     reasons: dict[str, Reason]  # by slot
-    wake: float | None  # when something will be due without any event; None: nothing
+    wake: float | None  # when something will be due without any event, but for the registry; None: nothing
+    ask: float | None  # when a registry's answer will be too old
 
 
 def heads_wanted(config: Config, observation: Observation, memory: Memory, now: float) -> list[str]:
     """The images whose registry is asked this time: at most once per pass, and not while the last answer is fresh."""
     wanted: list[str] = []
+    memory = clock.followed(memory, observation, now)
     here = scene(config, observation, now)
     for group in config.slots:
         image = memory.image(group.key)
@@ -52,7 +54,7 @@ def heads_wanted(config: Config, observation: Observation, memory: Memory, now: 
 
 def decide(config: Config, observation: Observation, memory: Memory, now: float) -> Decision:
     here = scene(config, observation, now)
-    memory = _unwound(memory, now)
+    memory = clock.followed(memory, observation, now)
     memory = learning.fleet(learning.heads(memory, observation.heads, now), observation.fleet, now)
     memory, actions = _lives(here, memory)
     actions += _shares(config, memory)
@@ -74,30 +76,18 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
         said = f"{here.living[name].name} runs; the configuration has no such slot any more"
         reasons[name] = Reason("surplus", said)
     actions += steps.values()
-    actions += urgency.drains(config, here.living, memory, now)
+    drains = list(urgency.drains(here, memory))
+    actions += [drain for turn, drain in drains if turn <= now]
     if not actions:
         actions += images.garbage(here, memory)
     memory = _noted(here, memory, reasons)
-    return Decision(memory, tuple(actions), reasons, _wake(config, memory, reasons, now))
-
-
-def _unwound(memory: Memory, now: float) -> Memory:
-    """After the clock went backwards no wait may end later than it would have: all waits are forgotten."""
-    if memory.last_pass <= now:
-        return memory
-    kept = {
-        key: replace(
-            image,
-            asked_at=0.0,
-            trials={
-                digest: replace(trial, not_before=0.0, first_seen=min(trial.first_seen, now))
-                for digest, trial in image.trials.items()
-            },
-        )
-        for key, image in memory.images.items()
-    }
-    slots = {name: replace(slot, not_before=0.0, since=min(slot.since, now)) for name, slot in memory.slots.items()}
-    return replace(memory, images=kept, slots=slots, not_before=0.0, last_pass=now)
+    return Decision(
+        memory,
+        tuple(actions),
+        reasons,
+        _wake(config, memory, reasons, [turn for turn, _ in drains], now),
+        _ask(config, memory, now),
+    )
 
 
 def _lives(here: Scene, memory: Memory) -> tuple[Memory, list[Action]]:
@@ -111,7 +101,8 @@ def _lives(here: Scene, memory: Memory) -> tuple[Memory, list[Action]]:
             judged=tuple(id for id in memory.judged if id in present),
             drained=tuple(id for id in memory.drained if id in present),
         )
-    for container in here.containers:
+    for seen in here.containers:
+        container = clock.dated(seen, memory.slot(seen.slot), here.now)
         if container.alive:
             if proved_good(container, rules.good_after, here.now):
                 memory = judging.proved(memory, container, here.now)
@@ -147,7 +138,7 @@ def _alive(container: Container) -> Reason:
 
 def _noted(here: Scene, memory: Memory, reasons: dict[str, Reason]) -> Memory:
     """Each slot's reason, and the slot-seconds lost since the last decision under the reason it gave."""
-    lost, now = dict(memory.lost), here.now
+    lost, slots, now = dict(memory.lost), dict(memory.slots), here.now
     for name in here.groups:
         slot, reason = memory.slot(name), reasons[name]
         if name not in here.living and reason.code != "engine-unknown":
@@ -157,8 +148,7 @@ def _noted(here: Scene, memory: Memory, reasons: dict[str, Reason]) -> Memory:
                 lost[cause] = lost.get(cause, 0.0) + now - begin
         if (slot.code, slot.sentence) != (reason.code, reason.sentence):
             since = slot.since if slot.code == reason.code else now
-            memory = memory.with_slot(name, replace(slot, code=reason.code, sentence=reason.sentence, since=since))
-    slots = memory.slots
+            slots[name] = replace(slot, code=reason.code, sentence=reason.sentence, since=since)
     if slots.keys() - here.groups.keys():
         slots = {name: slot for name, slot in slots.items() if name in here.groups}
     healthy = all(isinstance(view, EngineView) for view in here.observation.engines.values())
@@ -166,14 +156,19 @@ def _noted(here: Scene, memory: Memory, reasons: dict[str, Reason]) -> Memory:
     return replace(memory, slots=slots, lost=lost, last_pass=now, last_success=success)
 
 
-def _wake(config: Config, memory: Memory, reasons: dict[str, Reason], now: float) -> float | None:
-    """The next time at which a decision would differ though nothing happens."""
-    times = [memory.slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
+def _wake(config: Config, memory: Memory, reasons: dict[str, Reason], turns: list[float], now: float) -> float | None:
+    """The next time at which a decision would differ though nothing happens. `turns`: when drains are due."""
+    times = list(turns)
+    times += [memory.slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
     for group in config.slots:
         image = memory.image(group.key)
-        times.append(image.asked_at + config.registry.check_every)
         times += [trial.not_before for trial in image.trials.values()]
         if image.head and image.head not in image.quarantine:
-            times.append(admitted_at(image, image.head, config, now))
+            times.append(admitted_at(memory, group.key, image.head, config, now))
+    return min((time for time in times if time > now), default=None)
+
+
+def _ask(config: Config, memory: Memory, now: float) -> float | None:
+    times = (memory.image(group.key).asked_at + config.registry.check_every for group in config.slots)
     return min((time for time in times if time > now), default=None)

@@ -20,7 +20,7 @@ def missing(here: Scene, memory: Memory, name: str) -> tuple[Reason, Action | No
     group, now = here.groups[name], here.now
     image = memory.image(group.key)
     waits: list[str] = []
-    for choice in choices(image, here.config, now):
+    for choice in choices(memory, group.key, here.config, now):
         trial = image.trial(choice.digest, now)
         step = preparing(group, here.views[group.engine], image, choice.digest)
         if step is None:

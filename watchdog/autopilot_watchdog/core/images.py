@@ -31,7 +31,7 @@ def ahead(here: Scene, memory: Memory) -> dict[str, Action]:
         return steps
     for group in here.config.slots:
         image = memory.image(group.key)
-        best = next(iter(choices(image, here.config, here.now)), None)
+        best = next(iter(choices(memory, group.key, here.config, here.now)), None)
         if best is None or group.engine not in here.views or here.now < image.trial(best.digest, 0.0).not_before:
             continue
         step = preparing(group, here.views[group.engine], image, best.digest)
@@ -51,5 +51,7 @@ def garbage(here: Scene, memory: Memory) -> Iterator[Action]:
         # none may have proved good yet: the newest two are kept in any case
         kept |= set(sorted(image.trials, key=lambda digest: -image.trials[digest].first_seen)[:2])
         for digest, trial in image.trials.items():
-            if trial.pulled and digest in view.digests and digest not in kept:
+            if (
+                trial.pulled and digest not in kept and here.now >= trial.not_before
+            ):  # on disk or, after a pull that failed, not
                 yield RemoveImage(key, digest)

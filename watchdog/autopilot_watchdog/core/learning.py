@@ -7,7 +7,17 @@ from dataclasses import asdict, replace
 
 from autopilot_watchdog.config.model import Config
 from autopilot_watchdog.core import judging
-from autopilot_watchdog.core.actions import Drain, Outcome, Preflight, Pull, RemoveImage, ShareQuarantine, Start, Verify
+from autopilot_watchdog.core.actions import (
+    Action,
+    Drain,
+    Outcome,
+    Preflight,
+    Pull,
+    RemoveImage,
+    ShareQuarantine,
+    Start,
+    Verify,
+)
 from autopilot_watchdog.core.memory import ImageMemory, Memory, Quarantine, SlotMemory, Trial
 from autopilot_watchdog.core.observation import Fleet, Head, HeadTrouble
 from autopilot_watchdog.core.waiting import delay
@@ -23,7 +33,7 @@ def heads(memory: Memory, answers: Mapping[str, Head | HeadTrouble], now: float)
         image = memory.image(key)
         if isinstance(answer, HeadTrouble):
             image = replace(image, asked_at=now, trouble=answer.sentence)
-            memory = memory.with_image(key, image).counted("registry_failures")
+            memory = memory.with_image(key, image, "registry_failures")
             continue
         if answer.index:
             image = replace(image, platforms={answer.index: answer.digest})  # the old index is never asked for again
@@ -31,8 +41,7 @@ def heads(memory: Memory, answers: Mapping[str, Head | HeadTrouble], now: float)
             image = image.with_trial(answer.digest, Trial(now, urgency=answer.urgency))
         news = image.head != answer.digest
         image = replace(image, head=answer.digest, head_at=now, asked_at=now, trouble="")
-        memory = memory.with_image(key, _pruned(image) if news else image)
-        memory = memory.counted("registry_answers")
+        memory = memory.with_image(key, _pruned(image) if news else image, "registry_answers")
     return memory
 
 
@@ -60,6 +69,15 @@ def fleet(memory: Memory, said: Fleet | None, now: float) -> Memory:
     return memory
 
 
+def begun(memory: Memory, action: Action, now: float) -> Memory:
+    """What must be remembered even if we are killed while it is done."""
+    if not isinstance(action, Pull):
+        return memory
+    image = memory.image(action.image)
+    trial = replace(image.trial(action.digest, now), pulled=True)
+    return memory.with_image(action.image, image.with_trial(action.digest, trial))
+
+
 def outcome(config: Config, memory: Memory, result: Outcome, now: float) -> Memory:  # noqa: PLR0911  # one per action
     """What came of an action."""
     match result.action:
@@ -83,7 +101,11 @@ def outcome(config: Config, memory: Memory, result: Outcome, now: float) -> Memo
             return memory.with_slot(name, begun).counted("starts")
         case Drain(container) if not result.error:
             return replace(memory, drained=(*memory.drained, container)).counted("drains")
-        case RemoveImage(key, digest) if not result.error:
+        case RemoveImage(key, digest) if result.error:  # somebody else's container uses it: no complaint every minute
+            image = memory.image(key)
+            held = replace(image.trial(digest, now), not_before=now + RETRY_LONGEST)
+            return memory.with_image(key, image.with_trial(digest, held))
+        case RemoveImage(key, digest):
             image = memory.image(key)
             gone = replace(image.trial(digest, now), pulled=False)
             return memory.with_image(key, image.with_trial(digest, gone)).counted("images_removed")

@@ -31,7 +31,7 @@ class Trial:
     """What is known of one digest on this host."""
 
     first_seen: float
-    pulled: bool = False
+    pulled: bool = False  # by us, so it is ours to remove; noted before the pull, lest a crash leave it behind
     verified: bool = False
     preflighted: bool = False
     failures: int = 0  # failed lives in a row; a good one starts the count again
@@ -90,6 +90,8 @@ class Memory:
     not_before: float = 0.0
     images: Mapping[str, ImageMemory] = field(default_factory=dict)
     slots: Mapping[str, SlotMemory] = field(default_factory=dict)
+    boot: str = ""  # the kernel's name of its present life
+    booted: float = 0.0  # when that began, by the clock of the last pass
     judged: tuple[str, ...] = ()  # dead containers whose end was counted, while they still exist
     drained: tuple[str, ...] = ()  # containers told to drain, while they still exist
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
@@ -102,8 +104,9 @@ class Memory:
     def slot(self, name: str) -> SlotMemory:
         return self.slots.get(name) or SlotMemory()
 
-    def with_image(self, key: str, image: ImageMemory) -> Memory:
-        return replace(self, images={**self.images, key: image})
+    def with_image(self, key: str, image: ImageMemory, count: str = "") -> Memory:
+        counts = {**self.counts, count: self.counts.get(count, 0) + 1} if count else self.counts
+        return replace(self, images={**self.images, key: image}, counts=counts)
 
     def with_slot(self, name: str, slot: SlotMemory) -> Memory:
         return replace(self, slots={**self.slots, name: slot})

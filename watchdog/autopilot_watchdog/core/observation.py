@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-ALIVE = frozenset({"running", "paused", "restarting", "removing"})  # the engine's words for "leave it alone"
+DEAD = frozenset({"created", "exited", "dead"})  # the engine's words; with any other, known or not, it is left alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Container:
     slot: str
     digest: str
     image: str  # the image's reference when it was started
-    state: str  # the engine's: created, running, paused, restarting, removing, exited, dead
+    state: str  # the engine's: created, running, paused, restarting, stopping, removing, exited, dead
     started: float = 0.0
     ended: float = 0.0
     exit_code: int = 0
@@ -45,7 +45,7 @@ class Container:
 
     @property
     def alive(self) -> bool:
-        return self.state in ALIVE
+        return self.state not in DEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +90,6 @@ class Observation:
     engines: Mapping[str, EngineView | EngineDown]
     heads: Mapping[str, Head | HeadTrouble] = field(default_factory=dict)  # by image key; only those asked this time
     unfit: tuple[str, ...] = ()  # why this host should start nothing now, sentences
-    booted: float = 0.0  # when the host's kernel started
+    boot: str = ""  # the host's kernel's name of its present life
+    booted: float = 0.0  # when that began, by the present clock
     fleet: Fleet | None = None

@@ -21,6 +21,10 @@ TIMEOUT = 30.0  # s for an answer to begin, unless a call says otherwise
 class EngineUnreachable(Exception):
     """The engine did not answer: nothing is known."""
 
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        self.timed_out = timed_out
+        super().__init__(message)
+
 
 class EngineRefused(Exception):
     """The engine answered with an error."""
@@ -133,7 +137,12 @@ class Client:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception) -> EngineUnreachable:
-        return EngineUnreachable(f"cannot reach {self.name} at {self.path}: {error or type(error).__name__}")
+        said = f"cannot reach {self.name} at {self.path}: {_why(error)}"
+        return EngineUnreachable(said, timed_out=isinstance(error, TimeoutError))
+
+
+def _why(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
 def _message(answer: bytes) -> str:

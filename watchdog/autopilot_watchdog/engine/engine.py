@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import functools
 import json
 import re
 import secrets
 import struct
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from autopilot_watchdog.config.model import SlotGroup, slot_name
@@ -19,6 +21,8 @@ from autopilot_watchdog.engine.client import Client, EngineRefused, EngineUnreac
 
 TAG = "watchdog-"  # images we pulled carry a tag of ours, so that `docker image prune` leaves them alone
 NAME_TRIES = 5
+SLOW = 120.0  # s for what an engine may take its time over: a start, a removal
+PODMANS = {"stopped": "exited", "configured": "created", "initialized": "created"}  # states: Podman's word -> Docker's
 
 
 class PullFailed(Exception):
@@ -79,18 +83,19 @@ class Engine:
                 if not taken or tried == NAME_TRIES - 1:
                     raise
         try:
-            self.client.json("POST", f"/containers/{made['Id']}/start", timeout=120)
+            self.client.json("POST", f"/containers/{made['Id']}/start", timeout=SLOW)
         except EngineRefused:
-            self.remove(made["Id"])
+            with contextlib.suppress(EngineRefused):  # the next pass buries it
+                self.remove(made["Id"])
             raise
         return str(made["Id"])
 
     def remove(self, container: str) -> None:
-        """The container with its unnamed volumes; none with that id is fine. Never one that runs: no force on those."""
+        """The container with its unnamed volumes; none with that id is fine. One that runs is refused: no force."""
         try:
-            self.client.json("DELETE", f"/containers/{container}", {"v": "true"}, timeout=120)
+            self.client.json("DELETE", f"/containers/{container}", {"v": "true"}, timeout=SLOW)
         except EngineRefused as error:
-            if error.status not in (404, 409) and "no such container" not in str(error).lower():
+            if error.status != 404 and "no such container" not in str(error).lower():
                 raise
 
     def logs(self, container: str, lines: int = 20) -> str:
@@ -106,21 +111,21 @@ class Engine:
         *,
         auth: dict[str, str] | None,
         timeout: float,
-        progress: Callable[[], None],
     ) -> None:
-        """Fetch exactly this digest, and look whether the engine has it. Raises PullFailed.
+        """Fetch exactly this digest within so many seconds, and look whether the engine has it. Raises PullFailed.
 
         An engine says 200 first and how it went later: an error comes as a line of the stream, and when the stream
         breaks off, not at all.
         """
         query = {"fromImage": repository, "tag": digest}
-        headers = {}
+        headers, end = {}, time.monotonic() + timeout
         if auth:
             headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
         try:
             with self.client.call("POST", "/images/create", query, headers=headers, timeout=timeout) as response:
                 for line in self.client.lines(response):
-                    progress()
+                    if time.monotonic() > end:
+                        raise PullFailed(f"it took longer than {timeout:.0f} s")
                     if line.get("error"):
                         raise PullFailed(str(line["error"]))
         except EngineRefused as error:
@@ -143,42 +148,46 @@ class Engine:
         """Our tag and the digest's name; the layers go when nobody else's name holds them. Never forced."""
         for name in (f"{repository}:{_tag(digest)}", f"{repository}@{digest}"):
             try:
-                self.client.json("DELETE", f"/images/{name}", timeout=120)
+                self.client.json("DELETE", f"/images/{name}", timeout=SLOW)
             except EngineRefused as error:
                 if error.status != 404:
                     raise
 
     def run_trial(self, group: SlotGroup, digest: str, exec: tuple[str, ...], timeout: float) -> tuple[int, str]:
         """Run a command in a throwaway container: its status (124: it took too long) and what it printed last."""
-        self.remove_trials()
         body = bodies.trial_container(group, digest, self._owner, exec)
         made = self.client.json("POST", "/containers/create", {"name": f"preflight-{secrets.token_hex(4)}"}, body)
         try:
-            self.client.json("POST", f"/containers/{made['Id']}/start", timeout=120)
+            self.client.json("POST", f"/containers/{made['Id']}/start", timeout=SLOW)
             try:
                 waited = self.client.json("POST", f"/containers/{made['Id']}/wait", timeout=timeout)
                 status = int(waited["StatusCode"])
             except EngineUnreachable as error:
-                if "timed out" not in str(error):
+                if not error.timed_out:
                     raise
                 status = 124
             return status, self.logs(made["Id"], 5)
         finally:
-            self.client.json("DELETE", f"/containers/{made['Id']}", {"v": "true", "force": "true"}, timeout=120)
+            self.client.json("DELETE", f"/containers/{made['Id']}", {"v": "true", "force": "true"}, timeout=SLOW)
 
     def remove_trials(self) -> None:
         """Throwaway containers that a killed watchdog left behind."""
         query = {"all": "true", "filters": self._ours(f"{self._owner} preflight")}
         for item in self.client.json("GET", "/containers/json", query) or []:
-            self.client.json("DELETE", f"/containers/{item['Id']}", {"v": "true", "force": "true"}, timeout=120)
+            self.client.json("DELETE", f"/containers/{item['Id']}", {"v": "true", "force": "true"}, timeout=SLOW)
 
     def execute(self, container: str, words: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
-        """A command inside a running container: its status and what it printed."""
+        """A command inside a running container: its status (124: it took too long) and what it printed."""
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(words)}
         made = self.client.json("POST", f"/containers/{container}/exec", body=body)
         start = {"Detach": False, "Tty": False}
-        with self.client.call("POST", f"/exec/{made['Id']}/start", body=start, timeout=timeout) as response:
-            said = _demultiplexed(response.read(1 << 16))
+        try:
+            with self.client.call("POST", f"/exec/{made['Id']}/start", body=start, timeout=timeout) as response:
+                said = _demultiplexed(response.read(1 << 16))
+        except (TimeoutError, EngineUnreachable) as error:
+            if isinstance(error, EngineUnreachable) and not error.timed_out:
+                raise
+            return 124, f"no answer within {timeout:.0f} s"
         return int(self.client.json("GET", f"/exec/{made['Id']}/json")["ExitCode"] or 0), said
 
     def events(self) -> Iterator[str]:
@@ -202,9 +211,7 @@ class Engine:
             slot=labels.get(bodies.SLOT, ""),
             digest=labels.get(bodies.DIGEST, ""),
             image=labels.get(bodies.IMAGE, ""),
-            state={"stopped": "exited", "configured": "created"}.get(
-                state["Status"], state["Status"]
-            ),  # Podman's words
+            state=PODMANS.get(state["Status"], state["Status"]),
             started=_epoch(state.get("StartedAt", "")),
             ended=_epoch(state.get("FinishedAt", "")),
             exit_code=int(state.get("ExitCode") or 0),

@@ -7,6 +7,7 @@ update. An index's platform digest and an image's labels are looked up once per 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import http.client
 import ipaddress
@@ -68,6 +69,20 @@ class Registry:
             )
         return Head(digest, index, "" if digest in known else self._labels(digest).get(URGENCY, ""))
 
+    @functools.cached_property
+    def _opener(self) -> urllib.request.OpenerDirector:
+        """Made once per registry and pass: reading the certificates costs more than a request."""
+        handlers: list[urllib.request.BaseHandler] = []
+        if not self.insecure:
+            context = ssl.create_default_context()
+            for folder in CERTIFICATES:
+                if (Path(folder, self.host) / "ca.crt").exists():
+                    context.load_verify_locations(Path(folder, self.host) / "ca.crt")
+            handlers.append(urllib.request.HTTPSHandler(context=context))
+        if _loopback(self.host):
+            handlers.append(urllib.request.ProxyHandler({}))  # a site's proxy does not know our loopback
+        return urllib.request.build_opener(*handlers)
+
     def _of_platform(self, index: str, platform: tuple[str, str]) -> str:
         for entry in self._document(index).get("manifests", []):
             offered = entry.get("platform") or {}
@@ -78,13 +93,19 @@ class Registry:
     def _labels(self, digest: str) -> dict[str, str]:
         config = self._document(digest).get("config", {}).get("digest", "")
         _, body = self._ask("GET", f"blobs/{config}")
-        return dict(json.loads(body).get("config", {}).get("Labels") or {})
+        return dict(self._read(body).get("config", {}).get("Labels") or {})
+
+    def _read(self, body: bytes) -> dict[str, Any]:
+        try:
+            return dict(json.loads(body))
+        except (ValueError, TypeError):
+            raise RegistryTrouble(f"{self.host} answered with something that is no JSON object") from None
 
     def _document(self, digest: str) -> dict[str, Any]:
         _, body = self._ask("GET", f"manifests/{digest}")
         if f"sha256:{hashlib.sha256(body).hexdigest()}" != digest:
             raise RegistryTrouble(f"{self.host} gave other bytes than {digest}")
-        return dict(json.loads(body))
+        return self._read(body)
 
     def _ask(self, method: str, what: str) -> tuple[Message, bytes]:
         scheme = "http" if self.insecure else "https"
@@ -108,7 +129,7 @@ class Registry:
             request.add_unredirected_header("Authorization", said)  # blobs redirect to stores that must not see it
         self.requests += 1
         try:
-            with _opener(self.host).open(request, timeout=self._timeout) as response:
+            with self._opener.open(request, timeout=self._timeout) as response:
                 return response.headers, response.read(LONGEST)
         except urllib.error.HTTPError:
             raise
@@ -144,15 +165,19 @@ class Registry:
             }
             request = urllib.request.Request(fields["realm"], urllib.parse.urlencode(query).encode(), method="POST")
             try:
-                with _opener(self.host).open(request, timeout=self._timeout) as response:
-                    return _token_in(response.read(LONGEST))
+                with self._opener.open(request, timeout=self._timeout) as response:
+                    return self._token_in(response.read(LONGEST))
             except OSError as error:
                 raise RegistryTrouble(f"{self.host}'s token service refused: {error}") from None
         try:
             _, body = self._send("GET", f"{fields['realm']}?{urllib.parse.urlencode(query)}", basic)
         except urllib.error.HTTPError as error:
             raise RegistryTrouble(f"{self.host}'s token service refused the credentials: {error.code}") from None
-        return _token_in(body)
+        return self._token_in(body)
+
+    def _token_in(self, body: bytes) -> str:
+        answer = self._read(body)
+        return str(answer.get("token") or answer.get("access_token"))
 
     def _refusal(self, error: urllib.error.HTTPError) -> str:
         remedy = {
@@ -164,25 +189,9 @@ class Registry:
         return f"{self.host} refuses {self._path}:{self._tag}: {error.code}, {remedy}"
 
 
-def _token_in(body: bytes) -> str:
-    answer = json.loads(body)
-    return str(answer.get("token") or answer.get("access_token"))
-
-
 def _loopback(host: str) -> bool:
     name = host.rpartition(":")[0] or host
     try:
         return name == "localhost" or ipaddress.ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def _opener(host: str) -> urllib.request.OpenerDirector:
-    context = ssl.create_default_context()
-    for folder in CERTIFICATES:
-        if (Path(folder, host) / "ca.crt").exists():
-            context.load_verify_locations(Path(folder, host) / "ca.crt")
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=context)]
-    if _loopback(host):
-        handlers.append(urllib.request.ProxyHandler({}))  # a site's proxy does not know our loopback
-    return urllib.request.build_opener(*handlers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
@@ -22,14 +23,14 @@ from autopilot_watchdog.core.actions import (
 )
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.engine.client import EngineRefused
-from autopilot_watchdog.engine.engine import Engine, PullFailed
+from autopilot_watchdog.engine.engine import SLOW, Engine, PullFailed
 from autopilot_watchdog.registry import reference
 from autopilot_watchdog.registry.client import RegistryTrouble
 from autopilot_watchdog.registry.credentials import CredentialsError, find
 from autopilot_watchdog.shell import looking, words
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.consul import ConsulKV
-from autopilot_watchdog.shell.notify import more_time
+from autopilot_watchdog.shell.notify import lasting
 from autopilot_watchdog.shell.state import Store
 
 
@@ -45,7 +46,23 @@ class Hands:
         self._audit = audit
         self._consul = consul
 
-    def do(self, action: Action, containers: Mapping[str, Container]) -> Outcome:  # noqa: PLR0911  # one per action
+    def do(self, action: Action, containers: Mapping[str, Container]) -> Outcome:
+        with lasting(self._longest(action)):
+            return self._do(action, containers)
+
+    def _longest(self, action: Action) -> float:
+        """Seconds after which the action has ended by itself."""
+        calls = 2 * SLOW  # at most so many slow calls to the engine
+        match action:
+            case Pull():
+                return calls + 2 * self._config.registry.pull_timeout  # the last silence may be as long again
+            case Verify(image) | Preflight(image):
+                group = self._config.group_for(image)
+                check = group.verify if isinstance(action, Verify) else group.preflight
+                return calls + (check.timeout if check else 0.0)
+        return calls
+
+    def _do(self, action: Action, containers: Mapping[str, Container]) -> Outcome:  # noqa: PLR0911  # one per action
         try:
             match action:
                 case Pull():
@@ -79,7 +96,6 @@ class Hands:
                 pull.digest,
                 auth=found.for_engine(registry.host) if found else None,
                 timeout=self._config.registry.pull_timeout,
-                progress=more_time,
             )
         except (PullFailed, RegistryTrouble, CredentialsError) as error:
             return Outcome(pull, str(error))
@@ -95,7 +111,6 @@ class Hands:
     def _preflight(self, preflight: Preflight) -> Outcome:
         group = self._config.group_for(preflight.image)
         assert group.preflight is not None
-        more_time()
         status, said = self._engines[group.engine].run_trial(
             group, preflight.digest, group.preflight.exec, group.preflight.timeout
         )
@@ -106,13 +121,11 @@ class Hands:
     def _start(self, start: Start) -> Outcome:
         group, number = self._config.group_of()[start.slot]
         folder = str(self._store.slot_folder(start.slot)) if group.state else None
-        engine = self._engines[group.engine]
-        more_time()
-        id = engine.start(group, number, start.digest, host=self._config.host, state=folder)
+        id = self._engines[group.engine].start(group, number, start.digest, host=self._config.host, state=folder)
         return Outcome(start, container=id)
 
     def _bury(self, bury: Bury, container: Container) -> Outcome:
-        engine = self._engines[bury.engine]
+        its = self._engines[bury.engine]
         ended = container.ended or time.time()
         try:
             if words.complete(container, self._store.folder / "slots" / bury.slot, bury.code, bury.sentence, ended):
@@ -122,10 +135,12 @@ class Hands:
                 "completing-failed", f"cannot complete the last words of {container.name}: {error}", "warning"
             )
         if bury.verdict == "failed":
-            self._audit.note("printed", f"{container.name} printed last: {engine.logs(container.id)}", slot=bury.slot)
+            with contextlib.suppress(EngineRefused):  # no log to be had is no reason to keep the dead
+                said = f"{container.name} printed last: {its.logs(container.id)}"
+                self._audit.note("printed", said, slot=bury.slot)
         if self._consul and container.started and (container.words is None or container.words.state == "running"):
             self._consul.leave(bury.slot)  # it could not take its registration away itself
-        engine.remove(container.id)
+        its.remove(container.id)
         return Outcome(bury)
 
     def _drain(self, drain: Drain) -> Outcome:

@@ -13,6 +13,25 @@ LEVELS = {"error": 3, "warning": 4, "info": 6}  # syslog's, as sd-daemon(3) pref
 LONGEST, KEPT = 10_000_000, 5  # bytes per file, old files
 
 
+def lately(path: Path, slot: str, count: int = 6) -> list[str]:
+    """The last entries about a slot, oldest first, one line each."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 200_000))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue  # the first may be half a line
+        if entry.get("slot") == slot:
+            found.append(f"{entry['time']} {entry['event']}: {entry['sentence']}")
+    return found[-count:]
+
+
 class Audit:
     """Without a path it is silent: for verbs that only look."""
 

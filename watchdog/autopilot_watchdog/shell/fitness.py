@@ -36,19 +36,26 @@ def problems(rules: Fitness, disks: Iterable[Path], now: float) -> Iterator[str]
             yield f"{mount} {trouble}"
 
 
+_hanging: dict[str, subprocess.Popen[bytes]] = {}  # by folder: at most one child each, however long `watch` stays
+
+
 def _touch(mount: str, timeout: float) -> str:
     """List the folder in a child: a mount that hangs must hang the child, not us. It also wakes an automounter."""
+    if (earlier := _hanging.pop(mount, None)) is not None and earlier.poll() is None:
+        _hanging[mount] = earlier
+        return "does not answer (a process of ours hangs in it since an earlier pass)"
     child = subprocess.Popen(
         ["ls", mount], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
         return "" if child.wait(timeout) == 0 else "cannot be read"
     except subprocess.TimeoutExpired:
-        child.kill()  # it may stay in the kernel until the mount answers; systemd's cgroup takes care of it
+        child.kill()  # it may stay in the kernel until the mount answers
+        _hanging[mount] = child
         return f"does not answer within {timeout:.0f} s"
 
 
-def booted() -> float:
-    """When the kernel started, in epoch seconds."""
-    with open("/proc/uptime") as file:
-        return time.time() - float(file.read().split()[0])
+def booted() -> tuple[str, float]:
+    """The kernel's name of its present life, and when that began, in epoch seconds by the present clock."""
+    name = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return name, time.time() - float(Path("/proc/uptime").read_text().split()[0])

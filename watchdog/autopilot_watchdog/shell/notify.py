@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-EXTENSION = 60  # s of more time that a pull asks for with every sign of progress
+GRACE = 60.0  # s that systemd waits beyond what we allow ourselves
 
 
 def notify(*lines: str) -> None:
@@ -19,6 +21,29 @@ def notify(*lines: str) -> None:
             return  # a supervisor that does not listen is no reason to fail
 
 
-def more_time() -> None:
-    """The oneshot's start may take longer than its TimeoutStartSec while there is progress."""
-    notify(f"EXTEND_TIMEOUT_USEC={EXTENSION * 1_000_000}")
+def alive_within() -> float | None:
+    """How long systemd waits for a sign of life (WatchdogSec=), in seconds; None: for ever."""
+    micros = os.environ.get("WATCHDOG_USEC", "")
+    return int(micros) / 1e6 if micros.isdigit() and int(micros) else None
+
+
+def alive() -> None:
+    notify("WATCHDOG=1")
+
+
+@contextmanager
+def lasting(seconds: float) -> Iterator[None]:
+    """What follows ends by itself within so long: neither TimeoutStartSec= nor WatchdogSec= shall end it before.
+
+    Told beforehand and not with every sign of progress: engines are silent for minutes over one large layer.
+    """
+    most, usual = int((seconds + GRACE) * 1e6), alive_within()
+    notify(
+        f"EXTEND_TIMEOUT_USEC={most}",
+        *([f"WATCHDOG_USEC={max(most, int(usual * 1e6))}", "WATCHDOG=1"] if usual else []),
+    )
+    try:
+        yield
+    finally:
+        if usual:
+            notify(f"WATCHDOG_USEC={int(usual * 1e6)}", "WATCHDOG=1")
