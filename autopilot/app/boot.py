@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` without its enums, which take 4 ms to load
 
-EX_USAGE, EX_SOFTWARE, EX_CONFIG = 64, 70, 78
 DEFAULT_CONFIG = "/etc/autopilot.json"
 ROOT_STATE = "/var/lib/autopilot"
 CONTAINERPILOT_SOCKET = "/var/run/containerpilot.socket"
@@ -45,7 +44,7 @@ HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SI
 class CannotBoot(Exception):
     """The start ends before anything was started: one or more sentences, and the exit code."""
 
-    def __init__(self, *sentences: str, code: int = EX_CONFIG) -> None:
+    def __init__(self, *sentences: str, code: int = os.EX_CONFIG) -> None:
         super().__init__("\n".join(sentences))
         self.code = code
 
@@ -202,7 +201,7 @@ def _validate(config: str, state: str) -> Data:
         counted = f"{count} problem{'s' if count > 1 else ''}, nothing was started"
         raise CannotBoot(f"cannot use {config}: {counted}", *map(str, error.problems)) from None
     except ValidatorFailed as error:
-        raise CannotBoot(str(error), code=EX_SOFTWARE) from None
+        raise CannotBoot(str(error), code=os.EX_SOFTWARE) from None
     for warning in loaded.warnings:
         print(f"autopilot: warning: {warning}", file=sys.stderr)
     data = plan_to_data(loaded.plan)
@@ -250,7 +249,7 @@ def _locked(path: str, where: str, remedy: str) -> TextIO:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise InUse(f"another supervisor uses {where}: stop it, or give this one its own", code=EX_USAGE) from None
+        raise InUse(f"another supervisor uses {where}: stop it, or give this one its own", code=os.EX_USAGE) from None
     try:  # is there room for the last words?
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
@@ -265,7 +264,7 @@ def _listen(path: str) -> int:
     try:
         return listen(path)
     except SocketInUse as error:
-        raise InUse(str(error), code=EX_USAGE) from None
+        raise InUse(str(error), code=os.EX_USAGE) from None
     except OSError as error:
         why = f"cannot use the control socket {path}: {error.strerror}"
         raise CannotBoot(f"{why}; set `control.socket` or AUTOPILOT_SOCKET") from None
@@ -298,7 +297,7 @@ def _not_begun(state: str, detail: str, code: int) -> int:
     from autopilot.app.lastwords import LastWords
     from autopilot.machines.actions import Outcome
 
-    if code == EX_CONFIG:
+    if code == os.EX_CONFIG:
         try:
             words = LastWords(Path(state), surroundings.look(os.environ))
             words.begin()
@@ -355,7 +354,7 @@ def _live(
         os.unlink(socket)
         detail = f"cannot open the log {plan.logging.output}: {error.strerror}"
         print(f"autopilot: {detail}", file=sys.stderr)
-        return _not_begun(state, detail, EX_CONFIG)
+        return _not_begun(state, detail, os.EX_CONFIG)
     outcome: Outcome
     try:
         outcome = loop.run_until_complete(supervisor.live(signals_so_far))

@@ -22,7 +22,6 @@ from autopilot.adapters.loglines import Lines, lines_for
 from autopilot.adapters.logs import Log
 from autopilot.adapters.sink import Sink
 from autopilot.app import status
-from autopilot.app.boot import EX_CONFIG, EX_SOFTWARE
 from autopilot.app.effects import Effects
 from autopilot.app.lastwords import HEARTBEAT, LastWords
 from autopilot.app.outside import CannotReachOut, Outside, shouted
@@ -127,7 +126,7 @@ class Supervisor:
             await self._unless_ended(self._prepare_node())
             self._outside.prepare()
         except CannotReachOut as cannot:
-            return Outcome("config", str(cannot), EX_CONFIG)
+            return Outcome("config", str(cannot), os.EX_CONFIG)
         except CannotLive as cannot:
             return cannot.outcome
         self._beat()
@@ -169,7 +168,7 @@ class Supervisor:
             condor.last_resort()
             with suppress(ProcessLookupError):
                 select.select([os.pidfd_open(pid)], [], [], MASTERS_LAST_CHANCE)
-        return Outcome("internal", repr(error), EX_SOFTWARE)
+        return Outcome("internal", repr(error), os.EX_SOFTWARE)
 
     def feed(self, cue: Cue) -> None:
         self._runner.feed(cue)
@@ -218,7 +217,7 @@ class Supervisor:
         except OSError as error:
             why = error.strerror or error
             detail = f"cannot use the state directory {self._state}: {why}; set `state` or AUTOPILOT_STATE"
-            raise CannotLive(Outcome("config", detail, EX_CONFIG)) from None
+            raise CannotLive(Outcome("config", detail, os.EX_CONFIG)) from None
 
     async def _prepare_node(self) -> None:
         """Make the batch system's adapter, if one is planned. Raises CannotLive with all that is wrong."""
@@ -239,7 +238,7 @@ class Supervisor:
             for problem in problems:
                 self.log.say("error", problem)
             if problems:
-                raise CannotLive(Outcome("config", "; ".join(problems), EX_CONFIG))
+                raise CannotLive(Outcome("config", "; ".join(problems), os.EX_CONFIG))
             self._effects.node = self._effects.condor = condor
             self._background(condor.watch())
         if lifetime is not None and not lifetime.drain.htcondor:

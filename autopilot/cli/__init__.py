@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import click
 
 from autopilot import __version__
 
-click.UsageError.exit_code = 64  # EX_USAGE, sysexits(3): 2 could be a job's own code
+click.UsageError.exit_code = os.EX_USAGE  # 2 could be a job's own code
 
 VERBS = {
     "run": "Run the supervisor.",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any, TextIO
 
 import click
 
 from autopilot.spec.outcome import Loaded, Problem, SpecError
 from autopilot.spec.stopping import slowest_by_order, stop_time, worst_stop
-
-EX_CONFIG = 78
 
 
 class Budget(click.ParamType["float"]):
@@ -60,7 +59,7 @@ def command(  # noqa: PLR0917 - click
     report = _as_json if output == "json" else _as_text
     click.echo(report(config, loaded, problems, warnings))
     if problems:
-        raise SystemExit(EX_CONFIG)
+        raise SystemExit(os.EX_CONFIG)
 
 
 def _over_budget(loaded: Loaded, config: str, budget: float | None) -> tuple[Problem, ...]:

@@ -13,12 +13,11 @@ from typing import Any
 
 import click
 
-EX_UNAVAILABLE, EX_CONFIG = 69, 78
 TIMED_OUT = 99  # as s6's wait verbs say it
 
 
 class Unreachable(click.ClickException):
-    exit_code = EX_UNAVAILABLE
+    exit_code = os.EX_UNAVAILABLE
 
 
 class CutOff(Unreachable):
@@ -30,7 +29,7 @@ class TookTooLong(click.ClickException):
 
 
 class CannotUseConfig(click.ClickException):
-    exit_code = EX_CONFIG
+    exit_code = os.EX_CONFIG
 
 
 class _UnixConnection(http.client.HTTPConnection):

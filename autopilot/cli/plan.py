@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -12,7 +13,6 @@ import click
 from autopilot.cli.client import ask, socket_option, socket_path
 from autopilot.spec.outcome import SpecError
 
-EX_CONFIG = 78
 MASK = "***"
 _SECRET = re.compile(r"token|passw|secret|key|credential|authorization|cookie", re.I)
 _MAPPINGS = {"env", "headers", "settings"}  # of names and values that users choose
@@ -38,7 +38,7 @@ def command(config: str, output: str, diff: bool, given_socket: str | None) -> N
     except SpecError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)
-        raise SystemExit(EX_CONFIG) from None
+        raise SystemExit(os.EX_CONFIG) from None
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     if diff:

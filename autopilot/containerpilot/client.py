@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     import _socket as socket
 
-EX_REFUSED, EX_USAGE, EX_UNAVAILABLE, EX_CONFIG, TIMED_OUT = 1, 64, 69, 78, 99
+REFUSED, TIMED_OUT = 1, 99
 UNPROCESSABLE = 422  # the status of a reload that cannot be
 LIMIT, RELOAD = 10.0, 120.0  # s
 
@@ -56,7 +56,7 @@ def _requests(flags: Mapping[str, Sequence[str]], asked: set[str]) -> Iterator[R
     if "maintenance" in asked:
         state = flags["maintenance"][-1]
         if state not in ("enable", "disable"):
-            raise Failed(f'invalid value "{state}" for flag -maintenance: write enable or disable', EX_USAGE)
+            raise Failed(f'invalid value "{state}" for flag -maintenance: write enable or disable', os.EX_USAGE)
         yield "POST", f"/v3/maintenance/{state}", None
     if "putenv" in asked:  # its documentation unsets by the name alone
         yield "POST", "/v3/environ", dict(_pairs(s if "=" in s else f"{s}=" for s in flags["putenv"]))
@@ -70,7 +70,7 @@ def _pairs(settings: Iterable[str]) -> Iterator[tuple[str, str]]:
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
-            raise Failed(f"cannot set {setting!r}; write NAME=VALUE", EX_USAGE)
+            raise Failed(f"cannot set {setting!r}; write NAME=VALUE", os.EX_USAGE)
         yield name, value
 
 
@@ -89,12 +89,12 @@ def _ask(path: str, method: str, target: str, body: Mapping[str, str] | None, *,
         raise Failed(f"no answer within {limit:g} s", TIMED_OUT) from None
     except (OSError, ValueError, IndexError) as error:
         reason = getattr(error, "strerror", None) or "it left without an answer"
-        raise Failed(f"no supervisor answers on {path}: {reason}", EX_UNAVAILABLE) from None
+        raise Failed(f"no supervisor answers on {path}: {reason}", os.EX_UNAVAILABLE) from None
     finally:
         connection.close()
     text = received.partition(b"\r\n\r\n")[2].decode(errors="replace")
     if status >= 400:
-        raise Failed(_complaint(text) or f"status {status}", EX_CONFIG if status == UNPROCESSABLE else EX_REFUSED)
+        raise Failed(_complaint(text) or f"status {status}", os.EX_CONFIG if status == UNPROCESSABLE else REFUSED)
     return text
 
 

@@ -14,8 +14,6 @@ from autopilot import __version__
 from autopilot.__main__ import as_we_were_started, supervise
 from autopilot.containerpilot.goflags import BadFlag, HelpAsked, parse
 
-EX_USAGE, EX_CANTCREAT, EX_CONFIG = 64, 73, 78
-
 SWITCHES = ("version", "template", "reload", "ping")
 VALUES = ("config", "out", "maintenance", "putenv", "putmetric")
 USAGE = """\
@@ -51,7 +49,7 @@ def main() -> None:
         sys.exit(0)
     except BadFlag as bad:
         sys.stderr.write(f"{bad}\n{USAGE}")
-        sys.exit(EX_USAGE)
+        sys.exit(os.EX_USAGE)
     config = flags.get("config", [""])[-1] or None
     asked = {name for name, given in flags.items() if name not in ("config", "out") and _asked(name, given[-1])}
     if "version" in asked:
@@ -83,7 +81,7 @@ def _template(config: str | None, out: str) -> None:
     try:
         text = render(config or default_config(os.environ, containerpilot=True))
     except (SpecError, CannotBoot) as error:
-        sys.exit(_failed(str(error), EX_CONFIG))
+        sys.exit(_failed(str(error), os.EX_CONFIG))
     data = text.encode(errors="surrogateescape")
     try:
         if out in ("", "-"):
@@ -92,7 +90,7 @@ def _template(config: str | None, out: str) -> None:
         else:
             _write(out, data)
     except OSError as error:
-        sys.exit(_failed(f"cannot write {out or 'stdout'}: {error.strerror}", EX_CANTCREAT))
+        sys.exit(_failed(f"cannot write {out or 'stdout'}: {error.strerror}", os.EX_CANTCREAT))
 
 
 def _write(path: str, data: bytes) -> None:
