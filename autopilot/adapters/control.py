@@ -1,8 +1,8 @@
 """The control socket: HTTP on a unix socket that only its owner may use (0600).
 
-Every client has a time limit and a size limit (autopilot.adapters.wire), and none can hold up another: one that says
-nothing is dropped, and beyond CLIENTS a new one is turned away at once. `GET /v1/end` alone may wait for as long as its
-client does: the end of the life takes the connection with it.
+Every client has a time limit for its question and a size limit (autopilot.adapters.wire), and none can hold up another:
+one that says nothing is dropped, and beyond CLIENTS a new one is turned away at once. Who waits until
+something is so, or follows, may do so until the end of the life, which takes the connection with it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def command(given_socket: str | None, output: str, no_wait: bool, timeout: float
     """Take the job spec anew, from the file it was started with.
 
     Jobs that have not changed keep their process. Returns when those that had to end have ended. A job spec that cannot
-    be used changes nothing: every problem is printed, exit code 1.
+    be used changes nothing: every problem is printed, exit code 78.
     """
     path = socket_path(given_socket)
     done = ask(path, "POST", "/v1/reload", {"wait": not no_wait}, limit=timeout)

@@ -24,7 +24,7 @@ from autopilot_watchdog.shell.onepass import Watchdog
 @output_option
 @with_config
 def explain(config: Config, slot: str, output: str) -> None:
-    """One reason code and one sentence for a slot; then what is known of its image on this host."""
+    """One reason code and one sentence for a slot; then what is known of its image, and what lately happened to it."""
     groups = config.group_of()
     if slot not in groups:
         fail(f"there is no slot {slot}; there are {', '.join(groups)}", EX_USAGE)

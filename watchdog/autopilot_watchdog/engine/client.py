@@ -1,4 +1,4 @@
-"""HTTP over an engine's unix socket, by the standard library: the measured cheapest (docs/dependencies-watchdog.md).
+"""HTTP over an engine's unix socket, by the standard library: the measured cheapest (docs/dependencies.md).
 
 The API version is negotiated: the newest that both know. Docker 29 refuses everything below 1.44 and both Podmans
 report 1.41, so no fixed version works on all.
