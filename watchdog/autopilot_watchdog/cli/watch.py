@@ -57,7 +57,7 @@ def watch(config: Config, every: str) -> None:
                 if port:
                     port.tell(config, report.memory, report.reasons, time.time())
         except StateError as error:
-            fail(str(error), EX_CANTCREAT)  # systemd starts us again, later and later
+            fail(str(error), EX_CANTCREAT)  # systemd starts us again
         due = time.time() + period
         due = min(due, report.wake) if report.wake else due
         _wait(heard, max(NEVER_SOONER, due - time.time()))
