@@ -15,7 +15,7 @@ from autopilot.process.spawn import CannotSpawn, Spawned
 from autopilot.process.status import words
 from autopilot.runtime.commands import Commands
 from autopilot.runtime.processes import Process, Processes
-from autopilot.spec.plan import ExecProbe, HtcondorProbe, HttpProbe, Job, Plan, TcpProbe
+from autopilot.spec.plan import ExecProbe, Health, HtcondorProbe, HttpProbe, Plan, TcpProbe
 
 if TYPE_CHECKING:
     from autopilot.adapters.exec_drain import ExecDrain
@@ -58,7 +58,6 @@ class Effects:
         oom_kills: int,
     ) -> None:
         """`prestarted`: jobs that run already; `oom_kills`: the kernel's count for our cgroup before the first one."""
-        self._jobs: dict[str, Job] = {job.name: job for job in plan.jobs}
         self._condor_job = plan.htcondor.job if plan.htcondor else None
         self._loop, self._processes, self._commands, self._environ = loop, processes, commands, environ
         self._log, self._feed, self._background = log, feed, background
@@ -72,10 +71,6 @@ class Effects:
         self.node: Htcondor | ExecDrain | None = None  # what is drained
         self.condor: Htcondor | None = None
         self.finished: asyncio.Future[actions.Finish] = loop.create_future()
-
-    def adopt(self, plan: Plan) -> None:
-        """Runs and checks that begin from now on are those of `plan`."""
-        self._jobs = {job.name: job for job in plan.jobs}
 
     def do(self, action: actions.Action) -> None:  # noqa: PLR0912 - one arm for each action
         match action:
@@ -97,8 +92,8 @@ class Effects:
                 if process is not None:
                     self._log.say("warning", "killing what is left", job=job, processes=process.left())
                     process.kill()
-            case actions.RunCheck(job, run):
-                self._checks[job] = self._background(self._check(job, run))
+            case actions.RunCheck(job, run, plan):
+                self._checks[job] = self._background(self._check(job, run, plan))
             case actions.DropCheck(job) if job in self._checks:  # else its answer is on its way, and comes too late
                 self._checks.pop(job).cancel()
             case actions.AskPermit():
@@ -155,8 +150,7 @@ class Effects:
             self._loop.call_soon(self._spawn_next)
 
     def _spawn(self, action: actions.Spawn) -> None:
-        name, run = action.job, action.run
-        job = self._jobs[name]
+        name, run, job = action.job, action.run, action.plan
         condor = self.condor if name == self._condor_job else None
 
         def exited(status: int, problem: str | None, leftovers: int) -> None:
@@ -173,7 +167,7 @@ class Effects:
             self._feed(cues.Emptied(name, run))
 
         def sink(stream: str, lines: list[bytes]) -> None:
-            self._log.lines(name, stream, lines, raw=self._jobs.get(name, job).raw, pid=process.pid)
+            self._log.lines(name, stream, lines, raw=job.raw, pid=process.pid)
 
         try:
             early = self._prestarted.pop(name, None)
@@ -207,15 +201,13 @@ class Effects:
 
     # --- checks ---
 
-    async def _check(self, name: str, run: int) -> None:
-        passed, output = await self._verdict(name)
+    async def _check(self, name: str, run: int, health: Health) -> None:
+        passed, output = await self._verdict(name, health)
         self._checks.pop(name, None)
         self._feed(cues.Checked(name, run, passed, output))
 
-    async def _verdict(self, name: str) -> tuple[bool, str]:
+    async def _verdict(self, name: str, health: Health) -> tuple[bool, str]:
         """The core's deadline ends what takes too long; the limits below are only for those that must know theirs."""
-        health = self._jobs[name].health
-        assert health is not None, "only a job with a health check is checked"
         match health.probe:
             case ExecProbe(command=command, raw=raw):
                 sink = partial(self._log.check_lines, name, raw=raw)

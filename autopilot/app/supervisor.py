@@ -335,7 +335,6 @@ class Supervisor:
             self._sink.reopen(log_fd)
         self.log.configure(_lines(plan, self._where, self._containerpilot), level=plan.logging.level)
         self._journal.adopt([job.name for job in plan.jobs])
-        self._effects.adopt(plan)
         self.feed(PlanChanged(plan))
 
     # --- signals and tasks ---

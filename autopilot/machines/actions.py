@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autopilot.spec.plan import Health, Job
+
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
@@ -11,6 +13,7 @@ class Spawn:
 
     job: str
     run: int
+    plan: Job
     periodic: bool = False
 
 
@@ -38,6 +41,7 @@ class RunCheck:
 
     job: str
     run: int
+    plan: Health
 
 
 @dataclass(frozen=True, slots=True)

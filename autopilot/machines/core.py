@@ -208,12 +208,14 @@ class Core:
         if due(self.probation.deadline):
             self.probation = probation.elapsed(self.probation)
             self._emit(facts.ProvedGood(self.plan.healthy_for))
+        if not self._news:  # else the stock-taking does it
+            self.crew.settle()
 
     def _adopt(self, plan: Plan) -> None:
         self._emit(facts.PlanAdopted(changes.between(self.plan, plan)))
-        self.plan, self.lifetime_plan = plan, _lifetime_plan(plan)
+        old, self.plan, self.lifetime_plan = self.plan, plan, _lifetime_plan(plan)
         self._live(lifetime.On.REPLANNED)
-        self.crew.adopt(plan)
+        self.crew.adopt(old, plan)
 
     # --- the machines ---
 

@@ -65,8 +65,6 @@ class Crew:
                 self.job(unit, job.On.ELAPSED)
             if due(unit.health.deadline):
                 self.health(unit, health.On.ELAPSED)
-        if any(due(unit.until) for unit in self.units.values()):
-            self._succeed()
 
     def of_run(
         self, name: str, run: int, on: job.On, *, exited: cues.Exited | None = None, pid: int | None = None
@@ -162,6 +160,7 @@ class Crew:
     # --- when all news is heard ---
 
     def settle(self) -> None:
+        """Only when all news is heard: what was said of a unit must not meet its successor."""
         if self.settling:
             self._succeed()
 
@@ -181,7 +180,11 @@ class Crew:
 
     # --- another plan ---
 
-    def adopt(self, plan: Plan) -> None:
+    def adopt(self, old: Plan, plan: Plan) -> None:
+        if old.consul != plan.consul:
+            self.watches.clear()
+        for name in {watch.name for watch in {*old.watches} ^ {*plan.watches}}:
+            self.watches.pop(name, None)  # what was seen of another watch says nothing
         before, planned = self.units, {job.name: job for job in plan.jobs}
         leaving = {name: unit for name, unit in before.items() if name not in planned}
         fresh = {name: succession.renewed(job, self.now) for name, job in planned.items() if name not in before}
@@ -221,26 +224,27 @@ class Crew:
             unit.state = replace(unit.state, deadline=self.now + self._patience)
 
     def _update(self, unit: Unit, planned: Job) -> None:
-        was = unit.plan.health
-        checked = unit.state.phase is job.Phase.RUNNING and not self.maintenance and was != planned.health
-        if checked:
+        other_health = unit.plan.health != planned.health
+        if other_health:
             self.health(unit, health.On.DOWN)
-        succession.update(unit, planned, self.now)
-        if checked:
+        succession.update(unit, planned)
+        if other_health and unit.state.phase is job.Phase.RUNNING and not self.maintenance:
             self.health(unit, health.On.UP)
 
     def _succeed(self) -> None:
         """Those that had to go and are over make room for their successors."""
-        while ready := [unit for unit in self.units.values() if unit.going and not self._is_awaited(unit)]:
-            for unit in ready:  # whoever makes room may be what another one was still there for
-                if unit.over or unit.state.phase in IDLE:
-                    self._make_room(unit)
-                else:
-                    self.stop(unit)
+        while over := [unit for unit in self._ready() if unit.over or unit.state.phase in IDLE]:
+            for unit in over:  # it may be what another one was still there for
+                self._make_room(unit)
+        for unit in self._ready():  # a farewell that is said
+            self.stop(unit)
         self._waiting_for = self._by_trigger()
         if not any(unit.going for unit in self.units.values()):
             self.settling = False
             self._emit(facts.PlanSettled())
+
+    def _ready(self) -> list[Unit]:
+        return [unit for unit in self.units.values() if unit.going and not self._is_awaited(unit)]
 
     def _is_awaited(self, unit: Unit) -> bool:
         """It is on its way out, or its post-stop jobs are, or it is one itself that may still be needed."""
@@ -262,6 +266,9 @@ class Crew:
         name = unit.plan.name
         if unit.successor is None:
             del self.units[name]
+            return
+        if name in self.held:
+            self.units[name] = succession.stopped(unit.successor, self.now, unit)
             return
         self._renew(unit, unit.successor)
         for other in list(self.units.values()):  # its farewells have their work before them again

@@ -92,7 +92,7 @@ def _down(t: _Turn) -> Step:
 
 def _check(t: _Turn) -> Step:
     state = replace(t.state, phase=Phase.CHECKING, deadline=t.now + t.plan.timeout)
-    return state, (RunCheck(t.job, t.state.run),)
+    return state, (RunCheck(t.job, t.state.run, t.plan),)
 
 
 def _check_timed_out(t: _Turn) -> Step:

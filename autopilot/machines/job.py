@@ -150,7 +150,7 @@ def _triggered(t: _Turn) -> Step:
 
 def _launch(t: _Turn) -> Step:
     run = t.state.run + 1
-    effect: Effect = Spawn(t.job.name, run, periodic=t.job.when.every is not None and run > 1)
+    effect: Effect = Spawn(t.job.name, run, t.job, periodic=t.job.when.every is not None and run > 1)
     if not t.job.command.argv:
         effect = facts.JobStarted(t.job.name, run, 0)
     phase = Phase.STARTING if t.job.command.argv else Phase.RUNNING

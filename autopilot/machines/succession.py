@@ -56,16 +56,21 @@ def renewed(planned: Job, now: float, before: Unit | None = None) -> Unit:
     return Unit(planned, state, health.HealthState())
 
 
-def update(unit: Unit, planned: Job, now: float) -> None:
-    """The unit goes on by the rules of `planned`; its health is its caller's to turn off and on."""
+def stopped(planned: Job, now: float, before: Unit) -> Unit:
+    """As `renewed`, of a job that a person has stopped."""
+    unit = renewed(planned, now, before)
+    unit.state = replace(unit.state, phase=job.Phase.DONE, deadline=None, want_up=False, asked=True)
+    return unit
+
+
+def update(unit: Unit, planned: Job) -> None:
+    """The unit goes on by the rules of `planned`; its health is its caller's to turn off and on. Another `timeout`
+    counts from its next run on: nothing that runs is killed by a reload."""
     was, unit.plan = unit.plan, planned
     if was.when != planned.when:
         unit.seen = frozenset()
     if was.restarts != planned.restarts:
         unit.state = replace(unit.state, restarts_left=planned.restarts)
-    if was.timeout != planned.timeout and unit.state.phase is job.Phase.RUNNING:
-        until = None if planned.timeout is None else max(now, unit.state.started + planned.timeout)
-        unit.state = replace(unit.state, deadline=until)
 
 
 def present(units: Mapping[str, Unit], *, maintenance: bool, watches: Mapping[str, bool]) -> Iterator[facts.Fact]:

@@ -88,6 +88,17 @@ def test_a_deaf_job_leaks_no_copy(tmp_path):
         assert runs == ["started", "ended"] * 3 + ["started"]
 
 
+def test_a_job_that_leaves_slowly_is_still_checked(tmp_path):
+    """Its checks go on while it takes its time to stop, and its pre-stop job runs: the job spec has neither."""
+    slow = {**DEAF, "stop": {"timeout": "2s"}, "health": {"exec": "true", "interval": "100ms"}}
+    farewell = {"name": "farewell", "exec": ["echo", "goodbye"], "when": {"source": "deaf", "once": "stopping"}}
+    with Pilot(tmp_path, spec(SLEEPER, slow, farewell)) as pilot:
+        pilot.wait_event("deaf", "healthy")
+        assert told(pilot.reload(spec(SLEEPER), "-o", "json"))["removed"] == ["deaf", "farewell"]
+        assert pilot.output("farewell") == ["goodbye"]
+        assert set(pilot.pids()) == {"sleeper"} and pilot.stop() == 0
+
+
 def test_reloads_at_once_take_their_turns(tmp_path):
     """Eight people reload at the same moment: each gets an answer, and the job spec is in effect."""
     with Pilot(tmp_path, spec(SLEEPER)) as pilot:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from autopilot.machines import changes, cues, facts, job
 from autopilot.machines.cues import Asked, PlanChanged
 from autopilot.runtime.world import Behaviour, World
-from autopilot.spec.plan import Command, Drain, Htcondor, Job, Lifetime, Plan, Telemetry, When
+from autopilot.spec.plan import Command, Drain, Htcondor, Job, Lifetime, Plan, Telemetry, Watch, When
 
 from .plans import after, check, plan
 from .plans import job as make
@@ -61,11 +61,12 @@ def test_changed_rules_keep_the_process():
     """What is not the process itself is in effect at once and restarts nothing."""
     world = World(plan(make("a", health=check(10)))).run(1)
     was = pid(world, "a")
-    changed(world, make("a", health=check(2, failures=3), restarts=None, timeout=100.0)).run(50)
-    assert pid(world, "a") == was
+    changed(world, make("a", health=check(2, failures=3), restarts=None, timeout=30.0)).run(50)
+    assert pid(world, "a") == was, "a timeout counts from the next run on"
     passed = [at for at, fact in world.facts if isinstance(fact, facts.CheckPassed)]
     assert len([at for at in passed if at > 10]) >= 19
-    world.run(101)
+    world.feed(Asked("restart-job", "test", job="a"))
+    world.run(90)
     assert said(world, facts.JobTimedOut)
 
 
@@ -173,6 +174,56 @@ def test_a_job_that_a_person_stopped_stays_stopped():
     assert phase(world, "a") is job.Phase.DONE
     world.feed(Asked("start-job", "test", job="a"))
     assert phase(world.run(4), "a") is job.Phase.RUNNING
+
+
+def test_a_job_that_is_stopped_while_it_is_replaced_stays_stopped():
+    """A person's stop wins, whether it came before the reload or after it, and the work can be done."""
+    for stop_first in (True, False):
+        short = {"b": Behaviour(runs_for=lambda rng: 30.0), "a": Behaviour(deaf=True)}
+        world = World(plan(make("a"), make("b")), short).run(1)
+        steps = [
+            lambda world=world: world.feed(Asked("stop-job", "test", job="a")),
+            lambda world=world: changed(world, Job(name="a", command=OTHER), make("b")),
+        ]
+        for step in steps if stop_first else reversed(steps):
+            step()
+        world.run(20)
+        assert phase(world, "a") is job.Phase.DONE and len(started(world, "a")) == 1
+        assert world.core.units["a"].plan.command == OTHER
+
+
+def test_a_health_check_goes_while_its_job_stops():
+    """Without a check there is none to wait for, whatever the job is doing (no deadline stays in the past)."""
+    world = World(plan(make("a", health=check(1)), make("b")), {"a": Behaviour(deaf=True)}).run(3)
+    world.feed(Asked("restart-job", "test", job="a"))
+    changed(world, make("a"), make("b")).run(60)
+    assert phase(world, "a") is job.Phase.RUNNING and world.core.units["a"].health.deadline is None
+
+
+def test_bounds_that_fall_due_together():
+    """Two jobs whose farewells take too long at the same moment leave one after the other, and nothing is lost."""
+    empty = Command(argv=())
+    jobs = (
+        Job(name="aa", command=empty, health=check(1)),
+        Job(name="bb", command=empty, health=check(1)),
+        make("p", when=after("aa", "stopping")),
+        make("q", when=after("bb", "stopped")),
+    )
+    world = World(plan(*jobs, make("keeper"))).run(3)
+    changed(world, make("keeper")).run(60)
+    assert set(world.core.units) == {"keeper"} and said(world, facts.PlanSettled)
+
+
+def test_what_was_seen_of_another_watch_does_not_count():
+    """A job that waits for a watch that the same plan changed waits for what is seen of the new one."""
+    watch = Watch(name="db", interval=1.0)
+    world = World(plan(make("a"), watches=(watch,))).run(1)
+    world.feed(cues.WatchChanged("db", True))
+    waits = make("b", when=after("watch.db", "healthy"))
+    changed(world, make("a"), waits, watches=(replace(watch, tag="primary"),)).run(2)
+    assert phase(world, "b") is job.Phase.WAITING
+    world.feed(cues.WatchChanged("db", True))
+    assert phase(world.run(3), "b") is job.Phase.RUNNING
 
 
 def test_a_second_change_overtakes_the_first():
