@@ -329,6 +329,8 @@ class Supervisor:
         try:
             self._outside.adopt(plan, self._runner.core.healthy())
         except CannotReachOut as cannot:
+            if log_fd is not None and log_fd not in STANDARD.values():
+                os.close(log_fd)
             raise CannotReload(str(cannot)) from None
         self._plan = plan
         if log_fd is not None:
@@ -411,10 +413,12 @@ STANDARD = {"stdout": 1, "stderr": 2}
 
 
 def _log_fd(output: str) -> int:
-    """Raises OSError when a file cannot be opened."""
+    """Raises OSError when a file cannot be opened, or is a FIFO that nobody reads: to wait for its reader would be to
+    hang."""
     if output in STANDARD:
         return STANDARD[output]
-    return os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    return os.open(output, flags, 0o644)
 
 
 def _log(
