@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -108,8 +109,22 @@ def test_signal_reaches_the_job(pilot: Pilot) -> None:
     assert _shown(pilot, "heeds")["pid"] == pid
 
 
+@pytest.mark.parametrize("name", [str(int(signal.SIGUSR1)), "SIGUSR1", "Usr1"])
+def test_signal_is_a_number_or_a_name(pilot: Pilot, name: str) -> None:
+    """A signal is named as kill(1) takes it: by its number, and by its name with and without SIG."""
+    since = len(pilot.lines)
+    assert pilot.ask("signal", "heeds", name).returncode == 0
+    pilot.wait_for(lambda line: line["event"] == "usr1", since=since)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(("once", "HUP"), "does not run"), (("heeds", "FOO"), "such as SIGHUP")]
+    ("arguments", "said"),
+    [
+        (("once", "HUP"), "does not run"),
+        (("heeds", "FOO"), "such as SIGHUP"),
+        (("heeds", "0"), "such as SIGHUP"),
+        (("heeds", "99"), "such as SIGHUP"),
+    ],
 )
 def test_signal_that_cannot_be(pilot: Pilot, arguments: tuple[str, str], said: str) -> None:
     """A job that does not run and a signal that does not exist are errors."""
