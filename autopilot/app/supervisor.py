@@ -31,7 +31,7 @@ from autopilot.machines.core import Core, Effect
 from autopilot.machines.cues import Asked, Cue, NodeRecovered, NodeTrouble, PlanChanged, SignalCame
 from autopilot.machines.facts import Fact, PlanSettled
 from autopilot.process.spawn import Spawned
-from autopilot.runtime.calendar import next_time
+from autopilot.runtime import calendar
 from autopilot.runtime.commands import Commands
 from autopilot.runtime.processes import Processes
 from autopilot.runtime.runner import Runner
@@ -110,7 +110,9 @@ class Supervisor:
             permits=self._outside,
             oom_kills=oom_kills,
         )
-        self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time(), next_time=next_time), loop, self._do)
+        self._runner = Runner(
+            Core(plan, rng=random.Random(), now=loop.time(), next_time=calendar.next_time), loop, self._do
+        )
         self._config = config
         self._reloader: Reloader | None = None
 
@@ -130,6 +132,7 @@ class Supervisor:
         except CannotLive as cannot:
             return cannot.outcome
         self._beat()
+        self._say_doubt()
         self._runner.begin()
         self._outside.begin()
         if self._missing:
@@ -337,7 +340,12 @@ class Supervisor:
             self._sink.reopen(log_fd)
         self.log.configure(_lines(plan, self._where, self._containerpilot), level=plan.logging.level)
         self._journal.adopt([job.name for job in plan.jobs])
+        self._say_doubt()
         self.feed(PlanChanged(plan))
+
+    def _say_doubt(self) -> None:
+        if doubt := calendar.doubt(self._plan.jobs):
+            self.log.say("warning", doubt)
 
     # --- signals and tasks ---
 

@@ -101,6 +101,18 @@ def test_logs_of_all_jobs_name_them(pilot: Pilot) -> None:
     assert any(line.endswith("once | out") for line in pilot.ask("logs", "-n", "1000").stdout.splitlines())
 
 
+def test_doubtful_zone_is_said(tmp_path: Path) -> None:
+    """A start and a reload warn that cron is taken as UTC when $TZ is no time zone, also with a compiled plan."""
+    nightly = {"name": "nightly", "exec": ["true"], "when": {"cron": "@daily"}}
+    for _ in "validated", "compiled":
+        with Pilot(tmp_path, {"jobs": [VICTIM, nightly]}, env={"TZ": "Mars/North"}) as pilot:
+            pilot.wait_for(lambda line: line["event"].startswith("cron is taken as UTC (nightly): TZ=Mars/North"))
+            assert pilot.reload({"jobs": [VICTIM]}).returncode == 0
+            assert pilot.reload({"jobs": [VICTIM, nightly]}).returncode == 0
+            assert len(pilot.events("cron is taken as UTC")) == 2
+            assert pilot.stop() == 0
+
+
 def test_signal_reaches_the_job(pilot: Pilot) -> None:
     """`signal` goes to the job's process, which goes on."""
     since, pid = len(pilot.lines), _shown(pilot, "heeds")["pid"]

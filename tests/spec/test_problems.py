@@ -267,6 +267,18 @@ def test_elsewhere_missing_things_are_warnings() -> None:
     assert loaded(job("health: {exec: '/no/program'}")).warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("when", "warned"), [("cron: '@daily'", True), ("cron: '@daily', timezone: 'UTC'", False), ("interval: 5", False)]
+)
+def test_unknown_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch, when: str, warned: bool) -> None:
+    """A check warns, at the expression, of a $TZ that is no time zone; not where none is needed."""
+    monkeypatch.setenv("TZ", "Mars/North")
+    said = [(w.column, w.message) for w in loaded(job(f"when: {{{when}}}"), here=False).warnings]
+    column = job(f"when: {{{when}}}").index("'@daily'") + 1 if warned else 0
+    assert [column for column, _ in said] == [column] * warned
+    assert all(message.startswith("is taken as UTC: TZ=Mars/North is no time zone") for _, message in said)
+
+
 def test_numeric_users_need_no_entry() -> None:
     """A numeric id is used as it is."""
     assert loaded(job("user: 54321, group: '54321'")).plan.jobs[0].command.user == "54321"
