@@ -15,13 +15,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+STANDARD_ERROR = 2
 BUFFER = 1 << 20  # bytes that may wait
 STUCK = 0.5  # s without a byte taken: nobody reads
 LAST_LINES = 4  # times the buffer, for the last lines of a job, which cannot be paced, and a reader that still reads
 
 
 class Sink:
-    """`fd` must be open for writing. A pipe is opened anew, so that our non-blocking mode is not its other users'."""
+    """`fd` must be open for writing. Above 2 it is ours alone, and is closed when another takes its place. Our standard
+    output has other users: a pipe there is opened anew, so that our non-blocking mode is not theirs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, limit: int = BUFFER) -> None:
         self._loop = loop
@@ -38,14 +40,14 @@ class Sink:
     def _use(self, fd: int) -> None:
         kind = os.fstat(fd).st_mode
         self._always_ready = stat.S_ISREG(kind)  # epoll refuses regular files, and they never make us wait for a reader
-        self._fd = fd if self._always_ready else _own_view(fd)
+        self._fd = fd if self._always_ready or fd > STANDARD_ERROR else _own_view(fd)
         if not self._always_ready:
             os.set_blocking(self._fd, False)
 
     def reopen(self, fd: int) -> None:
         """Go on in another file: the old one was rotated away."""
         self._wait(False)
-        if self._fd > 2:  # not our standard output, where it is used as it is
+        if self._fd > STANDARD_ERROR:  # not our standard output, where it is used as it is
             os.close(self._fd)
         self._use(fd)
 

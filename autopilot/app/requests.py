@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Literal
@@ -174,14 +173,16 @@ class Requests:
         raise Refused(404, f"there is no job {job!r} any more: a reload has removed it")
 
     def _signal(self, job: str, body: Mapping[str, object]) -> Answer:
-        name = str(body.get("signal")).upper()
-        name = name if name.startswith("SIG") else f"SIG{name}"
-        if name not in signal.Signals.__members__:
-            raise Refused(400, f"signal: cannot be {body.get('signal')!r}, it is a name such as SIGHUP")
+        from autopilot.spec.posix import named_signal
+
+        number = named_signal(str(body.get("signal")))
+        if number is None:
+            said = f"signal: cannot be {body.get('signal')!r}, it is a name such as SIGHUP, or a number such as 1"
+            raise Refused(400, said)
         if self._shown(job)["pid"] is None:
             raise Refused(409, f"cannot signal {job}: it does not run")
-        number, group = signal.Signals[name].value, body.get("group") is True
-        self._feed(Asked("signal-job", "autopilot signal", job=job, signal=number, group=group))
+        group = body.get("group") is True
+        self._feed(Asked("signal-job", "autopilot signal", job=job, signal=int(number), group=group))
         return 202, self._status()
 
     def _logs(self, job: str | None, query: str) -> Answer:

@@ -31,7 +31,7 @@ from autopilot.machines.core import Core, Effect
 from autopilot.machines.cues import Asked, Cue, NodeRecovered, NodeTrouble, PlanChanged, SignalCame
 from autopilot.machines.facts import Fact, PlanSettled
 from autopilot.process.spawn import Spawned
-from autopilot.runtime.calendar import next_time
+from autopilot.runtime import calendar
 from autopilot.runtime.commands import Commands
 from autopilot.runtime.processes import Processes
 from autopilot.runtime.runner import Runner
@@ -110,7 +110,9 @@ class Supervisor:
             permits=self._outside,
             oom_kills=oom_kills,
         )
-        self._runner = Runner(Core(plan, rng=random.Random(), now=loop.time(), next_time=next_time), loop, self._do)
+        self._runner = Runner(
+            Core(plan, rng=random.Random(), now=loop.time(), next_time=calendar.next_time), loop, self._do
+        )
         self._config = config
         self._reloader: Reloader | None = None
 
@@ -130,6 +132,7 @@ class Supervisor:
         except CannotLive as cannot:
             return cannot.outcome
         self._beat()
+        self._say_doubt()
         self._runner.begin()
         self._outside.begin()
         if self._missing:
@@ -329,13 +332,20 @@ class Supervisor:
         try:
             self._outside.adopt(plan, self._runner.core.healthy())
         except CannotReachOut as cannot:
+            if log_fd is not None and log_fd not in STANDARD.values():
+                os.close(log_fd)
             raise CannotReload(str(cannot)) from None
         self._plan = plan
         if log_fd is not None:
             self._sink.reopen(log_fd)
         self.log.configure(_lines(plan, self._where, self._containerpilot), level=plan.logging.level)
         self._journal.adopt([job.name for job in plan.jobs])
+        self._say_doubt()
         self.feed(PlanChanged(plan))
+
+    def _say_doubt(self) -> None:
+        if doubt := calendar.doubt(self._plan.jobs):
+            self.log.say("warning", doubt)
 
     # --- signals and tasks ---
 
@@ -411,10 +421,12 @@ STANDARD = {"stdout": 1, "stderr": 2}
 
 
 def _log_fd(output: str) -> int:
-    """Raises OSError when a file cannot be opened."""
+    """Raises OSError when a file cannot be opened, or is a FIFO that nobody reads: to wait for its reader would be to
+    hang."""
     if output in STANDARD:
         return STANDARD[output]
-    return os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    return os.open(output, flags, 0o644)
 
 
 def _log(

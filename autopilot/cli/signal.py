@@ -17,7 +17,7 @@ from autopilot.cli.jobs import job_names
 @output_option
 @socket_option
 def command(job: str, signal: str, group: bool, output: str, given_socket: str | None) -> None:
-    """Send SIGNAL (such as SIGHUP, or HUP) to the process of JOB.
+    """Send SIGNAL (such as SIGHUP, HUP or 1) to the process of JOB.
 
     What the job does then is its own affair: one that ends is restarted as its spec says. To end it use `stop`.
     """

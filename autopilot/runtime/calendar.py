@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
 from autopilot.spec import zones
-from autopilot.spec.plan import When
+from autopilot.spec.plan import Job, When
 
 if TYPE_CHECKING:
     from datetime import tzinfo
-
-LOCALTIME = "/etc/localtime"
 
 
 def next_time(when: When, after: float) -> float | None:
@@ -29,13 +27,20 @@ def next_time(when: When, after: float) -> float | None:
 
 @cache
 def local_zone() -> tzinfo:
-    """This machine's: $TZ, /etc/localtime, else UTC."""
-    from zoneinfo import ZoneInfo
-
+    """This machine's; UTC where nobody can tell."""
     try:
-        if os.environ.get("TZ"):
-            return zones.named(os.environ["TZ"].removeprefix(":"))
-        with open(LOCALTIME, "rb") as file:
-            return ZoneInfo.from_file(file)
-    except (LookupError, OSError, ValueError):
+        return zones.local()
+    except LookupError:
         return zones.named("UTC")
+
+
+def doubt(jobs: Iterable[Job]) -> str | None:
+    """Why jobs with `cron` may run at the wrong hour, in one sentence."""
+    names = [job.name for job in jobs if job.when.cron is not None and job.when.timezone is None]
+    if not names:
+        return None
+    try:
+        zones.local()
+    except LookupError as error:
+        return f"cron is taken as UTC ({', '.join(names)}): {error}; or set when.timezone"
+    return None

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from autopilot.spec.checks_registry import registry_checks
 from autopilot.spec.checks_triggers import trigger_checks
 from autopilot.spec.findings import Finding
+from autopilot.spec.metric_names import clashes
 from autopilot.spec.model import Health, Job, Spec, When
 from autopilot.spec.parsing import Path
 from autopilot.spec.posix import suggestion
@@ -228,7 +229,8 @@ def _drains(spec: Spec) -> Iterator[Finding]:
 
 
 def _metrics(spec: Spec) -> Iterator[Finding]:
-    for index, metric in enumerate(spec.telemetry.metrics if spec.telemetry else ()):
+    metrics = spec.telemetry.metrics if spec.telemetry else ()
+    for index, metric in enumerate(metrics):
         path: Path = ("telemetry", "metrics", index)
         for key in ("namespace", "subsystem", "name"):
             value = getattr(metric, key)
@@ -240,3 +242,18 @@ def _metrics(spec: Spec) -> Iterator[Finding]:
                 f"cannot be given for a {metric.type}; only a histogram has buckets",
                 also=((*path, "type"),),
             )
+    for index, shared, other in clashes([(metric.whole_name, metric.type) for metric in metrics]):
+        metric = metrics[index]
+        if other is None:
+            whose = f'autopilot itself exports "{shared}"'
+        else:
+            first = metrics[other]
+            whose = f'the {first.type} "{first.whole_name}" exports "{shared}" too'
+        message = f'cannot make the {metric.type} "{metric.whole_name}": {whose}; write another name or namespace'
+        about = tuple(
+            ("telemetry", "metrics", i, key)
+            for i in (index, other)
+            if i is not None
+            for key in ("namespace", "subsystem", "name", "type")
+        )
+        yield Finding(("telemetry", "metrics", index, "name"), message, also=about)

@@ -108,5 +108,4 @@ def telemetry(spec: m.Spec) -> p.Telemetry | None:
 
 
 def _metric(metric: Metric) -> p.Metric:
-    name = "_".join(part for part in (metric.namespace, metric.subsystem, metric.name) if part)
-    return p.Metric(name=name, help=metric.help, type=metric.type, buckets=metric.buckets or ())
+    return p.Metric(name=metric.whole_name, help=metric.help, type=metric.type, buckets=metric.buckets or ())

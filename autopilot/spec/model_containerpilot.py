@@ -112,6 +112,10 @@ class Metric(Strict):
     type: MetricType = Field(description="counter, gauge, histogram or summary")
     buckets: f.Numbers | None = Field(default=None, description="upper bounds of a histogram")
 
+    @property
+    def whole_name(self) -> str:
+        return "_".join(part for part in (self.namespace, self.subsystem, self.name) if part)
+
 
 class Telemetry(Strict):
     """Metrics and status over HTTP."""

@@ -32,10 +32,10 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def signal_number(value: Any) -> int:
     """The number of a signal given as "SIGTERM", "TERM", "SIGRTMIN+3" or a number."""
     if isinstance(value, str):
-        number = _named_signal(value.strip().upper())
+        number = named_signal(value)
     else:
         number = value if isinstance(value, int) and not isinstance(value, bool) else None
-    if number is None or number not in signal.valid_signals():
+    if number not in signal.valid_signals():
         near = (
             suggestion(f"SIG{value.upper().removeprefix('SIG')}", signal.Signals.__members__)
             if isinstance(value, str)
@@ -49,13 +49,19 @@ def signal_number(value: Any) -> int:
     return int(number)
 
 
-def _named_signal(name: str) -> int | None:
+def named_signal(name: str) -> int | None:
+    """The number of "SIGTERM", "term", "SIGRTMIN+3" or "15"; None when there is no such signal."""
+    name = name.strip().upper()
     if re.fullmatch(r"[0-9]{1,3}", name):
-        return int(name)
+        return _valid(int(name))
     realtime = re.fullmatch(r"(?:SIG)?RTMIN\+([0-9]{1,2})", name)
     if realtime:
-        return signal.SIGRTMIN + int(realtime[1])
+        return _valid(signal.SIGRTMIN + int(realtime[1]))
     return signal.Signals.__members__.get(f"SIG{name.removeprefix('SIG')}")
+
+
+def _valid(number: int) -> int | None:
+    return number if number in signal.valid_signals() else None
 
 
 def umask(value: Any) -> int:

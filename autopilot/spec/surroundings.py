@@ -13,7 +13,7 @@ from autopilot.spec.findings import Finding
 from autopilot.spec.model import Job, Spec
 from autopilot.spec.parsing import Path
 from autopilot.spec.posix import missing_program, unknown_group, unknown_user
-from autopilot.spec.zones import named
+from autopilot.spec.zones import local, named
 
 
 def surroundings(spec: Spec, *, here: bool) -> Iterator[Finding]:
@@ -28,7 +28,9 @@ def surroundings(spec: Spec, *, here: bool) -> Iterator[Finding]:
             where = "here; install tzdata in the image" if here else "on this machine"
             message = f'cannot be "{zone}": there is no such time zone {where}, or write a name like "Europe/Berlin"'
             yield Finding((*path, "when", "timezone"), message, warning=not here)
-        if not here:
+        if not here:  # a start says it each time, also with a compiled plan
+            if job.when is not None and job.when.cron is not None and zone is None and (doubt := _no_local_zone()):
+                yield Finding((*path, "when", "cron"), f"is taken as UTC: {doubt}; or set timezone", warning=True)
             yield from _files(job, path)
 
 
@@ -52,6 +54,14 @@ def _unknown(zone: str) -> bool:
     except LookupError:
         return True
     return False
+
+
+def _no_local_zone() -> str | None:
+    try:
+        local()
+    except LookupError as error:
+        return str(error)
+    return None
 
 
 def _nobody(who: str, here: bool) -> str:

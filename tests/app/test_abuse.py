@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +176,76 @@ def test_log_folder_is_gone(tmp_path):
         pilot.signal(signal.SIGUSR1)
         eventually(lambda: "cannot reopen" in (moved / "log").read_text(), "it says so")
         assert pilot.stop() == 0
+
+
+@pytest.fixture
+def fifo(tmp_path):
+    """A FIFO that nobody reads yet."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    return path
+
+
+class Reader:
+    """Reads a FIFO whenever it is asked what has come."""
+
+    def __init__(self, path):
+        self.fd, self.text = os.open(path, os.O_RDONLY | os.O_NONBLOCK), ""
+
+    def has(self, word):
+        with suppress(BlockingIOError):
+            self.text += os.read(self.fd, 1 << 16).decode()
+        return word in self.text
+
+    def close(self):
+        os.close(self.fd)
+
+
+def held(pilot, path):
+    """How many of the supervisor's descriptors are this file's."""
+    count = 0
+    for fd in Path(f"/proc/{pilot.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            count += fd.readlink() == path
+    return count
+
+
+def test_log_is_a_fifo_without_a_reader(tmp_path, fifo):
+    """A FIFO that nobody reads does not hold up the start for ever: exit 78, and nothing is left running."""
+    with Pilot(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(fifo)}}) as pilot:
+        assert pilot.wait() == 78
+        assert f"cannot open the log {fifo}" in pilot.complaints
+
+
+def test_reload_to_a_fifo_without_a_reader(tmp_path, fifo):
+    """A reload that would log into a FIFO that nobody reads is refused, and the life goes on."""
+    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_event("victim", "started")
+        done = pilot.reload({"jobs": [VICTIM], "logging": {"output": str(fifo)}})
+        assert done.returncode == 78 and f"cannot open the log {fifo}" in done.stderr
+        assert pilot.stop() == 0
+
+
+def test_fifo_is_reopened(tmp_path, fifo):
+    """SIGUSR1 takes no descriptor more each time, writes go on, and a reader that is gone does not hang us."""
+    reader = Reader(fifo)
+    try:
+        with Pilot(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(fifo)}}) as pilot:
+            eventually(lambda: reader.has("started"), "it logs")
+            for count in range(3):
+                pilot.signal(signal.SIGUSR1)
+                assert pilot.ask("env", f"COUNT={count}").returncode == 0  # heard after the signal
+            eventually(lambda: reader.has("") and reader.text.count("environment changed") == 3, "writes go on")
+            assert held(pilot, fifo) == 1
+            reader.close()
+            pilot.signal(signal.SIGUSR1)
+            assert pilot.ask("ping").returncode == 0
+            reader = Reader(fifo)
+            assert pilot.ask("env", "COUNT=last").returncode == 0
+            eventually(lambda: reader.has("environment changed"), "the old one still works")
+            assert pilot.stop() == 0
+    finally:
+        reader.close()
 
 
 def test_probe_of_an_impossible_name(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -100,6 +101,18 @@ def test_logs_of_all_jobs_name_them(pilot: Pilot) -> None:
     assert any(line.endswith("once | out") for line in pilot.ask("logs", "-n", "1000").stdout.splitlines())
 
 
+def test_doubtful_zone_is_said(tmp_path: Path) -> None:
+    """A start and a reload warn that cron is taken as UTC when $TZ is no time zone, also with a compiled plan."""
+    nightly = {"name": "nightly", "exec": ["true"], "when": {"cron": "@daily"}}
+    for _ in "validated", "compiled":
+        with Pilot(tmp_path, {"jobs": [VICTIM, nightly]}, env={"TZ": "Mars/North"}) as pilot:
+            pilot.wait_for(lambda line: line["event"].startswith("cron is taken as UTC (nightly): TZ=Mars/North"))
+            assert pilot.reload({"jobs": [VICTIM]}).returncode == 0
+            assert pilot.reload({"jobs": [VICTIM, nightly]}).returncode == 0
+            assert len(pilot.events("cron is taken as UTC")) == 2
+            assert pilot.stop() == 0
+
+
 def test_signal_reaches_the_job(pilot: Pilot) -> None:
     """`signal` goes to the job's process, which goes on."""
     since, pid = len(pilot.lines), _shown(pilot, "heeds")["pid"]
@@ -108,8 +121,22 @@ def test_signal_reaches_the_job(pilot: Pilot) -> None:
     assert _shown(pilot, "heeds")["pid"] == pid
 
 
+@pytest.mark.parametrize("name", [str(int(signal.SIGUSR1)), "SIGUSR1", "Usr1"])
+def test_signal_is_a_number_or_a_name(pilot: Pilot, name: str) -> None:
+    """A signal is named as kill(1) takes it: by its number, and by its name with and without SIG."""
+    since = len(pilot.lines)
+    assert pilot.ask("signal", "heeds", name).returncode == 0
+    pilot.wait_for(lambda line: line["event"] == "usr1", since=since)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(("once", "HUP"), "does not run"), (("heeds", "FOO"), "such as SIGHUP")]
+    ("arguments", "said"),
+    [
+        (("once", "HUP"), "does not run"),
+        (("heeds", "FOO"), "such as SIGHUP"),
+        (("heeds", "0"), "such as SIGHUP"),
+        (("heeds", "99"), "such as SIGHUP"),
+    ],
 )
 def test_signal_that_cannot_be(pilot: Pilot, arguments: tuple[str, str], said: str) -> None:
     """A job that does not run and a signal that does not exist are errors."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import TZPATH, ZoneInfo
 
 import pytest
 
 from autopilot.machines import actions, cues, facts
+from autopilot.runtime import calendar
 from autopilot.runtime.calendar import next_time
 from autopilot.runtime.world import Behaviour, World
+from autopilot.spec import zones
 from autopilot.spec.plan import When
 from tests.machines.plans import job, plan
 
@@ -158,6 +161,52 @@ def test_stop_while_waiting():
     world = begun("0 0 1 1 *", "2026-06-01T11:30:00").run(60)
     world.feed(cues.Asked("terminate", "SIGTERM"))
     assert world.finish is not None
+
+
+@pytest.fixture
+def local(monkeypatch):
+    """Sets TZ, and tells of a daily time at noon in July how many hours before UTC's noon it is."""
+
+    def hours(tz):
+        monkeypatch.setenv("TZ", tz)
+        calendar.local_zone.cache_clear()
+        moment = datetime(2026, 7, 1, tzinfo=UTC).timestamp()
+        return 12 - (next_time(When(cron="0 12 * * *"), moment) - moment) / HOUR
+
+    yield hours
+    calendar.local_zone.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("tz", "hours"),
+    [
+        (BERLIN, 2),
+        (f":{BERLIN}", 2),
+        ("CET-1CEST,M3.5.0,M10.5.0/3", 2),
+        ("<-0330>3:30", -3.5),
+        ("FILE", -10),
+        (":FILE", -10),
+        ("", -10),
+        ("Mars/North", 0),
+        (":/nowhere", 0),
+    ],
+)
+def test_zone_of_this_machine(local, monkeypatch, tz, hours):
+    """TZ is read as glibc does: a name, a file, a POSIX rule, with or without a colon; unset it is /etc/localtime."""
+    file = next(path for folder in TZPATH if (path := Path(folder, "Pacific/Honolulu")).exists())
+    monkeypatch.setattr(zones, "LOCALTIME", str(file))
+    assert local(tz.replace("FILE", str(file))) == hours
+
+
+@pytest.mark.parametrize(("tz", "said"), [("Mars/North", True), (":/nowhere", True), ("CET-1", False), (BERLIN, False)])
+def test_zone_that_nobody_knows(monkeypatch, tz, said):
+    """A TZ that is not understood is a doubt about the jobs with `cron` and no `timezone`, and about no others."""
+    monkeypatch.setenv("TZ", tz)
+    jobs = [job("a", when=When(cron="@daily")), job("b", when=When(cron="@daily", timezone="UTC")), job("c")]
+    doubt = calendar.doubt(jobs)
+    assert (doubt is not None) == said
+    assert doubt is None or f"taken as UTC (a): TZ={tz} is no time zone" in doubt
+    assert calendar.doubt(jobs[1:]) is None
 
 
 @pytest.mark.parametrize("zone", ["UTC", BERLIN, "Australia/Lord_Howe", "Asia/Kathmandu"])

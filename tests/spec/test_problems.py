@@ -267,6 +267,53 @@ def test_elsewhere_missing_things_are_warnings() -> None:
     assert loaded(job("health: {exec: '/no/program'}")).warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("when", "warned"), [("cron: '@daily'", True), ("cron: '@daily', timezone: 'UTC'", False), ("interval: 5", False)]
+)
+def test_unknown_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch, when: str, warned: bool) -> None:
+    """A check warns, at the expression, of a $TZ that is no time zone; not where none is needed."""
+    monkeypatch.setenv("TZ", "Mars/North")
+    said = [(w.column, w.message) for w in loaded(job(f"when: {{{when}}}"), here=False).warnings]
+    column = job(f"when: {{{when}}}").index("'@daily'") + 1 if warned else 0
+    assert [column for column, _ in said] == [column] * warned
+    assert all(message.startswith("is taken as UTC: TZ=Mars/North is no time zone") for _, message in said)
+
+
+def metrics(*wanted: str) -> str:
+    """A spec with metrics, each given as "NAME TYPE"; the name may be marked."""
+    listed = [f"{{name: '{name}', help: 'x', type: '{kind}'}}" for name, kind in (text.split() for text in wanted)]
+    return f"{{jobs: [{A}], telemetry: {{metrics: [{', '.join(listed)}]}}}}".replace(f"'{MARK}", f"{MARK}'")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (("foo gauge", "‸foo gauge"), 'cannot make the gauge "foo": the gauge "foo" exports "foo" too; write another'),
+        (("foo summary", "‸foo_count gauge"), 'cannot make the gauge "foo_count": the summary "foo" exports'),
+        (("foo_sum counter", "‸foo summary"), 'cannot make the summary "foo": the counter "foo_sum" exports "foo_sum"'),
+        (("foo histogram", "‸foo_bucket counter"), 'cannot make the counter "foo_bucket": the histogram "foo" exports'),
+        (("foo histogram", "‸foo summary"), 'cannot make the summary "foo": the histogram "foo" exports "foo" too'),
+        (("‸autopilot_info gauge",), 'cannot make the gauge "autopilot_info": autopilot itself exports'),
+        (("‸autopilot_checks_total counter",), 'cannot make the counter "autopilot_checks_total": autopilot itself'),
+        (("‸autopilot_consul_reachable gauge",), 'cannot make the gauge "autopilot_consul_reachable": autopilot'),
+        (("‸containerpilot_events counter",), 'cannot make the counter "containerpilot_events": autopilot itself'),
+        (("‸process_open_fds gauge",), 'cannot make the gauge "process_open_fds": autopilot itself exports'),
+    ],
+)
+def test_metrics_that_clash(wanted: tuple[str, ...], message: str) -> None:
+    """Two metrics that would export the same name are one problem, at the second; so is one that takes ours."""
+    name = wanted[-1].split()[0].removeprefix(MARK)
+    one_problem_at_the_mark(metrics(*wanted), f"telemetry.metrics[{name}].name: {message}")
+
+
+def test_metrics_that_do_not_clash() -> None:
+    """Nothing is added to a counter's name, and a word that our names begin with is not ours."""
+    wanted = ("x counter", "x_total counter", "y gauge", "y_count gauge", "process_jobs gauge", "python_info gauge")
+    wanted += ("containerpilot_jobs counter", "autopilot_jobs summary", "go_goroutines gauge")
+    telemetry = loaded(metrics(*wanted)).plan.telemetry
+    assert telemetry is not None and len(telemetry.metrics) == len(wanted)
+
+
 def test_numeric_users_need_no_entry() -> None:
     """A numeric id is used as it is."""
     assert loaded(job("user: 54321, group: '54321'")).plan.jobs[0].command.user == "54321"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.wire import Answer, Page, Stream
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # s, when the port is taken
-TROUBLE = "telemetry-port"
+TROUBLE, CLASH = "telemetry-port", "telemetry-metrics"
 PATHS = "/, /metrics, /status, /v1/status, /v1/stream, /v1/targets"
 
 
@@ -80,6 +80,7 @@ class Telemetry:
         self._metrics: JobMetrics | None = None
         self._live: Live | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._clash = False
         self._closed = False
 
     def begin(self) -> None:
@@ -92,9 +93,10 @@ class Telemetry:
         from autopilot.adapters.telemetry.instruments import Instruments
         from autopilot.adapters.telemetry.job_metrics import JobMetrics
 
-        self._registry = CollectorRegistry()
+        self._registry = CollectorRegistry(auto_describe=True)  # so that it knows of every name, and of every clash
         self._instruments = Instruments(self._registry, about=self._about)
         self._metrics = JobMetrics(self._plan.metrics, self._registry)
+        self._say_left_out()
         for effect, at in self._early:
             self._instruments.hear(effect, at)
         self._early.clear()
@@ -113,9 +115,19 @@ class Telemetry:
         self._plan, self._address = plan, address
         if self._metrics is not None:
             self._metrics.adopt(plan.metrics)
+            self._say_left_out()
         if moved and self._serving is not None:
             self._serving.cancel()
             self._serving = self._background(self._serve())
+
+    def _say_left_out(self) -> None:
+        assert self._metrics is not None, "it is said of metrics that were made"
+        if self._metrics.left_out:
+            said = f"telemetry: metrics are left out: {'; '.join(self._metrics.left_out)}; give them other names"
+            self._report(cues.NodeTrouble(CLASH, said))
+        elif self._clash:
+            self._report(cues.NodeRecovered(CLASH))
+        self._clash = bool(self._metrics.left_out)
 
     def close(self) -> None:
         self._closed = True

@@ -18,22 +18,31 @@ class JobMetrics:
         self._registry = registry
         self._made: dict[Metric, tuple[Collector, Take]] = {}
         self._take: dict[str, Take] = {}
+        self.left_out: list[str] = []  # one sentence for each that cannot be
         self.adopt(planned)
 
     def adopt(self, planned: Sequence[Metric]) -> None:
-        """These metrics from now on. One that is the same as before keeps its value."""
+        """These metrics from now on. One that is the same as before keeps its value. One that cannot be is left out:
+        validation refuses such, and what it may have missed must not end a life, nor a reload halfway."""
         for metric in self._made.keys() - set(planned):
             collector, _ = self._made.pop(metric)
             self._registry.unregister(collector)
+        self.left_out = []
         for metric in planned:
             if metric not in self._made:
-                self._made[metric] = _instrument(metric)
-                self._registry.register(self._made[metric][0])
+                try:
+                    made = _instrument(metric)
+                    self._registry.register(made[0])
+                except ValueError as error:
+                    self.left_out.append(f"{metric.name}: {error}")
+                else:
+                    self._made[metric] = made
         self._take = {metric.name: take for metric, (_, take) in self._made.items()}
 
     def record(self, name: str, number: float) -> None:
-        """As `values.checked` gives them."""
-        self._take[name](number)
+        """As `values.checked` gives them. One that was left out takes none."""
+        if name in self._take:
+            self._take[name](number)
 
 
 def _instrument(metric: Metric) -> tuple[Collector, Take]:
