@@ -272,7 +272,8 @@ class Crew:
             return
         self._renew(unit, unit.successor)
         for other in list(self.units.values()):  # its farewells have their work before them again
-            if other.over and other.farewell and any(t.source == name for t in other.plan.when.triggers):
+            waits_for_it = any(t.source == name for t in other.plan.when.triggers)
+            if other.over and other.farewell and waits_for_it and not other.going:
                 self._renew(other, other.plan)
 
     def _renew(self, unit: Unit, planned: Job) -> None:

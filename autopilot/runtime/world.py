@@ -95,8 +95,8 @@ class World:
 
     def _happen(self, cue: cues.Cue) -> None:
         if isinstance(cue, cues.Exited):
-            if self.live.get(cue.job) != cue.run:
-                return  # that run is over already
+            if self.live.get(cue.job) != cue.run or cue.job in self._left:
+                return  # that run is over already, or its leader is
             if cue.leftovers:
                 self._left[cue.job] = cue.leftovers
             else:

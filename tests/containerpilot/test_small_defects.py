@@ -33,7 +33,15 @@ from tests.adapters.consul.conftest import status
 from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
 
 
-async def test_reaped_leader_is_never_signalled(monkeypatch):
+@pytest.fixture
+def subreaper():
+    """This process gets its children's orphans, as a supervisor does; not those of the tests that follow."""
+    kernel.prctl()(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    yield
+    kernel.prctl()(kernel.PR_SET_CHILD_SUBREAPER, 0)
+
+
+async def test_reaped_leader_is_never_signalled(monkeypatch, subreaper):
     """Once the leader is reaped its number is never signalled again, nor its group's: it may be another's."""
     signalled = []
 
@@ -48,7 +56,6 @@ async def test_reaped_leader_is_never_signalled(monkeypatch):
 
     spy("kill")
     spy("killpg")
-    kernel.prctl()(kernel.PR_SET_CHILD_SUBREAPER, 1)
     loop = asyncio.get_running_loop()
     processes = Processes(loop)
     loop.add_signal_handler(signal.SIGCHLD, processes.reap)
