@@ -345,7 +345,8 @@ class Core:
         if self.ending:
             self._shut(shutdown.On.SETTLED)
             return
-        self.crew.settle()
+        if not self._news:
+            self.crew.settle()
         if not self.probation.good:
             self._observe_probation()
         if self.crew.someone_is_over:
