@@ -222,6 +222,7 @@ class Journal:
             raise TooManyFollowers
         follower = Follower(wants)
         self._followers.add(follower)
+        self._alone.clear()
         try:
             yield follower
         finally:

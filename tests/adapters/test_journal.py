@@ -126,3 +126,18 @@ async def test_followers_are_counted() -> None:
     assert not kept.full
     for each in following[1:]:
         await each.aclose()
+
+
+async def test_the_end_waits_for_a_later_follower() -> None:
+    """Who follows when the life ends has its moment to read, although an earlier one has left."""
+    kept = Journal("a")
+    with kept.following(lambda _: True):
+        pass
+    with kept.following(lambda _: True) as follower:
+        kept.lines("a", "stdout", [b"last"])
+        closing = asyncio.ensure_future(kept.close())
+        for _ in range(20):  # many times what an end without a wait takes
+            await asyncio.sleep(0)
+        assert not closing.done()
+        assert written(await follower.news()) == ["last"]
+    await closing
