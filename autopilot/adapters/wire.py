@@ -54,7 +54,7 @@ async def talk(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     handle: Handler,
-    answered: Answered = lambda _status, _path: None,
+    answered: Answered,
 ) -> None:
     """Serve one client. Raises OSError and TimeoutError when it leaves or says nothing."""
     connection = h11.Connection(h11.SERVER)

@@ -10,10 +10,10 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
+from autopilot.adapters import control
 from autopilot.machines import cues
 from autopilot.machines.actions import Action
 from autopilot.machines.facts import Fact
@@ -81,6 +81,7 @@ class Telemetry:
         self._live: Live | None = None
         self._serving: asyncio.Task[None] | None = None
         self._clash = False
+        self._client = control.server(self.handle)  # its limit holds for all ports that there have been
         self._closed = False
 
     def begin(self) -> None:
@@ -227,10 +228,3 @@ class Telemetry:
             self._report(cues.NodeRecovered(TROUBLE))
         async with server:
             await server.serve_forever()
-
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from autopilot.adapters.wire import talk
-
-        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            await talk(reader, writer, self.handle)
-        writer.close()
