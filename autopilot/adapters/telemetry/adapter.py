@@ -82,6 +82,7 @@ class Telemetry:
         self._serving: asyncio.Task[None] | None = None
         self._clash = False
         self._client = control.server(self.handle)  # its limit holds for all ports that there have been
+        self._troubled = False  # the port is taken, and that has been said
         self._closed = False
 
     def begin(self) -> None:
@@ -134,6 +135,7 @@ class Telemetry:
         self._closed = True
         if self._serving is not None:
             self._serving.cancel()
+        self._mend()
 
     # --- told ---
 
@@ -219,12 +221,17 @@ class Telemetry:
                 server = await asyncio.start_server(self._client, self._address or None, self._plan.port)
                 break
             except OSError as error:
+                self._troubled = True
                 where = f"{self._address}:{self._plan.port}"
                 said = f"telemetry: cannot listen on {where}: {error.strerror or error}; it is tried again"
                 self._report(cues.NodeTrouble(TROUBLE, f"{said}; free the port or change telemetry.port"))
             await asyncio.sleep(min(FIRST_RETRY * 2**attempt, LAST_RETRY) * (0.5 + random.random()))
             attempt = min(attempt + 1, 10)
-        if attempt:
-            self._report(cues.NodeRecovered(TROUBLE))
+        self._mend()
         async with server:
             await server.serve_forever()
+
+    def _mend(self) -> None:
+        if self._troubled:
+            self._troubled = False
+            self._report(cues.NodeRecovered(TROUBLE))
