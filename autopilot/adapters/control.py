@@ -9,43 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autopilot.adapters.wire import Answered, Handler
-
-CLIENTS = 256  # at once, of one socket or port
-Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def server(handle: Handler, answered: Answered | None = None) -> Client:
-    """What asyncio's servers call for each client. `handle(method, path, body)` gives status and answer, or raises
-    Refused; `answered` is told each status and path."""
-    clients = 0
-
-    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal clients
-        clients += 1
-        try:
-            if clients <= CLIENTS:
-                from autopilot.adapters.wire import talk  # most containers are never asked anything
-
-                with suppress(OSError, TimeoutError):
-                    await talk(reader, writer, handle, answered or _to_nobody)
-        finally:
-            clients -= 1
-            writer.close()
-
-    return client
-
-
-def _to_nobody(_status: int, _path: str) -> None:
-    pass
+    from autopilot.adapters.wire import Answered, Client, Handler
 
 
 async def serve(listening: socket.socket, handle: Handler, answered: Answered) -> None:
-    """Serve until cancelled."""
-    async with await asyncio.start_unix_server(server(handle, answered), sock=listening) as listener:
-        await listener.serve_forever()
+    """Serve until cancelled. `handle(method, path, body)` gives status and answer, or raises Refused; `answered` is
+    told each status and path."""
+    serving: Client | None = None
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal serving
+        if serving is None:
+            from autopilot.adapters.wire import client_server  # most containers are never asked anything
+
+            serving = client_server(handle, answered)
+        await serving(reader, writer)
+
+    server = await asyncio.start_unix_server(client, sock=listening)
+    async with server:
+        await server.serve_forever()

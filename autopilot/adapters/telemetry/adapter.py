@@ -13,7 +13,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
-from autopilot.adapters import control
 from autopilot.machines import cues
 from autopilot.machines.actions import Action
 from autopilot.machines.facts import Fact
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.telemetry.instruments import Instruments
     from autopilot.adapters.telemetry.job_metrics import JobMetrics
     from autopilot.adapters.telemetry.live import Live
-    from autopilot.adapters.wire import Answer, Page, Stream
+    from autopilot.adapters.wire import Answer, Client, Page, Stream
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # s, when the port is taken
 TROUBLE, CLASH = "telemetry-port", "telemetry-metrics"
@@ -81,7 +80,7 @@ class Telemetry:
         self._live: Live | None = None
         self._serving: asyncio.Task[None] | None = None
         self._clash = False
-        self._client = control.server(self.handle)  # its limit holds for all ports that there have been
+        self._client: Client | None = None  # its limit holds for all ports that there have been
         self._troubled = False  # the port is taken, and that has been said
         self._closed = False
 
@@ -94,8 +93,10 @@ class Telemetry:
 
         from autopilot.adapters.telemetry.instruments import Instruments
         from autopilot.adapters.telemetry.job_metrics import JobMetrics
+        from autopilot.adapters.wire import client_server
 
         self._registry = CollectorRegistry(auto_describe=True)  # so that it knows of every name, and of every clash
+        self._client = client_server(self.handle)
         self._instruments = Instruments(self._registry, about=self._about)
         self._metrics = JobMetrics(self._plan.metrics, self._registry)
         self._say_left_out()
@@ -216,6 +217,7 @@ class Telemetry:
     async def _serve(self) -> None:
         """For as long as we live; a port that is taken now may be free later."""
         attempt = 0
+        assert self._client is not None, "served when it is loaded"
         while True:
             try:
                 server = await asyncio.start_server(self._client, self._address or None, self._plan.port)

@@ -11,8 +11,7 @@ from contextlib import ExitStack
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from autopilot.adapters.control import CLIENTS
-from autopilot.adapters.wire import PATIENCE
+from autopilot.adapters.wire import CLIENTS, PATIENCE
 from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
