@@ -9,32 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from autopilot.adapters.wire import Answered, Handler
-
-CLIENTS = 256  # at once
+    from autopilot.adapters.wire import Answered, Client, Handler
 
 
 async def serve(listening: socket.socket, handle: Handler, answered: Answered) -> None:
     """Serve until cancelled. `handle(method, path, body)` gives status and answer, or raises Refused; `answered` is
     told each status and path."""
-    clients = 0
+    serving: Client | None = None
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal clients
-        clients += 1
-        try:
-            if clients <= CLIENTS:
-                from autopilot.adapters.wire import talk  # most containers are never asked anything
+        nonlocal serving
+        if serving is None:
+            from autopilot.adapters.wire import client_server  # most containers are never asked anything
 
-                with suppress(OSError, TimeoutError):
-                    await talk(reader, writer, handle, answered)
-        finally:
-            clients -= 1
-            writer.close()
+            serving = client_server(handle, answered)
+        await serving(reader, writer)
 
     server = await asyncio.start_unix_server(client, sock=listening)
     async with server:

@@ -12,16 +12,18 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from autopilot.adapters import narrator
-from autopilot.machines.facts import CheckPassed, Fact
+from autopilot.machines.facts import CheckFailed, CheckPassed, Fact, Unhealthy
 
 KEPT = 64 * 1024  # bytes of each job's lines
 ALL = 8 << 20  # bytes of all jobs' lines
 FACTS = 500
+OUTPUT = 500  # characters of a check's output, its end: it may have written 64 KiB
+LAST_LINES = 10_000  # at most are told at once, which takes 0.1 s
 FOLLOWERS = 16
 QUEUE = 256 * 1024  # bytes that wait for one follower
 OVERHEAD = 200  # bytes that an entry takes beside its text, about
@@ -45,9 +47,10 @@ class Lines:
     def count(self) -> int:
         return self.data.count(b"\n") + 1
 
-    def records(self) -> Iterator[dict[str, Any]]:
+    def records(self, last: int | None = None) -> Iterator[dict[str, Any]]:
+        """Of all its lines, or the `last` so many, at least one."""
         when = _iso(self.time)
-        for line in self.data.split(b"\n"):
+        for line in self.data.split(b"\n") if last is None else self.data.rsplit(b"\n", last)[-last:]:
             text = line.decode(errors="replace").rstrip("\r")
             yield {"time": when, "job": self.job, "stream": self.stream, "line": text}
 
@@ -58,8 +61,11 @@ class Happened:
 
     time: float
     fact: Fact
-    size: ClassVar[int] = 4 * OVERHEAD
     count: ClassVar[int] = 1
+
+    @property
+    def size(self) -> int:
+        return len(repr(self.fact)) + 4 * OVERHEAD
 
     def records(self) -> Iterator[dict[str, Any]]:
         level, sentence, _ = narrator.sentence(self.fact) or ("debug", "", {})
@@ -150,6 +156,8 @@ class Journal:
 
     def hear(self, fact: Fact) -> None:
         """All but the checks that pass: they say that nothing has happened."""
+        if isinstance(fact, CheckFailed | Unhealthy):
+            fact = replace(fact, output=fact.output.rstrip()[-OUTPUT:])
         if not isinstance(fact, CheckPassed):
             happened = Happened(time.time(), fact)
             self._facts.append(happened)
@@ -178,7 +186,8 @@ class Journal:
     # --- asked ---
 
     def last_lines(self, job: str | None, count: int) -> list[dict[str, Any]]:
-        """The last `count` lines of the job, or of all, oldest first."""
+        """The last `count` lines of the job, or of all, at most LAST_LINES, oldest first."""
+        count = min(count, LAST_LINES)
         chosen: list[Lines] = []
         for name, kept in self._kept.items():
             if job in (None, name):
@@ -188,9 +197,14 @@ class Journal:
                         break
                     chosen.append(entry)
                     wanted -= entry.count
-        chosen.sort(key=lambda entry: entry.time)
-        records = [record for entry in chosen for record in entry.records()]
-        return records[-count:] if count else []
+        chosen.sort(key=lambda entry: entry.time, reverse=True)
+        told: list[list[dict[str, Any]]] = []
+        for entry in chosen:
+            if count <= 0:
+                break
+            told.append(list(entry.records(count)))
+            count -= len(told[-1])
+        return [record for records in reversed(told) for record in records]
 
     def last_facts(self, count: int) -> list[dict[str, Any]]:
         """The last `count` facts, oldest first."""
@@ -222,6 +236,7 @@ class Journal:
             raise TooManyFollowers
         follower = Follower(wants)
         self._followers.add(follower)
+        self._alone.clear()
         try:
             yield follower
         finally:

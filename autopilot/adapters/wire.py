@@ -9,13 +9,14 @@ import asyncio
 import json
 import select
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import h11
 
 PATIENCE = 10.0  # s for a client to say what it wants, and to take its answer
 BODY = 64 * 1024  # bytes
+CLIENTS = 256  # at once, of one socket or port
 T = TypeVar("T")
 
 
@@ -40,6 +41,7 @@ Body = Mapping[str, object] | Sequence[object] | Page | Stream
 Answer = tuple[int, Body]
 Handler = Callable[[str, str, Mapping[str, object]], Awaitable[Answer]]
 Answered = Callable[[int, str], None]  # told the status and the path of each request that somebody answers to
+Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Refused(Exception):
@@ -50,11 +52,29 @@ class Refused(Exception):
         self.status = status
 
 
+def client_server(handle: Handler, answered: Answered = lambda _status, _path: None) -> Client:
+    """What asyncio's servers call for each client. Beyond CLIENTS one is turned away at once: descriptors are few."""
+    clients = 0
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal clients
+        clients += 1
+        try:
+            if clients <= CLIENTS:
+                with suppress(OSError, TimeoutError):
+                    await talk(reader, writer, handle, answered)
+        finally:
+            clients -= 1
+            writer.close()
+
+    return client
+
+
 async def talk(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     handle: Handler,
-    answered: Answered = lambda _status, _path: None,
+    answered: Answered,
 ) -> None:
     """Serve one client. Raises OSError and TimeoutError when it leaves or says nothing."""
     connection = h11.Connection(h11.SERVER)

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from autopilot.machines.cues import Cue, NodeTrouble
 from autopilot.spec.plan import Plan
 
 OWN = ""  # the supervisor's, in place of a job's name
 
 
-def chosen(plan: Plan, report: Callable[[Cue], None]) -> dict[str, str]:
-    """By the rules of each; "" where none finds an address, which is reported: the registry then has its agent's."""
+def chosen(plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+    """By the rules of each; "" where none finds an address: the registry then has its agent's. And, of each job that is
+    so, a sentence with the remedy."""
     from autopilot.adapters import interfaces  # loaded by those who use it
 
     rules = {job.name: job.service.interfaces for job in plan.jobs if job.service is not None}
     rules[OWN] = plan.telemetry.interfaces if plan.telemetry is not None else ("inet",)
     here = interfaces.host_addresses()
     found = {name: interfaces.choose(wanted, here) or "" for name, wanted in rules.items()}
+    lacking = {}
     for name, address in found.items():
         if not address and name:
             seen = ", ".join(f"{a.interface} {a.ip}" for a in here) or "none"
             said = f"jobs[{name}].interfaces: none of {', '.join(rules[name])} is here (there are: {seen})"
             remedy = "it is registered with the agent's own address; name an interface or static:ADDRESS"
-            report(NodeTrouble(f"address-{name}", f"{said}; {remedy}"))
-    return found
+            lacking[name] = f"{said}; {remedy}"
+    return found, lacking

@@ -17,7 +17,7 @@ from autopilot import __version__
 from autopilot.app import addresses
 from autopilot.app.surroundings import Surroundings
 from autopilot.machines.core import Effect
-from autopilot.machines.cues import Cue, NodeTrouble
+from autopilot.machines.cues import Cue, NodeRecovered, NodeTrouble
 from autopilot.machines.facts import Fact
 from autopilot.runtime.commands import CommandRunner
 from autopilot.spec import plan as plans
@@ -57,17 +57,20 @@ class Outside:
         self._plan, self._state, self._where, self._life, self._env = plan, state, where, life, env
         self._report, self._background, self._look, self.counts, self._run = report, background, look, counts, run
         self._addresses: dict[str, str] = {}
+        self._lacking: dict[str, str] = {}  # jobs without an address
         self.needed = frozenset(lock.holder for lock in plan.locks)
         self._told: dict[str, str] = {}
         self._consul: Consul | None = None
         self._telemetry: Telemetry | None = None
         self._templates: Templates | None = None
+        self._unasked = False  # a template looks at Consul, and there is none
 
     def prepare(self) -> None:
         """Before the first job. Raises CannotReachOut."""
         if not _reaches_out(self._plan):
             return
-        self._addresses = self._chosen(self._plan)
+        self._addresses, lacking = self._chosen(self._plan)
+        self._tell_lacking(lacking)
         about = _about(self._where, self._life)
         if self._plan.consul is not None:
             self._consul = self._reach_consul(self._plan)
@@ -83,7 +86,8 @@ class Outside:
     def adopt(self, plan: plans.Plan, healthy: Collection[str]) -> None:
         """Tell of `plan` from now on; `healthy`: the jobs that are so. Raises CannotReachOut, with all as it was."""
         elsewhere = plan.consul != self._plan.consul
-        before, self._addresses = self._addresses, self._chosen(plan) if _reaches_out(plan) else {}
+        before = self._addresses
+        self._addresses, lacking = self._chosen(plan) if _reaches_out(plan) else ({}, {})
         consul, telemetry, templates = self._consul, self._telemetry, self._templates
         try:
             if elsewhere:
@@ -96,6 +100,7 @@ class Outside:
             self._addresses = before
             raise
         # nothing below can fail
+        self._tell_lacking(lacking)
         if elsewhere and self._consul is not None:
             self._background(self._consul.retire())
         self._plan, self._consul, self._templates = plan, consul, templates
@@ -112,13 +117,24 @@ class Outside:
                 telemetry.begin()
         self._telemetry = telemetry if plan.telemetry is not None else None
         if templates is not None:
-            templates.adopt(plan.templates, elsewhere=elsewhere)
+            unasked, self._unasked = self._unasked, False
+            templates.adopt(plan.templates, elsewhere=elsewhere or unasked)
+            if unasked and not self._unasked:
+                self._report(NodeRecovered("template-consul"))
 
-    def _chosen(self, plan: plans.Plan) -> dict[str, str]:
+    def _chosen(self, plan: plans.Plan) -> tuple[dict[str, str], dict[str, str]]:
         try:
-            return addresses.chosen(plan, self._report)
+            return addresses.chosen(plan)
         except ImportError as error:
             raise CannotReachOut(f"consul, telemetry: cannot be used: not installed: {error.name} ({REMEDY})") from None
+
+    def _tell_lacking(self, lacking: dict[str, str]) -> None:
+        """Of jobs that have no address, and of those that have one again."""
+        for job, said in lacking.items():
+            self._report(NodeTrouble(f"address-{job}", said))
+        for job in self._lacking.keys() - lacking.keys():
+            self._report(NodeRecovered(f"address-{job}"))
+        self._lacking = lacking
 
     def _tell_addresses(self) -> None:
         named = {job: ip for job, ip in self._addresses.items() if job and ip}
@@ -171,6 +187,7 @@ class Outside:
         if self._consul is not None:
             self._consul.follow(need.kind, need.name, partial(self._templates.learn, need))
         else:
+            self._unasked = True
             said = f"a template looks at {need.kind}({need.name!r}), and there is no consul section"
             self._report(NodeTrouble("template-consul", f"{said}; the file that is there stays"))
 
@@ -233,7 +250,7 @@ class Outside:
     async def leave(self) -> None:
         """The end: out of Consul, within a bound."""
         if self._consul is not None:
-            await self._consul.leave()
+            await self._consul.end()
 
     # --- looked at ---
 

@@ -381,7 +381,10 @@ class Supervisor:
             self._fail(error)
 
     def _loop_failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception") or RuntimeError(context["message"])
+        error = context.get("exception")
+        if error is None:  # said by the garbage collector of what nobody uses any more
+            self.log.say("error", f"internal error: {context['message']}; everything goes on; please report it")
+            return
         if isinstance(error, OSError) and error.errno in (
             errno.EMFILE,
             errno.ENFILE,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from autopilot.adapters import journal
-from autopilot.adapters.journal import ALL, FOLLOWERS, KEPT, QUEUE, Journal, TooManyFollowers
-from autopilot.machines.facts import CheckPassed, Healthy, JobStarted
+from autopilot.adapters.journal import ALL, FOLLOWERS, KEPT, LAST_LINES, OUTPUT, QUEUE, Journal, TooManyFollowers
+from autopilot.machines.facts import CheckFailed, CheckPassed, Healthy, JobStarted, NodeTroubled, Unhealthy
 
 
 def written(records: list[dict[str, Any]]) -> list[str]:
@@ -126,3 +126,43 @@ async def test_followers_are_counted() -> None:
     assert not kept.full
     for each in following[1:]:
         await each.aclose()
+
+
+async def test_the_end_waits_for_a_later_follower() -> None:
+    """Who follows when the life ends has its moment to read, although an earlier one has left."""
+    kept = Journal("a")
+    with kept.following(lambda _: True):
+        pass
+    with kept.following(lambda _: True) as follower:
+        kept.lines("a", "stdout", [b"last"])
+        closing = asyncio.ensure_future(kept.close())
+        for _ in range(20):  # many times what an end without a wait takes
+            await asyncio.sleep(0)
+        assert not closing.done()
+        assert written(await follower.news()) == ["last"]
+    await closing
+
+
+def test_facts_are_bounded() -> None:
+    """Of a check's output its end is kept, which says what is wrong; a follower's queue counts it."""
+    kept = Journal("a")
+    output = "noise " * 10_000 + "no disk\n\n"
+    with kept.following(lambda _: True) as follower:
+        for fact in (CheckFailed("a", output, 1, False), Unhealthy("a", output, 3)):
+            kept.hear(fact)
+        assert [len(record["output"]) for record in kept.last_facts(2)] == [OUTPUT, OUTPUT]
+        assert all(record["output"].endswith("noise no disk") for record in kept.last_facts(2))
+        for _ in range(1000):
+            kept.hear(NodeTroubled("kind", "x" * 10_000))
+        assert sum(len(entry.fact.detail) for entry in list(follower._waiting)[2:]) <= QUEUE  # type: ignore[union-attr]
+
+
+def test_last_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty lines are many in few bytes: no more are told than a question may take, and none is expanded in vain."""
+    kept, expanded = Journal("ab"), []
+    monkeypatch.setattr(journal, "_iso", lambda moment: expanded.append(moment) or "")
+    for job in "ab":
+        kept.lines(job, "stdout", [b""] * 30_000 + [job.encode()])
+    assert len(kept.last_lines(None, 10**6)) == LAST_LINES
+    assert len(expanded) == 1
+    assert [record["line"] for record in kept.last_lines("a", 2)] == ["", "a"]

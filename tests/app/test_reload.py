@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import urllib.request
+
+import pytest
 
 from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
 
@@ -203,6 +206,57 @@ def test_telemetry_comes_moves_and_goes(tmp_path):
         eventually(lambda: not answers(first), "the old port is closed")
         pilot.reload(spec(SLEEPER))
         eventually(lambda: not answers(second), "the port is closed")
+
+
+def troubles(pilot) -> set[str]:
+    return set(pilot.status()["troubles"])
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_the_trouble_of_a_taken_port_ends(tmp_path, moved):
+    """With another port, or none, nobody is told any more that the old one is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        telemetry = {"port": taken.getsockname()[1], "interfaces": ["static:127.0.0.1"]}
+        with Pilot(tmp_path, spec(SLEEPER, telemetry=telemetry)) as pilot:
+            pilot.wait_for(lambda line: line.get("trouble") == "telemetry-port")
+            other = {"telemetry": {**telemetry, "port": free_port()}} if moved else {}
+            assert pilot.reload(spec(SLEEPER, **other)).returncode == 0
+            eventually(lambda: not troubles(pilot), "no trouble")
+
+
+def test_the_troubles_of_a_consul_end_with_it(tmp_path):
+    """Of a Consul that is not in use any more nothing is said."""
+    with Pilot(tmp_path, spec(SLEEPER, consul="127.0.0.1:1")) as pilot:
+        pilot.wait_for(lambda line: line.get("trouble") == "consul-lost")
+        assert pilot.reload(spec(SLEEPER)).returncode == 0
+        assert not troubles(pilot)
+
+
+def test_the_trouble_of_a_template_without_consul_ends(tmp_path):
+    """It stays while a template looks at a Consul that is not there, and ends when there is one, or no template."""
+    source = tmp_path / "t.j2"
+    source.write_text("{{ key('k') }}\n")
+    templates = [{"source": str(source), "destination": str(tmp_path / "out")}]
+    with Pilot(tmp_path, spec(SLEEPER, templates=templates)) as pilot:
+        pilot.wait_for(lambda line: line.get("trouble") == "template-consul")
+        assert pilot.reload(spec(SLEEPER, templates=templates)).returncode == 0
+        assert troubles(pilot) == {"template-consul"}
+        assert pilot.reload(spec(SLEEPER, templates=templates, consul="127.0.0.1:1")).returncode == 0
+        assert "template-consul" not in troubles(pilot)
+        assert pilot.reload(spec(SLEEPER, templates=templates)).returncode == 0
+        assert troubles(pilot) == {"template-consul"}
+        assert pilot.reload(spec(SLEEPER)).returncode == 0
+        assert not troubles(pilot)
+
+
+def test_the_trouble_of_a_missing_address_ends(tmp_path):
+    """A job whose interface is named right by a reload has an address."""
+    job = {**SLEEPER, "port": 80, "interfaces": ["nosuch0"], "health": {"exec": "true", "interval": 60}}
+    with Pilot(tmp_path, spec(job, consul="127.0.0.1:1")) as pilot:
+        pilot.wait_for(lambda line: line.get("trouble") == "address-sleeper")
+        right = {**job, "interfaces": ["static:127.0.0.1"]}
+        assert pilot.reload(spec(right, consul="127.0.0.1:1")).returncode == 0
+        assert "address-sleeper" not in troubles(pilot)
 
 
 def test_the_lifetime_can_be_shortened(tmp_path):

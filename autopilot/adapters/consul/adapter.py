@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ASKED = 5.0  # s for a question somebody waits for
 FAREWELL = 1.0  # s for the deregistration when this life ends
+LEFT_BEHIND = "consul-left-behind"
 
 
 class Consul:
@@ -60,9 +61,11 @@ class Consul:
         self._loaded = asyncio.Event()
         self._locks = {lock.holder: lock for lock in plan.locks}
         self._permits: dict[str, asyncio.Task[None]] = {}
+        self._followed: list[asyncio.Task[None]] = []  # for others
         self._wishes: list[tuple[Literal["key", "keys", "service"], str, Callable[[Any], None]]] = []
         self._watching: dict[Watch, asyncio.Task[None]] = {}
         self._troubles: set[str] = set()
+        self._left_behind = ""
         self._instances = dict.fromkeys(plan.watches, 0)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -157,16 +160,45 @@ class Consul:
         leave, close = self._registrar.leave(FAREWELL), self._archive.close(FAREWELL)
         remaining, *_ = await asyncio.gather(leave, close, released)
         if remaining:
-            said = (
-                f"cannot take out of Consul within {FAREWELL:g} s: {remaining}; it finds them critical after their TTL"
-            )
-            self.troubled("consul-left-behind", said)
+            within = f"cannot take out of Consul within {FAREWELL:g} s"
+            self._left_behind = f"{within}: {remaining}; it finds them critical after their TTL"
+            self.troubled(LEFT_BEHIND, self._left_behind)
 
-    async def retire(self) -> None:
-        """Another Consul follows: out of this one, and silent."""
+    async def end(self) -> None:
+        """The end of this life: leave, and let go of all that is open."""
         await self.leave()
-        for task in self._tasks:
+        await self._close()
+
+    def retire(self) -> Coroutine[Any, Any, None]:
+        """Another Consul follows, or none: from now on this one tells nothing, and has no trouble. What is returned is
+        `end`, to be awaited by somebody."""
+        for task in (*self._watching.values(), *self._followed):
             task.cancel()
+        if self._registrar is None:  # nothing is there, and nothing may come any more
+            self._cancel()
+        for kind in tuple(self._troubles):
+            self.mended(kind)
+        report, self._report = self._report, _told_to_nobody
+        return self._retire(report)
+
+    async def _retire(self, report: Callable[[cues.Cue], None]) -> None:
+        await self.end()
+        for kind in self._troubles & {LEFT_BEHIND}:  # it is worth a line, and nobody can mend it
+            report(cues.NodeTrouble(kind, self._left_behind))
+            report(cues.NodeRecovered(kind))
+
+    def _cancel(self) -> list[asyncio.Task[None]]:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        return tasks
+
+    async def _close(self) -> None:
+        await asyncio.gather(*self._cancel(), return_exceptions=True)
+        if self._registrar is not None:
+            self._registrar.close()
+        if self._client is not None:
+            await self._client.close()
 
     # --- limits between hosts ---
 
@@ -236,7 +268,7 @@ class Consul:
         assert self._client is not None, "followed when it is loaded"
         subject = {"key": following.key, "keys": following.keys, "service": following.service}[kind](name)
         refused = partial(self._blind, f"consul-{kind}-{name}", kind, name)
-        self._background(following.follow(subject, self._client, changed, refused=refused))
+        self._followed.append(self._background(following.follow(subject, self._client, changed, refused=refused)))
 
     # --- asked for by status ---
 
@@ -269,3 +301,7 @@ class Consul:
         except (Unreachable, Refused) as error:
             raise ConnectionError(str(error)) from None
         return [target(entry) for entry in found]
+
+
+def _told_to_nobody(_cue: cues.Cue) -> None:
+    pass

@@ -74,10 +74,14 @@ class Archive:
         self._written = text
 
     async def _prune(self) -> None:
+        from autopilot.adapters.consul.client import understood
+
         assert self._client is not None, "pruned by who keeps it"
         kv = self._client.api.kv
         _, folders = await self._client.call(kv.get(PREFIX, keys=True, separator="/"))
-        for folder in too_old(folders or (), time.time()):
+        with understood():
+            old = too_old(folders or (), time.time())
+        for folder in old:
             await self._client.call(kv.delete(folder, recurse=True))
 
 

@@ -13,8 +13,8 @@ import json
 import os
 import ssl
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -45,6 +45,16 @@ class Refused(Exception):
 
 class Gone(Refused):
     """The agent does not know the service or the check."""
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Around what reads an answer. Raises Refused when it is none of Consul's: a load balancer's page too comes with
+    a 200."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise Refused(f"no answer of Consul: {error}"[:300]) from None
 
 
 class _Transport(aio.HTTPClient):  # type: ignore[misc]  # py-consul has no types
@@ -112,6 +122,10 @@ class Client:
 
     async def call(self, request: Any, *, limit: float = CALL) -> Any:
         """Wait for one of py-consul's requests. Raises Unreachable, Refused, Gone."""
+        with understood():
+            return await self._call(request, limit)
+
+    async def _call(self, request: Any, limit: float) -> Any:
         try:
             async with asyncio.timeout(limit):
                 return await request
@@ -138,12 +152,16 @@ class Client:
         is different from that, or a minute has passed."""
         params = [("hash", hash), ("wait", f"{WAIT}s")] if hash else []
         limit = limit or (HELD if hash else CALL)
-        found: Mapping[str, Any] | None = await self.call(self._get(f"/v1/agent/service/{id}", params), limit=limit)
+        found: Mapping[str, Any] | None = await self.call(
+            self._get(f"/v1/agent/service/{id}", params, _object), limit=limit
+        )
         return found
 
     async def services(self) -> Mapping[str, Mapping[str, Any]]:
         """What the agent holds, by id."""
-        found: Mapping[str, Mapping[str, Any]] = await self.call(self._get("/v1/agent/services", []), limit=LOCAL)
+        found: Mapping[str, Mapping[str, Any]] = await self.call(
+            self._get("/v1/agent/services", [], _object), limit=LOCAL
+        )
         return found
 
     async def leader(self, *, limit: float) -> str:
@@ -154,9 +172,11 @@ class Client:
     async def node_of(self, service: str) -> str:
         """The name of the agent's node, from the check of a service that it holds. Raises Refused: it holds none."""
         check = json.dumps(service)
-        found = await self.call(self._get("/v1/agent/checks", [("filter", f"ServiceID == {check}")]), limit=LOCAL)
-        for check in (found or {}).values():
-            return str(check["Node"])
+        request = self._get("/v1/agent/checks", [("filter", f"ServiceID == {check}")], _object)
+        found = await self.call(request, limit=LOCAL)
+        with understood():
+            for check in (found or {}).values():
+                return str(check["Node"])
         raise Refused(f"the agent shows no check of {service}")
 
     async def await_node(self, node: str, index: int) -> int:
@@ -242,6 +262,13 @@ def _data(response: Any) -> Any:
     if response.code >= 400:
         raise ConsulException(f"{response.code} {response.body}")
     return json.loads(response.body) if response.body.strip() else None
+
+
+def _object(response: Any) -> Any:
+    data = _data(response)
+    if data is not None and not isinstance(data, dict):
+        raise TypeError(f"{type(data).__name__} instead of an object")
+    return data
 
 
 def _index(response: Any) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autopilot.adapters.consul.client import HELD, WAIT, Client, Refused, Unreachable, next_index
+from autopilot.adapters.consul.client import HELD, WAIT, Client, Refused, Unreachable, next_index, understood
 
 FIRST_RETRY, LAST_RETRY = 0.1, 10.0  # s
 BLIND = 5  # failures in a row, some 3 s: no election of a leader takes so long
@@ -141,7 +141,8 @@ async def follow(
         asked_at, held = loop.time(), index > 0
         try:
             answered, found = await client.call(subject.ask(client, index), limit=HELD)
-            content = subject.read(found)
+            with understood():
+                content, answered = subject.read(found), int(answered)
             if not await subject.may_look(client, known, content):
                 raise Refused("the token may not read it")
         except (Unreachable, Refused) as error:
@@ -154,7 +155,7 @@ async def follow(
         if blind:
             blind = False
             refused(None)
-        failures, index = 0, next_index(index, int(answered))
+        failures, index = 0, next_index(index, answered)
         if content != known:
             known = content
             changed(content)

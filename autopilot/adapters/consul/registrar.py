@@ -155,6 +155,12 @@ class Registrar:
                 self._step(id, r.On.ELAPSED)
         self._set_timer()
 
+    def close(self) -> None:
+        """Nothing is due any more; whoever ran our work has ended it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     # --- a token that was refused ---
 
     async def _await_new_token(self) -> None:

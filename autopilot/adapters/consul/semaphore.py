@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,9 +24,21 @@ FIRST_RETRY, LAST_RETRY = 0.1, 5.0  # s
 RENEWALS = 3  # in one TTL
 
 
-def admitted(lock: Mapping[str, Any] | None, alive: Collection[str], me: str, limit: int) -> list[str] | None:
+def holders_in(lock: bytes | None) -> list[str]:
+    """Who holds, as `.lock` says. Raises Refused when nobody can read it: nobody is let in then, for as many as may
+    hold already."""
+    if not lock:
+        return []
+    with suppress(ValueError, TypeError, KeyError, RecursionError):
+        holders = json.loads(lock)["holders"]
+        if isinstance(holders, list) and all(isinstance(holder, str) for holder in holders):
+            return holders
+    raise Refused(f"cannot read who holds the lock: {lock[:100]!r}; delete the key when nobody does")
+
+
+def admitted(holding: Iterable[str], alive: Collection[str], me: str, limit: int) -> list[str] | None:
     """The holders with me among them, None while there is no room. Holders without a live session are none."""
-    holders = [holder for holder in (lock or {}).get("holders", ()) if holder in alive and holder != me]
+    holders = [holder for holder in holding if holder in alive and holder != me]
     return [*holders, me] if len(holders) < limit else None
 
 
@@ -91,8 +103,9 @@ class Permit:
     async def _take_place(self, items: Sequence[Mapping[str, Any]]) -> bool:
         lock = next((item for item in items if item["Key"] == f"{self._prefix}.lock"), None)
         alive = {item["Session"] for item in items if item.get("Session")}
-        found = json.loads(lock["Value"]) if lock is not None and lock["Value"] else None
-        holders = admitted(found, alive, self._session, self._plan.limit)
+        holders = admitted(
+            holders_in(lock["Value"] if lock is not None else None), alive, self._session, self._plan.limit
+        )
         if holders is None:
             return False
         text = json.dumps({"limit": self._plan.limit, "holders": holders})

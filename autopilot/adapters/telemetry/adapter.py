@@ -10,7 +10,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.telemetry.instruments import Instruments
     from autopilot.adapters.telemetry.job_metrics import JobMetrics
     from autopilot.adapters.telemetry.live import Live
-    from autopilot.adapters.wire import Answer, Page, Stream
+    from autopilot.adapters.wire import Answer, Client, Page, Stream
 
 FIRST_RETRY, LAST_RETRY = 0.5, 30.0  # s, when the port is taken
 TROUBLE, CLASH = "telemetry-port", "telemetry-metrics"
@@ -81,6 +80,8 @@ class Telemetry:
         self._live: Live | None = None
         self._serving: asyncio.Task[None] | None = None
         self._clash = False
+        self._client: Client | None = None  # its limit holds for all ports that there have been
+        self._troubled = False  # the port is taken, and that has been said
         self._closed = False
 
     def begin(self) -> None:
@@ -92,8 +93,10 @@ class Telemetry:
 
         from autopilot.adapters.telemetry.instruments import Instruments
         from autopilot.adapters.telemetry.job_metrics import JobMetrics
+        from autopilot.adapters.wire import client_server
 
         self._registry = CollectorRegistry(auto_describe=True)  # so that it knows of every name, and of every clash
+        self._client = client_server(self.handle)
         self._instruments = Instruments(self._registry, about=self._about)
         self._metrics = JobMetrics(self._plan.metrics, self._registry)
         self._say_left_out()
@@ -133,6 +136,7 @@ class Telemetry:
         self._closed = True
         if self._serving is not None:
             self._serving.cancel()
+        self._mend()
 
     # --- told ---
 
@@ -213,24 +217,23 @@ class Telemetry:
     async def _serve(self) -> None:
         """For as long as we live; a port that is taken now may be free later."""
         attempt = 0
+        assert self._client is not None, "served when it is loaded"
         while True:
             try:
                 server = await asyncio.start_server(self._client, self._address or None, self._plan.port)
                 break
             except OSError as error:
+                self._troubled = True
                 where = f"{self._address}:{self._plan.port}"
                 said = f"telemetry: cannot listen on {where}: {error.strerror or error}; it is tried again"
                 self._report(cues.NodeTrouble(TROUBLE, f"{said}; free the port or change telemetry.port"))
             await asyncio.sleep(min(FIRST_RETRY * 2**attempt, LAST_RETRY) * (0.5 + random.random()))
             attempt = min(attempt + 1, 10)
-        if attempt:
-            self._report(cues.NodeRecovered(TROUBLE))
+        self._mend()
         async with server:
             await server.serve_forever()
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from autopilot.adapters.wire import talk
-
-        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            await talk(reader, writer, self.handle)
-        writer.close()
+    def _mend(self) -> None:
+        if self._troubled:
+            self._troubled = False
+            self._report(cues.NodeRecovered(TROUBLE))

@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from autopilot.adapters.wire import PATIENCE, Page, Refused, Stream
 
@@ -29,7 +30,8 @@ class Live:
     def __init__(self, look: Callable[[], Mapping[str, Any]]) -> None:
         """Made with a running loop. `look` gives what a page shows."""
         self._look = look
-        self._listeners: set[asyncio.Event] = set()
+        # weak: a stream whose client leaves before its first event is never run, and so cannot take itself out
+        self._listeners: WeakSet[asyncio.Event] = WeakSet()
 
     def stir(self) -> None:
         for listener in self._listeners:
@@ -39,11 +41,11 @@ class Live:
         """Raises Refused when too many listen."""
         if len(self._listeners) >= LISTENERS:
             raise Refused(503, f"{LISTENERS} listen already; ask for /v1/status now and then")
-        return Stream("text/event-stream", self._events(), patience=PATIENCE)
-
-    async def _events(self) -> AsyncGenerator[bytes, None]:
         stirred = asyncio.Event()
         self._listeners.add(stirred)
+        return Stream("text/event-stream", self._events(stirred), patience=PATIENCE)
+
+    async def _events(self, stirred: asyncio.Event) -> AsyncGenerator[bytes, None]:
         try:
             while True:
                 yield b"data: %s\n\n" % json.dumps({**self._look(), "now": time.time()}).encode()

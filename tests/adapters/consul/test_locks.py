@@ -8,7 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from autopilot.adapters.consul.semaphore import admitted
+from autopilot.adapters.consul.client import Refused
+from autopilot.adapters.consul.semaphore import admitted, holders_in
 from lab import consul
 from tests.adapters.consul.conftest import service, status
 from tests.app.harness import VICTIM, Pilot, eventually, shell
@@ -28,7 +29,15 @@ real = pytest.mark.real("consul")
 )
 def test_who_is_admitted(holders, alive, after):
     """There is room for two; a holder whose session has ended makes room."""
-    assert admitted({"holders": holders}, alive, "me", 2) == after
+    assert admitted(holders, alive, "me", 2) == after
+
+
+@pytest.mark.parametrize("lock", [b"\xff", b"garbage", b"[]", b"7", b"{}", b'{"holders": "me"}', b'{"holders": [1]}'])
+def test_an_unreadable_lock_admits_nobody(lock):
+    """As many as may hold could hold already."""
+    assert holders_in(None) == holders_in(b"") == [] and holders_in(b'{"holders": ["a"]}') == ["a"]
+    with pytest.raises(Refused):
+        holders_in(lock)
 
 
 def limited(agent, script, *, limit=1, **lock):
@@ -63,6 +72,28 @@ def test_waiting_job_can_be_stopped(agent, tmp_path):
             assert waiter.restart_delay("victim", times=2) < 0.1
             assert waiter.stop() == 0
             assert not [line for line in waiter.lines if line.get("job") == "work" and line["event"] == "started"]
+
+
+@real
+def test_an_unreadable_lock_is_waited_for(agent, tmp_path):
+    """Who finds the lock unreadable lives on and waits; when somebody has deleted it, it goes on."""
+    agent.put("/v1/kv/autopilot/locks/site/.lock", b"garbage")
+    with Pilot(tmp_path, limited(agent, "exec sleep 1000")) as pilot:
+        first = eventually_contends(agent, before=set())
+        eventually_contends(agent, before=first)  # it has looked at the lock, and begins anew
+        assert not [line for line in pilot.lines if line.get("job") == "work"]
+        agent.ask("/v1/kv/autopilot/locks/site/.lock", method="DELETE")
+        pilot.wait_event("work", "started")
+
+
+def eventually_contends(agent, *, before):
+    """The keys of contenders, once there is another than `before`."""
+
+    def keys():
+        return set(agent.ask("/v1/kv/autopilot/locks/site/?keys") or ()) - {"autopilot/locks/site/.lock"}
+
+    eventually(lambda: bool(keys() - before), "it contends")
+    return before | keys()
 
 
 @real

@@ -12,7 +12,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from autopilot.adapters.telemetry.live import LISTENERS
+from autopilot.adapters.telemetry.live import LISTENERS, Live
+from autopilot.adapters.wire import Refused
 from tests.adapters.telemetry.test_telemetry import OPENER, WEB, samples, telemetry
 from tests.app.harness import Pilot, eventually, shell
 
@@ -91,6 +92,16 @@ def test_listeners_are_bounded(tmp_path, spec):
         deaf = stack.enter_context(socket.create_connection(("127.0.0.1", spec["telemetry"]["port"])))
         deaf.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
         assert pilot.stop() == 0
+
+
+def test_listeners_are_counted_when_they_come():
+    """Many who come at the same moment are counted before they listen; one that leaves before that makes room."""
+    live = Live(dict)
+    streams = [live.stream() for _ in range(LISTENERS)]
+    with pytest.raises(Refused):
+        live.stream()
+    streams.pop()
+    assert live.stream()
 
 
 def refused(spec):

@@ -6,10 +6,12 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from autopilot.adapters.wire import CLIENTS, PATIENCE
 from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -133,6 +135,20 @@ def test_silent_client(tmp_path, spec):
         with socket.create_connection(("127.0.0.1", spec["telemetry"]["port"])):
             assert samples(spec)
             assert pilot.stop() == 0
+
+
+def test_too_many_clients(tmp_path, spec):
+    """Clients that say nothing take so many descriptors and no more: one beyond is turned away at once."""
+    there = ("127.0.0.1", spec["telemetry"]["port"])
+    with Pilot(tmp_path, spec) as pilot, ExitStack() as stack:
+        eventually(lambda: bool(samples(spec)), "metrics")
+        for _ in range(CLIENTS):
+            stack.enter_context(socket.create_connection(there))
+        with socket.create_connection(there, timeout=PATIENCE / 2) as beyond:
+            assert beyond.recv(1) == b""
+        stack.close()
+        eventually(lambda: bool(samples(spec)), "room")
+        assert pilot.stop() == 0
 
 
 def test_first_job_does_not_wait(tmp_path, spec):

@@ -1,0 +1,71 @@
+"""An address that answers, and is not Consul's: a load balancer with its page."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from autopilot.adapters.consul import following
+from autopilot.adapters.consul.access import access
+from autopilot.adapters.consul.client import Client, Refused
+from autopilot.spec.loading import load_text
+from tests.app.harness import VICTIM, Pilot
+
+PAGE, STATUS, NUMBERS, DEEP = b"<html>Welcome</html>", b'{"status": "ok"}', b"[1]", b"[" * 100_000
+
+
+@pytest.fixture(params=[PAGE, STATUS, NUMBERS, DEEP], ids=["page", "status", "numbers", "deep"])
+def address(request):
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200)
+            self.send_header("X-Consul-Index", "1")
+            self.send_header("Content-Length", str(len(request.param)))
+            self.end_headers()
+            self.wfile.write(request.param)
+
+        do_PUT = do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+async def test_what_is_no_answer_is_refused(address, monkeypatch):
+    """No answer that Consul cannot have given is anything but a refusal."""
+    plan = load_text(f'{{consul: "{address}", jobs: [{{name: "a", exec: "true"}}]}}').plan
+    client = Client(access(plan.consul, {}))
+    try:
+        with pytest.raises(Refused, match=r"no answer of Consul|Failed to decode"):
+            await client.call(client.api.session.create(name="n", ttl=10))
+        with pytest.raises(Refused, match="no answer of Consul"):
+            await client.node_of("web")
+        monkeypatch.setattr(following, "BLIND", 1)
+        refused = asyncio.get_running_loop().create_future()
+        task = asyncio.ensure_future(
+            following.follow(following.service("web"), client, lambda _: None, refused=refused.set_result)
+        )
+        await asyncio.wait([task, refused], return_when=asyncio.FIRST_COMPLETED)
+        assert task.cancel() and refused.result()
+    finally:
+        await client.close()
+
+
+def test_a_life_goes_on(tmp_path, address):
+    """Jobs run, restarts are quick, and the end is in order."""
+    lock = {"name": "site", "limit": 1, "before": "work", "ttl": "10s"}
+    work = {"name": "work", "exec": "true"}
+    more = {"watches": [{"name": "w", "interval": 1}, {"key": "k", "name": "k", "interval": 1}], "locks": [lock]}
+    with Pilot(tmp_path, {"consul": address, "jobs": [VICTIM, work], **more}) as pilot:
+        pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-w")
+        assert pilot.restart_delay("victim", times=2) < 1
+        assert pilot.stop() == 0
