@@ -342,11 +342,12 @@ class Core:
 
     def _take_stock(self) -> None:
         self.crew.release_held_back()
+        if self._news:
+            return  # a job without a process is over at once: that is heard first
         if self.ending:
             self._shut(shutdown.On.SETTLED)
             return
-        if not self._news:
-            self.crew.settle()
+        self.crew.settle()
         if not self.probation.good:
             self._observe_probation()
         if self.crew.someone_is_over:
