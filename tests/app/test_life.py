@@ -225,6 +225,7 @@ def test_lifetime_expires(tmp_path):
         assert pilot.words()["reason"] == "lifetime"
 
 
+@pytest.mark.slow
 def test_words_while_alive(tmp_path):
     """While it runs, and after a SIGKILL, the last words say `running`; the next life keeps them as previous words.
 
@@ -261,6 +262,7 @@ def test_compiled_plan_is_used_and_never_stale(tmp_path):
         assert pilot.output("a") == ["three"]
 
 
+@pytest.mark.slow
 def test_http_and_tcp_checks(tmp_path):
     """HTTP and TCP checks find a server healthy, and an HTTP status outside the wanted ones unhealthy."""
     port = free_port()

@@ -11,6 +11,8 @@ import pytest
 
 from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 SLEEPER = {"name": "sleeper", "exec": ["sleep", "1000"]}
 DEAF = {"name": "deaf", "exec": shell("trap '' TERM; while :; do sleep 0.05; done"), "stop": {"timeout": "200ms"}}
 

@@ -14,6 +14,8 @@ import pytest
 
 from tests.app.harness import Pilot, shell
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 HEEDS_HUP = 'trap "echo read again" HUP; trap "exit 0" TERM; echo ready; while :; do sleep 1000 & wait; done'
 SPEC = {
     "jobs": [

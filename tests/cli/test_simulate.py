@@ -123,6 +123,7 @@ def test_wrong_script(tmp_path: Path, script: str, said: str) -> None:
     assert said in done.stderr.replace("\n       ", " ")
 
 
+@pytest.mark.slow
 def test_endless_script(tmp_path: Path) -> None:
     """A life in which so much happens that nobody would read it is given up, not computed for ever."""
     ticks = {"jobs": [{"name": "tick", "exec": "true", "when": {"interval": "1ms"}}]}

@@ -16,6 +16,8 @@ import pytest
 from tests.adapters.consul.conftest import status
 from tests.app.harness import Pilot, eventually, shell
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 APP = {"name": "app", "exec": shell("trap 'echo gone; exit 0' TERM; echo up; while :; do sleep 0.02; done")}
 
 

@@ -16,6 +16,8 @@ from autopilot.containerpilot.goflags import BadFlag, HelpAsked, parse
 from tests.app.harness import shell
 from tests.containerpilot.drop_in import PROGRAM, DropIn, call
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors/gotemplate.json").read_text())
 SLEEPER = {"name": "sleeper", "exec": ["sleep", "1000"]}
 

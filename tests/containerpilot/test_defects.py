@@ -29,6 +29,8 @@ import pytest
 from tests.adapters.consul.conftest import status
 from tests.app.harness import Pilot, eventually, shell
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 RESTARTED = {"name": "worker", "exec": "sleep 1000", "restarts": "unlimited"}
 BACK = 3.0  # s from a kill to the next start: the first back-off is half a second
 

@@ -15,6 +15,8 @@ from autopilot.adapters.loglines_containerpilot import Json as LogrusJson
 from tests.app.harness import eventually, shell
 from tests.containerpilot.drop_in import DropIn
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 TALKER = {"name": "talker", "exec": shell("echo 'it says \"hi\"'; echo b=1 >&2; exit 3")}
 CHECKED = {

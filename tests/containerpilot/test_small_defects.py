@@ -32,6 +32,8 @@ from autopilot.spec.plan import Command
 from tests.adapters.consul.conftest import status
 from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 
 @pytest.fixture
 def subreaper():

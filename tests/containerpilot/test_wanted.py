@@ -9,7 +9,11 @@ from __future__ import annotations
 import datetime
 import json
 
+import pytest
+
 from tests.app.harness import Pilot, eventually, shell
+
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
 
 def test_several_sources(tmp_path):

@@ -14,6 +14,8 @@ from autopilot.adapters.consul.client import Client, Refused
 from autopilot.spec.loading import load_text
 from tests.app.harness import VICTIM, Pilot
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 PAGE, STATUS, NUMBERS, DEEP = b"<html>Welcome</html>", b'{"status": "ok"}', b"[1]", b"[" * 100_000
 
 

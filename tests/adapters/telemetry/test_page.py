@@ -17,6 +17,8 @@ from autopilot.adapters.wire import Refused
 from tests.adapters.telemetry.test_telemetry import OPENER, WEB, samples, telemetry
 from tests.app.harness import Pilot, eventually, shell
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 NASTY = "<img src=x onerror=alert(1)>"
 
 
