@@ -52,10 +52,12 @@ class Outside:
         look: Callable[[], Mapping[str, Any]],
         counts: Callable[[], tuple[int, int]],
         run: CommandRunner,
+        containerpilot: bool,
     ) -> None:
         """`look` gives what `autopilot status` shows, `counts` the shell's own."""
         self._plan, self._state, self._where, self._life, self._env = plan, state, where, life, env
         self._report, self._background, self._look, self.counts, self._run = report, background, look, counts, run
+        self._containerpilot = containerpilot
         self._addresses: dict[str, str] = {}
         self._lacking: dict[str, str] = {}  # jobs without an address
         self.needed = frozenset(lock.holder for lock in plan.locks)
@@ -155,6 +157,7 @@ class Outside:
                 env=self._env,
                 report=self._report,
                 background=self._background,
+                maintained_away=self._containerpilot,
                 offers=None if self._consul is None else self._consul.offers.elsewhere(),
             )
         except CannotUseConsul as cannot:

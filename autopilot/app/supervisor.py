@@ -57,7 +57,7 @@ class CannotLive(Exception):
 class Supervisor:
     """Raises OSError when its log cannot be opened. `prestarted`: jobs that were started before the loop was there, by
     name; `listening`: the control socket's descriptor; `oom_kills`: the kernel's count for our cgroup before the first
-    of them; `containerpilot`: log as that program does; `missing`: why there is no job at all."""
+    of them; `containerpilot`: as that program does; `missing`: why there is no job at all."""
 
     def __init__(
         self,
@@ -96,6 +96,7 @@ class Supervisor:
             look=self._status,
             counts=lambda: (self._processes.orphans_reaped, self._sink.dropped),
             run=self._commands,
+            containerpilot=containerpilot,
         )
         self._effects = Effects(
             plan,

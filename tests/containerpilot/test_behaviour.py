@@ -15,6 +15,7 @@ import pytest
 
 from tests.adapters.consul.conftest import status
 from tests.app.harness import Pilot, eventually, shell
+from tests.containerpilot.drop_in import DropIn
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -140,14 +141,25 @@ def test_signals_start_jobs(tmp_path):
         assert pilot.wait() == 0
 
 
+def maintain(pilot, state):
+    if isinstance(pilot, DropIn):
+        return pilot.send("-maintenance", {"on": "enable", "off": "disable"}[state])
+    return pilot.ask("maintenance", state)
+
+
+def known(agent):
+    return {service["Service"] for service in agent.ask("/v1/agent/services").values()}
+
+
 def catalog(agent):
     return [name for name in ("app", "public") if status(agent, name) == "passing"]
 
 
 @pytest.mark.real("consul")
-def test_maintenance(agent, tmp_path):
+@pytest.mark.parametrize(("program", "left"), [(Pilot, {"app", "public", "autopilot"}), (DropIn, {"autopilot"})])
+def test_maintenance(agent, tmp_path, program, left):
     """Maintenance takes every service out of use and runs the jobs that wait for it, once however often it is asked
-    for; leaving it brings them back."""
+    for; leaving it brings them back. As ContainerPilot it takes them out of Consul, else they stay known there."""
     health = {"exec": "true", "interval": 1, "ttl": 5}
     jobs = [
         {"name": "app", "exec": "sleep 1000", "port": 80, "interfaces": "lo", "health": health},
@@ -155,14 +167,15 @@ def test_maintenance(agent, tmp_path):
         {"name": "enter", "exec": "true", **after("global", "each", "enterMaintenance")},
         {"name": "exit", "exec": "true", **after("global", "each", "exitMaintenance")},
     ]
-    with Pilot(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with program(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
         eventually(lambda: catalog(agent) == ["app", "public"], "registered")
         for times in (1, 2):
             for _ in range(3):
-                assert pilot.ask("maintenance", "on").returncode == 0
+                assert maintain(pilot, "on").returncode == 0
             eventually(lambda: not catalog(agent), "out of use")
+            eventually(lambda: known(agent) == left, "those that stay known are known")
             for _ in range(3):
-                assert pilot.ask("maintenance", "off").returncode == 0
+                assert maintain(pilot, "off").returncode == 0
             eventually(lambda: catalog(agent) == ["app", "public"], "back")
             pilot.wait_for(lambda line, n=times: (line.get("job"), line.get("run")) == ("exit", n))
         assert pilot.stop() == 0

@@ -41,6 +41,7 @@ class Consul:
         env: Mapping[str, str],
         report: Callable[[cues.Cue], None],
         background: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        maintained_away: bool = False,
         offers: Offers | None = None,
     ) -> None:
         """`addresses`: of each job with a port, and ("") of the supervisor itself; `offers`: what another Consul was
@@ -54,7 +55,7 @@ class Consul:
         self._report, self._all_background = report, background
         self._tasks: set[asyncio.Task[None]] = set()
         self._agent = plan.consul_agent.job if plan.consul_agent else None
-        self.offers = offers or Offers(plan, life, addresses)
+        self.offers = offers or Offers(plan, life, addresses, maintained_away=maintained_away)
         self._archive = Archive(life)
         self._registrar: Registrar | None = None
         self._client: Client | None = None

@@ -40,9 +40,10 @@ class Offer:
 
 
 class Offers:
-    def __init__(self, plan: Plan, life: Life, addresses: Mapping[str, str]) -> None:
-        """`addresses`: for each job with a port, and "" for the telemetry port."""
-        self._life = life
+    def __init__(self, plan: Plan, life: Life, addresses: Mapping[str, str], *, maintained_away: bool = False) -> None:
+        """`addresses`: for each job with a port, and "" for the telemetry port. `maintained_away`: as ContainerPilot does
+        it, nothing is offered in maintenance, but for what says that we live."""
+        self._life, self._maintained_away = life, maintained_away
         self._facts: dict[str, str] = {"started": timestamp(life.started), "drain": "no", "payloads": "0"}
         self._maintenance = False
         self.left = False  # everything is taken out
@@ -78,7 +79,8 @@ class Offers:
     def wanted(self, id: str) -> Wanted | None:
         """One service as it should be now."""
         offer = self._by_id[id]
-        if offer.wanted is None or self.left:
+        away = self._maintenance and self._maintained_away and offer.definition.name != OWN
+        if offer.wanted is None or self.left or away:
             return None
         changing = self._facts if offer.own else {k: v for k, v in self._facts.items() if k == "lifetime-end"}
         definition = replace(offer.definition, meta={**offer.definition.meta, **self._life.meta, **changing})
