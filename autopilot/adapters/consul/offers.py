@@ -41,8 +41,8 @@ class Offer:
 
 class Offers:
     def __init__(self, plan: Plan, life: Life, addresses: Mapping[str, str], *, maintained_away: bool = False) -> None:
-        """`addresses`: for each job with a port, and "" for the telemetry port. `maintained_away`: nothing is offered in
-        maintenance, as ContainerPilot does it, but for what says that we live."""
+        """`addresses`: for each job with a port, and "" for the telemetry port. `maintained_away`: in maintenance
+        nothing is offered, as ContainerPilot does it, but for what says that we live."""
         self._life, self._maintained_away = life, maintained_away
         self._facts: dict[str, str] = {"started": timestamp(life.started), "drain": "no", "payloads": "0"}
         self._maintenance = False
