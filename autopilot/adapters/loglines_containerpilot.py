@@ -35,7 +35,9 @@ class Default:
         return "".join(f"{now} {visible(text)}\n" for text in texts)
 
 
-class Logfmt:
+class _Fields:
+    """A line of named fields; how they are written is `_line`'s."""
+
     programs_are_info = True
 
     def __init__(self, context: Mapping[str, str]) -> None:
@@ -48,23 +50,17 @@ class Logfmt:
         return "".join(self._line("info", text, _known(fields)) + "\n" for text in texts)
 
     def _line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
+        raise NotImplementedError
+
+
+class Logfmt(_Fields):
+    def _line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
         first = {"time": _now("seconds"), "level": level, "msg": message}
         rest = {key: value for key, value in sorted({**self._context, **fields}.items())}
         return " ".join(f"{key}={_quoted(str(value))}" for key, value in {**first, **rest}.items())
 
 
-class Json:
-    programs_are_info = True
-
-    def __init__(self, context: Mapping[str, str]) -> None:
-        self._context = context
-
-    def own(self, event: Event) -> str:
-        return self._line(event.pop("level"), event.pop("event"), event)
-
-    def of_program(self, fields: Mapping[str, object], texts: Sequence[str]) -> str:
-        return "".join(self._line("info", text, _known(fields)) + "\n" for text in texts)
-
+class Json(_Fields):
     def _line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
         entry = {**self._context, **fields, "level": level, "msg": message, "time": _now()}
         return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
