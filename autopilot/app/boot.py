@@ -14,6 +14,7 @@ import sys
 
 from autopilot.adapters.listening import SocketInUse, listen
 from autopilot.app import plancache
+from autopilot.app.places import NoConfig, beside_socket, default_config, socket_path, state_directory, writable_state
 from autopilot.process import oom
 from autopilot.process.identity import resolve
 from autopilot.process.kernel import PR_SET_CHILD_SUBREAPER, prctl
@@ -22,7 +23,6 @@ from autopilot.process.spawn import CannotSpawn, Spawned, spawn
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Mapping
     from typing import Any, TextIO
 
     from autopilot.machines.actions import Outcome
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` without its enums, which take 4 ms to load
 
-DEFAULT_CONFIG = "/etc/autopilot.json"
-ROOT_STATE = "/var/lib/autopilot"
-CONTAINERPILOT_SOCKET = "/var/run/containerpilot.socket"
 LONGEST_SOCKET = 107  # bytes, unix(7)
 NEVER = 100 * 365 * 86400.0  # s; a life without a job is not what makes an image good
 
@@ -49,10 +46,6 @@ class CannotBoot(Exception):
         self.code = code
 
 
-class NoConfig(CannotBoot):
-    """No config is named anywhere."""
-
-
 class InUse(CannotBoot):
     """Another supervisor has it."""
 
@@ -64,7 +57,7 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
         signal.signal(number, lambda number, _frame: signals_so_far.append(number))
     state = state_directory(None)
     if containerpilot:
-        state = _writable(state, socket_path(None, state, containerpilot=True))
+        state = writable_state(state, socket_path(None, state, containerpilot=True))
     try:
         config, data, missing = _config_and_plan_data(config, state, containerpilot)
         socket = socket_path(data["socket"], state_directory(data["state"]), containerpilot)
@@ -100,59 +93,12 @@ def _config_and_plan_data(config: str | None, state: str, containerpilot: bool) 
         path = os.path.abspath(config or default_config(os.environ, containerpilot))
     except NoConfig as none:
         if os.getpid() != 1:
-            raise
+            raise CannotBoot(str(none)) from None
         from autopilot.spec.plan import Plan  # there is no job to hurry for
         from autopilot.spec.plandata import plan_to_data
 
         return None, plan_to_data(Plan(healthy_for=NEVER)), str(none)
     return path, _plan_data(path, state), ""
-
-
-def default_config(env: Mapping[str, str], containerpilot: bool = False) -> str:
-    """Raises NoConfig when no config is named anywhere."""
-    variables = ("AUTOPILOT_CONFIG", "CONTAINERPILOT")
-    for variable in reversed(variables) if containerpilot else variables:
-        if env.get(variable):
-            return env[variable]
-    if os.path.exists(DEFAULT_CONFIG):
-        return DEFAULT_CONFIG
-    if containerpilot:
-        raise NoConfig("no configuration: name one with -config or in CONTAINERPILOT")
-    raise NoConfig(
-        f"no job spec: name one (`autopilot run CONFIG`), set AUTOPILOT_CONFIG, or put it at {DEFAULT_CONFIG}"
-    )
-
-
-def state_directory(planned: str | None) -> str:
-    """The spec's `state`, else $AUTOPILOT_STATE, else the system's place, or the user's own when not root."""
-    named = planned or os.environ.get("AUTOPILOT_STATE")
-    if named:
-        return named
-    if os.geteuid() == 0:
-        return ROOT_STATE
-    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ.get("HOME", "/tmp"), ".local/state")
-    return os.path.join(home, "autopilot")
-
-
-def socket_path(planned: str | None, state: str, containerpilot: bool) -> str:
-    """$AUTOPILOT_SOCKET, else the spec's `control.socket`, else the program's own place."""
-    own = CONTAINERPILOT_SOCKET if containerpilot else os.path.join(state, "autopilot.sock")
-    return os.environ.get("AUTOPILOT_SOCKET") or planned or own
-
-
-def _writable(state: str, socket: str) -> str:
-    """The state directory, or one beside the socket: a read-only root or another user must not stop a drop-in, and
-    where the socket is, something can be written. One that somebody named is taken as it is."""
-    try:
-        os.makedirs(state, exist_ok=True)
-        usable = os.access(state, os.W_OK | os.X_OK)
-    except OSError:
-        usable = False
-    return state if usable or os.environ.get("AUTOPILOT_STATE") else beside_socket(socket)
-
-
-def beside_socket(socket: str) -> str:
-    return socket + ".state"
 
 
 def _plan_data(config: str, state: str) -> Data:
@@ -219,7 +165,7 @@ def _state_and_lock(planned: str | None, socket: str, containerpilot: bool) -> t
     if not containerpilot or planned or os.environ.get("AUTOPILOT_STATE"):
         return state, _lock(state)
     try:
-        state = _writable(state, socket)
+        state = writable_state(state, socket)
         return state, _lock(state)
     except InUse:  # two with a socket each were no trouble for ContainerPilot
         if state == beside_socket(socket):

@@ -303,7 +303,7 @@ class Supervisor:
     async def _find_config(self) -> Mapping[str, object]:
         """There was none: a life that has one begins in our place, for it may be built on other things than this one.
         Raises CannotReload."""
-        from autopilot.app.boot import NoConfig, default_config
+        from autopilot.app.places import NoConfig, default_config
         from autopilot.app.reloading import CannotReload, described, read
         from autopilot.machines import changes
 

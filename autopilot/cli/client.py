@@ -45,7 +45,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def socket_path(given: str | None) -> str:
     """--socket, else $AUTOPILOT_SOCKET, else autopilot.sock in the state directory; where none is, ContainerPilot's."""
-    from autopilot.app.boot import CONTAINERPILOT_SOCKET, state_directory
+    from autopilot.app.places import CONTAINERPILOT_SOCKET, state_directory
 
     if named := given or os.environ.get("AUTOPILOT_SOCKET"):
         return named

@@ -57,7 +57,7 @@ def _of_fleet(given: str | None, moment: float | None) -> list[dict[str, Any]]:
 
 def _of_this_slot() -> list[dict[str, Any]]:
     """What the state directory keeps: the life before and the last one."""
-    from autopilot.app.boot import state_directory
+    from autopilot.app.places import state_directory
 
     folder = Path(state_directory(None))
     files = [folder / name for name in ("previous-words.json", "last-words.json")]

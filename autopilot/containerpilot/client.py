@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from autopilot.app.boot import CONTAINERPILOT_SOCKET, NoConfig, default_config
+from autopilot.app.places import CONTAINERPILOT_SOCKET, NoConfig, default_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -75,12 +75,12 @@ def _asked(name: str, value: str) -> bool:
 
 
 def _template(config: str | None, out: str) -> None:
-    from autopilot.app.boot import CannotBoot, default_config
+    from autopilot.app.places import NoConfig, default_config
     from autopilot.spec import SpecError, render
 
     try:
         text = render(config or default_config(os.environ, containerpilot=True))
-    except (SpecError, CannotBoot) as error:
+    except (SpecError, NoConfig) as error:
         sys.exit(_failed(str(error), os.EX_CONFIG))
     data = text.encode(errors="surrogateescape")
     try:
