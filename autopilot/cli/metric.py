@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import click
+from autopilot.cli.settings import settings_verb
 
-from autopilot.cli.client import ask, output_option, pairs, say, socket_option, socket_path
-
-
-@click.command()
-@click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)
-@output_option
-@socket_option
-def command(settings: tuple[str, ...], output: str, given_socket: str | None) -> None:
-    """Add to a counter, set a gauge, or observe a value of a histogram or summary of telemetry.metrics."""
-    values = pairs(settings)
-    say(output, f"{len(values)} set", ask(socket_path(given_socket), "POST", "/v1/metrics", values))
+command = settings_verb(
+    "metric",
+    "Add to a counter, set a gauge, or observe a value of a histogram or summary of telemetry.metrics.",
+    "/v1/metrics",
+)
