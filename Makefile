@@ -11,7 +11,7 @@ UNITS = autopilot-watchdog.service autopilot-watchdog.timer autopilot-watchdog-e
 help:  ## this list
 	@sed -n 's/^\([a-z.-]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-$(READY): pyproject.toml watchdog/pyproject.toml lab/venv.py
+$(READY): pyproject.toml watchdog/pyproject.toml lab/virtual_environment.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.x ...")'
 	@$(PYTHON) -m lab venv $(VENV)
 	@touch $@

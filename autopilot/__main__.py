@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    as_we_were_started()
+    restore_initial_environment()
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"] and len(arguments) <= 2 and not any(a.startswith("-") for a in arguments[1:]):
-        supervise(arguments[1] if len(arguments) == 2 else None)
+        run_supervisor(arguments[1] if len(arguments) == 2 else None)
     from autopilot.cli import main as cli
 
     cli(prog_name="autopilot")
 
 
-def supervise(config: str | None, *, containerpilot: bool = False) -> NoReturn:
+def run_supervisor(config: str | None, *, containerpilot: bool = False) -> NoReturn:
     from autopilot.app.boot import run
 
     code = run(config, containerpilot=containerpilot)
@@ -31,7 +31,7 @@ def supervise(config: str | None, *, containerpilot: bool = False) -> NoReturn:
     os._exit(code)
 
 
-def as_we_were_started() -> None:
+def restore_initial_environment() -> None:
     """Undo what others did to us: whoever started us may have closed the standard descriptors, and our first file would
     be taken for our output; Python itself may have set LC_CTYPE, which is not our jobs' environment."""
     for fd in range(3):

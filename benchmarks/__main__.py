@@ -8,60 +8,60 @@ import os
 import sys
 from collections import defaultdict
 
-from benchmarks import measures, program, supervisors, table
-from benchmarks.measures import LIVES, Bench
+from benchmarks import measures, results_table, supervised_program, supervisors
+from benchmarks.measures import LIFE_KINDS, Bench
 from benchmarks.supervisors import Supervisor
-from lab.cache import workplace
-from lab.errors import LabError
+from lab.cache import create_run_folder
+from lab.lab_errors import LabError
 
 
-def say(sentence: str) -> None:
+def print_progress(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
-class Run:
+class BenchmarkRun:
     """All measurements of one call. Rounds go through all supervisors, so that what disturbs one disturbs all."""
 
     def __init__(self, bench: Bench, measured: list[Supervisor]) -> None:
         self._bench, self._measured = bench, measured
         self.values: dict[tuple[str, str], list[float]] = defaultdict(list)
         self.failures: dict[tuple[str, str], str] = {}
-        self._troubles: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._errors: dict[tuple[str, str], list[str]] = defaultdict(list)
 
-    def rounds(self, kind: str, runs: int) -> None:
-        take, figures, most = LIVES[kind]
-        able = [supervisor for supervisor in self._measured if figures[0] not in supervisor.cannot]
+    def run_rounds(self, kind: str, runs: int) -> None:
+        take, figures, most = LIFE_KINDS[kind]
+        able = [supervisor for supervisor in self._measured if figures[0] not in supervisor.missing_figures]
         runs = min(runs, most)
-        say(f"{kind}: {runs} runs of {', '.join(supervisor.name for supervisor in able)}")
+        print_progress(f"{kind}: {runs} runs of {', '.join(supervisor.name for supervisor in able)}")
         for number in range(runs + 1):  # the first is not counted: it fills caches and compiles plans
             for supervisor in able:
                 try:
                     taken = take(self._bench, supervisor)
                 except (LabError, OSError, IndexError) as error:
-                    self._failed(supervisor, kind, figures, error)
+                    self._record_failure(supervisor, kind, figures, error)
                     continue
                 for figure, value in taken.items():
-                    if number and figure not in supervisor.cannot:
+                    if number and figure not in supervisor.missing_figures:
                         self.values[figure, supervisor.name].append(value)
 
-    def idle(self, seconds: float) -> None:
-        able = [supervisor for supervisor in self._measured if "wakeups" not in supervisor.cannot]
-        say(f"idle: {seconds:g} s of {', '.join(supervisor.name for supervisor in able)}")
-        for name, taken in measures.idle(self._bench, able, seconds).items():
+    def measure_idle_lives(self, seconds: float) -> None:
+        able = [supervisor for supervisor in self._measured if "wakeups" not in supervisor.missing_figures]
+        print_progress(f"idle: {seconds:g} s of {', '.join(supervisor.name for supervisor in able)}")
+        for name, taken in measures.measure_idle(self._bench, able, seconds).items():
             for figure, value in taken.items():
                 self.values[figure, name].append(value)
 
-    def troubles(self) -> list[str]:
+    def describe_failed_lives(self) -> list[str]:
         """What went wrong, a sentence for each kind of life: such lives are missing in the figures."""
         return [
             f"Failed: {len(all_of_them)} lives of {name}, {kind}: {all_of_them[0]}."
-            for (name, kind), all_of_them in self._troubles.items()
+            for (name, kind), all_of_them in self._errors.items()
         ]
 
-    def _failed(self, supervisor: Supervisor, kind: str, figures: tuple[str, ...], error: Exception) -> None:
-        say(" ".join([f"{supervisor.name}, {kind}: {error}", *getattr(error, "__notes__", [])]).strip())
-        self._troubles[supervisor.name, kind].append(str(error))
-        count = len(self._troubles[supervisor.name, kind])
+    def _record_failure(self, supervisor: Supervisor, kind: str, figures: tuple[str, ...], error: Exception) -> None:
+        print_progress(" ".join([f"{supervisor.name}, {kind}: {error}", *getattr(error, "__notes__", [])]).strip())
+        self._errors[supervisor.name, kind].append(str(error))
+        count = len(self._errors[supervisor.name, kind])
         for figure in figures:
             self.failures[figure, supervisor.name] = f"{count} lives failed and are in no figure: {error}"
 
@@ -70,29 +70,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--runs", type=int, default=20, help="of each life; the dear ones at most 5 (default: 20)")
     parser.add_argument("--only", action="append", metavar="NAME", help="this supervisor (may be repeated)")
-    parser.add_argument("--life", action="append", choices=[*LIVES, "idle"], help="this kind of life (may be repeated)")
+    parser.add_argument(
+        "--life", action="append", choices=[*LIFE_KINDS, "idle"], help="this kind of life (may be repeated)"
+    )
     parser.add_argument("--idle", type=float, default=60, metavar="SECONDS", help="of the idle life (default: 60)")
     arguments = parser.parse_args()
     load = os.getloadavg()[0]  # before we install anything
     absent: list[str] = []
-    with workplace() as folder:
-        job = program.make(folder, arguments.runs)
-        measured = supervisors.found(absent.append)
+    with create_run_folder() as folder:
+        job = supervised_program.build_program(folder, arguments.runs)
+        measured = supervisors.find_supervisors(absent.append)
         measured = [one for one in measured if not arguments.only or one.name in arguments.only]
-        about = table.machine(job, datetime.datetime.now(tz=datetime.UTC).date().isoformat(), load)
-        run = Run(Bench(job, folder), measured)
-        for kind in LIVES:
+        about = results_table.describe_machine(job, datetime.datetime.now(tz=datetime.UTC).date().isoformat(), load)
+        run = BenchmarkRun(Bench(job, folder), measured)
+        for kind in LIFE_KINDS:
             if not arguments.life or kind in arguments.life:
-                run.rounds(kind, arguments.runs)
+                run.run_rounds(kind, arguments.runs)
         if not arguments.life or "idle" in arguments.life:
-            run.idle(arguments.idle)
+            run.measure_idle_lives(arguments.idle)
     print(about)
     print(
         f"{arguments.runs} runs each (20 jobs and floods: at most 5): median (least-most). The aims are autopilot's.\n"
     )
-    print(table.table(measured, run.values, run.failures))
-    print("", table.meanings(), "", table.versions(measured), sep="\n")
-    for sentence in (*absent, *run.troubles()):
+    print(results_table.format_table(measured, run.values, run.failures))
+    print("", results_table.format_meanings(), "", results_table.format_versions(measured), sep="\n")
+    for sentence in (*absent, *run.describe_failed_lives()):
         print(sentence)
     return 0
 

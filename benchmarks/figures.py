@@ -13,7 +13,7 @@ class Figure:
     title: str
     unit: str
     meaning: str
-    aim: float | None = None
+    target: float | None = None
 
 
 FIGURES = (
@@ -22,7 +22,7 @@ FIGURES = (
         "start to first job",
         "ms",
         "from just before the supervisor's exec to the first instruction of its one job",
-        aim=25,
+        target=25,
     ),
     Figure(
         "cold",
@@ -41,7 +41,7 @@ FIGURES = (
         "SIGTERM to job's SIGTERM",
         "ms",
         "from sending SIGTERM to the supervisor to its one job's signal handler",
-        aim=2,
+        target=2,
     ),
     Figure(
         "hasty",
@@ -60,14 +60,14 @@ FIGURES = (
         "stopped job's end to exit",
         "ms",
         "from the last instruction of the job that this SIGTERM stopped to the supervisor's end, as its parent sees it",
-        aim=10,
+        target=10,
     ),
     Figure(
         "own_exit",
         "job's own end to exit",
         "ms",
         "the same when the job ended by itself, and there is no other",
-        aim=10,
+        target=10,
     ),
     Figure(
         "restart",

@@ -11,14 +11,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import processes
-from benchmarks.life import Life
-from benchmarks.program import LINE, Program
+from benchmarks import process_figures
+from benchmarks.supervised_program import LINE_BYTES, Program
 from benchmarks.supervisors import Supervisor, Task
+from benchmarks.timed_life import TimedLife
 
-MANY = 20
-FLOOD = 100_000_000  # bytes
-OLD_ENOUGH = 1.1  # s; what ends within its first second counts as a crash for some
+MANY_JOBS = 20
+FLOOD_BYTES = 100_000_000  # bytes
+MIN_JOB_AGE_S = 1.1  # s; what ends within its first second counts as a crash for some
 
 Figures = Mapping[str, float]
 
@@ -29,128 +29,130 @@ class Bench:
     folder: Path  # of all lives
 
     @contextmanager
-    def life(self, supervisor: Supervisor, kind: str, task: Task) -> Iterator[Life]:
-        folder = self._folder(supervisor, kind)
-        command = supervisor.command(folder, task)
-        with Life(self.program, command, folder, env=supervisor.env(folder), pid_1=supervisor.pid_1) as life:
+    def start_life(self, supervisor: Supervisor, kind: str, task: Task) -> Iterator[TimedLife]:
+        folder = self._create_folder(supervisor, kind)
+        command = supervisor.build_command(folder, task)
+        with TimedLife(
+            self.program, command, folder, env=supervisor.build_environment(folder), pid_1=supervisor.pid_1
+        ) as life:
             try:
                 yield life
             except Exception as error:
-                error.add_note(life.said())
+                error.add_note(life.read_stderr())
                 raise
 
-    def jobs(self, supervisor: Supervisor, kind: str, count: int = 1, verb: str = "wait", *rest: object) -> Task:
-        argv = self.program(verb, self._folder(supervisor, kind) / "marks", *rest)
+    def build_task(self, supervisor: Supervisor, kind: str, count: int = 1, verb: str = "wait", *rest: object) -> Task:
+        argv = self.program(verb, self._create_folder(supervisor, kind) / "marks", *rest)
         return Task([argv] * count, restart=kind == "restart", logs=kind == "flood")
 
-    def forget(self, supervisor: Supervisor, kind: str) -> None:
+    def delete_state(self, supervisor: Supervisor, kind: str) -> None:
         """Remove what its earlier starts have left."""
-        if supervisor.state is not None:
-            shutil.rmtree(self._folder(supervisor, kind) / supervisor.state, ignore_errors=True)
+        if supervisor.state_folder is not None:
+            shutil.rmtree(self._create_folder(supervisor, kind) / supervisor.state_folder, ignore_errors=True)
 
-    def _folder(self, supervisor: Supervisor, kind: str) -> Path:
+    def _create_folder(self, supervisor: Supervisor, kind: str) -> Path:
         folder = self.folder / kind / supervisor.name.replace(", ", "-").replace(" ", "-")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def started(self, life: Life, count: int = 1) -> float:
+    def measure_start(self, life: TimedLife, count: int = 1) -> float:
         """ms from the supervisor's exec to the start of the `count`th job."""
-        first = max(mark.when for mark in life.marks.wait("start", count))
-        return (first - life.begun) / 1e6 - self.program.own_start
+        first = max(mark.at_ns for mark in life.marks.wait("start", count))
+        return (first - life.exec_at_ns) / 1e6 - self.program.own_start_ms
 
 
-def one(bench: Bench, supervisor: Supervisor) -> Figures:
+def measure_one_job(bench: Bench, supervisor: Supervisor) -> Figures:
     """A job, a rest, SIGTERM."""
-    with bench.life(supervisor, "one", bench.jobs(supervisor, "one")) as life:
-        start = bench.started(life)
-        life.settle()
-        memory = processes.memory(life.supervisors())
-        told = life.send(signal.SIGTERM)
-        gone = life.ended()
-        heard, ended = life.marks.wait("term")[0].when, life.marks.wait("end")[0].when
+    with bench.start_life(supervisor, "one", bench.build_task(supervisor, "one")) as life:
+        start = bench.measure_start(life)
+        life.wait_until_quiet()
+        memory = process_figures.measure_memory(life.list_supervisor_processes())
+        told = life.send_signal(signal.SIGTERM)
+        gone = life.wait_for_exit()
+        heard, ended = life.marks.wait("term")[0].at_ns, life.marks.wait("end")[0].at_ns
     return {
         "start": start,
-        "private": memory.private,
-        "resident": memory.resident,
+        "private": memory.private_mib,
+        "resident": memory.resident_mib,
         "term": (heard - told) / 1e6,
         "exit": (gone - ended) / 1e6,
     }
 
 
-def many(bench: Bench, supervisor: Supervisor) -> Figures:
-    with bench.life(supervisor, "many", bench.jobs(supervisor, "many", MANY)) as life:
-        start = bench.started(life, MANY)
-        life.settle()
-        memory = processes.memory(life.supervisors())
-        told = life.send(signal.SIGTERM)
-        life.ended()
-        heard = max(mark.when for mark in life.marks.wait("term", MANY))
-    return {"start20": start, "private20": memory.private, "term20": (heard - told) / 1e6}
+def measure_many_jobs(bench: Bench, supervisor: Supervisor) -> Figures:
+    with bench.start_life(supervisor, "many", bench.build_task(supervisor, "many", MANY_JOBS)) as life:
+        start = bench.measure_start(life, MANY_JOBS)
+        life.wait_until_quiet()
+        memory = process_figures.measure_memory(life.list_supervisor_processes())
+        told = life.send_signal(signal.SIGTERM)
+        life.wait_for_exit()
+        heard = max(mark.at_ns for mark in life.marks.wait("term", MANY_JOBS))
+    return {"start20": start, "private20": memory.private_mib, "term20": (heard - told) / 1e6}
 
 
-def cold(bench: Bench, supervisor: Supervisor) -> Figures:
-    bench.forget(supervisor, "cold")
-    with bench.life(supervisor, "cold", bench.jobs(supervisor, "cold")) as life:
-        return {"cold": bench.started(life)}
+def measure_cold_start(bench: Bench, supervisor: Supervisor) -> Figures:
+    bench.delete_state(supervisor, "cold")
+    with bench.start_life(supervisor, "cold", bench.build_task(supervisor, "cold")) as life:
+        return {"cold": bench.measure_start(life)}
 
 
-def hasty(bench: Bench, supervisor: Supervisor) -> Figures:
-    with bench.life(supervisor, "hasty", bench.jobs(supervisor, "hasty")) as life:
+def measure_early_stop(bench: Bench, supervisor: Supervisor) -> Figures:
+    with bench.start_life(supervisor, "hasty", bench.build_task(supervisor, "hasty")) as life:
         life.marks.wait("start")
-        told = life.send(signal.SIGTERM)
-        return {"hasty": (life.marks.wait("term", timeout=2)[0].when - told) / 1e6}
+        told = life.send_signal(signal.SIGTERM)
+        return {"hasty": (life.marks.wait("term", timeout=2)[0].at_ns - told) / 1e6}
 
 
-def own_end(bench: Bench, supervisor: Supervisor) -> Figures:
-    with bench.life(supervisor, "own-end", bench.jobs(supervisor, "own-end")) as life:
+def measure_own_end(bench: Bench, supervisor: Supervisor) -> Figures:
+    with bench.start_life(supervisor, "own-end", bench.build_task(supervisor, "own-end")) as life:
         life.marks.wait("start")
-        life.settle()
-        os.kill(life.jobs()[0], signal.SIGUSR1)
-        gone = life.ended()
-        return {"own_exit": (gone - life.marks.wait("end")[0].when) / 1e6}
+        life.wait_until_quiet()
+        os.kill(life.list_jobs()[0], signal.SIGUSR1)
+        gone = life.wait_for_exit()
+        return {"own_exit": (gone - life.marks.wait("end")[0].at_ns) / 1e6}
 
 
-def restart(bench: Bench, supervisor: Supervisor) -> Figures:
-    with bench.life(supervisor, "restart", bench.jobs(supervisor, "restart")) as life:
+def measure_restart(bench: Bench, supervisor: Supervisor) -> Figures:
+    with bench.start_life(supervisor, "restart", bench.build_task(supervisor, "restart")) as life:
         life.marks.wait("start")
-        time.sleep(OLD_ENOUGH)
-        life.settle()
-        victim = life.jobs()[0]
+        time.sleep(MIN_JOB_AGE_S)
+        life.wait_until_quiet()
+        victim = life.list_jobs()[0]
         before = time.monotonic_ns()
         os.kill(victim, signal.SIGKILL)
-        again = life.marks.wait("start", 2)[1].when
-        return {"restart": (again - before) / 1e6 - bench.program.own_start}
+        again = life.marks.wait("start", 2)[1].at_ns
+        return {"restart": (again - before) / 1e6 - bench.program.own_start_ms}
 
 
-def flood(bench: Bench, supervisor: Supervisor) -> Figures:
-    with bench.life(supervisor, "flood", bench.jobs(supervisor, "flood", 1, "flood", FLOOD)) as life:
+def measure_flood(bench: Bench, supervisor: Supervisor) -> Figures:
+    with bench.start_life(supervisor, "flood", bench.build_task(supervisor, "flood", 1, "flood", FLOOD_BYTES)) as life:
         life.marks.wait("start")
-        life.settle()
-        os.kill(life.jobs()[0], signal.SIGUSR1)
-        begun = life.marks.wait("flood")[0].when
+        life.wait_until_quiet()
+        os.kill(life.list_jobs()[0], signal.SIGUSR1)
+        begun = life.marks.wait("flood")[0].at_ns
         life.marks.wait("end", timeout=120)
         if not supervisor.ends_with_jobs:
-            life.settle()
-            life.send(signal.SIGTERM)
-        life.ended()
+            life.wait_until_quiet()
+            life.send_signal(signal.SIGTERM)
+        life.wait_for_exit()
         counted = life.marks.wait("counted")[0]
-    arrived = counted.number * LINE
-    return {"throughput": arrived / ((counted.when - begun) / 1e3), "lost": 100 * (1 - arrived / FLOOD)}
+    arrived = counted.number * LINE_BYTES
+    return {"throughput": arrived / ((counted.at_ns - begun) / 1e3), "lost": 100 * (1 - arrived / FLOOD_BYTES)}
 
 
-def idle(bench: Bench, supervisors: list[Supervisor], seconds: float) -> dict[str, Figures]:
+def measure_idle(bench: Bench, supervisors: list[Supervisor], seconds: float) -> dict[str, Figures]:
     """All at once, each with its job, left alone: a quiet supervisor does not disturb the others."""
     with ExitStack() as all_of_them:
         lives = {}
         for supervisor in supervisors:
-            life = all_of_them.enter_context(bench.life(supervisor, "idle", bench.jobs(supervisor, "idle")))
+            life = all_of_them.enter_context(bench.start_life(supervisor, "idle", bench.build_task(supervisor, "idle")))
             life.marks.wait("start")
             lives[supervisor.name] = life
         for life in lives.values():
-            life.settle()
-        before = {name: _activity(life) for name, life in lives.items()}
+            life.wait_until_quiet()
+        before = {name: _measure_activity(life) for name, life in lives.items()}
         time.sleep(seconds)
-        after = {name: _activity(life) for name, life in lives.items()}
+        after = {name: _measure_activity(life) for name, life in lives.items()}
     a_minute = 60 / seconds
     return {
         name: {
@@ -161,18 +163,18 @@ def idle(bench: Bench, supervisors: list[Supervisor], seconds: float) -> dict[st
     }
 
 
-def _activity(life: Life) -> tuple[int, float]:
-    pids = life.supervisors()
-    return processes.wakeups(pids), processes.cpu_time(pids)
+def _measure_activity(life: TimedLife) -> tuple[int, float]:
+    pids = life.list_supervisor_processes()
+    return process_figures.count_wakeups(pids), process_figures.sum_cpu_time(pids)
 
 
 # kind of life -> how to take it, the figures it gives; the dear ones are taken fewer times
-LIVES: Mapping[str, tuple[Callable[[Bench, Supervisor], Figures], tuple[str, ...], int]] = {
-    "one": (one, ("start", "private", "resident", "term", "exit"), 1000),
-    "cold": (cold, ("cold",), 1000),
-    "hasty": (hasty, ("hasty",), 1000),
-    "own end": (own_end, ("own_exit",), 1000),
-    "restart": (restart, ("restart",), 1000),
-    "many": (many, ("start20", "private20", "term20"), 5),
-    "flood": (flood, ("throughput", "lost"), 5),
+LIFE_KINDS: Mapping[str, tuple[Callable[[Bench, Supervisor], Figures], tuple[str, ...], int]] = {
+    "one": (measure_one_job, ("start", "private", "resident", "term", "exit"), 1000),
+    "cold": (measure_cold_start, ("cold",), 1000),
+    "hasty": (measure_early_stop, ("hasty",), 1000),
+    "own end": (measure_own_end, ("own_exit",), 1000),
+    "restart": (measure_restart, ("restart",), 1000),
+    "many": (measure_many_jobs, ("start20", "private20", "term20"), 5),
+    "flood": (measure_flood, ("throughput", "lost"), 5),
 }

@@ -6,39 +6,39 @@ import argparse
 import sys
 from pathlib import Path
 
-from lab.cache import cache, discard
-from lab.errors import LabError
+from lab.cache import discard, get_cache_folder
+from lab.lab_errors import LabError
 
-TREE_PYTHON = "3.13"
+TREE_PYTHON_VERSION = "3.13"
 
 
-def venv(folder: Path) -> None:
-    from lab.venv import make_venv
+def create_venv(folder: Path) -> None:
+    from lab.virtual_environment import make_venv
 
     make_venv(folder)
 
 
-def parts() -> None:
-    from lab import parts as known
+def list_parts() -> None:
+    from lab import real_parts as known
 
     for part in known.PARTS:
-        print(f"{part:12} {known.reason(part) or 'yes'}")
+        print(f"{part:12} {known.explain_unavailable(part) or 'yes'}")
 
 
-def wheelhouse(folder: Path) -> None:
-    from lab.wheelhouse import fill
+def collect_wheels(folder: Path) -> None:
+    from lab.wheelhouse import fill_wheelhouse
 
-    fill(folder, TREE_PYTHON)
-
-
-def pyz(target: Path) -> None:
-    from lab.pyz import make
-
-    make(target)
+    fill_wheelhouse(folder, TREE_PYTHON_VERSION)
 
 
-def clean() -> None:
-    for entry in cache().iterdir():
+def build_pyz(target: Path) -> None:
+    from lab.zipapp_build import build_zipapp
+
+    build_zipapp(target)
+
+
+def clean_cache() -> None:
+    for entry in get_cache_folder().iterdir():
         discard(entry)
 
 
@@ -47,17 +47,17 @@ def main() -> int:
     verbs = parser.add_subparsers(required=True)
     verb = verbs.add_parser("venv", help="make the project's virtual environment")
     verb.add_argument("folder", type=Path)
-    verb.set_defaults(call=venv)
+    verb.set_defaults(call=create_venv)
     verb = verbs.add_parser("parts", help="which real parts this machine can have, and why not")
-    verb.set_defaults(call=parts)
+    verb.set_defaults(call=list_parts)
     verb = verbs.add_parser("wheelhouse", help="put all wheels for the worker image into a folder")
     verb.add_argument("folder", type=Path)
-    verb.set_defaults(call=wheelhouse)
+    verb.set_defaults(call=collect_wheels)
     verb = verbs.add_parser("pyz", help="pack the watchdog into one file")
     verb.add_argument("target", type=Path)
-    verb.set_defaults(call=pyz)
+    verb.set_defaults(call=build_pyz)
     verb = verbs.add_parser("clean", help="remove what the lab has built and kept")
-    verb.set_defaults(call=clean)
+    verb.set_defaults(call=clean_cache)
     arguments = vars(parser.parse_args())
     call = arguments.pop("call")
     try:

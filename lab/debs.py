@@ -8,13 +8,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cache import built
-from lab.errors import LabError
-from lab.rootfs import mirror
+from lab.cache import get_or_build
+from lab.debian_trees import find_mirror
+from lab.lab_errors import LabError
 
 
 @dataclass(frozen=True)
-class Deb:
+class DebianPackage:
     """A package known by its sum: what a mirror says of it is not believed."""
 
     name: str
@@ -23,24 +23,24 @@ class Deb:
     sha256: str
 
 
-def unpacked(deb: Deb) -> Path:
+def get_unpacked_package(deb: DebianPackage) -> Path:
     """The folder that holds the package's files."""
 
     def build(part: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            file = _downloaded(deb, Path(folder))
+            file = _download(deb, Path(folder))
             found = hashlib.sha256(file.read_bytes()).hexdigest()
             if found != deb.sha256:
                 raise LabError(f"cannot use {deb.name} {deb.version}: its sha256 is {found}, not {deb.sha256}")
             part.mkdir()
             _run("dpkg", "--extract", str(file), str(part))
 
-    return built(f"{deb.name}-{deb.sha256[:12]}", build)
+    return get_or_build(f"{deb.name}-{deb.sha256[:12]}", build)
 
 
-def _downloaded(deb: Deb, folder: Path) -> Path:
+def _download(deb: DebianPackage, folder: Path) -> Path:
     """By apt, in a world of its own that knows one suite."""
-    source = mirror()
+    source = find_mirror()
     if source is None:
         raise LabError(f"cannot fetch {deb.name}: no Debian mirror in this machine's apt sources")
     for name in ("state/lists/partial", "cache/archives/partial"):

@@ -12,62 +12,62 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import packages
-from lab.errors import LabError
+from lab import system_packages
+from lab.lab_errors import LabError
 
 
 @dataclass
-class Wire:
+class FaultyProxy:
     """`delay`: seconds before each answer begins; `cut`: bytes of an answer after which the connection is closed."""
 
-    target: int
+    target_port: int
     port: int = 0
-    delay: float = 0.0
-    cut: int | None = None
+    delay_s: float = 0.0
+    cut_after_bytes: int | None = None
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def _serve(self, here: socket.socket) -> None:
-        with here, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.target)) as there:
-            threading.Thread(target=self._pass_on, args=(here, there), daemon=True).start()
+    def _serve_connection(self, here: socket.socket) -> None:
+        with here, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.target_port)) as there:
+            threading.Thread(target=self._forward_request, args=(here, there), daemon=True).start()
             passed = 0
             while data := there.recv(65536):
-                if self.delay:
-                    time.sleep(self.delay)  # the fault itself
-                if self.cut is not None and passed + len(data) > self.cut:
-                    here.sendall(data[: self.cut - passed])
+                if self.delay_s:
+                    time.sleep(self.delay_s)  # the fault itself
+                if self.cut_after_bytes is not None and passed + len(data) > self.cut_after_bytes:
+                    here.sendall(data[: self.cut_after_bytes - passed])
                     return
                 here.sendall(data)
                 passed += len(data)
 
     @staticmethod
-    def _pass_on(here: socket.socket, there: socket.socket) -> None:
+    def _forward_request(here: socket.socket, there: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := here.recv(65536):
                 there.sendall(data)
             there.shutdown(socket.SHUT_WR)
 
-    def listen(self, listener: socket.socket) -> None:
+    def accept_connections(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):  # closed at the end
             while True:
                 here, _ = listener.accept()
-                threading.Thread(target=self._serve, args=(here,), daemon=True).start()
+                threading.Thread(target=self._serve_connection, args=(here,), daemon=True).start()
 
 
 @contextlib.contextmanager
-def wire(target: int) -> Iterator[Wire]:
+def start_faulty_proxy(target: int) -> Iterator[FaultyProxy]:
     """A wire to the loopback port `target`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        found = Wire(target, listener.getsockname()[1])
-        threading.Thread(target=found.listen, args=(listener,), daemon=True).start()
+        found = FaultyProxy(target, listener.getsockname()[1])
+        threading.Thread(target=found.accept_connections, args=(listener,), daemon=True).start()
         yield found
         listener.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
-def hanging_mount(folder: Path) -> Iterator[None]:
+def mount_hanging_filesystem(folder: Path) -> Iterator[None]:
     """A real FUSE file system there, whose server never answers: as CVMFS when its process is stuck."""
     libc = ctypes.CDLL(None, use_errno=True)
     try:
@@ -84,16 +84,16 @@ def hanging_mount(folder: Path) -> Iterator[None]:
         libc.umount2(str(folder).encode(), 2)  # MNT_DETACH
 
 
-def clock_off(file: Path) -> list[str]:
+def build_clock_offset_prefix(offset_file: Path) -> list[str]:
     """What to put before a command to make its clock wrong by what the file says, at any time: "+400d", "-1h", "+0".
 
     The kernel's count of the seconds since its start goes on as it is.
     """
-    packages.need("faketime")
+    system_packages.ensure_programs("faketime")
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     settings = {
         "LD_PRELOAD": library,
-        "FAKETIME_TIMESTAMP_FILE": file,
+        "FAKETIME_TIMESTAMP_FILE": offset_file,
         "FAKETIME_NO_CACHE": 1,
         "FAKETIME_DONT_FAKE_MONOTONIC": 1,
         "NO_FAKE_STAT": 1,

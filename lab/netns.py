@@ -8,24 +8,24 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab.errors import LabError
+from lab.lab_errors import LabError
 
 CLONE_NEWNET = 0x40000000  # sched.h; Python has os.setns from 3.12 on only
 
 
 @contextmanager
-def entered(pid: int) -> Iterator[None]:
+def enter_network_of(pid: int) -> Iterator[None]:
     """Its loopback is brought up. Back at the end."""
     with open("/proc/thread-self/ns/net") as home, open(f"/proc/{pid}/ns/net") as there:
-        _enter(there.fileno())
+        _set_network_namespace(there.fileno())
         try:
             subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
             yield
         finally:
-            _enter(home.fileno())
+            _set_network_namespace(home.fileno())
 
 
-def _enter(descriptor: int) -> None:
+def _set_network_namespace(descriptor: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(descriptor, CLONE_NEWNET) != 0:
         raise LabError(f"cannot enter a network namespace: {os.strerror(ctypes.get_errno())}")

@@ -17,11 +17,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from lab import settings
-from lab.cache import workplace
-from lab.host import Host, Tree
-from lab.layer import dependency_layer, source_layer
-from lab.rootfs import condor_tree
+from lab import pool_settings
+from lab.cache import create_run_folder
+from lab.debian_trees import build_condor_tree
+from lab.lab_host import DiskLayout, Host
+from lab.overlay_layer import build_dependency_layer, build_source_layer
 from lab.schedd import Schedd
 
 
@@ -31,11 +31,11 @@ class Pool(Schedd):
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._stack = stack
-            self._folder = stack.enter_context(workplace())
-            self._debian = condor_tree()
+            self._folder = stack.enter_context(create_run_folder())
+            self._debian_tree = build_condor_tree()
             self._layers: list[Path] = []
             self.workers: list[Host] = []
-            self._make_manager()
+            self._create_manager()
             self.start_manager()
             self._stack = stack.pop_all()
         return self
@@ -43,37 +43,42 @@ class Pool(Schedd):
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def ask(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
+    def run_on_manager(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
         return self.manager.run(argv, user=user, stdin=stdin, check=check)
 
     # -- the manager ---------------------------------------------------------------------------------------------------
 
-    def _make_manager(self) -> None:
-        files = {"/etc/hosts": settings.hosts_file(), settings.SITE_CONFIG: settings.MANAGER_CONFIG}
-        tree = Tree(layers=[self._debian], own=self._folder / settings.MANAGER, files=files)
-        self.manager = Host(settings.MANAGER, ["sh", "-c", "sleep infinity & wait"], tree=tree)
+    def _create_manager(self) -> None:
+        files = {
+            "/etc/hosts": pool_settings.format_hosts_file(),
+            pool_settings.SITE_CONFIG_PATH: pool_settings.MANAGER_CONFIG,
+        }
+        tree = DiskLayout(
+            layers=[self._debian_tree], writable_folder=self._folder / pool_settings.MANAGER_NAME, files=files
+        )
+        self.manager = Host(pool_settings.MANAGER_NAME, ["sh", "-c", "sleep infinity & wait"], tree=tree)
         self._stack.callback(self.manager.stop)
-        self.manager.ip("link", "set", "lo", "up")
-        self.manager.ip("link", "add", "eth0", "type", "bridge")
-        self.manager.ip("address", "add", f"{settings.address(0)}/24", "dev", "eth0")
-        self.manager.ip("link", "set", "eth0", "up")
-        self.manager.go()
-        self.manager.run(settings.PREPARE_MANAGER)
+        self.manager.run_ip("link", "set", "lo", "up")
+        self.manager.run_ip("link", "add", "eth0", "type", "bridge")
+        self.manager.run_ip("address", "add", f"{pool_settings.compute_address(0)}/24", "dev", "eth0")
+        self.manager.run_ip("link", "set", "eth0", "up")
+        self.manager.start_command()
+        self.manager.run(pool_settings.MANAGER_SETUP_SCRIPT)
 
     def start_manager(self) -> None:
         """Start the manager's daemons; ready when they would match a job."""
         self.manager.run(["condor_master"])
-        self.wait(self.manager_is_up, 60, "the manager is up")
+        self.wait_until(self.is_manager_up, 60, "the manager is up")
 
     def stop_manager(self) -> None:
         """Kill the manager's daemons at once, as a crash does. The network stays."""
         for name in ("condor_master", "condor_collector", "condor_negotiator", "condor_schedd", "condor_shared_port"):
-            if self.manager.processes(name):
-                self.manager.kill(name)
+            if self.manager.find_processes(name):
+                self.manager.signal_processes(name)
 
     # -- workers -------------------------------------------------------------------------------------------------------
 
-    def worker(
+    def start_worker(
         self,
         argv: Sequence[str],
         *,
@@ -81,7 +86,7 @@ class Pool(Schedd):
         files: Mapping[str, str | bytes] | None = None,
         disks: Mapping[str, str] | None = None,
         token: str | None = None,
-        token_path: str = settings.TOKEN,
+        token_path: str = pool_settings.TOKEN_PATH,
         connected: bool = True,
     ) -> Host:
         """Start a worker whose PID 1 is `argv`; `autopilot` is this checkout's as it was at the first call.
@@ -90,33 +95,33 @@ class Pool(Schedd):
         without one; None makes it a good one. `connected=False` leaves its cable unplugged.
         """
         number = len(self.workers) + 1
-        tree = Tree(
-            layers=self._worker_layers(),
-            own=self._folder / f"worker{number}",
-            files={"/etc/hosts": settings.hosts_file(), **(files or {})},
+        tree = DiskLayout(
+            layers=self._build_worker_layers(),
+            writable_folder=self._folder / f"worker{number}",
+            files={"/etc/hosts": pool_settings.format_hosts_file(), **(files or {})},
             disks=disks or {},
         )
-        token = self.token() if token is None else token
-        host = Host(f"worker{number}", argv, tree=tree, env={"CONDOR_HOST": settings.CONDOR_HOST, **(env or {})})
+        token = self.create_token() if token is None else token
+        host = Host(f"worker{number}", argv, tree=tree, env={"CONDOR_HOST": pool_settings.CONDOR_HOST, **(env or {})})
         self._stack.callback(host.stop)
         self.workers.append(host)
         if token:
-            host.write(token_path, token, mode=0o600)
-        self._plug(host, settings.address(number))
+            host.write_file(token_path, token, mode=0o600)
+        self._connect_to_bridge(host, pool_settings.compute_address(number))
         if connected:
-            host.cable("up")
-        host.go()
+            host.set_link_state("up")
+        host.start_command()
         return host
 
-    def _worker_layers(self) -> list[Path]:
+    def _build_worker_layers(self) -> list[Path]:
         if not self._layers:
-            source = source_layer(self._debian, self._folder / "source")
-            self._layers = [source, dependency_layer(self._debian), self._debian]
+            source = build_source_layer(self._debian_tree, self._folder / "source")
+            self._layers = [source, build_dependency_layer(self._debian_tree), self._debian_tree]
         return self._layers
 
-    def _plug(self, host: Host, address: str) -> None:
+    def _connect_to_bridge(self, host: Host, address: str) -> None:
         cable = f"to-{host.name}"
-        host.ip("link", "set", "lo", "up")
-        self.manager.ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(host.pid))
-        self.manager.ip("link", "set", cable, "master", "eth0", "up")
-        host.ip("address", "add", f"{address}/24", "dev", "eth0")
+        host.run_ip("link", "set", "lo", "up")
+        self.manager.run_ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(host.pid))
+        self.manager.run_ip("link", "set", cable, "master", "eth0", "up")
+        host.run_ip("address", "add", f"{address}/24", "dev", "eth0")

@@ -8,14 +8,14 @@ import signal
 from pathlib import Path
 
 
-def end_all(mark: str) -> None:
+def kill_processes(command_line_part: str) -> None:
     """SIGKILL every process with `mark` in its command line, and all that descends from it."""
     parents: dict[int, int] = {}
     found: set[int] = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it may just have ended
             parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if mark.encode() in (folder / "cmdline").read_bytes():
+            if command_line_part.encode() in (folder / "cmdline").read_bytes():
                 found.add(int(folder.name))
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more

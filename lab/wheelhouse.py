@@ -12,32 +12,32 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from lab.cache import built, key
-from lab.errors import LabError
+from lab.cache import compute_cache_key, get_or_build
+from lab.lab_errors import LabError
 
 REPO = Path(__file__).parents[1]
 EXTRAS = ("consul", "telemetry", "templates")
-PIP = (sys.executable, "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check")
+PIP_COMMAND = (sys.executable, "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check")
 
 
-def dependencies() -> list[str]:
+def list_dependencies() -> list[str]:
     """What the supervisor needs at run time, for Consul, metrics and templates too."""
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
     return sorted(project["dependencies"] + [need for extra in EXTRAS for need in optional[extra]])
 
 
-def wheelhouse(python: str) -> Path:
+def download_wheels(python: str) -> Path:
     """A folder with the wheels of all dependencies, and of pip, for that Python version, such as `3.13`."""
-    needs = [*dependencies(), "pip"]
+    needs = [*list_dependencies(), "pip"]
 
     def build(part: Path) -> None:
-        _pip("download", "--dest", str(part), "--python-version", python, "--only-binary=:all:", *needs)
+        _run_pip("download", "--dest", str(part), "--python-version", python, "--only-binary=:all:", *needs)
 
-    return built(f"wheels-{python}-{key(python, needs)}", build)
+    return get_or_build(f"wheels-{python}-{compute_cache_key(python, needs)}", build)
 
 
-def project_wheel(target: Path) -> Path:
+def build_project_wheel(target: Path) -> Path:
     """Build this checkout's own wheel into `target`, from a copy: a build leaves its traces beside the sources."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
@@ -45,27 +45,29 @@ def project_wheel(target: Path) -> Path:
             if (REPO / name).exists():
                 shutil.copy(REPO / name, copy)
         shutil.copytree(REPO / "autopilot", copy / "autopilot", ignore=shutil.ignore_patterns("__pycache__"))
-        _pip("wheel", "--no-deps", "--wheel-dir", str(target), str(copy))
+        _run_pip("wheel", "--no-deps", "--wheel-dir", str(target), str(copy))
     return next(target.glob("condor_autopilot-*.whl"))
 
 
-def fill(target: Path, python: str) -> None:
+def fill_wheelhouse(target: Path, python: str) -> None:
     """Put all wheels into a folder: the dependencies' and our own."""
     target.mkdir(parents=True, exist_ok=True)
     for wheel in target.glob("*.whl"):
         wheel.unlink()
-    shutil.copytree(wheelhouse(python), target, dirs_exist_ok=True)
-    project_wheel(target)
+    shutil.copytree(download_wheels(python), target, dirs_exist_ok=True)
+    build_project_wheel(target)
 
 
-def install(target: Path, python: str, wheels: Path) -> None:
+def install_wheels(target: Path, python: str, wheels: Path) -> None:
     """Unpack a whole wheelhouse into a folder, for another Python than ours."""
     files = [str(wheel) for wheel in wheels.glob("*.whl")]
     options = ["--no-index", "--no-deps", "--no-compile", "--root-user-action=ignore", "--only-binary=:all:"]
-    _pip("install", *options, "--python-version", python, "--target", str(target), *files)
+    _run_pip("install", *options, "--python-version", python, "--target", str(target), *files)
 
 
-def _pip(*words: str) -> None:
-    done = subprocess.run([*PIP, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+def _run_pip(*words: str) -> None:
+    done = subprocess.run(
+        [*PIP_COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     if done.returncode != 0:
         raise LabError(f"pip {words[0]} failed: {done.stdout.strip()[-2000:]}")

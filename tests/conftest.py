@@ -7,19 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import parts
+from lab import real_parts
 from lab.pool import Pool
 
-REQUIRED = os.environ.get("AUTOPILOT_REQUIRE_REAL") == "1"
+REAL_PARTS_REQUIRED = os.environ.get("AUTOPILOT_REQUIRE_REAL") == "1"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test whose real part this machine cannot have, by name and with the reason; where it must, fail."""
     for marker in item.iter_markers("real"):
         for part in marker.args:
-            if reason := parts.reason(part):
+            if reason := real_parts.explain_unavailable(part):
                 said = f"{item.nodeid} needs {part}: {reason}"
-                if REQUIRED:
+                if REAL_PARTS_REQUIRED:
                     pytest.fail(said, pytrace=False)
                 pytest.skip(said)
 
@@ -30,4 +30,4 @@ def pool() -> Iterator[Pool]:
     with Pool() as pool:
         yield pool
         for worker in pool.workers:
-            print(f"--- {worker.name}, PID 1 {worker.exit_code=}\n{worker.log()}")
+            print(f"--- {worker.name}, PID 1 {worker.exit_code=}\n{worker.read_log()}")

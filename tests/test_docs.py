@@ -24,7 +24,7 @@ SIGNALS = {"WINCH": 28, "TERM": 15}
 AUTORESTART = {(None, True): "true", (None, False): "unexpected", (0, True): "false"}
 
 
-def shown_commands(text: str) -> list[str]:
+def find_commands(text: str) -> list[str]:
     """`autopilot ...` in code, also as part of a recipe or of another command."""
     fenced = "\n".join(re.findall(r"(?ms)^ *```\w*\n(.*?)^ *```", text))
     inline = re.findall(r"`([^`\n]*)`", re.sub(r"(?ms)^ *```\w*\n.*?^ *```", "", text))
@@ -36,7 +36,7 @@ def shown_commands(text: str) -> list[str]:
 def test_commands_that_are_shown(path: Path) -> None:
     """Each `autopilot VERB ...` of the documentation has a verb and options that are there."""
     wrong = []
-    for command in shown_commands(path.read_text().replace("\\|", "")):
+    for command in find_commands(path.read_text().replace("\\|", "")):
         _, verb, *words = shlex.split(command.replace("'", "").replace('"', ""))
         found = cli.main.get_command(click.Context(cli.main), verb)
         known = {option for parameter in found.params for option in parameter.opts} if found is not None else set()
@@ -50,7 +50,7 @@ def test_commands_that_are_shown(path: Path) -> None:
 # --- before and after ---
 
 
-def before() -> dict[str, dict[str, str]]:
+def read_supervisord_programs() -> dict[str, dict[str, str]]:
     """supervisord's programs, its loops unrolled."""
     config = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
     config.read(EXAMPLES / "from-supervisord" / "supervisord.conf")
@@ -65,7 +65,7 @@ def before() -> dict[str, dict[str, str]]:
     return programs
 
 
-def same(program: dict[str, str], job: Job) -> dict[str, tuple[Any, Any]]:
+def compare_settings(program: dict[str, str], job: Job) -> dict[str, tuple[Any, Any]]:
     """What each of the two says, where both can."""
     environment = re.findall(r'(\w+)="([^"]*)"', program.get("environment", ""))
     return {
@@ -86,11 +86,13 @@ def test_supervisord_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     """The example's two files say the same of every program, as far as both can say it."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    jobs = {job.name: job for job in load(str(EXAMPLES / "from-supervisord" / "autopilot.json5"), here=False).plan.jobs}
-    programs = before()
+    jobs = {
+        job.name: job for job in load(str(EXAMPLES / "from-supervisord" / "autopilot.json5"), runs_here=False).plan.jobs
+    }
+    programs = read_supervisord_programs()
     assert list(jobs) == list(programs)
     for name, program in programs.items():
-        assert [(key, *both) for key, both in same(program, jobs[name]).items() if both[0] != both[1]] == []
+        assert [(key, *both) for key, both in compare_settings(program, jobs[name]).items() if both[0] != both[1]] == []
     ranks = {name: int(program.get("priority", 999)) for name, program in programs.items()}
     for one in ("condor", "httpd", "gwms-frontend"):
         for other in ("condor", "httpd", "gwms-frontend"):

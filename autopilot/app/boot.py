@@ -12,13 +12,20 @@ import fcntl
 import os
 import sys
 
-from autopilot.adapters.listening import SocketInUse, listen
-from autopilot.app import plancache
-from autopilot.app.places import NoConfig, beside_socket, default_config, socket_path, state_directory, writable_state
+from autopilot.adapters.control.control_socket import SocketInUseError, listen
+from autopilot.app import plan_cache
+from autopilot.app.paths import (
+    NoConfigError,
+    choose_socket_path,
+    choose_state_directory,
+    choose_writable_state,
+    find_default_config,
+    get_state_beside_socket,
+)
 from autopilot.process import oom
-from autopilot.process.identity import resolve
-from autopilot.process.kernel import PR_SET_CHILD_SUBREAPER, prctl
-from autopilot.process.spawn import CannotSpawn, Spawned, spawn
+from autopilot.process.kernel_calls import PR_SET_CHILD_SUBREAPER, load_prctl
+from autopilot.process.spawn import SpawnedProcess, SpawnError, spawn
+from autopilot.process.user_identity import resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,90 +35,92 @@ if TYPE_CHECKING:
     from autopilot.machines.actions import Outcome
     from autopilot.spec.plan import Plan
 
-    Data = dict[str, Any]  # what spec.plan_to_data gives
+    PlanData = dict[str, Any]  # what spec.plan_to_data gives
 else:
     import _signal as signal  # `signal` without its enums, which take 4 ms to load
 
-LONGEST_SOCKET = 107  # bytes, unix(7)
-NEVER = 100 * 365 * 86400.0  # s; a life without a job is not what makes an image good
+MAX_SOCKET_PATH_BYTES = 107  # bytes, unix(7)
+UNREACHABLE_HEALTHY_FOR_S = 100 * 365 * 86400.0  # s; a life without a job is not what makes an image good
 
-HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-class CannotBoot(Exception):
+class BootError(Exception):
     """The start ends before anything was started: one or more sentences, and the exit code."""
 
-    def __init__(self, *sentences: str, code: int = os.EX_CONFIG) -> None:
+    def __init__(self, *sentences: str, exit_code: int = os.EX_CONFIG) -> None:
         super().__init__("\n".join(sentences))
-        self.code = code
+        self.exit_code = exit_code
 
 
-class InUse(CannotBoot):
+class InUseError(BootError):
     """Another supervisor has it."""
 
 
 def run(config: str | None, *, containerpilot: bool = False) -> int:
     """Run the supervisor to its end; returns its exit code. `containerpilot`: with that program's defaults."""
     signals_so_far: list[int] = []
-    for number in HEARD:  # as PID 1 a signal without a handler is lost, elsewhere it would end us
+    for number in HANDLED_SIGNALS:  # as PID 1 a signal without a handler is lost, elsewhere it would end us
         signal.signal(number, lambda number, _frame: signals_so_far.append(number))
-    state = state_directory(None)
+    state = choose_state_directory(None)
     if containerpilot:
-        state = writable_state(state, socket_path(None, state, containerpilot=True))
+        state = choose_writable_state(state, choose_socket_path(None, state, containerpilot=True))
     try:
-        config, data, missing = _config_and_plan_data(config, state, containerpilot)
-        socket = socket_path(data["socket"], state_directory(data["state"]), containerpilot)
-        state, lock = _state_and_lock(data["state"], socket, containerpilot)
+        config, data, missing = _find_config_and_plan_data(config, state, containerpilot)
+        socket = choose_socket_path(data["socket"], choose_state_directory(data["state"]), containerpilot)
+        state, lock = _choose_and_lock_state(data["state"], socket, containerpilot)
         socket_lock = _lock_socket(socket)
         if os.getpid() != 1:
-            prctl()(PR_SET_CHILD_SUBREAPER, 1)
-        oom_kills = oom.kills()
-        listening = _listen(socket)
-        prestarted = _first_jobs(data)
-    except CannotBoot as cannot:
+            load_prctl()(PR_SET_CHILD_SUBREAPER, 1)
+        oom_kills = oom.count_oom_kills()
+        listening = _open_control_socket(socket)
+        prestarted = _start_first_jobs(data)
+    except BootError as cannot:
         print(f"autopilot: {cannot}", file=sys.stderr)
-        return _not_begun(state, str(cannot), cannot.code)
+        return _write_last_words(state, str(cannot), cannot.exit_code)
     with lock, socket_lock:
-        return _live(
+        return _run_supervisor(
             config,
             data,
             state=state,
             socket=socket,
-            listening=listening,
+            control_fd=listening,
             prestarted=prestarted,
             oom_kills=oom_kills,
-            signals_so_far=signals_so_far,
+            early_signals=signals_so_far,
             containerpilot=containerpilot,
-            missing=missing,
+            missing_config=missing,
         )
 
 
-def _config_and_plan_data(config: str | None, state: str, containerpilot: bool) -> tuple[str | None, Data, str]:
+def _find_config_and_plan_data(
+    config: str | None, state: str, containerpilot: bool
+) -> tuple[str | None, PlanData, str]:
     """The config's path and its plan's data; or, for PID 1 without any config, None, the data of a plan without jobs,
     and what is missing. Raises CannotBoot."""
     try:
-        path = os.path.abspath(config or default_config(os.environ, containerpilot))
-    except NoConfig as none:
+        path = os.path.abspath(config or find_default_config(os.environ, containerpilot))
+    except NoConfigError as none:
         if os.getpid() != 1:
-            raise CannotBoot(str(none)) from None
+            raise BootError(str(none)) from None
         from autopilot.spec.plan import Plan  # there is no job to hurry for
-        from autopilot.spec.plandata import plan_to_data
+        from autopilot.spec.plan_data import serialize_plan
 
-        return None, plan_to_data(Plan(healthy_for=NEVER)), str(none)
-    return path, _plan_data(path, state), ""
+        return None, serialize_plan(Plan(healthy_for=UNREACHABLE_HEALTHY_FOR_S)), str(none)
+    return path, _load_plan_data(path, state), ""
 
 
-def _plan_data(config: str, state: str) -> Data:
+def _load_plan_data(config: str, state: str) -> PlanData:
     """The plan's data, from a compiled plan or by validating in a child. Raises CannotBoot with every problem."""
-    text = _rendered(config)
+    text = _render_config(config)
     if text is not None:
-        data = plancache.find(text, plancache.beside(config), plancache.in_state(state, config))
-        if data is not None and _users_exist(data):
+        data = plan_cache.find(text, plan_cache.get_path_beside(config), plan_cache.get_path_in_state(state, config))
+        if data is not None and _can_resolve_users(data):
             return data
-    return _validate(config, state)
+    return _validate_in_child(config, state)
 
 
-def _rendered(config: str) -> str | None:
+def _render_config(config: str) -> str | None:
     """The config's text with its templates filled in; None when the loader must say what is wrong with it."""
     try:
         with open(config, encoding="utf-8") as file:
@@ -128,7 +137,7 @@ def _rendered(config: str) -> str | None:
         return None
 
 
-def _users_exist(data: Data) -> bool:
+def _can_resolve_users(data: PlanData) -> bool:
     try:
         for job in data["jobs"]:
             resolve(job["command"]["user"], job["command"]["group"])
@@ -137,86 +146,90 @@ def _users_exist(data: Data) -> bool:
     return True
 
 
-def _validate(config: str, state: str) -> Data:
-    from autopilot.spec import SpecError, ValidatorFailed, plan_to_data, validated_in_child  # not for a compiled plan
+def _validate_in_child(config: str, state: str) -> PlanData:
+    from autopilot.spec import SpecError, ValidatorError, serialize_plan, validate_in_child  # not for a compiled plan
 
     try:
-        loaded = validated_in_child(config, dict(os.environ))
+        loaded = validate_in_child(config, dict(os.environ))
     except SpecError as error:
         count = len(error.problems)
         counted = f"{count} problem{'s' if count > 1 else ''}, nothing was started"
-        raise CannotBoot(f"cannot use {config}: {counted}", *map(str, error.problems)) from None
-    except ValidatorFailed as error:
-        raise CannotBoot(str(error), code=os.EX_SOFTWARE) from None
+        raise BootError(f"cannot use {config}: {counted}", *map(str, error.problems)) from None
+    except ValidatorError as error:
+        raise BootError(str(error), exit_code=os.EX_SOFTWARE) from None
     for warning in loaded.warnings:
         print(f"autopilot: warning: {warning}", file=sys.stderr)
-    data = plan_to_data(loaded.plan)
+    data = serialize_plan(loaded.plan)
     try:
         os.makedirs(state, exist_ok=True)
-        plancache.write(plancache.in_state(state, config), loaded.rendered_text, data)
+        plan_cache.write(plan_cache.get_path_in_state(state, config), loaded.rendered_text, data)
     except OSError:
         pass  # the next start validates again
     return data
 
 
-def _state_and_lock(planned: str | None, socket: str, containerpilot: bool) -> tuple[str, TextIO]:
+def _choose_and_lock_state(planned: str | None, socket: str, containerpilot: bool) -> tuple[str, TextIO]:
     """The state directory, and its lock. Raises CannotBoot."""
-    state = state_directory(planned)
+    state = choose_state_directory(planned)
     if not containerpilot or planned or os.environ.get("AUTOPILOT_STATE"):
-        return state, _lock(state)
+        return state, _lock_state(state)
     try:
-        state = writable_state(state, socket)
-        return state, _lock(state)
-    except InUse:  # two with a socket each were no trouble for ContainerPilot
-        if state == beside_socket(socket):
+        state = choose_writable_state(state, socket)
+        return state, _lock_state(state)
+    except InUseError:  # two with a socket each were no trouble for ContainerPilot
+        if state == get_state_beside_socket(socket):
             raise
-        return beside_socket(socket), _lock(beside_socket(socket))
+        return get_state_beside_socket(socket), _lock_state(get_state_beside_socket(socket))
 
 
-def _lock(state: str) -> TextIO:
+def _lock_state(state: str) -> TextIO:
     """One supervisor for each state directory; the lock goes with the process. Raises CannotBoot."""
     where = f"the state directory {state}"
-    return _locked(os.path.join(state, "lock"), where, "set `state` in the job spec or AUTOPILOT_STATE")
+    return _open_lock_file(os.path.join(state, "lock"), where, "set `state` in the job spec or AUTOPILOT_STATE")
 
 
 def _lock_socket(path: str) -> TextIO:
     """One for each control socket, wherever it is. Raises CannotBoot."""
-    if len(os.fsencode(path)) > LONGEST_SOCKET:
-        raise CannotBoot(f"the control socket {path} has too long a path: a unix socket's has {LONGEST_SOCKET} bytes")
-    return _locked(path + ".lock", f"the control socket {path}", "set `control.socket` or AUTOPILOT_SOCKET")
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
+        raise BootError(
+            f"the control socket {path} has too long a path: a unix socket's has {MAX_SOCKET_PATH_BYTES} bytes"
+        )
+    return _open_lock_file(path + ".lock", f"the control socket {path}", "set `control.socket` or AUTOPILOT_SOCKET")
 
 
-def _locked(path: str, where: str, remedy: str) -> TextIO:
+def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         file = open(path, "a")  # noqa: SIM115 - held for the whole life
     except OSError as error:
-        raise CannotBoot(f"cannot use {where}: {error.strerror}; {remedy}") from None
+        raise BootError(f"cannot use {resource_name}: {error.strerror}; {remedy}") from None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise InUse(f"another supervisor uses {where}: stop it, or give this one its own", code=os.EX_USAGE) from None
+        raise InUseError(
+            f"another supervisor uses {resource_name}: stop it, or give this one its own", exit_code=os.EX_USAGE
+        ) from None
     try:  # is there room for the last words?
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
     except OSError as error:
-        raise CannotBoot(f"cannot write to {where}: {error.strerror}; {remedy}") from None
+        raise BootError(f"cannot write to {resource_name}: {error.strerror}; {remedy}") from None
     return file
 
 
-def _listen(path: str) -> int:
+def _open_control_socket(path: str) -> int:
     """A descriptor. Raises CannotBoot."""
     try:
         return listen(path)
-    except SocketInUse as error:
-        raise InUse(str(error), code=os.EX_USAGE) from None
+    except SocketInUseError as error:
+        raise InUseError(str(error), exit_code=os.EX_USAGE) from None
     except OSError as error:
         why = f"cannot use the control socket {path}: {error.strerror}"
-        raise CannotBoot(f"{why}; set `control.socket` or AUTOPILOT_SOCKET") from None
+        raise BootError(f"{why}; set `control.socket` or AUTOPILOT_SOCKET") from None
 
 
-def _first_jobs(data: Data) -> dict[str, Spawned]:
+def _start_first_jobs(data: PlanData) -> dict[str, SpawnedProcess]:
     """Start the jobs that wait for nothing; none where the node must be looked at before anything starts."""
     advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
     if data["htcondor"] is not None or data["templates"] or data["locks"] or advertises:
@@ -230,54 +243,54 @@ def _first_jobs(data: Data) -> dict[str, Spawned]:
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid())}
             try:  # noqa: SIM105 - contextlib would have to be loaded first
                 started[job["name"]] = spawn(command, environ)
-            except CannotSpawn:
+            except SpawnError:
                 pass  # it will be tried, and complained about, in its turn
     return started
 
 
-def _not_begun(state: str, detail: str, code: int) -> int:
+def _write_last_words(state: str, detail: str, exit_code: int) -> int:
     """Last words of a life that did not begin; not over those of a supervisor that lives."""
     from pathlib import Path  # not on the way to the first job
 
-    from autopilot.app import surroundings
-    from autopilot.app.lastwords import LastWords
+    from autopilot.app import container_info
+    from autopilot.app.last_words import LastWords
     from autopilot.machines.actions import Outcome
 
-    if code == os.EX_CONFIG:
+    if exit_code == os.EX_CONFIG:
         try:
-            words = LastWords(Path(state), surroundings.look(os.environ))
+            words = LastWords(Path(state), container_info.detect_container_info(os.environ))
             words.begin()
-            words.finish(Outcome("config", detail, code))
+            words.finish(Outcome("config", detail, exit_code))
         except OSError:
             pass  # it was said on stderr
-    return code
+    return exit_code
 
 
-def _live(
+def _run_supervisor(
     config: str | None,
-    data: Data,
+    data: PlanData,
     *,
     state: str,
     socket: str,
-    listening: int,
-    prestarted: dict[str, Spawned],
+    control_fd: int,
+    prestarted: dict[str, SpawnedProcess],
     oom_kills: int,
-    signals_so_far: list[int],
+    early_signals: list[int],
     containerpilot: bool,
-    missing: str,
+    missing_config: str,
 ) -> int:
     import asyncio  # the first job runs already
     from pathlib import Path
 
-    from autopilot.app import surroundings
+    from autopilot.app import container_info
     from autopilot.app.supervisor import Supervisor
-    from autopilot.spec.plandata import plan_from_data
+    from autopilot.spec.plan_data import deserialize_plan
 
-    plan: Plan = plan_from_data(data)
+    plan: Plan = deserialize_plan(data)
     if plan.consul_agent is not None:
         from autopilot.app import agent_job
 
-        plan = agent_job.completed(plan, Path(state))
+        plan = agent_job.complete_plan(plan, Path(state))
     loop = asyncio.new_event_loop()
     try:
         supervisor = Supervisor(
@@ -286,13 +299,13 @@ def _live(
             loop=loop,
             state=Path(state),
             socket_path=Path(socket),
-            listening=listening,
-            where=surroundings.look(os.environ),
+            control_fd=control_fd,
+            container_info=container_info.detect_container_info(os.environ),
             env=os.environ,
             prestarted=prestarted,
             oom_kills=oom_kills,
             containerpilot=containerpilot,
-            missing=missing,
+            missing_config=missing_config,
         )
     except OSError as error:
         for child in prestarted.values():
@@ -300,13 +313,13 @@ def _live(
         os.unlink(socket)
         detail = f"cannot open the log {plan.logging.output}: {error.strerror}"
         print(f"autopilot: {detail}", file=sys.stderr)
-        return _not_begun(state, detail, os.EX_CONFIG)
+        return _write_last_words(state, detail, os.EX_CONFIG)
     outcome: Outcome
     try:
-        outcome = loop.run_until_complete(supervisor.live(signals_so_far))
+        outcome = loop.run_until_complete(supervisor.run(early_signals))
     except BaseException as error:
-        outcome = supervisor.die(error)
+        outcome = supervisor.handle_internal_error(error)
     supervisor.close(outcome)
-    if supervisor.begins_anew:
+    if supervisor.restart_requested:
         os.execve(sys.executable, sys.orig_argv, supervisor.env)
     return outcome.code

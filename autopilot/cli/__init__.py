@@ -35,19 +35,21 @@ VERBS = {
     "shims": "Write systemctl and service for scripts that know no other way.",
     "completion": "Print the shell's completion: bash, zsh, fish.",
 }
-HIDDEN = ("systemctl", "service")  # what the shims call
+HIDDEN_VERBS = ("systemctl", "service")  # what the shims call
+MODULES = {"signal": "signal_job", "systemctl": "systemctl_shim", "service": "service_shim"}  # not named as their verb
 
 
-class Verbs(click.Group):
+class VerbGroup(click.Group):
     """Knows the verbs' names without loading them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in VERBS and name not in HIDDEN:
+        if name not in VERBS and name not in HIDDEN_VERBS:
             return None
-        command: click.Command = import_module(f"autopilot.cli.{name}").command
+        module = MODULES.get(name, name)
+        command: click.Command = import_module(f"autopilot.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -55,7 +57,7 @@ class Verbs(click.Group):
             formatter.write_dl(list(VERBS.items()))
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", "-V")
 def main() -> None:
     """A PID 1 that makes a batch worker's container manage itself."""

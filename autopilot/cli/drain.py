@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import click
 
-from autopilot.cli.client import ask, output_option, say, socket_option, socket_path, wait_for_end, waiting
+from autopilot.cli.control_client import (
+    add_wait_options,
+    find_socket_path,
+    output_option,
+    print_result,
+    send_request,
+    socket_option,
+    wait_for_end,
+)
 
 
 @click.command()
 @click.option("--deadline", metavar="DURATION", help='Ask payloads to end after so long ("90s", "2h").')
-@waiting
+@add_wait_options
 @output_option
 @socket_option
 def command(deadline: str | None, no_wait: bool, timeout: float | None, output: str, given_socket: str | None) -> None:
@@ -17,19 +25,19 @@ def command(deadline: str | None, no_wait: bool, timeout: float | None, output: 
 
     Waits until it has. Asked again with another --deadline, that one counts.
     """
-    path = socket_path(given_socket)
-    body: dict[str, object] = {} if deadline is None else {"deadline": _seconds(deadline)}
-    answer = ask(path, "POST", "/v1/drain", body)
-    say(output, f"draining; {len(answer['payloads'])} payloads run", answer)
+    path = find_socket_path(given_socket)
+    body: dict[str, object] = {} if deadline is None else {"deadline": _parse_seconds(deadline)}
+    answer = send_request(path, "POST", "/v1/drain", body)
+    print_result(output, f"draining; {len(answer['payloads'])} payloads run", answer)
     if not no_wait:
         wait_for_end(path, timeout)
-        say(output, "ended", {"ended": True})
+        print_result(output, "ended", {"ended": True})
 
 
-def _seconds(text: str) -> float:
-    from autopilot.spec.units import duration
+def _parse_seconds(text: str) -> float:
+    from autopilot.spec.quantities import parse_duration
 
     try:
-        return duration(text)
+        return parse_duration(text)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--deadline") from None

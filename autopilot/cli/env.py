@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from autopilot.cli.settings import settings_verb
+from autopilot.cli.setting_verbs import build_settings_command
 
-command = settings_verb(
+command = build_settings_command(
     "env", "Set environment variables of jobs and checks that start from now on; NAME= unsets one.", "/v1/env"
 )

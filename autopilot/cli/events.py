@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from autopilot.cli.client import follow, output_option, socket_option, socket_path
-from autopilot.process.lines import visible
+from autopilot.cli.control_client import find_socket_path, follow, output_option, socket_option
+from autopilot.process.line_buffer import escape_controls
 
 
 @click.command()
@@ -20,15 +20,15 @@ from autopilot.process.lines import visible
 def command(follows: bool, lines: int, output: str, given_socket: str | None) -> None:
     """Show the last events (the supervisor keeps 500), all but checks that passed: with -o json one object on a line.
 
-    `fact` names the kind, `event` is the name that a `when` waits for, where the fact has one.
+    `event` names the kind; `trigger` is the name that a `when` waits for, where the event has one.
     """
-    for record in follow(socket_path(given_socket), f"/v1/events?n={lines}&follow={int(follows)}"):
-        click.echo(json.dumps(record) if output == "json" else _line(record))
+    for record in follow(find_socket_path(given_socket), f"/v1/events?n={lines}&follow={int(follows)}"):
+        click.echo(json.dumps(record) if output == "json" else _format_event(record))
 
 
-def _line(record: dict[str, Any]) -> str:
+def _format_event(record: dict[str, Any]) -> str:
     if "lost" in record:
         return f"autopilot: {record['lost']} events lost: this reader is too slow"
     about = record.get("job") or record.get("watch")
-    says = record["says"] or re.sub(r"(?<!^)(?=[A-Z])", " ", record["fact"]).lower()
-    return visible(f"{record['time']} {record['level'].upper():<8} {f'{about}: ' if about else ''}{says}")
+    says = record["says"] or re.sub(r"(?<!^)(?=[A-Z])", " ", record["event"]).lower()
+    return escape_controls(f"{record['time']} {record['level'].upper():<8} {f'{about}: ' if about else ''}{says}")

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from autopilot.cli.client import output_option
-from autopilot.cli.consul import asked, consul_option
-from autopilot.cli.moment import epoch
-from autopilot.cli.table import span, table
+from autopilot.cli.consul_queries import consul_option, query_consul
+from autopilot.cli.control_client import output_option
+from autopilot.cli.text_table import format_duration, format_table
+from autopilot.cli.timestamp import parse_epoch
 
 
 @click.command()
@@ -26,9 +26,9 @@ def command(host: str, datacenter: str | None, given: str | None, output: str) -
     LEFT is the time until it drains, or until its payloads are asked to end when it drains already. STATUS is alive,
     maintenance, or lost: Consul hears nothing of it, so it was killed or its host is down.
     """
-    from autopilot.adapters.consul import fleet
+    from autopilot.adapters.consul import fleet_listing
 
-    every = asked(given, lambda client: fleet.containers(client, datacenter))
+    every = query_consul(given, lambda client: fleet_listing.list_containers(client, datacenter))
     found = [container for container in every if host in ("", container["host"])]
     if output == "json":
         click.echo(json.dumps(found, indent=1))
@@ -37,36 +37,36 @@ def command(host: str, datacenter: str | None, given: str | None, output: str) -
         click.echo(f"none of {len(every)} containers" if every else "Consul knows no container", err=True)
         return
     header = ("HOST", "SLOT", "CONTAINER", "IMAGE", "VERSION", "AGE", "LEFT", "DRAIN", "PAYLOADS", "STATUS")
-    for line in table([header, *(_row(container) for container in found)]):
+    for line in format_table([header, *(_build_row(container) for container in found)]):
         click.echo(line)
-    click.echo(_summary(found))
+    click.echo(_format_summary(found))
 
 
-def _summary(found: list[dict[str, Any]]) -> str:
-    hosts, images = (len({container[key] for container in found}) for key in ("host", "image_digest"))
-    states = Counter("draining" if _drains(container) else container["status"] for container in found)
+def _format_summary(containers: list[dict[str, Any]]) -> str:
+    hosts, images = (len({container[key] for container in containers}) for key in ("host", "image_digest"))
+    states = Counter("draining" if _is_draining(container) else container["status"] for container in containers)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    payloads = sum(container["payloads"] or 0 for container in found)
-    return f"{len(found)} containers on {hosts} hosts: {counted}; {images} images, {payloads} payloads"
+    payloads = sum(container["payloads"] or 0 for container in containers)
+    return f"{len(containers)} containers on {hosts} hosts: {counted}; {images} images, {payloads} payloads"
 
 
-def _drains(container: dict[str, Any]) -> bool:
+def _is_draining(container: dict[str, Any]) -> bool:
     return container["status"] == "alive" and container["drain"] not in ("", "no")
 
 
-def _row(container: dict[str, Any]) -> tuple[str, ...]:
+def _build_row(container: dict[str, Any]) -> tuple[str, ...]:
     now = time.time()
-    started, end = epoch(container["started"]), epoch(container["lifetime_end"])
-    if _drains(container):
-        end = epoch(container["drain_deadline"])
+    started, end = parse_epoch(container["started"]), parse_epoch(container["lifetime_end"])
+    if _is_draining(container):
+        end = parse_epoch(container["drain_deadline"])
     return (
         container["host"],
         container["slot"] or "-",
         container["container_id"][:12] or "-",
         container["image_digest"].removeprefix("sha256:")[:12] or "-",
         container["version"],
-        span(now - started) if started is not None else "-",
-        span(end - now) if end is not None else "-",
+        format_duration(now - started) if started is not None else "-",
+        format_duration(end - now) if end is not None else "-",
         container["drain"] or "-",
         "-" if container["payloads"] is None else str(container["payloads"]),
         container["status"],

@@ -9,20 +9,22 @@ from typing import Any
 
 import click
 
-from autopilot.cli.client import output_option
-from autopilot.cli.consul import asked, consul_option
-from autopilot.cli.moment import Moment, epoch
-from autopilot.cli.table import table
+from autopilot.cli.consul_queries import consul_option, query_consul
+from autopilot.cli.control_client import output_option
+from autopilot.cli.text_table import format_table
+from autopilot.cli.timestamp import TimestampParam, parse_epoch
 
 FIELDS = ("container_id", "host", "slot", "image_digest", "started", "ended", "ended_before", "reason", "life")
-SHOWN = tuple(field for field in FIELDS if field != "ended_before")
+SHOWN_FIELDS = tuple(field for field in FIELDS if field != "ended_before")
 
 
 @click.command()
 @click.option("--fleet", is_flag=True, help="Every container's, from Consul's records.")
 @click.option("--container", default="", metavar="ID", help="Only this container (or the begin of its id).")
 @click.option("--host", default="", help="Only this host.")
-@click.option("--at", "moment", type=Moment(), help="Only what ran then: 2026-01-31T12:00:00Z, 12:00 (UTC), 2h (ago).")
+@click.option(
+    "--at", "moment", type=TimestampParam(), help="Only what ran then: 2026-01-31T12:00:00Z, 12:00 (UTC), 2h (ago)."
+)
 @consul_option
 @output_option
 def command(fleet: bool, container: str, host: str, moment: float | None, given: str | None, output: str) -> None:  # noqa: PLR0917 - click
@@ -31,11 +33,15 @@ def command(fleet: bool, container: str, host: str, moment: float | None, given:
     Of the fleet's lives without an end Consul says whether they are running or lost (it hears nothing of them); what
     it does not know any more was killed, and ended before (<) the next life on its slot began.
     """
-    found = [_plain(record) for record in (_of_fleet(given, moment) if fleet else _of_this_slot())]
+    found = [
+        _normalize_record(record) for record in (_query_fleet_lives(given, moment) if fleet else _read_slot_lives())
+    ]
     chosen = [
         life
         for life in found
-        if life["container_id"].startswith(container) and (not host or life["host"] == host) and _ran(life, moment)
+        if life["container_id"].startswith(container)
+        and (not host or life["host"] == host)
+        and _has_run_at(life, moment)
     ]
     if output == "json":
         click.echo(json.dumps(chosen, indent=1))
@@ -43,45 +49,45 @@ def command(fleet: bool, container: str, host: str, moment: float | None, given:
     if not chosen:
         click.echo(f"none of the {len(found)} lives that were looked at" if found else "no life is recorded", err=True)
         return
-    rows = [tuple(field.upper().replace("_", " ") for field in SHOWN), *map(_row, chosen)]
-    for line in table(rows):
+    rows = [tuple(field.upper().replace("_", " ") for field in SHOWN_FIELDS), *map(_build_row, chosen)]
+    for line in format_table(rows):
         click.echo(line)
 
 
-def _of_fleet(given: str | None, moment: float | None) -> list[dict[str, Any]]:
-    from autopilot.adapters.consul.archive import lives
+def _query_fleet_lives(given: str | None, moment: float | None) -> list[dict[str, Any]]:
+    from autopilot.adapters.consul.history_store import list_lives
 
-    found: list[dict[str, Any]] = asked(given, lambda client: lives(client, moment))
+    found: list[dict[str, Any]] = query_consul(given, lambda client: list_lives(client, moment))
     return found
 
 
-def _of_this_slot() -> list[dict[str, Any]]:
+def _read_slot_lives() -> list[dict[str, Any]]:
     """What the state directory keeps: the life before and the last one."""
-    from autopilot.app.places import state_directory
+    from autopilot.app.paths import choose_state_directory
 
-    folder = Path(state_directory(None))
+    folder = Path(choose_state_directory(None))
     files = [folder / name for name in ("previous-words.json", "last-words.json")]
     return [json.loads(file.read_text()) for file in files if file.exists()]
 
 
-def _plain(record: Mapping[str, Any]) -> dict[str, str]:
+def _normalize_record(record: Mapping[str, Any]) -> dict[str, str]:
     """Both kinds of records with the same keys; "" where nothing is known."""
     return {field: str(record.get(field) or record.get(field.replace("_", "-")) or "") for field in FIELDS}
 
 
-def _ran(life: Mapping[str, str], moment: float | None) -> bool:
+def _has_run_at(life: Mapping[str, str], moment: float | None) -> bool:
     """A life that was killed may have run until its successor began."""
     if moment is None:
         return True
-    began, over = epoch(life["started"]), epoch(life["ended"] or life["ended_before"])
+    began, over = parse_epoch(life["started"]), parse_epoch(life["ended"] or life["ended_before"])
     return began is not None and began <= moment and (over is None or moment <= over)
 
 
-def _row(life: Mapping[str, str]) -> tuple[str, ...]:
+def _build_row(life: Mapping[str, str]) -> tuple[str, ...]:
     shortened = {
         "container_id": life["container_id"][:12],
         "image_digest": life["image_digest"].removeprefix("sha256:")[:12],
         "life": life["life"][:8],
         "ended": life["ended"] or (f"<{life['ended_before']}" if life["ended_before"] else ""),
     }
-    return tuple({**life, **shortened}[field] or "-" for field in SHOWN)
+    return tuple({**life, **shortened}[field] or "-" for field in SHOWN_FIELDS)

@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 import click
 
-from autopilot.cli.client import follow, output_option, socket_option, socket_path
-from autopilot.cli.jobs import job_names
-from autopilot.process.lines import visible
+from autopilot.cli.control_client import find_socket_path, follow, output_option, socket_option
+from autopilot.cli.job_verbs import complete_job_names
+from autopilot.process.line_buffer import escape_controls
 
 
 @click.command()
-@click.argument("job", required=False, shell_complete=job_names)
+@click.argument("job", required=False, shell_complete=complete_job_names)
 @click.option("-f", "--follow", "follows", is_flag=True, help="Go on with each line that comes.")
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=30, show_default=True, help="How many lines.")
 @output_option
@@ -26,12 +26,12 @@ def command(job: str | None, follows: bool, lines: int, output: str, given_socke
     how many lines it has lost.
     """
     target = "/v1/logs" if job is None else f"/v1/logs/{quote(job, safe='')}"
-    for record in follow(socket_path(given_socket), f"{target}?n={lines}&follow={int(follows)}"):
-        click.echo(json.dumps(record) if output == "json" else _line(record, named=job is None))
+    for record in follow(find_socket_path(given_socket), f"{target}?n={lines}&follow={int(follows)}"):
+        click.echo(json.dumps(record) if output == "json" else _format_line(record, with_job_name=job is None))
 
 
-def _line(record: dict[str, Any], *, named: bool) -> str:
+def _format_line(record: dict[str, Any], *, with_job_name: bool) -> str:
     if "lost" in record:
         return f"autopilot: {record['lost']} lines lost: this reader is too slow"
-    text = visible(record["line"])
-    return f"{record['time']} {record['job']} | {text}" if named else text
+    text = escape_controls(record["line"])
+    return f"{record['time']} {record['job']} | {text}" if with_job_name else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from autopilot.cli.client import ask, output_option, say, socket_option, socket_path
+from autopilot.cli.control_client import find_socket_path, output_option, print_result, send_request, socket_option
 
 
 @click.command()
@@ -13,4 +13,6 @@ from autopilot.cli.client import ask, output_option, say, socket_option, socket_
 @socket_option
 def command(state: str, output: str, given_socket: str | None) -> None:
     """Enter maintenance (on) or leave it (off). Services stay known to Consul, but nobody is sent to them."""
-    say(output, f"maintenance {state}", ask(socket_path(given_socket), "POST", f"/v1/maintenance/{state}"))
+    print_result(
+        output, f"maintenance {state}", send_request(find_socket_path(given_socket), "POST", f"/v1/maintenance/{state}")
+    )

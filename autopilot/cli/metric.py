@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from autopilot.cli.settings import settings_verb
+from autopilot.cli.setting_verbs import build_settings_command
 
-command = settings_verb(
+command = build_settings_command(
     "metric",
     "Add to a counter, set a gauge, or observe a value of a histogram or summary of telemetry.metrics.",
     "/v1/metrics",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from autopilot.cli.client import ask, output_option, say, socket_option, socket_path
+from autopilot.cli.control_client import find_socket_path, output_option, print_result, send_request, socket_option
 
 
 @click.command()
@@ -13,4 +13,4 @@ from autopilot.cli.client import ask, output_option, say, socket_option, socket_
 @click.option("--timeout", type=float, default=5.0, show_default=True, help="Seconds to wait for the answer.")
 def command(given_socket: str | None, timeout: float, output: str) -> None:
     """Ask whether the supervisor answers. Exit 0: it does; 69: nobody there; 99: no answer in time."""
-    say(output, "ok", ask(socket_path(given_socket), "GET", "/v1/ping", limit=timeout))
+    print_result(output, "ok", send_request(find_socket_path(given_socket), "GET", "/v1/ping", timeout=timeout))

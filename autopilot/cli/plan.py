@@ -10,12 +10,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import click
 
-from autopilot.cli.client import ask, socket_option, socket_path
-from autopilot.spec.outcome import SpecError
+from autopilot.cli.control_client import find_socket_path, send_request, socket_option
+from autopilot.spec.load_result import SpecError
 
 MASK = "***"
-_SECRET = re.compile(r"token|passw|secret|key|credential|authorization|cookie", re.I)
-_MAPPINGS = {"env", "headers", "settings"}  # of names and values that users choose
+_SECRET_PATTERN = re.compile(r"token|passw|secret|key|credential|authorization|cookie", re.I)
+_SECRET_MAPPINGS = {"env", "headers", "settings"}  # of names and values that users choose
 
 
 @click.command(name="plan", short_help="Print the effective plan of a job spec, with defaults.")
@@ -30,11 +30,11 @@ def command(config: str, output: str, diff: bool, given_socket: str | None) -> N
 
     Values of variables, headers and settings whose names look like secrets are masked; arguments of commands are not.
     """
-    from autopilot.spec.loading import load
-    from autopilot.spec.plandata import plan_to_data
+    from autopilot.spec.plan_data import serialize_plan
+    from autopilot.spec.spec_loading import load
 
     try:
-        loaded = load(config, here=False)
+        loaded = load(config, runs_here=False)
     except SpecError as error:
         for problem in error.problems:
             click.echo(str(problem), err=True)
@@ -42,28 +42,30 @@ def command(config: str, output: str, diff: bool, given_socket: str | None) -> N
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     if diff:
-        from autopilot.cli.difference import as_text, difference
+        from autopilot.cli.plan_difference import compute_difference, format_difference
 
-        found = difference(ask(socket_path(given_socket), "GET", "/v1/plan"), loaded.plan, masked)
-        click.echo(json.dumps(found, indent=1) if output == "json" else "\n".join(as_text(found)))
+        found = compute_difference(
+            send_request(find_socket_path(given_socket), "GET", "/v1/plan"), loaded.plan, redact_secrets
+        )
+        click.echo(json.dumps(found, indent=1) if output == "json" else "\n".join(format_difference(found)))
         return
-    click.echo(json.dumps(masked(plan_to_data(loaded.plan)), indent=2 if output == "text" else None))
+    click.echo(json.dumps(redact_secrets(serialize_plan(loaded.plan)), indent=2 if output == "text" else None))
 
 
-def masked(data: Any, holder: str = "") -> Any:
+def redact_secrets(data: Any, parent_key: str = "") -> Any:
     """Plan data without what looks like a secret. `holder` is the key that holds `data`."""
     if isinstance(data, list):
-        return [masked(item, holder) for item in data]
+        return [redact_secrets(item, parent_key) for item in data]
     if isinstance(data, dict):
-        secret = holder in _MAPPINGS
+        secret = parent_key in _SECRET_MAPPINGS
         return {
-            k: MASK if v and (k == "acl_token" or (secret and _SECRET.search(k))) else masked(v, k)
+            k: MASK if v and (k == "acl_token" or (secret and _SECRET_PATTERN.search(k))) else redact_secrets(v, k)
             for k, v in data.items()
         }
-    return _without_password(data) if holder == "url" and isinstance(data, str) else data
+    return _redact_password(data) if parent_key == "url" and isinstance(data, str) else data
 
 
-def _without_password(url: str) -> str:
+def _redact_password(url: str) -> str:
     parts = urlsplit(url)
     if parts.password is None:
         return url

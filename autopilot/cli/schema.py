@@ -13,6 +13,6 @@ def command() -> None:
 
     Editors know it by a first line `"$schema": "PATH"` in the job spec, which the loader does not look at.
     """
-    from autopilot.spec.schema import json_schema
+    from autopilot.spec.json_schema import build_json_schema
 
-    click.echo(json.dumps(json_schema(), indent=2))
+    click.echo(json.dumps(build_json_schema(), indent=2))

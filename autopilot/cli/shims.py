@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from autopilot.cli.client import output_option, say
+from autopilot.cli.control_client import output_option, print_result
 
-NAMES = ("systemctl", "service")
-MARK = "# written by `autopilot shims`"
-SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
+SHIM_NAMES = ("systemctl", "service")
+SHIM_MARKER = "# written by `autopilot shims`"
+SYSTEMD_RUNTIME_PATH = Path("/run/systemd/system")  # sd_booted(3)
 
 
 @click.command()
@@ -27,38 +27,38 @@ def command(directory: Path, replace: bool, output: str) -> None:
     In a Dockerfile, with a directory that PATH has before /usr/bin:
       RUN autopilot shims /usr/local/bin
     """
-    if SYSTEMD.exists() and str(directory.resolve()) in os.environ.get("PATH", "").split(":"):
+    if SYSTEMD_RUNTIME_PATH.exists() and str(directory.resolve()) in os.environ.get("PATH", "").split(":"):
         raise click.ClickException(f"systemd runs this machine: shims in {directory} would hide its own systemctl")
-    foreign = [path for path in map(directory.joinpath, NAMES) if path.exists() and not _ours(path)]
+    foreign = [path for path in map(directory.joinpath, SHIM_NAMES) if path.exists() and not _is_our_shim(path)]
     if foreign and not replace:
         remedy = "choose a directory that PATH has before it, such as /usr/local/bin, or say --replace"
         raise click.ClickException(f"cannot write {foreign[0]}: something else is there; {remedy}")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name in NAMES:
-            _write(directory / name, name)
+        for name in SHIM_NAMES:
+            _write_shim(directory / name, name)
     except OSError as error:
         raise click.ClickException(f"cannot write into {directory}: {error.strerror}") from None
-    written = [str(directory / name) for name in NAMES]
-    say(output, "\n".join(written), {"written": written})
+    written = [str(directory / name) for name in SHIM_NAMES]
+    print_result(output, "\n".join(written), {"written": written})
 
 
-def _ours(path: Path) -> bool:
+def _is_our_shim(path: Path) -> bool:
     try:
-        return MARK.encode() in path.read_bytes()[:200]
+        return SHIM_MARKER.encode() in path.read_bytes()[:200]
     except OSError:
         return False
 
 
-def _write(path: Path, name: str) -> None:
+def _write_shim(path: Path, name: str) -> None:
     """Whole or not at all; never through a link, which would be written at its other end."""
     new = path.with_name(f".{name}.new")
-    new.write_text(f'#!/bin/sh\n{MARK}\nexec {_program()} {name} "$@"\n')
+    new.write_text(f'#!/bin/sh\n{SHIM_MARKER}\nexec {_find_program()} {name} "$@"\n')
     new.chmod(0o755)
     new.replace(path)
 
 
-def _program() -> str:
+def _find_program() -> str:
     """How we were called ourselves, for any shell: the installed command, or the module."""
     called = Path(sys.argv[0]).absolute()
     if called.name == "autopilot" and os.access(called, os.X_OK):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from autopilot.cli.jobs import job_verb
+from autopilot.cli.job_verbs import build_job_command
 
-command = job_verb("start", "Start the named jobs.")
+command = build_job_command("start", "Start the named jobs.")

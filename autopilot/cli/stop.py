@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import click
 
-from autopilot.cli.client import ask, output_option, say, socket_option, socket_path, wait_for_end, waiting
-from autopilot.cli.jobs import ask_jobs, job_names
+from autopilot.cli.control_client import (
+    add_wait_options,
+    find_socket_path,
+    output_option,
+    print_result,
+    send_request,
+    socket_option,
+    wait_for_end,
+)
+from autopilot.cli.job_verbs import complete_job_names, run_job_verb
 
 
 @click.command()
-@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=job_names)
-@waiting
+@click.argument("jobs", nargs=-1, metavar="[JOB]...", shell_complete=complete_job_names)
+@add_wait_options
 @output_option
 @socket_option
 def command(jobs: tuple[str, ...], no_wait: bool, timeout: float | None, output: str, given_socket: str | None) -> None:
@@ -18,12 +26,12 @@ def command(jobs: tuple[str, ...], no_wait: bool, timeout: float | None, output:
 
     Payloads go back to their queue at once: use `drain` to let them finish.
     """
-    path = socket_path(given_socket)
+    path = find_socket_path(given_socket)
     if jobs:
-        ask_jobs(path, "stop", jobs, wait=not no_wait, timeout=timeout, output=output)
+        run_job_verb(path, "stop", jobs, wait=not no_wait, timeout=timeout, output=output)
         return
-    answer = ask(path, "POST", "/v1/stop")
-    say(output, "stopping", answer)
+    answer = send_request(path, "POST", "/v1/stop")
+    print_result(output, "stopping", answer)
     if not no_wait:
         wait_for_end(path, timeout)
-        say(output, "ended", {"ended": True})
+        print_result(output, "ended", {"ended": True})

@@ -45,36 +45,36 @@ class RunCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class DropCheck:
+class CancelCheck:
     """The check ran out of time, or its job is gone: end it, its answer is no longer wanted."""
 
     job: str
 
 
 @dataclass(frozen=True, slots=True)
-class AskPermit:
+class RequestPermit:
     """The lifetime is over, and its end waits for its turn among the hosts; answered by Permitted."""
 
 
 @dataclass(frozen=True, slots=True)
-class BeginDrain:
+class StartDrain:
     """Answered, whenever that is, by Drained."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class SoftenDrain:
+class TerminatePayloads:
     """Payloads are asked to end (SIGTERM)."""
 
 
 @dataclass(frozen=True, slots=True)
-class HardenDrain:
+class KillPayloads:
     """Payloads are killed, in a way the batch system notices."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evict:
+class EvictPayloads:
     """The stop does not wait for payloads: the batch system is to give them back to their queue. Answered by Evicted,
     within two seconds; until then its own process is not stopped."""
 
@@ -93,9 +93,19 @@ class Finish:
     """Everything is over: write the last words and exit."""
 
     outcome: Outcome
-    stragglers: tuple[str, ...] = ()
+    remaining_jobs: tuple[str, ...] = ()
 
 
 Action = (
-    Spawn | Signal | Kill | RunCheck | DropCheck | AskPermit | BeginDrain | SoftenDrain | HardenDrain | Evict | Finish
+    Spawn
+    | Signal
+    | Kill
+    | RunCheck
+    | CancelCheck
+    | RequestPermit
+    | StartDrain
+    | TerminatePayloads
+    | KillPayloads
+    | EvictPayloads
+    | Finish
 )

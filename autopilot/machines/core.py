@@ -16,13 +16,24 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from autopilot.machines import calendar, changes, cues, facts, health, job, lifetime, probation, shutdown, when
-from autopilot.machines.actions import Action, Evict, Finish, Outcome, Signal
-from autopilot.machines.crew import Crew
-from autopilot.machines.unit import IDLE, Unit, outcome_of_essential, outcome_of_work
+from autopilot.machines import (
+    boot_success,
+    cron_schedule,
+    cues,
+    events,
+    health,
+    job,
+    lifetime,
+    plan_changes,
+    shutdown,
+    triggers,
+)
+from autopilot.machines.actions import Action, EvictPayloads, Finish, Outcome, Signal
+from autopilot.machines.job_record import IDLE_PHASES, JobRecord, build_all_jobs_outcome, build_essential_job_outcome
+from autopilot.machines.job_set import JobSet
 from autopilot.spec.plan import Drain, Lifetime, Plan
 
-Effect = Action | facts.Fact
+Effect = Action | events.Event
 
 EX_UNAVAILABLE = 69  # a check failed and its job asked for a shutdown
 EX_TEMPFAIL = 75  # the drain was forced at its deadline
@@ -30,337 +41,357 @@ EX_TEMPFAIL = 75  # the drain was forced at its deadline
 
 class Core:
     def __init__(
-        self, plan: Plan, *, rng: random.Random, now: float, next_time: calendar.NextTime = lambda *_: None
+        self, plan: Plan, *, rng: random.Random, now: float, next_time: cron_schedule.NextTime = lambda *_: None
     ) -> None:
         """`next_time` is asked by jobs with `cron`."""
         self.plan = plan
-        self.crew = Crew(
-            plan, rng=rng, now=now, next_time=next_time, emit=self._emit, others_go_first=self._others_go_first
+        self.job_set = JobSet(
+            plan,
+            rng=rng,
+            now=now,
+            next_time=next_time,
+            emit=self._emit,
+            must_wait_before_stop=self._must_wait_before_stop,
         )
-        self.lifetime_plan = _lifetime_plan(plan)
+        self.lifetime_plan = _get_lifetime_plan(plan)
         self.lifetime = lifetime.LifetimeState()
         self.shutdown = shutdown.ShutdownState()
-        self.probation = probation.Probation()
+        self.boot_success = boot_success.BootSuccess()
         self.payloads: tuple[str, ...] = ()
-        self.troubles: dict[str, str] = {}
+        self.conditions: dict[str, str] = {}
         self._deregistered = False  # our services are out of the registry, so its agent may stop
         self._evicting = False  # payloads are being given back: the batch system's process is not stopped yet
         self._rng = rng
         self._now = now
-        self._news: deque[facts.Fact] = deque()
+        self._pending_events: deque[events.Event] = deque()
         self._effects: list[Effect] = []
 
     # --- in and out ---
 
     def begin(self, now: float, wall: float = 0.0) -> list[Effect]:
         """`wall`, here and below: what the wall clock shows at the same moment, in seconds since the epoch."""
-        return self._turn(now, wall, lambda: self._emit(facts.SupervisorStarted()))
+        return self._process(now, wall, lambda: self._emit(events.SupervisorStarted()))
 
     def feed(self, cue: cues.Cue, now: float, wall: float = 0.0) -> list[Effect]:
-        return self._turn(now, wall, lambda: self._take(cue))
+        return self._process(now, wall, lambda: self._handle_cue(cue))
 
     def tick(self, now: float, wall: float = 0.0) -> list[Effect]:
-        return self._turn(now, wall, self._elapse)
+        return self._process(now, wall, self._handle_deadlines)
 
-    def deadline(self) -> float | None:
+    def get_deadline(self) -> float | None:
         """When `tick` is wanted next, None: only a cue can change anything."""
-        return min((when for when in self._deadlines() if when is not None), default=None)
+        return min((when for when in self._list_deadlines() if when is not None), default=None)
 
     @property
     def ending(self) -> bool:
         return self.shutdown.phase is not shutdown.Phase.UP
 
     @property
-    def units(self) -> dict[str, Unit]:
+    def job_records(self) -> dict[str, JobRecord]:
         """In the job spec's order."""
-        return self.crew.units
+        return self.job_set.job_records
 
-    def healthy(self) -> set[str]:
-        return {name for name, unit in self.units.items() if unit.health.status is health.Status.HEALTHY}
+    def list_healthy_jobs(self) -> set[str]:
+        return {name for name, unit in self.job_records.items() if unit.health.status is health.Status.HEALTHY}
 
     @property
-    def held(self) -> frozenset[str]:
+    def stopped_by_operator(self) -> frozenset[str]:
         """Jobs that a person has stopped."""
-        return frozenset(self.crew.held)
+        return frozenset(self.job_set.stopped_by_operator)
 
-    def _deadlines(self) -> Iterator[float | None]:
-        yield from self.crew.deadlines()
+    def _list_deadlines(self) -> Iterator[float | None]:
+        yield from self.job_set.list_deadlines()
         yield self.lifetime.deadline
         yield self.shutdown.deadline
-        yield self.probation.deadline
+        yield self.boot_success.deadline
 
-    def _turn(self, now: float, wall: float, body: Callable[[], None]) -> list[Effect]:
+    def _process(self, now: float, wall: float, body: Callable[[], None]) -> list[Effect]:
         self._now, self._effects = now, []
-        self.crew.now, self.crew.ahead = now, wall - now
+        self.job_set.now, self.job_set.wall_offset = now, wall - now
         body()
-        while self._news:
-            self._hear(self._news.popleft())
-            if not self._news:
-                self._take_stock()
+        while self._pending_events:
+            self._handle_event(self._pending_events.popleft())
+            if not self._pending_events:
+                self._reconcile()
         return self._effects
 
     def _emit(self, *effects: Effect) -> None:
         self._effects.extend(effects)
-        self._news.extend(effect for effect in effects if isinstance(effect, facts.Fact))
+        self._pending_events.extend(effect for effect in effects if isinstance(effect, events.Event))
 
     # --- cues ---
 
-    def _take(self, cue: cues.Cue) -> None:  # noqa: PLR0912 - one arm for each cue
+    def _handle_cue(self, cue: cues.Cue) -> None:  # noqa: PLR0912 - one arm for each cue
         match cue:
             case cues.Spawned():
-                self.crew.of_run(cue.job, cue.run, job.On.SPAWNED, pid=cue.pid)
+                self.job_set.handle_run_cue(cue.job, cue.run, job.Input.SPAWNED, pid=cue.pid)
             case cues.Exited():
-                self.crew.of_run(cue.job, cue.run, job.On.EXITED, exited=cue)
-            case cues.Emptied():
-                self.crew.of_run(cue.job, cue.run, job.On.EMPTIED)
-            case cues.Checked():
-                self.crew.checked(cue)
-            case cues.PayloadsSeen():
-                self._count_payloads(cue.payloads)
+                self.job_set.handle_run_cue(cue.job, cue.run, job.Input.EXITED, exited=cue)
+            case cues.GroupEmptied():
+                self.job_set.handle_run_cue(cue.job, cue.run, job.Input.EMPTIED)
+            case cues.CheckFinished():
+                self.job_set.handle_check_result(cue)
+            case cues.PayloadsObserved():
+                self._update_payloads(cue.payloads)
             case cues.Drained():
-                self._live(lifetime.On.DRAINED)
+                self._step_lifetime(lifetime.Input.DRAINED)
             case cues.Evicted():
                 self._evicting = False
-                self._emit(facts.PayloadsEvicted())
-            case cues.NodeTrouble():
-                self.troubles[cue.kind] = cue.detail
-                self._emit(facts.NodeTroubled(cue.kind, cue.detail))
-            case cues.NodeRecovered():
-                self.troubles.pop(cue.kind, None)
-                self._emit(facts.NodeMended(cue.kind))
+                self._emit(events.PayloadsEvicted())
+            case cues.ConditionDetected():
+                self.conditions[cue.kind] = cue.detail
+                self._emit(events.ConditionRaised(cue.kind, cue.detail))
+            case cues.ConditionResolved():
+                self.conditions.pop(cue.kind, None)
+                self._emit(events.ConditionCleared(cue.kind))
             case cues.WatchChanged():
-                self.crew.watches[cue.watch] = cue.healthy
-                end = facts.WatchHealthy if cue.healthy else facts.WatchUnhealthy
-                self._emit(facts.WatchChanged(cue.watch), end(cue.watch))
+                self.job_set.watches[cue.watch] = cue.healthy
+                end = events.WatchHealthy if cue.healthy else events.WatchUnhealthy
+                self._emit(events.WatchChanged(cue.watch), end(cue.watch))
             case cues.TemplateWritten():
-                self._emit(facts.TemplateWritten(cue.path))
-                self._take_notice(cue)
-            case cues.Permitted():
-                self._live(lifetime.On.PERMITTED)
+                self._emit(events.TemplateWritten(cue.path))
+                self._notify_template_jobs(cue)
+            case cues.PermitGranted():
+                self._step_lifetime(lifetime.Input.PERMITTED)
             case cues.Deregistered():
                 self._deregistered = True
-                self.crew.release_held_back()
+                self.job_set.release_waiting_stops()
             case cues.PlanChanged() if not self.ending:  # nothing of a life that is ending changes any more
-                self._adopt(cue.plan)
-            case cues.SignalCame():
-                self._emit(facts.SignalReceived(cue.name))
-            case cues.Asked():
-                self._serve(cue)
+                self._adopt_plan(cue.plan)
+            case cues.SignalArrived():
+                self._emit(events.SignalReceived(cue.name))
+            case cues.RequestReceived():
+                self._handle_request(cue)
 
-    def _take_notice(self, cue: cues.TemplateWritten) -> None:
-        for name, on in ((cue.reload, job.On.RELOAD), (cue.restart, job.On.RESTART)):
-            if name in self.units and self.units[name].state.phase is job.Phase.RUNNING:
-                self.crew.job(self.units[name], on)  # one that starts later reads the file by itself
+    def _notify_template_jobs(self, cue: cues.TemplateWritten) -> None:
+        for name, on in ((cue.reload, job.Input.RELOAD), (cue.restart, job.Input.RESTART)):
+            if name in self.job_records and self.job_records[name].state.phase is job.Phase.RUNNING:
+                self.job_set.step_job(self.job_records[name], on)  # one that starts later reads the file by itself
 
-    def _serve(self, asked: cues.Asked) -> None:
-        match asked.what:
+    def _handle_request(self, request: cues.RequestReceived) -> None:
+        match request.request:
             case "terminate":
-                self._terminate(asked.who)
+                self._terminate(request.requested_by)
             case "drain":
-                self._drain("drain", asked.who, asked.deadline)
+                self._start_drain("drain", request.requested_by, request.deadline)
             case "stop":
-                self._stop(Outcome("signal", f"stopped by {asked.who}", 0))
+                self._begin_shutdown(Outcome("signal", f"stopped by {request.requested_by}", 0))
             case "stop-job":
-                self.crew.held.add(asked.job)
-                self.crew.stop(self.units[asked.job])
+                self.job_set.stopped_by_operator.add(request.job)
+                self.job_set.stop(self.job_records[request.job])
             case "start-job" | "restart-job":
-                self.crew.held.discard(asked.job)
-                if not self.units[asked.job].going:  # its successor starts by itself
-                    self.crew.job(self.units[asked.job], job.On.START if asked.what == "start-job" else job.On.RESTART)
+                self.job_set.stopped_by_operator.discard(request.job)
+                if not self.job_records[request.job].being_replaced:  # its successor starts by itself
+                    self.job_set.step_job(
+                        self.job_records[request.job],
+                        job.Input.START if request.request == "start-job" else job.Input.RESTART,
+                    )
             case "signal-job":
-                unit = self.units[asked.job]
+                unit = self.job_records[request.job]
                 if unit.state.pid is not None:
-                    self._emit(Signal(asked.job, unit.state.run, asked.signal, asked.group))
+                    self._emit(Signal(request.job, unit.state.run, request.signal, request.group))
             case "enter-maintenance" | "leave-maintenance":
-                self.crew.maintain(asked.what == "enter-maintenance")
+                self.job_set.set_maintenance(request.request == "enter-maintenance")
 
-    def _terminate(self, who: str) -> None:
+    def _terminate(self, requested_by: str) -> None:
         if self.ending:
-            self._shut(shutdown.On.HURRY, who=who)
-        elif self.plan.on_sigterm == "drain" and self.lifetime.phase not in lifetime.DRAINS:
-            self._drain("signal", who, None)
+            self._step_shutdown(shutdown.Input.HURRY, requested_by=requested_by)
+        elif self.plan.on_sigterm == "drain" and self.lifetime.phase not in lifetime.DRAIN_PHASES:
+            self._start_drain("signal", requested_by, None)
         else:
-            self._stop(Outcome("signal", f"stopped by {who}", 0))
+            self._begin_shutdown(Outcome("signal", f"stopped by {requested_by}", 0))
 
-    def _drain(self, reason: str, who: str, within: float | None) -> None:
+    def _start_drain(self, reason: str, requested_by: str, deadline_in: float | None) -> None:
         if self.shutdown.phase is shutdown.Phase.UP:
-            self._live(lifetime.On.DRAIN, reason=reason, who=who, within=within)
+            self._step_lifetime(lifetime.Input.DRAIN, reason=reason, requested_by=requested_by, deadline_in=deadline_in)
 
-    def _count_payloads(self, payloads: tuple[str, ...]) -> None:
+    def _update_payloads(self, payloads: tuple[str, ...]) -> None:
         before, self.payloads = set(self.payloads), payloads
         started = tuple(p for p in payloads if p not in before)
         ended = tuple(sorted(before - set(payloads)))
         if started or ended:
-            self._emit(facts.PayloadsChanged(payloads, started, ended))
-        self._live(lifetime.On.PAYLOADS, busy=bool(payloads))
+            self._emit(events.PayloadsChanged(payloads, started, ended))
+        self._step_lifetime(lifetime.Input.PAYLOADS, busy=bool(payloads))
 
-    def _elapse(self) -> None:
+    def _handle_deadlines(self) -> None:
         now = self._now
 
-        def due(deadline: float | None) -> bool:
+        def is_due(deadline: float | None) -> bool:
             return deadline is not None and deadline <= now
 
-        self.crew.elapse()
-        if due(self.lifetime.deadline):
-            self._live(lifetime.On.ELAPSED)
-        if due(self.shutdown.deadline):
-            self._shut(shutdown.On.ELAPSED)
-        if due(self.probation.deadline):
-            self.probation = probation.elapsed(self.probation)
-            self._emit(facts.ProvedGood(self.plan.healthy_for))
-        if not self._news:  # else the stock-taking does it
-            self.crew.settle()
+        self.job_set.handle_deadlines()
+        if is_due(self.lifetime.deadline):
+            self._step_lifetime(lifetime.Input.ELAPSED)
+        if is_due(self.shutdown.deadline):
+            self._step_shutdown(shutdown.Input.ELAPSED)
+        if is_due(self.boot_success.deadline):
+            self.boot_success = boot_success.mark_reached(self.boot_success)
+            self._emit(events.BootSucceeded(self.plan.healthy_for))
+        if not self._pending_events:  # else the stock-taking does it
+            self.job_set.apply_replacements()
 
-    def _adopt(self, plan: Plan) -> None:
-        self._emit(facts.PlanAdopted(changes.between(self.plan, plan)))
-        old, self.plan, self.lifetime_plan = self.plan, plan, _lifetime_plan(plan)
-        self._live(lifetime.On.REPLANNED)
-        self.crew.adopt(old, plan)
+    def _adopt_plan(self, plan: Plan) -> None:
+        self._emit(events.PlanAdopted(plan_changes.compare_plans(self.plan, plan)))
+        old, self.plan, self.lifetime_plan = self.plan, plan, _get_lifetime_plan(plan)
+        self._step_lifetime(lifetime.Input.REPLANNED)
+        self.job_set.apply_plan(old, plan)
 
     # --- the machines ---
 
-    def _live(
-        self, on: lifetime.On, *, busy: bool = False, reason: str = "", who: str = "", within: float | None = None
+    def _step_lifetime(
+        self,
+        on: lifetime.Input,
+        *,
+        busy: bool = False,
+        reason: str = "",
+        requested_by: str = "",
+        deadline_in: float | None = None,
     ) -> None:
         self.lifetime, effects = lifetime.step(
             self.lifetime_plan, self.lifetime, on, self._now,
-            draw=self._rng.random(), busy=busy, reason=reason, who=who, within=within,
+            draw=self._rng.random(), busy=busy, reason=reason, requested_by=requested_by, deadline_in=deadline_in,
         )  # fmt: skip
         self._emit(*effects)
 
-    def _shut(self, on: shutdown.On, *, outcome: Outcome | None = None, who: str = "") -> None:
+    def _step_shutdown(self, on: shutdown.Input, *, outcome: Outcome | None = None, requested_by: str = "") -> None:
         self.shutdown, orders = shutdown.step(
             self.shutdown,
             on,
             self._now,
-            left=tuple(sorted({unit.plan.stop.order for unit in self.crew.left()})),
+            remaining_orders=tuple(sorted({unit.plan.stop.order for unit in self.job_set.list_remaining()})),
             outcome=outcome,
             budget=self.plan.stop_timeout,
-            who=who,
+            requested_by=requested_by,
         )
         for order in orders:
-            self._obey(order)
+            self._execute_shutdown_command(order)
 
-    def _obey(self, order: shutdown.Order) -> None:
-        match order:
+    def _execute_shutdown_command(self, command: shutdown.ShutdownCommand) -> None:
+        match command:
             case shutdown.StopGroup():
-                for unit in self.crew.left():
-                    if unit.plan.stop.order == order.order and not unit.farewell:
-                        self.crew.stop(unit)
+                for unit in self.job_set.list_remaining():
+                    if unit.plan.stop.order == command.order and not unit.is_stop_hook:
+                        self.job_set.stop(unit)
             case shutdown.KillAll():
-                left = tuple(unit.plan.name for unit in self.crew.left())
-                self._emit(facts.ShutdownHurried(order.who, left))
-                for unit in self.crew.left():
-                    self.crew.job(unit, job.On.HURRY)
-            case shutdown.Leave():
+                left = tuple(unit.plan.name for unit in self.job_set.list_remaining())
+                self._emit(events.ShutdownForced(command.requested_by, left))
+                for unit in self.job_set.list_remaining():
+                    self.job_set.step_job(unit, job.Input.HURRY)
+            case shutdown.FinishShutdown():
                 assert self.shutdown.outcome is not None, "a shutdown has an outcome from its first step"
-                self._emit(Finish(self.shutdown.outcome, tuple(unit.plan.name for unit in self.crew.left())))
+                self._emit(
+                    Finish(self.shutdown.outcome, tuple(unit.plan.name for unit in self.job_set.list_remaining()))
+                )
 
-    def _others_go_first(self, unit: Unit) -> bool:
+    def _must_wait_before_stop(self, record: JobRecord) -> bool:
         """It is the batch system's process, and its payloads are still on their way back; or the registry's agent, and
         our services are still in it."""
-        condor, name = self.plan.htcondor, unit.plan.name
+        condor, name = self.plan.htcondor, record.plan.name
         gives_back = self._evicting and condor is not None and name == condor.job
-        return gives_back or (name == self._agent and not self._deregistered)
+        return gives_back or (name == self._consul_agent_job and not self._deregistered)
 
     @property
-    def _agent(self) -> str | None:
+    def _consul_agent_job(self) -> str | None:
         """The registry's agent: it stops when our services are out of it."""
         return None if self.plan.consul_agent is None else self.plan.consul_agent.job
 
-    def _stop(self, outcome: Outcome) -> None:
+    def _begin_shutdown(self, outcome: Outcome) -> None:
         if self.ending:
             return
-        self._shut(shutdown.On.STOP, outcome=outcome)
-        self._emit(facts.ShutdownBegun(outcome.reason, outcome.detail))
+        self._step_shutdown(shutdown.Input.STOP, outcome=outcome)
+        self._emit(events.ShutdownBegun(outcome.reason, outcome.detail))
         drained = self.lifetime.phase is lifetime.Phase.OVER
         if not drained:
-            self._live(lifetime.On.STOP)
+            self._step_lifetime(lifetime.Input.STOP)
             if self.plan.htcondor is not None:
                 self._evicting = True
-                self._emit(Evict())
-        for unit in self.units.values():
-            if unit.state.phase in IDLE and not unit.farewell:  # nothing starts any more but farewells
-                self.crew.job(unit, job.On.STOP)
+                self._emit(EvictPayloads())
+        for unit in self.job_records.values():
+            if unit.state.phase in IDLE_PHASES and not unit.is_stop_hook:  # nothing starts any more but farewells
+                self.job_set.step_job(unit, job.Input.STOP)
 
     # --- facts ---
 
-    def _hear(self, fact: facts.Fact) -> None:
-        self.crew.hear(fact, ending=self.ending)
-        self._hear_lifetime(fact)
-        match fact:
-            case facts.Unhealthy():
-                self._answer_unhealthy(self.units[fact.job], fact)
-            case facts.DrainBegun():
-                self._retire_drained_job()
-            case facts.DrainCompleted():
-                code = EX_TEMPFAIL if fact.forced else 0
-                self._stop(Outcome(self.lifetime.reason, "drained" + (", forced" if fact.forced else ""), code))
-            case facts.JobStopped():
-                self._hear_job_over(self.units[fact.job])
+    def _handle_event(self, event: events.Event) -> None:
+        self.job_set.handle_event(event, ending=self.ending)
+        self._start_lifetime_on_event(event)
+        match event:
+            case events.Unhealthy():
+                self._handle_unhealthy(self.job_records[event.job], event)
+            case events.DrainBegun():
+                self._retire_batch_job()
+            case events.DrainCompleted():
+                code = EX_TEMPFAIL if event.forced else 0
+                self._begin_shutdown(
+                    Outcome(self.lifetime.reason, "drained" + (", forced" if event.forced else ""), code)
+                )
+            case events.JobStopped():
+                self._handle_job_done(self.job_records[event.job])
 
-    def _hear_lifetime(self, fact: facts.Fact) -> None:
-        after = self.lifetime_plan.after or when.STARTUP[0]
-        if self.lifetime.phase is lifetime.Phase.ASLEEP and when.matches(after, fact):
-            self._live(lifetime.On.BEGIN)
+    def _start_lifetime_on_event(self, event: events.Event) -> None:
+        after = self.lifetime_plan.after or triggers.STARTUP_TRIGGERS[0]
+        if self.lifetime.phase is lifetime.Phase.NOT_STARTED and triggers.is_match(after, event):
+            self._step_lifetime(lifetime.Input.BEGIN)
 
-    def _answer_unhealthy(self, unit: Unit, fact: facts.Unhealthy) -> None:
+    def _handle_unhealthy(self, record: JobRecord, event: events.Unhealthy) -> None:
         if self.ending:
             return
-        what = unit.plan.health.on_failure if unit.plan.health else "event"
-        if what == "restart" and unit.state.want_up:  # one that is being stopped must not come back for that
-            self.crew.job(unit, job.On.RESTART)
+        what = record.plan.health.on_failure if record.plan.health else "event"
+        if what == "restart" and record.state.want_up:  # one that is being stopped must not come back for that
+            self.job_set.step_job(record, job.Input.RESTART)
         elif what == "drain":
-            self._drain("check-failed", f"{fact.job} is unhealthy", None)
+            self._start_drain("check-failed", f"{event.job} is unhealthy", None)
         elif what == "shutdown":
-            self._stop(Outcome("check-failed", f"{fact.job} is unhealthy: {fact.output}", EX_UNAVAILABLE))
+            self._begin_shutdown(Outcome("check-failed", f"{event.job} is unhealthy: {event.output}", EX_UNAVAILABLE))
 
-    def _retire_drained_job(self) -> None:
+    def _retire_batch_job(self) -> None:
         """A draining node's startd goes, and its master may (`condor_off -drain -master`): that is no illness, and the
         master must not come back."""
         if self.plan.htcondor is not None and self.lifetime_plan.drain.htcondor:
-            unit = self.units[self.plan.htcondor.job]
-            self.crew.job(unit, job.On.RETIRE)
-            self.crew.health(unit, health.On.DOWN)
+            unit = self.job_records[self.plan.htcondor.job]
+            self.job_set.step_job(unit, job.Input.RETIRE)
+            self.job_set.step_health(unit, health.Input.DOWN)
 
-    def _hear_job_over(self, unit: Unit) -> None:
-        if self.ending or unit.going:
+    def _handle_job_done(self, record: JobRecord) -> None:
+        if self.ending or record.being_replaced:
             return
-        if self._ends_the_drain(unit):
-            self._live(lifetime.On.DRAINED)
-        elif unit.plan.essential:
-            self._stop(outcome_of_essential(unit))
+        if self._is_end_of_drain(record):
+            self._step_lifetime(lifetime.Input.DRAINED)
+        elif record.plan.essential:
+            self._begin_shutdown(build_essential_job_outcome(record))
 
-    def _ends_the_drain(self, unit: Unit) -> bool:
+    def _is_end_of_drain(self, record: JobRecord) -> bool:
         """The batch system's own process is gone, and not by an accident: nothing can run any more."""
         condor = self.plan.htcondor
-        if condor is None or unit.plan.name != condor.job or self.lifetime.phase not in lifetime.DRAINS:
+        if condor is None or record.plan.name != condor.job or self.lifetime.phase not in lifetime.DRAIN_PHASES:
             return False
-        return not unit.state.status or self.lifetime.phase is lifetime.Phase.HARDENED
+        return not record.state.status or self.lifetime.phase is lifetime.Phase.KILLING
 
     # --- when all news is heard ---
 
-    def _take_stock(self) -> None:
-        self.crew.release_held_back()
-        if self._news:
+    def _reconcile(self) -> None:
+        self.job_set.release_waiting_stops()
+        if self._pending_events:
             return  # a job without a process is over at once: that is heard first
         if self.ending:
-            self._shut(shutdown.On.SETTLED)
+            self._step_shutdown(shutdown.Input.EVENTS_HANDLED)
             return
-        self.crew.settle()
-        if not self.probation.good:
-            self._observe_probation()
-        if self.crew.someone_is_over:
-            self.crew.abandon_hopeless()
-            if not self._news:  # else those who were abandoned are heard first
-                self.crew.someone_is_over = False
-                if self.crew.is_done(self._agent):
-                    self._stop(outcome_of_work(self.units.values()))
+        self.job_set.apply_replacements()
+        if not self.boot_success.reached:
+            self._update_boot_success()
+        if self.job_set.recheck_waits:
+            self.job_set.cancel_impossible_waits()
+            if not self._pending_events:  # else those who were abandoned are heard first
+                self.job_set.recheck_waits = False
+                if self.job_set.is_work_done(self._consul_agent_job):
+                    self._begin_shutdown(build_all_jobs_outcome(self.job_records.values()))
 
-    def _observe_probation(self) -> None:
-        well = all(unit.well for unit in self.units.values())
-        self.probation = probation.observe(self.probation, well=well, now=self._now, healthy_for=self.plan.healthy_for)
+    def _update_boot_success(self) -> None:
+        well = all(unit.counts_as_good for unit in self.job_records.values())
+        self.boot_success = boot_success.observe(
+            self.boot_success, all_good=well, now=self._now, healthy_for=self.plan.healthy_for
+        )
 
 
-def _lifetime_plan(plan: Plan) -> Lifetime:
+def _get_lifetime_plan(plan: Plan) -> Lifetime:
     return plan.lifetime or Lifetime(drain=Drain(htcondor=plan.htcondor is not None))

@@ -31,7 +31,7 @@ class Spawned:
 
 
 @dataclass(frozen=True, slots=True)
-class Emptied:
+class GroupEmptied:
     """The last process of a job whose leader had ended is gone."""
 
     job: str
@@ -39,7 +39,7 @@ class Emptied:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckFinished:
     """A health check finished (or ran out of time: `passed` False). `run` is the job's run it belongs to."""
 
     job: str
@@ -49,7 +49,7 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class PayloadsSeen:
+class PayloadsObserved:
     """What the batch system runs here now: one id for each payload (HTCondor: its GlobalJobId)."""
 
     payloads: tuple[str, ...]
@@ -66,7 +66,7 @@ class Evicted:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeTrouble:
+class ConditionDetected:
     """A condition of the batch node began: `kind` like "startd-hung", `detail` one sentence with the remedy."""
 
     kind: str
@@ -74,7 +74,7 @@ class NodeTrouble:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeRecovered:
+class ConditionResolved:
     """The condition of that kind is over."""
 
     kind: str
@@ -99,10 +99,10 @@ class TemplateWritten:
 
 
 @dataclass(frozen=True, slots=True)
-class Permitted:
+class PermitGranted:
     """It is this container's turn to end. `known` False: Consul did not answer, and the lock is open."""
 
-    known: bool
+    confirmed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +111,13 @@ class Deregistered:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestReceived:
     """A person, a signal or another program wants something. `who` is said in the logs ("SIGTERM", "control socket").
 
     `terminate` is what a signal asks: a drain or a stop, as the plan says, and each further one hurries it.
     """
 
-    what: Literal[
+    request: Literal[
         "terminate",
         "stop",
         "drain",
@@ -128,7 +128,7 @@ class Asked:
         "enter-maintenance",
         "leave-maintenance",
     ]
-    who: str
+    requested_by: str
     job: str = ""
     deadline: float | None = None  # for a drain: seconds, replaces the lifetime's
     signal: int = 0  # for signal-job: to its leader, or to the whole job
@@ -143,7 +143,7 @@ class PlanChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class SignalCame:
+class SignalArrived:
     """A signal jobs may wait for (SIGHUP, SIGUSR2)."""
 
     name: str
@@ -152,18 +152,18 @@ class SignalCame:
 Cue = (
     Spawned
     | Exited
-    | Emptied
-    | Checked
-    | PayloadsSeen
+    | GroupEmptied
+    | CheckFinished
+    | PayloadsObserved
     | Drained
     | Evicted
-    | NodeTrouble
-    | NodeRecovered
+    | ConditionDetected
+    | ConditionResolved
     | WatchChanged
     | TemplateWritten
-    | Permitted
+    | PermitGranted
     | Deregistered
     | PlanChanged
-    | SignalCame
-    | Asked
+    | SignalArrived
+    | RequestReceived
 )

@@ -19,15 +19,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from autopilot.machines import calendar, facts
+from autopilot.machines import cron_schedule, events
 from autopilot.machines.actions import Action, Kill, Signal, Spawn
+from autopilot.machines.backoff import FailureStreak, compute_backoff
 from autopilot.machines.cues import Exited
-from autopilot.machines.restart import Streak, after_run
 from autopilot.spec.plan import Job
 
 SIGHUP, SIGTERM = 1, 15
-REKILL_AFTER = 2.0  # s; a process in uninterruptible sleep takes its SIGKILL when it wakes
-HURRY_GRACE = 1.0  # s that a hurried job has for its last signal: condor_master's SIGQUIT takes 0.1-0.3 s
+REKILL_INTERVAL_S = 2.0  # s; a process in uninterruptible sleep takes its SIGKILL when it wakes
+HURRY_GRACE_S = 1.0  # s that a hurried job has for its last signal: condor_master's SIGQUIT takes 0.1-0.3 s
 
 
 class Phase(Enum):
@@ -43,7 +43,7 @@ class Phase(Enum):
     DONE = "done"
 
 
-class On(Enum):
+class Input(Enum):
     TRIGGERED = "triggered"  # its `when` is true
     SPAWNED = "spawned"
     EXITED = "exited"
@@ -60,7 +60,7 @@ class On(Enum):
     ABANDON = "abandon"  # its `when` can never come true any more
 
 
-ALIVE = frozenset({Phase.STARTING, Phase.RUNNING, Phase.HOLDING, Phase.STOPPING, Phase.KILLING})
+ALIVE_PHASES = frozenset({Phase.STARTING, Phase.RUNNING, Phase.HOLDING, Phase.STOPPING, Phase.KILLING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,363 +74,429 @@ class JobState:
     started: float = 0.0  # when its last run began
     status: int | None = None  # of its last run
     oom: bool = False  # its last run was killed for want of memory
-    asked: bool = False  # this run's end was asked for
-    asked_at: float = 0.0  # when its end was first asked for
-    escalated: int = 0  # how many of the stop's further signals were sent
-    resume: bool = False  # start again once empty, whatever the restarts say
-    pending: bool = False  # an `each` event came while it was running
-    restarts_left: int | None = 0  # None: without limit
+    stop_requested: bool = False  # this run's end was asked for
+    stop_requested_at: float = 0.0  # when its end was first asked for
+    escalations_sent: int = 0  # how many of the stop's further signals were sent
+    restart_when_empty: bool = False  # start again once empty, whatever the restarts say
+    trigger_pending: bool = False  # an `each` event came while it was running
+    restarts_remaining: int | None = 0  # None: without limit
     restarts: int = 0  # how often it has been restarted
-    streak: Streak = Streak()
-    appointment: calendar.Appointment | None = None  # of a job with `cron`
+    streak: FailureStreak = FailureStreak()
+    next_run: cron_schedule.NextRun | None = None  # of a job with `cron`
 
 
-Effect = Action | facts.Fact
+Effect = Action | events.Event
 Step = tuple[JobState, tuple[Effect, ...]]
 
 
-def initial(job: Job, now: float) -> JobState:
+def build_initial_state(job: Job, now: float) -> JobState:
     timeout = 0.0 if job.when.cron is not None else job.when.timeout  # the first look at the clock is due at once
-    return JobState(since=now, deadline=_after(now, timeout), restarts_left=job.restarts)
+    return JobState(since=now, deadline=_compute_deadline(now, timeout), restarts_remaining=job.restarts)
 
 
 def step(
     job: Job,
     state: JobState,
-    on: On,
+    on: Input,
     now: float,
     *,
     exited: Exited | None = None,
     pid: int | None = None,
     draw: float = 0.5,
-    clock: calendar.Clock | None = None,
+    clock: cron_schedule.Clock | None = None,
 ) -> Step:
     """The state after `on`, and what is to be done and said. `exited` comes with EXITED, `pid` with SPAWNED.
 
     `draw` is this step's one random number, uniform in [0, 1). `clock` is for jobs with `cron`.
     """
-    return TABLE[state.phase, on](_Turn(job, state, now, exited, pid, draw, clock))
+    return TABLE[state.phase, on](_StepContext(job, state, now, exited, pid, draw, clock))
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class _StepContext:
     job: Job
     state: JobState
     now: float
     exited: Exited | None
     pid: int | None
     draw: float
-    clock: calendar.Clock | None
+    clock: cron_schedule.Clock | None
 
-    def to(self, phase: Phase, *effects: Effect, after: float | None = None, **changes: object) -> Step:
+    def enter_phase(self, phase: Phase, *effects: Effect, deadline_in: float | None = None, **changes: object) -> Step:
         """Into `phase`; its deadline is `after` seconds from now."""
-        state = replace(self.state, phase=phase, since=self.now, deadline=_after(self.now, after), **changes)  # type: ignore[arg-type]
+        state = replace(
+            self.state, phase=phase, since=self.now, deadline=_compute_deadline(self.now, deadline_in), **changes
+        )  # type: ignore[arg-type]
         return state, effects
 
-    def stay(self, *effects: Effect, **changes: object) -> Step:
+    def keep_phase(self, *effects: Effect, **changes: object) -> Step:
         return replace(self.state, **changes), effects  # type: ignore[arg-type]
 
 
-def _after(now: float, seconds: float | None) -> float | None:
+def _compute_deadline(now: float, seconds: float | None) -> float | None:
     return None if seconds is None else now + seconds
 
 
-def _ignore(t: _Turn) -> Step:
+def _ignore(t: _StepContext) -> Step:
     return t.state, ()
 
 
 # --- before a run ---
 
 
-def _triggered(t: _Turn) -> Step:
+def _start_or_delay(t: _StepContext) -> Step:
     if t.job.when.delay > 0:
-        return t.to(Phase.DELAYED, after=t.job.when.delay)
+        return t.enter_phase(Phase.DELAYED, deadline_in=t.job.when.delay)
     return _launch(t)
 
 
-def _launch(t: _Turn) -> Step:
+def _launch(t: _StepContext) -> Step:
     run = t.state.run + 1
     effect: Effect = Spawn(t.job.name, run, t.job, periodic=t.job.when.every is not None and run > 1)
     if not t.job.command.argv:
-        effect = facts.JobStarted(t.job.name, run, 0)
+        effect = events.JobStarted(t.job.name, run, 0)
     phase = Phase.STARTING if t.job.command.argv else Phase.RUNNING
-    return t.to(phase, effect, run=run, pid=None, started=t.now, asked=False, resume=False, pending=False, want_up=True)
+    return t.enter_phase(
+        phase,
+        effect,
+        run=run,
+        pid=None,
+        started=t.now,
+        stop_requested=False,
+        restart_when_empty=False,
+        trigger_pending=False,
+        want_up=True,
+    )
 
 
-def _start(t: _Turn) -> Step:
+def _start_by_request(t: _StepContext) -> Step:
     """A person starts a job that waits: this run is not the one it waits for."""
-    return _launch(_with(t, appointment=None))
+    return _launch(_update_state(t, next_run=None))
 
 
-def _start_again(t: _Turn) -> Step:
+def _start_with_fresh_restarts(t: _StepContext) -> Step:
     """A person starts a job that is over: it has its restarts back."""
     state, effects = _launch(t)
-    return replace(state, restarts_left=t.job.restarts, streak=Streak()), effects
+    return replace(state, restarts_remaining=t.job.restarts, streak=FailureStreak()), effects
 
 
-def _wait_timed_out(t: _Turn) -> Step:
+def _handle_wait_timeout(t: _StepContext) -> Step:
     if t.job.when.cron is not None:
-        return _look_at_clock(t)
-    return _done(t, facts.WaitTimedOut(t.job.name, t.job.when.timeout or 0.0))
+        return _check_clock(t)
+    return _finish(t, events.WaitTimedOut(t.job.name, t.job.when.timeout or 0.0))
 
 
-def _rested(t: _Turn) -> Step:
-    return _launch(t) if t.job.when.cron is None else _look_at_clock(t)
+def _finish_rest(t: _StepContext) -> Step:
+    return _launch(t) if t.job.when.cron is None else _check_clock(t)
 
 
-def _look_at_clock(t: _Turn) -> Step:
+def _check_clock(t: _StepContext) -> Step:
     assert t.clock is not None, "a job with cron is told the time"
-    seen = calendar.look(t.job.when, t.state.appointment, t.now + t.clock.ahead, t.clock.next_time)
-    if seen.came:
-        state, effects = _launch(_with(t, appointment=seen.upcoming))
-        return state, (*_skipped(t, seen.skipped, late=True), *effects)
-    return _wait_for(t, t.state.phase, seen, late=True)
+    seen = cron_schedule.check_clock(t.job.when, t.state.next_run, t.now + t.clock.wall_offset, t.clock.next_time)
+    if seen.is_due:
+        state, effects = _launch(_update_state(t, next_run=seen.next_run))
+        return state, (*_report_skipped_runs(t, seen.skipped, late=True), *effects)
+    return _wait_until_next_run(t, t.state.phase, seen, late=True)
 
 
-def _wait_for(t: _Turn, phase: Phase, seen: calendar.Look, *, late: bool) -> Step:
+def _wait_until_next_run(t: _StepContext, phase: Phase, check: cron_schedule.ClockCheck, *, late: bool) -> Step:
     """Until the next look at the clock, a little after the time itself: timers may be early."""
-    said = _skipped(t, seen.skipped, late=late)
-    if seen.upcoming is None:
-        return _done(t, *said)
-    left = seen.upcoming.due - seen.upcoming.looked + 0.001
-    return t.to(phase, *said, after=min(left, calendar.LOOK), appointment=seen.upcoming)
+    said = _report_skipped_runs(t, check.skipped, late=late)
+    if check.next_run is None:
+        return _finish(t, *said)
+    left = check.next_run.due - check.next_run.checked_at + 0.001
+    return t.enter_phase(
+        phase, *said, deadline_in=min(left, cron_schedule.CLOCK_CHECK_INTERVAL_S), next_run=check.next_run
+    )
 
 
-def _skipped(t: _Turn, count: int, *, late: bool = False) -> tuple[facts.Fact, ...]:
-    return (facts.RunsSkipped(t.job.name, count, late),) if count else ()
+def _report_skipped_runs(t: _StepContext, count: int, *, late: bool = False) -> tuple[events.Event, ...]:
+    return (events.RunsSkipped(t.job.name, count, late),) if count else ()
 
 
-def _abandon(t: _Turn) -> Step:
+def _cancel_wait(t: _StepContext) -> Step:
     waiting_for = ", ".join(f"{x.source or 'autopilot'} {x.event}" for x in t.job.when.triggers)
-    return _done(t, facts.WaitAbandoned(t.job.name, waiting_for))
+    return _finish(t, events.WaitAbandoned(t.job.name, waiting_for))
 
 
-def _spawned(t: _Turn) -> Step:
-    return t.to(Phase.RUNNING, facts.JobStarted(t.job.name, t.state.run, t.pid or 0), after=t.job.timeout, pid=t.pid)
+def _handle_spawned(t: _StepContext) -> Step:
+    return t.enter_phase(
+        Phase.RUNNING, events.JobStarted(t.job.name, t.state.run, t.pid or 0), deadline_in=t.job.timeout, pid=t.pid
+    )
 
 
 # --- the end of a run ---
 
 
-def _stop(t: _Turn) -> Step:
-    return _signal(t, facts.JobStopping(t.job.name), want_up=False, asked=True)
+def _stop(t: _StepContext) -> Step:
+    return _send_stop_signal(t, events.JobStopping(t.job.name), want_up=False, stop_requested=True)
 
 
-def _hold(t: _Turn) -> Step:
-    return t.to(
-        Phase.HOLDING, facts.JobStopping(t.job.name), after=t.job.stopping_wait, want_up=False, asked=True, resume=False
+def _hold(t: _StepContext) -> Step:
+    return t.enter_phase(
+        Phase.HOLDING,
+        events.JobStopping(t.job.name),
+        deadline_in=t.job.stopping_wait,
+        want_up=False,
+        stop_requested=True,
+        restart_when_empty=False,
     )
 
 
-def _restart(t: _Turn) -> Step:
-    return _signal(t, asked=True, resume=True)
+def _restart(t: _StepContext) -> Step:
+    return _send_stop_signal(t, stop_requested=True, restart_when_empty=True)
 
 
-def _reload(t: _Turn) -> Step:
-    return t.stay(_signal_of(t.job, SIGHUP, t))
+def _reload(t: _StepContext) -> Step:
+    return t.keep_phase(_build_signal(t.job, SIGHUP, t))
 
 
-def _signal(t: _Turn, *said: facts.Fact, **changes: object) -> Step:
-    begun = _with(t, asked_at=t.now, escalated=0, **changes)
+def _send_stop_signal(t: _StepContext, *emitted: events.Event, **changes: object) -> Step:
+    begun = _update_state(t, stop_requested_at=t.now, escalations_sent=0, **changes)
     if not t.job.command.argv:
-        return _settle(begun, said)
-    return begun.to(Phase.STOPPING, *said, _signal_of(t.job, t.job.stop.signal, t), after=_patience(begun, 0))
+        return _finish_run(begun, emitted)
+    return begun.enter_phase(
+        Phase.STOPPING, *emitted, _build_signal(t.job, t.job.stop.signal, t), deadline_in=_compute_stop_wait(begun, 0)
+    )
 
 
-def _signal_of(job: Job, number: int, t: _Turn) -> Signal:
+def _build_signal(job: Job, number: int, t: _StepContext) -> Signal:
     return Signal(job.name, t.state.run, number, job.stop.group)
 
 
-def _patience(t: _Turn, escalated: int) -> float:
+def _compute_stop_wait(t: _StepContext, escalations_sent: int) -> float:
     """Seconds from now to the stop's next step: its next signal, or SIGKILL."""
     stop = t.job.stop
-    next_step = stop.escalate[escalated][0] if escalated < len(stop.escalate) else stop.timeout
-    return max(0.0, t.state.asked_at + min(next_step, stop.timeout) - t.now)
+    next_step = stop.escalate[escalations_sent][0] if escalations_sent < len(stop.escalate) else stop.timeout
+    return max(0.0, t.state.stop_requested_at + min(next_step, stop.timeout) - t.now)
 
 
-def _release(t: _Turn) -> Step:
-    return _signal(t)
+def _release_stop(t: _StepContext) -> Step:
+    return _send_stop_signal(t)
 
 
-def _kill(t: _Turn) -> Step:
-    return t.to(Phase.KILLING, Kill(t.job.name, t.state.run), after=REKILL_AFTER)
+def _kill(t: _StepContext) -> Step:
+    return t.enter_phase(Phase.KILLING, Kill(t.job.name, t.state.run), deadline_in=REKILL_INTERVAL_S)
 
 
-def _stop_step(t: _Turn) -> Step:
+def _continue_stop(t: _StepContext) -> Step:
     """The stop's next signal, or, when its time is over, SIGKILL."""
-    stop, sent = t.job.stop, t.state.escalated
-    if sent < len(stop.escalate) and t.now < t.state.asked_at + stop.timeout:
-        signal = _signal_of(t.job, stop.escalate[sent][1], t)
-        return t.to(Phase.STOPPING, signal, after=_patience(t, sent + 1), escalated=sent + 1)
+    stop, sent = t.job.stop, t.state.escalations_sent
+    if sent < len(stop.escalate) and t.now < t.state.stop_requested_at + stop.timeout:
+        signal = _build_signal(t.job, stop.escalate[sent][1], t)
+        return t.enter_phase(
+            Phase.STOPPING, signal, deadline_in=_compute_stop_wait(t, sent + 1), escalations_sent=sent + 1
+        )
     state, effects = _kill(t)
-    return state, (facts.JobKilled(t.job.name, t.now - t.state.asked_at), *effects)
+    return state, (events.JobKilled(t.job.name, t.now - t.state.stop_requested_at), *effects)
 
 
-def _run_timed_out(t: _Turn) -> Step:
+def _handle_run_timeout(t: _StepContext) -> Step:
     state, effects = _kill(t)
-    return state, (facts.JobTimedOut(t.job.name, t.job.timeout or 0.0), *effects)
+    return state, (events.JobTimedOut(t.job.name, t.job.timeout or 0.0), *effects)
 
 
-def _hurry(t: _Turn) -> Step:
+def _hurry(t: _StepContext) -> Step:
     """Kill; but a job that has a last signal of its own gets that first, and a moment for it."""
-    unwanted, escalate = _with(t, want_up=False, asked=True, resume=False), t.job.stop.escalate
+    unwanted, escalate = (
+        _update_state(t, want_up=False, stop_requested=True, restart_when_empty=False),
+        t.job.stop.escalate,
+    )
     if not t.job.command.argv:
-        return _settle(unwanted, ())
-    if t.state.pid is None or t.state.escalated == len(escalate):
+        return _finish_run(unwanted, ())
+    if t.state.pid is None or t.state.escalations_sent == len(escalate):
         return _kill(unwanted)
-    last = _signal_of(t.job, escalate[-1][1], t)
-    return unwanted.to(Phase.STOPPING, last, after=HURRY_GRACE, escalated=len(escalate), asked_at=t.now)
+    last = _build_signal(t.job, escalate[-1][1], t)
+    return unwanted.enter_phase(
+        Phase.STOPPING, last, deadline_in=HURRY_GRACE_S, escalations_sent=len(escalate), stop_requested_at=t.now
+    )
 
 
-def _unwant(t: _Turn) -> Step:
-    return t.stay(want_up=False, asked=True, resume=False)
+def _cancel_restart(t: _StepContext) -> Step:
+    return t.keep_phase(want_up=False, stop_requested=True, restart_when_empty=False)
 
 
-def _retire(t: _Turn) -> Step:
-    return t.stay(want_up=False, resume=False)
+def _disable_restart(t: _StepContext) -> Step:
+    return t.keep_phase(want_up=False, restart_when_empty=False)
 
 
-def _rewant(t: _Turn) -> Step:
-    return t.stay(want_up=True, resume=True)
+def _request_restart(t: _StepContext) -> Step:
+    return t.keep_phase(want_up=True, restart_when_empty=True)
 
 
-def _remember(t: _Turn) -> Step:
-    return t.stay(pending=t.job.when.each)
+def _remember_trigger(t: _StepContext) -> Step:
+    return t.keep_phase(trigger_pending=t.job.when.each)
 
 
-def _exited(t: _Turn) -> Step:
+def _handle_exited(t: _StepContext) -> Step:
     exited = t.exited
     assert exited is not None, "EXITED comes with its cue"
-    said = _exit_facts(t, exited)
+    said = _build_exit_events(t, exited)
     if not exited.leftovers:
-        return _settle(_with(t, status=exited.status, oom=exited.oom, pid=None), said)
+        return _finish_run(_update_state(t, status=exited.status, oom=exited.oom, pid=None), said)
     if t.state.phase in (Phase.STOPPING, Phase.KILLING):  # already asked: the deadline goes on
-        return t.stay(*said, status=exited.status, oom=exited.oom, pid=None)
+        return t.keep_phase(*said, status=exited.status, oom=exited.oom, pid=None)
     # what a leader leaves behind would run beside the next one
     sweep = Signal(t.job.name, t.state.run, SIGTERM, True)
     none_left = len(t.job.stop.escalate)  # the further signals are the leader's
-    begun = _with(t, asked_at=t.now, escalated=none_left, status=exited.status, oom=exited.oom, pid=None)
-    return begun.to(Phase.STOPPING, *said, sweep, after=t.job.stop.timeout)
-
-
-def _exit_facts(t: _Turn, exited: Exited) -> tuple[facts.Fact, ...]:
-    name = t.job.name
-    ended = facts.JobExited(
-        name, t.state.run, exited.status, t.state.asked, exited.problem, exited.leftovers, exited.oom
+    begun = _update_state(
+        t, stop_requested_at=t.now, escalations_sent=none_left, status=exited.status, oom=exited.oom, pid=None
     )
-    result = facts.JobSucceeded(name) if exited.status == 0 else facts.JobFailed(name, exited.status)
+    return begun.enter_phase(Phase.STOPPING, *said, sweep, deadline_in=t.job.stop.timeout)
+
+
+def _build_exit_events(t: _StepContext, exited: Exited) -> tuple[events.Event, ...]:
+    name = t.job.name
+    ended = events.JobExited(
+        name, t.state.run, exited.status, t.state.stop_requested, exited.problem, exited.leftovers, exited.oom
+    )
+    result = events.JobSucceeded(name) if exited.status == 0 else events.JobFailed(name, exited.status)
     return ended, result
 
 
-def _emptied(t: _Turn) -> Step:
+def _handle_emptied(t: _StepContext) -> Step:
     if t.state.pid is not None:
         return _ignore(t)  # a leader is alive: this is not the end of its run
-    return _settle(t, ())
+    return _finish_run(t, ())
 
 
-def _with(t: _Turn, **changes: object) -> _Turn:
+def _update_state(t: _StepContext, **changes: object) -> _StepContext:
     return replace(t, state=replace(t.state, **changes))  # type: ignore[arg-type]
 
 
 # --- what comes next ---
 
 
-def _settle(t: _Turn, said: tuple[facts.Fact, ...]) -> Step:
+def _finish_run(t: _StepContext, emitted: tuple[events.Event, ...]) -> Step:
     """The job is empty: start again, wait for the next time, back off, or be done."""
-    state, effects = _next(t)
-    return state, (*said, *effects)
+    state, effects = _choose_next_phase(t)
+    return state, (*emitted, *effects)
 
 
-def _next(t: _Turn) -> Step:
+def _choose_next_phase(t: _StepContext) -> Step:
     s, when = t.state, t.job.when
-    if s.resume:
+    if s.restart_when_empty:
         state, effects = _launch(t)
         return replace(state, restarts=s.restarts + 1), effects
     if not s.want_up:
-        return _done(t)
+        return _finish(t)
     if when.every is not None or when.cron is not None:
         return _rest_until_due(t)
     wanted = t.job.restart_after_success or s.status != 0
-    if wanted and (s.restarts_left is None or s.restarts_left > 0):
+    if wanted and (s.restarts_remaining is None or s.restarts_remaining > 0):
         return _back_off(t)
     if when.each:
-        again = _with(t, restarts_left=t.job.restarts)
-        return _triggered(again) if s.pending else again.to(Phase.RESTING)
-    return _done(t)
+        again = _update_state(t, restarts_remaining=t.job.restarts)
+        return _start_or_delay(again) if s.trigger_pending else again.enter_phase(Phase.RESTING)
+    return _finish(t)
 
 
-def _rest_until_due(t: _Turn) -> Step:
-    if t.state.restarts_left == 0:
-        return _done(t)
+def _rest_until_due(t: _StepContext) -> Step:
+    if t.state.restarts_remaining == 0:
+        return _finish(t)
     every = t.job.when.every
     if every is None:
-        return _rest_until_its_time(t)
+        return _rest_until_cron_time(t)
     due = t.state.started + every
     missed = max(0, math.ceil((t.now - due) / every))
-    return t.to(
+    return t.enter_phase(
         Phase.RESTING,
-        *_skipped(t, missed),
-        after=due + missed * every - t.now,
-        restarts_left=_one_less(t.state.restarts_left),
+        *_report_skipped_runs(t, missed),
+        deadline_in=due + missed * every - t.now,
+        restarts_remaining=_consume_restart(t.state.restarts_remaining),
     )
 
 
-def _rest_until_its_time(t: _Turn) -> Step:
+def _rest_until_cron_time(t: _StepContext) -> Step:
     assert t.clock is not None, "a job with cron is told the time"
-    began, wall = t.state.started + t.clock.ahead, t.now + t.clock.ahead
-    seen = calendar.after_run(t.job.when, t.state.appointment, began, wall, t.clock.next_time)
-    return _wait_for(_with(t, restarts_left=_one_less(t.state.restarts_left)), Phase.RESTING, seen, late=False)
+    began, wall = t.state.started + t.clock.wall_offset, t.now + t.clock.wall_offset
+    seen = cron_schedule.plan_next_run(t.job.when, t.state.next_run, began, wall, t.clock.next_time)
+    return _wait_until_next_run(
+        _update_state(t, restarts_remaining=_consume_restart(t.state.restarts_remaining)),
+        Phase.RESTING,
+        seen,
+        late=False,
+    )
 
 
-def _back_off(t: _Turn) -> Step:
+def _back_off(t: _StepContext) -> Step:
     ran = t.now - t.state.started
-    streak, delay, looping = after_run(t.job.backoff, t.state.streak, ran=ran, draw=t.draw)
-    said: list[Effect] = [facts.RestartScheduled(t.job.name, delay, streak.failures)]
+    streak, delay, looping = compute_backoff(t.job.backoff, t.state.streak, run_seconds=ran, draw=t.draw)
+    said: list[Effect] = [events.RestartScheduled(t.job.name, delay, streak.failures)]
     if looping:
-        said.append(facts.CrashLoopSeen(t.job.name, streak.failures, t.state.status or 0))
-    left = _one_less(t.state.restarts_left)
-    return t.to(Phase.BACKOFF, *said, after=delay, streak=streak, restarts_left=left, restarts=t.state.restarts + 1)
+        said.append(events.CrashLoopDetected(t.job.name, streak.failures, t.state.status or 0))
+    left = _consume_restart(t.state.restarts_remaining)
+    return t.enter_phase(
+        Phase.BACKOFF, *said, deadline_in=delay, streak=streak, restarts_remaining=left, restarts=t.state.restarts + 1
+    )
 
 
-def _one_less(left: int | None) -> int | None:
-    return None if left is None else left - 1
+def _consume_restart(restarts_remaining: int | None) -> int | None:
+    return None if restarts_remaining is None else restarts_remaining - 1
 
 
-def _done(t: _Turn, *said: facts.Fact) -> Step:
-    stopped = facts.JobStopped(t.job.name, t.state.status)
+def _finish(t: _StepContext, *emitted: events.Event) -> Step:
+    stopped = events.JobStopped(t.job.name, t.state.status)
     # whoever waits for `stopping` must hear it also of a job that ended by itself
-    before = () if t.state.asked else (facts.JobStopping(t.job.name),)
-    return t.to(Phase.DONE, *said, *before, stopped, want_up=False, pid=None, pending=False)
+    before = () if t.state.stop_requested else (events.JobStopping(t.job.name),)
+    return t.enter_phase(Phase.DONE, *emitted, *before, stopped, want_up=False, pid=None, trigger_pending=False)
 
 
-def _done_unasked(t: _Turn) -> Step:
-    return _done(t)
+def _finish_idle(t: _StepContext) -> Step:
+    return _finish(t)
 
 
 # --- the table ---
 
-Cell = Callable[[_Turn], Step]
+Cell = Callable[[_StepContext], Step]
 P = Phase
 
 
-def _row(phase: Phase, **cells: Cell) -> dict[tuple[Phase, On], Cell]:
-    return {(phase, on): cells.get(on.name.lower(), _ignore) for on in On}
+def _build_row(phase: Phase, **cells: Cell) -> dict[tuple[Phase, Input], Cell]:
+    return {(phase, on): cells.get(on.name.lower(), _ignore) for on in Input}
 
 
-_idle: dict[str, Cell] = {"stop": _done_unasked, "hold": _done_unasked, "retire": _done_unasked, "hurry": _done_unasked}
-_to_start: dict[str, Cell] = {"start": _start, "restart": _start}
-_alive: dict[str, Cell] = {"triggered": _remember, "exited": _exited, "retire": _retire, "hurry": _hurry}
-_ending: dict[str, Cell] = {**_alive, "emptied": _emptied, "stop": _unwant, "hold": _unwant, "start": _rewant}
+_idle_cells: dict[str, Cell] = {
+    "stop": _finish_idle,
+    "hold": _finish_idle,
+    "retire": _finish_idle,
+    "hurry": _finish_idle,
+}
+_start_cells: dict[str, Cell] = {"start": _start_by_request, "restart": _start_by_request}
+_alive_cells: dict[str, Cell] = {
+    "triggered": _remember_trigger,
+    "exited": _handle_exited,
+    "retire": _disable_restart,
+    "hurry": _hurry,
+}
+_ending_cells: dict[str, Cell] = {
+    **_alive_cells,
+    "emptied": _handle_emptied,
+    "stop": _cancel_restart,
+    "hold": _cancel_restart,
+    "start": _request_restart,
+}
 
-TABLE: dict[tuple[Phase, On], Cell] = {
-    **_row(P.WAITING, triggered=_triggered, elapsed=_wait_timed_out, abandon=_abandon, **_idle, **_to_start),
-    **_row(P.DELAYED, elapsed=_launch, **_idle, **_to_start),
-    **_row(P.STARTING, spawned=_spawned, stop=_stop, hold=_stop, restart=_restart, **_alive),
-    **_row(P.RUNNING, elapsed=_run_timed_out, stop=_stop, hold=_hold, restart=_restart, reload=_reload, **_alive),
-    **_row(P.HOLDING, exited=_exited, release=_release, elapsed=_release, hurry=_hurry),
-    **_row(P.STOPPING, elapsed=_stop_step, restart=_rewant, **_ending),
-    **_row(P.KILLING, elapsed=_kill, restart=_rewant, **{**_ending, "hurry": _ignore}),
-    **_row(P.BACKOFF, elapsed=_launch, **_idle, **_to_start),
-    **_row(P.RESTING, elapsed=_rested, triggered=_triggered, abandon=_abandon, **_idle, **_to_start),
-    **_row(P.DONE, start=_start_again, restart=_start_again),
+TABLE: dict[tuple[Phase, Input], Cell] = {
+    **_build_row(
+        P.WAITING,
+        triggered=_start_or_delay,
+        elapsed=_handle_wait_timeout,
+        abandon=_cancel_wait,
+        **_idle_cells,
+        **_start_cells,
+    ),
+    **_build_row(P.DELAYED, elapsed=_launch, **_idle_cells, **_start_cells),
+    **_build_row(P.STARTING, spawned=_handle_spawned, stop=_stop, hold=_stop, restart=_restart, **_alive_cells),
+    **_build_row(
+        P.RUNNING, elapsed=_handle_run_timeout, stop=_stop, hold=_hold, restart=_restart, reload=_reload, **_alive_cells
+    ),
+    **_build_row(P.HOLDING, exited=_handle_exited, release=_release_stop, elapsed=_release_stop, hurry=_hurry),
+    **_build_row(P.STOPPING, elapsed=_continue_stop, restart=_request_restart, **_ending_cells),
+    **_build_row(P.KILLING, elapsed=_kill, restart=_request_restart, **{**_ending_cells, "hurry": _ignore}),
+    **_build_row(P.BACKOFF, elapsed=_launch, **_idle_cells, **_start_cells),
+    **_build_row(
+        P.RESTING, elapsed=_finish_rest, triggered=_start_or_delay, abandon=_cancel_wait, **_idle_cells, **_start_cells
+    ),
+    **_build_row(P.DONE, start=_start_with_fresh_restarts, restart=_start_with_fresh_restarts),
 }

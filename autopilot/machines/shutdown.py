@@ -14,7 +14,7 @@ from enum import Enum
 
 from autopilot.machines.actions import Outcome
 
-LAST_PATIENCE = 3.0  # s between the kill of everything and leaving without it
+KILL_TIMEOUT_S = 3.0  # s between the kill of everything and leaving without it
 
 
 class Phase(Enum):
@@ -24,9 +24,9 @@ class Phase(Enum):
     OVER = "over"
 
 
-class On(Enum):
+class Input(Enum):
     STOP = "stop"
-    SETTLED = "settled"  # all news is heard; `left` says which orders still have a job
+    EVENTS_HANDLED = "settled"  # all news is heard; `left` says which orders still have a job
     HURRY = "hurry"
     ELAPSED = "elapsed"
 
@@ -48,91 +48,91 @@ class StopGroup:
 
 @dataclass(frozen=True, slots=True)
 class KillAll:
-    who: str
+    requested_by: str
 
 
 @dataclass(frozen=True, slots=True)
-class Leave:
+class FinishShutdown:
     """Nothing is left, or nothing more can be done."""
 
 
-Order = StopGroup | KillAll | Leave
-Step = tuple[ShutdownState, tuple[Order, ...]]
+ShutdownCommand = StopGroup | KillAll | FinishShutdown
+Step = tuple[ShutdownState, tuple[ShutdownCommand, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class _StepContext:
     state: ShutdownState
     now: float
-    left: tuple[int, ...]
+    remaining_orders: tuple[int, ...]
     outcome: Outcome | None
     budget: float
-    who: str
+    requested_by: str
 
 
 def step(
     state: ShutdownState,
-    on: On,
+    on: Input,
     now: float,
     *,
-    left: tuple[int, ...] = (),
+    remaining_orders: tuple[int, ...] = (),
     outcome: Outcome | None = None,
     budget: float = 0.0,
-    who: str = "",
+    requested_by: str = "",
 ) -> Step:
     """The state after `on`.
 
     `left`: the orders of the jobs that are not done yet, ascending. `outcome` and `budget` (s) come with STOP.
     """
-    return TABLE[state.phase, on](_Turn(state, now, left, outcome, budget, who))
+    return TABLE[state.phase, on](_StepContext(state, now, remaining_orders, outcome, budget, requested_by))
 
 
-def _ignore(t: _Turn) -> Step:
+def _ignore(t: _StepContext) -> Step:
     return t.state, ()
 
 
-def _stop(t: _Turn) -> Step:
+def _stop(t: _StepContext) -> Step:
     return ShutdownState(Phase.STOPPING, t.now + t.budget, None, t.outcome), ()
 
 
-def _next_group(t: _Turn) -> Step:
-    if not t.left:
-        return _leave(t)
-    if t.state.order is not None and t.left[0] <= t.state.order:
+def _stop_next_group(t: _StepContext) -> Step:
+    if not t.remaining_orders:
+        return _finish(t)
+    if t.state.order is not None and t.remaining_orders[0] <= t.state.order:
         return _ignore(t)  # the group being stopped (or a post-stop job of an earlier one) is not gone yet
-    return replace(t.state, order=t.left[0]), (StopGroup(t.left[0]),)
+    return replace(t.state, order=t.remaining_orders[0]), (StopGroup(t.remaining_orders[0]),)
 
 
-def _kill(t: _Turn) -> Step:
-    state = replace(t.state, phase=Phase.KILLING, deadline=t.now + LAST_PATIENCE)
-    return state, (KillAll(t.who or "the stop's time budget is spent"),)
+def _kill_all(t: _StepContext) -> Step:
+    state = replace(t.state, phase=Phase.KILLING, deadline=t.now + KILL_TIMEOUT_S)
+    return state, (KillAll(t.requested_by or "the stop's time budget is spent"),)
 
 
-def _settled_while_killing(t: _Turn) -> Step:
-    return _ignore(t) if t.left else _leave(t)
+def _finish_if_empty(t: _StepContext) -> Step:
+    return _ignore(t) if t.remaining_orders else _finish(t)
 
 
-def _leave(t: _Turn) -> Step:
-    return replace(t.state, phase=Phase.OVER, deadline=None), (Leave(),)
+def _finish(t: _StepContext) -> Step:
+    return replace(t.state, phase=Phase.OVER, deadline=None), (FinishShutdown(),)
 
 
-Cell = Callable[[_Turn], Step]
+Cell = Callable[[_StepContext], Step]
 
-TABLE: dict[tuple[Phase, On], Cell] = {
-    (Phase.UP, On.STOP): _stop,
-    (Phase.UP, On.SETTLED): _ignore,
-    (Phase.UP, On.HURRY): _ignore,
-    (Phase.UP, On.ELAPSED): _ignore,
-    (Phase.STOPPING, On.STOP): _ignore,
-    (Phase.STOPPING, On.SETTLED): _next_group,
-    (Phase.STOPPING, On.HURRY): _kill,
-    (Phase.STOPPING, On.ELAPSED): _kill,
-    (Phase.KILLING, On.STOP): _ignore,
-    (Phase.KILLING, On.SETTLED): _settled_while_killing,
-    (Phase.KILLING, On.HURRY): _ignore,
-    (Phase.KILLING, On.ELAPSED): _leave,
-    (Phase.OVER, On.STOP): _ignore,
-    (Phase.OVER, On.SETTLED): _ignore,
-    (Phase.OVER, On.HURRY): _ignore,
-    (Phase.OVER, On.ELAPSED): _ignore,
+TABLE: dict[tuple[Phase, Input], Cell] = {
+    (Phase.UP, Input.STOP): _stop,
+    (Phase.UP, Input.EVENTS_HANDLED): _ignore,
+    (Phase.UP, Input.HURRY): _ignore,
+    (Phase.UP, Input.ELAPSED): _ignore,
+    (Phase.STOPPING, Input.STOP): _ignore,
+    (Phase.STOPPING, Input.EVENTS_HANDLED): _stop_next_group,
+    (Phase.STOPPING, Input.HURRY): _kill_all,
+    (Phase.STOPPING, Input.ELAPSED): _kill_all,
+    (Phase.KILLING, Input.STOP): _ignore,
+    (Phase.KILLING, Input.EVENTS_HANDLED): _finish_if_empty,
+    (Phase.KILLING, Input.HURRY): _ignore,
+    (Phase.KILLING, Input.ELAPSED): _finish,
+    (Phase.OVER, Input.STOP): _ignore,
+    (Phase.OVER, Input.EVENTS_HANDLED): _ignore,
+    (Phase.OVER, Input.HURRY): _ignore,
+    (Phase.OVER, Input.ELAPSED): _ignore,
 }

@@ -12,10 +12,10 @@ import os
 import resource
 from itertools import count
 
-from autopilot.process.family import FIRST_MARK, RLIMIT_LOCKS
-from autopilot.process.identity import Identity, resolve
-from autopilot.process.kernel import PR_SET_PDEATHSIG, prctl
-from autopilot.process.status import NOT_EXECUTABLE, NOT_FOUND
+from autopilot.process.exit_status import NOT_EXECUTABLE, NOT_FOUND
+from autopilot.process.job_processes import FIRST_MARK, RLIMIT_LOCKS
+from autopilot.process.kernel_calls import PR_SET_PDEATHSIG, load_prctl
+from autopilot.process.user_identity import Identity, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,22 +27,28 @@ else:
     import _signal as signal  # `signal` without its enums, which take 4 ms to load
 
 
-class Spawned:
+class SpawnedProcess:
     """The leader's pid and the mark of all that descends from it; our ends of its output pipes and of the pipe that
     tells why it could not start."""
 
-    __slots__ = ("mark", "pid", "problem", "stderr", "stdout")
+    __slots__ = ("mark", "pid", "problem_fd", "stderr_fd", "stdout_fd")
 
-    def __init__(self, pid: int, mark: int, stdout: int, stderr: int, problem: int) -> None:
-        self.pid, self.mark, self.stdout, self.stderr, self.problem = pid, mark, stdout, stderr, problem
+    def __init__(self, pid: int, mark: int, stdout_fd: int, stderr_fd: int, problem_fd: int) -> None:
+        self.pid, self.mark, self.stdout_fd, self.stderr_fd, self.problem_fd = (
+            pid,
+            mark,
+            stdout_fd,
+            stderr_fd,
+            problem_fd,
+        )
 
 
-ANY_DESCRIPTOR = 1 << 20
+MAX_DESCRIPTOR = 1 << 20
 MARKS = count(FIRST_MARK)
 ALL_SIGNALS = signal.valid_signals()
 
 
-class CannotSpawn(Exception):
+class SpawnError(Exception):
     """The process could not even be forked, or what it needs does not exist; one sentence."""
 
     def __init__(self, problem: str, status: int = NOT_EXECUTABLE) -> None:
@@ -51,64 +57,64 @@ class CannotSpawn(Exception):
         self.status = status
 
 
-def spawn(command: Command, environ: Mapping[str, str], *, own_pid_in: Iterable[str] = ()) -> Spawned:
+def spawn(command: Command, environ: Mapping[str, str], *, own_pid_variables: Iterable[str] = ()) -> SpawnedProcess:
     """Start `command`, `environ` laid under its own variables; those named by `own_pid_in` get the child's pid.
 
     Raises CannotSpawn. A failing exec is not raised: the child ends with 126 or 127 and `why_not` tells the reason.
     """
     try:
         identity = resolve(command.user, command.group)
-        environment = _environment(command, environ, identity)
+        environment = _build_environment(command, environ, identity)
     except (LookupError, OSError, ValueError) as problem:
-        raise CannotSpawn(str(problem)) from None
-    fds = _three_pipes()
+        raise SpawnError(str(problem)) from None
+    fds = _open_three_pipes()
     out_r, out_w, err_r, err_w, problem_r, problem_w = fds
     # blocked from before the fork until after the exec's preparations: a signal meant for us must not run our handlers
     # in the child, whose wake-up descriptor is ours
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
     # a supervisor that is no PID 1 may be killed alone; its jobs should not outlive it
-    control = None if os.getpid() == 1 else prctl()
+    control = None if os.getpid() == 1 else load_prctl()
     mark = next(MARKS)
     try:
         pid = os.fork()
         if pid == 0:
-            _become(command, environment, identity, out_w, err_w, problem_w, own_pid_in, control, mark)
+            _run_child(command, environment, identity, out_w, err_w, problem_w, own_pid_variables, control, mark)
     except OSError as problem:
-        _close(fds)
-        raise CannotSpawn(f"cannot fork: {problem.strerror}") from None
+        _close_all(fds)
+        raise SpawnError(f"cannot fork: {problem.strerror}") from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    _close([out_w, err_w, problem_w])
+    _close_all([out_w, err_w, problem_w])
     for fd in (out_r, err_r, problem_r):
         os.set_blocking(fd, False)
-    return Spawned(pid, mark, out_r, err_r, problem_r)
+    return SpawnedProcess(pid, mark, out_r, err_r, problem_r)
 
 
-def _three_pipes() -> list[int]:
+def _open_three_pipes() -> list[int]:
     """The ends of three pipes, reading before writing."""
     fds: list[int] = []
     try:
         for _ in range(3):
             fds.extend(os.pipe2(os.O_CLOEXEC))
     except OSError as problem:
-        _close(fds)
-        raise CannotSpawn(f"cannot make a pipe: {problem.strerror}") from None
+        _close_all(fds)
+        raise SpawnError(f"cannot make a pipe: {problem.strerror}") from None
     return fds
 
 
-def _close(fds: list[int]) -> None:
+def _close_all(fds: list[int]) -> None:
     for fd in fds:
         os.close(fd)
 
 
-def why_not(problem_fd: int) -> str | None:
+def read_problem(problem_fd: int) -> str | None:
     """Why the child never became its program, None when it did. For a reaped child; closes the descriptor."""
     text = os.read(problem_fd, 4096)
     os.close(problem_fd)
     return text.decode(errors="replace") or None
 
 
-def _environment(command: Command, environ: Mapping[str, str], identity: Identity | None) -> dict[str, str]:
+def _build_environment(command: Command, environ: Mapping[str, str], identity: Identity | None) -> dict[str, str]:
     merged = dict(environ)
     if identity is not None and identity.name is not None:
         merged.update(USER=identity.name, LOGNAME=identity.name, HOME=identity.home or "/")
@@ -136,15 +142,15 @@ def read_env_file(path: str) -> dict[str, str]:
     return variables
 
 
-def _become(  # noqa: PLR0917 - what one fork needs, handed over once
+def _run_child(  # noqa: PLR0917 - what one fork needs, handed over once
     command: Command,
     environment: dict[str, str],
     identity: Identity | None,
-    out: int,
-    err: int,
-    problem: int,
-    own_pid_in: Iterable[str],
-    control: Callable[[int, int], None] | None,
+    stdout_fd: int,
+    stderr_fd: int,
+    problem_fd: int,
+    own_pid_variables: Iterable[str],
+    call_prctl: Callable[[int, int], None] | None,
     mark: int,
 ) -> None:
     """The child's side; never returns."""
@@ -152,10 +158,10 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
     try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDONLY)
-        for fd, target in ((null, 0), (out, 1), (err, 2)):
+        for fd, target in ((null, 0), (stdout_fd, 1), (stderr_fd, 2)):
             os.dup2(fd, target)
-        os.closerange(3, problem)  # what we were started with is not the job's to have
-        os.closerange(problem + 1, ANY_DESCRIPTOR)
+        os.closerange(3, problem_fd)  # what we were started with is not the job's to have
+        os.closerange(problem_fd + 1, MAX_DESCRIPTOR)
         doing = "cannot mark the process"
         resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
         for name, value in command.limits.items():
@@ -164,25 +170,25 @@ def _become(  # noqa: PLR0917 - what one fork needs, handed over once
             resource.setrlimit(number, (value, value))
         if identity is not None:
             doing = f"cannot become user {command.user or identity.uid}, group {identity.gid}"
-            _take_identity(identity)
-        if control is not None:
-            control(PR_SET_PDEATHSIG, signal.SIGTERM)
+            _set_identity(identity)
+        if call_prctl is not None:
+            call_prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if command.umask is not None:
             os.umask(command.umask)
         if command.cwd is not None:
             doing = f"cannot use directory {command.cwd}"
             os.chdir(command.cwd)
-        for variable in own_pid_in:
+        for variable in own_pid_variables:
             environment[variable] = str(os.getpid())
         doing = f"cannot execute {command.argv[0]!r}"
         _restore_signals()
         _execute(command.argv, environment)
     except BaseException as error:  # whatever it is, it must reach the parent, and the child must not run on as us
         if isinstance(error, FileNotFoundError) and doing.startswith("cannot execute"):
-            status, reason = NOT_FOUND, _not_found(command.argv[0])
+            status, reason = NOT_FOUND, _explain_not_found(command.argv[0])
         else:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        os.write(problem, f"{doing}: {reason}"[:4000].encode(errors="replace"))
+        os.write(problem_fd, f"{doing}: {reason}"[:4000].encode(errors="replace"))
     finally:
         os._exit(status)
 
@@ -203,11 +209,11 @@ def _execute(argv: tuple[str, ...], environment: dict[str, str]) -> None:
     raise denied or FileNotFoundError(name)
 
 
-def _not_found(name: str) -> str:
+def _explain_not_found(name: str) -> str:
     return "no such file, or its interpreter is missing" if "/" in name else "not found in PATH"
 
 
-def _take_identity(identity: Identity) -> None:
+def _set_identity(identity: Identity) -> None:
     if os.geteuid() == 0:
         for output in (1, 2):  # else a program could not open its own /dev/stdout
             os.fchown(output, identity.uid, identity.gid)

@@ -10,39 +10,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autopilot.spec.child import validated_in_child
-    from autopilot.spec.loading import load, load_text, render
-    from autopilot.spec.outcome import Loaded, Problem, SpecError, ValidatorFailed
-    from autopilot.spec.plandata import plan_from_data, plan_to_data
+    from autopilot.spec.load_result import LoadedSpec, Problem, SpecError, ValidatorError
+    from autopilot.spec.plan_data import deserialize_plan, serialize_plan
+    from autopilot.spec.spec_loading import load, load_text, render
+    from autopilot.spec.validation_child import validate_in_child
 
-_HOME = {
-    "Loaded": "outcome",
-    "Problem": "outcome",
-    "SpecError": "outcome",
-    "ValidatorFailed": "outcome",
-    "load": "loading",
-    "load_text": "loading",
-    "plan_from_data": "plandata",
-    "plan_to_data": "plandata",
-    "render": "loading",
-    "validated_in_child": "child",
+_MODULE_OF_NAME = {
+    "LoadedSpec": "load_result",
+    "Problem": "load_result",
+    "SpecError": "load_result",
+    "ValidatorError": "load_result",
+    "load": "spec_loading",
+    "load_text": "spec_loading",
+    "deserialize_plan": "plan_data",
+    "serialize_plan": "plan_data",
+    "render": "spec_loading",
+    "validate_in_child": "validation_child",
 }
 
 __all__ = [
-    "Loaded",
+    "LoadedSpec",
     "Problem",
     "SpecError",
-    "ValidatorFailed",
+    "ValidatorError",
+    "deserialize_plan",
     "load",
     "load_text",
-    "plan_from_data",
-    "plan_to_data",
     "render",
-    "validated_in_child",
+    "serialize_plan",
+    "validate_in_child",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in _MODULE_OF_NAME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF_NAME[name]}"), name)

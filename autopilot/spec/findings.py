@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from autopilot.spec.parsing import Path
+from autopilot.spec.parsing import KeyPath
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    path: Path
+    path: KeyPath
     message: str
-    of_key: bool = False  # the key itself is wrong: point there, not at the value
+    at_key: bool = False  # the key itself is wrong: point there, not at the value
     warning: bool = False
-    also: tuple[Path, ...] = ()  # further paths this was concluded from
+    related_paths: tuple[KeyPath, ...] = ()  # further paths this was concluded from
 
 
-def path_text(path: Path, tree: Any) -> str:
+def format_path(path: KeyPath, tree: Any) -> str:
     """`jobs[web].health.ttl`: items of a list by their name where they have one."""
     text = ""
     for step in path:
-        child = _child(tree, step)
+        child = _get_child(tree, step)
         if isinstance(step, str):
             text += f".{step}" if text else step
         else:
@@ -31,7 +31,7 @@ def path_text(path: Path, tree: Any) -> str:
     return text
 
 
-def _child(tree: Any, step: str | int) -> Any:
+def _get_child(tree: Any, step: str | int) -> Any:
     try:
         return tree[step]
     except (KeyError, IndexError, TypeError):

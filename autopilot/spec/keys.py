@@ -9,21 +9,21 @@ from functools import cache
 from typing import Any, get_args
 
 from autopilot.spec.findings import Finding
-from autopilot.spec.model_base import Strict
-from autopilot.spec.parsing import Path
-from autopilot.spec.posix import nearest, suggestion
+from autopilot.spec.model_base import StrictModel
+from autopilot.spec.os_names import find_nearest, format_suggestion
+from autopilot.spec.parsing import KeyPath
 
 # Keys of the design that later versions bring, by the model that will have them.
-_LATER = {
+_RESERVED_KEYS = {
     "Spec": {"checks"},
     "Raw": {"files"},
 }
 
 # Other names that ContainerPilot has for a key.
-SYNONYMS = {"Job": {"uid": "user", "gid": "group"}}
+KEY_SYNONYMS = {"Job": {"uid": "user", "gid": "group"}}
 
 # What earlier versions of ContainerPilot called a key.
-_FORMER: dict[str, dict[str, tuple[str, ...]]] = {
+_FORMER_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "When": {"event": ("once", "each"), "frequency": ("interval",)},
     "Health": {"poll": ("interval",)},
     "Watch": {"poll": ("interval",)},
@@ -31,89 +31,95 @@ _FORMER: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def camel(name: str) -> str:
+def convert_to_camel_case(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 
 
-class Folded:
+class NormalizedTree:
     """A tree with snake_case keys only. `written` leads from its paths to those of the file."""
 
-    def __init__(self, tree: Any, model: type[Strict]) -> None:
+    def __init__(self, tree: Any, model: type[StrictModel]) -> None:
         self.findings: list[Finding] = []
-        self.written: dict[Path, Path] = {}
-        self.missed: set[Path] = set()  # keys that were probably meant by a misspelt one
-        self.tree = self._fold(tree, model, (), ())
+        self.written_paths: dict[KeyPath, KeyPath] = {}
+        self.intended_paths: set[KeyPath] = set()  # keys that were probably meant by a misspelt one
+        self.tree = self._normalize(tree, model, (), ())
 
-    def _fold(self, tree: Any, model: type[Strict], path: Path, written: Path) -> Any:
-        self.written[path] = written
+    def _normalize(self, tree: Any, model: type[StrictModel], path: KeyPath, written_path: KeyPath) -> Any:
+        self.written_paths[path] = written_path
         if not isinstance(tree, dict):
             return tree
-        spellings = _spellings(model)
+        spellings = _map_spellings(model)
         found: dict[str, Any] = {}
         for key, value in tree.items():
             if key == "$schema" and not path:
                 continue  # for editors
-            name, here = spellings.get(key), (*written, key)
+            name, here = spellings.get(key), (*written_path, key)
             if name is None:
-                self.findings.append(_unknown(key, model, here))
-                meant = _former(model, key) or tuple(spellings[near] for near in nearest(key, spellings))
-                self.missed.update((*path, other) for other in meant)
-                if path and key in _later(model):
-                    self.missed.add(path)
+                self.findings.append(_build_unknown_key_finding(key, model, here))
+                meant = _get_replacement_keys(model, key) or tuple(
+                    spellings[near] for near in find_nearest(key, spellings)
+                )
+                self.intended_paths.update((*path, other) for other in meant)
+                if path and key in _list_reserved_keys(model):
+                    self.intended_paths.add(path)
             elif name in found:
                 other = next(k for k in tree if k != key and spellings.get(k) == name)
                 message = f'cannot be given twice: "{other}" and "{key}" are the same key'
-                self.findings.append(Finding(here, message, of_key=True))
+                self.findings.append(Finding(here, message, at_key=True))
             else:
-                found[name] = self._value(value, model, name, (*path, name), here)
+                found[name] = self._normalize_value(value, model, name, (*path, name), here)
         return found
 
-    def _value(self, value: Any, model: type[Strict], name: str, path: Path, written: Path) -> Any:
-        self.written[path] = written
-        inner, many = nested(model, name)
+    def _normalize_value(
+        self, value: Any, model: type[StrictModel], name: str, path: KeyPath, written_path: KeyPath
+    ) -> Any:
+        self.written_paths[path] = written_path
+        inner, many = find_nested_model(model, name)
         if inner is None:
             return value
         if not many or not isinstance(value, list):
-            return self._fold(value, inner, path, written)
-        return [self._fold(item, inner, (*path, i), (*written, i)) for i, item in enumerate(value)]
+            return self._normalize(value, inner, path, written_path)
+        return [self._normalize(item, inner, (*path, i), (*written_path, i)) for i, item in enumerate(value)]
 
 
-def _unknown(key: str, model: type[Strict], written: Path) -> Finding:
-    if key in _later(model):
-        return Finding(written, "cannot be used in this version; remove it", of_key=True)
-    former = _former(model, key)
-    near = f"; write {' or '.join(former)}" if former else suggestion(key, _spellings(model))
+def _build_unknown_key_finding(key: str, model: type[StrictModel], written_path: KeyPath) -> Finding:
+    if key in _list_reserved_keys(model):
+        return Finding(written_path, "cannot be used in this version; remove it", at_key=True)
+    former = _get_replacement_keys(model, key)
+    near = f"; write {' or '.join(former)}" if former else format_suggestion(key, _map_spellings(model))
     known = near or f"; known here: {', '.join(sorted(model.model_fields))}"
-    return Finding(written, f"cannot be used: there is no such key{known}", of_key=True)
+    return Finding(written_path, f"cannot be used: there is no such key{known}", at_key=True)
 
 
-def _former(model: type[Strict], key: str) -> tuple[str, ...]:
-    return _FORMER.get(model.__name__, {}).get(key, ())
-
-
-@cache
-def _later(model: type[Strict]) -> set[str]:
-    return {spelling for name in _LATER.get(model.__name__, ()) for spelling in (name, camel(name))}
+def _get_replacement_keys(model: type[StrictModel], key: str) -> tuple[str, ...]:
+    return _FORMER_KEYS.get(model.__name__, {}).get(key, ())
 
 
 @cache
-def _spellings(model: type[Strict]) -> dict[str, str]:
-    own = {spelling: name for name in model.model_fields for spelling in (name, camel(name))}
-    return own | SYNONYMS.get(model.__name__, {})
+def _list_reserved_keys(model: type[StrictModel]) -> set[str]:
+    return {
+        spelling for name in _RESERVED_KEYS.get(model.__name__, ()) for spelling in (name, convert_to_camel_case(name))
+    }
 
 
 @cache
-def nested(model: type[Strict], name: str) -> tuple[type[Strict] | None, bool]:
+def _map_spellings(model: type[StrictModel]) -> dict[str, str]:
+    own = {spelling: name for name in model.model_fields for spelling in (name, convert_to_camel_case(name))}
+    return own | KEY_SYNONYMS.get(model.__name__, {})
+
+
+@cache
+def find_nested_model(model: type[StrictModel], name: str) -> tuple[type[StrictModel] | None, bool]:
     """The model a field holds, if any, and whether it holds a sequence of them."""
-    return _model_in(model.model_fields[name].annotation)
+    return _find_model_in(model.model_fields[name].annotation)
 
 
-def _model_in(annotation: Any) -> tuple[type[Strict] | None, bool]:
-    if isinstance(annotation, type) and issubclass(annotation, Strict):
+def _find_model_in(annotation: Any) -> tuple[type[StrictModel] | None, bool]:
+    if isinstance(annotation, type) and issubclass(annotation, StrictModel):
         return annotation, False
     for part in get_args(annotation):
-        inner, many = _model_in(part)
+        inner, many = _find_model_in(part)
         if inner is not None:
             return inner, many or getattr(annotation, "__origin__", None) is tuple
     return None, False

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-SUFFIXES = {"histogram": ("_bucket", "_sum", "_count", "_created"), "summary": ("_sum", "_count", "_created")}
+SAMPLE_SUFFIXES = {"histogram": ("_bucket", "_sum", "_count", "_created"), "summary": ("_sum", "_count", "_created")}
 
-_COUNTED = ("", "_total", "_created")
-_OWN = {
+_COUNTER_SUFFIXES = ("", "_total", "_created")
+_OWN_METRICS = {
     "autopilot": ("", "_info"),
     "autopilot_job_up": ("",),
     "autopilot_job_healthy": ("",),
-    "autopilot_job_restarts": _COUNTED,
-    "autopilot_job_exits": _COUNTED,
-    "autopilot_checks": _COUNTED,
-    "autopilot_checks_skipped": _COUNTED,
-    "autopilot_runs_skipped": _COUNTED,
-    "autopilot_check_duration_seconds": ("", *SUFFIXES["histogram"]),
+    "autopilot_job_restarts": _COUNTER_SUFFIXES,
+    "autopilot_job_exits": _COUNTER_SUFFIXES,
+    "autopilot_checks": _COUNTER_SUFFIXES,
+    "autopilot_checks_skipped": _COUNTER_SUFFIXES,
+    "autopilot_runs_skipped": _COUNTER_SUFFIXES,
+    "autopilot_check_duration_seconds": ("", *SAMPLE_SUFFIXES["histogram"]),
     "autopilot_lifetime_left_seconds": ("",),
     "autopilot_life_phase": ("",),
     "autopilot_payloads_running": ("",),
@@ -33,27 +33,27 @@ _OWN = {
     "containerpilot_events": ("",),
     "containerpilot_control_http_requests": ("",),
     "containerpilot_watch_instances": ("",),
-    "process_cpu_seconds": _COUNTED,
+    "process_cpu_seconds": _COUNTER_SUFFIXES,
     "process_virtual_memory_bytes": ("",),
     "process_resident_memory_bytes": ("",),
     "process_start_time_seconds": ("",),
     "process_open_fds": ("",),
     "process_max_fds": ("",),
 }
-OWN = frozenset(name + suffix for name, suffixes in _OWN.items() for suffix in suffixes)
+OWN_SAMPLE_NAMES = frozenset(name + suffix for name, suffixes in _OWN_METRICS.items() for suffix in suffixes)
 
 
-def taken(name: str, type_: str) -> tuple[str, ...]:
+def list_sample_names(name: str, metric_type: str) -> tuple[str, ...]:
     """By a metric of the jobs. A counter has the name its owner gave it, nothing added."""
-    return (name, *(name + suffix for suffix in SUFFIXES.get(type_, ())))
+    return (name, *(name + suffix for suffix in SAMPLE_SUFFIXES.get(metric_type, ())))
 
 
-def clashes(metrics: Sequence[tuple[str, str]]) -> Iterator[tuple[int, str, int | None]]:
+def find_clashes(metrics: Sequence[tuple[str, str]]) -> Iterator[tuple[int, str, int | None]]:
     """Of metrics as (whole name, type): the index of each that cannot be beside those before it, the first name it
     shares, and the index of the metric it shares it with; None: with our own."""
-    owner: dict[str, int | None] = dict.fromkeys(OWN)
+    owner: dict[str, int | None] = dict.fromkeys(OWN_SAMPLE_NAMES)
     for index, metric in enumerate(metrics):
-        names = taken(*metric)
+        names = list_sample_names(*metric)
         shared = next((name for name in names if name in owner), None)
         if shared is None:
             owner |= dict.fromkeys(names, index)

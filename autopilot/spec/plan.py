@@ -1,6 +1,6 @@
 """The plan: what the supervisor runs, with every default filled in.
 
-The third of the three types a job spec goes through: *as written* (text) -> *spec* (`autopilot.spec.model`, pydantic:
+The third of the three types a job spec goes through: *as written* (text) -> *spec* (`autopilot.spec.spec_model`, pydantic:
 validates) -> *plan* (this module: frozen, plain, quick to load). Everything below the spec layer knows only the plan.
 Times are seconds, sizes bytes, signals numbers. Sequences are tuples, so a plan can be compared and hashed.
 """
@@ -285,7 +285,9 @@ class Telemetry:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
     level: str = "INFO"
-    format: Literal["default", "auto", "text", "json"] = "default"  # autopilot.adapters.loglines says what they are
+    format: Literal["default", "auto", "text", "json"] = (
+        "default"  # autopilot.adapters.logs.log_formats says what they are
+    )
     output: str = "stdout"  # stdout, stderr or a file
 
 

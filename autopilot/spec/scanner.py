@@ -13,11 +13,11 @@ from typing import NoReturn
 
 import pyjson5
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
-DEEPEST = 32  # nesting; the deepest key of a job spec has 6 levels
+MAX_DEPTH = 32  # nesting; the deepest key of a job spec has 6 levels
 
-_SKIP = re.compile(r"(?:[\s\ufeff]+|//[^\n\r\u2028\u2029]*|/\*.*?\*/)+", re.S)
+_WHITESPACE_OR_COMMENTS = re.compile(r"(?:[\s\ufeff]+|//[^\n\r\u2028\u2029]*|/\*.*?\*/)+", re.S)
 _STRING = re.compile(r""""(?:[^"\\\n\r]|\\(?:\r\n|.))*"|'(?:[^'\\\n\r]|\\(?:\r\n|.))*'""", re.S)
 _WORD = re.compile(r"""[^\s\ufeff{}\[\]:,"'/]+""")
 _NUMBER = re.compile(
@@ -30,13 +30,13 @@ _BAD_ESCAPE = re.compile(
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
 _EXPONENT = re.compile(r"[0-9.+-]+[eE]")  # at the beginning: not in 0x1E, Infinity
-_LONGEST_NUMBER = 100
+_MAX_NUMBER_CHARS = 100
 
 
-class SyntaxProblem(Exception):
+class SpecSyntaxError(Exception):
     """The text is not JSON5. `path` is how far the walk had come."""
 
-    def __init__(self, message: str, offset: int, path: Path) -> None:
+    def __init__(self, message: str, offset: int, path: KeyPath) -> None:
         self.message, self.offset, self.path = message, offset, path
         super().__init__(message)
 
@@ -45,150 +45,152 @@ class SyntaxProblem(Exception):
 class Positions:
     """Offsets of keys and values by path, and the keys that stand in one object twice."""
 
-    values: dict[Path, int] = field(default_factory=dict)
-    keys: dict[Path, int] = field(default_factory=dict)
-    duplicates: list[Path] = field(default_factory=list)
+    values: dict[KeyPath, int] = field(default_factory=dict)
+    keys: dict[KeyPath, int] = field(default_factory=dict)
+    duplicates: list[KeyPath] = field(default_factory=list)
 
 
 def scan(text: str) -> Positions:
     """Walk the whole text. Raises SyntaxProblem at the first thing that is wrong."""
     scanner = _Scanner(text)
-    scanner.value(())
-    scanner.end()
-    return scanner.found
+    scanner.scan_value(())
+    scanner.expect_end()
+    return scanner.positions
 
 
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
-        self.at = 0
-        self.found = Positions()
+        self.offset = 0
+        self.positions = Positions()
 
-    def value(self, path: Path) -> None:
-        self.skip(path)
-        self.found.values[path] = self.at
-        if len(path) > DEEPEST:
-            self.fail(f"cannot be nested deeper than {DEEPEST} levels", path)
-        match self.text[self.at : self.at + 1]:
+    def scan_value(self, path: KeyPath) -> None:
+        self.skip_whitespace(path)
+        self.positions.values[path] = self.offset
+        if len(path) > MAX_DEPTH:
+            self.fail(f"cannot be nested deeper than {MAX_DEPTH} levels", path)
+        match self.text[self.offset : self.offset + 1]:
             case "{":
-                self.members(path)
+                self.scan_members(path)
             case "[":
-                self.items(path)
+                self.scan_items(path)
             case '"' | "'":
-                self.string(path)
+                self.scan_string(path)
             case _:
-                self.word(path)
+                self.scan_word(path)
 
-    def members(self, path: Path) -> None:
-        opened, self.at = self.at, self.at + 1
-        while not self.closes("}", path):
-            start = self.at
-            child = (*path, self.key(path))
-            if child in self.found.keys:
-                self.found.duplicates.append(child)
-            self.found.keys[child] = start
+    def scan_members(self, path: KeyPath) -> None:
+        opened, self.offset = self.offset, self.offset + 1
+        while not self.accept_closing("}", path):
+            start = self.offset
+            child = (*path, self.scan_key(path))
+            if child in self.positions.keys:
+                self.positions.duplicates.append(child)
+            self.positions.keys[child] = start
             self.expect(":", child, "after the key")
-            self.value(child)
-            self.separator("}", child, opened)
+            self.scan_value(child)
+            self.scan_separator("}", child, opened)
 
-    def items(self, path: Path) -> None:
-        opened, self.at = self.at, self.at + 1
+    def scan_items(self, path: KeyPath) -> None:
+        opened, self.offset = self.offset, self.offset + 1
         index = 0
-        while not self.closes("]", path):
-            self.value((*path, index))
-            self.separator("]", (*path, index), opened)
+        while not self.accept_closing("]", path):
+            self.scan_value((*path, index))
+            self.scan_separator("]", (*path, index), opened)
             index += 1
 
-    def key(self, path: Path) -> str:
-        if self.text[self.at] in "\"'":
-            return _unescaped(self.string(path))
-        match = _WORD.match(self.text, self.at)
+    def scan_key(self, path: KeyPath) -> str:
+        if self.text[self.offset] in "\"'":
+            return _decode_string(self.scan_string(path))
+        match = _WORD.match(self.text, self.offset)
         if match and _IDENTIFIER.fullmatch(match[0]) and not match[0][0].isdigit():
-            self.at = match.end()
-            return _unescaped(f'"{match[0]}"')
-        self.fail(f'expected a key or "}}", found {self.here()}', path)
+            self.offset = match.end()
+            return _decode_string(f'"{match[0]}"')
+        self.fail(f'expected a key or "}}", found {self.describe_next()}', path)
 
-    def string(self, path: Path) -> str:
-        match = _STRING.match(self.text, self.at)
+    def scan_string(self, path: KeyPath) -> str:
+        match = _STRING.match(self.text, self.offset)
         if match is None:
-            self.fail(f"the string that begins here is not closed in its line; end it with {self.text[self.at]}", path)
+            self.fail(
+                f"the string that begins here is not closed in its line; end it with {self.text[self.offset]}", path
+            )
         bad = _BAD_ESCAPE.search(match[0].replace("\\\\", "__"))
         if bad:
-            self.at += bad.start()
+            self.offset += bad.start()
             self.fail(f"a string cannot hold {bad[0]!a} here; for a backslash write two", path)
-        self.at = match.end()
+        self.offset = match.end()
         return match[0]
 
-    def word(self, path: Path) -> None:
-        match = _WORD.match(self.text, self.at)
+    def scan_word(self, path: KeyPath) -> None:
+        match = _WORD.match(self.text, self.offset)
         if match is None:
-            self.fail(f"expected a value, found {self.here()}", path)
+            self.fail(f"expected a value, found {self.describe_next()}", path)
         if match[0] not in ("true", "false", "null"):
-            self.number(match[0], path)
-        self.at = match.end()
+            self.check_number(match[0], path)
+        self.offset = match.end()
 
-    def number(self, text: str, path: Path) -> None:
+    def check_number(self, text: str, path: KeyPath) -> None:
         if not _NUMBER.fullmatch(text):
-            self.fail(f"expected a value, found {self.here()}; put strings in quotes", path)
+            self.fail(f"expected a value, found {self.describe_next()}; put strings in quotes", path)
         exponent = _EXPONENT.match(text)
-        if len(text) > _LONGEST_NUMBER or (exponent and math.isinf(float(text))):
-            self.fail(f"this number is too large: {self.here()}", path)
+        if len(text) > _MAX_NUMBER_CHARS or (exponent and math.isinf(float(text))):
+            self.fail(f"this number is too large: {self.describe_next()}", path)
 
-    def separator(self, closing: str, path: Path, opened: int) -> None:
-        self.skip(path)
-        if self.text[self.at : self.at + 1] == ",":
-            self.at += 1
-        elif self.at >= len(self.text):
-            self.unclosed(closing, path, opened)
-        elif self.text[self.at] != closing:
-            self.fail(f'expected "," or "{closing}" after the value, found {self.here()}', path)
+    def scan_separator(self, closing: str, path: KeyPath, opened_at: int) -> None:
+        self.skip_whitespace(path)
+        if self.text[self.offset : self.offset + 1] == ",":
+            self.offset += 1
+        elif self.offset >= len(self.text):
+            self.fail_unclosed(closing, path, opened_at)
+        elif self.text[self.offset] != closing:
+            self.fail(f'expected "," or "{closing}" after the value, found {self.describe_next()}', path)
 
-    def closes(self, closing: str, path: Path) -> bool:
-        self.skip(path)
-        if self.at >= len(self.text):
+    def accept_closing(self, closing: str, path: KeyPath) -> bool:
+        self.skip_whitespace(path)
+        if self.offset >= len(self.text):
             self.fail(f'expected "{closing}", found the end of the text', path)
-        if self.text[self.at] == closing:
-            self.at += 1
+        if self.text[self.offset] == closing:
+            self.offset += 1
             return True
         return False
 
-    def unclosed(self, closing: str, path: Path, opened: int) -> None:
-        line = self.text.count("\n", 0, opened) + 1
+    def fail_unclosed(self, closing: str, path: KeyPath, opened_at: int) -> None:
+        line = self.text.count("\n", 0, opened_at) + 1
         self.fail(
-            f'expected "," or "{closing}", found the end; "{self.text[opened]}" of line {line} is not closed',
+            f'expected "," or "{closing}", found the end; "{self.text[opened_at]}" of line {line} is not closed',
             path,
         )
 
-    def expect(self, wanted: str, path: Path, where: str) -> None:
-        self.skip(path)
-        if self.text[self.at : self.at + 1] != wanted:
-            self.fail(f'expected "{wanted}" {where}, found {self.here()}', path)
-        self.at += 1
+    def expect(self, wanted: str, path: KeyPath, where: str) -> None:
+        self.skip_whitespace(path)
+        if self.text[self.offset : self.offset + 1] != wanted:
+            self.fail(f'expected "{wanted}" {where}, found {self.describe_next()}', path)
+        self.offset += 1
 
-    def end(self) -> None:
-        self.skip(())
-        if self.at < len(self.text):
-            hint = "; put the whole text in braces: {...}" if self.text[self.at] in ":," else ""
-            self.fail(f"expected the end of the text, found {self.here()}{hint}", ())
+    def expect_end(self) -> None:
+        self.skip_whitespace(())
+        if self.offset < len(self.text):
+            hint = "; put the whole text in braces: {...}" if self.text[self.offset] in ":," else ""
+            self.fail(f"expected the end of the text, found {self.describe_next()}{hint}", ())
 
-    def skip(self, path: Path) -> None:
-        match = _SKIP.match(self.text, self.at)
+    def skip_whitespace(self, path: KeyPath) -> None:
+        match = _WHITESPACE_OR_COMMENTS.match(self.text, self.offset)
         if match:
-            self.at = match.end()
-        if self.text.startswith("/*", self.at):
+            self.offset = match.end()
+        if self.text.startswith("/*", self.offset):
             self.fail("this comment is not closed; end it with */", path)
 
-    def here(self) -> str:
-        if self.at >= len(self.text):
+    def describe_next(self) -> str:
+        if self.offset >= len(self.text):
             return "the end of the text"
-        match = _STRING.match(self.text, self.at) or _WORD.match(self.text, self.at)
-        text = match[0] if match else self.text[self.at]
+        match = _STRING.match(self.text, self.offset) or _WORD.match(self.text, self.offset)
+        text = match[0] if match else self.text[self.offset]
         shown = text if len(text) <= 40 else f"{text[:37]}..."
         return shown if shown[0] in "\"'" else f'"{shown}"'
 
-    def fail(self, message: str, path: Path) -> NoReturn:
-        raise SyntaxProblem(message, self.at, path)
+    def fail(self, message: str, path: KeyPath) -> NoReturn:
+        raise SpecSyntaxError(message, self.offset, path)
 
 
-def _unescaped(quoted: str) -> str:
+def _decode_string(quoted: str) -> str:
     return str(pyjson5.decode(quoted)) if "\\" in quoted else quoted[1:-1]

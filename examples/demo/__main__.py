@@ -7,40 +7,40 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from examples.demo.life import Life
-from examples.demo.real import RealLife
-from examples.demo.stand_in import StandInLife
-from examples.demo.story import tell
+from examples.demo.life import DemoNode
+from examples.demo.real import RealNode
+from examples.demo.stand_in import StandInNode
+from examples.demo.story import run_story
 from examples.demo.timeline import Timeline
-from lab import parts
-from lab.errors import LabError
+from lab import real_parts
+from lab.lab_errors import LabError
 
-LIFETIME = 30  # s; a site says a day or more
+LIFETIME_S = 30  # s; a site says a day or more
 
 
 @contextmanager
-def born(timeline: Timeline, stand_in: bool) -> Iterator[Life]:
+def start_node(timeline: Timeline, stand_in: bool) -> Iterator[DemoNode]:
     """The real life if this machine can have it; else the stand-in, saying so and why."""
-    reason = "asked for with --stand-in" if stand_in else _why_not_real(timeline)
+    reason = "asked for with --stand-in" if stand_in else _explain_stand_in(timeline)
     if reason is None:
-        with RealLife(timeline, LIFETIME) as life:
+        with RealNode(timeline, LIFETIME_S) as life:
             yield life
     else:
-        timeline.head(
+        timeline.print_text(
             "The batch system below is a STAND-IN, a small Python script: this is not HTCondor.",
             f"Why: {reason}.",
             "For the real thing run `sudo make demo` on a machine with a Debian mirror in its apt sources.",
             "The supervisor is the real one; it runs here as a plain process.",
         )
-        with StandInLife(timeline, LIFETIME) as life:
+        with StandInNode(timeline, LIFETIME_S) as life:
             yield life
 
 
-def _why_not_real(timeline: Timeline) -> str | None:
-    timeline.head(
+def _explain_stand_in(timeline: Timeline) -> str | None:
+    timeline.print_text(
         "Looking for what a real HTCondor needs (the first run builds a Debian tree, about half a minute) ..."
     )
-    return parts.reason("htcondor")
+    return real_parts.explain_unavailable("htcondor")
 
 
 def main() -> int:
@@ -51,8 +51,8 @@ def main() -> int:
     arguments = parser.parse_args()
     timeline = Timeline(sys.stdout)
     try:
-        with born(timeline, arguments.stand_in) as life:
-            return tell(life, timeline)
+        with start_node(timeline, arguments.stand_in) as life:
+            return run_story(life, timeline)
     except LabError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

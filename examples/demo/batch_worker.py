@@ -21,7 +21,7 @@ import sys
 import threading
 from pathlib import Path
 
-SLOTS = 2
+SLOT_COUNT = 2
 
 
 class Worker:
@@ -54,23 +54,23 @@ class Worker:
         self._jobs[job] = "Idle"
         self._seconds[job] = seconds
         self._start_jobs()
-        self._write()
+        self._write_journal()
         return job
 
     def _start_jobs(self) -> None:
         for job, status in self._jobs.items():
-            if status == "Idle" and not self._draining and len(self._running) < SLOTS:
+            if status == "Idle" and not self._draining and len(self._running) < SLOT_COUNT:
                 self._jobs[job] = "Running"
                 self._running[job] = subprocess.Popen(["sleep", f"{self._seconds[job]:g}"])
-                threading.Thread(target=self._wait_for, args=(job,), daemon=True).start()
+                threading.Thread(target=self._wait_for_job, args=(job,), daemon=True).start()
 
-    def _wait_for(self, job: str) -> None:
+    def _wait_for_job(self, job: str) -> None:
         code = self._running[job].wait()
         with self._lock:
             del self._running[job]
             self._jobs[job] = "Completed" if code == 0 else "Idle"
             self._start_jobs()
-            self._write()
+            self._write_journal()
 
     def stop(self) -> None:
         """Jobs that run go back to the queue."""
@@ -79,16 +79,16 @@ class Worker:
             for job, process in self._running.items():
                 process.terminate()
                 self._jobs[job] = "Idle"
-            self._write()
+            self._write_journal()
 
-    def _write(self) -> None:
+    def _write_journal(self) -> None:
         part = self._journal.with_suffix(".part")
         part.write_text(json.dumps(self._jobs))
         os.replace(part, self._journal)
 
 
 def serve(path: Path) -> None:
-    worker = Worker(journal(path))
+    worker = Worker(get_journal_path(path))
 
     def stop(_number: int, _frame: object) -> None:
         raise SystemExit(0)
@@ -108,7 +108,7 @@ def serve(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def journal(path: Path) -> Path:
+def get_journal_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.jobs")
 
 

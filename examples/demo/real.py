@@ -6,17 +6,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from examples.demo.life import Life
+from examples.demo.life import DemoNode
 from examples.demo.timeline import Timeline
-from lab import settings
+from lab import pool_settings
 from lab.pool import Pool
 
-SPEC = Path(__file__).parents[1] / "worker-node" / "autopilot.json5"
-STATE = "/var/lib/autopilot"
+SPEC_PATH = Path(__file__).parents[1] / "worker-node" / "autopilot.json5"
+STATE_PATH = "/var/lib/autopilot"
 
 
-class RealLife(Life):
-    queue = "schedd"
+class RealNode(DemoNode):
+    queue_name = "schedd"
 
     def __init__(self, timeline: Timeline, lifetime: float) -> None:
         self._timeline, self._lifetime = timeline, lifetime
@@ -24,22 +24,22 @@ class RealLife(Life):
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             self._pool = stack.enter_context(Pool())
-            version = self._pool.ask("condor_version").split()[1]
-            self._timeline.head(
+            version = self._pool.run_on_manager("condor_version").split()[1]
+            self._timeline.print_text(
                 f"A real HTCondor {version} in namespaces of this machine: a manager, and a worker whose PID 1 is",
                 "autopilot with examples/worker-node/autopilot.json5. Nothing is a stand-in; only time is compressed:",
                 f"the node lives {self._lifetime} s where a site says a day.",
             )
             self._timeline.begin()
-            self._worker = self._pool.worker(
+            self._worker = self._pool.start_worker(
                 ["autopilot", "run", "/etc/autopilot.json5"],
                 env={
                     "LIFETIME": f"{self._lifetime}s",
                     "LIFETIME_JITTER": "0s",
-                    "AUTOPILOT_STATE": STATE,
+                    "AUTOPILOT_STATE": STATE_PATH,
                 },
-                files={"/etc/autopilot.json5": SPEC.read_text()},
-                token_path=settings.MOUNTED_TOKEN,
+                files={"/etc/autopilot.json5": SPEC_PATH.read_text()},
+                token_path=pool_settings.MOUNTED_TOKEN_PATH,
             )
             self._stack = stack.pop_all()
         return self
@@ -47,30 +47,32 @@ class RealLife(Life):
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def ready(self) -> bool:
-        return bool(self._pool.slots())
+    def is_ready(self) -> bool:
+        return bool(self._pool.list_slots())
 
     def submit(self, seconds: float) -> str:
         return self._pool.submit(seconds)
 
-    def job_status(self, job: str) -> str:
-        return self._pool.job_status(job)
+    def get_job_status(self, job: str) -> str:
+        return self._pool.get_job_status(job)
 
-    def draining(self) -> bool:
+    def is_draining(self) -> bool:
         """The startd has told the collector: its busy slots retire."""
-        return any(slot.get("Activity") == "Retiring" or slot.get("State") == "Drained" for slot in self._pool.slots())
+        return any(
+            slot.get("Activity") == "Retiring" or slot.get("State") == "Drained" for slot in self._pool.list_slots()
+        )
 
-    def free_slot(self) -> bool:
-        return any(slot.get("PartitionableSlot") and slot["Cpus"] > 0 for slot in self._pool.slots())
+    def has_free_slot(self) -> bool:
+        return any(slot.get("PartitionableSlot") and slot["Cpus"] > 0 for slot in self._pool.list_slots())
 
-    def log(self) -> str:
-        return self._worker.log()
+    def read_log(self) -> str:
+        return self._worker.read_log()
 
-    def exit_code(self) -> int | None:
+    def get_exit_code(self) -> int | None:
         return self._worker.exit_code
 
-    def last_words(self) -> str:
+    def read_last_words(self) -> str:
         try:
-            return self._worker.read(f"{STATE}/last-words.json")
+            return self._worker.read_file(f"{STATE_PATH}/last-words.json")
         except FileNotFoundError:
             return ""

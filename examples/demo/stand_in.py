@@ -12,22 +12,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from examples.demo.batch_worker import ask, journal
-from examples.demo.life import Life
+from examples.demo.batch_worker import ask, get_journal_path
+from examples.demo.life import DemoNode
 from examples.demo.timeline import Timeline
-from lab.errors import LabError
+from lab.lab_errors import LabError
 
 HERE = Path(__file__).parent
 
 
-class StandInLife(Life):
-    queue = "stand-in"
+class StandInNode(DemoNode):
+    queue_name = "stand-in"
 
     def __init__(self, timeline: Timeline, lifetime: float) -> None:
         self._timeline, self._lifetime = timeline, lifetime
 
     def __enter__(self) -> Self:
-        self._timeline.head(f"Compressed: it lives {self._lifetime} s where a site says a day.")
+        self._timeline.print_text(f"Compressed: it lives {self._lifetime} s where a site says a day.")
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             log = stack.enter_context((self._folder / "log").open("wb"))
@@ -45,14 +45,14 @@ class StandInLife(Life):
                 stdout=log,
                 stderr=log,
             )
-            stack.callback(self._end)
+            stack.callback(self._stop_supervisor)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def _end(self) -> None:
+    def _stop_supervisor(self) -> None:
         if self._supervisor.poll() is None:
             self._supervisor.send_signal(signal.SIGTERM)
             self._supervisor.wait(30)
@@ -61,7 +61,7 @@ class StandInLife(Life):
     def _socket(self) -> Path:
         return self._folder / "batch.sock"
 
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         return ask(self._socket, "status") is not None
 
     def submit(self, seconds: float) -> str:
@@ -70,21 +70,21 @@ class StandInLife(Life):
             raise LabError("the stand-in batch worker is gone")
         return answer
 
-    def job_status(self, job: str) -> str:
-        return str(json.loads(journal(self._socket).read_text())[job])
+    def get_job_status(self, job: str) -> str:
+        return str(json.loads(get_journal_path(self._socket).read_text())[job])
 
-    def draining(self) -> bool:
+    def is_draining(self) -> bool:
         return ask(self._socket, "status") == "draining"
 
-    def free_slot(self) -> bool:
+    def has_free_slot(self) -> bool:
         return True
 
-    def log(self) -> str:
+    def read_log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")
 
-    def exit_code(self) -> int | None:
+    def get_exit_code(self) -> int | None:
         return self._supervisor.poll()
 
-    def last_words(self) -> str:
+    def read_last_words(self) -> str:
         file = self._folder / "state" / "last-words.json"
         return file.read_text() if file.exists() else ""

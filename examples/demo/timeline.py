@@ -11,29 +11,29 @@ class Timeline:
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._start = time.monotonic()
-        self._read = 0
+        self._log_position = 0
 
     def begin(self) -> None:
         """The life begins now."""
         self._start = time.monotonic()
 
-    def head(self, *sentences: str) -> None:
+    def print_text(self, *sentences: str) -> None:
         for sentence in sentences:
             print(sentence, file=self._out, flush=True)
 
-    def say(self, who: str, what: str) -> None:
-        print(f"{time.monotonic() - self._start:6.1f} s  {who:<11} {what}", file=self._out, flush=True)
+    def print_event(self, source: str, text: str) -> None:
+        print(f"{time.monotonic() - self._start:6.1f} s  {source:<11} {text}", file=self._out, flush=True)
 
-    def follow(self, log: str) -> None:
+    def print_new_log_lines(self, log: str) -> None:
         """Tell what the supervisor has logged since the last look."""
         end = log.rfind("\n") + 1
-        for line in log[self._read : end].splitlines():
-            if said := self._sentence(line):
-                self.say("autopilot", said)
-        self._read = end
+        for line in log[self._log_position : end].splitlines():
+            if said := self._format_line(line):
+                self.print_event("autopilot", said)
+        self._log_position = end
 
     @staticmethod
-    def _sentence(line: str) -> str | None:
+    def _format_line(line: str) -> str | None:
         """One JSON line of the supervisor's log as a sentence; a job's own output is left out."""
         try:
             event = json.loads(line)

@@ -6,9 +6,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from autopilot.adapters.interfaces import Address, choose, host_addresses, in_order
+from autopilot.adapters.interfaces import Address, choose_address, list_host_addresses, sort_addresses
 
-HERE = in_order(
+HERE = sort_addresses(
     Address(name, ip_address(ip))
     for name, ip in [
         ("lo", "127.0.0.1"),
@@ -42,9 +42,9 @@ HERE = in_order(
 )
 def test_rules(rules, address):
     """The first rule that finds an address wins; `inet` and `inet6` never mean the loopback."""
-    assert choose(rules, HERE) == address
+    assert choose_address(rules, HERE) == address
 
 
 def test_this_host():
     """The kernel's own list has the loopback address."""
-    assert choose(["lo"], host_addresses()) == "127.0.0.1"
+    assert choose_address(["lo"], list_host_addresses()) == "127.0.0.1"

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-PATIENCE = 20.0  # s; how long a test waits for what must happen
+TIMEOUT_S = 20.0  # s; how long a test waits for what must happen
 
 
-class Pilot:
+class SupervisorProcess:
     """Runs `spec` (a dict, or the text of a config). Its log is read as it comes, unless `read` is False."""
 
     def __init__(
@@ -27,23 +27,23 @@ class Pilot:
         self.place = place
         self.state = place / "state"
         self.config = place / "autopilot.json5"
-        self.write(spec)
+        self.write_spec(spec)
         self.process = subprocess.Popen(
-            self.command(self.config),
+            self.build_command(self.config),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if read else subprocess.DEVNULL,
             env={**os.environ, "AUTOPILOT_STATE": str(self.state), **(env or {})},
             start_new_session=True,
         )
         self.lines: list[dict[str, Any]] = []
-        self.complaints = ""
-        self._over = False  # it has said all that it will ever say
-        self._news = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self.stderr_text = ""
+        self._output_ended = False  # it has said all that it will ever say
+        self._output_changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read_output, daemon=True)
         if read:
             self._reader.start()
 
-    def command(self, config: Path) -> list[str]:
+    def build_command(self, config: Path) -> list[str]:
         return [sys.executable, "-m", "autopilot", "run", str(config)]
 
     def __enter__(self) -> Self:
@@ -54,7 +54,7 @@ class Pilot:
             for _ in range(2):  # the second SIGTERM hurries: nothing of a failed test may be left running
                 self.process.terminate()
             try:
-                self.process.wait(PATIENCE)
+                self.process.wait(TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self.process.wait()
@@ -64,7 +64,7 @@ class Pilot:
             if pipe is not None:
                 pipe.close()
 
-    def _read(self) -> None:
+    def _read_output(self) -> None:
         assert self.process.stdout is not None and self.process.stderr is not None
         for raw in self.process.stdout:
             try:
@@ -72,102 +72,102 @@ class Pilot:
             except ValueError:
                 line = {"event": raw.decode(errors="replace").rstrip("\n")}
             line["arrived"] = time.monotonic()
-            with self._news:
+            with self._output_changed:
                 self.lines.append(line)
-                self._news.notify_all()
-        self.complaints = self.process.stderr.read().decode()
-        with self._news:
-            self._over = True
-            self._news.notify_all()
+                self._output_changed.notify_all()
+        self.stderr_text = self.process.stderr.read().decode()
+        with self._output_changed:
+            self._output_ended = True
+            self._output_changed.notify_all()
 
     # --- what it says ---
 
     def wait_for(
-        self, seen: Callable[[dict[str, Any]], bool], *, since: int = 0, patience: float = PATIENCE
+        self, predicate: Callable[[dict[str, Any]], bool], *, since: int = 0, timeout_s: float = TIMEOUT_S
     ) -> dict[str, Any]:
         """The first line, from number `since` on, of which `seen` is true."""
-        until = time.monotonic() + patience
-        with self._news:
+        until = time.monotonic() + timeout_s
+        with self._output_changed:
             checked = since
             while True:
                 for line in self.lines[checked:]:
-                    if seen(line):
+                    if predicate(line):
                         return line
                 checked = len(self.lines)
                 left = until - time.monotonic()
-                if left <= 0 or self._over:
+                if left <= 0 or self._output_ended:
                     said = "\n".join(map(str, self.lines[-30:]))
-                    raise AssertionError(f"never said; it said:\n{said}\n{self.complaints}")
-                self._news.wait(left)
+                    raise AssertionError(f"never said; it said:\n{said}\n{self.stderr_text}")
+                self._output_changed.wait(left)
 
-    def wait_event(self, job: str, event: str, *, since: int = 0) -> dict[str, Any]:
+    def wait_for_event(self, job: str, event: str, *, since: int = 0) -> dict[str, Any]:
         return self.wait_for(lambda line: line.get("job") == job and line["event"].startswith(event), since=since)
 
-    def output(self, job: str) -> list[str]:
+    def list_job_output(self, job: str) -> list[str]:
         """What the job wrote."""
         return [line["event"] for line in self.lines if line.get("job") == job and "stream" in line]
 
-    def events(self, text: str) -> list[dict[str, Any]]:
+    def find_events(self, text: str) -> list[dict[str, Any]]:
         return [line for line in self.lines if "stream" not in line and text in line["event"]]
 
     # --- what is done to it ---
 
-    def write(self, spec: dict[str, Any] | str) -> None:
+    def write_spec(self, spec: dict[str, Any] | str) -> None:
         self.config.write_text(spec if isinstance(spec, str) else json.dumps(spec))
 
     def reload(self, spec: dict[str, Any] | str, *options: str) -> subprocess.CompletedProcess[str]:
         """`autopilot reload` after the job spec has become this one."""
-        self.write(spec)
-        return self.ask("reload", *options)
+        self.write_spec(spec)
+        return self.run_verb("reload", *options)
 
-    def signal(self, number: int = signal.SIGTERM) -> None:
+    def send_signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
-    def wait(self, patience: float = PATIENCE) -> int:
+    def wait(self, timeout_s: float = TIMEOUT_S) -> int:
         """Its exit code; all that it said is in `lines` then."""
-        code = self.process.wait(patience)
+        code = self.process.wait(timeout_s)
         if self._reader.is_alive():
-            self._reader.join(patience)
+            self._reader.join(timeout_s)
         return code
 
     def stop(self) -> int:
-        self.signal()
+        self.send_signal()
         return self.wait()
 
-    def words(self) -> dict[str, Any]:
+    def read_last_words(self) -> dict[str, Any]:
         words: dict[str, Any] = json.loads((self.state / "last-words.json").read_text())
         return words
 
-    def ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run_verb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a verb of the command line against it."""
         return subprocess.run(
             [sys.executable, "-m", "autopilot", *arguments],
             env={**os.environ, "AUTOPILOT_STATE": str(self.state)},
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT_S,
             check=False,
         )
 
-    def status(self) -> dict[str, Any]:
-        shown: dict[str, Any] = json.loads(self.ask("status", "-o", "json").stdout)
+    def get_status(self) -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(self.run_verb("status", "-o", "json").stdout)
         return shown
 
-    def pids(self) -> dict[str, int | None]:
+    def get_pids(self) -> dict[str, int | None]:
         """Of each job's leader."""
-        return {job["name"]: job["pid"] for job in self.status()["jobs"]}
+        return {job["name"]: job["pid"] for job in self.get_status()["jobs"]}
 
-    def restart_delay(self, job: str, times: int = 5) -> float:
+    def measure_restart_delay(self, job: str, times: int = 5) -> float:
         """Seconds from a kill -9 of the job to its next start, the median of several."""
         delays = []
         for _ in range(times):
             started = [line for line in self.lines if line.get("job") == job and line["event"] == "started"]
             since, killed_at = len(self.lines), time.monotonic()
             os.kill(started[-1]["pid"], signal.SIGKILL)
-            delays.append(self.wait_event(job, "started", since=since)["arrived"] - killed_at)
+            delays.append(self.wait_for_event(job, "started", since=since)["arrived"] - killed_at)
         return statistics.median(delays)
 
-    def memory(self) -> int:
+    def measure_memory(self) -> int:
         """Resident bytes."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS"):
@@ -175,7 +175,7 @@ class Pilot:
         raise AssertionError("no VmRSS")
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -185,11 +185,11 @@ def shell(script: str) -> list[str]:
     return ["sh", "-c", script]
 
 
-def eventually(holds: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+def eventually(predicate: Callable[[], bool], description: str, timeout_s: float = TIMEOUT_S) -> None:
     """For what nobody notifies of: files and processes of others."""
-    until = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < until, f"never: {what}"
+    until = time.monotonic() + timeout_s
+    while not predicate():
+        assert time.monotonic() < until, f"never: {description}"
         time.sleep(0.005)
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.harness import VICTIM, Pilot, eventually, shell
+from tests.app.harness import VICTIM, SupervisorProcess, eventually, shell
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
 
-def request(pilot, text):
+def send_raw_request(pilot, text):
     """The first line of the answer to raw bytes on the control socket."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(10)
@@ -28,7 +28,7 @@ def request(pilot, text):
         return client.recv(65536).split(b"\r\n")[0]
 
 
-def post(path, body):
+def build_post(path, body):
     return b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (path, len(body), body)
 
 
@@ -38,41 +38,43 @@ def post(path, body):
         (b"HEAD /v1/ping HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
         (b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
         (b"nonsense\r\n\r\n", b"400"),
-        (post(b"/v1/drain", b"[" * 60000), b"400"),
-        (post(b"/v1/drain", b'{"deadline": 1' + b"0" * 400 + b"}"), b"400"),
-        (post(b"/v1/drain", b'{"deadline": "soon"}'), b"400"),
-        (post(b"/v1/jobs/nobody/restart", b""), b"404"),
-        (post(b"/v1/drain", b"x" * 70000), b"413"),
+        (build_post(b"/v1/drain", b"[" * 60000), b"400"),
+        (build_post(b"/v1/drain", b'{"deadline": 1' + b"0" * 400 + b"}"), b"400"),
+        (build_post(b"/v1/drain", b'{"deadline": "soon"}'), b"400"),
+        (build_post(b"/v1/jobs/nobody/restart", b""), b"404"),
+        (build_post(b"/v1/drain", b"x" * 70000), b"413"),
     ],
 )
 def test_wrong_requests_are_answered(tmp_path, text, status):
     """A wrong request gets its status, and the supervisor goes on."""
-    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
-        pilot.wait_event("victim", "started")
-        assert request(pilot, text).split()[1] == status
-        assert pilot.ask("ping").returncode == 0
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_for_event("victim", "started")
+        assert send_raw_request(pilot, text).split()[1] == status
+        assert pilot.run_verb("ping").returncode == 0
         assert pilot.stop() == 0
 
 
 def test_clients_that_gave_up_waiting(tmp_path):
     """Clients that waited for the end and left keep nobody else from being served."""
-    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
-        pilot.wait_event("victim", "started")
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_for_event("victim", "started")
         for _ in range(300):
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(pilot.state / "autopilot.sock"))
                 client.sendall(b"GET /v1/end HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert pilot.ask("ping").returncode == 0
+        assert pilot.run_verb("ping").returncode == 0
         assert pilot.stop() == 0
 
 
 def test_stopped_job_is_stopped(tmp_path):
     """A job that was SIGSTOPped hears its SIGTERM: it is told to go on."""
     script = "trap 'echo heard; exit 0' TERM; echo up; kill -STOP $$; while :; do sleep 0.02; done"
-    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell(script), "stop": {"timeout": "10s"}}]}) as pilot:
-        pilot.wait_event("a", "up")
+    with SupervisorProcess(
+        tmp_path, {"jobs": [{"name": "a", "exec": shell(script), "stop": {"timeout": "10s"}}]}
+    ) as pilot:
+        pilot.wait_for_event("a", "up")
         assert pilot.stop() == 0
-        assert "heard" in pilot.output("a")
+        assert "heard" in pilot.list_job_output("a")
 
 
 @pytest.mark.real("root")
@@ -117,24 +119,24 @@ def test_closed_standard_output(tmp_path):
 
 def test_job_name_with_a_space(tmp_path):
     """A job named by its command can be addressed by it."""
-    with Pilot(tmp_path, {"jobs": [{"exec": "sleep 1000"}]}) as pilot:
-        pilot.wait_event("sleep 1000", "started")
-        assert pilot.ask("restart", "sleep 1000").returncode == 0
+    with SupervisorProcess(tmp_path, {"jobs": [{"exec": "sleep 1000"}]}) as pilot:
+        pilot.wait_for_event("sleep 1000", "started")
+        assert pilot.run_verb("restart", "sleep 1000").returncode == 0
         assert pilot.stop() == 0
 
 
 def test_many_short_lines(tmp_path):
     """Very short lines all arrive at a reader that reads."""
-    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell('yes "" | head -20000')}]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": shell('yes "" | head -20000')}]}) as pilot:
         assert pilot.wait() == 0
-        assert len(pilot.output("a")) == 20000
+        assert len(pilot.list_job_output("a")) == 20000
 
 
 def test_terminal_escapes(tmp_path):
     """What a job writes can neither act on the terminal of whoever reads the text log, nor forge a line."""
     script = "printf '\\033]0;pwned\\007 and\\rforged\\n'"
     spec = {"jobs": [{"name": "a", "exec": shell(script)}], "logging": {"format": "text"}}
-    with Pilot(tmp_path, spec) as pilot:
+    with SupervisorProcess(tmp_path, spec) as pilot:
         assert pilot.wait() == 0
         line = next(line["event"] for line in pilot.lines if "pwned" in line["event"])
         assert line.endswith("a | \\x1b]0;pwned\\x07 and\\x0dforged")
@@ -143,11 +145,11 @@ def test_terminal_escapes(tmp_path):
 def test_start_during_the_stop_is_refused(tmp_path):
     """Nothing can be started any more once everything is being stopped."""
     slow = {"name": "slow", "exec": shell("trap 'sleep 1.5; exit 0' TERM; echo up; while :; do sleep 0.02; done")}
-    with Pilot(tmp_path, {"jobs": [slow, VICTIM]}) as pilot:
-        pilot.wait_event("slow", "up")
-        pilot.signal(signal.SIGTERM)
-        pilot.wait_event("victim", "ended")
-        assert "being stopped" in pilot.ask("start", "victim").stderr
+    with SupervisorProcess(tmp_path, {"jobs": [slow, VICTIM]}) as pilot:
+        pilot.wait_for_event("slow", "up")
+        pilot.send_signal(signal.SIGTERM)
+        pilot.wait_for_event("victim", "ended")
+        assert "being stopped" in pilot.run_verb("start", "victim").stderr
         assert pilot.wait() == 0
 
 
@@ -156,12 +158,12 @@ def test_shared_socket_is_left_alone(tmp_path):
     first_place, second_place = tmp_path / "1", tmp_path / "2"
     first_place.mkdir(), second_place.mkdir()
     env = {"AUTOPILOT_SOCKET": str(tmp_path / "x.sock")}
-    with Pilot(first_place, {"jobs": [VICTIM]}, env=env) as first:
-        first.wait_event("victim", "started")
+    with SupervisorProcess(first_place, {"jobs": [VICTIM]}, env=env) as first:
+        first.wait_for_event("victim", "started")
         touching = {"name": "a", "exec": ["touch", str(tmp_path / "started")]}
-        with Pilot(second_place, {"jobs": [touching]}, env=env) as second:
+        with SupervisorProcess(second_place, {"jobs": [touching]}, env=env) as second:
             assert second.wait() == 64
-        assert first.ask("ping", "--socket", env["AUTOPILOT_SOCKET"]).returncode == 0
+        assert first.run_verb("ping", "--socket", env["AUTOPILOT_SOCKET"]).returncode == 0
         assert not (tmp_path / "started").exists()
         assert first.stop() == 0
 
@@ -170,10 +172,10 @@ def test_log_folder_is_gone(tmp_path):
     """SIGUSR1 when the log's folder is gone is said, in the old log, and nothing ends."""
     folder = tmp_path / "logs"
     folder.mkdir()
-    with Pilot(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(folder / "log")}}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(folder / "log")}}) as pilot:
         eventually(lambda: "started" in (folder / "log").read_text() if (folder / "log").exists() else False, "it logs")
         moved = folder.rename(tmp_path / "moved")
-        pilot.signal(signal.SIGUSR1)
+        pilot.send_signal(signal.SIGUSR1)
         eventually(lambda: "cannot reopen" in (moved / "log").read_text(), "it says so")
         assert pilot.stop() == 0
 
@@ -186,13 +188,13 @@ def fifo(tmp_path):
     return path
 
 
-class Reader:
+class FifoReader:
     """Reads a FIFO whenever it is asked what has come."""
 
     def __init__(self, path):
         self.fd, self.text = os.open(path, os.O_RDONLY | os.O_NONBLOCK), ""
 
-    def has(self, word):
+    def has_read(self, word):
         with suppress(BlockingIOError):
             self.text += os.read(self.fd, 1 << 16).decode()
         return word in self.text
@@ -201,7 +203,7 @@ class Reader:
         os.close(self.fd)
 
 
-def held(pilot, path):
+def count_descriptors(pilot, path):
     """How many of the supervisor's descriptors are this file's."""
     count = 0
     for fd in Path(f"/proc/{pilot.process.pid}/fd").iterdir():
@@ -212,15 +214,15 @@ def held(pilot, path):
 
 def test_log_is_a_fifo_without_a_reader(tmp_path, fifo):
     """A FIFO that nobody reads does not hold up the start for ever: exit 78, and nothing is left running."""
-    with Pilot(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(fifo)}}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(fifo)}}) as pilot:
         assert pilot.wait() == 78
-        assert f"cannot open the log {fifo}" in pilot.complaints
+        assert f"cannot open the log {fifo}" in pilot.stderr_text
 
 
 def test_reload_to_a_fifo_without_a_reader(tmp_path, fifo):
     """A reload that would log into a FIFO that nobody reads is refused, and the life goes on."""
-    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
-        pilot.wait_event("victim", "started")
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_for_event("victim", "started")
         done = pilot.reload({"jobs": [VICTIM], "logging": {"output": str(fifo)}})
         assert done.returncode == 78 and f"cannot open the log {fifo}" in done.stderr
         assert pilot.stop() == 0
@@ -228,21 +230,21 @@ def test_reload_to_a_fifo_without_a_reader(tmp_path, fifo):
 
 def test_fifo_is_reopened(tmp_path, fifo):
     """SIGUSR1 takes no descriptor more each time, writes go on, and a reader that is gone does not hang us."""
-    reader = Reader(fifo)
+    reader = FifoReader(fifo)
     try:
-        with Pilot(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(fifo)}}) as pilot:
-            eventually(lambda: reader.has("started"), "it logs")
+        with SupervisorProcess(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(fifo)}}) as pilot:
+            eventually(lambda: reader.has_read("started"), "it logs")
             for count in range(3):
-                pilot.signal(signal.SIGUSR1)
-                assert pilot.ask("env", f"COUNT={count}").returncode == 0  # heard after the signal
-            eventually(lambda: reader.has("") and reader.text.count("environment changed") == 3, "writes go on")
-            assert held(pilot, fifo) == 1
+                pilot.send_signal(signal.SIGUSR1)
+                assert pilot.run_verb("env", f"COUNT={count}").returncode == 0  # heard after the signal
+            eventually(lambda: reader.has_read("") and reader.text.count("environment changed") == 3, "writes go on")
+            assert count_descriptors(pilot, fifo) == 1
             reader.close()
-            pilot.signal(signal.SIGUSR1)
-            assert pilot.ask("ping").returncode == 0
-            reader = Reader(fifo)
-            assert pilot.ask("env", "COUNT=last").returncode == 0
-            eventually(lambda: reader.has("environment changed"), "the old one still works")
+            pilot.send_signal(signal.SIGUSR1)
+            assert pilot.run_verb("ping").returncode == 0
+            reader = FifoReader(fifo)
+            assert pilot.run_verb("env", "COUNT=last").returncode == 0
+            eventually(lambda: reader.has_read("environment changed"), "the old one still works")
             assert pilot.stop() == 0
     finally:
         reader.close()
@@ -251,6 +253,6 @@ def test_fifo_is_reopened(tmp_path, fifo):
 def test_probe_of_an_impossible_name(tmp_path):
     """A health check whose host cannot be a name fails as a check."""
     health = {"tcp": "a..b:80", "interval": "200ms"}
-    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": "sleep 1000", "health": health}]}) as pilot:
-        pilot.wait_event("a", "unhealthy")
+    with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": "sleep 1000", "health": health}]}) as pilot:
+        pilot.wait_for_event("a", "unhealthy")
         assert pilot.stop() == 0

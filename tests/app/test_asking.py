@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from autopilot.adapters.journal import FOLLOWERS
-from tests.app.harness import PATIENCE, VICTIM, Pilot, eventually, shell
+from autopilot.adapters.logs.journal import MAX_FOLLOWERS
+from tests.app.harness import TIMEOUT_S, VICTIM, SupervisorProcess, eventually, shell
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -46,14 +46,14 @@ SPEC: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def pilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pilot]:
-    with Pilot(tmp_path_factory.mktemp("asking"), SPEC) as pilot:
-        pilot.wait_event("once", "ended")
-        pilot.wait_event("crashes", "starts again")
-        pilot.wait_event("nightly", "ended")
+def pilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorProcess]:
+    with SupervisorProcess(tmp_path_factory.mktemp("asking"), SPEC) as pilot:
+        pilot.wait_for_event("once", "ended")
+        pilot.wait_for_event("crashes", "starts again")
+        pilot.wait_for_event("nightly", "ended")
         pilot.wait_for(lambda line: line["event"] == "ready")
-        pilot.ask("stop", "stopped")
-        eventually(lambda: "cannot connect" in pilot.ask("why", "db").stdout, "the check has failed")
+        pilot.run_verb("stop", "stopped")
+        eventually(lambda: "cannot connect" in pilot.run_verb("why", "db").stdout, "the check has failed")
         yield pilot
 
 
@@ -72,62 +72,62 @@ def pilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pilot]:
         ("manual", ["manual waits for somebody to start it"]),
     ],
 )
-def test_why(pilot: Pilot, job: str, parts: list[str]) -> None:
+def test_why(pilot: SupervisorProcess, job: str, parts: list[str]) -> None:
     """One line gives the causes, down to the last check of what a job waits for."""
-    said = pilot.ask("why", job).stdout
+    said = pilot.run_verb("why", job).stdout
     assert said.count("\n") == 1
     assert [part for part in parts if part not in said] == []
 
 
-def test_why_of_nobody(pilot: Pilot) -> None:
+def test_why_of_nobody(pilot: SupervisorProcess) -> None:
     """An unknown job is an error that names those there are."""
-    asked = pilot.ask("why", "nobody")
+    asked = pilot.run_verb("why", "nobody")
     assert asked.returncode == 1 and "there are: db, app" in asked.stderr
 
 
-def test_why_as_json(pilot: Pilot) -> None:
+def test_why_as_json(pilot: SupervisorProcess) -> None:
     """The same for a script."""
-    assert json.loads(pilot.ask("why", "once", "-o", "json").stdout)["state"] == "done"
+    assert json.loads(pilot.run_verb("why", "once", "-o", "json").stdout)["state"] == "done"
 
 
-def test_logs_of_a_job(pilot: Pilot) -> None:
+def test_logs_of_a_job(pilot: SupervisorProcess) -> None:
     """The job's own lines, as it wrote them, of both streams."""
-    assert pilot.ask("logs", "once").stdout.splitlines() in (["out", "err"], ["err", "out"])
-    records = [json.loads(line) for line in pilot.ask("logs", "once", "-o", "json").stdout.splitlines()]
+    assert pilot.run_verb("logs", "once").stdout.splitlines() in (["out", "err"], ["err", "out"])
+    records = [json.loads(line) for line in pilot.run_verb("logs", "once", "-o", "json").stdout.splitlines()]
     assert {(record["stream"], record["line"]) for record in records} == {("stdout", "out"), ("stderr", "err")}
-    assert pilot.ask("logs", "once", "-n", "1").stdout.count("\n") == 1
+    assert pilot.run_verb("logs", "once", "-n", "1").stdout.count("\n") == 1
 
 
-def test_logs_of_all_jobs_name_them(pilot: Pilot) -> None:
+def test_logs_of_all_jobs_name_them(pilot: SupervisorProcess) -> None:
     """Without a name each line says whose it is."""
-    assert any(line.endswith("once | out") for line in pilot.ask("logs", "-n", "1000").stdout.splitlines())
+    assert any(line.endswith("once | out") for line in pilot.run_verb("logs", "-n", "1000").stdout.splitlines())
 
 
 def test_doubtful_zone_is_said(tmp_path: Path) -> None:
     """A start and a reload warn that cron is taken as UTC when $TZ is no time zone, also with a compiled plan."""
     nightly = {"name": "nightly", "exec": ["true"], "when": {"cron": "@daily"}}
     for _ in "validated", "compiled":
-        with Pilot(tmp_path, {"jobs": [VICTIM, nightly]}, env={"TZ": "Mars/North"}) as pilot:
+        with SupervisorProcess(tmp_path, {"jobs": [VICTIM, nightly]}, env={"TZ": "Mars/North"}) as pilot:
             pilot.wait_for(lambda line: line["event"].startswith("cron is taken as UTC (nightly): TZ=Mars/North"))
             assert pilot.reload({"jobs": [VICTIM]}).returncode == 0
             assert pilot.reload({"jobs": [VICTIM, nightly]}).returncode == 0
-            assert len(pilot.events("cron is taken as UTC")) == 2
+            assert len(pilot.find_events("cron is taken as UTC")) == 2
             assert pilot.stop() == 0
 
 
-def test_signal_reaches_the_job(pilot: Pilot) -> None:
+def test_signal_reaches_the_job(pilot: SupervisorProcess) -> None:
     """`signal` goes to the job's process, which goes on."""
-    since, pid = len(pilot.lines), _shown(pilot, "heeds")["pid"]
-    assert pilot.ask("signal", "heeds", "usr1").returncode == 0
+    since, pid = len(pilot.lines), _get_job_status(pilot, "heeds")["pid"]
+    assert pilot.run_verb("signal", "heeds", "usr1").returncode == 0
     pilot.wait_for(lambda line: line["event"] == "usr1", since=since)
-    assert _shown(pilot, "heeds")["pid"] == pid
+    assert _get_job_status(pilot, "heeds")["pid"] == pid
 
 
 @pytest.mark.parametrize("name", [str(int(signal.SIGUSR1)), "SIGUSR1", "Usr1"])
-def test_signal_is_a_number_or_a_name(pilot: Pilot, name: str) -> None:
+def test_signal_is_a_number_or_a_name(pilot: SupervisorProcess, name: str) -> None:
     """A signal is named as kill(1) takes it: by its number, and by its name with and without SIG."""
     since = len(pilot.lines)
-    assert pilot.ask("signal", "heeds", name).returncode == 0
+    assert pilot.run_verb("signal", "heeds", name).returncode == 0
     pilot.wait_for(lambda line: line["event"] == "usr1", since=since)
 
 
@@ -140,28 +140,28 @@ def test_signal_is_a_number_or_a_name(pilot: Pilot, name: str) -> None:
         (("heeds", "99"), "such as SIGHUP"),
     ],
 )
-def test_signal_that_cannot_be(pilot: Pilot, arguments: tuple[str, str], said: str) -> None:
+def test_signal_that_cannot_be(pilot: SupervisorProcess, arguments: tuple[str, str], said: str) -> None:
     """A job that does not run and a signal that does not exist are errors."""
-    asked = pilot.ask("signal", *arguments)
+    asked = pilot.run_verb("signal", *arguments)
     assert asked.returncode == 1 and said in asked.stderr
 
 
-def test_events(pilot: Pilot) -> None:
+def test_events(pilot: SupervisorProcess) -> None:
     """Each event is one object, with the name a `when` knows it by."""
-    events = [json.loads(line) for line in pilot.ask("events", "-n", "1000", "-o", "json").stdout.splitlines()]
-    assert {"JobFailed", "RestartScheduled", "CheckFailed"} <= {event["fact"] for event in events}
-    assert next(event for event in events if event["fact"] == "JobFailed")["event"] == "exitFailed"
-    assert "once: ended, exit 3" in pilot.ask("events", "-n", "1000").stdout
+    events = [json.loads(line) for line in pilot.run_verb("events", "-n", "1000", "-o", "json").stdout.splitlines()]
+    assert {"JobFailed", "RestartScheduled", "CheckFailed"} <= {event["event"] for event in events}
+    assert next(event for event in events if event["event"] == "JobFailed")["trigger"] == "exitFailed"
+    assert "once: ended, exit 3" in pilot.run_verb("events", "-n", "1000").stdout
 
 
-def _shown(pilot: Pilot, job: str) -> dict[str, Any]:
-    shown: dict[str, Any] = json.loads(pilot.ask("status", job, "-o", "json").stdout)
+def _get_job_status(pilot: SupervisorProcess, job: str) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(pilot.run_verb("status", job, "-o", "json").stdout)
     return shown
 
 
-def test_plan_diff(pilot: Pilot, tmp_path: Path) -> None:
+def test_plan_diff(pilot: SupervisorProcess, tmp_path: Path) -> None:
     """Which jobs a reload would start, restart, change or remove, and each value that differs, without doing it."""
-    same = pilot.ask("plan", "--diff", str(pilot.place / "autopilot.json5"))
+    same = pilot.run_verb("plan", "--diff", str(pilot.place / "autopilot.json5"))
     assert (same.stdout, same.returncode) == ("no difference\n", 0)
     jobs = {job["name"]: dict(job) for job in SPEC["jobs"]}
     del jobs["nightly"]
@@ -171,7 +171,7 @@ def test_plan_diff(pilot: Pilot, tmp_path: Path) -> None:
     jobs["fresh"] = {"name": "fresh", "exec": "true"}
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"jobs": [jobs["fresh"], *jobs.values()][:-1], "logging": {"level": "DEBUG"}}))
-    text = pilot.ask("plan", "--diff", str(other)).stdout
+    text = pilot.run_verb("plan", "--diff", str(other)).stdout
     for line in (
         "fresh: would be started",
         "heeds: would be restarted",
@@ -183,7 +183,7 @@ def test_plan_diff(pilot: Pilot, tmp_path: Path) -> None:
     ):
         assert line in text.splitlines()
     assert "secret" not in text
-    found = json.loads(pilot.ask("plan", "--diff", str(other), "-o", "json").stdout)
+    found = json.loads(pilot.run_verb("plan", "--diff", str(other), "-o", "json").stdout)
     assert found["jobs"] == {
         "started": ["fresh"],
         "restarted": ["db", "heeds"],
@@ -192,10 +192,10 @@ def test_plan_diff(pilot: Pilot, tmp_path: Path) -> None:
     }
 
 
-class Reader:
+class FollowingVerb:
     """A verb that follows, and the lines it has printed."""
 
-    def __init__(self, pilot: Pilot, *words: str) -> None:
+    def __init__(self, pilot: SupervisorProcess, *words: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "autopilot", *words],
             env={**os.environ, "AUTOPILOT_STATE": str(pilot.state)},
@@ -210,7 +210,7 @@ class Reader:
         assert self.process.stdout is not None
         self.lines += map(str.rstrip, self.process.stdout)
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> FollowingVerb:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -224,40 +224,43 @@ class Reader:
 def test_following_shows_the_life_to_its_end(tmp_path: Path) -> None:
     """`logs -f` and `events -f` show what comes, a job's last words too, and end with the life, without an error."""
     last = 'trap "seq 1000; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
-    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell(last)}]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": shell(last)}]}) as pilot:
         pilot.wait_for(lambda line: line["event"] == "ready")
-        with Reader(pilot, "logs", "-f", "a") as logs, Reader(pilot, "events", "-f", "-o", "json") as events:
+        with (
+            FollowingVerb(pilot, "logs", "-f", "a") as logs,
+            FollowingVerb(pilot, "events", "-f", "-o", "json") as events,
+        ):
             eventually(lambda: logs.lines == ["ready"] and len(events.lines) > 0, "both follow")
             assert pilot.stop() == 0
-            assert logs.process.wait(PATIENCE) == events.process.wait(PATIENCE) == 0
+            assert logs.process.wait(TIMEOUT_S) == events.process.wait(TIMEOUT_S) == 0
         assert logs.lines[-1] == "1000"
-        assert json.loads(events.lines[-1])["fact"] == "JobStopped"
+        assert json.loads(events.lines[-1])["event"] == "JobStopped"
 
 
 def test_deaf_followers_hold_up_nobody(tmp_path: Path) -> None:
     """Followers that never read cost a bounded memory and no time: a job that writes on and on is not held up, another
     is restarted at once, and one follower too many is refused."""
     flood = shell("yes 0123456789012345678901234567890123456789 | head -c 60000000; echo all written; sleep 1000")
-    with Pilot(tmp_path, {"jobs": [VICTIM, {"name": "flood", "exec": flood}]}, read=False) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM, {"name": "flood", "exec": flood}]}, read=False) as pilot:
         path = str(pilot.state / "autopilot.sock")
         eventually(lambda: Path(path).exists(), "the socket")
         deaf = []
-        for _ in range(FOLLOWERS):
+        for _ in range(MAX_FOLLOWERS):
             client = socket.socket(socket.AF_UNIX)
             client.connect(path)
             client.sendall(b"GET /v1/logs?n=0&follow=1 HTTP/1.1\r\nHost: x\r\n\r\n")
             assert client.recv(12) == b"HTTP/1.1 200"
             deaf.append(client)
-        refused = pilot.ask("logs", "-f")
+        refused = pilot.run_verb("logs", "-f")
         assert refused.returncode == 1 and "follow or wait already" in refused.stderr
-        eventually(lambda: "all written" in pilot.ask("logs", "flood", "-n", "1").stdout, "written to the end", 60)
-        assert pilot.memory() < 80 << 20
+        eventually(lambda: "all written" in pilot.run_verb("logs", "flood", "-n", "1").stdout, "written to the end", 60)
+        assert pilot.measure_memory() < 80 << 20
         for client in deaf:
             client.close()
-        eventually(lambda: pilot.ask("restart", "victim").returncode == 0, "room again, and a restart")
+        eventually(lambda: pilot.run_verb("restart", "victim").returncode == 0, "room again, and a restart")
 
 
-def test_completion_in_bash(pilot: Pilot, tmp_path: Path) -> None:
+def test_completion_in_bash(pilot: SupervisorProcess, tmp_path: Path) -> None:
     """With the printed script bash completes verbs, options and the names of the running jobs."""
     program = tmp_path / "autopilot"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m autopilot "$@"\n')
@@ -280,6 +283,6 @@ def test_completion_in_bash(pilot: Pilot, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["zsh", "fish"])
-def test_completion_of_other_shells(pilot: Pilot, name: str) -> None:
+def test_completion_of_other_shells(pilot: SupervisorProcess, name: str) -> None:
     """There is a script for each of the three shells, which asks us."""
-    assert f"_AUTOPILOT_COMPLETE={name}_complete" in pilot.ask("completion", name).stdout
+    assert f"_AUTOPILOT_COMPLETE={name}_complete" in pilot.run_verb("completion", name).stdout

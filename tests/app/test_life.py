@@ -11,15 +11,15 @@ import sys
 
 import pytest
 
-from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
+from tests.app.harness import VICTIM, SupervisorProcess, eventually, find_free_port, shell
 
 
 def test_one_job(tmp_path):
     """A job's lines are in the log under its name, and the life ends with it: exit 0, last words, no socket left."""
-    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": shell("echo one; echo two >&2")}]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": shell("echo one; echo two >&2")}]}) as pilot:
         assert pilot.wait() == 0
-        assert sorted(pilot.output("a")) == ["one", "two"]
-        words = pilot.words()
+        assert sorted(pilot.list_job_output("a")) == ["one", "two"]
+        words = pilot.read_last_words()
         assert (words["reason"], words["exit_code"], words["state"]) == ("completed", 0, "ended")
         assert not (pilot.state / "autopilot.sock").exists()
 
@@ -30,9 +30,9 @@ def test_one_job(tmp_path):
 def test_exit_code_of_the_essential_job(tmp_path, script, code):
     """The essential job's own code is the container's, 128+n for a signal."""
     spec = {"jobs": [{"name": "main", "exec": shell(script), "essential": True}, VICTIM]}
-    with Pilot(tmp_path, spec) as pilot:
+    with SupervisorProcess(tmp_path, spec) as pilot:
         assert pilot.wait() == code
-        assert pilot.words()["exit_code"] == code
+        assert pilot.read_last_words()["exit_code"] == code
 
 
 @pytest.mark.parametrize(
@@ -45,21 +45,21 @@ def test_exit_code_of_the_essential_job(tmp_path, script, code):
 )
 def test_missing_executable(tmp_path, argv, code, said):
     """A program that cannot be executed ends its job with 127 or 126 and one line that says why."""
-    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": argv}]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": argv}]}) as pilot:
         assert pilot.wait() == code
-        assert said in pilot.events("cannot start")[0]["event"]
+        assert said in pilot.find_events("cannot start")[0]["event"]
 
 
 def test_sigterm_stops_in_order(tmp_path):
     """SIGTERM stops the jobs in their order, waits for no timer, and the exit code is 0."""
     trap = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done"
     spec = {"jobs": [{"name": n, "exec": shell(trap), "stop": {"order": o}} for n, o in (("late", 5), ("early", 1))]}
-    with Pilot(tmp_path, spec) as pilot:
+    with SupervisorProcess(tmp_path, spec) as pilot:
         for name in ("late", "early"):
-            pilot.wait_event(name, "up")
+            pilot.wait_for_event(name, "up")
         assert pilot.stop() == 0
         assert [line["job"] for line in pilot.lines if line["event"] == "bye"] == ["early", "late"]
-        assert pilot.words()["reason"] == "signal"
+        assert pilot.read_last_words()["reason"] == "signal"
 
 
 def test_environment_of_a_job(tmp_path):
@@ -79,9 +79,9 @@ def test_environment_of_a_job(tmp_path):
         ]
     }
     spec["jobs"][1]["when"] = {"interval": "1h"}
-    with Pilot(tmp_path, spec, env={"A": "outer", "C": "outer"}) as pilot:
+    with SupervisorProcess(tmp_path, spec, env={"A": "outer", "C": "outer"}) as pilot:
         line = pilot.wait_for(lambda line: line.get("job") == "a" and "stream" in line)
-        main = pilot.wait_event("main-job", "started")
+        main = pilot.wait_for_event("main-job", "started")
         assert line["event"].split() == ["own", "file", "outer", *[str(pilot.process.pid)] * 2, str(main["pid"])]
 
 
@@ -94,34 +94,34 @@ def test_limits_umask_directory(tmp_path):
         "umask": "027",
         "limits": {"nofile": 123},
     }
-    with Pilot(tmp_path, {"jobs": [job]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
         assert pilot.wait() == 0
-        assert pilot.output("a") == ["123", "0027", "/usr"]
+        assert pilot.list_job_output("a") == ["123", "0027", "/usr"]
 
 
 @pytest.mark.real("root")
 def test_user_with_its_groups(tmp_path):
     """A job's user comes with its primary and supplementary groups and its home."""
     job = {"name": "a", "exec": shell("id -un; id -gn; echo $HOME $USER"), "user": "nobody"}
-    with Pilot(tmp_path, {"jobs": [job]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
         assert pilot.wait() == 0
-        assert pilot.output("a") == ["nobody", "nogroup", "/nonexistent nobody"]
+        assert pilot.list_job_output("a") == ["nobody", "nogroup", "/nonexistent nobody"]
 
 
 @pytest.mark.real("root")
 def test_user_opens_its_own_stdout(tmp_path):
     """A job of another user may open /dev/stdout anew, as many programs do for their log."""
     job = {"name": "a", "exec": shell("echo one > /dev/stdout; echo two > /dev/stderr"), "user": "nobody"}
-    with Pilot(tmp_path, {"jobs": [job]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
         assert pilot.wait() == 0
-        assert sorted(pilot.output("a")) == ["one", "two"]
+        assert sorted(pilot.list_job_output("a")) == ["one", "two"]
 
 
 def test_unusable_log_file(tmp_path):
     """A log file that cannot be opened is said on stderr: exit 78, and nothing is left running."""
-    with Pilot(tmp_path, {"jobs": [VICTIM], "logging": {"output": "/proc/nowhere/log"}}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM], "logging": {"output": "/proc/nowhere/log"}}) as pilot:
         assert pilot.wait() == 78
-        assert "cannot open the log" in pilot.complaints
+        assert "cannot open the log" in pilot.stderr_text
 
 
 def test_log_file_is_reopened(tmp_path):
@@ -131,10 +131,10 @@ def test_log_file_is_reopened(tmp_path):
         "jobs": [{"name": "a", "exec": shell("while :; do echo tick; sleep 0.05; done")}],
         "logging": {"output": str(log)},
     }
-    with Pilot(tmp_path, spec) as pilot:
+    with SupervisorProcess(tmp_path, spec) as pilot:
         eventually(lambda: log.exists() and "tick" in log.read_text(), "it logs")
         log.rename(tmp_path / "log.1")
-        pilot.signal(signal.SIGUSR1)
+        pilot.send_signal(signal.SIGUSR1)
         eventually(lambda: log.exists() and "tick" in log.read_text(), "it logs into the new file")
         assert pilot.stop() == 0
 
@@ -142,11 +142,11 @@ def test_log_file_is_reopened(tmp_path):
 def test_wrong_config_starts_nothing(tmp_path):
     """A config with problems is refused whole: exit 78, every problem with its place, nothing started, last words."""
     text = '{ jobs: [\n  { name: "a", exec: "touch started", helth: {} },\n  { name: "a", exec: "true" } ] }'
-    with Pilot(tmp_path, text) as pilot:
+    with SupervisorProcess(tmp_path, text) as pilot:
         assert pilot.wait() == 78
-        assert "autopilot.json5:2:" in pilot.complaints and "autopilot.json5:3:" in pilot.complaints
-        assert "helth" in pilot.complaints
-        words = pilot.words()
+        assert "autopilot.json5:2:" in pilot.stderr_text and "autopilot.json5:3:" in pilot.stderr_text
+        assert "helth" in pilot.stderr_text
+        words = pilot.read_last_words()
         assert (words["reason"], words["exit_code"]) == ("config", 78)
 
 
@@ -168,34 +168,36 @@ def test_second_supervisor_leaves(tmp_path):
     """A second supervisor on the same state leaves with 64 and harms neither the socket nor the words of the first."""
     first_place, second_place = tmp_path / "1", tmp_path / "2"
     first_place.mkdir(), second_place.mkdir()
-    with Pilot(first_place, {"jobs": [VICTIM]}) as first:
-        first.wait_event("victim", "started")
+    with SupervisorProcess(first_place, {"jobs": [VICTIM]}) as first:
+        first.wait_for_event("victim", "started")
         env = {"AUTOPILOT_STATE": str(first.state)}
-        with Pilot(second_place, {"jobs": [VICTIM]}, env=env) as second:
+        with SupervisorProcess(second_place, {"jobs": [VICTIM]}, env=env) as second:
             assert second.wait() == 64
-            assert "another supervisor" in second.complaints
-        assert first.ask("ping").returncode == 0
-        assert first.words()["state"] == "running"
+            assert "another supervisor" in second.stderr_text
+        assert first.run_verb("ping").returncode == 0
+        assert first.read_last_words()["state"] == "running"
         assert first.stop() == 0
 
 
 def test_status_and_socket(tmp_path):
     """The control socket is its owner's alone; status, ping and job verbs work through it."""
-    with Pilot(tmp_path, {"jobs": [VICTIM, {"name": "late", "exec": "true", "when": {"source": "SIGHUP"}}]}) as pilot:
-        started = pilot.wait_event("victim", "started")
+    with SupervisorProcess(
+        tmp_path, {"jobs": [VICTIM, {"name": "late", "exec": "true", "when": {"source": "SIGHUP"}}]}
+    ) as pilot:
+        started = pilot.wait_for_event("victim", "started")
         assert stat.S_IMODE((pilot.state / "autopilot.sock").stat().st_mode) == 0o600
-        shown = json.loads(pilot.ask("status", "-o", "json").stdout)
+        shown = json.loads(pilot.run_verb("status", "-o", "json").stdout)
         victim = next(job for job in shown["jobs"] if job["name"] == "victim")
         assert (victim["state"], victim["pid"]) == ("running", started["pid"])
-        assert "victim" in pilot.ask("status").stdout
-        assert pilot.ask("restart", "victim").returncode == 0
+        assert "victim" in pilot.run_verb("status").stdout
+        assert pilot.run_verb("restart", "victim").returncode == 0
         pilot.wait_for(lambda line: line.get("run") == 2 and line["event"] == "started")
-        assert pilot.ask("status", "nobody").returncode == 1
-        assert "there is no job" in pilot.ask("restart", "nobody").stderr
-        done = pilot.ask("stop")
+        assert pilot.run_verb("status", "nobody").returncode == 1
+        assert "there is no job" in pilot.run_verb("restart", "nobody").stderr
+        done = pilot.run_verb("stop")
         assert (done.returncode, done.stdout) == (0, "stopping\nended\n")
         assert pilot.wait() == 0
-        assert pilot.ask("ping").returncode == 69
+        assert pilot.run_verb("ping").returncode == 69
 
 
 def test_drain_by_command(tmp_path):
@@ -207,22 +209,22 @@ def test_drain_by_command(tmp_path):
             "drain": {"exec": ["touch", str(tmp_path / "begun")], "until": ["test", "-e", str(gate)], "poll": "50ms"}
         },
     }
-    with Pilot(tmp_path, spec) as pilot:
-        pilot.wait_event("victim", "started")
-        assert pilot.ask("drain", "--no-wait").returncode == 0
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        pilot.wait_for_event("victim", "started")
+        assert pilot.run_verb("drain", "--no-wait").returncode == 0
         eventually((tmp_path / "begun").exists, "the drain begins")
-        assert pilot.ask("ping").returncode == 0
+        assert pilot.run_verb("ping").returncode == 0
         gate.touch()
         assert pilot.wait() == 0
-        assert pilot.words()["reason"] == "drain"
+        assert pilot.read_last_words()["reason"] == "drain"
 
 
 def test_lifetime_expires(tmp_path):
     """When its lifetime is over the life drains and ends by itself."""
     spec = {"jobs": [VICTIM], "lifetime": {"max": "300ms", "drain": {"exec": "true", "until": "true"}}}
-    with Pilot(tmp_path, spec) as pilot:
+    with SupervisorProcess(tmp_path, spec) as pilot:
         assert pilot.wait() == 0
-        assert pilot.words()["reason"] == "lifetime"
+        assert pilot.read_last_words()["reason"] == "lifetime"
 
 
 @pytest.mark.slow
@@ -231,15 +233,15 @@ def test_words_while_alive(tmp_path):
 
     A killed supervisor's jobs end with it.
     """
-    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
-        victim = pilot.wait_event("victim", "started")
-        life = pilot.words()["life"]
-        pilot.signal(signal.SIGKILL)
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        victim = pilot.wait_for_event("victim", "started")
+        life = pilot.read_last_words()["life"]
+        pilot.send_signal(signal.SIGKILL)
         pilot.wait()
-        assert pilot.words()["state"] == "running"
+        assert pilot.read_last_words()["state"] == "running"
         eventually(lambda: not os.path.exists(f"/proc/{victim['pid']}"), "the job ends with its supervisor")
-    with Pilot(tmp_path, {"jobs": [VICTIM]}) as pilot:
-        pilot.wait_event("victim", "started")
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_for_event("victim", "started")
         previous = json.loads((pilot.state / "previous-words.json").read_text())
         assert (previous["life"], previous["state"]) == (life, "running")
         pilot.stop()
@@ -249,23 +251,23 @@ def test_compiled_plan_is_used_and_never_stale(tmp_path):
     """A changed config is compiled anew; an unchanged one starts from its compiled plan."""
     compiled = tmp_path / "state" / (str(tmp_path / "autopilot.json5").replace("/", "%") + ".plan")
     for word in ("one", "two"):
-        with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", word]}]}) as pilot:
+        with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", word]}]}) as pilot:
             assert pilot.wait() == 0
-            assert pilot.output("a") == [word]
+            assert pilot.list_job_output("a") == [word]
     before = compiled.stat().st_mtime_ns
-    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", "two"]}]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", "two"]}]}) as pilot:
         assert pilot.wait() == 0
     assert compiled.stat().st_mtime_ns == before
     compiled.write_bytes(b"garbage")
-    with Pilot(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", "three"]}]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", "three"]}]}) as pilot:
         assert pilot.wait() == 0
-        assert pilot.output("a") == ["three"]
+        assert pilot.list_job_output("a") == ["three"]
 
 
 @pytest.mark.slow
 def test_http_and_tcp_checks(tmp_path):
     """HTTP and TCP checks find a server healthy, and an HTTP status outside the wanted ones unhealthy."""
-    port = free_port()
+    port = find_free_port()
     server = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
     url = f"http://127.0.0.1:{port}/"
     health = {"interval": 1, "ttl": 5, "timeout": 1}
@@ -276,10 +278,10 @@ def test_http_and_tcp_checks(tmp_path):
             {"name": "teapot", "exec": ["sleep", "60"], "health": {"http": {"url": url, "status": 418}, **health}},
         ]
     }
-    with Pilot(tmp_path, spec) as pilot:
-        pilot.wait_event("web", "healthy")
-        pilot.wait_event("by-tcp", "healthy")
-        assert ": 200" in pilot.wait_event("teapot", "unhealthy")["event"]
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        pilot.wait_for_event("web", "healthy")
+        pilot.wait_for_event("by-tcp", "healthy")
+        assert ": 200" in pilot.wait_for_event("teapot", "unhealthy")["event"]
         pilot.stop()
 
 

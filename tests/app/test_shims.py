@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.harness import Pilot, shell
+from tests.app.harness import SupervisorProcess, shell
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -30,10 +30,10 @@ SPEC = {
 
 
 class Shims:
-    def __init__(self, pilot: Pilot, folder: Path) -> None:
+    def __init__(self, pilot: SupervisorProcess, folder: Path) -> None:
         self.pilot = pilot
         self._folder = folder
-        pilot.ask("shims", str(folder))
+        pilot.run_verb("shims", str(folder))
 
     def run(self, *words: str, state: Path | None = None) -> subprocess.CompletedProcess[str]:
         path = f"{self._folder}:{os.environ['PATH']}"
@@ -42,19 +42,19 @@ class Shims:
             [self._folder / words[0], *words[1:]], env=env, capture_output=True, text=True, timeout=20, check=False
         )
 
-    def code(self, *words: str) -> int:
+    def get_exit_code(self, *words: str) -> int:
         return self.run(*words).returncode
 
-    def pid(self, job: str) -> str:
+    def get_pid(self, job: str) -> str:
         return self.run("systemctl", "show", "-p", "MainPID", "--value", job).stdout.strip()
 
 
 @pytest.fixture(scope="module")
 def shims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shims]:
     place = tmp_path_factory.mktemp("shims")
-    with Pilot(place, SPEC) as pilot:
-        pilot.wait_event("broken", "ended")
-        pilot.wait_event("done", "ended")
+    with SupervisorProcess(place, SPEC) as pilot:
+        pilot.wait_for_event("broken", "ended")
+        pilot.wait_for_event("done", "ended")
         pilot.wait_for(lambda line: line["event"] == "ready")
         yield Shims(pilot, place / "bin")
 
@@ -96,7 +96,7 @@ def shims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shims]:
 )
 def test_exit_code(shims: Shims, words: str, code: int) -> None:
     """Each verb's exit code is systemctl's."""
-    assert shims.code("systemctl", *words.split()) == code
+    assert shims.get_exit_code("systemctl", *words.split()) == code
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_exit_code(shims: Shims, words: str, code: int) -> None:
 )
 def test_service_exit_code(shims: Shims, words: str, code: int) -> None:
     """`service NAME VERB` ends as LSB has it."""
-    assert shims.code("service", *words.split()) == code
+    assert shims.get_exit_code("service", *words.split()) == code
 
 
 @pytest.mark.parametrize(("job", "word"), [("web", "active"), ("done", "inactive"), ("broken", "failed")])
@@ -124,57 +124,57 @@ def test_is_active_says_the_state(shims: Shims, job: str, word: str) -> None:
 
 def test_restart_waits_for_another_process(shims: Shims) -> None:
     """When `service web restart` returns, the old process is gone and another runs."""
-    before = shims.pid("web")
-    assert shims.code("service", "web", "restart") == 0
-    assert shims.pid("web") not in (before, "0")
+    before = shims.get_pid("web")
+    assert shims.get_exit_code("service", "web", "restart") == 0
+    assert shims.get_pid("web") not in (before, "0")
     assert not Path(f"/proc/{before}").exists()
 
 
 def test_stop_waits_and_start_brings_it_back(shims: Shims) -> None:
     """`systemctl stop` returns when nothing of the job is left, `start` when it runs; both are idempotent."""
-    pid = shims.pid("plain")
+    pid = shims.get_pid("plain")
     for _ in range(2):
-        assert shims.code("systemctl", "stop", "plain.service") == 0
+        assert shims.get_exit_code("systemctl", "stop", "plain.service") == 0
         assert not Path(f"/proc/{pid}").exists()
     stopped = shims.run("systemctl", "is-active", "plain")
     assert (stopped.stdout, stopped.returncode) == ("inactive\n", 3)
     for _ in range(2):
-        assert shims.code("systemctl", "start", "plain") == 0
-        assert shims.code("systemctl", "is-active", "plain") == 0
+        assert shims.get_exit_code("systemctl", "start", "plain") == 0
+        assert shims.get_exit_code("systemctl", "is-active", "plain") == 0
 
 
 def test_start_runs_what_waits_for_an_event(shims: Shims) -> None:
     """`systemctl start` does not wait for the job's `when`, as it does not wait for a timer."""
-    assert shims.code("systemctl", "start", "later") == 0
-    assert shims.code("systemctl", "is-active", "later") == 0
-    assert shims.code("systemctl", "stop", "later") == 0
+    assert shims.get_exit_code("systemctl", "start", "later") == 0
+    assert shims.get_exit_code("systemctl", "is-active", "later") == 0
+    assert shims.get_exit_code("systemctl", "stop", "later") == 0
 
 
 def test_reload_is_a_hangup_for_who_heeds_it(shims: Shims) -> None:
     """`reload` sends SIGHUP to a process with a handler, which goes on; it refuses where SIGHUP would kill."""
-    since, web, plain = len(shims.pilot.lines), shims.pid("web"), shims.pid("plain")
-    assert shims.code("systemctl", "reload", "web") == 0
+    since, web, plain = len(shims.pilot.lines), shims.get_pid("web"), shims.get_pid("plain")
+    assert shims.get_exit_code("systemctl", "reload", "web") == 0
     shims.pilot.wait_for(lambda line: line["event"] == "read again", since=since)
     refused = shims.run("systemctl", "reload", "plain")
     assert refused.returncode == 3 and "no handler for SIGHUP" in refused.stderr
-    assert (shims.pid("web"), shims.pid("plain")) == (web, plain)
+    assert (shims.get_pid("web"), shims.get_pid("plain")) == (web, plain)
 
 
 def test_reload_or_restart_restarts_the_deaf(shims: Shims) -> None:
     """`reload-or-restart` (`service NAME force-reload`) keeps who heeds SIGHUP, and restarts who does not."""
-    web, plain = shims.pid("web"), shims.pid("plain")
-    assert shims.code("systemctl", "reload-or-restart", "web", "plain") == 0
-    assert shims.pid("web") == web
-    assert shims.pid("plain") != plain
-    assert shims.code("service", "web", "force-reload") == 0
-    assert shims.pid("web") == web
+    web, plain = shims.get_pid("web"), shims.get_pid("plain")
+    assert shims.get_exit_code("systemctl", "reload-or-restart", "web", "plain") == 0
+    assert shims.get_pid("web") == web
+    assert shims.get_pid("plain") != plain
+    assert shims.get_exit_code("service", "web", "force-reload") == 0
+    assert shims.get_pid("web") == web
 
 
 def test_status_shows_state_and_last_lines(shims: Shims) -> None:
     """`systemctl status` has what a person looks for: state, pid, and the last lines of the log."""
     shown = shims.run("systemctl", "status", "web", "-n", "3").stdout
     assert "Active: active (running)" in shown
-    assert f"Main PID: {shims.pid('web')}" in shown
+    assert f"Main PID: {shims.get_pid('web')}" in shown
     assert "ready" in shown or "read again" in shown
 
 
@@ -183,7 +183,7 @@ def test_start_of_what_cannot_run_fails(shims: Shims) -> None:
     for job in ("missing", "broken"):
         started = shims.run("systemctl", "start", job)
         assert started.returncode == 1 and f"autopilot logs {job}" in started.stderr
-    assert shims.pilot.ask("start", "missing").returncode == 1
+    assert shims.pilot.run_verb("start", "missing").returncode == 1
 
 
 def test_enable_says_what_enables(shims: Shims) -> None:
@@ -195,16 +195,16 @@ def test_enable_says_what_enables(shims: Shims) -> None:
 def test_daemon_reload_takes_the_job_spec_anew(shims: Shims) -> None:
     """`systemctl daemon-reload` is `autopilot reload`: a new job is there, the others keep their process; a job spec
     with a problem changes nothing and is an error."""
-    web = shims.pid("web")
+    web = shims.get_pid("web")
     new = {"name": "new", "exec": ["sleep", "1000"]}
     config = shims.pilot.place / "autopilot.json5"
     config.write_text(json.dumps({"jobs": [*SPEC["jobs"], new]}))
-    assert shims.code("systemctl", "daemon-reload") == 0
-    assert shims.code("systemctl", "is-active", "new") == 0
+    assert shims.get_exit_code("systemctl", "daemon-reload") == 0
+    assert shims.get_exit_code("systemctl", "is-active", "new") == 0
     config.write_text("{")
     refused = shims.run("systemctl", "daemon-reload")
     assert refused.returncode == 1 and "autopilot.json5" in refused.stderr
-    assert shims.pid("web") == web
+    assert shims.get_pid("web") == web
 
 
 def test_without_supervisor(shims: Shims, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_without_supervisor(shims: Shims, tmp_path: Path) -> None:
     assert codes == [4, 4, 1, 1]
 
 
-def write(folder: Path, *options: str, path: str = "/usr/bin") -> subprocess.CompletedProcess[str]:
+def write_shims(folder: Path, *options: str, path: str = "/usr/bin") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "autopilot", "shims", str(folder), *options],
         env={**os.environ, "PATH": path},
@@ -229,11 +229,11 @@ def write(folder: Path, *options: str, path: str = "/usr/bin") -> subprocess.Com
 def test_never_over_another_systemctl(tmp_path: Path) -> None:
     """A systemctl that is not ours stays, unless --replace is said; ours are written again."""
     (tmp_path / "systemctl").write_text("#!/bin/sh\n# the real one\n")
-    refused = write(tmp_path)
+    refused = write_shims(tmp_path)
     assert refused.returncode == 1 and "something else is there" in refused.stderr
     assert not (tmp_path / "service").exists()
-    assert write(tmp_path, "--replace").returncode == 0
-    assert write(tmp_path).returncode == 0
+    assert write_shims(tmp_path, "--replace").returncode == 0
+    assert write_shims(tmp_path).returncode == 0
     assert os.access(tmp_path / "systemctl", os.X_OK)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.dockerd import dockerd
-from lab.systemd import Systemd, systemd
-from tests.app.harness import Pilot, eventually, shell
+from lab.dockerd import start_docker_daemon
+from lab.systemd_container import SystemdContainer, start_systemd
+from tests.app.harness import SupervisorProcess, eventually, shell
 
 pytestmark = [pytest.mark.real("docker", "systemd"), pytest.mark.slow]
 
@@ -34,26 +34,26 @@ is-active web | restart web | try-restart web | stop web | stop web | status web
 
 
 @pytest.fixture
-def real() -> Iterator[Systemd]:
-    with dockerd() as docker, systemd(docker.engine, {}) as booted:
+def real() -> Iterator[SystemdContainer]:
+    with start_docker_daemon() as docker, start_systemd(docker.engine, {}) as booted:
         for name, command in COMMANDS.items():
             path = f"/etc/systemd/system/{name}.service"
-            booted.write(path, f"[Service]\nExecStart={command}\n[Install]\nWantedBy=multi-user.target\n")
+            booted.write_file(path, f"[Service]\nExecStart={command}\n[Install]\nWantedBy=multi-user.target\n")
         booted.run("systemctl", "daemon-reload")
         booted.run("systemctl", "start", *COMMANDS)
         eventually(lambda: booted.run("systemctl", "is-failed", "broken", check=False) == "failed\n", "broken failed")
         yield booted
 
 
-def test_answers_as_systemctl(real: Systemd, tmp_path: Path) -> None:
+def test_answers_as_systemctl(real: SystemdContainer, tmp_path: Path) -> None:
     """Exit code and, of the verbs that print one word, the word: the shim's are systemctl's own."""
-    with Pilot(tmp_path, SPEC) as pilot:
-        pilot.wait_event("broken", "ended")
-        pilot.ask("shims", str(tmp_path / "bin"))
+    with SupervisorProcess(tmp_path, SPEC) as pilot:
+        pilot.wait_for_event("broken", "ended")
+        pilot.run_verb("shims", str(tmp_path / "bin"))
         different = {}
         for question in filter(None, map(str.strip, QUESTIONS.replace("\n", "|").split("|"))):
             theirs = real.run("sh", "-c", f"systemctl {question}; echo $?", check=False).splitlines()
-            ours = _shim(pilot, tmp_path / "bin", question)
+            ours = _run_shim(pilot, tmp_path / "bin", question)
             if not question.startswith(("is-", "show")):
                 theirs, ours = theirs[-1:], ours[-1:]
             if theirs != ours:
@@ -61,7 +61,7 @@ def test_answers_as_systemctl(real: Systemd, tmp_path: Path) -> None:
         assert different == {}
 
 
-def _shim(pilot: Pilot, folder: Path, question: str) -> list[str]:
+def _run_shim(pilot: SupervisorProcess, folder: Path, question: str) -> list[str]:
     asked = subprocess.run(
         ["sh", "-c", f"{folder}/systemctl {question}; echo $?"],
         env={**os.environ, "AUTOPILOT_STATE": str(pilot.state)},

@@ -36,7 +36,7 @@ def simulate(place: Path, script: str, *options: str, spec: dict[str, Any] = SPE
     )
 
 
-def told(place: Path, script: str) -> list[str]:
+def run_simulation(place: Path, script: str) -> list[str]:
     done = simulate(place, script)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -45,7 +45,7 @@ def told(place: Path, script: str) -> list[str]:
 def test_a_life_to_its_drained_end(tmp_path: Path) -> None:
     """The lifetime ends, the payload finishes, the node goes: each with its virtual time, in no real time."""
     began = time.monotonic()
-    lines = told(tmp_path, "at 50m payloads 1.0\nat 1h5m payloads\n")
+    lines = run_simulation(tmp_path, "at 50m payloads 1.0\nat 1h5m payloads\n")
     assert time.monotonic() - began < 10
     assert "+0:00:00.010  master: healthy" in lines
     assert any(line.startswith("+1:00:00.000  drain begun: its lifetime is over") for line in lines)
@@ -55,7 +55,7 @@ def test_a_life_to_its_drained_end(tmp_path: Path) -> None:
 
 def test_a_payload_that_does_not_end_is_forced(tmp_path: Path) -> None:
     """A payload that outlives deadline and grace is ended, and the exit code says so."""
-    lines = told(tmp_path, "at 1m payloads 1.0\n")
+    lines = run_simulation(tmp_path, "at 1m payloads 1.0\n")
     assert any(line.startswith("+1:10:00.000  drain deadline reached") for line in lines)
     assert lines[-1].startswith("+1:11:0") and "exit 75: drained, forced" in lines[-1]
 
@@ -69,7 +69,7 @@ def test_what_jobs_do(tmp_path: Path) -> None:
     at 7m exit web 9
     at 8m signal SIGTERM
     """
-    lines = told(tmp_path, script)
+    lines = run_simulation(tmp_path, script)
     assert lines[0] == "assumed: runs of alarm take 1 s; `run JOB for ...` says else"
     assert "+0:00:03.000  report: ended, exit 1" in lines
     assert any("web: unhealthy: no answer" in line for line in lines)
@@ -90,14 +90,14 @@ def test_cron(tmp_path: Path) -> None:
     """A job with `cron` runs by the virtual clock, which begins now."""
     hourly = {"jobs": [{"name": "hourly", "exec": "true", "when": {"cron": "0 * * * *"}}]}
     found = json.loads(simulate(tmp_path, "end 179m\n", "-o", "json", spec=hourly).stdout)
-    runs = [fact["at"] for fact in found["timeline"] if fact["fact"] == "JobStarted"]
+    runs = [event["at"] for event in found["timeline"] if event["event"] == "JobStarted"]
     assert [round(later - earlier) for earlier, later in itertools.pairwise(runs)] in ([3600], [3600, 3600])
 
 
 def test_as_json(tmp_path: Path) -> None:
     """For a script: the facts with their times in seconds, and how the life ended."""
     found = json.loads(simulate(tmp_path, "at 10s ask stop\n", "-o", "json").stdout)
-    assert {"at": 0.0, "fact": "JobStarted", "job": "web", "run": 1, "pid": found["timeline"][3]["pid"]} in found[
+    assert {"at": 0.0, "event": "JobStarted", "job": "web", "run": 1, "pid": found["timeline"][3]["pid"]} in found[
         "timeline"
     ]
     assert found["outcome"] == {"reason": "signal", "detail": "stopped by autopilot stop", "code": 0}

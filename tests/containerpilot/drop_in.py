@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.app.harness import PATIENCE, Pilot
+from tests.app.harness import TIMEOUT_S, SupervisorProcess
 
 PROGRAM = str(Path(sys.executable).with_name("containerpilot"))
 DEFAULT_SOCKET = "/var/run/containerpilot.socket"
 
 
-def call(
+def run_to_end(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `containerpilot` to its end, with no other of its variables than `env`."""
@@ -30,32 +30,32 @@ def call(
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_S,
         check=False,
     )
 
 
-class DropIn(Pilot):
+class DropIn(SupervisorProcess):
     """Runs a spec as `containerpilot -config`. Its log is our JSON unless the spec says otherwise: tests read that."""
 
     def __init__(self, place: Path, spec: dict[str, Any], **options: Any) -> None:
-        self.socket = place / "cp.socket"
-        defaults = {"control": {"socket": str(self.socket)}, "logging": {"format": "auto"}}
+        self.socket_path = place / "cp.socket"
+        defaults = {"control": {"socket": str(self.socket_path)}, "logging": {"format": "auto"}}
         self.spec = {**defaults, **spec}
         super().__init__(place, self.spec, **options)
 
-    def command(self, config: Path) -> list[str]:
+    def build_command(self, config: Path) -> list[str]:
         return [PROGRAM, "-config", str(config)]
 
-    def send(self, *flags: str) -> subprocess.CompletedProcess[str]:
-        return call("-config", str(self.config), *flags)
+    def run_with_flags(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        return run_to_end("-config", str(self.config), *flags)
 
-    def http(self, method: str, path: str, body: object = None) -> tuple[int, str]:
+    def send_request(self, method: str, path: str, body: object = None) -> tuple[int, str]:
         """Status and text. A str is sent as it is, anything else as JSON."""
-        connection = http.client.HTTPConnection("control", timeout=PATIENCE)
+        connection = http.client.HTTPConnection("control", timeout=TIMEOUT_S)
         connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(PATIENCE)
-        connection.sock.connect(str(self.socket))
+        connection.sock.settimeout(TIMEOUT_S)
+        connection.sock.connect(str(self.socket_path))
         try:
             connection.request(method, path, body=body if isinstance(body, str | None) else json.dumps(body))
             answer = connection.getresponse()
@@ -64,15 +64,15 @@ class DropIn(Pilot):
             connection.close()
 
 
-class Container:
+class PidNamespace:
     """A command as PID 1 of its own PID and mount namespaces, with an empty /run; `prepare` is a shell script that is
     run in there as root before. Its output is a file, so that nothing waits for a reader."""
 
     def __init__(self, place: Path, command: list[str], *, prepare: str = ":", env: Mapping[str, str] | None = None):
-        self.output = place / "output"
+        self.output_path = place / "output"
         own = {k: v for k, v in os.environ.items() if not k.startswith(("AUTOPILOT_", "CONTAINERPILOT"))}
         inside = f"mount -t tmpfs tmpfs /run && {prepare} && exec {shlex.join(command)}"
-        with self.output.open("wb") as output:
+        with self.output_path.open("wb") as output:
             self._outer = subprocess.Popen(
                 ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child", "sh", "-c", inside],
                 stdin=subprocess.DEVNULL,
@@ -81,7 +81,7 @@ class Container:
                 env={**own, **(env or {})},
             )
 
-    def __enter__(self) -> Container:
+    def __enter__(self) -> PidNamespace:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -94,8 +94,8 @@ class Container:
         children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
         return int(children[0])
 
-    def said(self) -> str:
-        return self.output.read_text(errors="replace")
+    def read_output(self) -> str:
+        return self.output_path.read_text(errors="replace")
 
     def run(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """A command beside it, as `docker exec` would."""
@@ -104,12 +104,12 @@ class Container:
             env={"PATH": os.environ["PATH"], **(env or {})},
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT_S,
             check=False,
         )
 
-    def signal(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def wait(self, patience: float = PATIENCE) -> int:
-        return self._outer.wait(patience)
+    def wait(self, timeout_s: float = TIMEOUT_S) -> int:
+        return self._outer.wait(timeout_s)

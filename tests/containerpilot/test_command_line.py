@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from autopilot import __version__
-from autopilot.containerpilot.goflags import BadFlag, HelpAsked, parse
+from autopilot.containerpilot.go_flags import FlagError, HelpRequestedError, parse_flags
 from tests.app.harness import shell
-from tests.containerpilot.drop_in import PROGRAM, DropIn, call
+from tests.containerpilot.drop_in import PROGRAM, DropIn, run_to_end
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -45,7 +45,7 @@ SLEEPER = {"name": "sleeper", "exec": ["sleep", "1000"]}
 )
 def test_as_go_reads_flags(arguments, given, rest):
     """One or two dashes, `-k v`, `-k=v`, switches alone or with a value, the end at `--` or at the first other word."""
-    assert parse(arguments, switches=("s",), values=("v",)) == (given, rest)
+    assert parse_flags(arguments, switches=("s",), values=("v",)) == (given, rest)
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,17 @@ def test_as_go_reads_flags(arguments, given, rest):
 )
 def test_as_go_refuses_flags(argument, sentence):
     """Go's sentences for what is no flag, has no value, or is no truth."""
-    with pytest.raises(BadFlag) as refused:
-        parse([argument], switches=("s",), values=("v",))
+    with pytest.raises(FlagError) as refused:
+        parse_flags([argument], switches=("s",), values=("v",))
     assert str(refused.value) == sentence
 
 
 def test_help_is_asked_for():
     """-h and -help ask for the usage, unless they are flags of the program."""
     for argument in ("-h", "--help"):
-        with pytest.raises(HelpAsked):
-            parse([argument], switches=(), values=())
-    assert parse(["-h"], switches=("h",), values=())[0] == {"h": ["true"]}
+        with pytest.raises(HelpRequestedError):
+            parse_flags([argument], switches=(), values=())
+    assert parse_flags(["-h"], switches=("h",), values=())[0] == {"h": ["true"]}
 
 
 # --- what needs no supervisor ---
@@ -79,20 +79,20 @@ def test_help_is_asked_for():
 
 def test_usage():
     """-help says every flag on stderr and exits 0; an unknown flag says so, with the usage, and exits 64."""
-    asked = call("-help")
+    asked = run_to_end("-help")
     assert (asked.returncode, asked.stdout) == (0, "")
     for flag in ("config", "maintenance", "out", "ping", "putenv", "putmetric", "reload", "template", "version"):
         assert f"  -{flag}" in asked.stderr
-    wrong = call("-confg", "x")
+    wrong = run_to_end("-confg", "x")
     assert (wrong.returncode, wrong.stdout) == (64, "")
     assert wrong.stderr == "flag provided but not defined: -confg\n" + asked.stderr
 
 
 def test_version():
     """-version prints the version in the line and word that scripts look at."""
-    said = call("-version").stdout.splitlines()
+    said = run_to_end("-version").stdout.splitlines()
     assert said[0] == f"Version: {__version__}"
-    assert call("--version=true").stdout.splitlines() == said
+    assert run_to_end("--version=true").stdout.splitlines() == said
 
 
 @pytest.mark.parametrize("flags", [["-config", "{}"], ["--config={}"], []], ids=["dash", "equals", "environment"])
@@ -100,7 +100,7 @@ def test_template_to_stdout(tmp_path, flags):
     """-template prints the filled-in configuration, to the byte, from -config or from CONTAINERPILOT."""
     config = tmp_path / "c.json5"
     config.write_text('{ jobs: [] } // {{ .WHO | default "nobody" }}{{ range $i := loop 2 }} {{ $i }}{{ end }}')
-    done = call(
+    done = run_to_end(
         *(flag.format(config) for flag in flags), "-template", env={"WHO": "ours", "CONTAINERPILOT": str(config)}
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "{ jobs: [] } // ours 0 1", "")
@@ -111,7 +111,7 @@ def test_template_vectors(tmp_path):
     config = tmp_path / "c.json5"
     driver = (
         "import contextlib, io, json, sys\n"
-        "from autopilot.containerpilot.main import main\n"
+        "from autopilot.containerpilot.command_line import main\n"
         f"sys.argv = ['containerpilot', '-template', '-config', {str(config)!r}, '-out', {str(tmp_path / 'out')!r}]\n"
         "for line in sys.stdin:\n"
         f"    open({str(config)!r}, 'w').write(json.loads(line))\n"
@@ -148,7 +148,7 @@ def test_out_is_written_whole(tmp_path):
     link.symlink_to(real)
     before = real.stat().st_ino
     with real.open() as reader:
-        assert call("-config", str(config), "-template", "-out", str(link), env={"NEW": "new"}).returncode == 0
+        assert run_to_end("-config", str(config), "-template", "-out", str(link), env={"NEW": "new"}).returncode == 0
         assert reader.read() == "old"  # who had it open reads what it was, never half of both
     assert real.read_text() == "new" and link.is_symlink()
     assert real.stat().st_ino != before and stat.S_IMODE(real.stat().st_mode) == 0o640
@@ -159,9 +159,9 @@ def test_out_that_cannot_be_replaced(tmp_path):
     """-out into a device or a pipe writes to it; into a directory that is not there it says so and exits 73."""
     config = tmp_path / "c"
     config.write_text("text")
-    assert call("-config", str(config), "-template", "-out", "/dev/stdout").stdout == "text"
-    assert call("-config", str(config), "-template", "-out", "-").stdout == "text"
-    lost = call("-config", str(config), "-template", "-out", str(tmp_path / "no/where"))
+    assert run_to_end("-config", str(config), "-template", "-out", "/dev/stdout").stdout == "text"
+    assert run_to_end("-config", str(config), "-template", "-out", "-").stdout == "text"
+    lost = run_to_end("-config", str(config), "-template", "-out", str(tmp_path / "no/where"))
     assert lost.returncode == 73
     assert lost.stderr == f"containerpilot: cannot write {tmp_path}/no/where: No such file or directory\n"
 
@@ -183,7 +183,7 @@ def test_bad_template_keeps_the_old_output(tmp_path):
     config, out = tmp_path / "c", tmp_path / "out"
     config.write_text("{\n  jobs: [] {{ .X | nothing }}\n}")
     out.write_text("old")
-    done = call("-config", str(config), "-template", "-out", str(out))
+    done = run_to_end("-config", str(config), "-template", "-out", str(out))
     assert (done.returncode, out.read_text()) == (78, "old")
     assert f"{config}:2:" in done.stderr
 
@@ -191,7 +191,7 @@ def test_bad_template_keeps_the_old_output(tmp_path):
 def test_no_config_named():
     """As a plain process without any configuration it says what to name and exits 78; so does -template."""
     for flags in ([], ["-template"]):
-        done = call(*flags)
+        done = run_to_end(*flags)
         assert done.returncode == 78
         assert "no configuration: name one with -config or in CONTAINERPILOT" in done.stderr
 
@@ -202,7 +202,7 @@ def test_wrong_uses(tmp_path):
         (["-maintenance", "on"], 'invalid value "on" for flag -maintenance: write enable or disable'),
         (["-putmetric", "x"], "cannot set 'x'; write NAME=VALUE"),
     ):
-        done = call(*flags, env={"AUTOPILOT_SOCKET": str(tmp_path / "none")})
+        done = run_to_end(*flags, env={"AUTOPILOT_SOCKET": str(tmp_path / "none")})
         assert (done.returncode, done.stderr) == (64, f"containerpilot: {sentence}\n")
 
 
@@ -211,7 +211,7 @@ def test_nobody_answers(tmp_path):
     config = tmp_path / "c"
     config.write_text(json.dumps({"control": {"socket": str(tmp_path / "there.socket")}, "jobs": [SLEEPER]}))
     for flags in (["-ping"], ["-putenv", "A=b"], ["-maintenance", "enable"], ["-putmetric", "a=1"], ["-reload"]):
-        done = call("-config", str(config), *flags)
+        done = run_to_end("-config", str(config), *flags)
         assert done.returncode == 69, flags
         assert str(tmp_path / "there.socket") in done.stderr
 
@@ -224,40 +224,45 @@ def test_a_whole_life(tmp_path):
     """It runs the config, answers its flags at the config's socket, and leaves with the last job's end."""
     job = {"name": "job", "exec": shell("echo up; until [ -e go ]; do sleep 0.02; done"), "cwd": str(tmp_path)}
     with DropIn(tmp_path, {"jobs": [job]}) as pilot:
-        pilot.wait_event("job", "up")
+        pilot.wait_for_event("job", "up")
         for flag in ("-ping", "--ping", "-ping=true"):
-            answer = pilot.send(flag)
+            answer = pilot.run_with_flags(flag)
             assert (answer.returncode, answer.stdout, answer.stderr) == (0, "ok\n", "")
-        assert call("-ping", env={"CONTAINERPILOT": str(pilot.config)}).stdout == "ok\n"
-        assert call("-ping", env={"AUTOPILOT_SOCKET": str(pilot.socket)}).stdout == "ok\n"
-        assert pilot.send("-maintenance", "enable").returncode == 0
-        assert json.loads(pilot.http("GET", "/v1/status")[1])["maintenance"] is True
-        assert pilot.send("-maintenance=disable").returncode == 0
-        assert json.loads(pilot.http("GET", "/v1/status")[1])["maintenance"] is False
+        assert run_to_end("-ping", env={"CONTAINERPILOT": str(pilot.config)}).stdout == "ok\n"
+        assert run_to_end("-ping", env={"AUTOPILOT_SOCKET": str(pilot.socket_path)}).stdout == "ok\n"
+        assert pilot.run_with_flags("-maintenance", "enable").returncode == 0
+        assert json.loads(pilot.send_request("GET", "/v1/status")[1])["maintenance"] is True
+        assert pilot.run_with_flags("-maintenance=disable").returncode == 0
+        assert json.loads(pilot.send_request("GET", "/v1/status")[1])["maintenance"] is False
         (tmp_path / "go").touch()
         assert pilot.wait() == 0
-    assert pilot.complaints == ""
-    assert not pilot.socket.exists()
+    assert pilot.stderr_text == ""
+    assert not pilot.socket_path.exists()
 
 
 @pytest.mark.slow
 def test_broken_config_does_not_hide_a_living_supervisor(tmp_path):
     """-ping with a config that somebody has just broken still asks the supervisor, which lives on the old one."""
     with DropIn(tmp_path, {"jobs": [SLEEPER]}) as pilot:
-        pilot.wait_event("sleeper", "started")
+        pilot.wait_for_event("sleeper", "started")
         pilot.config.write_text("{control: {")
-        lost = pilot.send("-ping")  # its own socket was named in what is broken: the default is the best guess
+        lost = pilot.run_with_flags(
+            "-ping"
+        )  # its own socket was named in what is broken: the default is the best guess
         assert lost.returncode == 69 and "warning" in lost.stderr and "/var/run/containerpilot.socket" in lost.stderr
-        assert call("-ping", "-config", str(pilot.config), env={"AUTOPILOT_SOCKET": str(pilot.socket)}).stdout == "ok\n"
+        assert (
+            run_to_end("-ping", "-config", str(pilot.config), env={"AUTOPILOT_SOCKET": str(pilot.socket_path)}).stdout
+            == "ok\n"
+        )
 
 
 def test_the_verbs_of_autopilot(tmp_path):
     """`autopilot status` and its siblings work against it, by AUTOPILOT_SOCKET."""
     with DropIn(tmp_path, {"jobs": [SLEEPER]}) as pilot:
-        pilot.wait_event("sleeper", "started")
+        pilot.wait_for_event("sleeper", "started")
         status = subprocess.run(
             [sys.executable, "-m", "autopilot", "status", "-o", "json"],
-            env={**os.environ, "AUTOPILOT_SOCKET": str(pilot.socket)},
+            env={**os.environ, "AUTOPILOT_SOCKET": str(pilot.socket_path)},
             capture_output=True,
             text=True,
             check=True,
@@ -269,7 +274,7 @@ def test_arguments_that_are_no_flags(tmp_path):
     """What stands behind the flags is not used, as in ContainerPilot 3, but it is said."""
     config = tmp_path / "c"
     config.write_text(json.dumps({"control": {"socket": str(tmp_path / "s")}, "jobs": [{"name": "a", "exec": "true"}]}))
-    done = call("-config", str(config), "node", "server.js", env={"AUTOPILOT_STATE": str(tmp_path / "state")})
+    done = run_to_end("-config", str(config), "node", "server.js", env={"AUTOPILOT_STATE": str(tmp_path / "state")})
     assert done.returncode == 0
     assert "containerpilot: not flags, and not used: node server.js" in done.stderr
 
@@ -280,13 +285,13 @@ def test_exit_code_is_the_job_s(tmp_path):
     config.write_text(
         json.dumps({"control": {"socket": str(tmp_path / "s")}, "jobs": [{"name": "a", "exec": shell("exit 42")}]})
     )
-    assert call("-config", str(config), env={"AUTOPILOT_STATE": str(tmp_path / "state")}).returncode == 42
+    assert run_to_end("-config", str(config), env={"AUTOPILOT_STATE": str(tmp_path / "state")}).returncode == 42
 
 
 def test_starts_as_light_as_autopilot_run():
     """On the way to the first job it loads what `autopilot run` loads, and its own small modules."""
 
-    def loaded(module, options):
+    def list_loaded_modules(module, options):
         code = (
             "import sys\n"
             "import autopilot.app.boot as boot\n"
@@ -298,10 +303,10 @@ def test_starts_as_light_as_autopilot_run():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         return set(done.stdout.split())
 
-    ours = loaded("autopilot.__main__", "'run', 'c'")
+    ours = list_loaded_modules("autopilot.__main__", "'run', 'c'")
     assert "autopilot.app.boot" in ours
-    assert loaded("autopilot.containerpilot.main", "'-config', 'c'") - ours == {
+    assert list_loaded_modules("autopilot.containerpilot.command_line", "'-config', 'c'") - ours == {
         "autopilot.containerpilot",
-        "autopilot.containerpilot.main",
-        "autopilot.containerpilot.goflags",
+        "autopilot.containerpilot.command_line",
+        "autopilot.containerpilot.go_flags",
     }

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.app.harness import PATIENCE, Pilot, eventually, free_port, shell
+from tests.app.harness import TIMEOUT_S, SupervisorProcess, eventually, find_free_port, shell
 from tests.containerpilot.drop_in import PROGRAM, DropIn
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
@@ -24,11 +24,11 @@ TELLER = {
 SLEEPER = {"name": "sleeper", "exec": ["sleep", "1000"]}
 
 
-def told(pilot, text, since=0):
+def wait_for_line(pilot, text, since=0):
     return pilot.wait_for(lambda line: line.get("job") == "teller" and line["event"] == text, since=since)
 
 
-def started_anew(pilot):
+def restart_teller(pilot):
     """Kill the teller; the number of the log's line from which its next life speaks."""
     since = len(pilot.lines)
     os.kill(pilot.events("started")[-1]["pid"], 9)
@@ -39,34 +39,34 @@ def started_anew(pilot):
 def test_environment_of_later_processes(tmp_path, path):
     """What is put is in the environment of each process that starts later; "" and null take it out again."""
     with DropIn(tmp_path, {"jobs": [TELLER]}, env={"WORD": "given"}) as pilot:
-        told(pilot, "WORD=given.")
-        assert pilot.http("POST", path, {"WORD": "put", "OTHER": "a=b c"}) == (200, "\n")
-        told(pilot, "WORD=put.", since=started_anew(pilot))
-        assert pilot.http("POST", path, {"WORD": "", "NEVER_SET": ""}) == (200, "\n")
-        told(pilot, "WORD=unset.", since=started_anew(pilot))
-        assert pilot.http("POST", path, {"WORD": "again"})[0] == 200
-        assert pilot.http("POST", path, {"WORD": None})[0] == 200
-        told(pilot, "WORD=unset.", since=started_anew(pilot))
+        wait_for_line(pilot, "WORD=given.")
+        assert pilot.send_request("POST", path, {"WORD": "put", "OTHER": "a=b c"}) == (200, "\n")
+        wait_for_line(pilot, "WORD=put.", since=restart_teller(pilot))
+        assert pilot.send_request("POST", path, {"WORD": "", "NEVER_SET": ""}) == (200, "\n")
+        wait_for_line(pilot, "WORD=unset.", since=restart_teller(pilot))
+        assert pilot.send_request("POST", path, {"WORD": "again"})[0] == 200
+        assert pilot.send_request("POST", path, {"WORD": None})[0] == 200
+        wait_for_line(pilot, "WORD=unset.", since=restart_teller(pilot))
 
 
 def test_environment_by_flags(tmp_path):
     """-putenv, given several times, sets and unsets; a value may hold `=`, and a name alone unsets as documented."""
     with DropIn(tmp_path, {"jobs": [TELLER]}) as pilot:
-        told(pilot, "WORD=unset.")
-        assert pilot.send("-putenv", "WORD=a=b", "-putenv=OTHER=x").returncode == 0
-        told(pilot, "WORD=a=b.", since=started_anew(pilot))
-        assert pilot.send("--putenv", "WORD").returncode == 0
-        told(pilot, "WORD=unset.", since=started_anew(pilot))
+        wait_for_line(pilot, "WORD=unset.")
+        assert pilot.run_with_flags("-putenv", "WORD=a=b", "-putenv=OTHER=x").returncode == 0
+        wait_for_line(pilot, "WORD=a=b.", since=restart_teller(pilot))
+        assert pilot.run_with_flags("--putenv", "WORD").returncode == 0
+        wait_for_line(pilot, "WORD=unset.", since=restart_teller(pilot))
 
 
 def test_environment_by_the_verb(tmp_path):
     """`autopilot env` does the same to a supervisor of ours."""
-    with Pilot(tmp_path, {"jobs": [TELLER], "logging": {"format": "json"}}) as pilot:
-        told(pilot, "WORD=unset.")
-        assert pilot.ask("env", "WORD=put", "X=").returncode == 0
-        told(pilot, "WORD=put.", since=started_anew(pilot))
-        assert pilot.ask("env", "WORD").returncode == 64
-        refused = pilot.ask("env", "=x")
+    with SupervisorProcess(tmp_path, {"jobs": [TELLER], "logging": {"format": "json"}}) as pilot:
+        wait_for_line(pilot, "WORD=unset.")
+        assert pilot.run_verb("env", "WORD=put", "X=").returncode == 0
+        wait_for_line(pilot, "WORD=put.", since=restart_teller(pilot))
+        assert pilot.run_verb("env", "WORD").returncode == 64
+        refused = pilot.run_verb("env", "=x")
         assert (refused.returncode, refused.stderr) == (
             1,
             "Error: cannot set '': that is no name of an environment variable\n",
@@ -77,20 +77,20 @@ def test_environment_of_checks(tmp_path):
     """A health check that runs later sees it: what was unhealthy becomes healthy by a variable alone."""
     health = {"exec": shell('test "$READY" = yes'), "interval": "50ms", "timeout": "10s"}
     with DropIn(tmp_path, {"jobs": [{**SLEEPER, "health": health}]}) as pilot:
-        pilot.wait_event("sleeper", "health check failed")
-        assert pilot.http("POST", "/v3/environ", {"READY": "yes"})[0] == 200
-        pilot.wait_event("sleeper", "healthy")
+        pilot.wait_for_event("sleeper", "health check failed")
+        assert pilot.send_request("POST", "/v3/environ", {"READY": "yes"})[0] == 200
+        pilot.wait_for_event("sleeper", "healthy")
 
 
 def test_environment_is_never_logged(tmp_path):
     """The log says which variables changed, not to what: they may be secrets."""
     with DropIn(tmp_path, {"jobs": [SLEEPER], "logging": {"format": "auto", "level": "DEBUG"}}) as pilot:
-        pilot.wait_event("sleeper", "started")
-        pilot.http("POST", "/v3/environ", {"TOKEN": "s3cret", "OLD": ""})
+        pilot.wait_for_event("sleeper", "started")
+        pilot.send_request("POST", "/v3/environ", {"TOKEN": "s3cret", "OLD": ""})
         line = pilot.wait_for(lambda line: line["event"] == "environment changed")
         assert (line["set"], line["unset"]) == (["TOKEN"], ["OLD"])
         pilot.stop()
-    assert "s3cret" not in "".join(map(str, pilot.lines)) + pilot.complaints
+    assert "s3cret" not in "".join(map(str, pilot.lines)) + pilot.stderr_text
 
 
 def test_environment_that_containerpilot_gives(tmp_path):
@@ -107,11 +107,11 @@ def test_environment_that_containerpilot_gives(tmp_path):
     ]
     jobs[1]["cwd"] = str(tmp_path)
     with DropIn(tmp_path, {"jobs": jobs}) as pilot:
-        pid = pilot.wait_event("my-job", "started")["pid"]
-        assert pilot.http("POST", "/v3/environ", {"CONTAINERPILOT_PID": "1"})[0] == 200
+        pid = pilot.wait_for_event("my-job", "started")["pid"]
+        assert pilot.send_request("POST", "/v3/environ", {"CONTAINERPILOT_PID": "1"})[0] == 200
         (tmp_path / "go").touch()
-        eventually(lambda: bool(pilot.output("late")), "the late job speaks")
-        assert pilot.output("late") == [f"{pilot.process.pid} {pid} none"]
+        eventually(lambda: bool(pilot.list_job_output("late")), "the late job speaks")
+        assert pilot.list_job_output("late") == [f"{pilot.process.pid} {pid} none"]
 
 
 def test_environment_is_what_we_were_started_with(tmp_path):
@@ -165,9 +165,9 @@ def test_statuses(running, method, path, body, status):
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     place = tmp_path_factory.mktemp("running")
-    telemetry = {"port": free_port(), "interfaces": "lo"}
+    telemetry = {"port": find_free_port(), "interfaces": "lo"}
     with DropIn(place, {"jobs": [SLEEPER], "telemetry": telemetry}) as pilot:
-        pilot.wait_event("sleeper", "started")
+        pilot.wait_for_event("sleeper", "started")
         yield pilot
 
 
@@ -185,7 +185,7 @@ def test_clients_as_scripts_write_them(running):
         b"GET /v3/ping HTTP/1.0\r\n\r\n",
     ):
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
+            client.settimeout(TIMEOUT_S)
             client.connect(str(running.socket))
             client.sendall(request)
             client.shutdown(socket.SHUT_WR)
@@ -197,7 +197,7 @@ def test_client_that_asks_before_a_long_body(running):
     body = json.dumps({"LONG": "x" * 20000}).encode()
     head = f"POST /v3/environ HTTP/1.1\r\nHost: c\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(PATIENCE)
+        client.settimeout(TIMEOUT_S)
         client.connect(str(running.socket))
         client.sendall(head.encode())
         assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
@@ -210,57 +210,57 @@ def test_maintenance_stops_and_starts_the_checks(tmp_path):
     counter = tmp_path / "checks"
     health = {"exec": shell(f"echo >> {counter}"), "interval": "20ms", "timeout": "10s"}
     with DropIn(tmp_path, {"jobs": [{**SLEEPER, "health": health}]}) as pilot:
-        pilot.wait_event("sleeper", "healthy")
+        pilot.wait_for_event("sleeper", "healthy")
         for _ in range(2):
-            assert pilot.http("POST", "/v3/maintenance/enable") == (200, "\n")
-        assert json.loads(pilot.http("GET", "/v1/status")[1])["jobs"][0]["health"] != "healthy"
-        assert len(pilot.events("maintenance: services")) == 1
+            assert pilot.send_request("POST", "/v3/maintenance/enable") == (200, "\n")
+        assert json.loads(pilot.send_request("GET", "/v1/status")[1])["jobs"][0]["health"] != "healthy"
+        assert len(pilot.find_events("maintenance: services")) == 1
         for _ in range(2):
-            assert pilot.http("POST", "/v3/maintenance/disable") == (200, "\n")
+            assert pilot.send_request("POST", "/v3/maintenance/disable") == (200, "\n")
         since = counter.read_text().count("\n")
         eventually(lambda: counter.read_text().count("\n") > since, "checked again")
-        assert len(pilot.events("maintenance is over")) == 1
+        assert len(pilot.find_events("maintenance is over")) == 1
 
 
 def test_reload(tmp_path):
     """A reload takes the config anew and says what it did; what has not changed keeps its pid, and the maintenance and
     the put environment outlive it."""
     with DropIn(tmp_path, {"jobs": [SLEEPER, TELLER]}) as pilot:
-        told(pilot, "WORD=unset.")
-        before = pilot.wait_event("sleeper", "started")["pid"]
+        wait_for_line(pilot, "WORD=unset.")
+        before = pilot.wait_for_event("sleeper", "started")["pid"]
         template = {"name": "new", "exec": shell('echo "{{ .WORD }} $WORD"; exec sleep 1000')}
-        pilot.write({**pilot.spec, "jobs": [SLEEPER, template]})
-        assert pilot.http("POST", "/v3/environ", {"WORD": "put"})[0] == 200
-        status, text = pilot.http("POST", "/v3/reload")
+        pilot.write_spec({**pilot.spec, "jobs": [SLEEPER, template]})
+        assert pilot.send_request("POST", "/v3/environ", {"WORD": "put"})[0] == 200
+        status, text = pilot.send_request("POST", "/v3/reload")
         assert status == 200
         done = json.loads(text)
         assert (done["started"], done["removed"], done["unchanged"]) == (["new"], ["teller"], ["sleeper"])
-        eventually(lambda: pilot.output("new") == ["put put"], "the template and the job saw what was put")
-        shown = {job["name"]: job for job in json.loads(pilot.http("GET", "/v1/status")[1])["jobs"]}
+        eventually(lambda: pilot.list_job_output("new") == ["put put"], "the template and the job saw what was put")
+        shown = {job["name"]: job for job in json.loads(pilot.send_request("GET", "/v1/status")[1])["jobs"]}
         assert shown["sleeper"]["pid"] == before
-        assert pilot.send("-reload").stdout == "2 jobs unchanged\n"
+        assert pilot.run_with_flags("-reload").stdout == "2 jobs unchanged\n"
 
 
 def test_reload_of_a_bad_config(tmp_path):
     """A config that cannot be used is answered with every problem and its place, and changes nothing: the same jobs
     run on (ContainerPilot answered 200 and ended the container with 0)."""
     with DropIn(tmp_path, {"jobs": [SLEEPER]}) as pilot:
-        pid = pilot.wait_event("sleeper", "started")["pid"]
-        pilot.write(f'{{\n control: {{socket: "{pilot.socket}"}},\n jobs: [{{exec: ["x"], intervall: 1}}]}}')
-        status, text = pilot.http("POST", "/v3/reload")
+        pid = pilot.wait_for_event("sleeper", "started")["pid"]
+        pilot.write_spec(f'{{\n control: {{socket: "{pilot.socket_path}"}},\n jobs: [{{exec: ["x"], intervall: 1}}]}}')
+        status, text = pilot.send_request("POST", "/v3/reload")
         assert status == 422 and f"{pilot.config}:3:" in json.loads(text)["error"]
-        refused = pilot.send("-reload")
+        refused = pilot.run_with_flags("-reload")
         assert refused.returncode == 78 and f"{pilot.config}:3:" in refused.stderr
-        assert json.loads(pilot.http("GET", "/v1/status")[1])["jobs"][0]["pid"] == pid
+        assert json.loads(pilot.send_request("GET", "/v1/status")[1])["jobs"][0]["pid"] == pid
 
 
 def test_reload_by_netcat(tmp_path):
     """A client that closes its sending side has its reload done and is told, however long it takes."""
     with DropIn(tmp_path, {"jobs": [SLEEPER]}) as pilot:
-        pilot.wait_event("sleeper", "started")
+        pilot.wait_for_event("sleeper", "started")
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(PATIENCE)
-            client.connect(str(pilot.socket))
+            client.settimeout(TIMEOUT_S)
+            client.connect(str(pilot.socket_path))
             client.sendall(b"POST /v3/reload HTTP/1.1\r\nHost: control\r\n\r\n")
             client.shutdown(socket.SHUT_WR)
             assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 "
@@ -274,4 +274,4 @@ def test_exits_when_all_jobs_are_complete(tmp_path):
     ]
     with DropIn(tmp_path, {"jobs": jobs, "stopTimeout": 30}) as pilot:
         assert pilot.wait(10) == 0
-        assert [line["job"] for line in pilot.events("ended")] == ["one", "two"]
+        assert [line["job"] for line in pilot.find_events("ended")] == ["one", "two"]

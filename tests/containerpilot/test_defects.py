@@ -26,8 +26,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters.consul.conftest import status
-from tests.app.harness import Pilot, eventually, shell
+from tests.adapters.consul.conftest import get_service_status
+from tests.app.harness import SupervisorProcess, eventually, shell
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -35,7 +35,7 @@ RESTARTED = {"name": "worker", "exec": "sleep 1000", "restarts": "unlimited"}
 BACK = 3.0  # s from a kill to the next start: the first back-off is half a second
 
 
-def processes(marker: str) -> list[int]:
+def find_processes(marker: str) -> list[int]:
     """The pids of live processes with this word among their arguments."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -48,7 +48,7 @@ def processes(marker: str) -> list[int]:
     return found
 
 
-def stop_takes(pilot: Pilot) -> float:
+def measure_stop(pilot: SupervisorProcess) -> float:
     began = time.monotonic()
     assert pilot.stop() == 0
     return time.monotonic() - began
@@ -69,14 +69,14 @@ def test_stuck_handler_freezes_nothing(agent, tmp_path):
             *listeners,
         ],
     }
-    with Pilot(tmp_path, spec) as pilot:
-        pilot.wait_event("worker", "healthy")
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        pilot.wait_for_event("worker", "healthy")
         agent.suspend()
         since = len(pilot.lines)
         eventually(lambda: len(pilot.lines) - since > 1500, "more events than ContainerPilot's queue holds")
-        assert pilot.restart_delay("worker", times=1) < BACK
-        assert pilot.ask("ping").returncode == 0
-        assert stop_takes(pilot) < 3
+        assert pilot.measure_restart_delay("worker", times=1) < BACK
+        assert pilot.run_verb("ping").returncode == 0
+        assert measure_stop(pilot) < 3
 
 
 @pytest.mark.slow
@@ -85,21 +85,23 @@ def test_slow_check_is_never_run_twice(tmp_path):
     counted, and neither a restart nor the stop waits for it."""
     marker = f"check-of-{tmp_path.name}"
     health = {"exec": ["sh", "-c", "sleep 3; :", marker], "interval": 1, "ttl": 10, "timeout": "8s"}
-    with Pilot(tmp_path, {"jobs": [{"name": "slow", "exec": "sleep 1000", "health": health}, RESTARTED]}) as pilot:
-        pilot.wait_event("worker", "started")
+    with SupervisorProcess(
+        tmp_path, {"jobs": [{"name": "slow", "exec": "sleep 1000", "health": health}, RESTARTED]}
+    ) as pilot:
+        pilot.wait_for_event("worker", "started")
         most = 0
 
-        def skipped() -> bool:
+        def has_skipped() -> bool:
             nonlocal most
-            most = max(most, len(processes(marker)))
-            return bool(pilot.events("slower than its interval"))
+            most = max(most, len(find_processes(marker)))
+            return bool(pilot.find_events("slower than its interval"))
 
-        eventually(skipped, "the skipped checks are counted")
+        eventually(has_skipped, "the skipped checks are counted")
         assert most == 1
-        said = pilot.events("slower than its interval")[0]["event"]
+        said = pilot.find_events("slower than its interval")[0]["event"]
         assert int(said.split()[-3]) >= 2, said
-        assert pilot.restart_delay("worker", times=1) < BACK
-        assert stop_takes(pilot) < 2
+        assert pilot.measure_restart_delay("worker", times=1) < BACK
+        assert measure_stop(pilot) < 2
 
 
 @pytest.mark.slow
@@ -112,23 +114,23 @@ def test_reload_leaves_services_in_consul(agent, tmp_path):
         {"name": name, "exec": "sleep 1000", "port": 8000 + n, "interfaces": "lo", "health": health}
         for n, name in enumerate(("same", "other"))
     ]
-    with Pilot(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with SupervisorProcess(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
         for name in ("same", "other"):
-            eventually(lambda name=name: status(agent, name) == "passing", "registered")
-        before, missed, over = pilot.pids(), [], threading.Event()
+            eventually(lambda name=name: get_service_status(agent, name) == "passing", "registered")
+        before, missed, over = pilot.get_pids(), [], threading.Event()
 
-        def look() -> None:
+        def watch_status() -> None:
             while not over.is_set():
-                missed.extend(state for state in [status(agent, "same")] if state != "passing")
+                missed.extend(state for state in [get_service_status(agent, "same")] if state != "passing")
 
-        looking = threading.Thread(target=look)
+        looking = threading.Thread(target=watch_status)
         looking.start()
         jobs[1]["exec"] = "sleep 2000"
         assert pilot.reload({"consul": agent.http, "jobs": jobs}).returncode == 0
-        eventually(lambda: status(agent, "other") == "passing", "registered again", patience=5)
+        eventually(lambda: get_service_status(agent, "other") == "passing", "registered again", timeout_s=5)
         over.set()
         looking.join()
-        after = pilot.pids()
+        after = pilot.get_pids()
         assert not missed
         assert (after["same"] == before["same"], after["other"] == before["other"]) == (True, False)
         assert pilot.stop() == 0
@@ -138,47 +140,47 @@ def test_reload_leaves_services_in_consul(agent, tmp_path):
 def test_reloads_do_not_race(tmp_path):
     """9: of 20 jobs, half of which change each time, there is one process each after 18 reloads back to back."""
 
-    def jobs(turn: int) -> list[dict[str, object]]:
+    def build_jobs(turn: int) -> list[dict[str, object]]:
         return [
             {"name": f"job-{n}", "exec": ["sleep", str(1000 + turn * (n % 2))], "restarts": "unlimited"}
             for n in range(20)
         ]
 
-    with Pilot(tmp_path, {"jobs": jobs(0)}) as pilot:
-        pilot.wait_event("job-19", "started")
-        first = pilot.pids()
+    with SupervisorProcess(tmp_path, {"jobs": build_jobs(0)}) as pilot:
+        pilot.wait_for_event("job-19", "started")
+        first = pilot.get_pids()
         for turn in range(1, 19):
-            assert pilot.reload({"jobs": jobs(turn)}).returncode == 0
-        last = pilot.pids()
+            assert pilot.reload({"jobs": build_jobs(turn)}).returncode == 0
+        last = pilot.get_pids()
         assert [name for name in first if first[name] == last[name]] == [f"job-{n}" for n in range(0, 20, 2)]
         children = Path(f"/proc/{pilot.process.pid}/task/{pilot.process.pid}/children").read_text().split()
         assert sorted(map(int, children)) == sorted(last.values())
-        assert stop_takes(pilot) < 3
+        assert measure_stop(pilot) < 3
 
 
 @pytest.mark.parametrize(("job", "code"), [("exit 42", 42), ("exit 0", 0), ("kill -9 $$", 137)])
 def test_exit_code_is_the_jobs(tmp_path, job, code):
     """10: when its jobs are complete the container's exit code is that of the job that failed."""
     spec = {"jobs": [{"name": "main", "exec": shell(job)}, {"name": "setup", "exec": "true"}]}
-    with Pilot(tmp_path, spec) as pilot:
+    with SupervisorProcess(tmp_path, spec) as pilot:
         assert pilot.wait() == code
 
 
 def test_killed_supervisor_is_no_success(tmp_path):
     """10: a supervisor that is killed does not leave with 0: there is no parent that would say so for it."""
-    with Pilot(tmp_path, {"jobs": [RESTARTED]}) as pilot:
-        pilot.wait_event("worker", "started")
-        pilot.signal(signal.SIGKILL)
+    with SupervisorProcess(tmp_path, {"jobs": [RESTARTED]}) as pilot:
+        pilot.wait_for_event("worker", "started")
+        pilot.send_signal(signal.SIGKILL)
         assert pilot.wait() == -signal.SIGKILL
 
 
 def test_stop_sleeps_for_no_timer(tmp_path):
     """11: with every job gone at once the stop does not sleep through stopTimeout."""
     jobs = [{"name": name, "exec": "sleep 1000", "restarts": "unlimited"} for name in ("a", "b")]
-    with Pilot(tmp_path, {"stopTimeout": 30, "jobs": jobs}) as pilot:
+    with SupervisorProcess(tmp_path, {"stopTimeout": 30, "jobs": jobs}) as pilot:
         for name in ("a", "b"):
-            pilot.wait_event(name, "started")
-        assert stop_takes(pilot) < 2
+            pilot.wait_for_event(name, "started")
+        assert measure_stop(pilot) < 2
 
 
 def test_stop_timeout_of_a_job_fires(tmp_path):
@@ -191,11 +193,11 @@ def test_stop_timeout_of_a_job_fires(tmp_path):
             {"name": "pre-stop", "exec": "sleep 1000", "when": {"source": "app", "once": "stopping"}},
         ],
     }
-    with Pilot(tmp_path, spec) as pilot:
-        pilot.wait_event("app", "started")
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        pilot.wait_for_event("app", "started")
         began = time.monotonic()
-        pilot.signal()
-        assert 0.9 < pilot.wait_event("app", "asked")["arrived"] - began < 2
+        pilot.send_signal()
+        assert 0.9 < pilot.wait_for_event("app", "asked")["arrived"] - began < 2
         pilot.wait()
         assert time.monotonic() - began < 6  # the container's own budget ends what is left
 
@@ -207,8 +209,8 @@ def test_every_stopping_job_is_waited_for(tmp_path):
         {"name": name, "exec": shell(f"sleep {takes}; echo ready"), "when": {"source": "app", "once": "stopping"}}
         for name, takes in (("first", 0.8), ("second", 0.3), ("third", 0))
     ]
-    with Pilot(tmp_path, {"jobs": [{**app, "stopTimeout": "10s"}, *before]}) as pilot:
-        pilot.wait_event("app", "started")
+    with SupervisorProcess(tmp_path, {"jobs": [{**app, "stopTimeout": "10s"}, *before]}) as pilot:
+        pilot.wait_for_event("app", "started")
         assert pilot.stop() == 0
         said = [line["job"] for line in pilot.lines if line["event"] in ("ready", "asked")]
         assert said == ["third", "second", "first", "app"]
@@ -217,8 +219,8 @@ def test_every_stopping_job_is_waited_for(tmp_path):
 def test_exit_is_seen_while_stdout_is_held(tmp_path):
     """16: a job whose descendant holds its output is restarted at once, not when the descendant ends."""
     job = {"name": "app", "exec": shell("sleep 12 & exit 1"), "restarts": 1}
-    with Pilot(tmp_path, {"jobs": [job]}) as pilot:
-        first = pilot.wait_event("app", "started")
+    with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
+        first = pilot.wait_for_event("app", "started")
         again = pilot.wait_for(lambda line: line["event"] == "started" and line["run"] == 2)
         assert again["arrived"] - first["arrived"] < BACK
         assert pilot.wait() == 1
@@ -229,18 +231,18 @@ def test_failing_job_backs_off(tmp_path):
     """17: jobs that fail at once, or whose program is missing, start a few times in 5 s, with little CPU and log."""
     bad = ["false", "/no/such/program", "sh -c exit"]
     jobs = [{"name": f"bad-{n}", "exec": command, "restarts": "unlimited"} for n, command in enumerate(bad)]
-    with Pilot(tmp_path, {"jobs": [*jobs, RESTARTED]}) as pilot:
-        pilot.wait_event("worker", "started")
-        before, began = cpu(pilot.process.pid), time.monotonic()
-        pilot.wait_for(lambda line: time.monotonic() - began > 5, patience=15)
-        used, log = cpu(pilot.process.pid) - before, sum(len(str(line)) for line in pilot.lines)
-        runs = [line for line in pilot.events("") if line["event"].startswith(("ended", "cannot start"))]
+    with SupervisorProcess(tmp_path, {"jobs": [*jobs, RESTARTED]}) as pilot:
+        pilot.wait_for_event("worker", "started")
+        before, began = read_cpu_time(pilot.process.pid), time.monotonic()
+        pilot.wait_for(lambda line: time.monotonic() - began > 5, timeout_s=15)
+        used, log = read_cpu_time(pilot.process.pid) - before, sum(len(str(line)) for line in pilot.lines)
+        runs = [line for line in pilot.find_events("") if line["event"].startswith(("ended", "cannot start"))]
         print(f"in 5 s: {len(runs)} runs of {len(bad)} jobs, {used * 1000:.0f} ms of CPU, {log} bytes of log")
         assert len(runs) <= 8 * len(bad) and used < 0.5 and log < 20_000
         assert pilot.stop() == 0
 
 
-def cpu(pid: int) -> float:
+def read_cpu_time(pid: int) -> float:
     """Seconds of CPU that the process itself has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -9,9 +9,9 @@ from datetime import datetime
 
 import pytest
 
-from autopilot.adapters.loglines import Json, Text, lines_for
-from autopilot.adapters.loglines_containerpilot import Default, Logfmt
-from autopilot.adapters.loglines_containerpilot import Json as LogrusJson
+from autopilot.adapters.logs.containerpilot_formats import DefaultFormat, LogfmtFormat
+from autopilot.adapters.logs.containerpilot_formats import JsonFormat as LogrusJson
+from autopilot.adapters.logs.log_formats import JsonFormat, TextFormat, choose_format
 from tests.app.harness import eventually, shell
 from tests.containerpilot.drop_in import DropIn
 
@@ -26,22 +26,22 @@ CHECKED = {
 }
 
 
-def said(place, spec, **logging):
+def run_and_read_log(place, spec, **logging):
     """All lines of a life of `spec`, as they were written."""
     with DropIn(place, {**spec, "logging": logging}) as pilot:
         pilot.wait()
-    assert pilot.complaints == ""
+    assert pilot.stderr_text == ""
     return [line.get("event", line) for line in pilot.lines]
 
 
-def pairs(line):
+def parse_logfmt(line):
     """A logfmt line as a dict, with its keys in order."""
     return dict(part.split("=", 1) for part in shlex.split(line))
 
 
 def test_default(tmp_path):
     """`default`: the time and the message; of a job's line nothing else, ours with the job's name before."""
-    lines = said(tmp_path, {"jobs": [TALKER]})
+    lines = run_and_read_log(tmp_path, {"jobs": [TALKER]})
     assert all(re.fullmatch(RFC3339 + " .*", line) for line in lines)
     messages = [line.split(" ", 1)[1] for line in lines]
     assert 'it says "hi"' in messages and "b=1" in messages
@@ -50,7 +50,7 @@ def test_default(tmp_path):
 
 def test_text(tmp_path):
     """`text`: logfmt with time, level and msg first, quoted where it must be, and the job and pid of a job's line."""
-    lines = [pairs(line) for line in said(tmp_path, {"jobs": [TALKER]}, format="text")]
+    lines = [parse_logfmt(line) for line in run_and_read_log(tmp_path, {"jobs": [TALKER]}, format="text")]
     assert all(list(line)[:3] == ["time", "level", "msg"] for line in lines)
     assert all(re.fullmatch(RFC3339, line["time"]) and "." not in line["time"] for line in lines)
     started = next(line for line in lines if line["msg"] == "started")
@@ -62,7 +62,7 @@ def test_text(tmp_path):
 
 def test_json(tmp_path):
     """`json`: level, msg and time as logrus names them, in the alphabet's order; a job's line has job and pid."""
-    lines = said(tmp_path, {"jobs": [TALKER]}, format="json")
+    lines = run_and_read_log(tmp_path, {"jobs": [TALKER]}, format="json")
     for line in lines:
         del line["arrived"]
     assert all(list(line) == sorted(line) and {"level", "msg", "time"} <= set(line) for line in lines)
@@ -93,7 +93,7 @@ def test_raw(tmp_path):
 
 def test_levels(tmp_path):
     """A job's lines are of level INFO: WARN hides them and our own information, not our warnings."""
-    messages = " ".join(said(tmp_path, {"jobs": [TALKER]}, level="WARN"))
+    messages = " ".join(run_and_read_log(tmp_path, {"jobs": [TALKER]}, level="WARN"))
     assert "talker: ended" in messages
     assert "hi" not in messages and "started" not in messages
 
@@ -101,7 +101,7 @@ def test_levels(tmp_path):
 def test_debug_says_no_arguments(tmp_path):
     """DEBUG logs neither command lines nor variables (ContainerPilot's had passwords in them)."""
     job = {"name": "a", "exec": ["true", "--password=s3cret"], "env": {"TOKEN": "s3cret"}}
-    assert "s3cret" not in str(said(tmp_path, {"jobs": [job]}, level="DEBUG"))
+    assert "s3cret" not in str(run_and_read_log(tmp_path, {"jobs": [job]}, level="DEBUG"))
 
 
 @pytest.mark.parametrize("output", ["stdout", "stderr", "file"])
@@ -113,7 +113,7 @@ def test_outputs(tmp_path, output):
     ) as pilot:
         pilot.wait()
     out = "".join(line["event"] for line in pilot.lines)
-    found = {"stdout": out, "stderr": pilot.complaints, "file": file.read_text() if file.exists() else ""}
+    found = {"stdout": out, "stderr": pilot.stderr_text, "file": file.read_text() if file.exists() else ""}
     assert [name for name, text in found.items() if text] == [output]
     assert 'it says "hi"' in found[output]
 
@@ -125,7 +125,7 @@ def test_rotation(tmp_path):
     with DropIn(tmp_path, {"jobs": [counter], "logging": {"output": str(file)}}) as pilot:
         eventually(lambda: file.exists() and "line 20." in file.read_text(), "it writes")
         file.rename(old)
-        pilot.signal(signal.SIGUSR1)
+        pilot.send_signal(signal.SIGUSR1)
         eventually(lambda: file.exists() and file.read_text().count("line") > 20, "it writes anew")
         assert pilot.stop() == 0
     numbers = [int(n) for part in (old, file) for n in re.findall(r"line (\d+)\.", part.read_text())]
@@ -141,51 +141,53 @@ def test_rotation_that_fails(tmp_path):
         kept = file.open()
         file.unlink()
         (tmp_path / "logs").rmdir()
-        pilot.signal(signal.SIGUSR1)
+        pilot.send_signal(signal.SIGUSR1)
         text = ""
 
-        def complained():
+        def has_complained():
             nonlocal text
             text += kept.read()
             return "cannot reopen the log" in text
 
         with kept:
-            eventually(complained, "it complains")
+            eventually(has_complained, "it complains")
         assert pilot.stop() == 0
 
 
 @pytest.mark.parametrize(
     ("format", "terminal", "containerpilot", "lines"),
     [
-        ("default", True, True, Default),
-        ("default", False, True, Default),
-        ("text", False, True, Logfmt),
+        ("default", True, True, DefaultFormat),
+        ("default", False, True, DefaultFormat),
+        ("text", False, True, LogfmtFormat),
         ("json", True, True, LogrusJson),
-        ("auto", False, True, Json),
-        ("default", False, False, Json),
-        ("default", True, False, Text),
-        ("auto", True, False, Text),
-        ("text", False, False, Text),
-        ("json", True, False, Json),
+        ("auto", False, True, JsonFormat),
+        ("default", False, False, JsonFormat),
+        ("default", True, False, TextFormat),
+        ("auto", True, False, TextFormat),
+        ("text", False, False, TextFormat),
+        ("json", True, False, JsonFormat),
     ],
 )
 def test_the_entry_point_decides(format, terminal, containerpilot, lines):
     """As `containerpilot` the three names mean its forms; to `autopilot run` they mean ours, whose default depends on
     the terminal; `auto` is always ours."""
-    assert type(lines_for(format, terminal=terminal, containerpilot=containerpilot, context={})) is lines
+    assert type(choose_format(format, terminal=terminal, containerpilot=containerpilot, context={})) is lines
 
 
 def test_nothing_can_forge_a_line():
     """Control characters of others cannot begin a line of their own, in any form."""
     evil = 'x\rtime="2026" level=error msg="forged"\x1b[2J'
-    for lines in (Default({}), Logfmt({}), LogrusJson({}), Text(), Json({})):
-        text = lines.of_program({"job": "a", "stream": "stdout", "pid": 1}, [evil])
+    for lines in (DefaultFormat({}), LogfmtFormat({}), LogrusJson({}), TextFormat(), JsonFormat({})):
+        text = lines.format_program_lines({"job": "a", "stream": "stdout", "pid": 1}, [evil])
         assert text.count("\n") == 1 and "\r" not in text and "\x1b" not in text
-        own = lines.own({"event": evil, "level": "info"})
+        own = lines.format_entry({"event": evil, "level": "info"})
         assert "\r" not in own and "\x1b" not in own
 
 
 def test_logfmt_quotes_as_logrus():
     """Letters, digits and -._/@^+ stand bare, all else is quoted, the empty text too."""
-    line = Logfmt({}).own({"level": "info", "event": "a b", "path": "/x-y_z@1.0^+", "empty": "", "list": [1]})
+    line = LogfmtFormat({}).format_entry(
+        {"level": "info", "event": "a b", "path": "/x-y_z@1.0^+", "empty": "", "list": [1]}
+    )
     assert line.split(" ", 1)[1] == 'level=info msg="a b" empty="" list="[1]" path=/x-y_z@1.0^+'

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.app.harness import eventually
-from tests.containerpilot.drop_in import DEFAULT_SOCKET, PROGRAM, Container
+from tests.containerpilot.drop_in import DEFAULT_SOCKET, PROGRAM, PidNamespace
 
 pytestmark = [pytest.mark.real("namespaces"), pytest.mark.slow]  # seconds each
 
@@ -23,7 +23,7 @@ NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *READS]
 SLEEPER = {"name": "sleeper", "exec": ["sleep", "1000"]}
 
 
-def zombies(container):
+def list_zombies(container):
     listed = container.run("ps", "-eo", "stat=").stdout.split()
     return [state for state in listed if state.startswith("Z")]
 
@@ -32,20 +32,20 @@ def zombies(container):
 def test_pid_1_waits(tmp_path, entry):
     """Without any configuration PID 1 keeps running, says what is missing, reaps, and ends at SIGTERM with 0."""
     state = tmp_path / "state"
-    with Container(tmp_path, ENTRIES[entry], env={"AUTOPILOT_STATE": str(state)}) as container:
-        eventually(lambda: "Nothing is run until there is one" in container.said(), "it says so")
-        assert "no configuration" in container.said() or "no job spec" in container.said()
+    with PidNamespace(tmp_path, ENTRIES[entry], env={"AUTOPILOT_STATE": str(state)}) as container:
+        eventually(lambda: "Nothing is run until there is one" in container.read_output(), "it says so")
+        assert "no configuration" in container.read_output() or "no job spec" in container.read_output()
         assert container.run(*ORPHAN).returncode == 0
         eventually(lambda: len(container.run("ps", "-eo", "comm=").stdout.split()) == 2, "all are gone")  # itself, ps
-        assert not zombies(container)
-        container.signal(signal.SIGHUP)
+        assert not list_zombies(container)
+        container.send_signal(signal.SIGHUP)
         shown = json.loads(
             container.run(
                 *(sys.executable, "-m", "autopilot", "status", "-o", "json"), env={"AUTOPILOT_STATE": str(state)}
             ).stdout
         )
         assert shown["jobs"] == [] and "no-config" in shown["troubles"] and not shown["good"]
-        container.signal(signal.SIGTERM)
+        container.send_signal(signal.SIGTERM)
         assert container.wait() == 0
     words = json.loads((state / "last-words.json").read_text())
     assert (words["state"], words["reason"], words["good"]) == ("ended", "signal", False)
@@ -56,8 +56,8 @@ def test_config_that_appears(tmp_path):
     begins in the same process, with what was put into the environment."""
     env = {"AUTOPILOT_STATE": str(tmp_path / "state")}
     config = tmp_path / "c.json5"
-    with Container(tmp_path, [PROGRAM], env=env) as container:
-        eventually(lambda: "Nothing is run until there is one" in container.said(), "it says so")
+    with PidNamespace(tmp_path, [PROGRAM], env=env) as container:
+        eventually(lambda: "Nothing is run until there is one" in container.read_output(), "it says so")
         pid = container.pid
         none = container.run(PROGRAM, "-reload")
         assert none.returncode == 78 and "no configuration" in none.stderr
@@ -68,10 +68,10 @@ def test_config_that_appears(tmp_path):
         job = {"name": "a", "exec": ["sh", "-c", "echo word is $WORD; exec sleep 1000"]}
         config.write_text(json.dumps({"jobs": [job], "consul": "localhost:1"}))
         assert container.run(PROGRAM, "-reload").stdout.startswith("a: started\n")
-        eventually(lambda: "word is put" in container.said(), "the job runs")
+        eventually(lambda: "word is put" in container.read_output(), "the job runs")
         assert container.pid == pid
         eventually(lambda: container.run(PROGRAM, "-ping").stdout == "ok\n", "it answers")
-        container.signal(signal.SIGTERM)
+        container.send_signal(signal.SIGTERM)
         assert container.wait() == 0
 
 
@@ -87,9 +87,9 @@ def test_plain_process_ends(tmp_path, command):
 
 def test_named_config_that_is_missing(tmp_path):
     """PID 1 does not wait for a configuration that was named and is not there: that is an error."""
-    with Container(tmp_path, [PROGRAM], env={"CONTAINERPILOT": "/nowhere/c.json5"}) as container:
+    with PidNamespace(tmp_path, [PROGRAM], env={"CONTAINERPILOT": "/nowhere/c.json5"}) as container:
         assert container.wait() == 78
-    assert "/nowhere/c.json5" in container.said()
+    assert "/nowhere/c.json5" in container.read_output()
 
 
 @pytest.mark.parametrize("user", ["root", "nobody"])
@@ -101,12 +101,12 @@ def test_read_only_state(tmp_path, user):
     prepare = "mount -t tmpfs -o ro tmpfs /var/lib && mkdir -m 777 /run/mine"
     as_user = [] if user == "root" else NOBODY
     command = [*as_user, PROGRAM, "-config", str(config)]
-    with Container(tmp_path, command, prepare=prepare, env={"HOME": "/nonexistent"}) as container:
-        eventually(lambda: "sleeper: started" in container.said(), "it runs its job")
+    with PidNamespace(tmp_path, command, prepare=prepare, env={"HOME": "/nonexistent"}) as container:
+        eventually(lambda: "sleeper: started" in container.read_output(), "it runs its job")
         assert container.run(PROGRAM, "-config", str(config), "-ping").stdout == "ok\n"
         words = json.loads(container.run("cat", f"{socket}.state/last-words.json").stdout)
         assert words["state"] == "running"
-        container.signal(signal.SIGTERM)
+        container.send_signal(signal.SIGTERM)
         assert container.wait() == 0
 
 
@@ -117,13 +117,13 @@ def test_two_in_one_container(tmp_path):
         spec = {"jobs": jobs, "control": {"socket": f"/run/{name}.socket"}}
         (tmp_path / name).write_text(json.dumps(spec))
     prepare = "mount -t tmpfs tmpfs /var/lib"
-    with Container(tmp_path, [PROGRAM, "-config", str(tmp_path / "a")], prepare=prepare) as container:
-        eventually(lambda: "b: started" in container.said(), "the second runs its job")
+    with PidNamespace(tmp_path, [PROGRAM, "-config", str(tmp_path / "a")], prepare=prepare) as container:
+        eventually(lambda: "b: started" in container.read_output(), "the second runs its job")
         for name in ("a", "b"):
             assert container.run(PROGRAM, "-config", str(tmp_path / name), "-ping").stdout == "ok\n"
         places = ("/var/lib/autopilot", "/run/b.socket.state")
         assert container.run("ls", *(f"{place}/last-words.json" for place in places)).returncode == 0
-        container.signal(signal.SIGTERM)
+        container.send_signal(signal.SIGTERM)
         assert container.wait() == 0
 
 
@@ -133,15 +133,15 @@ def test_default_socket(tmp_path):
     config = tmp_path / "c.json5"
     config.write_text(json.dumps({"jobs": [SLEEPER]}))
     env = {"CONTAINERPILOT": str(config)}
-    with Container(tmp_path, [PROGRAM], prepare="mount -t tmpfs tmpfs /var/lib", env=env) as container:
-        eventually(lambda: "sleeper: started" in container.said(), "it runs its job")
+    with PidNamespace(tmp_path, [PROGRAM], prepare="mount -t tmpfs tmpfs /var/lib", env=env) as container:
+        eventually(lambda: "sleeper: started" in container.read_output(), "it runs its job")
         assert container.run("ls", DEFAULT_SOCKET, "/var/lib/autopilot/last-words.json").returncode == 0
         assert container.run(PROGRAM, "-ping", env=env).stdout == "ok\n"
         assert container.run(PROGRAM, "-ping").stdout == "ok\n"  # no config: the default is meant
         assert "sleeper" in container.run(sys.executable, "-m", "autopilot", "status").stdout
-        container.signal(signal.SIGTERM)
+        container.send_signal(signal.SIGTERM)
         assert container.wait() == 0
-        assert "ContainerPilot" not in container.said()
+        assert "ContainerPilot" not in container.read_output()
 
 
 def test_socket_that_cannot_be_had(tmp_path):
@@ -149,6 +149,6 @@ def test_socket_that_cannot_be_had(tmp_path):
     config = tmp_path / "c.json5"
     config.write_text(json.dumps({"jobs": [SLEEPER], "control": {"socket": "/var/lib/cp.socket"}}))
     prepare = "mount -t tmpfs -o ro tmpfs /var/lib"
-    with Container(tmp_path, [PROGRAM, "-config", str(config)], prepare=prepare) as container:
+    with PidNamespace(tmp_path, [PROGRAM, "-config", str(config)], prepare=prepare) as container:
         assert container.wait() == 78
-    assert "cannot use the" in container.said() and "/var/lib/cp.socket" in container.said()
+    assert "cannot use the" in container.read_output() and "/var/lib/cp.socket" in container.read_output()

@@ -26,11 +26,11 @@ from pathlib import Path
 
 import pytest
 
-from autopilot.process import kernel
-from autopilot.runtime.processes import Processes
+from autopilot.process import kernel_calls
+from autopilot.runtime.process_table import ProcessTable
 from autopilot.spec.plan import Command
-from tests.adapters.consul.conftest import status
-from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
+from tests.adapters.consul.conftest import get_service_status
+from tests.app.harness import VICTIM, SupervisorProcess, eventually, find_free_port, shell
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -38,9 +38,9 @@ pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make ch
 @pytest.fixture
 def subreaper():
     """This process gets its children's orphans, as a supervisor does; not those of the tests that follow."""
-    kernel.prctl()(kernel.PR_SET_CHILD_SUBREAPER, 1)
+    kernel_calls.load_prctl()(kernel_calls.PR_SET_CHILD_SUBREAPER, 1)
     yield
-    kernel.prctl()(kernel.PR_SET_CHILD_SUBREAPER, 0)
+    kernel_calls.load_prctl()(kernel_calls.PR_SET_CHILD_SUBREAPER, 0)
 
 
 async def test_reaped_leader_is_never_signalled(monkeypatch, subreaper):
@@ -59,13 +59,13 @@ async def test_reaped_leader_is_never_signalled(monkeypatch, subreaper):
     spy("kill")
     spy("killpg")
     loop = asyncio.get_running_loop()
-    processes = Processes(loop)
+    processes = ProcessTable(loop)
     loop.add_signal_handler(signal.SIGCHLD, processes.reap)
     exited, emptied = asyncio.Event(), asyncio.Event()
     process = processes.start(
         Command(argv=("sh", "-c", "sleep 1000 & exit 0")),
         os.environ,
-        sink=lambda stream, lines: None,
+        on_lines=lambda stream, lines: None,
         on_exit=lambda status, problem, left: exited.set(),
         on_empty=emptied.set,
     )
@@ -97,16 +97,16 @@ def test_healthy_is_a_change(tmp_path):
         before = len(count.read_text()) if count.exists() else 0
         eventually(lambda: count.exists() and len(count.read_text()) >= before + more, "checks")
 
-    with Pilot(tmp_path, spec) as pilot:
+    with SupervisorProcess(tmp_path, spec) as pilot:
         passes(10)
         flag.touch()
-        pilot.wait_event("on-unhealthy", "started")
+        pilot.wait_for_event("on-unhealthy", "started")
         passes(10)
         flag.unlink()
         pilot.wait_for(lambda line: line.get("job") == "on-healthy" and line.get("run") == 2)
         passes(10)
         assert pilot.stop() == 0
-        starts = [line["job"] for line in pilot.events("started") if line["job"].startswith("on-")]
+        starts = [line["job"] for line in pilot.find_events("started") if line["job"].startswith("on-")]
         assert starts == ["on-healthy", "on-unhealthy", "on-healthy"]
 
 
@@ -116,17 +116,19 @@ def test_first_check_is_early(agent, tmp_path):
     ready = tmp_path / "ready"
     health = {"exec": ["test", "-e", str(ready)], "interval": "60", "ttl": "120"}
     app = {"name": "app", "exec": shell(f"sleep 0.3; touch {ready}; exec sleep 1000"), "port": 8000}
-    with Pilot(tmp_path, {"consul": agent.http, "jobs": [{**app, "interfaces": "lo", "health": health}]}) as pilot:
-        pilot.wait_event("app", "started")
-        eventually(lambda: status(agent, "app") == "passing", "registered", patience=4)
+    with SupervisorProcess(
+        tmp_path, {"consul": agent.http, "jobs": [{**app, "interfaces": "lo", "health": health}]}
+    ) as pilot:
+        pilot.wait_for_event("app", "started")
+        eventually(lambda: get_service_status(agent, "app") == "passing", "registered", timeout_s=4)
 
 
-def put(agent, id, **fields):
+def put_instance(agent, id, **fields):
     check = {"CheckID": id, "TTL": "1h", "Status": "passing"}
     agent.put("/v1/agent/service/register", {"ID": id, "Name": "db", "Port": 5432, "Check": check, **fields})
 
 
-def watching(agent, *watches):
+def build_watch_spec(agent, *watches):
     changed = {"name": "on-change", "exec": "echo changed", "when": {"source": "watch.db", "each": "changed"}}
     return {"consul": agent.http, "watches": list(watches), "jobs": [VICTIM, changed]}
 
@@ -134,14 +136,14 @@ def watching(agent, *watches):
 @pytest.mark.real("consul")
 def test_tag_and_swap_are_changes(agent, tmp_path):
     """A tag that changes, and one instance in the place of another within one interval, are `changed`."""
-    with Pilot(tmp_path, watching(agent, {"name": "db", "interval": 1})) as pilot:
-        put(agent, "db-1", Tags=["replica"])
-        eventually(lambda: len(pilot.output("on-change")) == 1, "the first instance")
-        put(agent, "db-1", Tags=["primary"])
-        eventually(lambda: len(pilot.output("on-change")) == 2, "another tag")
-        put(agent, "db-2", Tags=["primary"])
+    with SupervisorProcess(tmp_path, build_watch_spec(agent, {"name": "db", "interval": 1})) as pilot:
+        put_instance(agent, "db-1", Tags=["replica"])
+        eventually(lambda: len(pilot.list_job_output("on-change")) == 1, "the first instance")
+        put_instance(agent, "db-1", Tags=["primary"])
+        eventually(lambda: len(pilot.list_job_output("on-change")) == 2, "another tag")
+        put_instance(agent, "db-2", Tags=["primary"])
         agent.put("/v1/agent/service/deregister/db-1")
-        eventually(lambda: len(pilot.output("on-change")) >= 3, "another instance")
+        eventually(lambda: len(pilot.list_job_output("on-change")) >= 3, "another instance")
 
 
 @pytest.mark.slow
@@ -149,20 +151,20 @@ def test_tag_and_swap_are_changes(agent, tmp_path):
 def test_watches_share_nothing(agent, tmp_path):
     """Two watches on one service with other tags never disturb each other: no false `changed` in 8 s."""
     watches = [{"name": "db", "interval": 1, "tag": tag} for tag in ("primary", "replica")]
-    put(agent, "db-1", Tags=["primary"])
-    put(agent, "db-2", Tags=["replica"])
-    with Pilot(tmp_path, watching(agent, *watches)) as pilot:
-        eventually(lambda: len(pilot.events("watch changed")) == 2, "both are seen")
+    put_instance(agent, "db-1", Tags=["primary"])
+    put_instance(agent, "db-2", Tags=["replica"])
+    with SupervisorProcess(tmp_path, build_watch_spec(agent, *watches)) as pilot:
+        eventually(lambda: len(pilot.find_events("watch changed")) == 2, "both are seen")
         began = time.monotonic()
-        pilot.wait_event("on-change", "ended")
+        pilot.wait_for_event("on-change", "ended")
         eventually(lambda: time.monotonic() - began > 8, "8 s, as long as ContainerPilot took for 12")
-        assert len(pilot.events("watch changed")) == 2
+        assert len(pilot.find_events("watch changed")) == 2
 
 
 def test_signals_are_counted(tmp_path):
     """Each SIGHUP that the kernel delivers is one event. Of those sent while one is pending the kernel itself keeps a
     single one, so a burst is at least one event, and the job runs after the last of them."""
-    port = free_port()
+    port = find_free_port()
     spec = {
         "telemetry": {"port": port, "interfaces": "lo"},
         "jobs": [
@@ -170,31 +172,31 @@ def test_signals_are_counted(tmp_path):
             {"name": "on-hup", "exec": "true", "when": {"source": "SIGHUP"}},
         ],
     }
-    with Pilot(tmp_path, spec) as pilot:
-        pilot.wait_event("app", "started")
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        pilot.wait_for_event("app", "started")
         for _ in range(20):
-            pilot.signal(signal.SIGHUP)
-            eventually(lambda: not pending(pilot.process.pid, signal.SIGHUP), "delivered")
-        eventually(lambda: events(port, "SIGHUP") == 20, "twenty events")
+            pilot.send_signal(signal.SIGHUP)
+            eventually(lambda: not is_signal_pending(pilot.process.pid, signal.SIGHUP), "delivered")
+        eventually(lambda: count_events(port, "SIGHUP") == 20, "twenty events")
         since = len(pilot.lines)
         for _ in range(20):
-            pilot.signal(signal.SIGHUP)
-        pilot.wait_event("on-hup", "started", since=since)
-        assert 20 < events(port, "SIGHUP") <= 40
+            pilot.send_signal(signal.SIGHUP)
+        pilot.wait_for_event("on-hup", "started", since=since)
+        assert 20 < count_events(port, "SIGHUP") <= 40
         assert pilot.stop() == 0
 
 
-def pending(pid, number):
+def is_signal_pending(pid, number):
     """Whether a signal to the process waits to be delivered."""
     fields = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
     return (int(fields["ShdPnd"], 16) | int(fields["SigPnd"], 16)) >> (number - 1) & 1
 
 
-def events(port, source):
+def count_events(port, source):
     """ContainerPilot's counter of events with this source."""
-    from tests.adapters.telemetry.test_telemetry import samples
+    from tests.adapters.telemetry.test_telemetry import read_samples
 
-    found = samples({"telemetry": {"port": port}})
+    found = read_samples({"telemetry": {"port": port}})
     return sum(
         n for (name, *labels), n in found.items() if name == "containerpilot_events" and ("source", source) in labels
     )
@@ -203,10 +205,10 @@ def events(port, source):
 def test_interval_job_may_take_its_time(tmp_path):
     """A job that takes longer than its interval is not killed at it; its runs do not overlap, others are skipped."""
     job = {"name": "backup", "exec": shell("sleep 0.7; echo done"), "when": {"interval": "300ms"}, "restarts": 1}
-    with Pilot(tmp_path, {"jobs": [job]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
         assert pilot.wait() == 0
-        assert pilot.output("backup") == ["done", "done"]
-        assert pilot.events("2 runs skipped")
+        assert pilot.list_job_output("backup") == ["done", "done"]
+        assert pilot.find_events("2 runs skipped")
 
 
 @pytest.mark.parametrize("form", ["json", "text", "default"])
@@ -220,6 +222,6 @@ def test_arguments_are_not_logged(tmp_path, form):
             {"name": "broken", "exec": ["/no/such/program", "--password=s3cret"], "restarts": 1},
         ],
     }
-    with Pilot(tmp_path, spec) as pilot:
+    with SupervisorProcess(tmp_path, spec) as pilot:
         pilot.wait()
-        assert pilot.lines and "s3cret" not in str(pilot.lines) + pilot.complaints
+        assert pilot.lines and "s3cret" not in str(pilot.lines) + pilot.stderr_text

@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from tests.app.harness import Pilot, eventually, shell
+from tests.app.harness import SupervisorProcess, eventually, shell
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -27,9 +27,9 @@ def test_several_sources(tmp_path):
             "when": {"all": [{"source": name, "once": "exitSuccess"} for name in ("late", "early")]},
         },
     ]
-    with Pilot(tmp_path, {"jobs": jobs}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": jobs}) as pilot:
         assert pilot.wait() == 0
-        order = [(line["job"], line["event"].split(",")[0]) for line in pilot.events("") if "job" in line]
+        order = [(line["job"], line["event"].split(",")[0]) for line in pilot.find_events("") if "job" in line]
         assert order.index(("both", "started")) > max(order.index((name, "ended")) for name in ("late", "early"))
 
 
@@ -37,20 +37,20 @@ def test_several_sources_give_up(tmp_path):
     """It gives up when they have not all come within its `timeout`."""
     both = {"all": [{"source": "app", "once": "exitFailed"}, {"once": "startup"}], "timeout": "300ms"}
     jobs = [{"name": "app", "exec": "sleep 1000"}, {"name": "both", "exec": "true", "when": both}]
-    with Pilot(tmp_path, {"jobs": jobs}) as pilot:
-        pilot.wait_event("both", "what it waits for did not happen within")
-        assert pilot.ask("stop", "app").returncode == 0
-        pilot.wait_event("app", "ended")
+    with SupervisorProcess(tmp_path, {"jobs": jobs}) as pilot:
+        pilot.wait_for_event("both", "what it waits for did not happen within")
+        assert pilot.run_verb("stop", "app").returncode == 0
+        pilot.wait_for_event("app", "ended")
         pilot.stop()
-        assert not [line for line in pilot.events("started") if line["job"] == "both"]
+        assert not [line for line in pilot.find_events("started") if line["job"] == "both"]
 
 
 def test_once_with_interval(tmp_path):
     """`interval` beside `once` is the time from the event to the run."""
     late = {"name": "late", "exec": "true", "when": {"source": "app", "once": "exitSuccess", "interval": "1s"}}
-    with Pilot(tmp_path, {"jobs": [{"name": "app", "exec": "true"}, late]}) as pilot:
+    with SupervisorProcess(tmp_path, {"jobs": [{"name": "app", "exec": "true"}, late]}) as pilot:
         assert pilot.wait() == 0
-        took = pilot.wait_event("late", "started")["arrived"] - pilot.wait_event("app", "ended")["arrived"]
+        took = pilot.wait_for_event("late", "started")["arrived"] - pilot.wait_for_event("app", "ended")["arrived"]
         assert 0.9 < took < 2
 
 
@@ -58,12 +58,12 @@ def test_cron(tmp_path):
     """A job with `cron` runs at those times by the wall clock, and status says when the next one is."""
     job = {"name": "tick", "exec": shell("date +%S.%N"), "when": {"cron": "*/3 * * * * *"}, "restarts": 1}
     idle = {"name": "yearly", "exec": "true", "when": {"cron": "@yearly", "timezone": "UTC"}}
-    with Pilot(tmp_path, {"jobs": [job, idle, {"name": "app", "exec": "sleep 1000"}]}) as pilot:
-        eventually(lambda: len(pilot.output("tick")) == 2, "two runs")
-        for second in map(float, pilot.output("tick")):
+    with SupervisorProcess(tmp_path, {"jobs": [job, idle, {"name": "app", "exec": "sleep 1000"}]}) as pilot:
+        eventually(lambda: len(pilot.list_job_output("tick")) == 2, "two runs")
+        for second in map(float, pilot.list_job_output("tick")):
             assert second % 3 < 2, "on its second, as far as a busy machine lets it start"
         (shown,) = (
-            job for job in json.loads(pilot.ask("status", "-o", "json").stdout)["jobs"] if job["name"] == "yearly"
+            job for job in json.loads(pilot.run_verb("status", "-o", "json").stdout)["jobs"] if job["name"] == "yearly"
         )
         upcoming = datetime.datetime.fromtimestamp(shown["why"]["until"], datetime.UTC)
         assert (upcoming.month, upcoming.day, upcoming.hour, shown["runs"]) == (1, 1, 0, 0)

@@ -6,21 +6,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import docker, image
+from lab import docker_engine
 from lab.containers import ContainerPool
+from lab.worker_image import WorkerImage, build_worker_image
 
 
 @pytest.fixture(scope="session")
-def worker_image() -> image.Image:
+def worker_image() -> WorkerImage:
     """examples/worker-node, built from this checkout."""
-    with docker.builder() as engine:
-        return image.build(engine)
+    with docker_engine.open_build_engine() as engine:
+        return build_worker_image(engine)
 
 
 @pytest.fixture
-def containers(worker_image: image.Image) -> Iterator[ContainerPool]:
+def containers(worker_image: WorkerImage) -> Iterator[ContainerPool]:
     """A pool of containers without workers. What its workers printed is shown when the test fails."""
-    with docker.runner() as engine, ContainerPool(engine, worker_image) as pool:
+    with docker_engine.open_container_engine() as engine, ContainerPool(engine, worker_image) as pool:
         yield pool
         for worker in pool.workers:
-            print(f"--- {worker.name} {worker.state()}\n{worker.log()}")
+            print(f"--- {worker.name} {worker.get_state()}\n{worker.read_log()}")

@@ -7,11 +7,11 @@ import re
 from datetime import datetime
 from typing import Any
 
-from lab.host import Host
+from lab.lab_host import Host
 from lab.pool import Pool
 
-CONFIG = "/etc/autopilot.json"
-STATE = "/var/lib/autopilot"
+CONFIG_PATH = "/etc/autopilot.json"
+STATE_PATH = "/var/lib/autopilot"
 
 MASTER: dict[str, Any] = {
     "name": "condor-master",
@@ -50,46 +50,46 @@ class Node:
             **({"lifetime": lifetime} if lifetime else {}),
             **(spec or {}),
         }
-        files = {CONFIG: json.dumps(text), **worker.pop("files", {})}
+        files = {CONFIG_PATH: json.dumps(text), **worker.pop("files", {})}
         self.pool = pool
-        self.worker: Host = pool.worker(
-            ["autopilot", "run", CONFIG], env={"AUTOPILOT_STATE": STATE}, files=files, **worker
+        self.worker: Host = pool.start_worker(
+            ["autopilot", "run", CONFIG_PATH], env={"AUTOPILOT_STATE": STATE_PATH}, files=files, **worker
         )
 
-    def joined(self) -> Node:
-        self.pool.wait(self.pool.slots, 60, "the worker joins the pool")
+    def wait_until_joined(self) -> Node:
+        self.pool.wait_until(self.pool.list_slots, 60, "the worker joins the pool")
         return self
 
-    def busy(self, seconds: float = 30, **job: Any) -> str:
+    def start_job(self, seconds: float = 30, **job: Any) -> str:
         """A job that runs on it now."""
         job_id = self.pool.submit(seconds, **job) if "script" not in job else self.pool.submit(**job)
-        self.pool.wait(lambda: self.pool.executing(job_id), 60, "the job runs")
+        self.pool.wait_until(lambda: self.pool.is_executing(job_id), 60, "the job runs")
         return job_id
 
     def drain(self, *options: str) -> None:
         self.worker.run(["autopilot", "drain", "--no-wait", *options])
-        self.says("drain begun")
+        self.wait_for_event("drain begun")
 
-    def log(self) -> list[dict[str, Any]]:
+    def read_log(self) -> list[dict[str, Any]]:
         """What the supervisor said; a job's own lines carry a `stream`."""
-        return [json.loads(line) for line in self.worker.log().splitlines() if line.startswith("{")]
+        return [json.loads(line) for line in self.worker.read_log().splitlines() if line.startswith("{")]
 
-    def said(self, pattern: str) -> list[dict[str, Any]]:
-        return [line for line in self.log() if re.search(pattern, line["event"])]
+    def find_events(self, pattern: str) -> list[dict[str, Any]]:
+        return [line for line in self.read_log() if re.search(pattern, line["event"])]
 
-    def says(self, pattern: str, patience: float = 60) -> dict[str, Any]:
-        self.pool.wait(lambda: self.said(pattern), patience, f"the log says {pattern!r}")
-        return self.said(pattern)[0]
+    def wait_for_event(self, pattern: str, timeout_s: float = 60) -> dict[str, Any]:
+        self.pool.wait_until(lambda: self.find_events(pattern), timeout_s, f"the log says {pattern!r}")
+        return self.find_events(pattern)[0]
 
-    def words(self) -> dict[str, Any]:
-        words: dict[str, Any] = json.loads(self.worker.read(f"{STATE}/last-words.json"))
+    def read_last_words(self) -> dict[str, Any]:
+        words: dict[str, Any] = json.loads(self.worker.read_file(f"{STATE_PATH}/last-words.json"))
         return words
 
-    def ends(self, patience: float = 60) -> int:
-        return self.worker.wait(patience)
+    def wait_for_exit(self, timeout_s: float = 60) -> int:
+        return self.worker.wait(timeout_s)
 
 
-def seconds_between(first: dict[str, Any], second: dict[str, Any]) -> float:
+def compute_seconds_between(first: dict[str, Any], second: dict[str, Any]) -> float:
     """Of two lines of the log."""
     a, b = (datetime.fromisoformat(line["time"]) for line in (first, second))
     return (b - a).total_seconds()

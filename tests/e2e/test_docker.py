@@ -8,7 +8,7 @@ import time
 import pytest
 
 from lab.containers import Container, ContainerPool
-from lab.image import Image
+from lab.worker_image import WorkerImage
 
 pytestmark = pytest.mark.real("docker")
 
@@ -19,51 +19,53 @@ CAPABILITIES = ("SETUID", "SETGID", "CHOWN", "DAC_OVERRIDE", "KILL")
 HARDENED = ["--cap-drop", "ALL", *(f"--cap-add={name}" for name in CAPABILITIES), "-v", "/var/lib/condor/execute"]
 
 
-def busy(pool: ContainerPool, worker: Container, seconds: float) -> str:
+def start_job(pool: ContainerPool, worker: Container, seconds: float) -> str:
     """A job that runs on the worker now."""
-    pool.wait(pool.slots, 60, f"{worker.name} joins")
+    pool.wait_until(pool.list_slots, 60, f"{worker.name} joins")
     job = pool.submit(seconds)
-    pool.wait(lambda: pool.executing(job), 30, "the job runs")
+    pool.wait_until(lambda: pool.is_executing(job), 30, "the job runs")
     return job
 
 
-def last_words(worker: Container) -> dict[str, object]:
-    return dict(json.loads(worker.read(f"{STATE}/last-words.json")))
+def read_last_words(worker: Container) -> dict[str, object]:
+    return dict(json.loads(worker.read_file(f"{STATE}/last-words.json")))
 
 
-def test_image_is_small(worker_image: Image) -> None:
+def test_image_is_small(worker_image: WorkerImage) -> None:
     """The supervisor adds at most 80 MB to Debian's HTCondor."""
-    overhead = worker_image.worker_size - worker_image.condor_size
+    overhead = worker_image.worker_size_bytes - worker_image.condor_size_bytes
     assert overhead <= 80_000_000, f"{overhead / 1e6:.1f} MB"
 
 
 def test_stop_while_busy_puts_the_job_back(containers: ContainerPool) -> None:
     """`docker stop` with its usual 10 s leaves the job Idle in the queue within 2 s of the end, never in limbo."""
-    worker = containers.worker(env=LONG, options=HARDENED)
-    job = busy(containers, worker, 600)
+    worker = containers.start_worker(env=LONG, options=HARDENED)
+    job = start_job(containers, worker, 600)
     began = time.monotonic()
     worker.stop(grace=10)
     took = time.monotonic() - began
-    containers.wait(lambda: containers.job_status(job) == "Idle", 2, "the job is Idle again")
-    assert worker.state()["ExitCode"] == 0
+    containers.wait_until(lambda: containers.get_job_status(job) == "Idle", 2, "the job is Idle again")
+    assert worker.get_state()["ExitCode"] == 0
     assert took < 10, "the engine had to kill it"
-    assert last_words(worker)["reason"] == "signal"
+    assert read_last_words(worker)["reason"] == "signal"
 
 
 def test_healthcheck_turns_healthy(containers: ContainerPool) -> None:
     """The image's own HEALTHCHECK says healthy while the supervisor answers (asked more often here than its 30 s)."""
-    worker = containers.worker(env=LONG, options=["--health-interval", "1s"])
-    containers.wait(lambda: worker.health == "healthy", 30, "the container is healthy")
+    worker = containers.start_worker(env=LONG, options=["--health-interval", "1s"])
+    containers.wait_until(lambda: worker.health == "healthy", 30, "the container is healthy")
 
 
 def test_lifetime_ends_while_busy(containers: ContainerPool) -> None:
     """At its lifetime's end the container lets the job finish, refuses the next, and exits 0."""
-    worker = containers.worker(env={"LIFETIME": "15s", "LIFETIME_JITTER": "0s"}, options=HARDENED)
-    job = busy(containers, worker, 25)
-    containers.wait(lambda: last_words(worker)["drain_started"], 30, "the drain begins")
-    containers.wait(lambda: "Retiring" in [slot["Activity"] for slot in containers.slots()], 20, "the slot retires")
+    worker = containers.start_worker(env={"LIFETIME": "15s", "LIFETIME_JITTER": "0s"}, options=HARDENED)
+    job = start_job(containers, worker, 25)
+    containers.wait_until(lambda: read_last_words(worker)["drain_started"], 30, "the drain begins")
+    containers.wait_until(
+        lambda: "Retiring" in [slot["Activity"] for slot in containers.list_slots()], 20, "the slot retires"
+    )
     refused = containers.submit(1)
     assert worker.wait(60) == 0
-    assert containers.job_status(job) == "Completed"
-    assert containers.job_status(refused) == "Idle"
-    assert last_words(worker)["reason"] == "lifetime"
+    assert containers.get_job_status(job) == "Completed"
+    assert containers.get_job_status(refused) == "Idle"
+    assert read_last_words(worker)["reason"] == "lifetime"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.host import LabError
-from lab.settings import WORKER_CONFIG
-from tests.e2e.node import CONFIG, LIFETIME, STATE, Node, seconds_between
+from lab.lab_host import LabError
+from lab.pool_settings import WORKER_CONFIG
+from tests.e2e.node import CONFIG_PATH, LIFETIME, STATE_PATH, Node, compute_seconds_between
 
 DATA = Path(__file__).parent.parent / "spec/data"
 
@@ -20,15 +20,15 @@ pytestmark = pytest.mark.real("root", "htcondor")
 
 def test_expiry_while_busy(pool):
     """The running job outlives the lifetime and completes, the next one is refused, and the node exits with 0."""
-    node = Node(pool, lifetime=LIFETIME).joined()
-    running = node.busy(12)
-    node.says("drain begun")
+    node = Node(pool, lifetime=LIFETIME).wait_until_joined()
+    running = node.start_job(12)
+    node.wait_for_event("drain begun")
     refused = pool.submit(1)
-    assert node.ends() == 0
-    assert pool.job_status(running) == "Completed"
+    assert node.wait_for_exit() == 0
+    assert pool.get_job_status(running) == "Completed"
     assert pool.job(running)["NumJobStarts"] == 1
-    assert pool.job_status(refused) == "Idle"
-    words = node.words()
+    assert pool.get_job_status(refused) == "Idle"
+    words = node.read_last_words()
     assert (words["reason"], words["exit_code"], words["payloads_run"], words["payloads_killed"]) == (
         "lifetime",
         0,
@@ -39,129 +39,129 @@ def test_expiry_while_busy(pool):
 
 def test_expiry_while_idle(pool):
     """An idle node ends at once when its lifetime is over."""
-    node = Node(pool, lifetime={**LIFETIME, "max": "2s"}).joined()
-    begun = node.says("drain begun")
-    assert node.ends(20) == 0
-    assert node.words()["reason"] == "lifetime"
-    assert seconds_between(begun, node.said("exit 0")[0]) < 5
+    node = Node(pool, lifetime={**LIFETIME, "max": "2s"}).wait_until_joined()
+    begun = node.wait_for_event("drain begun")
+    assert node.wait_for_exit(20) == 0
+    assert node.read_last_words()["reason"] == "lifetime"
+    assert compute_seconds_between(begun, node.find_events("exit 0")[0]) < 5
 
 
 def test_idle_end(pool):
     """A node on which nothing has run for long enough ends before its lifetime; while a job runs it does not."""
-    node = Node(pool, lifetime={**LIFETIME, "max": "1h", "idle": "4s"}).joined()
-    job = node.busy(8)
-    assert node.ends() == 0
-    assert pool.job_status(job) == "Completed"
-    assert node.words()["reason"] == "idle"
+    node = Node(pool, lifetime={**LIFETIME, "max": "1h", "idle": "4s"}).wait_until_joined()
+    job = node.start_job(8)
+    assert node.wait_for_exit() == 0
+    assert pool.get_job_status(job) == "Completed"
+    assert node.read_last_words()["reason"] == "idle"
 
 
 def test_deadline_soft(pool):
     """At the drain's deadline the job gets its SIGTERM and the time for its clean-up; the end is recorded as forced."""
     script = "trap 'touch /tmp/cleaned-up; exit 0' TERM; while :; do sleep 0.1; done"
-    node = Node(pool, lifetime={"grace": "30s", "drain": {"htcondor": True}}).joined()
-    job = node.busy(script=script)
+    node = Node(pool, lifetime={"grace": "30s", "drain": {"htcondor": True}}).wait_until_joined()
+    job = node.start_job(script=script)
     node.drain("--deadline", "2s")
-    assert node.ends() == 75
-    assert pool.job_status(job) == "Idle"
-    words = node.words()
+    assert node.wait_for_exit() == 75
+    assert pool.get_job_status(job) == "Idle"
+    words = node.read_last_words()
     assert (words["reason"], words["payloads_killed"]) == ("drain", 1)
-    assert node.said("payloads asked to end") and not node.said("payloads are killed")
+    assert node.find_events("payloads asked to end") and not node.find_events("payloads are killed")
 
 
 def test_deadline_hard(pool):
     """A job that ignores its SIGTERM is killed after the grace, and is Idle in its queue, not in limbo."""
     script = "trap '' TERM; while :; do sleep 0.1; done"
-    node = Node(pool, lifetime={"grace": "3s", "drain": {"htcondor": True}}).joined()
-    job = node.busy(script=script)
+    node = Node(pool, lifetime={"grace": "3s", "drain": {"htcondor": True}}).wait_until_joined()
+    job = node.start_job(script=script)
     node.drain("--deadline", "2s")
-    assert node.ends() == 75
-    assert pool.job_status(job) == "Idle"
-    assert node.said("payloads are killed")
-    assert node.words()["payloads_killed"] == 1
+    assert node.wait_for_exit() == 75
+    assert pool.get_job_status(job) == "Idle"
+    assert node.find_events("payloads are killed")
+    assert node.read_last_words()["payloads_killed"] == 1
 
 
 def test_drain_by_command(pool):
     """`autopilot drain` lets the running job finish, refuses the next, and returns when the node has ended."""
-    node = Node(pool).joined()
-    running = node.busy(8)
+    node = Node(pool).wait_until_joined()
+    running = node.start_job(8)
     node.drain()
     refused = pool.submit(1)
-    assert node.ends() == 0
-    assert (pool.job_status(running), pool.job_status(refused)) == ("Completed", "Idle")
-    assert node.words()["reason"] == "drain"
+    assert node.wait_for_exit() == 0
+    assert (pool.get_job_status(running), pool.get_job_status(refused)) == ("Completed", "Idle")
+    assert node.read_last_words()["reason"] == "drain"
 
 
 def test_stop_while_busy(pool):
     """SIGTERM to PID 1, as `docker stop` sends it, has the job Idle in its queue within 2 s, and the exit is clean."""
-    node = Node(pool).joined()
-    job = node.busy(300)
+    node = Node(pool).wait_until_joined()
+    job = node.start_job(300)
     asked = time.monotonic()
-    node.worker.send(signal.SIGTERM)
-    pool.wait(lambda: pool.job_status(job) == "Idle", 10, "the job is Idle again")
+    node.worker.send_signal(signal.SIGTERM)
+    pool.wait(lambda: pool.get_job_status(job) == "Idle", 10, "the job is Idle again")
     assert time.monotonic() - asked < 2.0
-    assert node.ends(20) == 0
-    words = node.words()
+    assert node.wait_for_exit(20) == 0
+    words = node.read_last_words()
     assert (words["reason"], words["payloads_killed"]) == ("signal", 1)
 
 
 def test_reload_while_busy(pool):
     """A new job spec takes effect beside a running payload, which never notices. One that would restart condor_master
     is refused, and a lifetime that got shorter ends the node peacefully."""
-    node = Node(pool, lifetime={**LIFETIME, "max": "1h"}).joined()
-    job = node.busy(15)
-    spec = json.loads(node.worker.read(CONFIG))
+    node = Node(pool, lifetime={**LIFETIME, "max": "1h"}).wait_until_joined()
+    job = node.start_job(15)
+    spec = json.loads(node.worker.read_file(CONFIG_PATH))
     spec["jobs"].append({"name": "sidecar", "exec": ["sleep", "1000"]})
-    node.worker.write(CONFIG, json.dumps(spec))
+    node.worker.write_file(CONFIG_PATH, json.dumps(spec))
     assert "sidecar: started" in node.worker.run(["autopilot", "reload"])
     other = json.loads(json.dumps(spec))
     other["jobs"][0]["exec"].append("-t")
-    node.worker.write(CONFIG, json.dumps(other))
+    node.worker.write_file(CONFIG_PATH, json.dumps(other))
     with pytest.raises(LabError, match="would kill the payloads"):
         node.worker.run(["autopilot", "reload"])
     spec["lifetime"]["max"] = "1s"
-    node.worker.write(CONFIG, json.dumps(spec))
+    node.worker.write_file(CONFIG_PATH, json.dumps(spec))
     node.worker.run(["autopilot", "reload", "--no-wait"])
-    assert node.ends() == 0
-    assert pool.job_status(job) == "Completed" and pool.job(job)["NumJobStarts"] == 1
-    assert len([line for line in node.said("^started$") if line["job"] == "condor-master"]) == 1
-    assert node.words()["reason"] == "lifetime"
+    assert node.wait_for_exit() == 0
+    assert pool.get_job_status(job) == "Completed" and pool.job(job)["NumJobStarts"] == 1
+    assert len([line for line in node.find_events("^started$") if line["job"] == "condor-master"]) == 1
+    assert node.read_last_words()["reason"] == "lifetime"
 
 
 def test_stop_while_a_job_arrives(pool):
     """A job whose input files are still on their way is Idle again too, and not in limbo (its starter crashes then)."""
     pool.ask("truncate", "-s", "1G", "/home/alice/input", user="alice")
-    node = Node(pool).joined()
+    node = Node(pool).wait_until_joined()
     job = pool.submit(300, inputs=["/home/alice/input"])
     arriving = "ls /var/lib/condor/execute/dir_*/input"
     pool.wait(lambda: node.worker.run(arriving, check=False), 30, "the input arrives")
-    assert not pool.executing(job)
+    assert not pool.is_executing(job)
     asked = time.monotonic()
-    node.worker.send(signal.SIGTERM)
-    pool.wait(lambda: pool.job_status(job) == "Idle", 10, "the job is Idle again")
+    node.worker.send_signal(signal.SIGTERM)
+    pool.wait(lambda: pool.get_job_status(job) == "Idle", 10, "the job is Idle again")
     assert time.monotonic() - asked < 2.0
-    assert node.ends(20) == 0
-    assert pool.job_status(job) == "Idle"
+    assert node.wait_for_exit(20) == 0
+    assert pool.get_job_status(job) == "Idle"
 
 
 def test_stop_while_busy_with_a_deaf_job(pool):
     """Also a job that ignores SIGTERM is Idle in its queue within 2 s of the stop."""
-    node = Node(pool).joined()
-    job = node.busy(script="trap '' TERM; while :; do sleep 0.1; done")
+    node = Node(pool).wait_until_joined()
+    job = node.start_job(script="trap '' TERM; while :; do sleep 0.1; done")
     asked = time.monotonic()
-    node.worker.send(signal.SIGTERM)
-    pool.wait(lambda: pool.job_status(job) == "Idle", 10, "the job is Idle again")
+    node.worker.send_signal(signal.SIGTERM)
+    pool.wait(lambda: pool.get_job_status(job) == "Idle", 10, "the job is Idle again")
     assert time.monotonic() - asked < 2.0
-    assert node.ends(20) == 0
+    assert node.wait_for_exit(20) == 0
 
 
 def test_sigterm_drains(pool):
     """With `on_sigterm: drain` SIGTERM lets the running job finish."""
-    node = Node(pool, spec={"on_sigterm": "drain"}).joined()
-    job = node.busy(8)
-    node.worker.send(signal.SIGTERM)
-    assert node.ends() == 0
-    assert pool.job_status(job) == "Completed"
-    assert node.words()["reason"] == "signal"
+    node = Node(pool, spec={"on_sigterm": "drain"}).wait_until_joined()
+    job = node.start_job(8)
+    node.worker.send_signal(signal.SIGTERM)
+    assert node.wait_for_exit() == 0
+    assert pool.get_job_status(job) == "Completed"
+    assert node.read_last_words()["reason"] == "signal"
 
 
 def test_any_batch_system(pool):
@@ -169,22 +169,22 @@ def test_any_batch_system(pool):
     begin = "condor_off -peaceful -daemon startd"
     until = ["sh", "-c", "condor_who -quick | grep -q 'STARTD = \"Hold\"'"]
     lifetime = {**LIFETIME, "drain": {"exec": begin, "until": until, "poll": "200ms"}}
-    node = Node(pool, lifetime=lifetime).joined()
-    job = node.busy(10)
-    assert node.ends() == 0
-    assert pool.job_status(job) == "Completed"
+    node = Node(pool, lifetime=lifetime).wait_until_joined()
+    job = node.start_job(10)
+    assert node.wait_for_exit() == 0
+    assert pool.get_job_status(job) == "Completed"
 
 
 def test_figure_4(pool):
     """The paper's job spec, corrected and but for its 30 minutes unchanged: after the delay the startd is told to end
     peacefully, the running job completes, and then all daemons end and the container exits with 0."""
     text = (DATA / "figure4.json").read_text().replace('"30m"', '"6s"')
-    files = {CONFIG: text, "/etc/condor/config.d/40-site.conf": WORKER_CONFIG}
-    worker = pool.worker(["autopilot", "run", CONFIG], env={"AUTOPILOT_STATE": STATE}, files=files)
+    files = {CONFIG_PATH: text, "/etc/condor/config.d/40-site.conf": WORKER_CONFIG}
+    worker = pool.worker(["autopilot", "run", CONFIG_PATH], env={"AUTOPILOT_STATE": STATE_PATH}, files=files)
     pool.wait(pool.slots, 60, "the worker joins the pool")
     running = pool.submit(12)
-    pool.wait(lambda: pool.job_status(running) == "Running", 60, "the job runs")
+    pool.wait(lambda: pool.get_job_status(running) == "Running", 60, "the job runs")
     pool.wait(lambda: '"has-payload"' in worker.log(), 60, "the second job starts")
     refused = pool.submit(1)
     assert worker.wait(60) == 0
-    assert (pool.job_status(running), pool.job_status(refused)) == ("Completed", "Idle")
+    assert (pool.get_job_status(running), pool.get_job_status(refused)) == ("Completed", "Idle")

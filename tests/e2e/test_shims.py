@@ -14,21 +14,21 @@ pytestmark = pytest.mark.real("root", "htcondor")
 def test_service_condor(pool):
     """`service condor reload` makes the master read its configuration again and `restart` brings another one, which
     joins the pool again; the container lives on."""
-    node = Node(pool).joined()
+    node = Node(pool).wait_until_joined()
     node.worker.run(["autopilot", "shims", "/usr/local/sbin"])
 
-    def job() -> dict[str, object]:
+    def get_job() -> dict[str, object]:
         return json.loads(node.worker.run(["autopilot", "status", "condor-master", "-o", "json"]))
 
-    first = job()
+    first = get_job()
     node.worker.run(["service", "condor", "status"])
     node.worker.run(["service", "condor", "reload"])
     log = "/var/log/condor/MasterLog"
-    pool.wait(lambda: "SIGHUP" in node.worker.read(log), 20, "the master reads its configuration again")
-    assert job()["pid"] == first["pid"]
-    healthy = len(node.said("^healthy$"))
+    pool.wait(lambda: "SIGHUP" in node.worker.read_file(log), 20, "the master reads its configuration again")
+    assert get_job()["pid"] == first["pid"]
+    healthy = len(node.find_events("^healthy$"))
     node.worker.run(["systemctl", "restart", "condor.service"])
-    assert job()["pid"] not in (first["pid"], None)
-    pool.wait(lambda: len(node.said("^healthy$")) > healthy, 60, "the new master is healthy")
+    assert get_job()["pid"] not in (first["pid"], None)
+    pool.wait(lambda: len(node.find_events("^healthy$")) > healthy, 60, "the new master is healthy")
     node.worker.run(["systemctl", "is-active", "--quiet", "condor"])
-    assert node.busy(1)
+    assert node.start_job(1)

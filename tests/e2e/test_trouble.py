@@ -9,55 +9,55 @@ import time
 
 import pytest
 
-from lab.errors import LabError
-from tests.e2e.node import MASTER, SETTINGS, Node, seconds_between
+from lab.lab_errors import LabError
+from tests.e2e.node import MASTER, SETTINGS, Node, compute_seconds_between
 
 pytestmark = pytest.mark.real("root", "htcondor")
 
 
 def test_master_killed(pool):
     """A killed condor_master ends the node with its code; the job is Idle again in seconds, no payload survives."""
-    node = Node(pool).joined()
-    job = node.busy(300)
+    node = Node(pool).wait_until_joined()
+    job = node.start_job(300)
     killed = time.monotonic()
-    node.worker.kill("condor_master", signal.SIGKILL)
-    pool.wait(lambda: pool.job_status(job) == "Idle", 30, "the job is Idle again")
+    node.worker.signal_processes("condor_master", signal.SIGKILL)
+    pool.wait(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
     assert time.monotonic() - killed < 12  # seconds of it are HTCondor's: condor_procd died with the master
-    assert node.ends(30) == 137
-    words = node.words()
+    assert node.wait_for_exit(30) == 137
+    words = node.read_last_words()
     assert (words["reason"], words["exit_code"]) == ("job-failed", 137)
 
 
 def test_master_killed_and_restarted(pool):
     """A master that may restart comes back, no orphan of the first one runs beside it, and the job runs to its end."""
-    node = Node(pool, master={"essential": False, "restarts": "unlimited"}).joined()
-    job = node.busy(script="sleep 6")
-    node.worker.kill("condor_master", signal.SIGKILL)
-    node.says("starts again")
-    pool.wait(lambda: pool.job_status(job) == "Completed", 90, "the job completes on the new master")
-    assert len(node.worker.processes("condor_master")) == 1
-    node.worker.send(signal.SIGTERM)
-    assert node.ends(30) == 0
+    node = Node(pool, master={"essential": False, "restarts": "unlimited"}).wait_until_joined()
+    job = node.start_job(script="sleep 6")
+    node.worker.signal_processes("condor_master", signal.SIGKILL)
+    node.wait_for_event("starts again")
+    pool.wait(lambda: pool.get_job_status(job) == "Completed", 90, "the job completes on the new master")
+    assert len(node.worker.find_processes("condor_master")) == 1
+    node.worker.send_signal(signal.SIGTERM)
+    assert node.wait_for_exit(30) == 0
 
 
 def test_startd_stopped(pool):
     """A hung startd is seen by the health check while condor_master still says Alive."""
-    node = Node(pool).joined()
-    node.says("healthy")
-    node.worker.kill("condor_startd", signal.SIGSTOP)
-    assert "unhealthy" in node.says("^unhealthy", 60)["event"]
-    node.worker.send(signal.SIGTERM)
-    assert node.ends(30) == 0
+    node = Node(pool).wait_until_joined()
+    node.wait_for_event("healthy")
+    node.worker.signal_processes("condor_startd", signal.SIGSTOP)
+    assert "unhealthy" in node.wait_for_event("^unhealthy", 60)["event"]
+    node.worker.send_signal(signal.SIGTERM)
+    assert node.wait_for_exit(30) == 0
 
 
 def test_startd_stopped_while_draining(pool):
     """A startd that hangs in the drain does not keep the node for ever: the deadline's hard stop ends it."""
-    node = Node(pool, lifetime={"grace": "3s", "drain": {"htcondor": True}}).joined()
-    job = node.busy(300)
+    node = Node(pool, lifetime={"grace": "3s", "drain": {"htcondor": True}}).wait_until_joined()
+    job = node.start_job(300)
     node.drain("--deadline", "6s")
-    node.worker.kill("condor_startd", signal.SIGSTOP)
-    assert node.ends(90) == 75
-    pool.wait(lambda: pool.job_status(job) == "Idle", 30, "the job is Idle again")
+    node.worker.signal_processes("condor_startd", signal.SIGSTOP)
+    assert node.wait_for_exit(90) == 75
+    pool.wait(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
 
 
 def test_wrong_token(pool):
@@ -66,7 +66,7 @@ def test_wrong_token(pool):
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
     other = ".".join([*encoded, "c2lnbmF0dXJl"])
     node = Node(pool, token=other)
-    line = pool.wait(lambda: node.said("(?i)token|pool"), 60, "the trouble is said")[0]
+    line = pool.wait(lambda: node.find_events("(?i)token|pool"), 60, "the trouble is said")[0]
     assert line["level"] == "error"
     assert not pool.slots()
 
@@ -78,31 +78,31 @@ def test_missing_token(pool):
         token="",
         spec={"htcondor": {"job": "condor-master", "node": {"condor_host": "manager", "token": "/run/secrets/condor"}}},
     )
-    assert node.ends(30) == 78
-    assert any("token" in line["event"] for line in node.log())
-    assert not node.said("^started")
-    assert node.words()["reason"] == "config"
+    assert node.wait_for_exit(30) == 78
+    assert any("token" in line["event"] for line in node.read_log())
+    assert not node.find_events("^started")
+    assert node.read_last_words()["reason"] == "config"
 
 
 def test_unresolvable_manager(pool):
     """A manager that cannot be resolved: one line with the remedy, exit 78, nothing started."""
     node = Node(pool, spec={"htcondor": {"job": "condor-master", "node": {"condor_host": "no-such-host"}}})
-    assert node.ends(60) == 78
-    assert any("no-such-host" in line["event"] for line in node.log())
-    assert not node.said("^started")
+    assert node.wait_for_exit(60) == 78
+    assert any("no-such-host" in line["event"] for line in node.read_log())
+    assert not node.find_events("^started")
 
 
 def test_manager_down_at_start(pool):
     """A manager that comes up later: the node says that it is not in the pool, and joins within 15 s of its return."""
     pool.stop_manager()
     node = Node(pool)
-    node.says("(?i)pool", 60)
+    node.wait_for_event("(?i)pool", 60)
     pool.start_manager()
     back = time.monotonic()
-    node.joined()
+    node.wait_until_joined()
     assert time.monotonic() - back < 15
-    job = node.busy(1)
-    pool.wait(lambda: pool.job_status(job) == "Completed", 30, "a job runs")
+    job = node.start_job(1)
+    pool.wait(lambda: pool.get_job_status(job) == "Completed", 30, "a job runs")
 
 
 def test_execute_full(pool):
@@ -112,42 +112,47 @@ def test_execute_full(pool):
         pool,
         disks={"/var/lib/condor/execute": "size=24m,mode=755,uid=100,gid=101"},
         spec={"htcondor": {**condor, "node": {"condor_host": "manager", "settings": SETTINGS}}},
-    ).joined()
+    ).wait_until_joined()
     node.worker.run("dd if=/dev/zero of=/var/lib/condor/execute/filler bs=1M count=20 2>/dev/null", check=False)
-    assert "EXECUTE" in node.says("EXECUTE", 30)["event"]
+    assert "EXECUTE" in node.wait_for_event("EXECUTE", 30)["event"]
     pool.wait(lambda: not any(slot["Start"] for slot in pool.slots()), 30, "the node takes no jobs")
     job = pool.submit(1)
     with pytest.raises(LabError, match="runs or holds"):
-        pool.wait(lambda: pool.job_status(job) != "Idle", 6, "the full node runs or holds a job")
+        pool.wait(lambda: pool.get_job_status(job) != "Idle", 6, "the full node runs or holds a job")
     node.worker.run(["rm", "/var/lib/condor/execute/filler"])
-    pool.wait(lambda: pool.job_status(job) == "Completed", 60, "the job runs once there is room")
+    pool.wait(lambda: pool.get_job_status(job) == "Completed", 60, "the job runs once there is room")
 
 
 def test_supervisor_killed(pool):
     """Even a SIGKILL of PID 1 leaves last words that say it was running."""
-    node = Node(pool).joined()
-    node.says("healthy")
-    node.worker.send(signal.SIGKILL)
-    node.ends(30)
-    assert node.words()["state"] == "running"
+    node = Node(pool).wait_until_joined()
+    node.wait_for_event("healthy")
+    node.worker.send_signal(signal.SIGKILL)
+    node.wait_for_exit(30)
+    assert node.read_last_words()["state"] == "running"
 
 
 def test_hung_command(pool):
     """A condor_off that hangs delays neither another job's restart nor the drain, which takes the other sequence, nor
     the stop."""
     victim = {"name": "victim", "exec": "tail -f /dev/null", "restarts": "unlimited", "backoff": {"initial": "1ms"}}
-    node = Node(pool, spec={"jobs": [MASTER, victim]}).joined()
-    node.worker.write("/usr/local/sbin/condor_off", "#!/bin/sh\nexec sleep 1000\n", mode=0o755)
+    node = Node(pool, spec={"jobs": [MASTER, victim]}).wait_until_joined()
+    node.worker.write_file("/usr/local/sbin/condor_off", "#!/bin/sh\nexec sleep 1000\n", mode=0o755)
     node.drain()
-    pool.wait(lambda: node.worker.processes("sleep"), 20, "the command hangs")
-    node.worker.kill("tail")
-    pool.wait(lambda: len(said_of(node, "victim", "started")) == 2, 20, "the victim runs again")
-    assert seconds_between(said_of(node, "victim", "ended")[0], said_of(node, "victim", "started")[1]) < 0.1
+    pool.wait(lambda: node.worker.find_processes("sleep"), 20, "the command hangs")
+    node.worker.signal_processes("tail")
+    pool.wait(lambda: len(find_job_events(node, "victim", "started")) == 2, 20, "the victim runs again")
+    assert (
+        compute_seconds_between(
+            find_job_events(node, "victim", "ended")[0], find_job_events(node, "victim", "started")[1]
+        )
+        < 0.1
+    )
     asked = time.monotonic()
-    node.worker.send(signal.SIGTERM)
-    assert node.ends(20) == 0
+    node.worker.send_signal(signal.SIGTERM)
+    assert node.wait_for_exit(20) == 0
     assert time.monotonic() - asked < 5
 
 
-def said_of(node, job, event):
+def find_job_events(node, job, event):
     return [line for line in node.log() if line.get("job") == job and line["event"].startswith(event)]

@@ -10,19 +10,19 @@ TRUE = Command(argv=("true",))
 NO_PROCESS = Command(argv=())
 
 
-def job(name: str, **fields: Any) -> Job:
+def build_job(name: str, **fields: Any) -> Job:
     return Job(**{"name": name, "command": TRUE, **fields})
 
 
-def plan(*jobs: Job, **fields: Any) -> Plan:
+def build_plan(*jobs: Job, **fields: Any) -> Plan:
     return Plan(jobs=jobs, **fields)
 
 
-def after(source: str, event: str, **fields: Any) -> When:
+def build_when(source: str, event: str, **fields: Any) -> When:
     return When(triggers=(Trigger(source=source, event=event),), **fields)
 
 
-def check(interval: float = 10.0, **fields: Any) -> Health:
+def build_check(interval: float = 10.0, **fields: Any) -> Health:
     return Health(
         **{"probe": ExecProbe(command=TRUE), "interval": interval, "timeout": interval, "ttl": 3 * interval, **fields}
     )

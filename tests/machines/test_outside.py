@@ -6,76 +6,79 @@ import random
 
 import pytest
 
-from autopilot.machines import actions, cues, facts, job, lifetime
+from autopilot.machines import actions, cues, events, job, lifetime
 from autopilot.machines.core import Core
 from autopilot.spec.plan import ConsulAgent, Drain, Lifetime, Stop
 from tests.machines import plans
 
 
-class Told:
+class StartedCore:
     """A core whose jobs start at once."""
 
     def __init__(self, *jobs, **fields):
-        self.core = Core(plans.plan(*jobs, **fields), rng=random.Random(1), now=0.0)
+        self.core = Core(plans.build_plan(*jobs, **fields), rng=random.Random(1), now=0.0)
         self.now = 0.0
-        self._answer(self.core.begin(0.0))
+        self._answer_spawns(self.core.begin(0.0))
 
-    def _answer(self, effects):
+    def _answer_spawns(self, effects):
         for effect in list(effects):
             if isinstance(effect, actions.Spawn):
-                effects += self._answer(self.core.feed(cues.Spawned(effect.job, effect.run, 100), self.now))
+                effects += self._answer_spawns(self.core.feed(cues.Spawned(effect.job, effect.run, 100), self.now))
         return effects
 
     def feed(self, cue, now=None):
         self.now = self.now if now is None else now
-        return self._answer(self.core.feed(cue, self.now))
+        return self._answer_spawns(self.core.feed(cue, self.now))
 
     def tick(self, now):
         self.now = now
-        return self._answer(self.core.tick(now))
+        return self._answer_spawns(self.core.tick(now))
 
-    def phase(self, name):
-        return self.core.units[name].state.phase
+    def get_phase(self, name):
+        return self.core.job_records[name].state.phase
 
 
-def started(effects):
-    return [effect.job for effect in effects if isinstance(effect, facts.JobStarted)]
+def list_started(effects):
+    return [effect.job for effect in effects if isinstance(effect, events.JobStarted)]
 
 
 def test_watch_events_start_jobs():
     """A watched service that changed says so, then whether it is healthy; jobs wait for either."""
     waiting = {
-        event: plans.job(event, when=plans.after("watch.db", event, each=True)) for event in ("changed", "unhealthy")
+        event: plans.build_job(event, when=plans.build_when("watch.db", event, each=True))
+        for event in ("changed", "unhealthy")
     }
-    told = Told(plans.job("main"), *waiting.values())
-    assert started(told.feed(cues.WatchChanged("db", True))) == ["changed"]
+    told = StartedCore(plans.build_job("main"), *waiting.values())
+    assert list_started(told.feed(cues.WatchChanged("db", True))) == ["changed"]
     effects = told.feed(cues.WatchChanged("db", False))
-    assert [type(e) for e in effects if isinstance(e, facts.Fact)][:2] == [facts.WatchChanged, facts.WatchUnhealthy]
-    assert told.feed(cues.WatchChanged("other", True))[0] == facts.WatchChanged("other")
+    assert [type(e) for e in effects if isinstance(e, events.Event)][:2] == [events.WatchChanged, events.WatchUnhealthy]
+    assert told.feed(cues.WatchChanged("other", True))[0] == events.WatchChanged("other")
 
 
 def test_maintenance_rests_the_checks():
     """In maintenance nothing is checked; leaving it checks all again, and entering it twice is entering it once."""
-    told = Told(plans.job("main", health=plans.check()))
-    told.tick(told.core.deadline())  # the first check is out
-    effects = told.feed(cues.Asked("enter-maintenance", "a person"))
-    assert effects == [facts.MaintenanceEntered(), actions.DropCheck("main")]
-    assert told.feed(cues.Asked("enter-maintenance", "a person")) == []
-    assert told.core.units["main"].health.deadline is None
-    told.feed(cues.Asked("leave-maintenance", "a person"))
-    assert told.core.units["main"].health.deadline is not None
+    told = StartedCore(plans.build_job("main", health=plans.build_check()))
+    told.tick(told.core.get_deadline())  # the first check is out
+    effects = told.feed(cues.RequestReceived("enter-maintenance", "a person"))
+    assert effects == [events.MaintenanceEntered(), actions.CancelCheck("main")]
+    assert told.feed(cues.RequestReceived("enter-maintenance", "a person")) == []
+    assert told.core.job_records["main"].health.deadline is None
+    told.feed(cues.RequestReceived("leave-maintenance", "a person"))
+    assert told.core.job_records["main"].health.deadline is not None
 
 
 def test_jobs_wait_for_maintenance():
     """Entering and leaving maintenance are events like others."""
-    told = Told(plans.job("main"), plans.job("in", when=plans.after("", "enterMaintenance", each=True)))
-    assert started(told.feed(cues.Asked("enter-maintenance", "a person"))) == ["in"]
+    told = StartedCore(
+        plans.build_job("main"), plans.build_job("in", when=plans.build_when("", "enterMaintenance", each=True))
+    )
+    assert list_started(told.feed(cues.RequestReceived("enter-maintenance", "a person"))) == ["in"]
 
 
 @pytest.mark.parametrize(("notice", "does"), [({"reload": "main"}, 1), ({"restart": "main"}, 15)])
 def test_rendered_file(notice, does):
     """A changed file reloads its job by SIGHUP or restarts it; a job that does not run reads it by itself."""
-    told = Told(plans.job("main"), plans.job("later", when=plans.after("main", "exitSuccess")))
+    told = StartedCore(plans.build_job("main"), plans.build_job("later", when=plans.build_when("main", "exitSuccess")))
     effects = told.feed(cues.TemplateWritten("/f", **notice))
     assert [effect.signal for effect in effects if isinstance(effect, actions.Signal)] == [does]
     assert not [e for e in told.feed(cues.TemplateWritten("/f", reload="later")) if isinstance(e, actions.Action)]
@@ -86,42 +89,42 @@ ENDING = Lifetime(max=10.0, drain=Drain(begin=plans.TRUE, until=plans.TRUE), que
 
 def test_end_of_a_lifetime_waits_for_its_turn():
     """A lifetime that is over asks once for its permit, drains when it has it, and needs none for a person's drain."""
-    told = Told(plans.job("main"), lifetime=ENDING)
-    assert told.tick(10.0) == [facts.LifetimeQueued(), actions.AskPermit()]
+    told = StartedCore(plans.build_job("main"), lifetime=ENDING)
+    assert told.tick(10.0) == [events.LifetimeQueued(), actions.RequestPermit()]
     assert told.core.lifetime.phase is lifetime.Phase.QUEUED
-    effects = told.feed(cues.Permitted(True), now=500.0)
-    assert actions.BeginDrain("lifetime") in effects
-    assert not [e for e in told.feed(cues.Permitted(True)) if isinstance(e, actions.BeginDrain)]
-    asked = Told(plans.job("main"), lifetime=ENDING)
+    effects = told.feed(cues.PermitGranted(True), now=500.0)
+    assert actions.StartDrain("lifetime") in effects
+    assert not [e for e in told.feed(cues.PermitGranted(True)) if isinstance(e, actions.StartDrain)]
+    asked = StartedCore(plans.build_job("main"), lifetime=ENDING)
     asked.tick(10.0)
-    assert actions.BeginDrain("drain") in asked.feed(cues.Asked("drain", "a person"))
+    assert actions.StartDrain("drain") in asked.feed(cues.RequestReceived("drain", "a person"))
 
 
-AGENT = plans.job("consul-agent", restarts=None, stop=Stop(signal=2, order=1), stopping_wait=1.0)
+AGENT = plans.build_job("consul-agent", restarts=None, stop=Stop(signal=2, order=1), stopping_wait=1.0)
 
 
-def agent_stopping():
-    told = Told(plans.job("main"), AGENT, consul_agent=ConsulAgent(job="consul-agent", join=("a",)))
-    told.feed(cues.Asked("stop", "a person"))
+def build_stopping_agent():
+    told = StartedCore(plans.build_job("main"), AGENT, consul_agent=ConsulAgent(job="consul-agent", join=("a",)))
+    told.feed(cues.RequestReceived("stop", "a person"))
     told.feed(cues.Exited("main", 1, 143))
-    assert told.phase("consul-agent") is job.Phase.HOLDING
+    assert told.get_phase("consul-agent") is job.Phase.HOLDING
     return told
 
 
 def test_agent_stops_when_services_are_out():
     """The registry's agent is last, and gets its signal when our services are out of it."""
-    effects = agent_stopping().feed(cues.Deregistered())
+    effects = build_stopping_agent().feed(cues.Deregistered())
     assert [e.signal for e in effects if isinstance(e, actions.Signal)] == [2]
 
 
 def test_agent_does_not_wait_for_ever():
     """An agent that does not answer gets its signal all the same, after a bound."""
-    effects = agent_stopping().tick(1.0)
+    effects = build_stopping_agent().tick(1.0)
     assert [e.signal for e in effects if isinstance(e, actions.Signal)] == [2]
 
 
 def test_agent_alone_is_no_work():
     """When all other jobs are over so is the life."""
-    told = Told(plans.job("main"), AGENT, consul_agent=ConsulAgent(job="consul-agent", join=("a",)))
+    told = StartedCore(plans.build_job("main"), AGENT, consul_agent=ConsulAgent(job="consul-agent", join=("a",)))
     effects = told.feed(cues.Exited("main", 1, 0))
-    assert facts.ShutdownBegun("completed", "all jobs are over") in effects
+    assert events.ShutdownBegun("completed", "all jobs are over") in effects

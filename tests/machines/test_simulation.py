@@ -8,10 +8,10 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autopilot.machines import actions, cues, facts, shutdown
-from autopilot.runtime.world import Behaviour, World
+from autopilot.machines import actions, cues, events, shutdown
+from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
 from autopilot.spec.plan import Command, Drain, Htcondor, Lifetime, Stop, Trigger, When
-from tests.machines.plans import NO_PROCESS, TRUE, after, check, job, plan
+from tests.machines.plans import NO_PROCESS, TRUE, build_check, build_job, build_plan, build_when
 
 DAY = 86400.0
 OTHER = Command(argv=("other",))
@@ -19,9 +19,9 @@ NAMES = ("a", "b", "c")
 EVENTS = ("healthy", "unhealthy", "exitSuccess", "exitFailed", "stopping", "stopped")
 
 
-def flaky(mean):
+def build_flaky_behaviour(mean):
     return Behaviour(
-        runs_for=lambda rng: rng.expovariate(1 / mean),
+        run_duration=lambda rng: rng.expovariate(1 / mean),
         status=lambda rng: rng.choice([0, 1, 137]),
         check=lambda rng: rng.random() > 0.05,
     )
@@ -29,28 +29,33 @@ def flaky(mean):
 
 def test_a_day_of_a_worker_node():
     """A day of a worker node with random crashes: every payload-free rule holds, and it takes under a second."""
-    node = plan(
-        job(
+    node = build_plan(
+        build_job(
             "master",
             restarts=None,
-            health=check(15, failures=3, on_failure="restart"),
+            health=build_check(15, failures=3, on_failure="restart"),
             stop=Stop(group=False, timeout=30),
         ),
-        job("agent", restarts=None, health=check(10), stop=Stop(order=9)),
-        job("report", when=When(every=300.0), restarts=None),
-        job("warm", when=after("master", "healthy")),
+        build_job("agent", restarts=None, health=build_check(10), stop=Stop(order=9)),
+        build_job("report", when=When(every=300.0), restarts=None),
+        build_job("warm", when=build_when("master", "healthy")),
         htcondor=Htcondor(job="master"),
         lifetime=Lifetime(drain=Drain(htcondor=True), max=DAY - 7200, after=Trigger(source="master", event="healthy")),
         stop_timeout=60,
     )
-    behaviours = {"master": flaky(9000), "agent": flaky(4000), "report": flaky(20), "warm": flaky(5)}
+    behaviours = {
+        "master": build_flaky_behaviour(9000),
+        "agent": build_flaky_behaviour(4000),
+        "report": build_flaky_behaviour(20),
+        "warm": build_flaky_behaviour(5),
+    }
     began = time.process_time()
-    world = World(node, behaviours, seed=3, drain_takes=3600.0).run(2 * DAY)
+    world = SimulatedWorld(node, behaviours, seed=3, drain_duration=3600.0).run(2 * DAY)
     assert time.process_time() - began < 1.0
     assert world.finish is not None
     assert world.now < DAY + 600
-    assert len(world.spawns("master")) > 3
-    assert 250 < len(world.spawns("report")) < 290
+    assert len(world.list_spawn_times("master")) > 3
+    assert 250 < len(world.list_spawn_times("report")) < 290
 
 
 times = st.floats(0.01, 30.0)
@@ -59,7 +64,7 @@ whens = st.one_of(
     st.builds(lambda every: When(every=every), times),
     st.builds(lambda step: When(cron=f"*/{step} * * * * *", timezone="UTC"), st.integers(2, 30)),
     st.builds(
-        lambda source, event, each, delay: after(source, event, each=each, delay=delay),
+        lambda source, event, each, delay: build_when(source, event, each=each, delay=delay),
         st.sampled_from(NAMES),
         st.sampled_from(EVENTS),
         st.booleans(),
@@ -73,7 +78,7 @@ def jobs(draw, name):
     when = draw(whens)
     again = when.each or when.every is not None or when.cron is not None
     process = again or name != "c" or draw(st.booleans())
-    return job(
+    return build_job(
         name,
         when=when,
         command=TRUE if process else NO_PROCESS,
@@ -81,17 +86,19 @@ def jobs(draw, name):
         essential=draw(st.booleans()) and name == "a",
         timeout=draw(st.one_of(st.none(), times)) if process else None,
         stop=Stop(timeout=draw(times), order=draw(st.integers(0, 2))),
-        health=draw(st.one_of(st.none(), st.builds(check, times, on_failure=st.sampled_from(["event", "restart"])))),
+        health=draw(
+            st.one_of(st.none(), st.builds(build_check, times, on_failure=st.sampled_from(["event", "restart"])))
+        ),
         stopping_wait=draw(st.one_of(st.none(), times)),
     )
 
 
 behaviours = st.builds(
     lambda mean, status, deaf, leaves, sick: Behaviour(
-        runs_for=lambda rng: None if mean is None else rng.expovariate(1 / mean),
+        run_duration=lambda rng: None if mean is None else rng.expovariate(1 / mean),
         status=lambda rng: status,
-        deaf=deaf,
-        leaves=leaves,
+        ignores_signals=deaf,
+        leftovers=leaves,
         check=lambda rng: rng.choice(sick),
     ),
     st.one_of(st.none(), times),
@@ -112,18 +119,18 @@ behaviours = st.builds(
 def test_whatever_happens(some_jobs, how, seed, stop_at):
     """Whatever jobs do: no two runs of one at once, no deadline in the past, a stop that ends within its budget, and
     nothing after the end (the world itself asserts the first two and the last)."""
-    world = World(plan(*some_jobs, stop_timeout=20.0), how, seed=seed).run(stop_at)
+    world = SimulatedWorld(build_plan(*some_jobs, stop_timeout=20.0), how, seed=seed).run(stop_at)
     if world.finish is None:
         begun = world.core.shutdown.deadline
-        world.feed(cues.Asked("terminate", "SIGTERM"))
+        world.feed(cues.RequestReceived("terminate", "SIGTERM"))
         limit = (world.now + 20.0 if begun is None else begun) + 3.1
         world.run(limit)
     assert world.finish is not None
     assert world.actions[-1][1] is world.finish
-    assert not [job for job in world.live if job not in world.finish.stragglers]
+    assert not [job for job in world.live_runs if job not in world.finish.remaining_jobs]
 
 
-def replanned(some_jobs):
+def change_jobs(some_jobs):
     """Jobs as another plan may have them: some are gone, some have another command."""
     return st.lists(st.tuples(st.booleans(), st.booleans()), min_size=len(NAMES), max_size=len(NAMES)).map(
         lambda fates: tuple(
@@ -134,7 +141,7 @@ def replanned(some_jobs):
     )
 
 
-later = st.tuples(st.tuples(*(jobs(name) for name in NAMES)).flatmap(replanned), st.floats(0.0, 40.0))
+later = st.tuples(st.tuples(*(jobs(name) for name in NAMES)).flatmap(change_jobs), st.floats(0.0, 40.0))
 
 
 @settings(max_examples=150, deadline=None)
@@ -148,24 +155,24 @@ later = st.tuples(st.tuples(*(jobs(name) for name in NAMES)).flatmap(replanned),
 def test_whatever_plans_come(some_jobs, plans, how, seed, in_maintenance):
     """Whatever plans a life is given and whatever its jobs do then: no two runs of one at once, exactly the jobs of the
     last plan in the end, and a stop that ends within its budget."""
-    world = World(plan(*some_jobs, job("keeper"), stop_timeout=20.0), how, seed=seed)
+    world = SimulatedWorld(build_plan(*some_jobs, build_job("keeper"), stop_timeout=20.0), how, seed=seed)
     if in_maintenance:
-        world.feed(cues.Asked("enter-maintenance", "test"))
+        world.feed(cues.RequestReceived("enter-maintenance", "test"))
     for others, pause in plans:
         world.run(world.now + pause)
         if world.finish is None:
-            world.feed(cues.PlanChanged(plan(*others, job("keeper"), stop_timeout=20.0)))
+            world.feed(cues.PlanChanged(build_plan(*others, build_job("keeper"), stop_timeout=20.0)))
     if world.finish is None and plans:
         world.run(world.now + 120)  # two stops, with pre- and post-stop jobs, of at most 30 s each
-        wanted = [j.name for j in (*plans[-1][0], job("keeper"))]
+        wanted = [j.name for j in (*plans[-1][0], build_job("keeper"))]
         if world.finish is None and world.core.shutdown.phase is shutdown.Phase.UP:
-            assert list(world.core.units) == wanted
+            assert list(world.core.job_records) == wanted
     if world.finish is None:
         begun = world.core.shutdown.deadline
-        world.feed(cues.Asked("terminate", "SIGTERM"))
+        world.feed(cues.RequestReceived("terminate", "SIGTERM"))
         world.run((world.now + 20.0 if begun is None else begun) + 3.1)
     assert world.finish is not None
-    assert not [job for job in world.live if job not in world.finish.stragglers]
+    assert not [job for job in world.live_runs if job not in world.finish.remaining_jobs]
 
 
 @settings(max_examples=60, deadline=None)
@@ -178,18 +185,18 @@ def test_whatever_plans_come(some_jobs, plans, how, seed, in_maintenance):
 def test_a_drain_always_ends(how, seed, drain_takes, deadline):
     """A drain ends with the drain, or at its deadline and grace, or with the master: never never, and evicts nobody
     before a deadline."""
-    node = plan(
-        job("master", restarts=None, essential=True, stop=Stop(group=False, timeout=5)),
-        job("side", restarts=None),
+    node = build_plan(
+        build_job("master", restarts=None, essential=True, stop=Stop(group=False, timeout=5)),
+        build_job("side", restarts=None),
         htcondor=Htcondor(job="master"),
         lifetime=Lifetime(drain=Drain(htcondor=True), max=10.0, deadline=deadline, grace=5.0),
         stop_timeout=20.0,
     )
-    world = World(node, how, seed=seed, drain_takes=drain_takes).run(2000)
+    world = SimulatedWorld(node, how, seed=seed, drain_duration=drain_takes).run(2000)
     if drain_takes is None and deadline is None:
         return  # a payload may take as long as it needs: this world has one that never ends
     assert world.finish is not None
-    drained = any(isinstance(fact, facts.DrainCompleted) for _, fact in world.facts)
-    if drained and not any(isinstance(action, actions.SoftenDrain) for _, action in world.actions):
+    drained = any(isinstance(fact, events.DrainCompleted) for _, fact in world.events)
+    if drained and not any(isinstance(action, actions.TerminatePayloads) for _, action in world.actions):
         assert world.finish.outcome.code == 0
-        assert not any(isinstance(action, actions.Evict) for _, action in world.actions)
+        assert not any(isinstance(action, actions.EvictPayloads) for _, action in world.actions)

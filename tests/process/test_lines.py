@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.process.lines import LineSplitter
+from autopilot.process.line_buffer import LineSplitter
 
 LIMIT = 8
 chunks = st.lists(st.binary(max_size=30).map(lambda data: data.replace(b"\x00", b"\n")), max_size=20)
@@ -15,7 +15,7 @@ chunks = st.lists(st.binary(max_size=30).map(lambda data: data.replace(b"\x00", 
 def test_nothing_is_lost(data):
     """However the bytes come, the lines hold all of them in order, whole where they are short enough."""
     splitter = LineSplitter(LIMIT)
-    lines = [line for chunk in data for line in splitter.feed(chunk)] + splitter.rest()
+    lines = [line for chunk in data for line in splitter.feed(chunk)] + splitter.take_rest()
     assert b"".join(lines) == b"".join(data).replace(b"\n", b"")
     short = [line for line in b"".join(data).split(b"\n") if 0 < len(line) <= LIMIT]
     assert not set(short) - set(lines)
@@ -27,12 +27,12 @@ def test_nothing_is_unbounded(data):
     splitter = LineSplitter(LIMIT)
     for chunk in data:
         assert all(len(line) <= LIMIT for line in splitter.feed(chunk))
-    assert sum(map(len, splitter.rest())) <= LIMIT
+    assert sum(map(len, splitter.take_rest())) <= LIMIT
 
 
 def test_rest_is_said_once():
     """An unterminated last line is given once."""
     splitter = LineSplitter()
     assert splitter.feed(b"one\ntwo") == [b"one"]
-    assert splitter.rest() == [b"two"]
-    assert splitter.rest() == []
+    assert splitter.take_rest() == [b"two"]
+    assert splitter.take_rest() == []

@@ -27,4 +27,4 @@ def test_kills(tmp_path, own, file, text, count):
     proc.write_text(own)
     (root / file).parent.mkdir(parents=True, exist_ok=True)
     (root / file).write_text(text)
-    assert oom.kills(str(proc), f"{root}/") == count
+    assert oom.count_oom_kills(str(proc), f"{root}/") == count

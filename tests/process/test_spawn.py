@@ -9,8 +9,8 @@ import signal
 
 import pytest
 
-from autopilot.process import status
-from autopilot.process.spawn import CannotSpawn, read_env_file, spawn, why_not
+from autopilot.process import exit_status
+from autopilot.process.spawn import SpawnError, read_env_file, read_problem, spawn
 from autopilot.spec.plan import Command
 
 HERE = {"PATH": os.environ["PATH"]}
@@ -19,12 +19,12 @@ HERE = {"PATH": os.environ["PATH"]}
 def run(*argv, environ=HERE, **fields):
     """(status, stdout, why it could not start) of a command."""
     own_pid_in = fields.pop("own_pid_in", ())
-    child = spawn(Command(argv=argv, **fields), environ, own_pid_in=own_pid_in)
+    child = spawn(Command(argv=argv, **fields), environ, own_pid_variables=own_pid_in)
     select.select([os.pidfd_open(child.pid)], [], [], 20)
     _, wait_status = os.waitpid(child.pid, 0)
-    output = os.read(child.stdout, 65536).decode()
-    os.close(child.stdout), os.close(child.stderr)
-    return status.from_wait(wait_status), output, why_not(child.problem)
+    output = os.read(child.stdout_fd, 65536).decode()
+    os.close(child.stdout_fd), os.close(child.stderr_fd)
+    return exit_status.decode_wait_status(wait_status), output, read_problem(child.problem_fd)
 
 
 def test_own_session_and_no_input():
@@ -97,7 +97,7 @@ def test_script_without_interpreter_line(tmp_path):
 @pytest.mark.parametrize("fields", [{"user": "no-such-user"}, {"group": "no-such-group"}, {"env_file": "/nowhere"}])
 def test_wrong_name_is_told_before_the_fork(fields):
     """An unknown user, group or env file is an error of the start, no child is made."""
-    with pytest.raises(CannotSpawn):
+    with pytest.raises(SpawnError):
         spawn(Command(argv=("true",), **fields), HERE)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
@@ -139,4 +139,4 @@ def test_env_file(tmp_path):
 )
 def test_words(number, said):
     """A status is said so that a person knows what it means."""
-    assert status.words(number) == said
+    assert exit_status.describe_status(number) == said

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from autopilot.spec import SpecError, ValidatorFailed, load, loading, validated_in_child
+from autopilot.spec import SpecError, ValidatorError, load, spec_loading, validate_in_child
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def spec(tmp_path: Path) -> Path:
     return path
 
 
-def no_child_is_left() -> bool:
+def has_no_child() -> bool:
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -31,8 +31,8 @@ def no_child_is_left() -> bool:
 
 def test_as_load(spec: Path) -> None:
     """The child's plan, warnings and rendered text are those of load."""
-    assert validated_in_child(spec, {"NAME": "n"}) == load(spec, {"NAME": "n"})
-    assert no_child_is_left()
+    assert validate_in_child(spec, {"NAME": "n"}) == load(spec, {"NAME": "n"})
+    assert has_no_child()
 
 
 def test_problems_come_whole(spec: Path) -> None:
@@ -40,13 +40,13 @@ def test_problems_come_whole(spec: Path) -> None:
     with pytest.raises(SpecError) as direct:
         load(spec, {"NAME": ""})
     with pytest.raises(SpecError) as caught:
-        validated_in_child(spec, {"NAME": ""})
+        validate_in_child(spec, {"NAME": ""})
     assert caught.value.problems == direct.value.problems
     assert caught.value.warnings == direct.value.warnings
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, behaviour: Any) -> None:
-    monkeypatch.setattr(loading, "load", behaviour)
+def replace_load(monkeypatch: pytest.MonkeyPatch, behaviour: Any) -> None:
+    monkeypatch.setattr(spec_loading, "load", behaviour)
 
 
 @pytest.mark.parametrize(
@@ -60,20 +60,20 @@ def failing(monkeypatch: pytest.MonkeyPatch, behaviour: Any) -> None:
 )
 def test_a_child_that_fails(monkeypatch: pytest.MonkeyPatch, spec: Path, behaviour: Any, message: str) -> None:
     """A child that crashes is an internal error, never a bad spec, and is reaped."""
-    failing(monkeypatch, behaviour)
-    with pytest.raises(ValidatorFailed, match=message):
-        validated_in_child(spec, {})
-    assert no_child_is_left()
+    replace_load(monkeypatch, behaviour)
+    with pytest.raises(ValidatorError, match=message):
+        validate_in_child(spec, {})
+    assert has_no_child()
 
 
 def test_a_child_that_hangs(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None:
     """A child that does not answer in time is killed and reaped."""
-    failing(monkeypatch, lambda *_, **__: signal.pause())
+    replace_load(monkeypatch, lambda *_, **__: signal.pause())
     began = time.monotonic()
-    with pytest.raises(ValidatorFailed, match=r"was not validated within 0\.05 s"):
-        validated_in_child(spec, {}, patience=0.05)
+    with pytest.raises(ValidatorError, match=r"was not validated within 0\.05 s"):
+        validate_in_child(spec, {}, timeout=0.05)
     assert time.monotonic() - began < 5
-    assert no_child_is_left()
+    assert has_no_child()
 
 
 def test_other_children_are_left_alone(spec: Path) -> None:
@@ -81,5 +81,5 @@ def test_other_children_are_left_alone(spec: Path) -> None:
     other = os.fork()
     if other == 0:
         os._exit(5)
-    validated_in_child(spec, {"NAME": "n"})
+    validate_in_child(spec, {"NAME": "n"})
     assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 5

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from autopilot.app import plancache
+from autopilot.app import plan_cache
 from autopilot.cli import check, plan, schema
-from autopilot.spec import load, plan_to_data
+from autopilot.spec import load, serialize_plan
 
 DATA = Path(__file__).parent / "data"
 
@@ -84,8 +84,8 @@ def test_check_as_json(name: str) -> None:
 def test_compile_writes_what_a_start_uses(spec: Path) -> None:
     """--compile leaves the plan beside the config, where a start finds it for this very text."""
     assert run(check.command, str(spec), "--compile").exit_code == 0
-    assert plancache.find(spec.read_text(), plancache.beside(str(spec))) == json.loads(
-        json.dumps(plan_to_data(load(spec).plan))
+    assert plan_cache.find(spec.read_text(), plan_cache.get_path_beside(str(spec))) == json.loads(
+        json.dumps(serialize_plan(load(spec).plan))
     )
 
 

@@ -11,23 +11,23 @@ from autopilot.spec import load_text
 from autopilot.spec import plan as p
 
 
-def plan(text: str) -> p.Plan:
+def compile_plan(text: str) -> p.Plan:
     return load_text(text, env={}).plan
 
 
-def job(keys: str) -> p.Job:
-    return plan(f"{{jobs: [{{name: 'web', exec: 'run it', {keys}}}]}}").jobs[0]
+def compile_job(keys: str) -> p.Job:
+    return compile_plan(f"{{jobs: [{{name: 'web', exec: 'run it', {keys}}}]}}").jobs[0]
 
 
 def test_the_least_job() -> None:
     """A job with nothing but a command runs once at startup and is named after its command."""
-    (least,) = plan("{jobs: [{exec: 'sleep  1'}]}").jobs
+    (least,) = compile_plan("{jobs: [{exec: 'sleep  1'}]}").jobs
     assert least == p.Job(name="sleep 1", command=p.Command(argv=("sleep", "1")))
 
 
 def test_every_key_of_a_job() -> None:
     """Every key of a job reaches the plan, in seconds, bytes and numbers."""
-    full = job(
+    full = compile_job(
         """essential: "true", user: "root", group: 0, cwd: "/", umask: "022", env: {A: 1, B: "b"}, env_file: "/e",
         limits: {nofile: "65536", core: "unlimited", RLIMIT_AS: "1GiB"}, restarts: "7", timeout: "1h", stop_timeout: 4,
         backoff: {initial: "1s", factor: 3, max: "1m", jitter: "50%", resetAfter: 9}, logging: {raw: true},
@@ -103,16 +103,17 @@ def test_every_key_of_a_job() -> None:
 def test_when(when: str, expected: p.When) -> None:
     """The forms of `when` become triggers, a delay or a period."""
     assert (
-        plan(f"{{jobs: [{{name: 'a', exec: 'x', when: {when}}}, {{name: 'b', exec: 'x'}}]}}").jobs[0].when == expected
+        compile_plan(f"{{jobs: [{{name: 'a', exec: 'x', when: {when}}}, {{name: 'b', exec: 'x'}}]}}").jobs[0].when
+        == expected
     )
 
 
 def test_probes() -> None:
     """A TCP check has host and port; a command runs as its job does."""
-    assert job("health: {tcp: '[::1]:80'}").health == p.Health(
+    assert compile_job("health: {tcp: '[::1]:80'}").health == p.Health(
         probe=p.TcpProbe(host="::1", port=80), interval=10, timeout=10, ttl=20
     )
-    assert job("health: {exec: ['x', 1], logging: {raw: true}}, umask: '077'").health == p.Health(
+    assert compile_job("health: {exec: ['x', 1], logging: {raw: true}}, umask: '077'").health == p.Health(
         probe=p.ExecProbe(command=p.Command(argv=("x", "1"), umask=0o77), raw=True), interval=10, timeout=10, ttl=20
     )
 
@@ -123,7 +124,7 @@ def test_failures(action: str, failures: int) -> None:
     text = (
         f"{{htcondor: true, jobs: [{{exec: 'condor_master', health: {{htcondor: 'startd', on_failure: '{action}'}}}}]}}"
     )
-    health = plan(text).jobs[0].health
+    health = compile_plan(text).jobs[0].health
     assert health is not None
     assert (health.probe, health.failures) == (p.HtcondorProbe(aspect="startd"), failures)
 
@@ -141,12 +142,12 @@ def test_failures(action: str, failures: int) -> None:
 )
 def test_restarts(keys: str, restarts: int | None) -> None:
     """Only interval jobs run again when nothing is said."""
-    assert job(keys).restarts == restarts
+    assert compile_job(keys).restarts == restarts
 
 
 def test_an_interval_job_is_not_killed_at_its_interval() -> None:
     """Without a timeout a slow interval job runs to its end (ContainerPilot kills it: #525)."""
-    assert job("when: {interval: 1}").timeout is None
+    assert compile_job("when: {interval: 1}").timeout is None
 
 
 def test_stop_timeout_is_the_worst_ordered_stop() -> None:
@@ -155,13 +156,13 @@ def test_stop_timeout_is_the_worst_ordered_stop() -> None:
         f"{{name: 'j{i}', exec: 'x', stop: {{order: {order}, timeout: {timeout}}}, stopTimeout: {wait}}}"
         for i, (order, timeout, wait) in enumerate([(1, 20, 0), (0, 3, 4), (1, 2, 1), (0, 6, 0)])
     )
-    assert plan(f"{{jobs: [{jobs}]}}").stop_timeout == 27
+    assert compile_plan(f"{{jobs: [{jobs}]}}").stop_timeout == 27
 
 
 def test_stop_timeout_is_at_least_5_s() -> None:
     """As ContainerPilot's, the whole stop gets 5 s even when its jobs want less."""
-    assert plan("{jobs: [{exec: 'x', stop: {timeout: 1}}]}").stop_timeout == 5
-    assert plan("{stopTimeout: 2, jobs: [{exec: 'x', stop: {timeout: 1}}]}").stop_timeout == 2
+    assert compile_plan("{jobs: [{exec: 'x', stop: {timeout: 1}}]}").stop_timeout == 5
+    assert compile_plan("{stopTimeout: 2, jobs: [{exec: 'x', stop: {timeout: 1}}]}").stop_timeout == 2
 
 
 CONDOR = "{jobs: [{name: 'm', exec: '/usr/sbin/condor_master -f'}], %s}"
@@ -169,7 +170,7 @@ CONDOR = "{jobs: [{name: 'm', exec: '/usr/sbin/condor_master -f'}], %s}"
 
 def test_the_htcondor_job_gets_what_fits_it() -> None:
     """condor_master gets 30 s, its signal alone, and a SIGQUIT before the end."""
-    found = plan(CONDOR % "htcondor: 'm'")
+    found = compile_plan(CONDOR % "htcondor: 'm'")
     assert found.jobs[0].stop == p.Stop(timeout=30, group=False, escalate=((20.0, signal.SIGQUIT),))
     assert found.stop_timeout == 30
 
@@ -177,13 +178,13 @@ def test_the_htcondor_job_gets_what_fits_it() -> None:
 def test_the_htcondor_jobs_own_escalation() -> None:
     """Further signals of its own replace the SIGQUIT, and may come as late as its longer timeout allows."""
     text = "{jobs: [{exec: 'condor_master', stop: {escalate: [{after: 25, signal: 'INT'}]}}], htcondor: true}"
-    assert plan(text).jobs[0].stop.escalate == ((25.0, signal.SIGINT),)
+    assert compile_plan(text).jobs[0].stop.escalate == ((25.0, signal.SIGINT),)
 
 
 @pytest.mark.parametrize("shorthand", ["true", "'m'", "{}", "{job: 'm'}"])
 def test_htcondor_finds_its_job(shorthand: str) -> None:
     """The job that runs condor_master need not be named, and the drain is HTCondor's own."""
-    found = plan(CONDOR % f"htcondor: {shorthand}")
+    found = compile_plan(CONDOR % f"htcondor: {shorthand}")
     assert found.htcondor == p.Htcondor(job="m")
     assert found.lifetime == p.Lifetime(drain=p.Drain(htcondor=True))
 
@@ -192,7 +193,7 @@ def test_htcondor_in_full() -> None:
     """Every key of the htcondor section arrives; sizes are bytes."""
     keys = """poll: "5s", minExecute: "2GB", min_log: 1, node: {path: "/n", condorHost: "cm", name: "w", cpus: "1.5",
         memory: "1GiB", token: "/t", settings: {START: "True"}}"""
-    assert plan(CONDOR % f"htcondor: {{{keys}}}").htcondor == p.Htcondor(
+    assert compile_plan(CONDOR % f"htcondor: {{{keys}}}").htcondor == p.Htcondor(
         job="m",
         poll=5,
         min_execute=2 * 10**9,
@@ -201,7 +202,7 @@ def test_htcondor_in_full() -> None:
             path="/n", condor_host="cm", name="w", cpus=1.5, memory=2**30, token="/t", settings={"START": "True"}
         ),
     )
-    section = plan(CONDOR % "htcondor: {node: true}").htcondor
+    section = compile_plan(CONDOR % "htcondor: {node: true}").htcondor
     assert section is not None
     assert section.node == p.HtcondorNode()
 
@@ -209,7 +210,7 @@ def test_htcondor_in_full() -> None:
 def test_lifetime() -> None:
     """Every key of the lifetime arrives; a drain by command has both its commands."""
     keys = """max: "30m", jitter: "5m", after: {source: "m", once: "stopped"}, idle: 600, deadline: "72h", grace: 0"""
-    assert plan(CONDOR % f"htcondor: true, lifetime: {{{keys}}}").lifetime == p.Lifetime(
+    assert compile_plan(CONDOR % f"htcondor: true, lifetime: {{{keys}}}").lifetime == p.Lifetime(
         drain=p.Drain(htcondor=True),
         max=1800,
         jitter=300,
@@ -218,7 +219,9 @@ def test_lifetime() -> None:
         deadline=259200,
         grace=0,
     )
-    by_command = plan(CONDOR % "lifetime: {max: 1, drain: {exec: 'off', until: ['is', 'off'], poll: 2}}").lifetime
+    by_command = compile_plan(
+        CONDOR % "lifetime: {max: 1, drain: {exec: 'off', until: ['is', 'off'], poll: 2}}"
+    ).lifetime
     assert by_command == p.Lifetime(
         drain=p.Drain(begin=p.Command(argv=("off",)), until=p.Command(argv=("is", "off")), poll=2), max=1
     )
@@ -228,10 +231,10 @@ def test_the_rest() -> None:
     """State, socket, log, SIGTERM and the probation arrive."""
     keys = """state: "/s", control: {socket: "/c"}, logging: {level: "debug", format: "json", output: "/l"},
         onSigterm: "drain", htcondor: true, healthyFor: "1m" """
-    found = plan(CONDOR % keys)
+    found = compile_plan(CONDOR % keys)
     assert (found.state, found.socket, found.on_sigterm, found.healthy_for) == ("/s", "/c", "drain", 60)
     assert found.logging == p.Logging(level="DEBUG", format="json", output="/l")
-    assert plan(CONDOR % "logging: {format: 'default'}").logging == p.Logging()
+    assert compile_plan(CONDOR % "logging: {format: 'default'}").logging == p.Logging()
 
 
 def test_containerpilot_sections() -> None:
@@ -264,20 +267,20 @@ def test_containerpilot_sections() -> None:
 
 def test_both_spellings_of_every_key() -> None:
     """Every key of every section may be written in snake_case or camelCase."""
-    from autopilot.spec.keys import Folded, camel
-    from autopilot.spec.model_base import Strict
+    from autopilot.spec.keys import NormalizedTree, convert_to_camel_case
+    from autopilot.spec.model_base import StrictModel
 
-    models: list[type[Strict]] = Strict.__subclasses__()
+    models: list[type[StrictModel]] = StrictModel.__subclasses__()
     for model in models:
         names = list(model.model_fields)
-        for spelled in (names, list(map(camel, names))):
-            folded = Folded(dict.fromkeys(spelled, 0), model)
+        for spelled in (names, list(map(convert_to_camel_case, names))):
+            folded = NormalizedTree(dict.fromkeys(spelled, 0), model)
             assert (list(folded.tree), folded.findings) == (names, [])
 
 
 def test_editors_may_name_their_schema() -> None:
     """`$schema` is for editors and means nothing."""
-    assert plan("{$schema: 'x', jobs: [{exec: 'x'}]}") == plan("{jobs: [{exec: 'x'}]}")
+    assert compile_plan("{$schema: 'x', jobs: [{exec: 'x'}]}") == compile_plan("{jobs: [{exec: 'x'}]}")
 
 
 def test_restarts_on_failure():

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopilot.spec import SpecError, load_text
-from autopilot.spec.rendering import TemplateError, rendered
+from autopilot.spec.spec_rendering import TemplateError, render_template
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "gotemplate.json").read_text())
 ENV: dict[str, str] = VECTORS["env"]
 
 
 def render(template: str) -> str:
-    return rendered(template, ENV).text
+    return render_template(template, ENV).text
 
 
-def refused(template: str) -> TemplateError:
+def get_template_error(template: str) -> TemplateError:
     with pytest.raises(TemplateError) as caught:
         render(template)
     return caught.value
@@ -35,7 +35,7 @@ def test_as_go_renders_it(case: dict[str, str]) -> None:
 @pytest.mark.parametrize("case", [c for c in VECTORS["cases"] if "err" in c], ids=lambda c: c["template"])
 def test_as_go_refuses_it(case: dict[str, str]) -> None:
     """What Go refuses, we refuse, saying "cannot" and where."""
-    error = refused(case["template"])
+    error = get_template_error(case["template"])
     assert str(error).startswith("cannot")
     assert 0 <= error.offset <= len(case["template"])
 
@@ -110,21 +110,21 @@ def test_more_of_go(template: str, text: str) -> None:
 )
 def test_bounds(template: str) -> None:
     """What would run, grow or nest without bound is refused, and so is a pattern that RE2 and `re` read differently."""
-    assert str(refused(template)).startswith("cannot")
+    assert str(get_template_error(template)).startswith("cannot")
 
 
 def test_a_value_keeps_its_second_equals_sign() -> None:
     """`{{ .VAR }}` does not cut a value at its second "=" (ContainerPilot #573)."""
-    assert rendered("{{ .OPTIONS }}", {"OPTIONS": "a=b=c"}).text == "a=b=c"
+    assert render_template("{{ .OPTIONS }}", {"OPTIONS": "a=b=c"}).text == "a=b=c"
 
 
 @given(st.text())
 def test_text_without_actions_is_itself(text: str) -> None:
     """A text without `{{` is rendered to itself, and every place stays where it is."""
     if "{{" not in text:
-        result = rendered(text, ENV)
+        result = render_template(text, ENV)
         assert result.text == text
-        assert result.origin(len(text)) == (len(text), False)
+        assert result.find_origin(len(text)) == (len(text), False)
 
 
 PIECES = [
@@ -142,11 +142,11 @@ PIECES = [
 def test_any_template_is_rendered_or_refused(template: str) -> None:
     """Whatever the template, the engine ends with a text or with its own error at a place of the template."""
     try:
-        result = rendered(template, ENV)
+        result = render_template(template, ENV)
     except TemplateError as error:
         assert 0 <= error.offset <= len(template)
         return
-    assert all(0 <= result.origin(at)[0] <= len(template) for at in range(len(result.text) + 1))
+    assert all(0 <= result.find_origin(at)[0] <= len(template) for at in range(len(result.text) + 1))
 
 
 @given(

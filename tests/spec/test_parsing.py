@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopilot.spec import SpecError, load_text, scanner
-from autopilot.spec.parsing import SyntaxProblem, parse
+from autopilot.spec.parsing import SpecSyntaxError, parse
 
 TREES = st.recursive(
     st.none()
@@ -24,7 +24,7 @@ TREES = st.recursive(
 )
 
 
-def syntax_error(text: str) -> tuple[int, int, str]:
+def get_syntax_error(text: str) -> tuple[int, int, str]:
     with pytest.raises(SpecError) as caught:
         load_text(text, env={})
     (problem,) = caught.value.problems
@@ -57,7 +57,7 @@ def syntax_error(text: str) -> tuple[int, int, str]:
 )
 def test_syntax_errors(text: str, line: int, column: int, message: str) -> None:
     """A syntax error names the exact place, what was expected and what was found."""
-    assert syntax_error(text) == (line, column, message)
+    assert get_syntax_error(text) == (line, column, message)
 
 
 def test_json5() -> None:
@@ -98,7 +98,7 @@ def test_what_the_scanner_accepts_the_library_reads(text: str) -> None:
     """Any text is read as pyjson5 reads it, or refused with a SyntaxProblem at a place inside of it."""
     try:
         value = parse(text).value
-    except SyntaxProblem as problem:
+    except SpecSyntaxError as problem:
         assert 0 <= problem.offset <= len(text)
         return
     if "\\u" not in text:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autopilot.spec import deserialize_plan, serialize_plan
 from autopilot.spec import plan as p
-from autopilot.spec import plan_from_data, plan_to_data
 
 NUMBERS = st.floats(0, 1e9)
 WORDS = st.text(max_size=8)
@@ -95,7 +95,7 @@ PLANS = st.builds(
 @given(PLANS)
 def test_round_trip(plan: p.Plan) -> None:
     """Any plan comes back from its JSON text equal, tuples, classes and all."""
-    back = plan_from_data(json.loads(json.dumps(plan_to_data(plan))))
+    back = deserialize_plan(json.loads(json.dumps(serialize_plan(plan))))
     assert back == plan
     assert repr(back) == repr(plan)
 
@@ -117,16 +117,16 @@ def test_round_trip(plan: p.Plan) -> None:
 def test_another_versions_plan_is_refused(data: Any) -> None:
     """What `plan_to_data` of this version did not write is a ValueError with a remedy, never a wrong plan."""
     with pytest.raises(ValueError, match=r"cannot use this plan: .*; compile the job spec again"):
-        plan_from_data(data)
+        deserialize_plan(data)
 
 
 def test_reading_a_plan_imports_nothing_heavy() -> None:
     """The supervisor's start reads a plan without pydantic, click, re-based parsers or the template engine."""
     program = """
 import sys
-import autopilot.spec, autopilot.spec.plan, autopilot.spec.child
-from autopilot.spec import plan_from_data
-heavy = {"pydantic", "click", "pyjson5", "difflib", "asyncio", "autopilot.spec.gotemplate", "autopilot.spec.units"}
+import autopilot.spec, autopilot.spec.plan, autopilot.spec.validation_child
+from autopilot.spec import deserialize_plan
+heavy = {"pydantic", "click", "pyjson5", "difflib", "asyncio", "autopilot.spec.gotemplate", "autopilot.spec.quantities"}
 print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)

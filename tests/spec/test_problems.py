@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from autopilot.spec import Loaded, SpecError, load_text
+from autopilot.spec import LoadedSpec, SpecError, load_text
 
 LONG = "x" * 107
 MARK = "‸"  # where the problem is
 A = "{name: 'a', exec: 'true'}"
 
 
-def problems_of(text: str, *, here: bool = True) -> list[str]:
+def list_problems(text: str, *, here: bool = True) -> list[str]:
     with pytest.raises(SpecError) as caught:
-        load_text(text, "f", {}, here=here)
+        load_text(text, "f", {}, runs_here=here)
     return [str(problem).removeprefix("f:") for problem in caught.value.problems]
 
 
-def one_problem_at_the_mark(marked: str, message: str) -> None:
-    (found,) = problems_of(marked.replace(MARK, ""))
+def assert_problem_at_mark(marked: str, message: str) -> None:
+    (found,) = list_problems(marked.replace(MARK, ""))
     assert found.startswith(f"1:{marked.index(MARK) + 1}: {message}")
 
 
-def loaded(text: str, *, here: bool = True) -> Loaded:
-    return load_text(text, "f", {}, here=here)
+def load_spec(text: str, *, here: bool = True) -> LoadedSpec:
+    return load_text(text, "f", {}, runs_here=here)
 
 
-def job(keys: str) -> str:
+def format_job(keys: str) -> str:
     return f"{{jobs: [{{name: 'web', exec: 'true', {keys}}}]}}"
 
 
@@ -87,7 +87,7 @@ def job(keys: str) -> str:
 )
 def test_one_problem_of_a_job(keys: str, message: str) -> None:
     """Each mistake in a job gives one problem, with the marked place and its remedy, and no second one."""
-    one_problem_at_the_mark(job(keys), message)
+    assert_problem_at_mark(format_job(keys), message)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
 )
 def test_one_problem_of_the_whole(text: str, message: str) -> None:
     """Each mistake around the jobs gives one problem with the marked place and its remedy."""
-    one_problem_at_the_mark(text.replace("[A]", f"[{A}]").replace("[A,", f"[{A},"), message)
+    assert_problem_at_mark(text.replace("[A]", f"[{A}]").replace("[A,", f"[{A},"), message)
 
 
 def test_all_problems_in_one_pass() -> None:
@@ -202,7 +202,7 @@ def test_all_problems_in_one_pass() -> None:
   ],
   onSigterm: "die",
 }"""
-    lines = [line.split(":")[0] for line in problems_of(text)]
+    lines = [line.split(":")[0] for line in list_problems(text)]
     assert lines == ["3", "4", "4", "5", "5", "7"]
 
 
@@ -212,8 +212,8 @@ def test_nothing_is_concluded_from_what_is_broken() -> None:
         "{jobs: [{name: 'web', exec: 'x', port: 1, helth: {}}, {exec: 'y', when: {source: 'web', once: 'healthy'}}]}"
     )
     broken = misspelt.replace("helth: {}", "health: 7")
-    assert [problem.split(":")[2].strip() for problem in problems_of(misspelt)] == ["jobs[web].helth"]
-    assert [problem.split(":")[2].strip() for problem in problems_of(broken)] == ["jobs[web].health"]
+    assert [problem.split(":")[2].strip() for problem in list_problems(misspelt)] == ["jobs[web].helth"]
+    assert [problem.split(":")[2].strip() for problem in list_problems(broken)] == ["jobs[web].health"]
 
 
 def test_cycles() -> None:
@@ -222,7 +222,7 @@ def test_cycles() -> None:
         f"{{name: '{name}', exec: 'x', when: {{source: '{source}', once: 'exitSuccess'}}}}"
         for name, source in [("a", "c"), ("b", "a"), ("c", "b"), ("d", "a")]
     )
-    (found,) = problems_of(f"{{jobs: [{jobs}]}}")
+    (found,) = list_problems(f"{{jobs: [{jobs}]}}")
     assert "jobs[a].when: cannot be met: a -> c -> b -> a wait for each other" in found
 
 
@@ -232,18 +232,18 @@ def test_a_long_chain_is_no_cycle() -> None:
     jobs += [
         f"{{name: 'j{i}', exec: 'true', when: {{source: 'j{i - 1}', once: 'exitSuccess'}}}}" for i in range(1, 300)
     ]
-    assert len(loaded(f"{{jobs: [{', '.join(jobs)}]}}").plan.jobs) == 300
+    assert len(load_spec(f"{{jobs: [{', '.join(jobs)}]}}").plan.jobs) == 300
 
 
 @pytest.mark.parametrize(
     ("text", "warning"),
     [
         (
-            job("health: {exec: 'x', interval: 10, timeout: 20}"),
+            format_job("health: {exec: 'x', interval: 10, timeout: 20}"),
             "jobs[web].health.timeout: is longer than the interval (10 s)",
         ),
-        (job("when: {interval: 5}, timeout: 9"), "jobs[web].timeout: is longer than the interval (5 s)"),
-        (job("tags: ['x']"), "jobs[web].tags: has no effect without a port"),
+        (format_job("when: {interval: 5}, timeout: 9"), "jobs[web].timeout: is longer than the interval (5 s)"),
+        (format_job("tags: ['x']"), "jobs[web].tags: has no effect without a port"),
         (
             "{jobs: [{name: 'q', exec: \"sh -c 'a b'\"}]}",
             "jobs[q].exec: holds quotes, which the program will get as they are",
@@ -253,18 +253,18 @@ def test_a_long_chain_is_no_cycle() -> None:
 )
 def test_warnings(text: str, warning: str) -> None:
     """What is doubtful but can run is warned about once."""
-    (found,) = loaded(text).warnings
+    (found,) = load_spec(text).warnings
     assert f"{found.path}: {found.message}".startswith(warning)
 
 
 def test_elsewhere_missing_things_are_warnings() -> None:
     """A check on another machine warns about users, programs, directories and files that are not there."""
-    text = job(
+    text = format_job(
         "user: 'nobody-here', group: 'none-here', cwd: '/none', env_file: '/none', health: {exec: '/no/program'}"
     )
-    warnings = loaded(text, here=False).warnings
+    warnings = load_spec(text, here=False).warnings
     assert [w.path.partition(".")[2] for w in warnings] == ["user", "group", "cwd", "env_file", "health.exec"]
-    assert loaded(job("health: {exec: '/no/program'}")).warnings == ()
+    assert load_spec(format_job("health: {exec: '/no/program'}")).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -273,13 +273,13 @@ def test_elsewhere_missing_things_are_warnings() -> None:
 def test_unknown_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch, when: str, warned: bool) -> None:
     """A check warns, at the expression, of a $TZ that is no time zone; not where none is needed."""
     monkeypatch.setenv("TZ", "Mars/North")
-    said = [(w.column, w.message) for w in loaded(job(f"when: {{{when}}}"), here=False).warnings]
-    column = job(f"when: {{{when}}}").index("'@daily'") + 1 if warned else 0
+    said = [(w.column, w.message) for w in load_spec(format_job(f"when: {{{when}}}"), here=False).warnings]
+    column = format_job(f"when: {{{when}}}").index("'@daily'") + 1 if warned else 0
     assert [column for column, _ in said] == [column] * warned
     assert all(message.startswith("is taken as UTC: TZ=Mars/North is no time zone") for _, message in said)
 
 
-def metrics(*wanted: str) -> str:
+def format_metrics(*wanted: str) -> str:
     """A spec with metrics, each given as "NAME TYPE"; the name may be marked."""
     listed = [f"{{name: '{name}', help: 'x', type: '{kind}'}}" for name, kind in (text.split() for text in wanted)]
     return f"{{jobs: [{A}], telemetry: {{metrics: [{', '.join(listed)}]}}}}".replace(f"'{MARK}", f"{MARK}'")
@@ -303,17 +303,17 @@ def metrics(*wanted: str) -> str:
 def test_metrics_that_clash(wanted: tuple[str, ...], message: str) -> None:
     """Two metrics that would export the same name are one problem, at the second; so is one that takes ours."""
     name = wanted[-1].split()[0].removeprefix(MARK)
-    one_problem_at_the_mark(metrics(*wanted), f"telemetry.metrics[{name}].name: {message}")
+    assert_problem_at_mark(format_metrics(*wanted), f"telemetry.metrics[{name}].name: {message}")
 
 
 def test_metrics_that_do_not_clash() -> None:
     """Nothing is added to a counter's name, and a word that our names begin with is not ours."""
     wanted = ("x counter", "x_total counter", "y gauge", "y_count gauge", "process_jobs gauge", "python_info gauge")
     wanted += ("containerpilot_jobs counter", "autopilot_jobs summary", "go_goroutines gauge")
-    telemetry = loaded(metrics(*wanted)).plan.telemetry
+    telemetry = load_spec(format_metrics(*wanted)).plan.telemetry
     assert telemetry is not None and len(telemetry.metrics) == len(wanted)
 
 
 def test_numeric_users_need_no_entry() -> None:
     """A numeric id is used as it is."""
-    assert loaded(job("user: 54321, group: '54321'")).plan.jobs[0].command.user == "54321"
+    assert load_spec(format_job("user: 54321, group: '54321'")).plan.jobs[0].command.user == "54321"

@@ -10,7 +10,7 @@ import pytest
 from autopilot.spec import SpecError, load
 
 
-def problem_of(path: Path | str) -> str:
+def get_problem(path: Path | str) -> str:
     with pytest.raises(SpecError) as caught:
         load(path, {})
     (problem,) = caught.value.problems
@@ -31,13 +31,13 @@ def problem_of(path: Path | str) -> str:
 def test_not_a_text(tmp_path: Path, data: bytes, message: str) -> None:
     """Empty, huge and binary files are refused, each in its own words."""
     (tmp_path / "spec").write_bytes(data)
-    assert message in problem_of(tmp_path / "spec")
+    assert message in get_problem(tmp_path / "spec")
 
 
 def test_not_utf8_has_a_place(tmp_path: Path) -> None:
     """A byte that is not UTF-8 is refused with its line and column."""
     (tmp_path / "spec").write_bytes('{"é": 1,\n "x": "\xe9"}'.encode("latin-1"))
-    assert problem_of(tmp_path / "spec").startswith(f"{tmp_path}/spec:1:3: cannot be read as UTF-8: byte 0xe9")
+    assert get_problem(tmp_path / "spec").startswith(f"{tmp_path}/spec:1:3: cannot be read as UTF-8: byte 0xe9")
 
 
 def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
@@ -45,22 +45,22 @@ def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "good").write_bytes(b'\xef\xbb\xbf{"jobs": [{"name": "a", "exec": "x"}]}')
     (tmp_path / "bad").write_bytes(b'\xef\xbb\xbf{"jobs" 1}')
     assert load(tmp_path / "good", {}).plan.jobs[0].name == "a"
-    assert problem_of(tmp_path / "bad").startswith(f"{tmp_path}/bad:1:9:")
+    assert get_problem(tmp_path / "bad").startswith(f"{tmp_path}/bad:1:9:")
 
 
 def test_missing_file(tmp_path: Path) -> None:
     """A missing file is refused with the way to name another."""
-    assert "cannot read the job spec: no such file or directory; name it as" in problem_of(tmp_path / "none")
+    assert "cannot read the job spec: no such file or directory; name it as" in get_problem(tmp_path / "none")
 
 
 def test_directory(tmp_path: Path) -> None:
     """A directory is refused."""
-    assert "cannot read the job spec: is a directory; name the file in it" in problem_of(tmp_path)
+    assert "cannot read the job spec: is a directory; name the file in it" in get_problem(tmp_path)
 
 
 def test_nul_in_the_path() -> None:
     """A path that no file can have is refused, not an error of Python."""
-    assert "holds a NUL character" in problem_of("a\0b")
+    assert "holds a NUL character" in get_problem("a\0b")
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
     if before == 0:  # root may read everything
         os.seteuid(65534)
     try:
-        said, uid = problem_of(path), os.geteuid()
+        said, uid = get_problem(path), os.geteuid()
     finally:
         os.seteuid(before)
     assert f"permission denied; let uid {uid} read it" in said
@@ -81,4 +81,4 @@ def test_unreadable_file(tmp_path: Path) -> None:
 def test_a_fifo_without_a_writer_does_not_hold_up_the_start(tmp_path: Path) -> None:
     """A FIFO that nobody writes to reads as empty instead of blocking for ever."""
     os.mkfifo(tmp_path / "fifo")
-    assert "cannot be empty" in problem_of(tmp_path / "fifo")
+    assert "cannot be empty" in get_problem(tmp_path / "fifo")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.spec import units
+from autopilot.spec import quantities
 
 UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "μs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 LONGEST = 2**63 - 1
@@ -37,7 +37,7 @@ LONGEST = 2**63 - 1
 )
 def test_durations(written: object, seconds: float) -> None:
     """Go's durations, numbers and numeric strings are seconds."""
-    assert units.duration(written) == seconds
+    assert quantities.parse_duration(written) == seconds
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_durations(written: object, seconds: float) -> None:
 def test_wrong_durations(wrong: object) -> None:
     """What is no duration is refused with a message that begins with "cannot"."""
     with pytest.raises(ValueError, match=r"^cannot"):
-        units.duration(wrong)
+        quantities.parse_duration(wrong)
 
 
 @given(
@@ -72,14 +72,14 @@ def test_durations_are_exact(parts: list[tuple[int, int, str]]) -> None:
     """Any sum of decimal parts is read exactly, to the nanosecond."""
     text = "".join(f"{whole}.{fraction:07d}{unit}" for whole, fraction, unit in parts)
     exact = sum(int((whole + Fraction(fraction, 10**7)) * UNITS[unit]) for whole, fraction, unit in parts)
-    assert units.duration(text) == exact / 10**9
+    assert quantities.parse_duration(text) == exact / 10**9
 
 
 @given(st.text(alphabet="0123456789.hmsnuµ+-e", max_size=50) | st.text())
 def test_any_text_is_a_duration_or_refused(text: str) -> None:
     """Any text is a duration within Go's range, or a ValueError that says "cannot"."""
     try:
-        assert 0 <= units.duration(text) <= LONGEST / 10**9
+        assert 0 <= quantities.parse_duration(text) <= LONGEST / 10**9
     except ValueError as error:
         assert str(error).startswith("cannot")
 
@@ -99,44 +99,44 @@ def test_any_text_is_a_duration_or_refused(text: str) -> None:
 )
 def test_sizes(written: object, number: int) -> None:
     """GB is 1000-based; GiB and G are 1024-based."""
-    assert units.size(written) == number
+    assert quantities.parse_size(written) == number
 
 
 @pytest.mark.parametrize("wrong", ["", "1XB", "-1", -1, 1.5, True, None, "GB", "9" * 39 + "TB", 2**63, "1" * 50])
 def test_wrong_sizes(wrong: object) -> None:
     """What is no size is refused."""
     with pytest.raises(ValueError, match=r"^cannot"):
-        units.size(wrong)
+        quantities.parse_size(wrong)
 
 
 @pytest.mark.parametrize(("written", "number"), [("10%", 0.1), (0.1, 0.1), (1, 1), ("0", 0), ("100%", 1)])
 def test_shares(written: object, number: float) -> None:
     """A share is a number from 0 to 1 or a percentage."""
-    assert units.share(written) == number
+    assert quantities.parse_share(written) == number
 
 
 @pytest.mark.parametrize("wrong", ["110%", 10, -0.1, "x", None, True, "%", float("nan"), "1e999"])
 def test_wrong_shares(wrong: object) -> None:
     """What is no share is refused."""
     with pytest.raises(ValueError, match=r"^cannot"):
-        units.share(wrong)
+        quantities.parse_share(wrong)
 
 
 @pytest.mark.parametrize(("written", "number"), [("60", 60), (60, 60), (60.0, 60), ("0", 0)])
 def test_whole_numbers(written: object, number: int) -> None:
     """Numeric strings are numbers: templates can write nothing else."""
-    assert units.whole(written) == number
+    assert quantities.parse_whole_number(written) == number
 
 
 @pytest.mark.parametrize("wrong", ["6.5", 6.5, True, None, -1, "-1", "x", 2**31, float("nan"), float("inf"), "9" * 30])
 def test_wrong_whole_numbers(wrong: object) -> None:
     """What is no whole number in range is refused."""
     with pytest.raises(ValueError, match=r"^cannot"):
-        units.whole(wrong)
+        quantities.parse_whole_number(wrong)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 10**400, "1e400", True, "x", None])
 def test_wrong_numbers(wrong: object) -> None:
     """Only finite numbers are numbers."""
     with pytest.raises(ValueError, match=r"^cannot"):
-        units.number(wrong)
+        quantities.parse_number(wrong)

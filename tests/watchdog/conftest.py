@@ -7,32 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from lab.dockerd import Dockerd, dockerd
-from lab.podman import Podman, podman
-from lab.registry import Registry, registry
+from lab.dockerd import DockerDaemon, start_docker_daemon
+from lab.podman_engine import Podman, start_podman
+from lab.registry_server import Registry, start_registry
 from tests.watchdog.site import Site
 
 
 @pytest.fixture(scope="session")
-def docker() -> Iterator[Dockerd]:
-    with dockerd() as found:
+def docker() -> Iterator[DockerDaemon]:
+    with start_docker_daemon() as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def podman_service() -> Iterator[Podman]:
-    with podman("127.0.0.1") as found:
+    with start_podman("127.0.0.1") as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def the_registry() -> Iterator[Registry]:
-    with registry() as found:
+    with start_registry() as found:
         yield found
 
 
 @pytest.fixture
-def docker_site(tmp_path: Path, docker: Dockerd, the_registry: Registry) -> Iterator[Site]:
+def docker_site(tmp_path: Path, docker: DockerDaemon, the_registry: Registry) -> Iterator[Site]:
     """A host with Docker. Its containers are gone at the end; images stay for the next test."""
     found = Site(tmp_path, "docker", docker, the_registry, docker.engine)
     yield found
@@ -42,7 +42,7 @@ def docker_site(tmp_path: Path, docker: Dockerd, the_registry: Registry) -> Iter
 
 
 @pytest.fixture
-def podman_site(tmp_path: Path, docker: Dockerd, podman_service: Podman, the_registry: Registry) -> Iterator[Site]:
+def podman_site(tmp_path: Path, docker: DockerDaemon, podman_service: Podman, the_registry: Registry) -> Iterator[Site]:
     """A host with Podman; its images are built with Docker."""
     yield Site(tmp_path, "podman", podman_service, the_registry, docker.engine)
     podman_service.run("rm", "--all", "--force", "--time=0", check=False)

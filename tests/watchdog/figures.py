@@ -12,53 +12,53 @@ from pathlib import Path
 
 import psutil
 
-from lab.dockerd import dockerd
-from lab.pyz import make
-from lab.registry import registry
+from lab.dockerd import start_docker_daemon
+from lab.registry_server import start_registry
+from lab.zipapp_build import build_zipapp
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import container, kill
+from tests.watchdog.test_engines import get_slot, kill_container
 
 ROUNDS = 9
 
 
-def gaps(site: Site, process: subprocess.Popen[bytes]) -> Iterator[float]:
+def measure_refill_gaps(site: Site, process: subprocess.Popen[bytes]) -> Iterator[float]:
     """Seconds from a container's death to its successor's start, as the kernel and the engine date them."""
     for _ in range(ROUNDS):
-        name = eventually(lambda: container(site)["container"], 30, "the slot is filled")
+        name = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
         process.poll()
         began = time.time()
-        kill(site, name)
-        eventually(lambda gone=name: container(site)["container"] not in (None, gone), 30, "refilled")
-        yield container(site)["since"] - began
+        kill_container(site, name)
+        eventually(lambda gone=name: get_slot(site)["container"] not in (None, gone), 30, "refilled")
+        yield get_slot(site)["since"] - began
 
 
-def passes(site: Site) -> Iterator[float]:
+def measure_passes(site: Site) -> Iterator[float]:
     """Wall-clock seconds of a whole `run`, with nothing to do."""
     for _ in range(ROUNDS):
         began = time.monotonic()
-        site.run()
+        site.run_once()
         yield time.monotonic() - began
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder, registry() as images, dockerd() as engine:
+    with tempfile.TemporaryDirectory() as folder, start_registry() as images, start_docker_daemon() as engine:
         site = Site(Path(folder), "docker", engine, images, engine.engine)
-        site.write(failures={"initial": "1ms", "longest": "1ms"})
-        site.push()
-        with site.watching() as process:
-            found = sorted(gaps(site, process))
+        site.write_config(failures={"initial": "1ms", "longest": "1ms"})
+        site.push_image()
+        with site.run_watch() as process:
+            found = sorted(measure_refill_gaps(site, process))
             memory = psutil.Process(process.pid).memory_full_info()
         print(
             f"killed -> refilled, watch: median {statistics.median(found):.2f} s, worst {found[-1]:.2f} s of {ROUNDS}"
         )
         print(f"watch: {memory.uss / 1e6:.1f} MB private, {memory.rss / 1e6:.1f} MB resident")
-        took = sorted(passes(site))
+        took = sorted(measure_passes(site))
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        site.run()
+        site.run_once()
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         print(f"a pass with nothing to do: median {statistics.median(took):.2f} s, of it {cpu:.2f} s CPU")
-        make(Path(folder) / "watchdog.pyz")
+        build_zipapp(Path(folder) / "watchdog.pyz")
         print(f"watchdog.pyz: {(Path(folder) / 'watchdog.pyz').stat().st_size / 1e3:.0f} kB")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from autopilot_watchdog.config.model import Config
-from autopilot_watchdog.config.reading import read
-from autopilot_watchdog.simulation.world import Behaviour, Host, Registry
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.config_reader import parse_config
+from autopilot_watchdog.simulation.simulated_fleet import DigestBehaviour, SimulatedHost, SimulatedRegistry
 
 A, B, C = ("sha256:" + letter * 64 for letter in "abc")
 BEGIN = 1_800_000_000.0
@@ -15,24 +15,26 @@ KEY = f"docker {IMAGE}"
 AT_ONCE = {"rings": [{"share": "100%", "after": "0s"}], "spread": "0s"}
 
 
-def config(host: str = "h1", count: int = 2, rollout: object = AT_ONCE, group: object = None, **rest: object) -> Config:
+def build_config(
+    host: str = "h1", count: int = 2, rollout: object = AT_ONCE, group: object = None, **rest: object
+) -> Config:
     slots = [{"name": "wn-NN", "image": IMAGE, "count": count, **(group or {})}]
-    return read(json.dumps({"host": host, "slots": slots, "rollout": rollout, **rest}))
+    return parse_config(json.dumps({"host": host, "slots": slots, "rollout": rollout, **rest}))
 
 
-def host(registry: Registry | None = None, of: Config | None = None, **rest) -> Host:
-    return Host(of or config(), registry or Registry([(0, A)]), **rest)
+def build_host(registry: SimulatedRegistry | None = None, configuration: Config | None = None, **rest) -> SimulatedHost:
+    return SimulatedHost(configuration or build_config(), registry or SimulatedRegistry([(0, A)]), **rest)
 
 
-def failing(digest: str, after: float = 1.0) -> dict[str, Behaviour]:
-    return {digest: Behaviour(fails_after=after)}
+def build_failing_behaviour(digest: str, after: float = 1.0) -> dict[str, DigestBehaviour]:
+    return {digest: DigestBehaviour(fails_after=after)}
 
 
-def run(host: Host, begin: float, seconds: float, every: float = 60.0) -> float:
+def run_passes(host: SimulatedHost, begin: float, seconds: float, every: float = 60.0) -> float:
     """Passes as `watch` makes them: when something ends, when something is due, and every so often."""
     now, end = begin, begin + seconds
     while now < end:
-        wake = host.run(now)
-        times = [time for time in (wake, host.next_end()) if time is not None and time > now]
+        wake = host.run_pass(now)
+        times = [time for time in (wake, host.find_next_end()) if time is not None and time > now]
         now = min([*times, now + every])
     return end

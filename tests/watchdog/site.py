@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from lab.docker import Engine
-from lab.registry import Registry
-from lab.tiny import good_life, push
+from lab.docker_engine import Engine
+from lab.registry_server import Registry
+from lab.tiny_images import build_and_push, format_healthy_script
 
 NAME = "wn"
 
 
-class Service(Protocol):
+class EngineService(Protocol):
     """An engine that can be talked to."""
 
     @property
@@ -29,14 +29,14 @@ class Service(Protocol):
 class Site:
     """`run` is the real command in a process of its own, as the timer calls it."""
 
-    def __init__(self, folder: Path, engine: str, service: Service, registry: Registry, builder: Engine) -> None:
+    def __init__(self, folder: Path, engine: str, service: EngineService, registry: Registry, builder: Engine) -> None:
         self.folder = folder
         self.engine = engine
         self.service = service
         self.registry = registry
         self.builder = builder
         self.path = os.environ["PATH"]
-        self.before: list[str] = []  # what is put before each command: a wrong clock, another namespace
+        self.command_prefix: list[str] = []  # what is put before each command: a wrong clock, another namespace
         self.config = folder / "autopilot-watchdog.json"
         self.document: dict[str, Any] = {
             "host": "h1",
@@ -46,12 +46,12 @@ class Site:
             "rollout": {"rings": [{"share": "100%", "after": "0s"}], "spread": "0s"},
             "fitness": {"free_disk": 0},
             "metrics": {"textfile": str(folder / "watchdog.prom")},
-            "slots": [{"name": f"{NAME}-NN", "image": self.pushed, "engine": engine, "network": "none"}],
+            "slots": [{"name": f"{NAME}-NN", "image": self.push_reference, "engine": engine, "network": "none"}],
         }
-        self.write()
+        self.write_config()
 
     @property
-    def pushed(self) -> str:
+    def push_reference(self) -> str:
         """The image as its builders push it."""
         return f"{self.registry.address}/site/{self.folder.name.lower()}:stable"
 
@@ -61,25 +61,27 @@ class Site:
         return str(self.document["slots"][0]["image"])
 
     @property
-    def home(self) -> Path:
+    def state_folder(self) -> Path:
         """The watchdog's state folder."""
         return Path(self.document["state"])
 
-    def through(self, address: str) -> None:
-        self.write({"image": self.pushed.replace(self.registry.address, address)})
+    def use_registry_address(self, address: str) -> None:
+        self.write_config({"image": self.push_reference.replace(self.registry.address, address)})
 
-    def write(self, slot: dict[str, Any] | None = None, **rest: Any) -> None:
+    def write_config(self, slot: dict[str, Any] | None = None, **rest: Any) -> None:
         self.document.update(rest)
         self.document["slots"][0].update(slot or {})
         self.config.write_text(json.dumps(self.document, indent=1))
 
-    def push(self, script: str | None = None, **options: Any) -> str:
+    def push_image(self, script: str | None = None, **options: Any) -> str:
         """A new image under the tag; returns its digest. Two scripts that are alike are one image."""
-        return push(self.builder, self.pushed, good_life() if script is None else script, **options)
+        return build_and_push(
+            self.builder, self.push_reference, format_healthy_script() if script is None else script, **options
+        )
 
-    def command(self, *words: str) -> list[str]:
+    def build_command(self, *words: str) -> list[str]:
         return [
-            *self.before,
+            *self.command_prefix,
             sys.executable,
             "-m",
             "autopilot_watchdog",
@@ -89,39 +91,46 @@ class Site:
             *words[1:],
         ]
 
-    def call(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run_verb(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*words), capture_output=True, text=True, timeout=timeout, check=False, env=self.env()
+            self.build_command(*words),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=self.build_environment(),
         )
 
-    def env(self) -> dict[str, str]:
+    def build_environment(self) -> dict[str, str]:
         return {**os.environ, "HOME": str(self.folder), "DOCKER_CONFIG": str(self.folder / "docker"), "PATH": self.path}
 
-    def run(self, expect: int | None = 0, timeout: float = 60) -> str:
+    def run_once(self, expected_exit_code: int | None = 0, timeout: float = 60) -> str:
         """One pass; returns what it said."""
-        done = self.call("run", timeout=timeout)
-        assert expect is None or done.returncode == expect, f"exit {done.returncode}\n{done.stderr}"
+        done = self.run_verb("run", timeout=timeout)
+        assert expected_exit_code is None or done.returncode == expected_exit_code, (
+            f"exit {done.returncode}\n{done.stderr}"
+        )
         return done.stderr
 
-    def status(self) -> dict[str, dict[str, Any]]:
-        document = json.loads(self.call("status", "-o", "json").stdout)
+    def get_slots(self) -> dict[str, dict[str, Any]]:
+        document = json.loads(self.run_verb("status", "-o", "json").stdout)
         return {slot["slot"]: slot for slot in document["slots"]}
 
-    def state(self) -> dict[str, Any]:
-        return dict(json.loads((self.home / "state.json").read_text()))
+    def read_state(self) -> dict[str, Any]:
+        return dict(json.loads((self.state_folder / "state.json").read_text()))
 
-    def image(self) -> dict[str, Any]:
-        return dict(self.state()["images"][f"{self.engine} {self.reference}"])
+    def get_image_record(self) -> dict[str, Any]:
+        return dict(self.read_state()["images"][f"{self.engine} {self.reference}"])
 
-    def audit(self, event: str = "") -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in (self.home / "audit.jsonl").read_text().splitlines()]
+    def read_audit(self, event: str = "") -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in (self.state_folder / "audit.jsonl").read_text().splitlines()]
         return [line for line in lines if event in ("", line["event"])]
 
     @contextmanager
-    def watching(self):
+    def run_watch(self):
         """`watch`, until the end of the block."""
         with (self.folder / "watch.log").open("a") as log:
-            process = subprocess.Popen(self.command("watch"), stderr=log, env=self.env())
+            process = subprocess.Popen(self.build_command("watch"), stderr=log, env=self.build_environment())
         try:
             yield process
         finally:
@@ -129,12 +138,12 @@ class Site:
             process.wait(10)
 
 
-def eventually(what: Callable[[], Any], seconds: float, holds: str) -> Any:
+def eventually(predicate: Callable[[], Any], timeout_s: float, description: str) -> Any:
     """The first truthy answer; fails with the sentence when there is none in time."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + timeout_s
     while True:
-        answer = what()
+        answer = predicate()
         if answer:
             return answer
-        assert time.monotonic() < end, f"not within {seconds} s: {holds}; last answer {answer!r}"
+        assert time.monotonic() < end, f"not within {timeout_s} s: {description}; last answer {answer!r}"
         time.sleep(0.02)

@@ -6,26 +6,26 @@ import json
 from pathlib import Path
 
 import pytest
-from autopilot_watchdog.config.reading import ConfigError, load, read
+from autopilot_watchdog.config.config_reader import ConfigError, load_config, parse_config
 
 SLOT = {"name": "wn-NN", "image": "registry.example.org/site/wn:stable", "count": 2}
 EXAMPLE = Path(__file__).parents[2] / "examples/watchdog/autopilot-watchdog.json"
 
 
-def problems(document: object) -> str:
+def get_error_text(document: object) -> str:
     with pytest.raises(ConfigError) as raised:
-        read(json.dumps(document, indent=1), "wd.json")
+        parse_config(json.dumps(document, indent=1), "wd.json")
     return str(raised.value)
 
 
 def test_example_is_right() -> None:
     """The example loads."""
-    assert load(EXAMPLE).slots[0].memory == 64 * 10**9
+    assert load_config(EXAMPLE).slots[0].memory == 64 * 10**9
 
 
 def test_every_problem_in_one_go() -> None:
     """Each problem has its line and column, its path, what was found and what would be right."""
-    said = problems({"slot": [], "slots": [{**SLOT, "cpus": -1, "volumes": ["/a"], "verify": {"exec": "x"}}]})
+    said = get_error_text({"slot": [], "slots": [{**SLOT, "cpus": -1, "volumes": ["/a"], "verify": {"exec": "x"}}]})
     assert said.splitlines() == [
         'wd.json:2:2: slot: unknown key; did you mean "slots"?',
         "wd.json:8:12: slots[0].cpus: must be a number of 0 or more, found -1",
@@ -51,18 +51,18 @@ def test_every_problem_in_one_go() -> None:
 )
 def test_refused(document: object, sentence: str) -> None:
     """What cannot work is refused."""
-    assert sentence in problems(document)
+    assert sentence in get_error_text(document)
 
 
 def test_syntax_and_doubles() -> None:
     """Broken JSON has its place; a key given twice is no silent choice."""
     with pytest.raises(ConfigError, match=r"wd:2:1: cannot read the configuration as JSON"):
-        read('{"slots":\n', "wd")
+        parse_config('{"slots":\n', "wd")
     with pytest.raises(ConfigError, match='the key "slots" is given twice'):
-        read('{"slots": [], "slots": []}')
+        parse_config('{"slots": [], "slots": []}')
 
 
 def test_missing_file(tmp_path: Path) -> None:
     """A file that is not there is a plain sentence."""
     with pytest.raises(ConfigError, match="cannot read the configuration"):
-        load(tmp_path / "none.json")
+        load_config(tmp_path / "none.json")

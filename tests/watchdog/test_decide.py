@@ -7,235 +7,249 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from autopilot_watchdog.core import learning, operator
-from autopilot_watchdog.core.actions import Bury, Drain, Outcome, Preflight, Pull, RemoveImage, Start, Verify
-from autopilot_watchdog.core.decide import decide, heads_wanted
+from autopilot_watchdog.core import memory_updates, operator_orders
+from autopilot_watchdog.core.decide import decide, list_images_to_check
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.observation import EngineDown, Fleet, Head, Observation
-from autopilot_watchdog.simulation.world import Behaviour, Registry
+from autopilot_watchdog.core.observation import EngineDown, FleetState, Observation, TagDigest
+from autopilot_watchdog.core.slot_actions import (
+    Drain,
+    Outcome,
+    Preflight,
+    Pull,
+    RemoveContainer,
+    RemoveImage,
+    Start,
+    Verify,
+)
+from autopilot_watchdog.simulation.simulated_fleet import DigestBehaviour, SimulatedRegistry
 
-from tests.watchdog.scenes import BEGIN, KEY, A, B, C, config, failing, host, run
+from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_failing_behaviour, build_host, run_passes
 
 
-def actions(host, kind):
-    return [(at - BEGIN, action) for at, action in host.done if isinstance(action, kind)]
+def list_actions(host, kind):
+    return [(at - BEGIN, action) for at, action in host.executed_actions if isinstance(action, kind)]
 
 
-def digests(host):
-    return sorted({container.digest for container in host.living()})
+def list_digests(host):
+    return sorted({container.digest for container in host.list_alive()})
 
 
 def test_missing_slots_are_filled():
     """An empty host pulls the newest digest once and starts every slot with it."""
-    it = host()
-    it.run(BEGIN)
-    assert [type(action).__name__ for _, action in it.done] == ["Pull", "Start", "Start"]
-    assert digests(it) == [A]
+    it = build_host()
+    it.run_pass(BEGIN)
+    assert [type(action).__name__ for _, action in it.executed_actions] == ["Pull", "Start", "Start"]
+    assert list_digests(it) == [A]
     assert {reason.code for reason in it.reasons.values()} == {"running"}
 
 
 def test_running_slot_is_never_stopped_for_an_update():
     """A push changes nothing that runs: the new image is fetched, and only the next lives take it."""
-    it = host(Registry([(0, A), (BEGIN + 600, B)]))
-    run(it, BEGIN, 6 * 3600)
-    assert digests(it) == [A]
+    it = build_host(SimulatedRegistry([(0, A), (BEGIN + 600, B)]))
+    run_passes(it, BEGIN, 6 * 3600)
+    assert list_digests(it) == [A]
     assert B in it.digests
-    assert not actions(it, Drain)
-    first = it.living()[0]
-    it.end(first.id, BEGIN + 6 * 3600, 0)
-    it.run(BEGIN + 6 * 3600)
-    assert digests(it) == [A, B]
+    assert not list_actions(it, Drain)
+    first = it.list_alive()[0]
+    it.end_container(first.id, BEGIN + 6 * 3600, 0)
+    it.run_pass(BEGIN + 6 * 3600)
+    assert list_digests(it) == [A, B]
 
 
 def test_engine_down_is_unknown():
     """An engine that does not answer gives no action at all, and the reason engine-unknown."""
-    it = host()
-    it.run(BEGIN)
+    it = build_host()
+    it.run_pass(BEGIN)
     it.engine_up = False
-    done = len(it.done)
-    it.run(BEGIN + 600)
-    assert len(it.done) == done
+    done = len(it.executed_actions)
+    it.run_pass(BEGIN + 600)
+    assert len(it.executed_actions) == done
     assert {reason.code for reason in it.reasons.values()} == {"engine-unknown"}
 
 
 def test_killed_slot_is_refilled_at_once():
     """One SIGKILL from outside costs no wait; a second soon after does."""
-    it = host(of=config(count=1))
-    it.run(BEGIN)
-    it.end(it.living()[0].id, BEGIN + 5, 137)
-    it.run(BEGIN + 5)
-    assert len(it.living()) == 1
-    it.end(it.living()[0].id, BEGIN + 10, 137)
-    it.run(BEGIN + 10)
+    it = build_host(configuration=build_config(count=1))
+    it.run_pass(BEGIN)
+    it.end_container(it.list_alive()[0].id, BEGIN + 5, 137)
+    it.run_pass(BEGIN + 5)
+    assert len(it.list_alive()) == 1
+    it.end_container(it.list_alive()[0].id, BEGIN + 10, 137)
+    it.run_pass(BEGIN + 10)
     assert it.reasons["wn-01"].code == "backoff"
 
 
 def test_bad_push_is_quarantined_and_the_good_one_takes_over():
     """After three failed lives the slot has the last good digest at once; the bad one is not pulled again."""
-    it = host(Registry([(0, A), (BEGIN + 600, B)], behaviours=failing(B)), config(count=1))
-    run(it, BEGIN, 1200)
-    it.end(it.living()[0].id, BEGIN + 1200, 0)
-    run(it, BEGIN + 1200, 600)
-    assert B in it.memory.image(KEY).quarantine
-    assert digests(it) == [A]
-    pulls = len(actions(it, Pull))
-    run(it, BEGIN + 1800, 7200)
-    assert len(actions(it, Pull)) == pulls
-    assert it.memory.image(KEY).quarantine[B].confirmed
+    it = build_host(
+        SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours=build_failing_behaviour(B)), build_config(count=1)
+    )
+    run_passes(it, BEGIN, 1200)
+    it.end_container(it.list_alive()[0].id, BEGIN + 1200, 0)
+    run_passes(it, BEGIN + 1200, 600)
+    assert B in it.memory.get_image(KEY).quarantine
+    assert list_digests(it) == [A]
+    pulls = len(list_actions(it, Pull))
+    run_passes(it, BEGIN + 1800, 7200)
+    assert len(list_actions(it, Pull)) == pulls
+    assert it.memory.get_image(KEY).quarantine[B].confirmed
 
 
 def test_next_good_push_recovers_by_itself():
     """A push after a quarantined one is taken by the next life, without anybody's hand."""
-    it = host(Registry([(0, A), (BEGIN + 600, B), (BEGIN + 7200, C)], behaviours=failing(B)), config(count=1))
-    run(it, BEGIN, 1200)
-    it.end(it.living()[0].id, BEGIN + 1200, 0)
-    run(it, BEGIN + 1200, 9000)
-    it.end(it.living()[0].id, BEGIN + 10200, 0)
-    run(it, BEGIN + 10200, 600)
-    assert digests(it) == [C]
-    assert it.memory.image(KEY).last_good == C
+    it = build_host(
+        SimulatedRegistry([(0, A), (BEGIN + 600, B), (BEGIN + 7200, C)], behaviours=build_failing_behaviour(B)),
+        build_config(count=1),
+    )
+    run_passes(it, BEGIN, 1200)
+    it.end_container(it.list_alive()[0].id, BEGIN + 1200, 0)
+    run_passes(it, BEGIN + 1200, 9000)
+    it.end_container(it.list_alive()[0].id, BEGIN + 10200, 0)
+    run_passes(it, BEGIN + 10200, 600)
+    assert list_digests(it) == [C]
+    assert it.memory.get_image(KEY).last_good == C
 
 
 def test_broken_host_acquits_the_new_digest():
     """When the good digest fails as well, the host is to blame: nothing stays quarantined, and the host backs off."""
     broken = (BEGIN + 1100, BEGIN + 5 * 3600)
-    registry = Registry([(0, A), (BEGIN + 600, B)])
-    it = host(registry, config(count=1), broken=lambda now: broken[0] <= now < broken[1])
-    run(it, BEGIN, 1200)
-    it.end(it.living()[0].id, BEGIN + 1200, 0)
-    run(it, BEGIN + 1200, 2 * 3600)
-    starts = len(actions(it, Start))
+    registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)])
+    it = build_host(registry, build_config(count=1), is_broken=lambda now: broken[0] <= now < broken[1])
+    run_passes(it, BEGIN, 1200)
+    it.end_container(it.list_alive()[0].id, BEGIN + 1200, 0)
+    run_passes(it, BEGIN + 1200, 2 * 3600)
+    starts = len(list_actions(it, Start))
     assert starts < 25, "a crash loop"
-    run(it, BEGIN + 3 * 3600, 6 * 3600)
-    assert not it.memory.image(KEY).quarantine
-    assert digests(it) == [B]
+    run_passes(it, BEGIN + 3 * 3600, 6 * 3600)
+    assert not it.memory.get_image(KEY).quarantine
+    assert list_digests(it) == [B]
 
 
 def test_bad_first_image_backs_off():
     """With nothing to fall back on a failing image is tried again, later and later: no crash loop, no quarantine."""
-    it = host(Registry([(0, B)], behaviours=failing(B)))
-    run(it, BEGIN, 24 * 3600)
-    assert not it.memory.image(KEY).quarantine
-    assert len(actions(it, Start)) < 80
+    it = build_host(SimulatedRegistry([(0, B)], behaviours=build_failing_behaviour(B)))
+    run_passes(it, BEGIN, 24 * 3600)
+    assert not it.memory.get_image(KEY).quarantine
+    assert len(list_actions(it, Start)) < 80
 
 
 def test_registry_down_starts_the_last_good():
     """While the registry is away a slot is refilled with what is there, and the reason says how stale."""
-    registry = Registry([(0, A)], outages=[(BEGIN + 60, BEGIN + 7200)])
-    it = host(registry, config(count=1))
-    run(it, BEGIN, 3600)
-    it.end(it.living()[0].id, BEGIN + 3600, 0)
+    registry = SimulatedRegistry([(0, A)], outages=[(BEGIN + 60, BEGIN + 7200)])
+    it = build_host(registry, build_config(count=1))
+    run_passes(it, BEGIN, 3600)
+    it.end_container(it.list_alive()[0].id, BEGIN + 3600, 0)
     seen = it.observe(BEGIN + 3600)
     decision = decide(it.config, seen, it.memory, BEGIN + 3600)
     assert "the registry last answered" in decision.reasons["wn-01"].sentence
-    it.run(BEGIN + 3600)
-    assert digests(it) == [A]
+    it.run_pass(BEGIN + 3600)
+    assert list_digests(it) == [A]
 
 
 def test_pull_fails_last_good_starts():
     """A newest digest that cannot be pulled does not keep a slot empty."""
-    it = host(Registry([(0, A), (BEGIN + 3600, B)]), config(count=1))
-    run(it, BEGIN, 3590)
+    it = build_host(SimulatedRegistry([(0, A), (BEGIN + 3600, B)]), build_config(count=1))
+    run_passes(it, BEGIN, 3590)
     pull = Pull(KEY, B)
-    it.memory = learning.heads(it.memory, {KEY: Head(B)}, BEGIN + 3600)
-    it.memory = learning.outcome(it.config, it.memory, Outcome(pull, "unexpected EOF"), BEGIN + 3600)
-    it.end(it.living()[0].id, BEGIN + 3605, 0)
-    it.run(BEGIN + 3605)
-    assert digests(it) == [A]
-    assert not actions(it, Pull)[1:], "tried again at once"
+    it.memory = memory_updates.apply_registry_answers(it.memory, {KEY: TagDigest(B)}, BEGIN + 3600)
+    it.memory = memory_updates.apply_outcome(it.config, it.memory, Outcome(pull, "unexpected EOF"), BEGIN + 3600)
+    it.end_container(it.list_alive()[0].id, BEGIN + 3605, 0)
+    it.run_pass(BEGIN + 3605)
+    assert list_digests(it) == [A]
+    assert not list_actions(it, Pull)[1:], "tried again at once"
 
 
 def test_signature_and_preflight_come_first():
     """A digest is verified, then pre-flighted, before its first life."""
     group = {"verify": {"exec": ["cosign"]}, "preflight": {"exec": ["true"]}}
-    it = host(of=config(count=1, group=group))
-    it.run(BEGIN)
-    assert [type(action) for _, action in it.done] == [Pull, Verify, Preflight, Start]
+    it = build_host(configuration=build_config(count=1, group=group))
+    it.run_pass(BEGIN)
+    assert [type(action) for _, action in it.executed_actions] == [Pull, Verify, Preflight, Start]
 
 
 @pytest.mark.parametrize("order", ["pin", "rollback"])
 def test_operator_chooses(order):
     """A pinned digest, or the one before after a rollback, is what the next life takes."""
-    it = host(Registry([(0, A), (BEGIN + 600, B)]), config(count=1))
-    run(it, BEGIN, 3600)
-    it.end(it.living()[0].id, BEGIN + 3600, 0)
-    run(it, BEGIN + 3600, 3600)
-    assert digests(it) == [B]
+    it = build_host(SimulatedRegistry([(0, A), (BEGIN + 600, B)]), build_config(count=1))
+    run_passes(it, BEGIN, 3600)
+    it.end_container(it.list_alive()[0].id, BEGIN + 3600, 0)
+    run_passes(it, BEGIN + 3600, 3600)
+    assert list_digests(it) == [B]
     now = BEGIN + 7200
     give = {
-        "pin": lambda: operator.pin(it.memory, KEY, A[:12], now),
-        "rollback": lambda: operator.rollback(it.memory, KEY, now),
+        "pin": lambda: operator_orders.set_pin(it.memory, KEY, A[:12], now),
+        "rollback": lambda: operator_orders.roll_back(it.memory, KEY, now),
     }
     it.memory, _ = give[order]()
-    it.end(it.living()[0].id, now, 0)
-    run(it, now, 3600)
-    assert digests(it) == [A]
+    it.end_container(it.list_alive()[0].id, now, 0)
+    run_passes(it, now, 3600)
+    assert list_digests(it) == [A]
     undo = {
-        "pin": lambda: operator.unpin(it.memory, KEY, now),
-        "rollback": lambda: operator.release(it.memory, KEY, B[:12], now),
+        "pin": lambda: operator_orders.remove_pin(it.memory, KEY, now),
+        "rollback": lambda: operator_orders.release_quarantine(it.memory, KEY, B[:12], now),
     }
     it.memory, _ = undo[order]()
-    it.end(it.living()[0].id, now + 3600, 0)
-    run(it, now + 3600, 60)
-    assert digests(it) == [B]
+    it.end_container(it.list_alive()[0].id, now + 3600, 0)
+    run_passes(it, now + 3600, 60)
+    assert list_digests(it) == [B]
 
 
 def test_paused_host_starts_nothing():
     """After `pause` an empty slot stays empty, and asks no registry; after `resume` it is filled."""
-    it = host()
-    it.memory, _ = operator.pause(it.memory)
-    it.run(BEGIN)
-    assert not it.done and not it.registry.heads
-    it.memory, _ = operator.resume(it.memory)
-    it.run(BEGIN + 1)
-    assert len(it.living()) == 2
+    it = build_host()
+    it.memory, _ = operator_orders.pause(it.memory)
+    it.run_pass(BEGIN)
+    assert not it.executed_actions and not it.registry.request_counts
+    it.memory, _ = operator_orders.resume(it.memory)
+    it.run_pass(BEGIN + 1)
+    assert len(it.list_alive()) == 2
 
 
 def test_unfit_host_starts_nothing():
     """A host whose own pre-flight fails starts nothing and pulls nothing, and buries its dead."""
-    it = host(of=config(count=1))
-    it.run(BEGIN)
-    it.end(it.living()[0].id, BEGIN + 600, 0)
-    it.fit = ("0.1 GB are free",)
-    real, it.observe = it.observe, lambda now: replace(real(now), unfit=it.fit)
-    it.run(BEGIN + 600)
+    it = build_host(configuration=build_config(count=1))
+    it.run_pass(BEGIN)
+    it.end_container(it.list_alive()[0].id, BEGIN + 600, 0)
+    it.unfit_reasons = ("0.1 GB are free",)
+    real, it.observe = it.observe, lambda now: replace(real(now), unfit_reasons=it.unfit_reasons)
+    it.run_pass(BEGIN + 600)
     assert it.reasons["wn-01"].code == "host-unfit"
-    assert [type(action) for at, action in it.done if at > BEGIN] == [Bury]
+    assert [type(action) for at, action in it.executed_actions if at > BEGIN] == [RemoveContainer]
 
 
 def test_garbage_keeps_what_may_be_needed():
     """Newest, last good, the good one before and what runs are kept; an older image goes."""
     digests_in_turn = [f"sha256:{number:064x}" for number in range(4)]
-    registry = Registry([(BEGIN + number * 7200, digest) for number, digest in enumerate(digests_in_turn)])
-    it = host(registry, config(count=1))
+    registry = SimulatedRegistry([(BEGIN + number * 7200, digest) for number, digest in enumerate(digests_in_turn)])
+    it = build_host(registry, build_config(count=1))
     for number in range(4):
         at = BEGIN + number * 7200
-        for container in it.living():
-            it.end(container.id, at, 0)
-        run(it, at, 7200)
+        for container in it.list_alive():
+            it.end_container(container.id, at, 0)
+        run_passes(it, at, 7200)
     assert it.digests == set(digests_in_turn[2:])
-    assert [action.digest for _, action in actions(it, RemoveImage)] == digests_in_turn[:2]
+    assert [action.digest for _, action in list_actions(it, RemoveImage)] == digests_in_turn[:2]
 
 
 def test_garbage_that_somebody_uses_is_left_for_an_hour():
     """An image that the engine does not remove is tried again an hour later, not at every pass."""
     digests_in_turn = [f"sha256:{number:064x}" for number in range(4)]
-    registry = Registry([(BEGIN + number * 7200, digest) for number, digest in enumerate(digests_in_turn)])
-    it = host(registry, config(count=1))
+    registry = SimulatedRegistry([(BEGIN + number * 7200, digest) for number, digest in enumerate(digests_in_turn)])
+    it = build_host(registry, build_config(count=1))
     refused = []
 
-    def do(action, now, real=it._do):
+    def do(action, now, real=it._execute):
         if isinstance(action, RemoveImage):
             refused.append(now)
             return Outcome(action, "image is being used by a container")
         return real(action, now)
 
-    it._do = do
+    it._execute = do
     for number in range(4):
         at = BEGIN + number * 7200
-        for life in it.living():
-            it.end(life.id, at, 0)
-        run(it, at, 7200)
+        for life in it.list_alive():
+            it.end_container(life.id, at, 0)
+        run_passes(it, at, 7200)
     first = [at for at in refused if at < BEGIN + 3 * 7200]
     assert 1 <= len(first) <= 2
     assert all(later - earlier >= 3600 for earlier, later in itertools.pairwise(first))
@@ -243,81 +257,83 @@ def test_garbage_that_somebody_uses_is_left_for_an_hour():
 
 def test_clock_jumps():
     """A clock that jumps a year ahead and back again neither holds a slot back nor counts the year as lost."""
-    it = host(Registry([(0, B)], behaviours=failing(B)), config(count=1))
-    run(it, BEGIN, 600)
+    it = build_host(SimulatedRegistry([(0, B)], behaviours=build_failing_behaviour(B)), build_config(count=1))
+    run_passes(it, BEGIN, 600)
     year = 365 * 86400
-    it.run(BEGIN + year)
-    it.run(BEGIN + 700)
+    it.run_pass(BEGIN + year)
+    it.run_pass(BEGIN + 700)
     it.registry.behaviours = {}
-    run(it, BEGIN + 701, 120)
-    assert len(it.living()) == 1
+    run_passes(it, BEGIN + 701, 120)
+    assert len(it.list_alive()) == 1
     assert sum(it.memory.lost.values()) < 2000
 
 
 def test_host_asks_the_registry_rarely():
     """A host whose slots all run asks once per check_every, however often it passes."""
-    it = host()
+    it = build_host()
     for second in range(0, 3600, 10):
-        it.run(BEGIN + second)
-    assert sum(it.registry.heads.values()) == 12
+        it.run_pass(BEGIN + second)
+    assert sum(it.registry.request_counts.values()) == 12
     nothing = Observation({"docker": EngineDown("x")})
-    assert heads_wanted(it.config, nothing, Memory(), BEGIN) == []
+    assert list_images_to_check(it.config, nothing, Memory(), BEGIN) == []
 
 
 def test_urgency_drains_a_canary_first():
     """An urgent push drains one old slot; the others only when the new digest has proved good."""
-    registry = Registry([(0, A), (BEGIN + 600, B)], behaviours={B: Behaviour(urgency="now")})
-    it = host(registry, config(count=4))
-    run(it, BEGIN, 1200)
-    assert len(actions(it, Drain)) == 1
-    run(it, BEGIN + 1200, 3 * 3600)
-    assert len(actions(it, Drain)) == 4
-    assert digests(it) == [B]
+    registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours={B: DigestBehaviour(urgency="now")})
+    it = build_host(registry, build_config(count=4))
+    run_passes(it, BEGIN, 1200)
+    assert len(list_actions(it, Drain)) == 1
+    run_passes(it, BEGIN + 1200, 3 * 3600)
+    assert len(list_actions(it, Drain)) == 4
+    assert list_digests(it) == [B]
 
 
 def test_urgency_by_a_date_is_spread():
     """Until a date the turns of the slots are spread over the time left, and all are over in time."""
     date = datetime.datetime.fromtimestamp(BEGIN + 10 * 3600, datetime.UTC).isoformat()
-    registry = Registry([(0, A), (BEGIN + 600, B)], behaviours={B: Behaviour(urgency=date)})
-    it = host(registry, config(count=8, rollout={"rings": [{"share": "100%", "after": "100d"}]}))
-    run(it, BEGIN, 11 * 3600, every=300)
-    turns = [at for at, _ in actions(it, Drain)]
+    registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours={B: DigestBehaviour(urgency=date)})
+    it = build_host(registry, build_config(count=8, rollout={"rings": [{"share": "100%", "after": "100d"}]}))
+    run_passes(it, BEGIN, 11 * 3600, every=300)
+    turns = [at for at, _ in list_actions(it, Drain)]
     assert len(turns) == 8 and turns[-1] <= 10 * 3600
     assert turns[-1] - turns[0] > 2 * 3600
-    assert digests(it) == [B]
+    assert list_digests(it) == [B]
 
 
 @pytest.mark.parametrize("source", ["label", "key"])
 def test_urgency_lifts_the_rings(source):
     """An urgent digest does not wait for its ring, whether its label or the fleet's key says so."""
-    behaviours = {B: Behaviour(urgency="now")} if source == "label" else {}
-    registry = Registry([(0, A), (BEGIN + 600, B)], behaviours=behaviours)
-    it = host(registry, config(rollout={"rings": [{"share": "100%", "after": "100d"}]}))
-    run(it, BEGIN, 3600)
+    behaviours = {B: DigestBehaviour(urgency="now")} if source == "label" else {}
+    registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours=behaviours)
+    it = build_host(registry, build_config(rollout={"rings": [{"share": "100%", "after": "100d"}]}))
+    run_passes(it, BEGIN, 3600)
     if source == "key":
-        assert digests(it) == [A]
-        it.memory = learning.fleet(it.memory, Fleet(urgency="now"), BEGIN + 3600)
-    run(it, BEGIN + 3600, 7200)
-    assert digests(it) == [B]
+        assert list_digests(it) == [A]
+        it.memory = memory_updates.apply_fleet_state(it.memory, FleetState(urgency="now"), BEGIN + 3600)
+    run_passes(it, BEGIN + 3600, 7200)
+    assert list_digests(it) == [B]
 
 
 def test_bad_urgent_push_costs_one_slot():
     """An urgent push that fails never reaches the second slot."""
-    registry = Registry([(0, A), (BEGIN + 600, B)], behaviours={B: Behaviour(urgency="now", fails_after=1)})
-    it = host(registry, config(count=4))
-    run(it, BEGIN, 12 * 3600)
-    assert len(actions(it, Drain)) == 1
-    assert digests(it) == [A]
+    registry = SimulatedRegistry(
+        [(0, A), (BEGIN + 600, B)], behaviours={B: DigestBehaviour(urgency="now", fails_after=1)}
+    )
+    it = build_host(registry, build_config(count=4))
+    run_passes(it, BEGIN, 12 * 3600)
+    assert len(list_actions(it, Drain)) == 1
+    assert list_digests(it) == [A]
 
 
 def test_surplus_slot_runs_on():
     """A slot that the configuration no longer has is left alone, and not refilled when it ends."""
-    it = host(of=config(count=2))
-    it.run(BEGIN)
-    it.config = config(count=1)
-    it.run(BEGIN + 60)
+    it = build_host(configuration=build_config(count=2))
+    it.run_pass(BEGIN)
+    it.config = build_config(count=1)
+    it.run_pass(BEGIN + 60)
     assert it.reasons["wn-02"].code == "surplus"
-    second = next(container for container in it.living() if container.slot == "wn-02")
-    it.end(second.id, BEGIN + 120, 0)
-    it.run(BEGIN + 120)
-    assert len(it.living()) == 1
+    second = next(container for container in it.list_alive() if container.slot == "wn-02")
+    it.end_container(second.id, BEGIN + 120, 0)
+    it.run_pass(BEGIN + 120)
+    assert len(it.list_alive()) == 1

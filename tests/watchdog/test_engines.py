@@ -11,11 +11,11 @@ import threading
 import time
 
 import pytest
-from autopilot_watchdog.config.reading import load
-from autopilot_watchdog.engine.client import Client
-from autopilot_watchdog.engine.engine import Engine
+from autopilot_watchdog.config.config_reader import load_config
+from autopilot_watchdog.engine.docker_api import Engine
+from autopilot_watchdog.engine.engine_http import EngineClient
 
-from lab.tiny import good_life
+from lab.tiny_images import format_healthy_script
 from tests.watchdog.site import Site, eventually
 
 pytestmark = pytest.mark.real("docker", "podman", "registry")
@@ -23,14 +23,14 @@ pytestmark = pytest.mark.real("docker", "podman", "registry")
 SLOT = "wn-01"
 
 
-def container(site: Site, slot: str = SLOT) -> dict[str, str]:
-    return site.status()[slot]
+def get_slot(site: Site, slot: str = SLOT) -> dict[str, str]:
+    return site.get_slots()[slot]
 
 
-def kill(site: Site, name: str) -> None:
+def kill_container(site: Site, name: str) -> None:
     """SIGKILL to the container's first process, from outside of any engine."""
     code = (
-        "import sys, autopilot_watchdog.engine.client as c; found = c.Client('x', sys.argv[1])"
+        "import sys, autopilot_watchdog.engine.engine_http as c; found = c.Client('x', sys.argv[1])"
         ".json('GET', f'/containers/{sys.argv[2]}/json'); print(found['State']['Pid'])"
     )
     socket = site.document["engines"][site.engine]
@@ -40,101 +40,101 @@ def kill(site: Site, name: str) -> None:
 
 def test_missing_slots_are_filled(site: Site) -> None:
     """The first pass pulls the image once and starts every slot by digest; the second has nothing to do."""
-    digest = site.push()
-    site.write({"count": 2})
-    site.run()
-    status = site.status()
+    digest = site.push_image()
+    site.write_config({"count": 2})
+    site.run_once()
+    status = site.get_slots()
     assert [slot["state"] for slot in status.values()] == ["running", "running"]
     assert {slot["digest"] for slot in status.values()} == {digest}
-    assert len(site.audit("pull")) == 1
-    before = len(site.audit())
-    site.run()
-    assert len(site.audit()) == before
+    assert len(site.read_audit("pull")) == 1
+    before = len(site.read_audit())
+    site.run_once()
+    assert len(site.read_audit()) == before
 
 
 def test_killed_slot_is_refilled(site: Site) -> None:
     """The next pass after a SIGKILL finds the slot empty and starts a life of another name."""
-    site.push()
-    site.run()
-    first = container(site)["container"]
-    kill(site, first)
-    eventually(lambda: container(site)["state"] == "starting", 10, "the engine has seen it")
-    site.run()
-    second = container(site)
+    site.push_image()
+    site.run_once()
+    first = get_slot(site)["container"]
+    kill_container(site, first)
+    eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")
+    site.run_once()
+    second = get_slot(site)
     assert second["state"] == "running" and second["container"] != first
-    assert site.audit("bury")[-1]["code"] == "killed"
+    assert site.read_audit("bury")[-1]["code"] == "killed"
 
 
 def test_watch_refills_within_2_s(site: Site) -> None:
     """With `watch`, at most 2 s pass from the exit to the new container's running."""
-    site.push()
-    with site.watching():
-        first = eventually(lambda: container(site)["container"], 30, "the slot is filled")
+    site.push_image()
+    with site.run_watch():
+        first = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
         began = time.time()
-        kill(site, first)
-        eventually(lambda: container(site)["container"] not in (first, None), 10, "it is refilled")
-        gap = container(site)["since"] - began
+        kill_container(site, first)
+        eventually(lambda: get_slot(site)["container"] not in (first, None), 10, "it is refilled")
+        gap = get_slot(site)["since"] - began
     assert gap <= 2, f"{gap:.2f} s"
 
 
 def test_push_is_taken_by_the_next_life_only(site: Site) -> None:
     """A new push is fetched beside the running container, which runs on; the next life takes it."""
-    old = site.push()
-    site.run()
-    first = container(site)
-    new = site.push(good_life("# 2\nsleep 100000"))
-    site.run()
-    assert container(site) == first
-    assert [pull["digest"] for pull in site.audit("pull")] == [old, new]
-    kill(site, first["container"])
-    eventually(lambda: container(site)["state"] == "starting", 10, "the engine has seen it")
-    site.run()
-    assert container(site)["digest"] == new
+    old = site.push_image()
+    site.run_once()
+    first = get_slot(site)
+    new = site.push_image(format_healthy_script("# 2\nsleep 100000"))
+    site.run_once()
+    assert get_slot(site) == first
+    assert [pull["digest"] for pull in site.read_audit("pull")] == [old, new]
+    kill_container(site, first["container"])
+    eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")
+    site.run_once()
+    assert get_slot(site)["digest"] == new
 
 
 def test_bad_push_rolls_back_and_the_next_good_one_recovers(site: Site) -> None:
     """An image that exits at once is quarantined, the last good one runs; the next good push is taken."""
-    site.write(failures={"initial": "10ms", "longest": "20ms"})
-    good = site.push()
-    site.run()
-    site.run()
-    assert site.image()["goods"][0]["digest"] == good
-    bad = site.push("echo no good; exit 3")
-    kill(site, container(site)["container"])
+    site.write_config(failures={"initial": "10ms", "longest": "20ms"})
+    good = site.push_image()
+    site.run_once()
+    site.run_once()
+    assert site.get_image_record()["goods"][0]["digest"] == good
+    bad = site.push_image("echo no good; exit 3")
+    kill_container(site, get_slot(site)["container"])
 
-    def rolled_back() -> bool:
-        site.run(None)
-        status = container(site)
-        return bool(status["container"]) and status["digest"] == good and bad in site.image()["quarantine"]
+    def has_rolled_back() -> bool:
+        site.run_once(None)
+        status = get_slot(site)
+        return bool(status["container"]) and status["digest"] == good and bad in site.get_image_record()["quarantine"]
 
-    eventually(rolled_back, 30, "rolled back")
-    assert "no good" in site.audit("printed")[-1]["sentence"]
-    assert [entry["digest"] for entry in site.audit("quarantine")] == [bad]
-    assert "printed last: no good" in site.call("explain", SLOT).stdout
-    assert "(quarantined)" in site.call("status").stdout
-    pulls = len(site.audit("pull"))
+    eventually(has_rolled_back, 30, "rolled back")
+    assert "no good" in site.read_audit("printed")[-1]["sentence"]
+    assert [entry["digest"] for entry in site.read_audit("quarantine")] == [bad]
+    assert "printed last: no good" in site.run_verb("explain", SLOT).stdout
+    assert "(quarantined)" in site.run_verb("status").stdout
+    pulls = len(site.read_audit("pull"))
     for _ in range(3):
-        site.run()
-    assert len(site.audit("pull")) == pulls
-    fixed = site.push(good_life("# fixed\nsleep 100000"))
-    site.run()
-    kill(site, container(site)["container"])
-    eventually(lambda: container(site)["state"] == "starting", 10, "the engine has seen it")
-    site.run()
-    assert container(site)["digest"] == fixed
+        site.run_once()
+    assert len(site.read_audit("pull")) == pulls
+    fixed = site.push_image(format_healthy_script("# fixed\nsleep 100000"))
+    site.run_once()
+    kill_container(site, get_slot(site)["container"])
+    eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")
+    site.run_once()
+    assert get_slot(site)["digest"] == fixed
 
 
 def test_last_words_are_completed(site: Site) -> None:
     """A killed container's last words say afterwards that it was killed, its status, and who completed them."""
-    site.push(good_life().replace('"container_name"', '"container_id": "ID", "container_name"'))
-    site.run()
+    site.push_image(format_healthy_script().replace('"container_name"', '"container_id": "ID", "container_name"'))
+    site.run_once()
     words = site.folder / "state/slots/wn-01/last-words.json"
     eventually(words.exists, 5, "it speaks")
-    name = container(site)["container"]
-    full = Client(site.engine, site.service.socket).json("GET", f"/containers/{name}/json")["Id"]
+    name = get_slot(site)["container"]
+    full = EngineClient(site.engine, site.service.socket).request_json("GET", f"/containers/{name}/json")["Id"]
     words.write_text(words.read_text().replace("ID", full))
-    kill(site, name)
-    eventually(lambda: container(site)["state"] == "starting", 10, "the engine has seen it")
+    kill_container(site, name)
+    eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")
     previous = words.read_text
     document = {}
 
@@ -142,53 +142,55 @@ def test_last_words_are_completed(site: Site) -> None:
         document.update(json.loads(previous()))
         return document["state"] == "ended"
 
-    site.write({"count": 1, "name": "other-NN"})  # so that the slot's next life does not write over them
-    site.run()
+    site.write_config({"count": 1, "name": "other-NN"})  # so that the slot's next life does not write over them
+    site.run_once()
     assert read()
     assert (document["reason"], document["exit_code"], document["completed_by"]) == ("killed", 137, "watchdog")
 
 
 def test_left_over_names_and_containers(site: Site) -> None:
     """The dead container is removed; the slot's next life has a name of its own."""
-    site.push()
-    site.run()
-    name = container(site)["container"]
-    kill(site, name)
-    eventually(lambda: container(site)["state"] == "starting", 10, "the engine has seen it")
-    site.run()
-    names = [entry["sentence"] for entry in site.audit("bury")]
+    site.push_image()
+    site.run_once()
+    name = get_slot(site)["container"]
+    kill_container(site, name)
+    eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")
+    site.run_once()
+    names = [entry["sentence"] for entry in site.read_audit("bury")]
     assert any(name in sentence for sentence in names)
-    assert container(site)["container"] != name
+    assert get_slot(site)["container"] != name
 
 
 def test_stopping_is_left_alone(site: Site) -> None:
     """While somebody's `stop` waits for a container to end in order, its slot is neither buried nor filled."""
-    site.push(
-        good_life("trap 'touch /var/lib/autopilot/stopping; sleep 6; exit 0' TERM\nwhile true; do sleep 0.1; done")
+    site.push_image(
+        format_healthy_script(
+            "trap 'touch /var/lib/autopilot/stopping; sleep 6; exit 0' TERM\nwhile true; do sleep 0.1; done"
+        )
     )
-    site.run()
-    first = container(site)["container"]
-    client = Client(site.engine, site.service.socket)
-    stop = threading.Thread(target=client.json, args=("POST", f"/containers/{first}/stop", {"t": "30"}))
+    site.run_once()
+    first = get_slot(site)["container"]
+    client = EngineClient(site.engine, site.service.socket)
+    stop = threading.Thread(target=client.request_json, args=("POST", f"/containers/{first}/stop", {"t": "30"}))
     stop.start()
-    eventually((site.home / "slots/wn-01/stopping").exists, 10, "it has been told to end")
-    site.run()
-    assert container(site)["container"] == first
-    assert not site.audit("bury") and len(site.audit("start")) == 1
+    eventually((site.state_folder / "slots/wn-01/stopping").exists, 10, "it has been told to end")
+    site.run_once()
+    assert get_slot(site)["container"] == first
+    assert not site.read_audit("bury") and len(site.read_audit("start")) == 1
     stop.join()
-    eventually(lambda: not container(site)["container"], 20, "it has ended")
-    site.run()
-    assert container(site)["container"] not in (None, first)
+    eventually(lambda: not get_slot(site)["container"], 20, "it has ended")
+    site.run_once()
+    assert get_slot(site)["container"] not in (None, first)
 
 
 def test_name_that_is_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that somebody else's container has is not used a second time: another one is drawn."""
-    digest = site.push()
-    site.run()
-    taken = container(site)["container"]
+    digest = site.push_image()
+    site.run_once()
+    taken = get_slot(site)["container"]
     drawn = iter([taken.rpartition("-")[2], "00c0ffee"])
-    monkeypatch.setattr("autopilot_watchdog.engine.engine.secrets.token_hex", lambda size: next(drawn))
-    its = Engine(Client(site.engine, site.service.socket), "somebody else")
-    id = its.start(load(site.config).slots[0], 1, digest, host="h1", state=None)
-    assert [found.name for found in its.containers() if found.id == id] == [f"{SLOT}-00c0ffee"]
-    assert container(site)["container"] == taken
+    monkeypatch.setattr("autopilot_watchdog.engine.docker_api.secrets.token_hex", lambda size: next(drawn))
+    its = Engine(EngineClient(site.engine, site.service.socket), "somebody else")
+    id = its.start_container(load_config(site.config).slots[0], 1, digest, host="h1", state_folder=None)
+    assert [found.name for found in its.list_containers() if found.id == id] == [f"{SLOT}-00c0ffee"]
+    assert get_slot(site)["container"] == taken

@@ -13,18 +13,18 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from autopilot_watchdog.engine.client import Client
+from autopilot_watchdog.engine.engine_http import EngineClient
 
-from lab.tiny import good_life
+from lab.tiny_images import format_healthy_script
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import container, kill
+from tests.watchdog.test_engines import get_slot, kill_container
 
 pytestmark = pytest.mark.real("docker", "podman", "registry")
 
 LABEL = "autopilot.watchdog"
 
 
-class Between:
+class InterceptingProxy:
     """A unix socket in front of the engine's. When a call that matches comes by, `then` is done, once.
 
     Before the engine gets the call (`answered` False), or when it has answered and the watchdog does not know yet.
@@ -42,9 +42,9 @@ class Between:
         with suppress(OSError):  # closed at the end
             while True:
                 here, _ = listener.accept()
-                threading.Thread(target=self._pass_on, args=(here,), daemon=True).start()
+                threading.Thread(target=self._forward, args=(here,), daemon=True).start()
 
-    def _pass_on(self, here: socket.socket) -> None:
+    def _forward(self, here: socket.socket) -> None:
         with here, socket.socket(socket.AF_UNIX) as there, suppress(OSError):
             there.connect(self._target)
             asked = here.recv(1 << 20)  # the watchdog's calls are small
@@ -68,39 +68,41 @@ def _copy(here: socket.socket, there: socket.socket) -> None:
 
 
 @contextmanager
-def between(site: Site, call: str, answered: bool, then: Callable[[], bool]) -> Iterator[Between]:
+def intercept_call(site: Site, call: str, answered: bool, then: Callable[[], bool]) -> Iterator[InterceptingProxy]:
     path = str(site.folder / "between.sock")
     real = site.document["engines"][site.engine]
-    found = Between(real, call, answered, then)
+    found = InterceptingProxy(real, call, answered, then)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
         threading.Thread(target=found.serve, args=(listener,), daemon=True).start()
-        site.write(engines={site.engine: path})
+        site.write_config(engines={site.engine: path})
         yield found
     os.unlink(path)
-    site.write(engines={site.engine: real})
+    site.write_config(engines={site.engine: real})
 
 
-def killed_at(site: Site, call: str, *, answered: bool) -> None:
+def run_and_kill_at(site: Site, call: str, *, answered: bool) -> None:
     """One pass that is killed with SIGKILL at that call to the engine."""
     process: list[subprocess.Popen[bytes]] = []
 
-    def kill_it() -> bool:
+    def kill_process() -> bool:
         process[0].send_signal(signal.SIGKILL)
         return False
 
-    with between(site, call, answered, kill_it):
-        process.append(subprocess.Popen(site.command("run"), stderr=subprocess.DEVNULL, env=site.env()))
+    with intercept_call(site, call, answered, kill_process):
+        process.append(
+            subprocess.Popen(site.build_command("run"), stderr=subprocess.DEVNULL, env=site.build_environment())
+        )
         assert process[0].wait(60) == -signal.SIGKILL, f"it never came to {call}"
 
 
-def ours(site: Site) -> list[dict[str, Any]]:
+def list_own_containers(site: Site) -> list[dict[str, Any]]:
     """Every container with the watchdog's label, throwaway ones too."""
-    client = Client(site.engine, site.service.socket)
+    client = EngineClient(site.engine, site.service.socket)
     query = {"all": "true", "filters": json.dumps({"label": [LABEL]})}
-    found: list[dict[str, Any]] = client.json("GET", "/containers/json", query)
-    return [item for item in found if item["Labels"][LABEL].startswith(str(site.home))]
+    found: list[dict[str, Any]] = client.request_json("GET", "/containers/json", query)
+    return [item for item in found if item["Labels"][LABEL].startswith(str(site.state_folder))]
 
 
 POINTS = [
@@ -117,79 +119,81 @@ POINTS = [
 @pytest.mark.parametrize(("call", "answered"), POINTS)
 def test_killed_while_filling(site: Site, call: str, answered: bool) -> None:
     """Wherever it is killed: the next pass leaves one container per slot, under names of their own, and no other."""
-    site.push(good_life(f"# {site.folder.name}\nsleep 100000"))
-    site.write({"count": 2})
-    killed_at(site, call, answered=answered)
-    assert all(trial["pulled"] for trial in site.image()["trials"].values()), "its image is ours to remove one day"
-    site.run()
-    eventually(lambda: settled(site), 20, "one running container per slot, and nothing else")
-    before = {item["Id"] for item in ours(site)}
-    site.run()
-    assert {item["Id"] for item in ours(site)} == before
+    site.push_image(format_healthy_script(f"# {site.folder.name}\nsleep 100000"))
+    site.write_config({"count": 2})
+    run_and_kill_at(site, call, answered=answered)
+    assert all(trial["pulled"] for trial in site.get_image_record()["trials"].values()), (
+        "its image is ours to remove one day"
+    )
+    site.run_once()
+    eventually(lambda: is_settled(site), 20, "one running container per slot, and nothing else")
+    before = {item["Id"] for item in list_own_containers(site)}
+    site.run_once()
+    assert {item["Id"] for item in list_own_containers(site)} == before
 
 
-def settled(site: Site) -> bool:
-    found = ours(site)
+def is_settled(site: Site) -> bool:
+    found = list_own_containers(site)
     slots = sorted(item["Labels"]["autopilot.slot"] for item in found)
     return slots == ["wn-01", "wn-02"] and all(item["State"] == "running" for item in found)
 
 
 def test_killed_while_burying(site: Site) -> None:
     """A life whose burial was cut off is counted once, buried by the next pass, and its slot filled."""
-    site.push()
-    site.run()
-    kill(site, container(site)["container"])
-    eventually(lambda: container(site)["state"] == "starting", 10, "the engine has seen it")
+    site.push_image()
+    site.run_once()
+    kill_container(site, get_slot(site)["container"])
+    eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")
     ends = "lives_good", "lives_neutral", "lives_failed"
-    before = sum(site.state()["counts"].get(end, 0) for end in ends)
-    killed_at(site, "DELETE", answered=False)
-    site.run()
-    assert sum(site.state()["counts"].get(end, 0) for end in ends) == before + 1
-    assert [item["State"] for item in ours(site)] == ["running"]
+    before = sum(site.read_state()["counts"].get(end, 0) for end in ends)
+    run_and_kill_at(site, "DELETE", answered=False)
+    site.run_once()
+    assert sum(site.read_state()["counts"].get(end, 0) for end in ends) == before + 1
+    assert [item["State"] for item in list_own_containers(site)] == ["running"]
 
 
 def test_killed_in_preflight(site: Site) -> None:
     """The throwaway container of a pre-flight that was cut off is removed by the next pass, whatever that does."""
-    site.push()
-    site.write({"preflight": {"exec": ["sleep", "1000"]}})
-    killed_at(site, "/wait", answered=False)
-    assert len(ours(site)) == 1
-    site.call("pause")
-    site.run()
-    assert not ours(site)
+    site.push_image()
+    site.write_config({"preflight": {"exec": ["sleep", "1000"]}})
+    run_and_kill_at(site, "/wait", answered=False)
+    assert len(list_own_containers(site)) == 1
+    site.run_verb("pause")
+    site.run_once()
+    assert not list_own_containers(site)
 
 
 def test_start_under_way_is_not_doubled(site: Site) -> None:
     """A start that the engine is still busy with when the next watchdog comes leads to one container, not to two."""
-    site.push()
-    killed_at(site, "/start", answered=False)
-    (made,) = ours(site)
+    site.push_image()
+    run_and_kill_at(site, "/start", answered=False)
+    (made,) = list_own_containers(site)
 
     def start() -> bool:
         """What the engine had been told comes true now: after the look, before the burial."""
-        Client(site.engine, site.service.socket).json("POST", f"/containers/{made['Id']}/start")
+        EngineClient(site.engine, site.service.socket).request_json("POST", f"/containers/{made['Id']}/start")
         return True
 
-    with between(site, "DELETE", answered=False, then=start) as seen:
-        site.run()
+    with intercept_call(site, "DELETE", answered=False, then=start) as seen:
+        site.run_once()
     assert seen.hit.is_set()
-    assert [(item["Id"], item["State"]) for item in ours(site)] == [(made["Id"], "running")]
-    assert container(site)["state"] == "running"
+    assert [(item["Id"], item["State"]) for item in list_own_containers(site)] == [(made["Id"], "running")]
+    assert get_slot(site)["state"] == "running"
 
 
 def test_any_moment(site: Site) -> None:
     """Twelve passes, each killed a little later than the one before: the state can be read, and all ends well."""
-    site.push()
-    site.write({"count": 2})
+    site.push_image()
+    site.write_config({"count": 2})
     for number in range(12):
-        process = subprocess.Popen(site.command("run"), stderr=subprocess.DEVNULL, env=site.env())
+        process = subprocess.Popen(site.build_command("run"), stderr=subprocess.DEVNULL, env=site.build_environment())
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.2 + 0.1 * number)
         process.kill()
         process.wait()
-        state = site.home / "state.json"
+        state = site.state_folder / "state.json"
         assert not state.exists() or json.loads(state.read_text())["format"] == 1
-        running = [item["Labels"]["autopilot.slot"] for item in ours(site) if item["State"] == "running"]
+        running = [item["Labels"]["autopilot.slot"] for item in list_own_containers(site) if item["State"] == "running"]
         assert len(running) == len(set(running)), "a slot doubled"
-    site.run()
-    eventually(lambda: settled(site), 20, "one running container per slot, and nothing else")
+    site.run_once()
+    eventually(lambda: is_settled(site), 20, "one running container per slot, and nothing else")

@@ -7,20 +7,20 @@ import os
 from pathlib import Path
 
 from autopilot_watchdog.core.observation import Container
-from autopilot_watchdog.shell import words
+from autopilot_watchdog.shell import last_words_reader
 
-from autopilot.app.lastwords import LastWords
-from autopilot.app.surroundings import Surroundings
-from autopilot.machines import facts
+from autopilot.app.container_info import ContainerInfo
+from autopilot.app.last_words import LastWords
+from autopilot.machines import events
 from autopilot.machines.actions import Outcome
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/last-words.schema.json").read_text())
 LIFE = Container("f00", "wn-01-x", "docker", "wn-01", "sha256:a", "r/i:t", "exited", exit_code=137)
 
 
-def written(folder: Path) -> LastWords:
+def write_last_words(folder: Path) -> LastWords:
     """A supervisor's last words, at the beginning of its life."""
-    where = Surroundings("wn-01", "h1", "sha256:a", "wn-01-x", "f00", "wn-01")
+    where = ContainerInfo("wn-01", "h1", "sha256:a", "wn-01-x", "f00", "wn-01")
     said = LastWords(folder, where)
     said.begin()
     return said
@@ -28,44 +28,44 @@ def written(folder: Path) -> LastWords:
 
 def test_schema_has_every_key(tmp_path: Path) -> None:
     """The writer's keys are the schema's, and the required ones are there from the first heartbeat."""
-    written(tmp_path)
+    write_last_words(tmp_path)
     document = json.loads((tmp_path / "last-words.json").read_text())
     assert set(document) <= set(SCHEMA["properties"])
     assert set(SCHEMA["required"]) <= set(document)
-    assert document["format"] == SCHEMA["properties"]["format"]["const"] == words.FORMAT
+    assert document["format"] == SCHEMA["properties"]["format"]["const"] == last_words_reader.FORMAT_VERSION
 
 
 def test_reader_understands_the_writer(tmp_path: Path) -> None:
     """What the supervisor notes is what the watchdog hears, for that container only."""
-    said = written(tmp_path)
-    said.hear(facts.ProvedGood(120.0))
-    heard = words.heard(LIFE, tmp_path).words
+    said = write_last_words(tmp_path)
+    said.on_effect(events.BootSucceeded(120.0))
+    heard = last_words_reader.attach_last_words(LIFE, tmp_path).last_words
     assert heard is not None and heard.good and heard.state == "running"
     said.finish(Outcome("lifetime", "drained", 0))
-    heard = words.heard(LIFE, tmp_path).words
+    heard = last_words_reader.attach_last_words(LIFE, tmp_path).last_words
     assert heard is not None and (heard.state, heard.reason, heard.exit_code) == ("ended", "lifetime", 0)
     other = Container("f11", "wn-01-y", "docker", "wn-01", "sha256:a", "r/i:t", "exited")
-    assert words.heard(other, tmp_path).words is None
+    assert last_words_reader.attach_last_words(other, tmp_path).last_words is None
 
 
 def test_the_dead_are_completed_once(tmp_path: Path) -> None:
     """A life that could not say how it ended is completed; one that did is left as it is."""
-    said = written(tmp_path)
+    said = write_last_words(tmp_path)
     (tmp_path / "last-words.watchdog").symlink_to(tmp_path / "elsewhere")  # the container may try
-    assert words.complete(LIFE, tmp_path, "killed", "killed from outside", 1000.0)
+    assert last_words_reader.complete_last_words(LIFE, tmp_path, "killed", "killed from outside", 1000.0)
     assert not (tmp_path / "elsewhere").exists()
     document = json.loads((tmp_path / "last-words.json").read_text())
     assert (document["state"], document["reason"], document["completed_by"]) == ("ended", "killed", "watchdog")
     assert set(document) <= set(SCHEMA["properties"])
     said.finish(Outcome("signal", "", 0))
-    assert not words.complete(LIFE, tmp_path, "killed", "x", 1000.0)
+    assert not last_words_reader.complete_last_words(LIFE, tmp_path, "killed", "x", 1000.0)
 
 
 def test_nothing_of_the_container_is_trusted(tmp_path: Path) -> None:
     """Neither a link, nor a pipe, nor rubbish in the container's folder harms the watchdog."""
     (tmp_path / "last-words.json").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "previous-words.json")
-    assert words.heard(LIFE, tmp_path).words is None
+    assert last_words_reader.attach_last_words(LIFE, tmp_path).last_words is None
     (tmp_path / "last-words.json").unlink()
     (tmp_path / "last-words.json").write_text("[1, 2")
-    assert words.heard(LIFE, tmp_path).words is None
+    assert last_words_reader.attach_last_words(LIFE, tmp_path).last_words is None

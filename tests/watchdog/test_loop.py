@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lab import docker, image, settings
+from lab import docker_engine, pool_settings, worker_image
 from lab.containers import ContainerPool
-from lab.netns import entered
-from lab.registry import registry
+from lab.netns import enter_network_of
+from lab.registry_server import start_registry
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import container
+from tests.watchdog.test_engines import get_slot
 
 pytestmark = pytest.mark.real("docker", "registry")
 
@@ -23,33 +23,33 @@ LIFETIME = "20s"
 
 
 @pytest.fixture(scope="module")
-def built() -> image.Image:
-    with docker.builder() as engine:
-        return image.build(engine)
+def built() -> worker_image.WorkerImage:
+    with docker_engine.open_build_engine() as engine:
+        return worker_image.build_worker_image(engine)
 
 
 @pytest.fixture
-def farm(tmp_path: Path, built: image.Image) -> Iterator[tuple[Site, ContainerPool]]:
+def farm(tmp_path: Path, built: worker_image.WorkerImage) -> Iterator[tuple[Site, ContainerPool]]:
     """A pool's manager in a container, and a host with a watchdog, both on one engine and its network."""
     with ExitStack() as stack:
-        engine = stack.enter_context(docker.runner())
+        engine = stack.enter_context(docker_engine.open_container_engine())
         pid = Path(engine.socket).with_name("pid")
         if pid.exists():  # an engine of ours, which has a network of its own
-            stack.enter_context(entered(int(pid.read_text())))
-        images, pool = stack.enter_context(registry()), stack.enter_context(ContainerPool(engine, built))
+            stack.enter_context(enter_network_of(int(pid.read_text())))
+        images, pool = stack.enter_context(start_registry()), stack.enter_context(ContainerPool(engine, built))
         site = Site(tmp_path, "docker", engine, images, engine)
         token = tmp_path / "tokens"
         token.mkdir(mode=0o700)
-        (token / "worker").write_text(pool.token())
+        (token / "worker").write_text(pool.create_token())
         (token / "worker").chmod(0o600)
-        site.write(
+        site.write_config(
             {
                 "name": "worker-NN",
                 "hostname": "worker-NN.pool",
-                "network": pool.name,
-                "extra_hosts": {settings.CONDOR_HOST: pool.manager.address},
+                "network": pool.network_name,
+                "extra_hosts": {pool_settings.CONDOR_HOST: pool.manager.address},
                 "dns_options": ["timeout:1", "attempts:1"],
-                "env": {"CONDOR_HOST": settings.CONDOR_HOST, "LIFETIME": LIFETIME, "LIFETIME_JITTER": "0s"},
+                "env": {"CONDOR_HOST": pool_settings.CONDOR_HOST, "LIFETIME": LIFETIME, "LIFETIME_JITTER": "0s"},
                 "volumes": [f"{token}:/run/secrets/condor:ro"],
             }
         )
@@ -62,12 +62,12 @@ def farm(tmp_path: Path, built: image.Image) -> Iterator[tuple[Site, ContainerPo
                 engine.run("rm", "--force", "--volumes", name)
 
 
-def release(site: Site, built: image.Image, number: int, *, urgent: bool = False) -> str:
+def push_release(site: Site, built: worker_image.WorkerImage, number: int, *, urgent: bool = False) -> str:
     """Push the worker image as that version; returns its digest."""
     labels = f"release={number}{' autopilot.urgency=now' if urgent else ''}"
-    site.builder.run("build", "--tag", site.pushed, "-", stdin=f"FROM {built.worker}\nLABEL {labels}\n")
-    said = site.builder.run("push", site.pushed, timeout=300)
-    site.builder.run("rmi", site.pushed)
+    site.builder.run("build", "--tag", site.push_reference, "-", stdin=f"FROM {built.worker_tag}\nLABEL {labels}\n")
+    said = site.builder.run("push", site.push_reference, timeout=300)
+    site.builder.run("rmi", site.push_reference)
     return next(word for word in said.split() if word.startswith("sha256:") and len(word) == 71)
 
 
@@ -80,9 +80,9 @@ TRACES = (
 ONCE = ("NumJobStarts", "NumShadowStarts", "JobRunCount", "NumJobMatches", "NumJobCompletions")
 
 
-def undisturbed(pool: ContainerPool, job: int) -> None:
+def assert_undisturbed(pool: ContainerPool, job: int) -> None:
     """The schedd's history shows one start, one end, status 0 and no trace of anything in between."""
-    ad = pool.job(job)
+    ad = pool.get_job_ad(job)
     assert {key: ad.get(key) for key in ONCE} == dict.fromkeys(ONCE, 1), ad
     assert not {key: ad[key] for key in TRACES if ad.get(key)}, ad
     assert (ad["JobStatus"], ad["ExitCode"], ad["ExitBySignal"]) == (4, 0, False)
@@ -91,57 +91,57 @@ def undisturbed(pool: ContainerPool, job: int) -> None:
     assert abs(ad["RemoteWallClockTime"] - (ad["CompletionDate"] - ad["JobStartDate"])) <= 1
 
 
-def test_renewal(farm: tuple[Site, ContainerPool], built: image.Image) -> None:
+def test_renewal(farm: tuple[Site, ContainerPool], built: worker_image.WorkerImage) -> None:
     """v2 is pushed while v1 runs a job: the job ends, v2 takes the slot and runs the next; nothing was evicted."""
     site, pool = farm
-    old = release(site, built, 1)
-    with site.watching():
-        pool.wait(pool.slots, 120, "the first container joins")
+    old = push_release(site, built, 1)
+    with site.run_watch():
+        pool.wait_until(pool.list_slots, 120, "the first container joins")
         first = pool.submit(30)
-        pool.wait(lambda: pool.job_status(first) == "Running", 60, "the first job runs")
-        assert container(site, "worker-01")["digest"] == old
-        new = release(site, built, 2)
-        eventually(lambda: container(site, "worker-01")["state"] == "draining", 90, "its lifetime ends")
+        pool.wait_until(lambda: pool.get_job_status(first) == "Running", 60, "the first job runs")
+        assert get_slot(site, "worker-01")["digest"] == old
+        new = push_release(site, built, 2)
+        eventually(lambda: get_slot(site, "worker-01")["state"] == "draining", 90, "its lifetime ends")
         second = pool.submit(5)
-        pool.wait(lambda: pool.job_status(first) == "Completed", 90, "the first job ends")
-        eventually(lambda: running(site, new), 60, "v2 runs")
-        started = container(site, "worker-01")["since"]
-        pool.wait(pool.slots, 60, "v2 joins")
+        pool.wait_until(lambda: pool.get_job_status(first) == "Completed", 90, "the first job ends")
+        eventually(lambda: is_running(site, new), 60, "v2 runs")
+        started = get_slot(site, "worker-01")["since"]
+        pool.wait_until(pool.list_slots, 60, "v2 joins")
         joined = time.time()
-        pool.wait(lambda: pool.job_status(second) == "Running", 60, "the second job runs")
-        pool.wait(lambda: pool.job_status(second) == "Completed", 60, "the second job ends")
-    undisturbed(pool, first)
-    undisturbed(pool, second)
-    begin, last = pool.job(second)["JobStartDate"], pool.job(first)["CompletionDate"]
+        pool.wait_until(lambda: pool.get_job_status(second) == "Running", 60, "the second job runs")
+        pool.wait_until(lambda: pool.get_job_status(second) == "Completed", 60, "the second job ends")
+    assert_undisturbed(pool, first)
+    assert_undisturbed(pool, second)
+    begin, last = pool.get_job_ad(second)["JobStartDate"], pool.get_job_ad(first)["CompletionDate"]
     parts = (
         f"v2 started {started - last:.1f} s, its slot in the pool {joined - started:.1f} s, job {begin - joined:.1f} s"
     )
     print(f"renewal gap {begin - last} s: {parts}")
     idle = os.getloadavg()[0] <= (os.cpu_count() or 1)
     assert begin - last <= (10 if idle else 30), "more is the machine's doing only when others keep it busy"
-    bury = site.audit("bury")[-1]
+    bury = site.read_audit("bury")[-1]
     assert bury["code"] == "lifetime" and bury["verdict"] in ("neutral", "good")
 
 
-def test_urgent_push(farm: tuple[Site, ContainerPool], built: image.Image) -> None:
+def test_urgent_push(farm: tuple[Site, ContainerPool], built: worker_image.WorkerImage) -> None:
     """A push with an urgent label takes a slot whose lifetime would have lasted a day; its job is not disturbed."""
     site, pool = farm
     site.document["slots"][0]["env"]["LIFETIME"] = "24h"
-    site.write(rollout={"rings": [{"share": "100%", "after": "10h"}]}, registry={"check_every": "1s"})
-    release(site, built, 1)
-    with site.watching():
-        pool.wait(pool.slots, 120, "the first container joins")
+    site.write_config(rollout={"rings": [{"share": "100%", "after": "10h"}]}, registry={"check_every": "1s"})
+    push_release(site, built, 1)
+    with site.run_watch():
+        pool.wait_until(pool.list_slots, 120, "the first container joins")
         job = pool.submit(45)
-        pool.wait(lambda: pool.job_status(job) == "Running", 60, "the job runs")
-        fix = release(site, built, 2, urgent=True)
-        eventually(lambda: container(site, "worker-01")["state"] == "draining", 90, "it drains")
-        assert pool.job_status(job) == "Running"
-        pool.wait(lambda: pool.job_status(job) == "Completed", 90, "the job ends")
-        eventually(lambda: running(site, fix), 60, "the fix runs")
-    undisturbed(pool, job)
-    assert [bury["code"] for bury in site.audit("bury")] == ["drain"]
+        pool.wait_until(lambda: pool.get_job_status(job) == "Running", 60, "the job runs")
+        fix = push_release(site, built, 2, urgent=True)
+        eventually(lambda: get_slot(site, "worker-01")["state"] == "draining", 90, "it drains")
+        assert pool.get_job_status(job) == "Running"
+        pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 90, "the job ends")
+        eventually(lambda: is_running(site, fix), 60, "the fix runs")
+    assert_undisturbed(pool, job)
+    assert [bury["code"] for bury in site.read_audit("bury")] == ["drain"]
 
 
-def running(site: Site, digest: str) -> bool:
-    status = container(site, "worker-01")
+def is_running(site: Site, digest: str) -> bool:
+    status = get_slot(site, "worker-01")
     return bool(status["container"]) and status["digest"] == digest

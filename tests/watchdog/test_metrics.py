@@ -8,11 +8,11 @@ import urllib.request
 
 import pytest
 
-from lab import prometheus
-from lab.prometheus import Prometheus
-from tests.app.harness import free_port
+from lab import prometheus_server
+from lab.prometheus_server import Prometheus
+from tests.app.harness import find_free_port
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import container, kill
+from tests.watchdog.test_engines import get_slot, kill_container
 
 pytestmark = pytest.mark.real("docker", "podman", "registry", "prometheus")
 
@@ -23,9 +23,9 @@ NAMES = {
 }
 
 
-def checked(text: str) -> None:
+def check_with_promtool(text: str) -> None:
     """By promtool, as node-exporter's textfile collector would: types, help, names, no doubles."""
-    promtool = prometheus.program(prometheus.WITH_HTTP, "promtool")
+    promtool = prometheus_server.find_program(prometheus_server.WITH_HTTP, "promtool")
     done = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False, timeout=30
     )
@@ -36,45 +36,49 @@ def checked(text: str) -> None:
 
 def test_textfile(site: Site) -> None:
     """The textfile is sound and has every metric, from the first pass on, through pulls, ends and refills."""
-    site.push()
-    site.run()
-    kill(site, container(site)["container"])
-    eventually(lambda: not container(site)["container"], 10, "the engine has seen it")
-    site.run()
-    checked((site.folder / "watchdog.prom").read_text())
+    site.push_image()
+    site.run_once()
+    kill_container(site, get_slot(site)["container"])
+    eventually(lambda: not get_slot(site)["container"], 10, "the engine has seen it")
+    site.run_once()
+    check_with_promtool((site.folder / "watchdog.prom").read_text())
 
 
 def test_port(site: Site) -> None:
     """A real Prometheus scrapes `watch` and knows a while later that the slot runs, and what was done."""
-    port = free_port()
-    site.write(metrics={"listen": f"127.0.0.1:{port}"})
-    site.push()
-    with site.watching():
-        eventually(lambda: container(site)["container"], 30, "the slot is filled")
+    port = find_free_port()
+    site.write_config(metrics={"listen": f"127.0.0.1:{port}"})
+    site.push_image()
+    with site.run_watch():
+        eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         address = f"http://127.0.0.1:{port}/metrics"
-        checked(eventually(lambda: opener.open(address, timeout=5).read().decode(), 10, "it is served"))
+        check_with_promtool(eventually(lambda: opener.open(address, timeout=5).read().decode(), 10, "it is served"))
         targets = f"[{{targets: ['127.0.0.1:{port}']}}]"
         config = f"scrape_configs: [{{job_name: watchdog, scrape_interval: 250ms, static_configs: {targets}}}]\n"
-        with prometheus.prometheus(config, f"127.0.0.1:{free_port()}", prometheus.WITH_HTTP) as server:
+        with prometheus_server.start_prometheus(
+            config, f"127.0.0.1:{find_free_port()}", prometheus_server.WITH_HTTP
+        ) as server:
             query = (
                 'autopilot_watchdog_slots{code="running"} == 1 and on() autopilot_watchdog_done_total{what="starts"}'
             )
-            eventually(lambda: answered(server, query), 30, "it is scraped")
+            eventually(lambda: has_result(server, query), 30, "it is scraped")
 
 
 def test_port_that_is_taken(site: Site) -> None:
     """When the port is somebody else's, `watch` says so and fills the slots all the same."""
-    port = free_port()
-    site.write(metrics={"listen": f"127.0.0.1:{port}"})
-    site.push()
-    with socket.create_server(("127.0.0.1", port)), site.watching():
-        eventually(lambda: container(site)["container"], 30, "the slot is filled")
-    assert f"cannot serve metrics on 127.0.0.1:{port}: Address already in use" in site.audit("metrics")[0]["sentence"]
+    port = find_free_port()
+    site.write_config(metrics={"listen": f"127.0.0.1:{port}"})
+    site.push_image()
+    with socket.create_server(("127.0.0.1", port)), site.run_watch():
+        eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
+    assert (
+        f"cannot serve metrics on 127.0.0.1:{port}: Address already in use" in site.read_audit("metrics")[0]["sentence"]
+    )
 
 
-def answered(server: Prometheus, query: str) -> bool:
+def has_result(server: Prometheus, query: str) -> bool:
     try:
-        return bool(server.value(query))
+        return bool(server.run_query(query))
     except OSError:
         return False

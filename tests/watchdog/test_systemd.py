@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from lab.cache import workplace
-from lab.dockerd import Dockerd
-from lab.faults import wire
-from lab.systemd import Systemd, systemd
+from lab.cache import create_run_folder
+from lab.dockerd import DockerDaemon
+from lab.faults import start_faulty_proxy
+from lab.systemd_container import SystemdContainer, start_systemd
 from lab.wheelhouse import REPO
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import container, kill
-from tests.watchdog.test_killed import ours
+from tests.watchdog.test_engines import get_slot, kill_container
+from tests.watchdog.test_killed import list_own_containers
 
 pytestmark = pytest.mark.real("docker", "podman", "registry", "systemd")
 
@@ -41,39 +41,39 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def booted(site: Site, docker: Dockerd, installed: Path) -> Iterator[Systemd]:
+def booted(site: Site, docker: DockerDaemon, installed: Path) -> Iterator[SystemdContainer]:
     """A host that runs systemd, with the watchdog installed and configured, and nothing enabled yet."""
-    with workplace() as folder:  # not below /tmp, which a sandboxed unit does not share
-        yield from _booted(site, docker, installed, folder)
+    with create_run_folder() as folder:  # not below /tmp, which a sandboxed unit does not share
+        yield from _boot_systemd(site, docker, installed, folder)
 
 
-def _booted(site: Site, docker: Dockerd, installed: Path, state: Path) -> Iterator[Systemd]:
+def _boot_systemd(site: Site, docker: DockerDaemon, installed: Path, state: Path) -> Iterator[SystemdContainer]:
     here = {str(state): str(state), str(Path(site.service.socket).parent): "/engine", str(installed): "/installed:ro"}
-    site.write(state=str(state), metrics={"textfile": TEXTFILE})
-    with systemd(docker.engine, here) as found:
+    site.write_config(state=str(state), metrics={"textfile": TEXTFILE})
+    with start_systemd(docker.engine, here) as found:
         found.run("cp", "-a", "/installed/.", "/")
         found.run("systemd-tmpfiles", "--create", "autopilot-watchdog.conf")
-        configured(found, site)
+        write_config(found, site)
         for unit in UNITS[:2]:  # the tests' state folder is where the engine can see it
-            drop_in(found, unit, f"[Service]\nReadWritePaths={state}\n")
-        drop_in(found, "autopilot-watchdog.timer", SOON)
+            write_drop_in(found, unit, f"[Service]\nReadWritePaths={state}\n")
+        write_drop_in(found, "autopilot-watchdog.timer", SOON)
         yield found
 
 
-def configured(booted: Systemd, site: Site) -> None:
+def write_config(booted: SystemdContainer, site: Site) -> None:
     """The site's configuration is the one inside, too, where the engine's socket is elsewhere."""
     inside = {**site.document, "engines": {site.engine: f"/engine/{Path(site.service.socket).name}"}}
-    booted.write("/etc/autopilot-watchdog.json", json.dumps(inside))
+    booted.write_file("/etc/autopilot-watchdog.json", json.dumps(inside))
 
 
-def drop_in(booted: Systemd, unit: str, text: str) -> None:
+def write_drop_in(booted: SystemdContainer, unit: str, text: str) -> None:
     folder = f"/etc/systemd/system/{unit}.d"
     booted.run("mkdir", "-p", folder)
-    booted.write(f"{folder}/test{abs(hash(text))}.conf", text)
+    booted.write_file(f"{folder}/test{abs(hash(text))}.conf", text)
     booted.run("systemctl", "daemon-reload")
 
 
-def test_units_are_sound(booted: Systemd) -> None:
+def test_units_are_sound(booted: SystemdContainer) -> None:
     """systemd-analyze has nothing to say against the units, and their exposure is at most 2.0."""
     said = booted.run("systemd-analyze", "verify", *(f"/usr/local/lib/systemd/system/{unit}" for unit in UNITS))
     assert not said.strip()
@@ -84,88 +84,88 @@ def test_units_are_sound(booted: Systemd) -> None:
         print(unit, exposure[1])
 
 
-def test_timer_refills(booted: Systemd, site: Site) -> None:
+def test_timer_refills(booted: SystemdContainer, site: Site) -> None:
     """The real timer fills the slot, and refills it at most one period after its end, from within the sandbox."""
-    site.push()
+    site.push_image()
     booted.run("systemctl", "start", "autopilot-watchdog.timer")
-    first = eventually(lambda: container(site)["container"], 30, "the slot is filled")
-    kill(site, first)
-    eventually(lambda: container(site)["container"] not in (None, first), 10, "it is refilled")
-    assert "bury: wn-01" in booted.journal("autopilot-watchdog")
+    first = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
+    kill_container(site, first)
+    eventually(lambda: get_slot(site)["container"] not in (None, first), 10, "it is refilled")
+    assert "bury: wn-01" in booted.read_journal("autopilot-watchdog")
 
 
-def test_watch_under_systemd(booted: Systemd, site: Site) -> None:
+def test_watch_under_systemd(booted: SystemdContainer, site: Site) -> None:
     """The events service reacts within 2 s, and stays."""
-    site.push()
+    site.push_image()
     booted.run("systemctl", "start", "autopilot-watchdog-events.service")
-    first = eventually(lambda: container(site)["container"], 30, "the slot is filled")
-    kill(site, first)
-    eventually(lambda: container(site)["container"] not in (None, first), 5, "it is refilled")
+    first = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
+    kill_container(site, first)
+    eventually(lambda: get_slot(site)["container"] not in (None, first), 5, "it is refilled")
     assert booted.run("systemctl", "is-active", "autopilot-watchdog-events.service").strip() == "active"
 
 
-def test_failure_calls_the_hook(booted: Systemd, site: Site) -> None:
+def test_failure_calls_the_hook(booted: SystemdContainer, site: Site) -> None:
     """A pass that fails calls the site's own hook with the unit's name."""
-    booted.write("/etc/autopilot-watchdog.on-failure", '#!/bin/sh\necho "$1" > /run/alerted\n')
+    booted.write_file("/etc/autopilot-watchdog.on-failure", '#!/bin/sh\necho "$1" > /run/alerted\n')
     booted.run("chmod", "755", "/etc/autopilot-watchdog.on-failure")
-    booted.write("/etc/autopilot-watchdog.json", "{")
+    booted.write_file("/etc/autopilot-watchdog.json", "{")
     booted.run("systemctl", "start", "autopilot-watchdog.service", check=False)
     eventually(lambda: "autopilot-watchdog.service" in booted.run("cat", "/run/alerted", check=False), 10, "alerted")
-    assert "cannot read the configuration as JSON" in booted.journal("autopilot-watchdog")
+    assert "cannot read the configuration as JSON" in booted.read_journal("autopilot-watchdog")
 
 
-def test_long_pull_is_given_the_time(booted: Systemd, site: Site) -> None:
+def test_long_pull_is_given_the_time(booted: SystemdContainer, site: Site) -> None:
     """A pull that takes much longer than TimeoutStartSec= is not cut off: the watchdog asks for the time it needs."""
-    drop_in(booted, "autopilot-watchdog.service", "[Service]\nTimeoutStartSec=4s\n")
-    with wire(site.registry.port) as slow:
-        site.through(slow.address)
-        configured(booted, site)
-        site.push(bulk=3_000_000)
-        slow.delay = 0.3  # s for each 64 KiB
+    write_drop_in(booted, "autopilot-watchdog.service", "[Service]\nTimeoutStartSec=4s\n")
+    with start_faulty_proxy(site.registry.port) as slow:
+        site.use_registry_address(slow.address)
+        write_config(booted, site)
+        site.push_image(bulk=3_000_000)
+        slow.delay_s = 0.3  # s for each 64 KiB
         began = time.monotonic()
         booted.run("systemctl", "start", "autopilot-watchdog.service", timeout=120)
         assert time.monotonic() - began > 6, "that was no long pull"
-    assert container(site)["state"] == "running"
+    assert get_slot(site)["state"] == "running"
 
 
-def test_hang_is_cut_off(booted: Systemd, site: Site) -> None:
+def test_hang_is_cut_off(booted: SystemdContainer, site: Site) -> None:
     """A pass that hangs where it never should is ended by systemd, and the next one does the work."""
-    site.push()
-    drop_in(booted, "autopilot-watchdog-events.service", "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n")
+    site.push_image()
+    write_drop_in(booted, "autopilot-watchdog-events.service", "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n")
     booted.run("systemctl", "start", "autopilot-watchdog-events.service")
-    first = eventually(lambda: container(site)["container"], 30, "the slot is filled")
+    first = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
     time.sleep(4)  # longer than WatchdogSec=: a `watch` that is well gives signs of life, and is left alone
-    assert restarts(booted) == 0
+    assert count_restarts(booted) == 0
     booted.run("systemctl", "kill", "--signal=STOP", "autopilot-watchdog-events.service")
-    kill(site, first)
-    eventually(lambda: restarts(booted) >= 1, 30, "systemd has seen the hang")
-    eventually(lambda: container(site)["container"] not in (None, first), 30, "it is refilled")
+    kill_container(site, first)
+    eventually(lambda: count_restarts(booted) >= 1, 30, "systemd has seen the hang")
+    eventually(lambda: get_slot(site)["container"] not in (None, first), 30, "it is refilled")
 
 
-def restarts(booted: Systemd) -> int:
+def count_restarts(booted: SystemdContainer) -> int:
     return int(booted.run("systemctl", "show", "--property=NRestarts", "--value", "autopilot-watchdog-events"))
 
 
-def test_timer_and_watch_together(booted: Systemd, site: Site) -> None:
+def test_timer_and_watch_together(booted: SystemdContainer, site: Site) -> None:
     """Both units at once, the timer every 2 s: no slot is doubled, no run of the timer fails."""
-    site.write({"count": 2})
-    configured(booted, site)
-    site.push()
+    site.write_config({"count": 2})
+    write_config(booted, site)
+    site.push_image()
     booted.run("systemctl", "start", "autopilot-watchdog.timer", "autopilot-watchdog-events.service")
-    eventually(lambda: all(slot["container"] for slot in site.status().values()), 30, "the slots are filled")
+    eventually(lambda: all(slot["container"] for slot in site.get_slots().values()), 30, "the slots are filled")
     for _ in range(3):
-        gone = container(site)["container"]
-        kill(site, gone)
-        eventually(lambda was=gone: container(site)["container"] not in (None, was), 40, "it is refilled")
-        running = [item for item in ours(site) if item["State"] == "running"]
+        gone = get_slot(site)["container"]
+        kill_container(site, gone)
+        eventually(lambda was=gone: get_slot(site)["container"] not in (None, was), 40, "it is refilled")
+        running = [item for item in list_own_containers(site) if item["State"] == "running"]
         assert sorted(item["Labels"]["autopilot.slot"] for item in running) == ["wn-01", "wn-02"]
     failed = booted.run("systemctl", "list-units", "--failed", "--no-legend", "--plain")
     assert "autopilot" not in failed
 
 
-def test_textfile_from_within_the_sandbox(booted: Systemd, site: Site) -> None:
+def test_textfile_from_within_the_sandbox(booted: SystemdContainer, site: Site) -> None:
     """systemd-tmpfiles makes node-exporter's folder; the sandboxed unit writes its textfile there, for all to read."""
-    site.push()
+    site.push_image()
     booted.run("systemctl", "start", "autopilot-watchdog.service")
     assert booted.run("stat", "--format=%a %U", TEXTFILE).strip() == "644 root"
     assert booted.run("stat", "--format=%a %U", str(Path(TEXTFILE).parent)).strip() == "755 root"

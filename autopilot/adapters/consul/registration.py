@@ -12,68 +12,68 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from autopilot.adapters.consul.definition import Definition
+from autopilot.adapters.consul.service_definition import ServiceDefinition
 
-HEARTBEATS = 3  # in one TTL: two may be lost
-SPACING = 2.0  # s between two updates that change nothing but the check's output
-FIRST_RETRY, LAST_RETRY = 0.2, 10.0  # s, after what the agent refuses
+HEARTBEATS_PER_TTL = 3  # in one TTL: two may be lost
+OUTPUT_UPDATE_INTERVAL_S = 2.0  # s between two updates that change nothing but the check's output
+FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 0.2, 10.0  # s, after what the agent refuses
 
 
 class Phase(Enum):
-    SETTLED = "settled"  # until the next heartbeat
+    IDLE = "settled"  # until the next heartbeat
     CALLING = "calling"
-    RESTING = "resting"  # the agent refused; again at the deadline
-    CUT = "cut off"  # the agent cannot be reached
+    BACKING_OFF = "resting"  # the agent refused; again at the deadline
+    UNREACHABLE = "cut off"  # the agent cannot be reached
 
 
-class On(Enum):
-    WANTED = "wanted"  # the wish has changed
-    DONE = "done"
-    GONE = "gone"  # the agent does not know the service
+class Input(Enum):
+    DESIRED_CHANGED = "wanted"  # the wish has changed
+    CALL_SUCCEEDED = "done"
+    SERVICE_MISSING = "gone"  # the agent does not know the service
     REDEFINED = "redefined"  # somebody else registered our id
-    REFUSED = "refused"
-    LOST = "lost"
-    BACK = "back"
-    ELAPSED = "elapsed"
+    CALL_REFUSED = "refused"
+    AGENT_LOST = "lost"
+    AGENT_RETURNED = "back"
+    DEADLINE_ELAPSED = "elapsed"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    definition: Definition
+class Desired:
+    definition: ServiceDefinition
     status: str  # passing, warning, critical
     output: str = ""
     maintenance: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observed:
     """None in a field: not known."""
 
-    definition: Definition | None
+    definition: ServiceDefinition | None
     status: str | None = None
     output: str | None = None
     maintenance: bool | None = None
 
 
-ABSENT = Seen(None)
+ABSENT = Observed(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    definition: Definition
+    definition: ServiceDefinition
     status: str
-    tags: tuple[str, ...] | None = None  # others' tags, which stay
+    foreign_tags: tuple[str, ...] | None = None  # others' tags, which stay
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    definition: Definition
+class UpdateCheck:
+    definition: ServiceDefinition
     status: str
     output: str
 
 
 @dataclass(frozen=True, slots=True)
-class Maintain:
+class SetMaintenance:
     id: str
     enable: bool
 
@@ -83,214 +83,226 @@ class Deregister:
     id: str
 
 
-Call = Register | Update | Maintain | Deregister
+Call = Register | UpdateCheck | SetMaintenance | Deregister
 
 
 @dataclass(frozen=True, slots=True)
-class Troubled:
+class RaiseCondition:
     """Consul does not take the service: said once for each streak."""
 
     id: str
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class Mended:
+class ClearCondition:
     id: str
 
 
-Effect = Call | Troubled | Mended
+Effect = Call | RaiseCondition | ClearCondition
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
     id: str
-    phase: Phase = Phase.SETTLED
+    phase: Phase = Phase.IDLE
     deadline: float | None = None
-    wanted: Wanted | None = None
-    seen: Seen | None = ABSENT
+    desired: Desired | None = None
+    observed: Observed | None = ABSENT
     call: Call | None = None
-    told: float = 0.0  # when Consul last heard from us
-    failures: int = 0  # refusals in a row
-    contested: int = 0  # how often somebody else took our id since the last quiet heartbeat
-    tags: tuple[str, ...] | None = None  # as others have set them, where they may
-    maintained: bool = False  # we have put it into maintenance at some time
+    last_contact_at: float = 0.0  # when Consul last heard from us
+    consecutive_refusals: int = 0  # refusals in a row
+    takeover_count: int = 0  # how often somebody else took our id since the last quiet heartbeat
+    foreign_tags: tuple[str, ...] | None = None  # as others have set them, where they may
+    maintenance_was_set: bool = False  # we have put it into maintenance at some time
 
     @property
     def registered(self) -> bool:
-        return self.seen is not None and self.seen.definition is not None
+        return self.observed is not None and self.observed.definition is not None
 
     @property
-    def over(self) -> bool:
+    def fully_deregistered(self) -> bool:
         """Nothing is wanted and nothing is there."""
-        return self.wanted is None and self.seen == ABSENT and self.call is None
+        return self.desired is None and self.observed == ABSENT and self.call is None
 
 
 Step = tuple[Registration, tuple[Effect, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class _StepContext:
     state: Registration
     now: float
-    wanted: Wanted | None
-    why: str
+    desired: Desired | None
+    reason: str
     draw: float
 
 
 def step(
-    state: Registration, on: On, now: float, *, wanted: Wanted | None = None, why: str = "", draw: float = 0.5
+    state: Registration, on: Input, now: float, *, desired: Desired | None = None, reason: str = "", draw: float = 0.5
 ) -> Step:
     """The state after `on`. `wanted` comes with WANTED, `why` with REFUSED; `draw` is uniform in [0, 1)."""
-    return TABLE[state.phase, on](_Turn(state, now, wanted, why, draw))
+    return TABLE[state.phase, on](_StepContext(state, now, desired, reason, draw))
 
 
-def _ignore(t: _Turn) -> Step:
+def _ignore(t: _StepContext) -> Step:
     return t.state, ()
 
 
 # --- what to do next ---
 
 
-def _act(t: _Turn, *said: Effect) -> Step:
+def _start_next_call(t: _StepContext, *effects: Effect) -> Step:
     """The next call, or rest until the next heartbeat."""
-    call = _next_call(t.state, t.now)
+    call = _choose_next_call(t.state, t.now)
     if call is not None:
-        return replace(t.state, phase=Phase.CALLING, call=call, deadline=None), (*said, call)
-    return replace(t.state, phase=Phase.SETTLED, call=None, deadline=_due(t.state)), said
+        return replace(t.state, phase=Phase.CALLING, call=call, deadline=None), (*effects, call)
+    return replace(t.state, phase=Phase.IDLE, call=None, deadline=_compute_next_update_at(t.state)), effects
 
 
-def _next_call(s: Registration, now: float) -> Call | None:
-    wanted, seen = s.wanted, s.seen
+def _choose_next_call(s: Registration, now: float) -> Call | None:
+    wanted, seen = s.desired, s.observed
     if wanted is None:
         return None if seen == ABSENT else Deregister(s.id)
     if seen is None or seen.definition != wanted.definition:
         status = "critical" if wanted.maintenance else wanted.status  # no moment of traffic before the maintenance
-        return Register(wanted.definition, status, s.tags)
-    if seen.maintenance is not wanted.maintenance and (wanted.maintenance or s.maintained):
-        return Maintain(s.id, wanted.maintenance)
-    due = _due(s)
+        return Register(wanted.definition, status, s.foreign_tags)
+    if seen.maintenance is not wanted.maintenance and (wanted.maintenance or s.maintenance_was_set):
+        return SetMaintenance(s.id, wanted.maintenance)
+    due = _compute_next_update_at(s)
     if seen.status != wanted.status or (due is not None and now >= due):
-        return Update(wanted.definition, wanted.status, wanted.output)
+        return UpdateCheck(wanted.definition, wanted.status, wanted.output)
     return None
 
 
-def _due(s: Registration) -> float | None:
-    if s.wanted is None or s.seen is None:
+def _compute_next_update_at(s: Registration) -> float | None:
+    if s.desired is None or s.observed is None:
         return None
-    beat = s.wanted.definition.ttl / HEARTBEATS
-    return s.told + (min(beat, SPACING) if s.seen.output != s.wanted.output else beat)
+    beat = s.desired.definition.ttl / HEARTBEATS_PER_TTL
+    return s.last_contact_at + (min(beat, OUTPUT_UPDATE_INTERVAL_S) if s.observed.output != s.desired.output else beat)
 
 
 # --- what happens ---
 
 
-def _want(t: _Turn) -> Step:
-    return replace(t.state, wanted=t.wanted, maintained=t.state.maintained or _maintains(t.wanted)), ()
+def _set_desired(t: _StepContext) -> Step:
+    return replace(
+        t.state,
+        desired=t.desired,
+        maintenance_was_set=t.state.maintenance_was_set or _is_maintenance_desired(t.desired),
+    ), ()
 
 
-def _want_and_act(t: _Turn) -> Step:
-    return _act(replace(t, state=_want(t)[0]))
+def _set_desired_and_start_call(t: _StepContext) -> Step:
+    return _start_next_call(replace(t, state=_set_desired(t)[0]))
 
 
-def _maintains(wanted: Wanted | None) -> bool:
-    return wanted is not None and wanted.maintenance
+def _is_maintenance_desired(desired: Desired | None) -> bool:
+    return desired is not None and desired.maintenance
 
 
-def _done(t: _Turn) -> Step:
+def _complete_call(t: _StepContext) -> Step:
     s = t.state
-    seen, told = s.seen, s.told
+    seen, told = s.observed, s.last_contact_at
     match s.call:
         case Register(definition):  # what it says of the check is asserted by the update that follows
-            seen, told = Seen(definition), t.now
-        case Update(_, status, output) if seen is not None:
+            seen, told = Observed(definition), t.now
+        case UpdateCheck(_, status, output) if seen is not None:
             seen, told = replace(seen, status=status, output=output), t.now
-        case Maintain(_, enable) if seen is not None:
+        case SetMaintenance(_, enable) if seen is not None:
             seen = replace(seen, maintenance=enable)
         case Deregister():
             seen = ABSENT
-    quiet = isinstance(s.call, Update) and s.seen is not None and s.seen.status is not None
-    contested = 0 if quiet else s.contested
-    said = (Mended(s.id),) if s.failures or s.contested > contested else ()
-    return _act(replace(t, state=replace(s, seen=seen, told=told, call=None, failures=0, contested=contested)), *said)
+    quiet = isinstance(s.call, UpdateCheck) and s.observed is not None and s.observed.status is not None
+    contested = 0 if quiet else s.takeover_count
+    said = (ClearCondition(s.id),) if s.consecutive_refusals or s.takeover_count > contested else ()
+    return _start_next_call(
+        replace(
+            t,
+            state=replace(
+                s, observed=seen, last_contact_at=told, call=None, consecutive_refusals=0, takeover_count=contested
+            ),
+        ),
+        *said,
+    )
 
 
-def _gone(t: _Turn) -> Step:
+def _handle_missing_service(t: _StepContext) -> Step:
     if isinstance(t.state.call, Register | Deregister):
         return t.state, ()  # that call settles it
-    return _act(replace(t, state=replace(t.state, seen=ABSENT, call=None)))
+    return _start_next_call(replace(t, state=replace(t.state, observed=ABSENT, call=None)))
 
 
-def _doubt(t: _Turn) -> Step:
+def _forget_observed_definition(t: _StepContext) -> Step:
     """What was there is not known to be there any more."""
-    seen = replace(t.state.seen, definition=None) if t.state.seen is not None else None
-    return replace(t.state, seen=seen), ()
+    seen = replace(t.state.observed, definition=None) if t.state.observed is not None else None
+    return replace(t.state, observed=seen), ()
 
 
-def _refused(t: _Turn) -> Step:
+def _back_off_after_refusal(t: _StepContext) -> Step:
     """Rest longer each time, give or take a half, so that many supervisors do not come back together."""
-    failures = t.state.failures + 1
-    state = replace(t.state, call=None, failures=failures)
-    return _rest(t, state, failures), ((Troubled(t.state.id, t.why),) if failures == 1 else ())
+    failures = t.state.consecutive_refusals + 1
+    state = replace(t.state, call=None, consecutive_refusals=failures)
+    return _back_off(t, state, failures), ((RaiseCondition(t.state.id, t.reason),) if failures == 1 else ())
 
 
-def _rest(t: _Turn, state: Registration, times: int) -> Registration:
-    delay = min(FIRST_RETRY * 2 ** (times - 1), LAST_RETRY) * (0.5 + t.draw)
-    return replace(state, phase=Phase.RESTING, deadline=t.now + delay)
+def _back_off(t: _StepContext, state: Registration, attempts: int) -> Registration:
+    delay = min(FIRST_RETRY_DELAY_S * 2 ** (attempts - 1), MAX_RETRY_DELAY_S) * (0.5 + t.draw)
+    return replace(state, phase=Phase.BACKING_OFF, deadline=t.now + delay)
 
 
-def _redefined(t: _Turn) -> Step:
+def _back_off_after_redefinition(t: _StepContext) -> Step:
     """Ours again, but not in a race: whoever shares our id does the same."""
-    contested = t.state.contested + 1
-    state = replace(t.state, seen=None, contested=contested)
+    contested = t.state.takeover_count + 1
+    state = replace(t.state, observed=None, takeover_count=contested)
     why = "somebody else registers the same service id: two containers with one hostname on one agent?"
-    return _rest(t, state, contested), ((Troubled(t.state.id, why),) if contested == 3 else ())
+    return _back_off(t, state, contested), ((RaiseCondition(t.state.id, why),) if contested == 3 else ())
 
 
-def _lost(t: _Turn) -> Step:
+def _enter_unreachable(t: _StepContext) -> Step:
     """What was there may be gone; what was not there has not come."""
-    seen = t.state.seen if t.state.over else None
-    return replace(t.state, phase=Phase.CUT, seen=seen, call=None, deadline=None), ()
+    seen = t.state.observed if t.state.fully_deregistered else None
+    return replace(t.state, phase=Phase.UNREACHABLE, observed=seen, call=None, deadline=None), ()
 
 
-def _act_again(t: _Turn) -> Step:
-    return _act(t)
+def _resume_calls(t: _StepContext) -> Step:
+    return _start_next_call(t)
 
 
-Cell = Callable[[_Turn], Step]
+Cell = Callable[[_StepContext], Step]
 P = Phase
 
-TABLE: dict[tuple[Phase, On], Cell] = {
-    (P.SETTLED, On.WANTED): _want_and_act,
-    (P.SETTLED, On.DONE): _ignore,
-    (P.SETTLED, On.GONE): _gone,
-    (P.SETTLED, On.REDEFINED): _redefined,
-    (P.SETTLED, On.REFUSED): _ignore,
-    (P.SETTLED, On.LOST): _lost,
-    (P.SETTLED, On.BACK): _ignore,
-    (P.SETTLED, On.ELAPSED): _act_again,
-    (P.CALLING, On.WANTED): _want,  # the answer of the call that is out comes first
-    (P.CALLING, On.DONE): _done,
-    (P.CALLING, On.GONE): _gone,
-    (P.CALLING, On.REDEFINED): _ignore,  # the sentinel looks again after each registration
-    (P.CALLING, On.REFUSED): _refused,
-    (P.CALLING, On.LOST): _lost,
-    (P.CALLING, On.BACK): _ignore,
-    (P.CALLING, On.ELAPSED): _ignore,
-    (P.RESTING, On.WANTED): _want,
-    (P.RESTING, On.DONE): _ignore,
-    (P.RESTING, On.GONE): _doubt,
-    (P.RESTING, On.REDEFINED): _doubt,
-    (P.RESTING, On.REFUSED): _ignore,
-    (P.RESTING, On.LOST): _lost,
-    (P.RESTING, On.BACK): _ignore,
-    (P.RESTING, On.ELAPSED): _act_again,
-    (P.CUT, On.WANTED): _want,
-    (P.CUT, On.DONE): _ignore,
-    (P.CUT, On.GONE): _ignore,
-    (P.CUT, On.REDEFINED): _ignore,
-    (P.CUT, On.REFUSED): _ignore,
-    (P.CUT, On.LOST): _ignore,
-    (P.CUT, On.BACK): _act_again,
-    (P.CUT, On.ELAPSED): _ignore,
+TABLE: dict[tuple[Phase, Input], Cell] = {
+    (P.IDLE, Input.DESIRED_CHANGED): _set_desired_and_start_call,
+    (P.IDLE, Input.CALL_SUCCEEDED): _ignore,
+    (P.IDLE, Input.SERVICE_MISSING): _handle_missing_service,
+    (P.IDLE, Input.REDEFINED): _back_off_after_redefinition,
+    (P.IDLE, Input.CALL_REFUSED): _ignore,
+    (P.IDLE, Input.AGENT_LOST): _enter_unreachable,
+    (P.IDLE, Input.AGENT_RETURNED): _ignore,
+    (P.IDLE, Input.DEADLINE_ELAPSED): _resume_calls,
+    (P.CALLING, Input.DESIRED_CHANGED): _set_desired,  # the answer of the call that is out comes first
+    (P.CALLING, Input.CALL_SUCCEEDED): _complete_call,
+    (P.CALLING, Input.SERVICE_MISSING): _handle_missing_service,
+    (P.CALLING, Input.REDEFINED): _ignore,  # the sentinel looks again after each registration
+    (P.CALLING, Input.CALL_REFUSED): _back_off_after_refusal,
+    (P.CALLING, Input.AGENT_LOST): _enter_unreachable,
+    (P.CALLING, Input.AGENT_RETURNED): _ignore,
+    (P.CALLING, Input.DEADLINE_ELAPSED): _ignore,
+    (P.BACKING_OFF, Input.DESIRED_CHANGED): _set_desired,
+    (P.BACKING_OFF, Input.CALL_SUCCEEDED): _ignore,
+    (P.BACKING_OFF, Input.SERVICE_MISSING): _forget_observed_definition,
+    (P.BACKING_OFF, Input.REDEFINED): _forget_observed_definition,
+    (P.BACKING_OFF, Input.CALL_REFUSED): _ignore,
+    (P.BACKING_OFF, Input.AGENT_LOST): _enter_unreachable,
+    (P.BACKING_OFF, Input.AGENT_RETURNED): _ignore,
+    (P.BACKING_OFF, Input.DEADLINE_ELAPSED): _resume_calls,
+    (P.UNREACHABLE, Input.DESIRED_CHANGED): _set_desired,
+    (P.UNREACHABLE, Input.CALL_SUCCEEDED): _ignore,
+    (P.UNREACHABLE, Input.SERVICE_MISSING): _ignore,
+    (P.UNREACHABLE, Input.REDEFINED): _ignore,
+    (P.UNREACHABLE, Input.CALL_REFUSED): _ignore,
+    (P.UNREACHABLE, Input.AGENT_LOST): _ignore,
+    (P.UNREACHABLE, Input.AGENT_RETURNED): _resume_calls,
+    (P.UNREACHABLE, Input.DEADLINE_ELAPSED): _ignore,
 }

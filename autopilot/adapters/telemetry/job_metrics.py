@@ -10,42 +10,42 @@ from prometheus_client.registry import Collector
 
 from autopilot.spec.plan import Metric
 
-Take = Callable[[float], None]
+Recorder = Callable[[float], None]
 
 
 class JobMetrics:
     def __init__(self, planned: Sequence[Metric], registry: CollectorRegistry) -> None:
         self._registry = registry
-        self._made: dict[Metric, tuple[Collector, Take]] = {}
-        self._take: dict[str, Take] = {}
-        self.left_out: list[str] = []  # one sentence for each that cannot be
-        self.adopt(planned)
+        self._registered: dict[Metric, tuple[Collector, Recorder]] = {}
+        self._recorders: dict[str, Recorder] = {}
+        self.rejected: list[str] = []  # one sentence for each that cannot be
+        self.update_metrics(planned)
 
-    def adopt(self, planned: Sequence[Metric]) -> None:
+    def update_metrics(self, planned: Sequence[Metric]) -> None:
         """These metrics from now on. One that is the same as before keeps its value. One that cannot be is left out:
         validation refuses such, and what it may have missed must not end a life, nor a reload halfway."""
-        for metric in self._made.keys() - set(planned):
-            collector, _ = self._made.pop(metric)
+        for metric in self._registered.keys() - set(planned):
+            collector, _ = self._registered.pop(metric)
             self._registry.unregister(collector)
-        self.left_out = []
+        self.rejected = []
         for metric in planned:
-            if metric not in self._made:
+            if metric not in self._registered:
                 try:
-                    made = _instrument(metric)
+                    made = _create_collector(metric)
                     self._registry.register(made[0])
                 except ValueError as error:
-                    self.left_out.append(f"{metric.name}: {error}")
+                    self.rejected.append(f"{metric.name}: {error}")
                 else:
-                    self._made[metric] = made
-        self._take = {metric.name: take for metric, (_, take) in self._made.items()}
+                    self._registered[metric] = made
+        self._recorders = {metric.name: take for metric, (_, take) in self._registered.items()}
 
-    def record(self, name: str, number: float) -> None:
+    def set_metric(self, name: str, number: float) -> None:
         """As `values.checked` gives them. One that was left out takes none."""
-        if name in self._take:
-            self._take[name](number)
+        if name in self._recorders:
+            self._recorders[name](number)
 
 
-def _instrument(metric: Metric) -> tuple[Collector, Take]:
+def _create_collector(metric: Metric) -> tuple[Collector, Recorder]:
     match metric.type:
         case "gauge":
             gauge = Gauge(metric.name, metric.help, registry=None)
@@ -59,11 +59,11 @@ def _instrument(metric: Metric) -> tuple[Collector, Take]:
             summary = Summary(metric.name, metric.help, registry=None)
             return summary, summary.observe
         case "counter":
-            counter = _Counter(metric)
+            counter = _ExactNameCounter(metric)
             return counter, counter.add
 
 
-class _Counter(Collector):
+class _ExactNameCounter(Collector):
     """A counter under exactly the name its owner gave it, as ContainerPilot exports it."""
 
     def __init__(self, metric: Metric) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 from autopilot.spec.gotemplate.evaluator import evaluate
 from autopilot.spec.gotemplate.parser import parse
-from autopilot.spec.rendering import Rendered
+from autopilot.spec.spec_rendering import RenderedTemplate
 
 
-def render(template: str, env: Mapping[str, str]) -> Rendered:
+def render(template: str, env: Mapping[str, str]) -> RenderedTemplate:
     """Render the template. Raises TemplateError, and nothing else, for whatever is wrong with it."""
     text, pieces = evaluate(parse(template), env)
-    return Rendered(template, text, pieces)
+    return RenderedTemplate(template, text, pieces)

@@ -8,13 +8,13 @@ _HTML = str.maketrans({'"': "&#34;", "'": "&#39;", "&": "&amp;", "<": "&lt;", ">
 _JAVASCRIPT = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"}
 
 
-def html(text: str) -> str:
+def escape_html(text: str) -> str:
     return text.translate(_HTML)
 
 
-def javascript(text: str) -> str:
+def escape_javascript(text: str) -> str:
     return "".join(_JAVASCRIPT.get(c) or (c if c.isprintable() else f"\\u{ord(c):04X}") for c in text)
 
 
-def query(text: str) -> str:
+def escape_url_query(text: str) -> str:
     return quote_plus(text, errors="surrogateescape").replace("/", "%2F")

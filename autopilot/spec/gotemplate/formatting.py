@@ -7,12 +7,12 @@ import re
 from typing import Any
 
 _DIRECTIVE = re.compile(r"%([-+# 0]*)([0-9]*)(?:\.([0-9]*))?(.?)", re.S)
-_MOST_WIDTH = 10_000
+_MAX_WIDTH = 10_000
 _NUMBER_VERBS = {"d": "d", "x": "x", "X": "X", "o": "o", "b": "b"}
 _FLOAT_VERBS = "eEfFgG"
 
 
-_TYPES: dict[type, str] = {
+_TYPE_NAMES: dict[type, str] = {
     bool: "bool",
     int: "int",
     float: "float64",
@@ -22,65 +22,67 @@ _TYPES: dict[type, str] = {
 }
 
 
-def type_name(value: Any) -> str:
+def get_type_name(value: Any) -> str:
     """Go's name of a value's type."""
     if isinstance(value, list):
         return "[]int" if value and isinstance(value[0], int) else "[]string"
-    return _TYPES[type(value)]
+    return _TYPE_NAMES[type(value)]
 
 
-def value_text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """`%v`."""
     match value:
         case bool() | None:
             return {True: "true", False: "false", None: "<no value>"}[value]
         case float():
-            return _general(value, None, "g", "")
+            return _format_general(value, None, "g", "")
         case list():
-            return f"[{' '.join(map(value_text, value))}]"
+            return f"[{' '.join(map(format_value, value))}]"
         case dict():
             return f"map[{' '.join(f'{key}:{value[key]}' for key in sorted(value))}]"
     return str(value)
 
 
-def printed(values: list[Any]) -> str:
+def format_print(values: list[Any]) -> str:
     """fmt.Sprint: a space between two operands when neither is a string."""
     text = ""
     for index, value in enumerate(values):
         if index and not isinstance(value, str) and not isinstance(values[index - 1], str):
             text += " "
-        text += value_text(value)
+        text += format_value(value)
     return text
 
 
-def formatted(pattern: str, values: list[Any]) -> str:
+def format_printf(pattern: str, values: list[Any]) -> str:
     """fmt.Sprintf. As in Go, what does not fit is said in the text, not refused."""
     rest = list(values)
 
-    def directive(match: re.Match[str]) -> str:
+    def format_directive(match: re.Match[str]) -> str:
         flags, width, precision, verb = match.groups()
         if not verb:
             return "%!(NOVERB)"
         if verb == "%":
             return "%"
-        if int(width or 0) > _MOST_WIDTH or int(precision or 0) > _MOST_WIDTH:
+        if int(width or 0) > _MAX_WIDTH or int(precision or 0) > _MAX_WIDTH:
             return "%!(BADWIDTH)"
         if not rest:
             return f"%!{verb}(MISSING)"
-        return _one(rest.pop(0), flags, int(width or 0), None if precision is None else int(precision or 0), verb)
+        return _format_operand(
+            rest.pop(0), flags, int(width or 0), None if precision is None else int(precision or 0), verb
+        )
 
-    text = _DIRECTIVE.sub(directive, pattern)
+    text = _DIRECTIVE.sub(format_directive, pattern)
     if rest:
-        text += f"%!(EXTRA {', '.join(f'{type_name(value)}={value_text(value)}' for value in rest)})"
+        text += f"%!(EXTRA {', '.join(f'{get_type_name(value)}={format_value(value)}' for value in rest)})"
     return text
 
 
-def _one(value: Any, flags: str, width: int, precision: int | None, verb: str) -> str:
+def _format_operand(value: Any, flags: str, width: int, precision: int | None, verb: str) -> str:
     if isinstance(value, list) and verb not in "vT":
-        return f"[{' '.join(_one(item, flags, width, precision, verb) for item in value)}]"
-    text = _body(value, flags, precision, verb)
+        return f"[{' '.join(_format_operand(item, flags, width, precision, verb) for item in value)}]"
+    text = _format_unpadded(value, flags, precision, verb)
     if text is None:
-        return f"%!{verb}({type_name(value)}={value_text(value)})"
+        return f"%!{verb}({get_type_name(value)}={format_value(value)})"
     numeric = isinstance(value, int | float) and not isinstance(value, bool)
     if "-" in flags:
         return text.ljust(width)
@@ -89,22 +91,22 @@ def _one(value: Any, flags: str, width: int, precision: int | None, verb: str) -
     return text.rjust(width)
 
 
-def _body(value: Any, flags: str, precision: int | None, verb: str) -> str | None:
+def _format_unpadded(value: Any, flags: str, precision: int | None, verb: str) -> str | None:
     if verb == "T":
-        return type_name(value)
+        return get_type_name(value)
     match value:
         case bool():
-            return value_text(value) if verb in "tv" else None
+            return format_value(value) if verb in "tv" else None
         case int():
-            return _integer(value, flags, precision, "d" if verb == "v" else verb)
+            return _format_integer(value, flags, precision, "d" if verb == "v" else verb)
         case float():
-            return _float(value, flags, precision, "g" if verb == "v" else verb)
+            return _format_float(value, flags, precision, "g" if verb == "v" else verb)
         case str():
-            return _string(value, flags, precision, verb)
-    return value_text(value) if verb == "v" else None
+            return _format_string(value, flags, precision, verb)
+    return format_value(value) if verb == "v" else None
 
 
-def _integer(value: int, flags: str, precision: int | None, verb: str) -> str | None:
+def _format_integer(value: int, flags: str, precision: int | None, verb: str) -> str | None:
     if verb == "c":
         return chr(value) if 0 <= value <= 0x10FFFF and not 0xD800 <= value <= 0xDFFF else "\ufffd"
     if verb == "q":
@@ -116,18 +118,18 @@ def _integer(value: int, flags: str, precision: int | None, verb: str) -> str | 
     digits = format(abs(value), _NUMBER_VERBS[verb])
     digits = digits.rjust(precision or 0, "0")
     prefix = {"x": "0x", "X": "0X", "o": "0", "b": "0b"}.get(verb, "") if "#" in flags else ""
-    return f"{_sign(value, flags)}{prefix}{digits}"
+    return f"{_format_sign(value, flags)}{prefix}{digits}"
 
 
-def _float(value: float, flags: str, precision: int | None, verb: str) -> str | None:
+def _format_float(value: float, flags: str, precision: int | None, verb: str) -> str | None:
     if verb not in _FLOAT_VERBS:
         return None
     if verb in "gG":
-        return _general(value, precision, verb, flags)
-    return _sign(value, flags) + format(abs(value), f".{6 if precision is None else precision}{verb}")
+        return _format_general(value, precision, verb, flags)
+    return _format_sign(value, flags) + format(abs(value), f".{6 if precision is None else precision}{verb}")
 
 
-def _general(value: float, precision: int | None, verb: str, flags: str) -> str:
+def _format_general(value: float, precision: int | None, verb: str, flags: str) -> str:
     """%g; without a precision it has the shortest digits that mean the number, and an exponent from 1e+06 on."""
     if precision is not None:
         text = format(abs(value), f".{precision}{verb}")
@@ -135,10 +137,10 @@ def _general(value: float, precision: int | None, verb: str, flags: str) -> str:
         digits = next(n for n in range(1, 18) if float(format(value, f".{n}g")) == value)
         exponent = int(format(value, f".{digits - 1}e").partition("e")[2])
         text = format(abs(value), f".{digits - 1}e" if not -4 <= exponent < 6 else f".{max(digits - 1 - exponent, 0)}f")
-    return _sign(value, flags) + (text.upper() if verb == "G" else text)
+    return _format_sign(value, flags) + (text.upper() if verb == "G" else text)
 
 
-def _string(value: str, flags: str, precision: int | None, verb: str) -> str | None:
+def _format_string(value: str, flags: str, precision: int | None, verb: str) -> str | None:
     cut = value if precision is None else value[:precision]
     match verb:
         case "s" | "v":
@@ -154,5 +156,5 @@ def _string(value: str, flags: str, precision: int | None, verb: str) -> str | N
     return None
 
 
-def _sign(value: float, flags: str) -> str:
+def _format_sign(value: float, flags: str) -> str:
     return "-" if value < 0 else "+" if "+" in flags else " " if " " in flags else ""

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from autopilot.spec.gotemplate.escaping import html, javascript, query
-from autopilot.spec.gotemplate.formatting import formatted, printed, type_name, value_text
+from autopilot.spec.gotemplate.escaping import escape_html, escape_javascript, escape_url_query
+from autopilot.spec.gotemplate.formatting import format_print, format_printf, format_value, get_type_name
 
-MOST_LOOP = 10_000
+MAX_LOOP_ROUNDS = 10_000
 
 
-class Refused(Exception):
+class FunctionCallError(Exception):
     """A function cannot take what it was given."""
 
 
@@ -24,37 +24,39 @@ class Function:
     """`takes` names the types of the arguments; the last one repeats when `many`."""
 
     run: Callable[..., Any]
-    takes: tuple[str, ...] = ()
-    many: bool = False
-    wants_env: bool = False
-    work: Callable[[list[Any]], int] | None = None  # steps it costs, where they are not those of its data
+    argument_types: tuple[str, ...] = ()
+    variadic: bool = False
+    needs_env: bool = False
+    cost_estimator: Callable[[list[Any]], int] | None = None  # steps it costs, where they are not those of its data
 
-    def cost(self, values: list[Any]) -> int:
-        return data_cost(values) if self.work is None else self.work(values)
+    def estimate_cost(self, values: list[Any]) -> int:
+        return estimate_data_cost(values) if self.cost_estimator is None else self.cost_estimator(values)
 
     def call(self, values: list[Any], env: Mapping[str, str]) -> Any:
-        least = len(self.takes) - self.many
-        if len(values) < least or (len(values) > least and not self.many):
-            raise Refused(f"it takes {'at least ' if self.many else ''}{least} arguments, got {len(values)}")
+        least = len(self.argument_types) - self.variadic
+        if len(values) < least or (len(values) > least and not self.variadic):
+            raise FunctionCallError(
+                f"it takes {'at least ' if self.variadic else ''}{least} arguments, got {len(values)}"
+            )
         for index, value in enumerate(values):
-            wanted = self.takes[min(index, len(self.takes) - 1)]
-            if wanted not in ("any", type_name(value)) and not (wanted == "[]string" and value == []):
-                raise Refused(
-                    f"argument {index + 1} must be a {wanted}, got {type_name(value)} {value_text(value)[:40]}"
+            wanted = self.argument_types[min(index, len(self.argument_types) - 1)]
+            if wanted not in ("any", get_type_name(value)) and not (wanted == "[]string" and value == []):
+                raise FunctionCallError(
+                    f"argument {index + 1} must be a {wanted}, got {get_type_name(value)} {format_value(value)[:40]}"
                 )
-        return self.run(env, *values) if self.wants_env else self.run(*values)
+        return self.run(env, *values) if self.needs_env else self.run(*values)
 
 
-def data_cost(values: list[Any]) -> int:
+def estimate_data_cost(values: list[Any]) -> int:
     """The steps that handling these values counts for: long texts and lists cost more."""
     return sum(len(value) // 50 for value in values if isinstance(value, str | list))
 
 
-def _default(fallback: Any, value: Any) -> str:
-    return value if isinstance(value, str) and value else value_text(fallback)
+def _use_default(fallback: Any, value: Any) -> str:
+    return value if isinstance(value, str) and value else format_value(fallback)
 
 
-def _env(env: Mapping[str, str], name: str) -> str:
+def _get_environment_variable(env: Mapping[str, str], name: str) -> str:
     return env.get(name, "")
 
 
@@ -72,92 +74,92 @@ def _join(separator: str, items: list[str]) -> str:
 def _replace_all(old: str, new: str, text: str) -> str:
     grown = len(text) + text.count(old) * (len(new) - len(old))
     if grown > 1 << 20:
-        raise Refused(f"the result would be {grown} characters long")
+        raise FunctionCallError(f"the result would be {grown} characters long")
     return text.replace(old, new)
 
 
-def _regex_replace_all(pattern: str, replacement: str, text: str) -> str:
+def _replace_all_regex(pattern: str, replacement: str, text: str) -> str:
     from autopilot.spec.gotemplate.patterns import PatternError, replace_all
 
     try:
         return replace_all(pattern, replacement, text)
     except PatternError as error:
-        raise Refused(str(error)) from None
+        raise FunctionCallError(str(error)) from None
 
 
-def _regex_work(values: list[Any]) -> int:
-    from autopilot.spec.gotemplate.patterns import PatternError, work
+def _estimate_regex_cost(values: list[Any]) -> int:
+    from autopilot.spec.gotemplate.patterns import PatternError, estimate_steps
 
     try:
-        return work(*values[::2]) // 1000 if all(isinstance(value, str) for value in values) else 0
+        return estimate_steps(*values[::2]) // 1000 if all(isinstance(value, str) for value in values) else 0
     except (PatternError, TypeError):  # the call itself says it better
         return 0
 
 
-def _loop(*bounds: Any) -> list[int]:
+def _list_loop_numbers(*bounds: Any) -> list[int]:
     if len(bounds) not in (1, 2):
-        raise Refused(f"it takes one or two numbers, got {len(bounds)} arguments")
-    numbers = [_number(bound) for bound in bounds]
+        raise FunctionCallError(f"it takes one or two numbers, got {len(bounds)} arguments")
+    numbers = [_parse_number(bound) for bound in bounds]
     start, stop = (0, numbers[0]) if len(numbers) == 1 else numbers
-    if abs(stop - start) > MOST_LOOP:
-        raise Refused(f"a loop has at most {MOST_LOOP} rounds, not {abs(stop - start)}")
+    if abs(stop - start) > MAX_LOOP_ROUNDS:
+        raise FunctionCallError(f"a loop has at most {MAX_LOOP_ROUNDS} rounds, not {abs(stop - start)}")
     return list(range(start, stop, 1 if stop >= start else -1))
 
 
-def _number(bound: Any) -> int:
+def _parse_number(bound: Any) -> int:
     if isinstance(bound, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", bound):
         return int(bound)
     if isinstance(bound, bool) or not isinstance(bound, int):
-        raise Refused(f"it takes whole numbers, got {type_name(bound)} {value_text(bound)[:40]!a}")
+        raise FunctionCallError(f"it takes whole numbers, got {get_type_name(bound)} {format_value(bound)[:40]!a}")
     return bound
 
 
-def _comparable(left: Any, right: Any, *, ordered: bool) -> None:
+def _require_comparable(left: Any, right: Any, *, ordered: bool) -> None:
     if isinstance(left, list | dict | None) or isinstance(right, list | dict | None):
-        raise Refused(f"{type_name(left)} and {type_name(right)} cannot be compared")
-    if type_name(left) != type_name(right):
-        raise Refused(
-            f"{type_name(left)} and {type_name(right)} are different types; quote numbers to compare with variables"
+        raise FunctionCallError(f"{get_type_name(left)} and {get_type_name(right)} cannot be compared")
+    if get_type_name(left) != get_type_name(right):
+        raise FunctionCallError(
+            f"{get_type_name(left)} and {get_type_name(right)} are different types; quote numbers to compare with variables"
         )
     if ordered and isinstance(left, bool):
-        raise Refused("true and false have no order")
+        raise FunctionCallError("true and false have no order")
 
 
-def _equal(left: Any, *others: Any) -> bool:
+def _is_equal_to_any(left: Any, *others: Any) -> bool:
     if not others:
-        raise Refused("it takes at least 2 arguments, got 1")
+        raise FunctionCallError("it takes at least 2 arguments, got 1")
     for other in others:
-        _comparable(left, other, ordered=False)
+        _require_comparable(left, other, ordered=False)
         if left == other:
             return True
     return False
 
 
-def _not_equal(left: Any, right: Any) -> bool:
-    return not _equal(left, right)
+def _is_not_equal(left: Any, right: Any) -> bool:
+    return not _is_equal_to_any(left, right)
 
 
-def _ordered(decide: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
-    _comparable(left, right, ordered=True)
-    return decide(left, right)
+def _compare_ordered(comparison: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
+    _require_comparable(left, right, ordered=True)
+    return comparison(left, right)
 
 
-def _length(value: Any) -> int:
+def _compute_length(value: Any) -> int:
     if not isinstance(value, str | list | dict):
-        raise Refused(f"{type_name(value)} has no length")
+        raise FunctionCallError(f"{get_type_name(value)} has no length")
     return len(value.encode(errors="surrogateescape")) if isinstance(value, str) else len(value)
 
 
-def _index(value: Any, *keys: Any) -> Any:
+def _get_item(value: Any, *keys: Any) -> Any:
     for key in keys:
         if isinstance(value, dict) and isinstance(key, str):
             value = value.get(key, "")
             continue
         items = value.encode(errors="surrogateescape") if isinstance(value, str) else value
         if not isinstance(items, list | bytes) or isinstance(key, bool) or not isinstance(key, int):
-            raise Refused(f"{type_name(value)} has no item {value_text(key)[:40]}")
+            raise FunctionCallError(f"{get_type_name(value)} has no item {format_value(key)[:40]}")
         if not 0 <= key < len(items):
-            raise Refused(f"item {key} is out of range: there are {len(items)}")
+            raise FunctionCallError(f"item {key} is out of range: there are {len(items)}")
         value = items[key]
     return value
 
@@ -165,44 +167,46 @@ def _index(value: Any, *keys: Any) -> Any:
 def _slice(value: Any, *bounds: Any) -> Any:
     items = value.encode(errors="surrogateescape") if isinstance(value, str) else value
     if not isinstance(items, list | bytes):
-        raise Refused(f"{type_name(value)} cannot be cut")
+        raise FunctionCallError(f"{get_type_name(value)} cannot be cut")
     if len(bounds) > (2 if isinstance(value, str) else 3) or not all(type(bound) is int for bound in bounds):
-        raise Refused("it takes whole numbers: where to begin and where to end")
+        raise FunctionCallError("it takes whole numbers: where to begin and where to end")
     start, stop = (*bounds, 0)[0], bounds[1] if len(bounds) > 1 else len(items)
     if not 0 <= start <= stop <= len(items):
-        raise Refused(f"{start}:{stop} is out of range: the length is {len(items)}")
+        raise FunctionCallError(f"{start}:{stop} is out of range: the length is {len(items)}")
     cut = items[start:stop]
     return cut.decode(errors="replace") if isinstance(cut, bytes) else cut
 
 
-def _call(value: Any, *_: Any) -> Any:
-    raise Refused(f"{type_name(value)} is no function")
+def _refuse_call(value: Any, *_: Any) -> Any:
+    raise FunctionCallError(f"{get_type_name(value)} is no function")
 
 
-TABLE: dict[str, Function] = {
-    "default": Function(_default, ("any", "any")),
-    "env": Function(_env, ("string",), wants_env=True),
+FUNCTIONS: dict[str, Function] = {
+    "default": Function(_use_default, ("any", "any")),
+    "env": Function(_get_environment_variable, ("string",), needs_env=True),
     "split": Function(_split, ("string", "string")),
     "join": Function(_join, ("string", "[]string")),
     "replaceAll": Function(_replace_all, ("string", "string", "string")),
-    "regexReplaceAll": Function(_regex_replace_all, ("string", "string", "string"), work=_regex_work),
-    "loop": Function(_loop, ("any",), many=True),
-    "eq": Function(_equal, ("any", "any"), many=True),
-    "ne": Function(_not_equal, ("any", "any")),
-    "lt": Function(partial(_ordered, operator.lt), ("any", "any")),
-    "le": Function(partial(_ordered, operator.le), ("any", "any")),
-    "gt": Function(partial(_ordered, operator.gt), ("any", "any")),
-    "ge": Function(partial(_ordered, operator.ge), ("any", "any")),
+    "regexReplaceAll": Function(
+        _replace_all_regex, ("string", "string", "string"), cost_estimator=_estimate_regex_cost
+    ),
+    "loop": Function(_list_loop_numbers, ("any",), variadic=True),
+    "eq": Function(_is_equal_to_any, ("any", "any"), variadic=True),
+    "ne": Function(_is_not_equal, ("any", "any")),
+    "lt": Function(partial(_compare_ordered, operator.lt), ("any", "any")),
+    "le": Function(partial(_compare_ordered, operator.le), ("any", "any")),
+    "gt": Function(partial(_compare_ordered, operator.gt), ("any", "any")),
+    "ge": Function(partial(_compare_ordered, operator.ge), ("any", "any")),
     "not": Function(operator.not_, ("any",)),
-    "len": Function(_length, ("any",)),
-    "index": Function(_index, ("any", "any"), many=True),
-    "slice": Function(_slice, ("any", "any"), many=True),
-    "print": Function(lambda *values: printed(list(values)), ("any",), many=True),
-    "println": Function(lambda *values: " ".join(map(value_text, values)) + "\n", ("any",), many=True),
-    "printf": Function(lambda pattern, *values: formatted(pattern, list(values)), ("string", "any"), many=True),
-    "html": Function(lambda *values: html(printed(list(values))), ("any",), many=True),
-    "js": Function(lambda *values: javascript(printed(list(values))), ("any",), many=True),
-    "urlquery": Function(lambda *values: query(printed(list(values))), ("any",), many=True),
-    "call": Function(_call, ("any", "any"), many=True),
+    "len": Function(_compute_length, ("any",)),
+    "index": Function(_get_item, ("any", "any"), variadic=True),
+    "slice": Function(_slice, ("any", "any"), variadic=True),
+    "print": Function(lambda *values: format_print(list(values)), ("any",), variadic=True),
+    "println": Function(lambda *values: " ".join(map(format_value, values)) + "\n", ("any",), variadic=True),
+    "printf": Function(lambda pattern, *values: format_printf(pattern, list(values)), ("string", "any"), variadic=True),
+    "html": Function(lambda *values: escape_html(format_print(list(values))), ("any",), variadic=True),
+    "js": Function(lambda *values: escape_javascript(format_print(list(values))), ("any",), variadic=True),
+    "urlquery": Function(lambda *values: escape_url_query(format_print(list(values))), ("any",), variadic=True),
+    "call": Function(_refuse_call, ("any", "any"), variadic=True),
 }
-KNOWN = frozenset(TABLE) | {"and", "or"}
+FUNCTION_NAMES = frozenset(FUNCTIONS) | {"and", "or"}

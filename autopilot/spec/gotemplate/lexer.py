@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from autopilot.spec.rendering import TemplateError
+from autopilot.spec.spec_rendering import TemplateError
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+)
@@ -29,7 +29,7 @@ _TOKEN = re.compile(
 )
 _COMMENT_END = re.compile(r"\*/(?P<trim>[ \t\r\n]+-)?\}\}")
 _ACTION_END = re.compile(r"(?P<trim>[ \t\r\n]+-)?\}\}")
-_NEEDS_END = {"number", "variable", "field", "word"}
+_NEEDS_TERMINATOR = {"number", "variable", "field", "word"}
 _TERMINATORS = set(" \t\r\n.,|:()")
 _SPACE = " \t\r\n"
 
@@ -39,16 +39,16 @@ class Token:
     kind: str  # text, open, close, end, or a name of a group above
     value: str
     offset: int
-    touches: bool = False  # no space before it
+    touches_previous: bool = False  # no space before it
 
 
-def tokens(template: str) -> list[Token]:
+def list_tokens(template: str) -> list[Token]:
     """All tokens, with an `end` at the end. `{{-` and `-}}` have already trimmed the text beside them."""
-    found = list(_lex(template))
+    found = list(_generate_tokens(template))
     return [*found, Token("end", "", len(template))]
 
 
-def _lex(template: str) -> Iterator[Token]:
+def _generate_tokens(template: str) -> Iterator[Token]:
     at, trim = 0, False
     while True:
         opening = template.find("{{", at)
@@ -58,12 +58,12 @@ def _lex(template: str) -> Iterator[Token]:
             and template[opening + 2 : opening + 3] == "-"
             and template[opening + 3 : opening + 4] in _SPACE
         )
-        yield from _text(template, at, text_end, trim, trims_left and opening + 3 < len(template))
+        yield from _emit_text(template, at, text_end, trim, trims_left and opening + 3 < len(template))
         if opening < 0:
             return
         inside = opening + (3 if trims_left and opening + 3 < len(template) else 2)
         at, trim = inside, False
-        comment = inside if template.startswith("/*", inside) else _after_space(template, inside, trims_left)
+        comment = inside if template.startswith("/*", inside) else _skip_space(template, inside, trims_left)
         if template.startswith("/*", comment):
             end = _COMMENT_END.search(template, comment)
             if end is None:
@@ -75,7 +75,7 @@ def _lex(template: str) -> Iterator[Token]:
         while end is None:
             end = _ACTION_END.match(template, at)
             if end is None:
-                token = _token(template, at, opening)
+                token = _read_token(template, at, opening)
                 at += len(token.value)
                 if token.kind != "space":
                     yield token
@@ -83,14 +83,14 @@ def _lex(template: str) -> Iterator[Token]:
         at, trim = end.end(), bool(end["trim"])
 
 
-def _after_space(template: str, at: int, trims: bool) -> int:
+def _skip_space(template: str, at: int, trims: bool) -> int:
     """A comment may follow `{{- ` but not `{{ `."""
     while trims and at < len(template) and template[at] in _SPACE:
         at += 1
     return at
 
 
-def _text(template: str, start: int, end: int, trim_left: bool, trim_right: bool) -> Iterator[Token]:
+def _emit_text(template: str, start: int, end: int, trim_left: bool, trim_right: bool) -> Iterator[Token]:
     while trim_left and start < end and template[start] in _SPACE:
         start += 1
     while trim_right and start < end and template[end - 1] in _SPACE:
@@ -99,20 +99,20 @@ def _text(template: str, start: int, end: int, trim_left: bool, trim_right: bool
         yield Token("text", template[start:end], start)
 
 
-def _token(template: str, at: int, opening: int) -> Token:
+def _read_token(template: str, at: int, opening: int) -> Token:
     match = _TOKEN.match(template, at)
     if match is None:
         _refuse(template, at, opening)
     kind = str(match.lastgroup)
     following = template[match.end() : match.end() + 1]
     if (
-        kind in _NEEDS_END
+        kind in _NEEDS_TERMINATOR
         and following
         and following not in _TERMINATORS
         and not template.startswith("}}", match.end())
     ):
         _fail(f'cannot read "{following}" after {match[0]}; put a space between them', match.end())
-    return Token(kind, match[0], at, touches=template[at - 1] not in _SPACE)
+    return Token(kind, match[0], at, touches_previous=template[at - 1] not in _SPACE)
 
 
 def _refuse(template: str, at: int, opening: int) -> NoReturn:

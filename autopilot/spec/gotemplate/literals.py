@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 
-from autopilot.spec.rendering import TemplateError
+from autopilot.spec.spec_rendering import TemplateError
 
 _ESCAPE = re.compile(
     r"""\\(?:([abfnrtv\\'"])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.?))""", re.S
 )
-_SIMPLE = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_LONGEST_NUMBER = 100
+_SIMPLE_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_MAX_NUMBER_CHARS = 100
 
 
-def value(kind: str, text: str, offset: int) -> str | int | float:
+def parse_literal(kind: str, text: str, offset: int) -> str | int | float:
     """The value of a literal token."""
     try:
         if kind == "number":
-            return _number(text)
+            return _parse_number(text)
         if kind == "raw":
             return text[1:-1].replace("\r", "")
-        inner = _ESCAPE.sub(_escape, text[1:-1])
+        inner = _ESCAPE.sub(_decode_escape, text[1:-1])
     except (ValueError, OverflowError) as error:
         raise TemplateError(f"cannot read {text[:40]}: {error}", offset) from None
     if kind == "string":
@@ -32,10 +32,10 @@ def value(kind: str, text: str, offset: int) -> str | int | float:
     return ord(inner)
 
 
-def _escape(match: re.Match[str]) -> str:
+def _decode_escape(match: re.Match[str]) -> str:
     simple, hexadecimal, short, long, octal, other = match.groups()
     if simple:
-        return _SIMPLE.get(simple, simple)
+        return _SIMPLE_ESCAPES.get(simple, simple)
     if other is not None and not (hexadecimal or short or long or octal):
         raise ValueError(f"no such escape: {match[0]}")
     code = int(octal, 8) if octal else int(hexadecimal or short or long, 16)
@@ -44,9 +44,9 @@ def _escape(match: re.Match[str]) -> str:
     return chr(code)
 
 
-def _number(text: str) -> int | float:
+def _parse_number(text: str) -> int | float:
     digits = text.lstrip("+-").lower()
-    if len(digits) > _LONGEST_NUMBER:
+    if len(digits) > _MAX_NUMBER_CHARS:
         raise ValueError("it is too long for a number")
     if not digits.startswith("0x") and any(mark in digits for mark in ".e"):
         number = float(text)

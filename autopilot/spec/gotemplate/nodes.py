@@ -80,7 +80,7 @@ class Branch:
     kind: str
     pipe: Pipe
     body: list[Node]
-    otherwise: list[Node] = field(default_factory=list)
+    else_body: list[Node] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -106,4 +106,4 @@ Node = Text | Action | Branch | Jump | Include
 @dataclass(slots=True)
 class Template:
     main: list[Node]
-    defined: dict[str, list[Node]]
+    definitions: dict[str, list[Node]]

@@ -10,7 +10,7 @@ import re
 import warnings
 from functools import lru_cache
 
-_POSIX = {
+_POSIX_CLASSES = {
     "alnum": "0-9A-Za-z",
     "alpha": "A-Za-z",
     "ascii": r"\x00-\x7F",
@@ -39,8 +39,8 @@ _PIECE = re.compile(
 _GROUP = re.compile(r"\((?:\?(?:P?<[A-Za-z_]\w*>|[is]*:))?")
 _FLAGS = re.compile(r"\(\?[ims]+\)")
 _ESCAPES = {"z": r"\Z", "s": r"[\t\n\f\r ]", "S": r"[^\t\n\f\r ]", "a": r"\a"}
-_KEPT_ESCAPES = set("AbBdDwWtnrfv")
-_MOST_WORK = 100_000_000  # steps of backtracking in the worst case; about a second
+_UNCHANGED_ESCAPES = set("AbBdDwWtnrfv")
+_MAX_STEPS = 100_000_000  # steps of backtracking in the worst case; about a second
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.A)
 
 
@@ -50,8 +50,8 @@ class PatternError(Exception):
 
 def replace_all(pattern: str, replacement: str, text: str) -> str:
     """Go's ReplaceAllString."""
-    compiled, repeats, choices = _compiled(pattern)
-    if work(pattern, text) > _MOST_WORK:
+    compiled, repeats, choices = _compile_pattern(pattern)
+    if estimate_steps(pattern, text) > _MAX_STEPS:
         found_in_it = f"{repeats + choices} repeats and choices"
         raise PatternError(f"a text of {len(text)} characters is too long for a pattern with {found_in_it}")
     found: list[str] = []
@@ -59,7 +59,7 @@ def replace_all(pattern: str, replacement: str, text: str) -> str:
     for match in compiled.finditer(text):
         if match.end() == match.start() == end and match.start() > 0 and found:
             continue  # as in Go, no empty match right after a match
-        found += [text[end : match.start()], _expanded(replacement, match)]
+        found += [text[end : match.start()], _expand_references(replacement, match)]
         length += len(found[-1])
         if length > 1 << 20:
             raise PatternError("the result would be too long")
@@ -67,16 +67,16 @@ def replace_all(pattern: str, replacement: str, text: str) -> str:
     return "".join([*found, text[end:]])
 
 
-def work(pattern: str, text: str) -> int:
+def estimate_steps(pattern: str, text: str) -> int:
     """The steps that matching may take at worst."""
-    _, repeats, choices = _compiled(pattern)
+    _, repeats, choices = _compile_pattern(pattern)
     return int(len(text) ** (repeats + 1) * 2**choices)
 
 
-def _expanded(replacement: str, match: re.Match[str]) -> str:
+def _expand_references(replacement: str, match: re.Match[str]) -> str:
     groups = match.groupdict()
 
-    def one(reference: re.Match[str]) -> str:
+    def expand_reference(reference: re.Match[str]) -> str:
         name = reference[1] or reference[2]
         if name is None:
             return "$"
@@ -84,16 +84,16 @@ def _expanded(replacement: str, match: re.Match[str]) -> str:
             return (match[int(name)] or "") if len(name) < 4 and int(name) <= len(match.groups()) else ""
         return groups.get(name) or ""
 
-    return _REFERENCE.sub(one, replacement)
+    return _REFERENCE.sub(expand_reference, replacement)
 
 
 @lru_cache(maxsize=16)
-def _compiled(pattern: str) -> tuple[re.Pattern[str], int, int]:
+def _compile_pattern(pattern: str) -> tuple[re.Pattern[str], int, int]:
     """The pattern for `re`, and how many repeats and choices (`|`, `?`) it has."""
     if len(pattern) > 1000:
         raise PatternError("a pattern has at most 1000 characters")
     try:
-        translated, repeats, choices = _translated(pattern)
+        translated, repeats, choices = _translate_pattern(pattern)
         with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
@@ -103,7 +103,7 @@ def _compiled(pattern: str) -> tuple[re.Pattern[str], int, int]:
         raise PatternError(f"the pattern {pattern!a} is wrong: {error}") from None
 
 
-def _translated(pattern: str) -> tuple[str, int, int]:
+def _translate_pattern(pattern: str) -> tuple[str, int, int]:
     parts: list[str] = []
     repeats = choices = 0
     open_groups = [False]  # for each open group, whether something in it repeats or chooses
@@ -137,18 +137,18 @@ def _translated(pattern: str) -> tuple[str, int, int]:
         if piece == "$" and not multiline:
             parts.append(r"\Z")
         else:
-            parts.append(_piece(kind, piece, pattern, first=match.start() == 0))
+            parts.append(_translate_piece(kind, piece, pattern, first=match.start() == 0))
     return "".join(parts), repeats, choices
 
 
-def _piece(kind: str, piece: str, pattern: str, *, first: bool) -> str:
+def _translate_piece(kind: str, piece: str, pattern: str, *, first: bool) -> str:
     match kind:
         case "class":
-            return re.sub(r"\[:(\^?)(\w+):\]", lambda m: _posix(m[1], m[2], pattern), piece)
+            return re.sub(r"\[:(\^?)(\w+):\]", lambda m: _get_posix_class(m[1], m[2], pattern), piece)
         case "literal":
             return re.escape(piece[2:].removesuffix(r"\E"))
         case "escape":
-            return _escape(piece, pattern)
+            return _translate_escape(piece, pattern)
         case "group":
             if not _GROUP.fullmatch(piece) and not (first and _FLAGS.fullmatch(piece)):
                 raise PatternError(f"the pattern {pattern!a} uses {piece!a}, which is not supported")
@@ -156,19 +156,19 @@ def _piece(kind: str, piece: str, pattern: str, *, first: bool) -> str:
     return re.escape(piece) if piece in "{}" else piece
 
 
-def _posix(negated: str, name: str, pattern: str) -> str:
-    if negated or name not in _POSIX:
+def _get_posix_class(negated: str, name: str, pattern: str) -> str:
+    if negated or name not in _POSIX_CLASSES:
         raise PatternError(f"the pattern {pattern!a} uses [:{negated}{name}:], which is not supported")
-    return _POSIX[name]
+    return _POSIX_CLASSES[name]
 
 
-def _escape(piece: str, pattern: str) -> str:
+def _translate_escape(piece: str, pattern: str) -> str:
     letter = piece[1]
     if piece.startswith(r"\x{"):
         code = int(piece[3:-1], 16)
         return re.escape(chr(code)) if code <= 0x10FFFF else piece
     if letter in _ESCAPES:
         return _ESCAPES[letter]
-    if letter.isalnum() and letter not in _KEPT_ESCAPES and not re.fullmatch(r"\\(x..|[0-7]{3})", piece):
+    if letter.isalnum() and letter not in _UNCHANGED_ESCAPES and not re.fullmatch(r"\\(x..|[0-7]{3})", piece):
         raise PatternError(f"the pattern {pattern!a} uses {piece!a}, which is not supported")
     return piece

@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-from lab import consul
-from lab.consul import Agent
+from lab import consul_agents
+from lab.consul_agents import Agent
 
 
 @pytest.fixture
 def agent() -> Iterator[Agent]:
     """One real agent, its own server. Its log is shown when the test fails."""
-    with consul.agent() as agent:
+    with consul_agents.start_agent() as agent:
         yield agent
-        print(agent.log())
+        print(agent.read_log())
 
 
-def service(agent: Agent, **fields: Any) -> dict[str, Any]:
+def build_service_spec(agent: Agent, **fields: Any) -> dict[str, Any]:
     """A spec with one job that offers a service, and is healthy at once."""
     web = {
         "name": "web",
@@ -33,13 +33,13 @@ def service(agent: Agent, **fields: Any) -> dict[str, Any]:
         "health": {"exec": "true", "interval": "0.5s"},
         **fields,
     }
-    return {"consul": agent.http, "jobs": [web]}
+    return {"consul": agent.http_address, "jobs": [web]}
 
 
-def status(agent: Agent, name: str = "web") -> str | None:
+def get_service_status(agent: Agent, name: str = "web") -> str | None:
     """The worst status of the service's checks, None when it is not there, or nobody can say."""
     try:
-        found = agent.health(name)
+        found = agent.get_service_health(name)
     except OSError:
         return None
     states = {check["Status"] for entry in found for check in entry["Checks"]}
@@ -52,9 +52,9 @@ class Relay(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
     def __init__(self, agent: Agent) -> None:
-        super().__init__(("127.0.0.1", 0), _Relayed)
+        super().__init__(("127.0.0.1", 0), _RelayHandler)
         self.agent = agent
-        self.http = f"127.0.0.1:{self.server_address[1]}"
+        self.http_address = f"127.0.0.1:{self.server_address[1]}"
 
     def __enter__(self) -> Relay:
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -64,30 +64,30 @@ class Relay(socketserver.ThreadingTCPServer):
         self.shutdown()
         self.server_close()
 
-    def asking(self, data: bytes) -> None:
+    def on_request(self, data: bytes) -> None:
         """Before a request, or a part of one, is handed on."""
 
-    def answering(self, data: bytes) -> None:
+    def on_response(self, data: bytes) -> None:
         """Before an answer, or a part of one, is handed on."""
 
     def handle_error(self, *_: object) -> None:
         """A client that leaves is none of ours."""
 
 
-class _Relayed(socketserver.BaseRequestHandler):
+class _RelayHandler(socketserver.BaseRequestHandler):
     server: Relay
 
     def handle(self) -> None:
         relay = self.server
         with socket.create_connection((relay.agent.address, 8500)) as agent:
-            threading.Thread(target=_copy, args=(self.request, agent, relay.asking), daemon=True).start()
-            _copy(agent, self.request, relay.answering)
+            threading.Thread(target=_copy, args=(self.request, agent, relay.on_request), daemon=True).start()
+            _copy(agent, self.request, relay.on_response)
 
 
-def _copy(source: socket.socket, target: socket.socket, seen: Any) -> None:
+def _copy(source: socket.socket, target: socket.socket, on_data: Any) -> None:
     with suppress(OSError):
         while data := source.recv(65536):
-            seen(data)
+            on_data(data)
             target.sendall(data)
     with suppress(OSError):  # the other way is over too
         target.shutdown(socket.SHUT_RDWR)

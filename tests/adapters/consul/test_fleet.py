@@ -11,22 +11,22 @@ import time
 
 import pytest
 
-from autopilot.adapters.consul.archive import completed, too_old
-from lab import consul
-from tests.adapters.consul.conftest import service, status
-from tests.app.harness import Pilot, eventually
+from autopilot.adapters.consul.history_store import complete_lives, select_expired_folders
+from lab import consul_agents
+from tests.adapters.consul.conftest import build_service_spec, get_service_status
+from tests.app.harness import SupervisorProcess, eventually
 
 HERE = {"AUTOPILOT_HOST": "h7", "AUTOPILOT_SLOT": "slot2", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "c" * 64}
 
 
-def told(agent, *words):
+def run_verb(agent, *words):
     command = [sys.executable, "-m", "autopilot", *words, "--consul", agent.http]
     return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=30, check=False)
 
 
-def ask(agent, *words):
+def query_as_json(agent, *words):
     """The verb's answer, as data."""
-    done = told(agent, *words, "-o", "json")
+    done = run_verb(agent, *words, "-o", "json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -34,16 +34,16 @@ def ask(agent, *words):
 @pytest.mark.real("consul")
 def test_fleet(agent, tmp_path):
     """Every container is listed with host, slot, image, age, lifetime and payloads; a drain is seen as it begins."""
-    spec = service(agent)
+    spec = build_service_spec(agent)
     spec["lifetime"] = {"max": "1h", "drain": {"exec": "true", "until": "false"}}
-    with Pilot(tmp_path, spec, env=HERE) as pilot:
-        eventually(lambda: status(agent, "autopilot") == "passing", "registered")
-        (found,) = ask(agent, "fleet")
+    with SupervisorProcess(tmp_path, spec, env=HERE) as pilot:
+        eventually(lambda: get_service_status(agent, "autopilot") == "passing", "registered")
+        (found,) = query_as_json(agent, "fleet")
         assert (found["host"], found["slot"], found["image_digest"]) == ("h7", "slot2", HERE["AUTOPILOT_IMAGE_DIGEST"])
         assert (found["drain"], found["payloads"], found["status"]) == ("no", 0, "alive")
         assert found["started"] < found["lifetime_end"]
-        assert pilot.ask("drain", "--no-wait").returncode == 0
-        eventually(lambda: ask(agent, "fleet")[0]["drain"] == "drain", "draining")
+        assert pilot.run_verb("drain", "--no-wait").returncode == 0
+        eventually(lambda: query_as_json(agent, "fleet")[0]["drain"] == "drain", "draining")
         text = subprocess.run(
             [sys.executable, "-m", "autopilot", "fleet", "--consul", agent.http],
             capture_output=True,
@@ -58,34 +58,38 @@ def test_history_outlives_the_container(agent, tmp_path):
     """Which host ran a life at a time is known after it has left Consul, and after it was killed."""
     for name, end in (("ended", signal.SIGTERM), ("killed", signal.SIGKILL)):
         (tmp_path / name).mkdir()
-        with Pilot(tmp_path / name, service(agent), env={**HERE, "AUTOPILOT_SLOT": name}) as pilot:
-            eventually(lambda name=name: name in slots(agent), "recorded")
-            pilot.signal(end)
+        with SupervisorProcess(
+            tmp_path / name, build_service_spec(agent), env={**HERE, "AUTOPILOT_SLOT": name}
+        ) as pilot:
+            eventually(lambda name=name: name in list_slots(agent), "recorded")
+            pilot.send_signal(end)
             pilot.wait()
-    ended, killed = sorted(ask(agent, "history", "--fleet"), key=lambda life: life["slot"])
+    ended, killed = sorted(query_as_json(agent, "history", "--fleet"), key=lambda life: life["slot"])
     assert (ended["host"], ended["slot"], ended["reason"]) == ("h7", "ended", "signal")
     assert ended["started"] <= ended["ended"]
     assert (killed["slot"], killed["ended"], killed["reason"]) == ("killed", "", "running")  # until its TTL is over
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    assert ask(agent, "history", "--fleet", "--host", "elsewhere") == []
-    assert [life["slot"] for life in ask(agent, "history", "--fleet", "--at", now, "--host", "h7")][-1] == "killed"
-    assert ask(agent, "history", "--fleet", "--at", "2001-01-01T00:00:00Z") == []
+    assert query_as_json(agent, "history", "--fleet", "--host", "elsewhere") == []
+    assert [life["slot"] for life in query_as_json(agent, "history", "--fleet", "--at", now, "--host", "h7")][
+        -1
+    ] == "killed"
+    assert query_as_json(agent, "history", "--fleet", "--at", "2001-01-01T00:00:00Z") == []
 
 
-def life(name, started, **more):
+def build_life(name, started, **more):
     return {"life": name, "host": "h", "slot": "s", "started": started, **more}
 
 
 def test_lives_without_an_end():
     """A life without an end runs or is lost, as Consul says; what it does not know was killed before its successor."""
     records = [
-        life("a", "01:00"),
-        life("b", "02:00", ended="02:30", reason="lifetime"),
-        life("c", "03:00"),
-        life("d", "04:00", slot="other"),
-        life("e", "05:00", slot="third"),
+        build_life("a", "01:00"),
+        build_life("b", "02:00", ended="02:30", reason="lifetime"),
+        build_life("c", "03:00"),
+        build_life("d", "04:00", slot="other"),
+        build_life("e", "05:00", slot="third"),
     ]
-    told = completed(records, {"c": "alive", "d": "lost"})
+    told = complete_lives(records, {"c": "alive", "d": "lost"})
     assert [one["reason"] for one in told] == ["killed", "lifetime", "running", "lost", "killed"]
     assert [one.get("ended_before") for one in told] == ["02:00", None, None, None, None]
 
@@ -93,26 +97,32 @@ def test_lives_without_an_end():
 @pytest.mark.real("consul")
 def test_what_may_not_be_seen_is_no_empty_fleet(monkeypatch):
     """A token that may not look gets an error with what to allow, not an empty table."""
-    with consul.agent(consul.DEFAULT_DENY) as agent:
-        for token in ("", consul.token_for(agent, 'service "x" { policy = "read" }')):
+    with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
+        for token in ("", consul_agents.create_token(agent, 'service "x" { policy = "read" }')):
             monkeypatch.setenv("CONSUL_HTTP_TOKEN", token)
             for words, said in (
                 (["fleet"], "may not read the service"),
                 (["history", "--fleet"], "may not read the keys"),
             ):
-                done = told(agent, *words)
+                done = run_verb(agent, *words)
                 assert done.returncode == 1 and said in done.stderr, done
 
 
 @pytest.mark.real("consul")
 def test_fleet_without_a_leader(tmp_path):
     """With two of three servers dead both verbs still tell what was known last."""
-    with consul.agents(3, 1) as (*servers, client), Pilot(tmp_path, service(client), env=HERE):
-        eventually(lambda: status(client, "autopilot") == "passing" and bool(slots(client)), "registered and recorded")
+    with (
+        consul_agents.start_agents(3, 1) as (*servers, client),
+        SupervisorProcess(tmp_path, build_service_spec(client), env=HERE),
+    ):
+        eventually(
+            lambda: get_service_status(client, "autopilot") == "passing" and bool(list_slots(client)),
+            "registered and recorded",
+        )
         for server in servers[1:]:
             server.kill()
-        assert [found["slot"] for found in ask(client, "fleet")] == ["slot2"]
-        assert slots(client) == {"slot2"}
+        assert [found["slot"] for found in query_as_json(client, "fleet")] == ["slot2"]
+        assert list_slots(client) == {"slot2"}
 
 
 def test_words_that_are_no_time():
@@ -123,15 +133,15 @@ def test_words_that_are_no_time():
     assert done.returncode == 64 and "is no time" in done.stderr
 
 
-def slots(agent):
-    return {life["slot"] for life in ask(agent, "history", "--fleet")}
+def list_slots(agent):
+    return {life["slot"] for life in query_as_json(agent, "history", "--fleet")}
 
 
 def test_old_records_go():
     """Records are kept for twelve months, then their month goes as a whole."""
     january = 1_768_000_000.0  # 2026-01-09
     folders = [f"autopilot/lives/{month}/" for month in ("2024-12", "2025-01", "2025-02", "2026-01")]
-    assert too_old(folders, january) == ["autopilot/lives/2024-12/"]
+    assert select_expired_folders(folders, january) == ["autopilot/lives/2024-12/"]
 
 
 def test_no_consul_is_said():

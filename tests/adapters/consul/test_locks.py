@@ -8,11 +8,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from autopilot.adapters.consul.client import Refused
-from autopilot.adapters.consul.semaphore import admitted, holders_in
-from lab import consul
-from tests.adapters.consul.conftest import service, status
-from tests.app.harness import VICTIM, Pilot, eventually, shell
+from autopilot.adapters.consul.consul_client import ConsulRefusedError
+from autopilot.adapters.consul.semaphore import add_holder, parse_holders
+from lab import consul_agents
+from tests.adapters.consul.conftest import build_service_spec, get_service_status
+from tests.app.harness import VICTIM, SupervisorProcess, eventually, shell
 
 real = pytest.mark.real("consul")
 
@@ -29,18 +29,18 @@ real = pytest.mark.real("consul")
 )
 def test_who_is_admitted(holders, alive, after):
     """There is room for two; a holder whose session has ended makes room."""
-    assert admitted(holders, alive, "me", 2) == after
+    assert add_holder(holders, alive, "me", 2) == after
 
 
 @pytest.mark.parametrize("lock", [b"\xff", b"garbage", b"[]", b"7", b"{}", b'{"holders": "me"}', b'{"holders": [1]}'])
 def test_an_unreadable_lock_admits_nobody(lock):
     """As many as may hold could hold already."""
-    assert holders_in(None) == holders_in(b"") == [] and holders_in(b'{"holders": ["a"]}') == ["a"]
-    with pytest.raises(Refused):
-        holders_in(lock)
+    assert parse_holders(None) == parse_holders(b"") == [] and parse_holders(b'{"holders": ["a"]}') == ["a"]
+    with pytest.raises(ConsulRefusedError):
+        parse_holders(lock)
 
 
-def limited(agent, script, *, limit=1, **lock):
+def build_limited_spec(agent, script, *, limit=1, **lock):
     """A job that runs only with a permit, beside one that needs none."""
     work = {"name": "work", "exec": shell(script)}
     lock = {"name": "site", "limit": limit, "before": "work", "ttl": "10s", **lock}
@@ -54,9 +54,9 @@ def test_never_more_than_the_limit(agent, tmp_path):
     with ExitStack() as stack:
         for number in range(5):
             (tmp_path / str(number)).mkdir()
-            stack.enter_context(Pilot(tmp_path / str(number), limited(agent, script, limit=2)))
+            stack.enter_context(SupervisorProcess(tmp_path / str(number), build_limited_spec(agent, script, limit=2)))
         seen = tmp_path / "seen"
-        eventually(lambda: seen.exists() and len(seen.read_text().split()) == 5, "all have run", patience=40)
+        eventually(lambda: seen.exists() and len(seen.read_text().split()) == 5, "all have run", timeout_s=40)
         assert max(map(int, seen.read_text().split())) <= 2
 
 
@@ -65,11 +65,11 @@ def test_waiting_job_can_be_stopped(agent, tmp_path):
     """A job that waits for its permit delays nobody, and is stopped at once."""
     for name in ("holder", "waiter"):
         (tmp_path / name).mkdir()
-    with Pilot(tmp_path / "holder", limited(agent, "exec sleep 1000")) as holder:
-        holder.wait_event("work", "started")
-        with Pilot(tmp_path / "waiter", limited(agent, "exec sleep 1000")) as waiter:
-            waiter.wait_event("victim", "started")
-            assert waiter.restart_delay("victim", times=2) < 0.1
+    with SupervisorProcess(tmp_path / "holder", build_limited_spec(agent, "exec sleep 1000")) as holder:
+        holder.wait_for_event("work", "started")
+        with SupervisorProcess(tmp_path / "waiter", build_limited_spec(agent, "exec sleep 1000")) as waiter:
+            waiter.wait_for_event("victim", "started")
+            assert waiter.measure_restart_delay("victim", times=2) < 0.1
             assert waiter.stop() == 0
             assert not [line for line in waiter.lines if line.get("job") == "work" and line["event"] == "started"]
 
@@ -78,22 +78,22 @@ def test_waiting_job_can_be_stopped(agent, tmp_path):
 def test_an_unreadable_lock_is_waited_for(agent, tmp_path):
     """Who finds the lock unreadable lives on and waits; when somebody has deleted it, it goes on."""
     agent.put("/v1/kv/autopilot/locks/site/.lock", b"garbage")
-    with Pilot(tmp_path, limited(agent, "exec sleep 1000")) as pilot:
-        first = eventually_contends(agent, before=set())
-        eventually_contends(agent, before=first)  # it has looked at the lock, and begins anew
+    with SupervisorProcess(tmp_path, build_limited_spec(agent, "exec sleep 1000")) as pilot:
+        first = wait_for_contender(agent, before=set())
+        wait_for_contender(agent, before=first)  # it has looked at the lock, and begins anew
         assert not [line for line in pilot.lines if line.get("job") == "work"]
         agent.ask("/v1/kv/autopilot/locks/site/.lock", method="DELETE")
-        pilot.wait_event("work", "started")
+        pilot.wait_for_event("work", "started")
 
 
-def eventually_contends(agent, *, before):
+def wait_for_contender(agent, *, before):
     """The keys of contenders, once there is another than `before`."""
 
-    def keys():
+    def list_contender_keys():
         return set(agent.ask("/v1/kv/autopilot/locks/site/?keys") or ()) - {"autopilot/locks/site/.lock"}
 
-    eventually(lambda: bool(keys() - before), "it contends")
-    return before | keys()
+    eventually(lambda: bool(list_contender_keys() - before), "it contends")
+    return before | list_contender_keys()
 
 
 @real
@@ -101,50 +101,50 @@ def test_dead_holder_frees_itself(agent, tmp_path):
     """A holder that is killed is out when its session ends, after at most twice its TTL; then the next one has it."""
     for name in ("holder", "waiter"):
         (tmp_path / name).mkdir()
-    with Pilot(tmp_path / "holder", limited(agent, "exec sleep 1000")) as holder:
-        started = holder.wait_event("work", "started")
-        with Pilot(tmp_path / "waiter", limited(agent, "exec sleep 1000")) as waiter:
-            waiter.wait_event("victim", "started")
-            holder.signal(signal.SIGKILL)
+    with SupervisorProcess(tmp_path / "holder", build_limited_spec(agent, "exec sleep 1000")) as holder:
+        started = holder.wait_for_event("work", "started")
+        with SupervisorProcess(tmp_path / "waiter", build_limited_spec(agent, "exec sleep 1000")) as waiter:
+            waiter.wait_for_event("victim", "started")
+            holder.send_signal(signal.SIGKILL)
             os.kill(started["pid"], signal.SIGKILL)
-            waiter.wait_for(lambda line: line.get("job") == "work" and line["event"] == "started", patience=25)
+            waiter.wait_for(lambda line: line.get("job") == "work" and line["event"] == "started", timeout_s=25)
 
 
 @real
 def test_lifetimes_end_one_by_one(agent, tmp_path):
     """Of two containers whose lifetimes are over one drains; the other lives on until that one is gone."""
-    spec = service(agent)
+    spec = build_service_spec(agent)
     spec["lifetime"] = {"max": "0.5s", "drain": {"exec": "true", "until": f"test -e {tmp_path}/empty", "poll": "0.1s"}}
     spec["locks"] = [{"name": "ends", "limit": 1, "before": "lifetime", "ttl": "10s"}]
     with ExitStack() as stack:
         pilots = []
         for number in range(2):
             (tmp_path / str(number)).mkdir()
-            pilots.append(stack.enter_context(Pilot(tmp_path / str(number), spec)))
+            pilots.append(stack.enter_context(SupervisorProcess(tmp_path / str(number), spec)))
         for pilot in pilots:
             pilot.wait_for(lambda line: "waits for its turn" in line["event"])
-        eventually(lambda: sum(bool(p.events("drain begun")) for p in pilots) == 1, "one drains")
-        first = next(p for p in pilots if p.events("drain begun"))
+        eventually(lambda: sum(bool(p.find_events("drain begun")) for p in pilots) == 1, "one drains")
+        first = next(p for p in pilots if p.find_events("drain begun"))
         (other,) = (p for p in pilots if p is not first)
-        assert not other.events("drain begun")
+        assert not other.find_events("drain begun")
         (tmp_path / "empty").touch()
         assert first.wait() == 0
         assert other.wait() == 0
-        assert other.words()["reason"] == "lifetime"
+        assert other.read_last_words()["reason"] == "lifetime"
 
 
 @real
 @pytest.mark.parametrize("on_error", ["open", "closed"])
 def test_without_consul(tmp_path, on_error):
     """Without Consul an open lock is granted after 10 s, a closed one when Consul is there."""
-    with consul.agent() as agent:
+    with consul_agents.start_agent() as agent:
         agent.kill()
-        with Pilot(tmp_path, limited(agent, "exec sleep 1000", on_error=on_error)) as pilot:
+        with SupervisorProcess(tmp_path, build_limited_spec(agent, "exec sleep 1000", on_error=on_error)) as pilot:
             if on_error == "open":
-                pilot.wait_event("work", "started")
+                pilot.wait_for_event("work", "started")
             else:
                 pilot.wait_for(lambda line: line.get("trouble") == "consul-lost")
                 agent.start()
                 agent.await_leader()
-                pilot.wait_event("work", "started")
-            eventually(lambda: on_error == "open" or status(agent, "autopilot") == "passing", "registered")
+                pilot.wait_for_event("work", "started")
+            eventually(lambda: on_error == "open" or get_service_status(agent, "autopilot") == "passing", "registered")

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from autopilot.adapters.consul import following
-from autopilot.adapters.consul.access import access
-from autopilot.adapters.consul.client import Client, Refused
-from autopilot.spec.loading import load_text
-from tests.app.harness import VICTIM, Pilot
+from autopilot.adapters.consul import blocking_query
+from autopilot.adapters.consul.connection_settings import build_connection_settings
+from autopilot.adapters.consul.consul_client import ConsulClient, ConsulRefusedError
+from autopilot.spec.spec_loading import load_text
+from tests.app.harness import VICTIM, SupervisorProcess
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -21,7 +21,7 @@ PAGE, STATUS, NUMBERS, DEEP = b"<html>Welcome</html>", b'{"status": "ok"}', b"[1
 
 @pytest.fixture(params=[PAGE, STATUS, NUMBERS, DEEP], ids=["page", "status", "numbers", "deep"])
 def address(request):
-    class Answering(BaseHTTPRequestHandler):
+    class FixedAnswerHandler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(200)
@@ -35,7 +35,7 @@ def address(request):
         def log_message(self, *_):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), FixedAnswerHandler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
@@ -45,16 +45,18 @@ def address(request):
 async def test_what_is_no_answer_is_refused(address, monkeypatch):
     """No answer that Consul cannot have given is anything but a refusal."""
     plan = load_text(f'{{consul: "{address}", jobs: [{{name: "a", exec: "true"}}]}}').plan
-    client = Client(access(plan.consul, {}))
+    client = ConsulClient(build_connection_settings(plan.consul, {}))
     try:
-        with pytest.raises(Refused, match=r"no answer of Consul|Failed to decode"):
+        with pytest.raises(ConsulRefusedError, match=r"no answer of Consul|Failed to decode"):
             await client.call(client.api.session.create(name="n", ttl=10))
-        with pytest.raises(Refused, match="no answer of Consul"):
-            await client.node_of("web")
-        monkeypatch.setattr(following, "BLIND", 1)
+        with pytest.raises(ConsulRefusedError, match="no answer of Consul"):
+            await client.find_node_name("web")
+        monkeypatch.setattr(blocking_query, "FAILURES_BEFORE_REPORT", 1)
         refused = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(
-            following.follow(following.service("web"), client, lambda _: None, refused=refused.set_result)
+            blocking_query.run_blocking_query(
+                blocking_query.build_service_query("web"), client, lambda _: None, on_refused=refused.set_result
+            )
         )
         await asyncio.wait([task, refused], return_when=asyncio.FIRST_COMPLETED)
         assert task.cancel() and refused.result()
@@ -67,7 +69,7 @@ def test_a_life_goes_on(tmp_path, address):
     lock = {"name": "site", "limit": 1, "before": "work", "ttl": "10s"}
     work = {"name": "work", "exec": "true"}
     more = {"watches": [{"name": "w", "interval": 1}, {"key": "k", "name": "k", "interval": 1}], "locks": [lock]}
-    with Pilot(tmp_path, {"consul": address, "jobs": [VICTIM, work], **more}) as pilot:
+    with SupervisorProcess(tmp_path, {"consul": address, "jobs": [VICTIM, work], **more}) as pilot:
         pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-w")
-        assert pilot.restart_delay("victim", times=2) < 1
+        assert pilot.measure_restart_delay("victim", times=2) < 1
         assert pilot.stop() == 0

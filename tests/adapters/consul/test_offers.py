@@ -6,84 +6,93 @@ from dataclasses import replace
 
 import pytest
 
-from autopilot.adapters.consul.definition import Definition, differs, registration_body
-from autopilot.adapters.consul.offers import Life, Offers
-from autopilot.machines import facts
+from autopilot.adapters.consul.desired_services import DesiredServices, LifeIdentity
+from autopilot.adapters.consul.service_definition import ServiceDefinition, build_registration_body, is_redefined
+from autopilot.machines import events
 from autopilot.spec.plan import Service, Telemetry
-from tests.machines.plans import check, job, plan
+from tests.machines.plans import build_check, build_job, build_plan
 
-LIFE = Life("h", {"container-id": "c1", "life": "l1"}, 1_700_000_000.0)
+LIFE = LifeIdentity("h", {"container-id": "c1", "life": "l1"}, 1_700_000_000.0)
 NOW = 1_700_000_100.0
 
 
 @pytest.fixture
 def offers():
-    web = job("web", health=check(), service=Service(port=80))
-    early = job("early", health=check(), service=Service(port=81, initial_status="warning"))
-    return Offers(plan(web, early, telemetry=Telemetry(port=9090)), LIFE, {"web": "10.0.0.1", "early": "", "": ""})
+    web = build_job("web", health=build_check(), service=Service(port=80))
+    early = build_job("early", health=build_check(), service=Service(port=81, initial_status="warning"))
+    return DesiredServices(
+        build_plan(web, early, telemetry=Telemetry(port=9090)), LIFE, {"web": "10.0.0.1", "early": "", "": ""}
+    )
 
 
-def after(offers, *heard, id="web-h"):
+def apply_events(offers, *heard, id="web-h"):
     for fact in heard:
-        offers.hear(fact, NOW)
-    return offers.wanted(id)
+        offers.on_event(fact, NOW)
+    return offers.compute_desired(id)
 
 
-UP = (facts.JobStarted("web", 1, 7), facts.CheckPassed("web", "fine"), facts.Healthy("web"))
+UP = (events.JobStarted("web", 1, 7), events.CheckPassed("web", "fine"), events.Healthy("web"))
 
 
 def test_the_life_of_a_service(offers):
     """It is offered from the first success, critical when the job is unhealthy or ended, and gone when it stops."""
-    assert after(offers, UP[0]) is None
-    assert after(offers, *UP[1:]).status == "passing"
-    assert after(offers, facts.CheckFailed("web", "slow", 1, False)).output == "slow"
-    bad = after(offers, facts.Unhealthy("web", "no disk", 3))
+    assert apply_events(offers, UP[0]) is None
+    assert apply_events(offers, *UP[1:]).status == "passing"
+    assert apply_events(offers, events.CheckFailed("web", "slow", 1, False)).output == "slow"
+    bad = apply_events(offers, events.Unhealthy("web", "no disk", 3))
     assert (bad.status, bad.output) == ("critical", "no disk")
-    assert after(offers, facts.Healthy("web")).status == "passing"
-    assert after(offers, facts.JobExited("web", 1, 9, False)).status == "critical"
-    assert after(offers, facts.JobStopping("web")) is None
+    assert apply_events(offers, events.Healthy("web")).status == "passing"
+    assert apply_events(offers, events.JobExited("web", 1, 9, False)).status == "critical"
+    assert apply_events(offers, events.JobStopping("web")) is None
 
 
 def test_initial_status(offers):
     """With an initial status it is offered from its job's start."""
-    assert after(offers, facts.JobStarted("early", 1, 8), id="early-h").status == "warning"
+    assert apply_events(offers, events.JobStarted("early", 1, 8), id="early-h").status == "warning"
 
 
 def test_only_what_changed_is_told(offers):
     """A fact about one job concerns its service alone, one about the life all of them, others none."""
-    assert list(offers.hear(UP[0], NOW)) == []
-    assert list(offers.hear(UP[2], NOW)) == ["web-h"]
-    assert set(offers.hear(facts.MaintenanceEntered(), NOW)) == {"web-h", "early-h", "autopilot-h", "containerpilot-h"}
-    assert list(offers.hear(facts.NodeMended("x"), NOW)) == []
+    assert list(offers.on_event(UP[0], NOW)) == []
+    assert list(offers.on_event(UP[2], NOW)) == ["web-h"]
+    assert set(offers.on_event(events.MaintenanceEntered(), NOW)) == {
+        "web-h",
+        "early-h",
+        "autopilot-h",
+        "containerpilot-h",
+    }
+    assert list(offers.on_event(events.ConditionCleared("x"), NOW)) == []
 
 
 def test_metadata(offers):
     """Every service says whose it is and when the lifetime ends; ours also says drain, deadline and payloads."""
     heard = (
-        facts.LifetimeBegun(60.0),
-        facts.DrainBegun("lifetime", "its end", 30.0),
-        facts.PayloadsChanged(("a", "b"), ("a", "b"), ()),
+        events.LifetimeBegun(60.0),
+        events.DrainBegun("lifetime", "its end", 30.0),
+        events.PayloadsChanged(("a", "b"), ("a", "b"), ()),
     )
-    assert after(offers, *UP, *heard).definition.meta == {**LIFE.meta, "lifetime-end": "2023-11-14T22:16:00Z"}
-    own = offers.wanted("autopilot-h").definition.meta
+    assert apply_events(offers, *UP, *heard).definition.meta == {**LIFE.meta, "lifetime-end": "2023-11-14T22:16:00Z"}
+    own = offers.compute_desired("autopilot-h").definition.meta
     assert (own["drain"], own["payloads"], own["drain-deadline"]) == ("lifetime", "2", "2023-11-14T22:15:30Z")
     assert not [key for key in own if "." in key]
 
 
 def test_telemetry_is_a_service_of_its_own(offers):
     """The telemetry port is ContainerPilot's service, so that its users' Prometheus finds it."""
-    definition = offers.wanted("containerpilot-h").definition
+    definition = offers.compute_desired("containerpilot-h").definition
     assert (definition.name, definition.port) == ("containerpilot", 9090)
 
 
 def test_all_is_taken_back(offers):
     """At the end nothing is offered, whatever was."""
-    after(offers, *UP)
-    offers.left = True
-    assert [offers.wanted(id) for id in offers.ids] == [None] * 4
+    apply_events(offers, *UP)
+    offers.deregistered = True
+    assert [offers.compute_desired(id) for id in offers.ids] == [None] * 4
 
 
-WEB = Definition(id="web-h", name="web", ttl=30, address="10.0.0.1", port=80, tags=("b", "a"), meta={"x": "y", "z": ""})
+WEB = ServiceDefinition(
+    id="web-h", name="web", ttl=30, address="10.0.0.1", port=80, tags=("b", "a"), meta={"x": "y", "z": ""}
+)
 FOUND = {"Service": "web", "Address": "10.0.0.1", "Port": 80, "Tags": ["a", "b"], "Meta": {"x": "y"}}
 
 
@@ -100,15 +109,15 @@ FOUND = {"Service": "web", "Address": "10.0.0.1", "Port": 80, "Tags": ["a", "b"]
 )
 def test_what_is_a_difference(change, differ):
     """Anything we registered that reads back otherwise is a difference; the order of tags is none."""
-    assert differs(WEB, {**FOUND, **change}) is differ
+    assert is_redefined(WEB, {**FOUND, **change}) is differ
 
 
 def test_tags_of_others_are_no_difference():
     """With enable_tag_override tags belong to others."""
-    assert not differs(replace(WEB, enable_tag_override=True), {**FOUND, "Tags": ["theirs"]})
+    assert not is_redefined(replace(WEB, enable_tag_override=True), {**FOUND, "Tags": ["theirs"]})
 
 
 def test_a_long_value_is_cut():
     """Metadata values are cut at the 512 characters Consul takes: one long value must not cost the registration."""
-    long = registration_body(replace(WEB, meta={"x": "y" * 600}), "passing")
+    long = build_registration_body(replace(WEB, meta={"x": "y" * 600}), "passing")
     assert len(long["Meta"]["x"]) == 512

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.adapters.consul.conftest import service, status
-from tests.app.harness import Pilot, eventually, shell
+from tests.adapters.consul.conftest import build_service_spec, get_service_status
+from tests.app.harness import SupervisorProcess, eventually, shell
 
 pytestmark = pytest.mark.real("consul")
 HOST = socket.gethostname()
@@ -17,7 +17,7 @@ HOST = socket.gethostname()
 
 def test_what_is_registered(agent, tmp_path):
     """A job's service has ContainerPilot's id, the address its rules chose, its tags, and who runs it as metadata."""
-    spec = service(
+    spec = build_service_spec(
         agent,
         tags=["a", "b"],
         meta={"tier": "front"},
@@ -25,8 +25,8 @@ def test_what_is_registered(agent, tmp_path):
     )
     spec["lifetime"] = {"max": "1h", "drain": {"exec": "true", "until": "true"}}
     surroundings = {"AUTOPILOT_SLOT": "slot3", "AUTOPILOT_HOST": "h1", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "a" * 64}
-    with Pilot(tmp_path, spec, env=surroundings) as pilot:
-        eventually(lambda: status(agent) == "passing", "passing")
+    with SupervisorProcess(tmp_path, spec, env=surroundings) as pilot:
+        eventually(lambda: get_service_status(agent) == "passing", "passing")
         (entry,) = agent.health("web")
         found = entry["Service"]
         assert found["ID"] == f"web-{HOST}"
@@ -35,7 +35,7 @@ def test_what_is_registered(agent, tmp_path):
         meta = found["Meta"]
         assert (meta["slot"], meta["host"], meta["image-digest"]) == ("slot3", "h1", "sha256:" + "a" * 64)
         assert {"version", "life", "lifetime-end"} <= set(meta) and meta["tier"] == "front"
-        eventually(lambda: status(agent, "autopilot") == "passing", "our own")
+        eventually(lambda: get_service_status(agent, "autopilot") == "passing", "our own")
         (own,) = agent.health("autopilot")
         assert {"started", "drain", "payloads", "lifetime-end"} <= set(own["Service"]["Meta"])
         assert pilot.stop() == 0
@@ -45,77 +45,77 @@ def test_what_is_registered(agent, tmp_path):
 def test_registered_with_the_first_success(agent, tmp_path):
     """A service is there from its first good check on; with an initial status from its job's start on."""
     flag = tmp_path / "healthy"
-    slow = service(agent, health={"exec": ["test", "-e", str(flag)], "interval": "0.1s"})
+    slow = build_service_spec(agent, health={"exec": ["test", "-e", str(flag)], "interval": "0.1s"})
     early = {**slow["jobs"][0], "name": "early", "initial_status": "warning"}
     slow["jobs"].append(early)
-    with Pilot(tmp_path, slow) as pilot:
-        eventually(lambda: status(agent, "early") in ("warning", "critical"), "early, before any success")
-        assert status(agent) is None
+    with SupervisorProcess(tmp_path, slow) as pilot:
+        eventually(lambda: get_service_status(agent, "early") in ("warning", "critical"), "early, before any success")
+        assert get_service_status(agent) is None
         flag.touch()
         for name in ("web", "early"):
-            pilot.wait_event(name, "healthy")
-            eventually(lambda name=name: status(agent, name) == "passing", "passing")
+            pilot.wait_for_event(name, "healthy")
+            eventually(lambda name=name: get_service_status(agent, name) == "passing", "passing")
 
 
 def test_check_output_and_status(agent, tmp_path):
     """What a job's own check says is what Consul's check says: critical at once when it fails, with its last output."""
     flag = tmp_path / "bad"
     check = shell(f"if test -e {flag}; then echo disk is full; exit 1; fi; echo all is well")
-    with Pilot(
-        tmp_path, service(agent, health={"exec": check, "interval": "0.1s", "timeout": "5s", "ttl": "1m"})
+    with SupervisorProcess(
+        tmp_path, build_service_spec(agent, health={"exec": check, "interval": "0.1s", "timeout": "5s", "ttl": "1m"})
     ) as pilot:
-        eventually(lambda: status(agent) == "passing", "passing")
+        eventually(lambda: get_service_status(agent) == "passing", "passing")
         flag.touch()
-        pilot.wait_event("web", "unhealthy")
-        eventually(lambda: status(agent) == "critical", "critical")
+        pilot.wait_for_event("web", "unhealthy")
+        eventually(lambda: get_service_status(agent) == "critical", "critical")
         check_of = agent.ask("/v1/agent/checks")[f"service:web-{HOST}"]
         assert check_of["Output"] == "disk is full"
         flag.unlink()
-        eventually(lambda: status(agent) == "passing", "passing again")
+        eventually(lambda: get_service_status(agent) == "passing", "passing again")
 
 
 def test_slow_check_keeps_its_ttl(agent, tmp_path):
     """A check that takes longer than the whole TTL, and passes, never lets the service turn critical."""
     check = {"exec": shell("sleep 2; echo checked"), "interval": "0.3s", "timeout": "5s", "ttl": "1s"}
 
-    def changes():
+    def list_modify_indices():
         """Grows when the check's status changes."""
         (entry,) = agent.health("web")
         return [c["ModifyIndex"] for c in entry["Checks"] if c["Type"] == "ttl"]
 
-    with Pilot(tmp_path, service(agent, health={**check, "logging": {"raw": True}})) as pilot:
-        eventually(lambda: status(agent) == "passing", "passing")
-        before, since = changes(), len(pilot.lines)
+    with SupervisorProcess(tmp_path, build_service_spec(agent, health={**check, "logging": {"raw": True}})) as pilot:
+        eventually(lambda: get_service_status(agent) == "passing", "passing")
+        before, since = list_modify_indices(), len(pilot.lines)
         pilot.wait_for(lambda line: line["event"] == "checked", since=since)
-        assert (status(agent), changes()) == ("passing", before)
+        assert (get_service_status(agent), list_modify_indices()) == ("passing", before)
 
 
 def test_stopped_job_is_gone(agent, tmp_path):
     """A job that stops is out of Consul when its stop begins, not when it is over."""
-    spec = service(agent, exec=shell("trap 'sleep 3; exit 0' TERM; while :; do sleep 0.1; done"))
-    with Pilot(tmp_path, spec) as pilot:
-        eventually(lambda: status(agent) == "passing", "passing")
-        assert pilot.ask("stop", "web", "--no-wait").returncode == 0
-        eventually(lambda: status(agent) is None, "gone", patience=1.0)
+    spec = build_service_spec(agent, exec=shell("trap 'sleep 3; exit 0' TERM; while :; do sleep 0.1; done"))
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        eventually(lambda: get_service_status(agent) == "passing", "passing")
+        assert pilot.run_verb("stop", "web", "--no-wait").returncode == 0
+        eventually(lambda: get_service_status(agent) is None, "gone", timeout_s=1.0)
 
 
 def test_addresses_for_children(agent, tmp_path):
     """Children see the address of every advertised job as CONTAINERPILOT_{JOB}_IP."""
-    spec = service(agent)
+    spec = build_service_spec(agent)
     spec["jobs"].append({"name": "ask", "exec": shell("echo ip=$CONTAINERPILOT_WEB_IP")})
-    with Pilot(tmp_path, spec) as pilot:
-        pilot.wait_event("ask", "ip=192.0.2.7")
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        pilot.wait_for_event("ask", "ip=192.0.2.7")
 
 
 def test_tags_changed_by_others_stay(agent, tmp_path):
     """With enableTagOverride the tags of others stay; whatever else they change is taken back within a second."""
-    with Pilot(tmp_path, service(agent, tags=["ours"], consul={"enableTagOverride": True})):
-        eventually(lambda: status(agent) == "passing", "passing")
+    with SupervisorProcess(tmp_path, build_service_spec(agent, tags=["ours"], consul={"enableTagOverride": True})):
+        eventually(lambda: get_service_status(agent) == "passing", "passing")
         (entry,) = agent.health("web")
         body = {**entry["Service"], "Name": "web", "Tags": ["theirs"], "Port": 1}
         known = ("ID", "Name", "Tags", "Port", "Address", "Meta", "EnableTagOverride")
         agent.put("/v1/agent/service/register", {key: body[key] for key in known})
-        eventually(lambda: agent.health("web")[0]["Service"]["Port"] == 8080, "our port", patience=1.0)
+        eventually(lambda: agent.health("web")[0]["Service"]["Port"] == 8080, "our port", timeout_s=1.0)
         assert agent.health("web")[0]["Service"]["Tags"] == ["theirs"]
 
 
@@ -123,12 +123,12 @@ def test_tags_changed_by_others_stay(agent, tmp_path):
 def test_killed_supervisor_is_reaped(agent, tmp_path):
     """What a killed supervisor leaves is taken out by Consul after deregisterCriticalServiceAfter; the rest stays."""
     health = {"exec": "true", "interval": "0.5s", "ttl": "1s"}
-    spec = service(agent, health=health, consul={"deregisterCriticalServiceAfter": "1m"})
+    spec = build_service_spec(agent, health=health, consul={"deregisterCriticalServiceAfter": "1m"})
     spec["jobs"].append({**spec["jobs"][0], "name": "kept", "consul": {}})
-    with Pilot(tmp_path, spec) as pilot:
-        eventually(lambda: status(agent) == status(agent, "kept") == "passing", "passing")
-        pilot.signal(signal.SIGKILL)
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        eventually(lambda: get_service_status(agent) == get_service_status(agent, "kept") == "passing", "passing")
+        pilot.send_signal(signal.SIGKILL)
         pilot.wait()
-    eventually(lambda: status(agent) == "critical", "critical")
-    eventually(lambda: time.sleep(1.0) or status(agent) is None, "taken out", patience=110.0)
-    assert status(agent, "kept") == "critical"
+    eventually(lambda: get_service_status(agent) == "critical", "critical")
+    eventually(lambda: time.sleep(1.0) or get_service_status(agent) is None, "taken out", timeout_s=110.0)
+    assert get_service_status(agent, "kept") == "critical"

@@ -10,82 +10,84 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopilot.adapters.consul import registration as r
-from autopilot.adapters.consul.definition import Definition
+from autopilot.adapters.consul.service_definition import ServiceDefinition
 
-WEB = Definition(id="web-h", name="web", ttl=30.0, port=80)
-UP = r.Wanted(WEB, "passing", "fine")
+WEB = ServiceDefinition(id="web-h", name="web", ttl=30.0, port=80)
+UP = r.Desired(WEB, "passing", "fine")
 
 
-class Service:
+class AnsweredRegistration:
     """A registration and an agent that answers."""
 
     def __init__(self):
         self.state = r.Registration("web-h")
         self.now = 100.0
-        self.said = []
+        self.effects = []
 
-    def on(self, on, **more):
+    def apply(self, on, **more):
         self.state, effects = r.step(self.state, on, self.now, **more)
-        self.said += effects
+        self.effects += effects
         return effects
 
-    def call(self):
+    def get_call_name(self):
         """The call that is out, by its name."""
         return type(self.state.call).__name__
 
-    def settle(self):
+    def complete_calls(self):
         calls = []
         while self.state.phase is r.Phase.CALLING:
-            calls.append(self.call())
-            self.on(r.On.DONE)
+            calls.append(self.get_call_name())
+            self.apply(r.Input.CALL_SUCCEEDED)
         return calls
 
-    def wait(self):
+    def pass_deadline(self):
         self.now = self.state.deadline
-        return self.on(r.On.ELAPSED)
+        return self.apply(r.Input.DEADLINE_ELAPSED)
 
 
 @pytest.fixture
 def registered():
-    service = Service()
-    service.on(r.On.WANTED, wanted=UP)
-    service.settle()
+    service = AnsweredRegistration()
+    service.apply(r.Input.DESIRED_CHANGED, desired=UP)
+    service.complete_calls()
     return service
 
 
 def test_every_cell_is_filled():
     """Every phase has an answer to every event."""
-    assert set(r.TABLE) == {(phase, on) for phase in r.Phase for on in r.On}
+    assert set(r.TABLE) == {(phase, on) for phase in r.Phase for on in r.Input}
 
 
 def test_first_registration():
     """A wish becomes a registration, then an update with the output, then a heartbeat three times in each TTL."""
-    service = Service()
-    service.on(r.On.WANTED, wanted=UP)
-    assert service.settle() == ["Register", "Update"]
+    service = AnsweredRegistration()
+    service.apply(r.Input.DESIRED_CHANGED, desired=UP)
+    assert service.complete_calls() == ["Register", "UpdateCheck"]
     assert service.state.deadline == service.now + 10.0
-    assert service.wait() == (r.Update(WEB, "passing", "fine"),)
+    assert service.pass_deadline() == (r.UpdateCheck(WEB, "passing", "fine"),)
 
 
 def test_nothing_is_called_for_what_is_there(registered):
     """The same wish again calls nobody."""
-    assert registered.on(r.On.WANTED, wanted=UP) == ()
+    assert registered.apply(r.Input.DESIRED_CHANGED, desired=UP) == ()
 
 
 def test_status_at_once_output_with_a_pause(registered):
     """A status that changed is told at once, another output alone within two seconds."""
-    registered.on(r.On.WANTED, wanted=replace(UP, output="still fine"))
-    assert registered.state.deadline == registered.now + r.SPACING
-    assert registered.on(r.On.WANTED, wanted=replace(UP, status="critical")) == (r.Update(WEB, "critical", "fine"),)
+    registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, output="still fine"))
+    assert registered.state.deadline == registered.now + r.OUTPUT_UPDATE_INTERVAL_S
+    assert registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, status="critical")) == (
+        r.UpdateCheck(WEB, "critical", "fine"),
+    )
 
 
 def test_heartbeat_without_checks(registered):
     """Heartbeats go on for as long as nothing new is heard of the job: a slow check never lets the TTL lapse."""
     told = []
     for _ in range(20):
-        registered.wait()
+        registered.pass_deadline()
         told.append(registered.now)
-        registered.on(r.On.DONE)
+        registered.apply(r.Input.CALL_SUCCEEDED)
     gaps = {round(b - a, 6) for a, b in pairwise(told)}
     assert gaps == {10.0}
 
@@ -94,88 +96,91 @@ def test_heartbeat_without_checks(registered):
 def test_forgotten(registered, break_):
     """Whoever notices that Consul has forgotten the service, it is registered again with the next call."""
     if break_ == "told by the sentinel":
-        registered.on(r.On.GONE)
+        registered.apply(r.Input.SERVICE_MISSING)
     elif break_ == "told by a heartbeat":
-        registered.wait()
-        registered.on(r.On.GONE)
+        registered.pass_deadline()
+        registered.apply(r.Input.SERVICE_MISSING)
     else:
-        registered.on(r.On.LOST)
+        registered.apply(r.Input.AGENT_LOST)
         assert registered.state.deadline is None
-        registered.on(r.On.BACK)
-    assert registered.settle() == ["Register", "Update"]
+        registered.apply(r.Input.AGENT_RETURNED)
+    assert registered.complete_calls() == ["Register", "UpdateCheck"]
 
 
 def test_wishes_while_cut_off(registered):
     """While the agent is away nothing is called; its return asserts the last wish."""
-    registered.on(r.On.LOST)
+    registered.apply(r.Input.AGENT_LOST)
     for status in ("critical", "passing", "critical"):
-        assert registered.on(r.On.WANTED, wanted=replace(UP, status=status)) == ()
-    assert registered.on(r.On.BACK) == (r.Register(WEB, "critical"),)
+        assert registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, status=status)) == ()
+    assert registered.apply(r.Input.AGENT_RETURNED) == (r.Register(WEB, "critical"),)
 
 
 def test_never_offered_never_called():
     """A service that was never wanted is no business of Consul's when the agent comes back."""
-    service = Service()
-    service.on(r.On.LOST)
-    assert service.on(r.On.BACK) == ()
+    service = AnsweredRegistration()
+    service.apply(r.Input.AGENT_LOST)
+    assert service.apply(r.Input.AGENT_RETURNED) == ()
 
 
 def test_taken_out_while_cut_off(registered):
     """A service that ended while the agent was away is taken out on its return."""
-    registered.on(r.On.LOST)
-    registered.on(r.On.WANTED, wanted=None)
-    assert registered.on(r.On.BACK) == (r.Deregister("web-h"),)
-    registered.on(r.On.DONE)
+    registered.apply(r.Input.AGENT_LOST)
+    registered.apply(r.Input.DESIRED_CHANGED, desired=None)
+    assert registered.apply(r.Input.AGENT_RETURNED) == (r.Deregister("web-h"),)
+    registered.apply(r.Input.CALL_SUCCEEDED)
     assert registered.state.over
 
 
 def test_maintenance_survives_registration(registered):
     """Maintenance is asserted again after every registration, which never lets traffic in between the two."""
-    registered.on(r.On.WANTED, wanted=replace(UP, maintenance=True))
-    assert registered.settle() == ["Maintain"]
-    assert registered.on(r.On.GONE) == (r.Register(WEB, "critical"),)
-    assert registered.settle() == ["Register", "Maintain", "Update"]
+    registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, maintenance=True))
+    assert registered.complete_calls() == ["SetMaintenance"]
+    assert registered.apply(r.Input.SERVICE_MISSING) == (r.Register(WEB, "critical"),)
+    assert registered.complete_calls() == ["Register", "SetMaintenance", "UpdateCheck"]
 
 
 def test_maintenance_that_ended_while_cut_off(registered):
     """An agent that kept the maintenance over its restart is told that it is over."""
-    registered.on(r.On.WANTED, wanted=replace(UP, maintenance=True))
-    registered.settle()
-    registered.on(r.On.LOST)
-    registered.on(r.On.WANTED, wanted=UP)
-    registered.on(r.On.BACK)
-    assert registered.settle() == ["Register", "Maintain", "Update"]
+    registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, maintenance=True))
+    registered.complete_calls()
+    registered.apply(r.Input.AGENT_LOST)
+    registered.apply(r.Input.DESIRED_CHANGED, desired=UP)
+    registered.apply(r.Input.AGENT_RETURNED)
+    assert registered.complete_calls() == ["Register", "SetMaintenance", "UpdateCheck"]
 
 
 def test_refused_backs_off_with_jitter():
     """A refusal is said once, tried again ever more rarely, apart from each other, and its end is said too."""
-    service = Service()
-    service.on(r.On.WANTED, wanted=UP)
+    service = AnsweredRegistration()
+    service.apply(r.Input.DESIRED_CHANGED, desired=UP)
     waits = []
     for draw in [0.5] * 8 + [0.0, 0.999]:
-        service.on(r.On.REFUSED, why="permission denied", draw=draw)
+        service.apply(r.Input.CALL_REFUSED, reason="permission denied", draw=draw)
         waits.append(round(service.state.deadline - service.now, 3))
-        service.wait()
+        service.pass_deadline()
     assert waits[:7] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0]
     assert (waits[-2], waits[-1]) == (5.0, pytest.approx(15.0, abs=0.02))
-    service.settle()
-    assert [type(said) for said in service.said if isinstance(said, r.Troubled | r.Mended)] == [r.Troubled, r.Mended]
+    service.complete_calls()
+    assert [type(said) for said in service.effects if isinstance(said, r.RaiseCondition | r.ClearCondition)] == [
+        r.RaiseCondition,
+        r.ClearCondition,
+    ]
 
 
 def test_two_with_one_id_do_not_race(registered):
     """Two supervisors that share an id register ever more rarely, and say why."""
     waits = []
     for _ in range(6):
-        registered.on(r.On.REDEFINED)
+        registered.apply(r.Input.REDEFINED)
         waits.append(registered.state.deadline - registered.now)
-        registered.wait()
-        registered.settle()
+        registered.pass_deadline()
+        registered.complete_calls()
     assert waits == sorted(waits) and waits[-1] > 5
-    assert any(isinstance(said, r.Troubled) and "hostname" in said.why for said in registered.said)
+    assert any(isinstance(said, r.RaiseCondition) and "hostname" in said.reason for said in registered.effects)
 
 
 EVENTS = st.lists(
-    st.tuples(st.sampled_from(r.On), st.sampled_from([None, UP, replace(UP, status="critical")]), st.booleans()),
+    st.tuples(st.sampled_from(r.Input), st.sampled_from([None, UP, replace(UP, status="critical")]), st.booleans()),
     max_size=60,
 )
 
@@ -183,19 +188,19 @@ EVENTS = st.lists(
 @given(EVENTS)
 def test_always_converges(events):
     """Whatever happened, an agent that is back and answers ends up with exactly what is wanted."""
-    service = Service()
+    service = AnsweredRegistration()
     for on, wanted, maintain in events:
         wish = wanted and replace(wanted, maintenance=maintain)
         service.now += 1.0
-        service.on(on, wanted=wish, why="no")
-    service.on(r.On.LOST)
-    service.on(r.On.BACK)
-    service.settle()
-    wanted = service.state.wanted
+        service.apply(on, desired=wish, reason="no")
+    service.apply(r.Input.AGENT_LOST)
+    service.apply(r.Input.AGENT_RETURNED)
+    service.complete_calls()
+    wanted = service.state.desired
     if wanted is None:
-        assert service.state.over
+        assert service.state.fully_deregistered
     else:
-        seen = service.state.seen
+        seen = service.state.observed
         assert (seen.definition, seen.status) == (WEB, wanted.status)
         assert bool(seen.maintenance) == wanted.maintenance
 
@@ -203,8 +208,8 @@ def test_always_converges(events):
 @given(EVENTS)
 def test_one_call_at_a_time(events):
     """A call is out exactly while the phase says so."""
-    service = Service()
+    service = AnsweredRegistration()
     for on, wanted, _ in events:
         service.now += 1.0
-        service.on(on, wanted=wanted, why="no")
+        service.apply(on, desired=wanted, reason="no")
         assert (service.state.call is not None) == (service.state.phase is r.Phase.CALLING)

@@ -4,77 +4,77 @@ from __future__ import annotations
 
 import pytest
 
-from lab import consul
-from lab.consul import Agent
-from tests.adapters.consul.conftest import service, status
-from tests.app.harness import Pilot, eventually
+from lab import consul_agents
+from lab.consul_agents import Agent
+from tests.adapters.consul.conftest import build_service_spec, get_service_status
+from tests.app.harness import SupervisorProcess, eventually
 
 pytestmark = pytest.mark.real("consul")
 
 
-def indices(agent: Agent, name: str) -> list[int]:
+def list_modify_indices(agent: Agent, name: str) -> list[int]:
     """When the service was last written: Consul counts up at each change."""
-    return [entry["Service"]["ModifyIndex"] for entry in agent.health(name)]
+    return [entry["Service"]["ModifyIndex"] for entry in agent.get_service_health(name)]
 
 
 def test_services_come_and_go_with_the_job_spec(tmp_path, agent):
     """A reload adds a service, changes one, takes one out; that of an unchanged job is not even touched."""
-    spec = service(agent)
+    spec = build_service_spec(agent)
     (web,) = spec["jobs"]
     changed, removed = {**web, "name": "changed", "tags": ["a"]}, {**web, "name": "removed"}
-    with Pilot(tmp_path, spec | {"jobs": [web, changed, removed]}) as pilot:
+    with SupervisorProcess(tmp_path, spec | {"jobs": [web, changed, removed]}) as pilot:
         for name in ("web", "changed", "removed"):
-            eventually(lambda name=name: status(agent, name) == "passing", f"{name} is there")
-        before, pids = indices(agent, "web"), pilot.pids()
+            eventually(lambda name=name: get_service_status(agent, name) == "passing", f"{name} is there")
+        before, pids = list_modify_indices(agent, "web"), pilot.get_pids()
         jobs = [web, {**changed, "tags": ["b"], "port": 9090}, {**web, "name": "new"}]
         assert pilot.reload(spec | {"jobs": jobs}).returncode == 0
-        eventually(lambda: status(agent, "new") == "passing", "the new one is there")
-        eventually(lambda: status(agent, "removed") is None, "the removed one is gone")
+        eventually(lambda: get_service_status(agent, "new") == "passing", "the new one is there")
+        eventually(lambda: get_service_status(agent, "removed") is None, "the removed one is gone")
         eventually(lambda: agent.health("changed")[0]["Service"]["Tags"] == ["b"], "the changed one is changed")
         assert agent.health("changed")[0]["Service"]["Port"] == 9090
-        assert status(agent, "changed") == "passing" and pilot.pids()["changed"] == pids["changed"]
-        assert indices(agent, "web") == before
+        assert get_service_status(agent, "changed") == "passing" and pilot.get_pids()["changed"] == pids["changed"]
+        assert list_modify_indices(agent, "web") == before
 
 
 def test_a_service_of_a_running_job(tmp_path, agent):
     """A port that a healthy job gets by a reload is offered at once, without another check."""
-    spec = service(agent)
+    spec = build_service_spec(agent)
     (web,) = spec["jobs"]
     web["health"]["interval"] = 60
     without = {key: value for key, value in web.items() if key not in ("port", "interfaces")}
-    with Pilot(tmp_path, spec | {"jobs": [without]}) as pilot:
-        pilot.wait_event("web", "healthy")
+    with SupervisorProcess(tmp_path, spec | {"jobs": [without]}) as pilot:
+        pilot.wait_for_event("web", "healthy")
         assert pilot.reload(spec).returncode == 0
-        eventually(lambda: status(agent) == "passing", "it is offered")
-        assert len(pilot.events("healthy")) == 1
+        eventually(lambda: get_service_status(agent) == "passing", "it is offered")
+        assert len(pilot.find_events("healthy")) == 1
 
 
 def test_watches_come_and_go(tmp_path, agent):
     """A watch that a reload adds starts jobs; one that stays says nothing anew; one that goes is silent."""
     watcher = {"name": "told", "exec": "true", "when": {"source": "watch.web", "each": "changed"}}
-    spec = service(agent) | {"watches": [{"name": "web", "interval": 1}]}
+    spec = build_service_spec(agent) | {"watches": [{"name": "web", "interval": 1}]}
     (web,) = spec["jobs"]
-    with Pilot(tmp_path, spec | {"jobs": [web, watcher]}) as pilot:
-        pilot.wait_event("told", "started")
+    with SupervisorProcess(tmp_path, spec | {"jobs": [web, watcher]}) as pilot:
+        pilot.wait_for_event("told", "started")
         other = {"name": "also", "exec": "true", "when": {"source": "watch.other", "each": "changed"}}
         more = [*spec["watches"], {"name": "other", "interval": 1}]
         assert pilot.reload(spec | {"jobs": [web, watcher, other], "watches": more}).returncode == 0
         agent.put("/v1/agent/service/register", {"Name": "other", "Port": 1})
-        pilot.wait_event("also", "started")
+        pilot.wait_for_event("also", "started")
         told = [line for line in pilot.lines if line.get("job") == "told" and line["event"] == "started"]
         assert len(told) == 1
 
 
 def test_another_consul(tmp_path, agent):
     """With another address all services leave the one Consul and are in the other; no job is touched."""
-    with consul.agent() as other:
-        with Pilot(tmp_path, service(agent)) as pilot:
-            eventually(lambda: status(agent) == "passing", "it is offered")
-            before = pilot.pids()
-            assert pilot.reload(service(other)).returncode == 0
-            eventually(lambda: status(other) == "passing", "it is offered by the other")
-            eventually(lambda: status(agent) is None, "it is gone from the first")
-            assert pilot.pids() == before and len(pilot.events("healthy")) == 1
-            assert pilot.reload(service(other) | {"consul": "127.0.0.1:1"}).returncode == 0
-            eventually(lambda: status(other) is None, "it is gone from the other too")
-        assert not other.ask("/v1/agent/services")
+    with consul_agents.start_agent() as other:
+        with SupervisorProcess(tmp_path, build_service_spec(agent)) as pilot:
+            eventually(lambda: get_service_status(agent) == "passing", "it is offered")
+            before = pilot.get_pids()
+            assert pilot.reload(build_service_spec(other)).returncode == 0
+            eventually(lambda: get_service_status(other) == "passing", "it is offered by the other")
+            eventually(lambda: get_service_status(agent) is None, "it is gone from the first")
+            assert pilot.get_pids() == before and len(pilot.find_events("healthy")) == 1
+            assert pilot.reload(build_service_spec(other) | {"consul": "127.0.0.1:1"}).returncode == 0
+            eventually(lambda: get_service_status(other) is None, "it is gone from the other too")
+        assert not other.request("/v1/agent/services")

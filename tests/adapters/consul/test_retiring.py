@@ -6,30 +6,30 @@ import asyncio
 import gc
 from types import SimpleNamespace
 
-from autopilot.adapters.consul.adapter import Consul
-from autopilot.adapters.consul.offers import Life
+from autopilot.adapters.consul.consul_adapter import ConsulAdapter
+from autopilot.adapters.consul.desired_services import LifeIdentity
 from autopilot.app.supervisor import Supervisor
-from autopilot.machines.cues import NodeRecovered, NodeTrouble
-from autopilot.spec.loading import load_text
+from autopilot.machines.cues import ConditionDetected, ConditionResolved
+from autopilot.spec.spec_loading import load_text
 
 PLAN = load_text('{consul: "127.0.0.1:1", watches: [{name: "w", interval: 1}], jobs: [{name: "a", exec: "true"}]}').plan
 
 
-class Reached:
+class UnreachableConsul:
     """A Consul that cannot be reached, and what is told of it."""
 
     def __init__(self) -> None:
         self.cues, self.tasks, self.lost = [], [], asyncio.Event()
-        life = Life("h", {"life": "1"}, 0.0)
-        self.consul = Consul(
-            PLAN, life=life, addresses={"": ""}, env={}, report=self.report, background=self.background
+        life = LifeIdentity("h", {"life": "1"}, 0.0)
+        self.consul = ConsulAdapter(
+            PLAN, life=life, addresses={"": ""}, env={}, report=self.report, start_task=self.background
         )
-        self.consul.follow("key", "k", self.cues.append)
+        self.consul.subscribe("key", "k", self.cues.append)
         self.consul.begin()
 
     def report(self, cue):
         self.cues.append(cue)
-        if isinstance(cue, NodeTrouble) and cue.kind == "consul-lost":
+        if isinstance(cue, ConditionDetected) and cue.kind == "consul-lost":
             self.lost.set()
 
     def background(self, work):
@@ -42,12 +42,12 @@ async def test_a_retired_consul_is_closed():
     """No session is left to the garbage collector, no task runs, no trouble stays."""
     complaints = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
-    reached = Reached()
+    reached = UnreachableConsul()
     await reached.lost.wait()
     await reached.consul.retire()
     assert all(task.done() for task in reached.tasks)
-    ended = {cue.kind for cue in reached.cues if isinstance(cue, NodeRecovered)}
-    assert ended == {cue.kind for cue in reached.cues if isinstance(cue, NodeTrouble)} >= {"consul-lost"}
+    ended = {cue.kind for cue in reached.cues if isinstance(cue, ConditionResolved)}
+    assert ended == {cue.kind for cue in reached.cues if isinstance(cue, ConditionDetected)} >= {"consul-lost"}
     del reached
     gc.collect()
     assert not complaints
@@ -55,19 +55,22 @@ async def test_a_retired_consul_is_closed():
 
 async def test_a_retired_consul_is_silent_at_once():
     """Nothing that it follows is told once another may be in use, however long its farewell takes."""
-    reached = Reached()
+    reached = UnreachableConsul()
     await reached.lost.wait()
     farewell = reached.consul.retire()
-    assert [bool(task.cancelling()) for task in reached.tasks if task.get_name() == "follow"] == [True, True]
+    assert [bool(task.cancelling()) for task in reached.tasks if task.get_name() == "run_blocking_query"] == [
+        True,
+        True,
+    ]
     told = len(reached.cues)
-    reached.consul.troubled("consul-lost", "said too late")
+    reached.consul.raise_condition("consul-lost", "said too late")
     await farewell
     assert {cue.kind for cue in reached.cues[told:]} <= {"consul-left-behind"}
 
 
 async def test_retired_before_it_is_loaded():
     """Nothing begins any more."""
-    reached = Reached()
+    reached = UnreachableConsul()
     await reached.consul.retire()
     assert [task.get_name() for task in reached.tasks] == ["_begin"] and reached.tasks[0].cancelled()
 
@@ -75,9 +78,9 @@ async def test_retired_before_it_is_loaded():
 def test_a_complaint_of_the_event_loop_ends_nothing():
     """What the garbage collector finds is said; an exception that nobody caught ends the life."""
     said, failed = [], []
-    supervisor = SimpleNamespace(log=SimpleNamespace(say=lambda *line: said.append(line)), _fail=failed.append)
-    Supervisor._loop_failed(supervisor, None, {"message": "Unclosed client session"})
+    supervisor = SimpleNamespace(log=SimpleNamespace(log=lambda *line: said.append(line)), _fail=failed.append)
+    Supervisor._handle_loop_error(supervisor, None, {"message": "Unclosed client session"})
     assert not failed and "Unclosed client session" in said[0][1]
     error = ValueError()
-    Supervisor._loop_failed(supervisor, None, {"message": "never retrieved", "exception": error})
+    Supervisor._handle_loop_error(supervisor, None, {"message": "never retrieved", "exception": error})
     assert failed == [error]

@@ -1,4 +1,4 @@
-"""Many services on one real agent: their calls, CPU and memory. Seconds are measured by benchmarks/consul.py."""
+"""Many services on one real agent: their calls, CPU and memory. Seconds are measured by benchmarks/consul_scale.py."""
 
 from __future__ import annotations
 
@@ -9,114 +9,116 @@ from contextlib import ExitStack
 
 import pytest
 
-from benchmarks.consul import cpu, job, passing, private, supervisor
-from lab import consul
+from benchmarks.consul_scale import build_job, count_passing, read_cpu_time, read_private_memory, run_supervisor
+from lab import consul_agents
 from tests.adapters.consul.conftest import Relay
-from tests.app.harness import Pilot, eventually
+from tests.app.harness import SupervisorProcess, eventually
 
 pytestmark = [pytest.mark.real("consul"), pytest.mark.slow]
 LIMITS = {"limits": {"http_max_conns_per_client": 1000}}
-MANY = 200
-BEATS = 200
+SERVICE_COUNT = 200
+HEARTBEAT_COUNT = 200
 CALL = re.compile(rb"(?:GET|PUT) (/v1/agent/service/register|/v1/agent/check/update|/v1/[a-z]+/[a-z-]+)")
 REGISTER, UPDATE = "/v1/agent/service/register", "/v1/agent/check/update"
 
 # What docs/consul.md states, on a machine that does other things too.
-MEMORY = 48  # MB private, 200 services of one supervisor; 40 for one with a single service
-BEAT = 0.004  # s of CPU for one heartbeat, all included
-RETURN = 1.5  # s of CPU to bring 200 services back
-FIFTY = 0.10  # of a core, 50 supervisors with 100 services together
+MAX_MEMORY_MB = 48  # MB private, 200 services of one supervisor; 40 for one with a single service
+MAX_HEARTBEAT_CPU_S = 0.004  # s of CPU for one heartbeat, all included
+MAX_RETURN_CPU_S = 1.5  # s of CPU to bring 200 services back
+MAX_FIFTY_CPU_SHARE = 0.10  # of a core, 50 supervisors with 100 services together
 
 
-class Counting(Relay):
+class CountingRelay(Relay):
     """Counts what is asked of the agent."""
 
     def __init__(self, agent):
         super().__init__(agent)
         self.calls = Counter()
 
-    def asking(self, data):
+    def on_request(self, data):
         self.calls.update(path.decode() for path in CALL.findall(data))
 
 
-def all_pass(agent, count, patience=120.0):
-    def pass_():
+def wait_until_all_pass(agent, count, timeout_s=120.0):
+    def has_passed():
         time.sleep(0.1)  # the agent has other things to do than to list 200 checks
-        return passing(agent) == count
+        return count_passing(agent) == count
 
-    eventually(pass_, f"{count} services pass", patience)
+    eventually(has_passed, f"{count} services pass", timeout_s)
 
 
 def test_many_services_of_one_supervisor(tmp_path):
     """200 services come back with two calls each, all are guarded by held queries, CPU and memory are as documented."""
-    spec = {"jobs": [job(f"s{number}", interval="30s", ttl="30s") for number in range(MANY)]}
+    spec = {"jobs": [build_job(f"s{number}", interval="30s", ttl="30s") for number in range(SERVICE_COUNT)]}
     with (
-        consul.agent(LIMITS) as agent,
-        Counting(agent) as relay,
-        Pilot(tmp_path, {**spec, "consul": relay.http}) as pilot,
+        consul_agents.start_agent(LIMITS) as agent,
+        CountingRelay(agent) as relay,
+        SupervisorProcess(tmp_path, {**spec, "consul": relay.http_address}) as pilot,
     ):
-        all_pass(agent, MANY + 1)
+        wait_until_all_pass(agent, SERVICE_COUNT + 1)
         for check in (check_return, check_deregistered, check_heartbeats):
             check(agent, relay, pilot.process.pid)
-        memory = private(pilot.process.pid)
+        memory = read_private_memory(pilot.process.pid)
         print(f"private memory {memory:.1f} MB")
-        assert memory < MEMORY
+        assert memory < MAX_MEMORY_MB
         assert pilot.stop() == 0
-        eventually(lambda: agent.ask("/v1/agent/services") == {}, "all taken out")
+        eventually(lambda: agent.request("/v1/agent/services") == {}, "all taken out")
 
 
 def check_return(agent, relay, pid):
     """The agent restarts without memory."""
     relay.calls.clear()
-    before = cpu(pid)
+    before = read_cpu_time(pid)
     agent.kill()
     agent.start()
     agent.await_leader()
     ready = time.monotonic()
-    all_pass(agent, MANY + 1, patience=10.0)
-    lasted, used = time.monotonic() - ready, cpu(pid) - before
+    wait_until_all_pass(agent, SERVICE_COUNT + 1, timeout_s=10.0)
+    lasted, used = time.monotonic() - ready, read_cpu_time(pid) - before
     print(f"back after {lasted:.2f} s, CPU {used:.2f} s, calls {dict(relay.calls)}")
-    assert relay.calls[REGISTER] <= MANY + 1
-    assert relay.calls[UPDATE] <= 2 * MANY  # some are the next heartbeat
+    assert relay.calls[REGISTER] <= SERVICE_COUNT + 1
+    assert relay.calls[UPDATE] <= 2 * SERVICE_COUNT  # some are the next heartbeat
     assert relay.calls.total() - relay.calls[REGISTER] - relay.calls[UPDATE] < 150
-    assert used < RETURN
+    assert used < MAX_RETURN_CPU_S
 
 
 def check_deregistered(agent, relay, pid):
     """One of the last is taken out by hand, another one redefined: both are noticed without their heartbeat."""
     services = agent.ask("/v1/agent/services")
-    gone, moved = (next(id for id in services if id.startswith(f"s{number}-")) for number in (MANY - 1, MANY - 2))
+    gone, moved = (
+        next(id for id in services if id.startswith(f"s{number}-")) for number in (SERVICE_COUNT - 1, SERVICE_COUNT - 2)
+    )
     agent.put(f"/v1/agent/service/deregister/{gone}")
     agent.put("/v1/agent/service/register", {"ID": moved, "Name": services[moved]["Service"], "Port": 1})
 
-    def mended():
+    def is_repaired():
         found = agent.ask("/v1/agent/services")
         return gone in found and found[moved]["Port"] == 80
 
-    eventually(mended, "both as they were", patience=2.0)
+    eventually(is_repaired, "both as they were", timeout_s=2.0)
 
 
 def check_heartbeats(agent, relay, pid):
     """CPU for a number of heartbeats, whatever time they take."""
     relay.calls.clear()
-    before = cpu(pid)
-    eventually(lambda: time.sleep(0.1) or relay.calls[UPDATE] >= BEATS, "heartbeats", patience=60.0)
-    each = (cpu(pid) - before) / relay.calls[UPDATE]
+    before = read_cpu_time(pid)
+    eventually(lambda: time.sleep(0.1) or relay.calls[UPDATE] >= HEARTBEAT_COUNT, "heartbeats", timeout_s=60.0)
+    each = (read_cpu_time(pid) - before) / relay.calls[UPDATE]
     print(f"CPU of a heartbeat {each * 1000:.2f} ms")
-    assert each < BEAT
+    assert each < MAX_HEARTBEAT_CPU_S
 
 
 def test_many_supervisors_on_one_agent(tmp_path):
     """50 supervisors: CPU of all together and memory of each stay inside what is documented."""
-    with consul.agent(LIMITS) as agent, ExitStack() as stack:
-        started = [stack.enter_context(supervisor(tmp_path / str(n), n, 1, agent)) for n in range(50)]
+    with consul_agents.start_agent(LIMITS) as agent, ExitStack() as stack:
+        started = [stack.enter_context(run_supervisor(tmp_path / str(n), n, 1, agent)) for n in range(50)]
         pids = [process.pid for process in started]
-        all_pass(agent, 100)
+        wait_until_all_pass(agent, 100)
         time.sleep(5.0)  # what loads beside the jobs has loaded
-        before, since = sum(map(cpu, pids)), time.monotonic()
+        before, since = sum(map(read_cpu_time, pids)), time.monotonic()
         time.sleep(20.0)
-        share = (sum(map(cpu, pids)) - before) / (time.monotonic() - since)
-        memory = max(map(private, pids))
+        share = (sum(map(read_cpu_time, pids)) - before) / (time.monotonic() - since)
+        memory = max(map(read_private_memory, pids))
         print(f"CPU {share:.1%} of a core, memory {memory:.1f} MB")
-        assert share < FIFTY
+        assert share < MAX_FIFTY_CPU_SHARE
         assert memory < 40

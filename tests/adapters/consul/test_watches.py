@@ -7,13 +7,13 @@ import time
 
 import pytest
 
-from lab import consul
-from tests.app.harness import VICTIM, Pilot, eventually
+from lab import consul_agents
+from tests.app.harness import VICTIM, SupervisorProcess, eventually
 
 pytestmark = pytest.mark.real("consul")
 
 
-def watching(agent, *events, **watch):
+def build_watch_spec(agent, *events, **watch):
     jobs = [
         {"name": event.lower(), "exec": ["echo", event], "when": {"source": "watch.db", "each": event}}
         for event in events
@@ -25,39 +25,39 @@ def watching(agent, *events, **watch):
     }
 
 
-def put(agent, id, status="passing", **fields):
+def put_instance(agent, id, status="passing", **fields):
     body = {"ID": id, "Name": "db", "Port": 5432, "Check": {"CheckID": id, "TTL": "1h", "Status": status}, **fields}
     agent.put("/v1/agent/service/register", body)
 
 
-def settled(agent, pilot):
+def wait_until_watching(agent, pilot):
     """The supervisor watches: the first instance is seen."""
-    put(agent, "db-1")
+    put_instance(agent, "db-1")
     pilot.wait_for(lambda line: line.get("watch") == "db")
 
 
 def test_changed_healthy_unhealthy(agent, tmp_path):
     """An instance that comes or goes is `changed`, then `healthy` or, with none left, `unhealthy`."""
-    with Pilot(tmp_path, watching(agent, "changed", "healthy", "unhealthy")) as pilot:
-        settled(agent, pilot)
-        pilot.wait_event("healthy", "healthy")
+    with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", "healthy", "unhealthy")) as pilot:
+        wait_until_watching(agent, pilot)
+        pilot.wait_for_event("healthy", "healthy")
         agent.put("/v1/agent/check/fail/db-1")
-        pilot.wait_event("unhealthy", "unhealthy")
-        eventually(lambda: len(pilot.output("changed")) == 2, "changed, twice")
+        pilot.wait_for_event("unhealthy", "unhealthy")
+        eventually(lambda: len(pilot.list_job_output("changed")) == 2, "changed, twice")
         agent.put("/v1/agent/check/pass/db-1")
-        eventually(lambda: len(pilot.output("healthy")) == 2, "healthy again")
+        eventually(lambda: len(pilot.list_job_output("healthy")) == 2, "healthy again")
 
 
 def test_change_to_job_start(agent, tmp_path):
     """From a change in Consul to the start of the job that waits for it: at most 50 ms, the median of ten."""
-    with Pilot(tmp_path, watching(agent, "changed", interval="0.05s")) as pilot:
-        settled(agent, pilot)
+    with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", interval="0.05s")) as pilot:
+        wait_until_watching(agent, pilot)
         delays = []
         for number in range(10):
-            eventually(lambda n=number: len(pilot.output("changed")) == n + 1, "the one before")
+            eventually(lambda n=number: len(pilot.list_job_output("changed")) == n + 1, "the one before")
             time.sleep(0.2)  # a quiet time, longer than the interval
             since, at = len(pilot.lines), time.monotonic()
-            put(agent, "db-1", Port=6000 + number)
+            put_instance(agent, "db-1", Port=6000 + number)
             line = pilot.wait_for(lambda line: line.get("job") == "changed" and line["event"] == "started", since=since)
             delays.append(line["arrived"] - at)
         print("change to job start, ms:", [round(delay * 1000, 1) for delay in sorted(delays)])
@@ -66,70 +66,70 @@ def test_change_to_job_start(agent, tmp_path):
 
 def test_nothing_of_ours_changed(agent, tmp_path):
     """A check's new output, another service or a new tag order is no change."""
-    with Pilot(tmp_path, watching(agent, "changed")) as pilot:
-        put(agent, "db-1", Tags=["a", "b"])
-        pilot.wait_event("changed", "changed")
+    with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed")) as pilot:
+        put_instance(agent, "db-1", Tags=["a", "b"])
+        pilot.wait_for_event("changed", "changed")
         agent.put("/v1/agent/check/pass/db-1?note=other")
-        put(agent, "db-1", Tags=["b", "a"])
+        put_instance(agent, "db-1", Tags=["b", "a"])
         agent.put("/v1/agent/service/register", {"ID": "x", "Name": "other"})
-        put(agent, "db-2")  # the next real change comes after all these
-        eventually(lambda: len(pilot.output("changed")) >= 2, "the second")
-        assert len(pilot.events("watch changed")) == 2
+        put_instance(agent, "db-2")  # the next real change comes after all these
+        eventually(lambda: len(pilot.list_job_output("changed")) >= 2, "the second")
+        assert len(pilot.find_events("watch changed")) == 2
 
 
 def test_tag(agent, tmp_path):
     """With a tag only instances that carry it count."""
-    with Pilot(tmp_path, watching(agent, "healthy", "unhealthy", tag="primary")) as pilot:
-        put(agent, "db-2", Tags=["replica"])
-        put(agent, "db-1", Tags=["primary"])
-        pilot.wait_event("healthy", "healthy")
-        put(agent, "db-1", Tags=["replica"])
-        pilot.wait_event("unhealthy", "unhealthy")
+    with SupervisorProcess(tmp_path, build_watch_spec(agent, "healthy", "unhealthy", tag="primary")) as pilot:
+        put_instance(agent, "db-2", Tags=["replica"])
+        put_instance(agent, "db-1", Tags=["primary"])
+        pilot.wait_for_event("healthy", "healthy")
+        put_instance(agent, "db-1", Tags=["replica"])
+        pilot.wait_for_event("unhealthy", "unhealthy")
 
 
 def test_burst_is_spaced(agent, tmp_path):
     """Looks are an interval apart: many changes are at most one event for each interval, and the last state is seen."""
-    with Pilot(tmp_path, watching(agent, "changed", "unhealthy", interval="0.5s")) as pilot:
-        settled(agent, pilot)
+    with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", "unhealthy", interval="0.5s")) as pilot:
+        wait_until_watching(agent, pilot)
         began = time.monotonic()
         for number in range(30):
-            put(agent, "db-1", Port=7000 + number)
+            put_instance(agent, "db-1", Port=7000 + number)
         agent.put("/v1/agent/service/deregister/db-1")
-        pilot.wait_event("unhealthy", "unhealthy")
+        pilot.wait_for_event("unhealthy", "unhealthy")
         intervals = (time.monotonic() - began) / 0.5
-        assert len(pilot.events("watch changed")) <= 3 + intervals  # the first, and two looks at its begin
+        assert len(pilot.find_events("watch changed")) <= 3 + intervals  # the first, and two looks at its begin
 
 
 def test_agent_lost_is_no_event(agent, tmp_path):
     """While Consul is away the last state stays; what changed meanwhile is seen when it is back."""
-    with Pilot(tmp_path, watching(agent, "changed", "unhealthy")) as pilot:
-        settled(agent, pilot)
+    with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", "unhealthy")) as pilot:
+        wait_until_watching(agent, pilot)
         agent.kill()
         pilot.wait_for(lambda line: line.get("trouble") == "consul-lost")
-        assert not pilot.output("unhealthy")
+        assert not pilot.list_job_output("unhealthy")
         agent.start()
         agent.await_leader()
-        put(agent, "db-1", Port=1)
-        eventually(lambda: len(pilot.output("changed")) >= 2, "changed")
+        put_instance(agent, "db-1", Port=1)
+        eventually(lambda: len(pilot.list_job_output("changed")) >= 2, "changed")
 
 
 def test_unknown_token_is_no_event(tmp_path):
     """A revoked token sees no instances and no error; that is not taken for `unhealthy`."""
-    with consul.agent(consul.DEFAULT_DENY) as agent:
+    with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
         rules = 'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" }'
-        token = consul.token_for(agent, rules)
-        spec = watching(agent, "changed", "unhealthy", consul={"token": token})
-        with Pilot(tmp_path, spec) as pilot:
-            settled(agent, pilot)
-            accessor = agent.ask("/v1/acl/token/self", token=token)["AccessorID"]
-            agent.ask(f"/v1/acl/token/{accessor}", method="DELETE")
-            put(agent, "db-1", Port=1)  # wakes the held query, with a token nobody knows
-            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", patience=30)
-            assert not pilot.output("unhealthy")
+        token = consul_agents.create_token(agent, rules)
+        spec = build_watch_spec(agent, "changed", "unhealthy", consul={"token": token})
+        with SupervisorProcess(tmp_path, spec) as pilot:
+            wait_until_watching(agent, pilot)
+            accessor = agent.request("/v1/acl/token/self", token=token)["AccessorID"]
+            agent.request(f"/v1/acl/token/{accessor}", method="DELETE")
+            put_instance(agent, "db-1", Port=1)  # wakes the held query, with a token nobody knows
+            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", timeout_s=30)
+            assert not pilot.list_job_output("unhealthy")
 
 
-def watching_key(agent, *events):
-    spec = watching(agent, *events)
+def build_key_watch_spec(agent, *events):
+    spec = build_watch_spec(agent, *events)
     return {**spec, "watches": [{"name": "db", "key": "site/mode", "interval": "0.1s"}]}
 
 
@@ -140,39 +140,39 @@ def put_key(agent, value):
 def test_key_as_a_watch(agent, tmp_path):
     """A key that gets another value is `changed`, and `healthy`; one that is taken away is `changed` and `unhealthy`.
     The same value again, another key and bytes that are no text are what they are."""
-    with Pilot(tmp_path, watching_key(agent, "changed", "healthy", "unhealthy")) as pilot:
+    with SupervisorProcess(tmp_path, build_key_watch_spec(agent, "changed", "healthy", "unhealthy")) as pilot:
         put_key(agent, b"a")
-        eventually(lambda: len(pilot.output("changed")) == 1, "it is there")
+        eventually(lambda: len(pilot.list_job_output("changed")) == 1, "it is there")
         put_key(agent, b"a")
         assert agent.ask("/v1/kv/site/mode-of-others", method="PUT", body=b"x")
         put_key(agent, b"\xff\xfe")
-        eventually(lambda: len(pilot.output("changed")) == 2, "another value")
+        eventually(lambda: len(pilot.list_job_output("changed")) == 2, "another value")
         put_key(agent, b"\xff\xfd")
-        eventually(lambda: len(pilot.output("changed")) == 3, "and another")
+        eventually(lambda: len(pilot.list_job_output("changed")) == 3, "and another")
         put_key(agent, b"")
-        eventually(lambda: len(pilot.output("healthy")) == 4, "an empty value is one")
+        eventually(lambda: len(pilot.list_job_output("healthy")) == 4, "an empty value is one")
         agent.ask("/v1/kv/site/mode", method="DELETE")
-        pilot.wait_event("unhealthy", "unhealthy")
-        eventually(lambda: len(pilot.output("changed")) == 5, "gone")
+        pilot.wait_for_event("unhealthy", "unhealthy")
+        eventually(lambda: len(pilot.list_job_output("changed")) == 5, "gone")
         assert pilot.stop() == 0
-        assert len(pilot.events("watch changed")) == 5 and len(pilot.output("healthy")) == 4
+        assert len(pilot.find_events("watch changed")) == 5 and len(pilot.list_job_output("healthy")) == 4
 
 
 def test_key_that_is_there_at_the_start(agent, tmp_path):
     """A key that has a value when the watch begins is `changed` once, as a service that is there."""
     put_key(agent, b"a")
-    with Pilot(tmp_path, watching_key(agent, "changed")) as pilot:
-        pilot.wait_event("changed", "changed")
-        assert len(pilot.events("watch changed")) == 1
+    with SupervisorProcess(tmp_path, build_key_watch_spec(agent, "changed")) as pilot:
+        pilot.wait_for_event("changed", "changed")
+        assert len(pilot.find_events("watch changed")) == 1
 
 
 def test_key_change_to_job_start(agent, tmp_path):
     """From a key's change to the start of the job that waits for it: at most 50 ms, the median of ten."""
-    with Pilot(tmp_path, watching_key(agent, "changed")) as pilot:
+    with SupervisorProcess(tmp_path, build_key_watch_spec(agent, "changed")) as pilot:
         put_key(agent, b"first")
         delays = []
         for number in range(10):
-            eventually(lambda n=number: len(pilot.output("changed")) == n + 1, "the one before")
+            eventually(lambda n=number: len(pilot.list_job_output("changed")) == n + 1, "the one before")
             time.sleep(0.2)  # a quiet time, longer than the interval
             since, at = len(pilot.lines), time.monotonic()
             put_key(agent, f"value {number}".encode())
@@ -184,61 +184,67 @@ def test_key_change_to_job_start(agent, tmp_path):
 
 def test_key_that_may_not_be_read(tmp_path):
     """Without the right to read its key a watch is no event; the jobs run, and what is missing is said once."""
-    with consul.agent(consul.DEFAULT_DENY) as agent:
+    with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
         rules = 'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" }'
-        spec = watching_key(agent, "changed", "unhealthy")
-        spec["consul"] = {"address": agent.http, "token": consul.token_for(agent, rules)}
+        spec = build_key_watch_spec(agent, "changed", "unhealthy")
+        spec["consul"] = {"address": agent.http_address, "token": consul_agents.create_token(agent, rules)}
         put_key(agent, b"a")
-        with Pilot(tmp_path, spec) as pilot:
-            pilot.wait_event("victim", "started")
+        with SupervisorProcess(tmp_path, spec) as pilot:
+            pilot.wait_for_event("victim", "started")
             said = pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db")
             assert 'allow key "site/mode" to its token' in said["event"]
             put_key(agent, b"b")
-            assert pilot.restart_delay("victim") < 0.1
+            assert pilot.measure_restart_delay("victim") < 0.1
             assert pilot.stop() == 0
-            assert not pilot.events("watch changed") and len(pilot.events("does not show the key")) == 1
+            assert not pilot.find_events("watch changed") and len(pilot.find_events("does not show the key")) == 1
 
 
-LOOKING = 'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" } key_prefix "" { policy = "read" }'
-BLIND = {
+READ_POLICY = (
+    'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" } key_prefix "" { policy = "read" }'
+)
+DENYING_POLICIES = {
     "everything": 'service "db" { policy = "deny" }',
-    "one service": f'{LOOKING} service "db" {{ policy = "deny" }}',
+    "one service": f'{READ_POLICY} service "db" {{ policy = "deny" }}',
     "the nodes": 'service_prefix "" { policy = "write" }',
 }
 
 
-@pytest.mark.parametrize("lost", BLIND)
+@pytest.mark.parametrize("lost", DENYING_POLICIES)
 def test_lost_policy_is_no_event(tmp_path, lost):
     """A token that is known and may no longer look is shown an empty service; that is said, and is no event."""
-    with consul.agent(consul.DEFAULT_DENY) as agent:
-        token = consul.token_for(agent, LOOKING)
-        with Pilot(tmp_path, watching(agent, "changed", "unhealthy", consul={"token": token})) as pilot:
-            settled(agent, pilot)
-            consul.allow(agent, BLIND[lost])
-            put(agent, "db-1", Port=1)  # wakes the held query
-            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", patience=30)
-            consul.allow(agent, LOOKING)
-            eventually(lambda: len(pilot.output("changed")) == 2, "seen again, with its new port")
-            assert not pilot.output("unhealthy")
+    with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
+        token = consul_agents.create_token(agent, READ_POLICY)
+        with SupervisorProcess(
+            tmp_path, build_watch_spec(agent, "changed", "unhealthy", consul={"token": token})
+        ) as pilot:
+            wait_until_watching(agent, pilot)
+            consul_agents.set_policy_rules(agent, DENYING_POLICIES[lost])
+            put_instance(agent, "db-1", Port=1)  # wakes the held query
+            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", timeout_s=30)
+            consul_agents.set_policy_rules(agent, READ_POLICY)
+            eventually(lambda: len(pilot.list_job_output("changed")) == 2, "seen again, with its new port")
+            assert not pilot.list_job_output("unhealthy")
 
 
 def test_lost_policy_without_connect(tmp_path):
     """The same through an agent whose servers know better than its cache, and have no Connect."""
-    with consul.agents(3, 1, config=consul.DEFAULT_DENY) as (server, *_, client):
-        token = consul.token_for(server, LOOKING)
-        with Pilot(tmp_path, watching(client, "changed", "unhealthy", consul={"token": token})) as pilot:
-            settled(server, pilot)
-            consul.allow(server, BLIND["everything"])
-            put(server, "db-1", Port=1)
-            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", patience=30)
-            assert not pilot.output("unhealthy")
+    with consul_agents.start_agents(3, 1, config=consul_agents.DEFAULT_DENY_CONFIG) as (server, *_, client):
+        token = consul_agents.create_token(server, READ_POLICY)
+        with SupervisorProcess(
+            tmp_path, build_watch_spec(client, "changed", "unhealthy", consul={"token": token})
+        ) as pilot:
+            wait_until_watching(server, pilot)
+            consul_agents.set_policy_rules(server, DENYING_POLICIES["everything"])
+            put_instance(server, "db-1", Port=1)
+            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", timeout_s=30)
+            assert not pilot.list_job_output("unhealthy")
 
 
 def test_emptied_under_default_deny(tmp_path):
     """A service that is really gone is `unhealthy` for a token that may look."""
-    with consul.agent(consul.DEFAULT_DENY) as agent:
-        token = consul.token_for(agent, LOOKING)
-        with Pilot(tmp_path, watching(agent, "unhealthy", consul={"token": token})) as pilot:
-            settled(agent, pilot)
+    with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
+        token = consul_agents.create_token(agent, READ_POLICY)
+        with SupervisorProcess(tmp_path, build_watch_spec(agent, "unhealthy", consul={"token": token})) as pilot:
+            wait_until_watching(agent, pilot)
             agent.put("/v1/agent/service/deregister/db-1")
-            pilot.wait_event("unhealthy", "unhealthy")
+            pilot.wait_for_event("unhealthy", "unhealthy")

@@ -9,36 +9,36 @@ from pathlib import Path
 
 import pytest
 
-from autopilot.adapters.htcondor import Htcondor
-from autopilot.adapters.htcondor.membership import Membership
-from autopilot.adapters.htcondor.picture import Picture
-from autopilot.adapters.htcondor.tools import Tools, refusal
-from autopilot.machines.cues import Cue, Drained, NodeTrouble
-from autopilot.runtime.commands import Finished
+from autopilot.adapters.batch.htcondor import HtcondorSystem
+from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
+from autopilot.adapters.batch.htcondor.node_state import NodeState
+from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
+from autopilot.machines.cues import ConditionDetected, Cue, Drained
+from autopilot.runtime.command_runner import CommandResult
 from autopilot.spec.plan import Command, HtcondorNode
 from autopilot.spec.plan import Htcondor as Plan
 
-HANGS = Finished(137, "", True, 10.0)
+TIMED_OUT = CommandResult(137, "", True, 10.0)
 SINFUL = "<10.0.0.2:9618?addrs=10.0.0.2-9618&sock=startd_1>"
 
 
-class StandIn:
+class FakeRunner:
     """Answers by the command's name; a name without an answer hangs until its limit."""
 
     def __init__(self, answers: Mapping[str, tuple[int, str]]) -> None:
         self.answers = dict(answers)
-        self.asked: list[tuple[str, ...]] = []
+        self.commands: list[tuple[str, ...]] = []
 
-    async def run(self, command: Command, *, timeout: float, name: str) -> Finished:
-        self.asked.append(command.argv)
+    async def run(self, command: Command, *, timeout: float, name: str) -> CommandResult:
+        self.commands.append(command.argv)
         if command.argv[0] not in self.answers:
             await asyncio.sleep(timeout)
-            return HANGS
+            return TIMED_OUT
         status, output = self.answers[command.argv[0]]
-        return Finished(status, output, False, 0.0)
+        return CommandResult(status, output, False, 0.0)
 
 
-Make = Callable[..., Htcondor]
+Make = Callable[..., HtcondorSystem]
 
 
 @pytest.fixture
@@ -53,37 +53,37 @@ def path(tmp_path: Path) -> str:
 
 @pytest.fixture
 def make(tmp_path: Path, path: str) -> Make:
-    def made(
-        runner: StandIn,
+    def build_adapter(
+        runner: FakeRunner,
         report: Callable[[Cue], None] = lambda _: None,
         node: HtcondorNode | None = None,
         env: Mapping[str, str] | None = None,
-    ) -> Htcondor:
+    ) -> HtcondorSystem:
         plan = Plan(job="condor-master", node=node, poll=0.05)
         life = f"{os.getpid()}-{tmp_path.name}"
-        return Htcondor(
+        return HtcondorSystem(
             plan,
             None,
-            run=runner,
+            command_runner=runner,
             report=report,
-            state=tmp_path,
-            life=life,
+            state_directory=tmp_path,
+            life_id=life,
             env={"PATH": path, **(env or {})},
         )
 
-    return made
+    return build_adapter
 
 
 @pytest.mark.parametrize("aspect", ["startd", "pool", "master", "space"])
 async def test_a_probe_ends_in_time_though_every_tool_hangs(make: Make, tmp_path: Path, aspect: str) -> None:
     """Whatever HTCondor does, the answer is there within the limit, and is a sentence."""
-    condor = make(StandIn({}))
+    condor = make(FakeRunner({}))
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / ".startd_address").write_text(SINFUL + "\n")
-    condor._picture.settings = {"LOG": str(tmp_path / "log"), "EXECUTE": str(tmp_path / "gone")}
+    condor._node_state.settings = {"LOG": str(tmp_path / "log"), "EXECUTE": str(tmp_path / "gone")}
     loop = asyncio.get_running_loop()
     began = loop.time()
-    passed, output = await condor.probe(aspect, 0.2)
+    passed, output = await condor.check(aspect, 0.2)
     assert loop.time() - began < 0.3
     assert not passed
     assert len(output) > 10
@@ -91,29 +91,29 @@ async def test_a_probe_ends_in_time_though_every_tool_hangs(make: Make, tmp_path
 
 async def test_without_htcondor_one_line_says_so(make: Make, tmp_path: Path) -> None:
     """No other complaint follows from the missing program."""
-    problems = await make(StandIn({"getent": (0, "10.0.0.1")}), env={"PATH": str(tmp_path)}).prepare()
+    problems = await make(FakeRunner({"getent": (0, "10.0.0.1")}), env={"PATH": str(tmp_path)}).prepare()
     assert len(problems) == 1
     assert "install HTCondor" in problems[0]
 
 
 async def test_an_unresolvable_own_name_stops_before_anything_slow(make: Make) -> None:
     """The daemons, and condor_config_val, would wait for minutes: it is not even called."""
-    runner = StandIn({"getent": (2, "")})
+    runner = FakeRunner({"getent": (2, "")})
     problems = await make(runner).prepare()
     assert len(problems) == 1
     assert "own name" in problems[0]
-    assert [argv[0] for argv in runner.asked] == ["getent"]
+    assert [argv[0] for argv in runner.commands] == ["getent"]
 
 
-def settings(tmp_path: Path, **more: str) -> tuple[int, str]:
+def build_config_output(tmp_path: Path, **more: str) -> tuple[int, str]:
     values = {name: str(tmp_path / name.lower()) for name in ("RUN", "LOCK", "LOG", "SPOOL", "EXECUTE")} | more
     return 0, "WARNING: noise\nautopilot:" + "\x1f".join(f"{name}={value}" for name, value in values.items()) + "\n"
 
 
 async def test_missing_directories_are_made(make: Make, tmp_path: Path) -> None:
     """A fresh container has none of them; afterwards there is nothing to complain about."""
-    answers = {"getent": (0, ""), "condor_config_val": settings(tmp_path, COLLECTOR_HOST="cm.pool")}
-    assert await make(StandIn(answers)).prepare() == []
+    answers = {"getent": (0, ""), "condor_config_val": build_config_output(tmp_path, COLLECTOR_HOST="cm.pool")}
+    assert await make(FakeRunner(answers)).prepare() == []
     assert all((tmp_path / name).is_dir() for name in ("run", "lock", "log", "spool", "execute"))
 
 
@@ -121,9 +121,9 @@ async def test_all_problems_come_in_one_pass(make: Make, tmp_path: Path) -> None
     """A directory that cannot be made and a token that is not there: two lines, each with what to do."""
     (tmp_path / "file").write_text("")
     required = {"SEC_DEFAULT_AUTHENTICATION": "required", "SEC_TOKEN_SYSTEM_DIRECTORY": str(tmp_path / "tokens.d")}
-    blocked = settings(tmp_path, SPOOL=str(tmp_path / "file" / "spool"), COLLECTOR_HOST="cm", **required)
+    blocked = build_config_output(tmp_path, SPOOL=str(tmp_path / "file" / "spool"), COLLECTOR_HOST="cm", **required)
     problems = await make(
-        StandIn({"getent": (0, ""), "condor_config_val": blocked}), env={"HOME": str(tmp_path)}
+        FakeRunner({"getent": (0, ""), "condor_config_val": blocked}), env={"HOME": str(tmp_path)}
     ).prepare()
     assert len(problems) == 2
     assert problems[0].startswith("SPOOL = ")
@@ -132,24 +132,26 @@ async def test_all_problems_come_in_one_pass(make: Make, tmp_path: Path) -> None
 
 async def test_an_image_without_retirement_gets_it_by_environment(make: Make, tmp_path: Path) -> None:
     """The fallback drain must not evict at once; an admin's own value is left alone."""
-    answers = {"getent": (0, ""), "condor_config_val": settings(tmp_path, MAXJOBRETIREMENTTIME="0")}
-    condor = make(StandIn(answers))
+    answers = {"getent": (0, ""), "condor_config_val": build_config_output(tmp_path, MAXJOBRETIREMENTTIME="0")}
+    condor = make(FakeRunner(answers))
     await condor.prepare()
-    given = condor.environment()
+    given = condor.build_environment()
     assert given["_CONDOR_MAXJOBRETIREMENTTIME"] == "86400"
     assert given["_CONDOR_SHUTDOWN_GRACEFUL_TIMEOUT"] == "90000"
-    condor._notify.close(asyncio.get_running_loop())
-    answers["condor_config_val"] = settings(tmp_path, MAXJOBRETIREMENTTIME="60", STARTD_NOT_RESPONDING_TIMEOUT="9")
-    other = make(StandIn(answers))
+    condor._notify_socket.close(asyncio.get_running_loop())
+    answers["condor_config_val"] = build_config_output(
+        tmp_path, MAXJOBRETIREMENTTIME="60", STARTD_NOT_RESPONDING_TIMEOUT="9"
+    )
+    other = make(FakeRunner(answers))
     await other.prepare()
-    assert not any(name.startswith("_CONDOR") for name in other.environment())
-    other._notify.close(asyncio.get_running_loop())
+    assert not any(name.startswith("_CONDOR") for name in other.build_environment())
+    other._notify_socket.close(asyncio.get_running_loop())
 
 
 async def test_a_setting_that_would_be_two_is_named(make: Make, tmp_path: Path) -> None:
     """Nothing is written, and the line says which."""
     node = HtcondorNode(path=str(tmp_path / "c" / "50.conf"), settings={"START": "True\nDAEMON_LIST = X"})
-    problems = await make(StandIn({"getent": (0, "")}), node=node).prepare()
+    problems = await make(FakeRunner({"getent": (0, "")}), node=node).prepare()
     assert len(problems) == 1
     assert "START" in problems[0]
     assert not (tmp_path / "c").exists()
@@ -158,7 +160,7 @@ async def test_a_setting_that_would_be_two_is_named(make: Make, tmp_path: Path) 
 async def test_a_node_without_a_master_is_drained_at_once(make: Make) -> None:
     """Nothing was started, so nothing can run; and the long-running part ends cleanly when it is cancelled."""
     said: list[Cue] = []
-    condor = make(StandIn({}), said.append)
+    condor = make(FakeRunner({}), said.append)
     condor.begin_drain("test")
     before = set(os.listdir("/proc/self/fd"))
     watch = asyncio.create_task(condor.watch())
@@ -185,7 +187,7 @@ REFUSED = "ERROR: no ads\nAUTHENTICATE:1003:Failed\nAUTHENTICATE:1004:Failed to 
 )
 def test_a_refusal_is_told_from_an_unreachable_manager(output: str, said: str | None) -> None:
     """The first is a token's fault, the second the network's."""
-    found = refusal(output)
+    found = find_refusal(output)
     assert found is None if said is None else said in str(found)
 
 
@@ -202,22 +204,24 @@ async def test_membership_is_the_collectors_word(
     tmp_path: Path, status: tuple[int, str], ping: tuple[int, str], kind: str | None, reconfigured: int
 ) -> None:
     """Known, unknown, refused, unreachable: each has its trouble, and only an unknown node sends its ads again."""
-    runner = StandIn({"condor_status": status, "condor_ping": ping, "condor_reconfig": (0, "")})
+    runner = FakeRunner({"condor_status": status, "condor_ping": ping, "condor_reconfig": (0, "")})
     said: list[Cue] = []
-    picture = Picture(Plan(job="m"), Tools(runner), said.append)
+    picture = NodeState(Plan(job="m"), CondorCommands(runner), said.append)
     picture.settings = {"LOG": str(tmp_path)}
-    picture.started = asyncio.get_running_loop().time() - 60
+    picture.started_at = asyncio.get_running_loop().time() - 60
     (tmp_path / ".startd_address").write_text(SINFUL + "\n")
-    membership = Membership(picture)
-    await membership.ask(1.0, 0.5)
-    picture.troubles._conditions = {
-        name: type(condition)(condition.since and condition.since - 60, condition.told)
-        for name, condition in picture.troubles._conditions.items()
+    membership = PoolMembership(picture)
+    await membership.query(1.0, 0.5)
+    picture.conditions._by_kind = {
+        name: type(condition)(condition.since and condition.since - 60, condition.reported)
+        for name, condition in picture.conditions._by_kind.items()
     }
-    membership._reconfigure = membership._reconfigure.reset() if kind is None else membership._reconfigure
-    await membership.ask(1.0, 0.5)
-    assert [cue.kind for cue in said if isinstance(cue, NodeTrouble)] == ([kind] if kind else [])
+    membership._reconfigure_backoff = (
+        membership._reconfigure_backoff.reset() if kind is None else membership._reconfigure_backoff
+    )
+    await membership.query(1.0, 0.5)
+    assert [cue.kind for cue in said if isinstance(cue, ConditionDetected)] == ([kind] if kind else [])
     assert membership.joined is (kind is None)
-    assert sum(argv[0] == "condor_reconfig" for argv in runner.asked) == reconfigured
-    asked = next(argv for argv in runner.asked if argv[0] == "condor_status")
+    assert sum(argv[0] == "condor_reconfig" for argv in runner.commands) == reconfigured
+    asked = next(argv for argv in runner.commands if argv[0] == "condor_status")
     assert f'MyAddress =?= "{SINFUL}"' in asked

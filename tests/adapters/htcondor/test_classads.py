@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.htcondor.classads import literal, parse_ad, parse_ads, payload_id, quoted
+from autopilot.adapters.batch.htcondor.classads import get_payload_id, parse_ad, parse_ads, parse_literal, quote_string
 
 PRINTABLE = st.text(st.characters(min_codepoint=32, blacklist_characters="\x7f\x85\u2028\u2029"))
 
@@ -14,13 +14,13 @@ PRINTABLE = st.text(st.characters(min_codepoint=32, blacklist_characters="\x7f\x
 @given(PRINTABLE)
 def test_a_quoted_string_reads_back(text: str) -> None:
     """Whatever can be quoted is the same again after parsing."""
-    assert literal(quoted(text)) == text
+    assert parse_literal(quote_string(text)) == text
 
 
 @given(st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_and_booleans_read_back(value: float) -> None:
     """Literals keep their value and their kind."""
-    assert literal(str(value)) == value
+    assert parse_literal(str(value)) == value
 
 
 @given(st.text())
@@ -62,11 +62,11 @@ def test_ads_are_parted_by_empty_lines() -> None:
 )
 def test_a_payload_is_named_as_uniquely_as_its_ad_allows(ad: dict[str, str | int], name: str | None) -> None:
     """GlobalJobId is unique over all schedds; cluster and process are better than nothing."""
-    assert payload_id(ad) == name
+    assert get_payload_id(ad) == name
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\0b", "a\rb"])
 def test_what_would_leave_the_literal_is_refused(text: str) -> None:
     """A line's end inside a constraint would be another line."""
     with pytest.raises(ValueError, match="control character"):
-        quoted(text)
+        quote_string(text)

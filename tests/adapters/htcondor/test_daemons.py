@@ -8,21 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.htcondor.daemons import Daemons, Process, find_daemons, parse_stat, payloads
+from autopilot.adapters.batch.htcondor.daemons import Daemons, ProcessStat, find_daemons, find_payloads, parse_stat
 
 OWN = 1
 
 
-def found(leader: int | None, *rows: tuple[int, int, str, str]) -> Daemons:
+def find_in_rows(leader: int | None, *rows: tuple[int, int, str, str]) -> Daemons:
     """Rows of (pid, parent, name, state)."""
-    table = {pid: Process(name, state) for pid, _, name, state in rows}
+    table = {pid: ProcessStat(name, state) for pid, _, name, state in rows}
     below = {parent: [pid for pid, above, *_ in rows if above == parent] for _, parent, *_ in rows}
     return find_daemons(leader, OWN, lambda pid: below.get(pid, []), table.get)
 
 
 def test_a_whole_node() -> None:
     """The master, its startd, the startd's starters; a payload of that name does not count."""
-    assert found(
+    assert find_in_rows(
         5,
         (5, OWN, "condor_master", "S"),
         (6, 5, "condor_procd", "S"),
@@ -35,19 +35,19 @@ def test_a_whole_node() -> None:
 
 def test_a_master_behind_a_wrapper() -> None:
     """`sh -c "condor_master -f"`: the job's process is the shell."""
-    assert found(5, (5, OWN, "sh", "S"), (6, 5, "condor_master", "S")).master == 6
+    assert find_in_rows(5, (5, OWN, "sh", "S"), (6, 5, "condor_master", "S")).master == 6
 
 
 def test_daemons_that_lost_their_master_are_ours() -> None:
     """After `kill -9` of the master, its startd is our child; after that of the startd, its starter is."""
-    assert found(None, (7, OWN, "condor_startd", "S"), (8, 7, "condor_starter", "S")) == Daemons(None, 7, (8,))
-    assert found(5, (5, OWN, "condor_master", "S"), (8, OWN, "condor_starter", "S")) == Daemons(5, None, (8,))
+    assert find_in_rows(None, (7, OWN, "condor_startd", "S"), (8, 7, "condor_starter", "S")) == Daemons(None, 7, (8,))
+    assert find_in_rows(5, (5, OWN, "condor_master", "S"), (8, OWN, "condor_starter", "S")) == Daemons(5, None, (8,))
 
 
 def test_nothing_runs() -> None:
     """An empty table is an empty node."""
-    assert found(None) == Daemons()
-    assert found(5) == Daemons()
+    assert find_in_rows(None) == Daemons()
+    assert find_in_rows(5) == Daemons()
 
 
 @given(st.text())
@@ -59,7 +59,7 @@ def test_no_stat_line_breaks_it(text: str) -> None:
 @pytest.mark.parametrize("name", ["condor_startd", "a) b (c", ")", "x (y) S 1"])
 def test_a_stat_line_with_an_odd_name(name: str) -> None:
     """The last bracket ends the name."""
-    assert parse_stat(f"12 ({name}) T 3 4 5") == Process(name, "T")
+    assert parse_stat(f"12 ({name}) T 3 4 5") == ProcessStat(name, "T")
 
 
 def test_payloads_are_the_living_starters_jobs(tmp_path: Path) -> None:
@@ -71,12 +71,12 @@ def test_payloads_are_the_living_starters_jobs(tmp_path: Path) -> None:
     ):
         (tmp_path / f"dir_{pid}").mkdir()
         (tmp_path / f"dir_{pid}" / ".job.ad").write_text(text)
-    first, nameless = payloads(tmp_path, (8, 11, 12), {}, frozenset())
+    first, nameless = find_payloads(tmp_path, (8, 11, 12), {}, frozenset())
     assert first == {8: "s#1.0#9", 11: "4.2"}
     assert nameless == {12}
     (tmp_path / "dir_8" / ".job.ad").unlink()  # read once, remembered
-    second, nameless = payloads(tmp_path, (8, 12), first, nameless)
+    second, nameless = find_payloads(tmp_path, (8, 12), first, nameless)
     assert second == {8: "s#1.0#9", 12: "starter-12"}
     (tmp_path / "dir_12").mkdir()
     (tmp_path / "dir_12" / ".job.ad").write_text("ClusterId = 6\nProcId = 0\n")
-    assert payloads(tmp_path, (12,), second, nameless) == ({12: "6.0"}, frozenset())
+    assert find_payloads(tmp_path, (12,), second, nameless) == ({12: "6.0"}, frozenset())

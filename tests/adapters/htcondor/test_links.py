@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from autopilot.adapters.htcondor.links import collectors, connected
+from autopilot.adapters.batch.htcondor.collector_link import is_connected, parse_collectors
 
 
 @pytest.mark.parametrize(
@@ -24,15 +24,15 @@ from autopilot.adapters.htcondor.links import collectors, connected
 )
 def test_collector_host_in_all_its_forms(setting: str, found: list[tuple[str, int]]) -> None:
     """Lists, ports, options, sinful strings, IPv6."""
-    assert collectors(setting) == found
+    assert parse_collectors(setting) == found
 
 
 def test_an_open_connection_is_seen_and_its_end_too() -> None:
     """Of this process, to that port; a process we cannot see is neither."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert connected(os.getpid(), frozenset({port})) is False
+        assert is_connected(os.getpid(), frozenset({port})) is False
         with socket.create_connection(("127.0.0.1", port)), server.accept()[0]:
-            assert connected(os.getpid(), frozenset({port})) is True
-            assert connected(1 << 22, frozenset({port})) is None
-        assert connected(os.getpid(), frozenset({port})) is False
+            assert is_connected(os.getpid(), frozenset({port})) is True
+            assert is_connected(1 << 22, frozenset({port})) is None
+        assert is_connected(os.getpid(), frozenset({port})) is False

@@ -6,27 +6,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.htcondor.nodeconfig import (
-    DAY,
-    BadSetting,
-    Node,
-    checked,
-    domain_of,
-    node_name,
+from autopilot.adapters.batch.htcondor.node_config import (
+    DAY_S,
+    InvalidSettingError,
+    NodeSettings,
+    build_node_name,
+    compute_retirement,
+    format_setting,
+    get_domain,
     render,
-    retirement,
 )
 from autopilot.spec.plan import Drain, Lifetime
 
-NODE = Node(condor_host="cm.pool", name="life-1", cpus=2, memory=300, retirement=DAY, domain="pool")
+NODE = NodeSettings(condor_host="cm.pool", name="life-1", cpus=2, memory=300, retirement=DAY_S, domain="pool")
 
 
 @given(st.text(), st.text())
 def test_no_setting_can_bring_another_one(name: str, value: str) -> None:
     """Either it is refused, or it is exactly one line that ends where it should."""
     try:
-        line = checked(name, value)
-    except BadSetting:
+        line = format_setting(name, value)
+    except InvalidSettingError:
         return
     assert len(line.splitlines()) <= 1 or not any(char in line for char in "\n\r\v\f\x1c\x1d\x1e")
     assert not line.rstrip().endswith("\\")
@@ -47,8 +47,8 @@ def test_no_setting_can_bring_another_one(name: str, value: str) -> None:
 )
 def test_what_could_be_more_than_one_setting_is_refused(name: str, value: str) -> None:
     """Line ends, continuations, multi-line openers, names that are no names."""
-    with pytest.raises(BadSetting):
-        checked(name, value)
+    with pytest.raises(InvalidSettingError):
+        format_setting(name, value)
 
 
 def test_the_admins_settings_win() -> None:
@@ -59,7 +59,7 @@ def test_the_admins_settings_win() -> None:
 
 def test_a_full_node_takes_no_job_whatever_the_settings_say() -> None:
     """START = False is the last line."""
-    full = Node(condor_host=None, name="n", cpus=1, memory=1, retirement=1, accept_jobs=False)
+    full = NodeSettings(condor_host=None, name="n", cpus=1, memory=1, retirement=1, accept_jobs=False)
     text = render(full, {"START": "True"})
     assert text.splitlines()[-1] == "START = False"
     assert "CONDOR_HOST" not in text
@@ -68,21 +68,21 @@ def test_a_full_node_takes_no_job_whatever_the_settings_say() -> None:
 @pytest.mark.parametrize(
     ("lifetime", "seconds"),
     [
-        (None, DAY),
-        (Lifetime(drain=Drain(htcondor=True)), DAY),
-        (Lifetime(drain=Drain(htcondor=True), deadline=60.0), DAY),
+        (None, DAY_S),
+        (Lifetime(drain=Drain(htcondor=True)), DAY_S),
+        (Lifetime(drain=Drain(htcondor=True), deadline=60.0), DAY_S),
         (Lifetime(drain=Drain(htcondor=True), deadline=3 * 86400.0, grace=300.0), 3 * 86400 + 300 + 3600),
     ],
 )
 def test_a_job_may_retire_as_long_as_the_drain_lasts(lifetime: Lifetime | None, seconds: int) -> None:
     """At least a day, and longer than a deadline that is longer."""
-    assert retirement(lifetime) == seconds
+    assert compute_retirement(lifetime) == seconds
 
 
 @given(st.none() | st.text(), st.text(), st.none() | st.text())
 def test_a_node_name_is_always_one_word(given_name: str | None, life: str, slot: str | None) -> None:
     """Whatever the environment holds, it is a name HTCondor takes."""
-    name = node_name(given_name, life, slot)
+    name = build_node_name(given_name, life, slot)
     assert name
     assert all(char.isascii() and (char.isalnum() or char in "_.-") for char in name)
 
@@ -93,4 +93,4 @@ def test_a_node_name_is_always_one_word(given_name: str | None, life: str, slot:
 )
 def test_a_host_without_a_domain_gets_the_managers(host: str | None, domain: str) -> None:
     """Names without a dot break several tools."""
-    assert domain_of(host) == domain
+    assert get_domain(host) == domain

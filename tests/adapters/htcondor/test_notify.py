@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.htcondor.notify import Heartbeat, NotifySocket
+from autopilot.adapters.batch.htcondor.master_heartbeat import Heartbeat, NotifySocket
 
 SEND = """
 import os, socket, sys
@@ -25,27 +25,31 @@ socket.send_fds(s, [sys.argv[2].encode()], [r] * int(sys.argv[3]))
 
 def test_a_message_is_taken_line_by_line() -> None:
     """READY, STATUS and WATCHDOG in one datagram; unknown names are ignored; the time is that of the last one."""
-    beat = Heartbeat().heard(b"READY=1\nSTATUS=All daemons are responding\nX_Y=1\n", 5.0).heard(b"WATCHDOG=1", 9.0)
+    beat = (
+        Heartbeat()
+        .apply_message(b"READY=1\nSTATUS=All daemons are responding\nX_Y=1\n", 5.0)
+        .apply_message(b"WATCHDOG=1", 9.0)
+    )
     assert beat == Heartbeat(9.0, True, "All daemons are responding")
-    assert beat.age(12.0) == 3.0
-    assert Heartbeat().age(12.0) is None
+    assert beat.compute_age(12.0) == 3.0
+    assert Heartbeat().compute_age(12.0) is None
 
 
 def test_what_the_master_does_about_a_daemon_is_told() -> None:
     """The status names each daemon that is not well."""
-    beat = Heartbeat().heard(b"STATUS=Problems: STARTD=RESTART in 8s", 1.0)
-    assert beat.problems() == {"STARTD": "RESTART in 8s"}
-    both = Heartbeat().heard(b"STATUS=Problems: SCHEDD=Hung, STARTD=RESTART in 11s", 1.0)
-    assert both.problems() == {"SCHEDD": "Hung", "STARTD": "RESTART in 11s"}
-    assert not Heartbeat().heard(b"STATUS=All daemons are responding", 1.0).problems()
+    beat = Heartbeat().apply_message(b"STATUS=Problems: STARTD=RESTART in 8s", 1.0)
+    assert beat.parse_problems() == {"STARTD": "RESTART in 8s"}
+    both = Heartbeat().apply_message(b"STATUS=Problems: SCHEDD=Hung, STARTD=RESTART in 11s", 1.0)
+    assert both.parse_problems() == {"SCHEDD": "Hung", "STARTD": "RESTART in 11s"}
+    assert not Heartbeat().apply_message(b"STATUS=All daemons are responding", 1.0).parse_problems()
 
 
 @given(st.binary(max_size=5000))
 def test_no_message_breaks_it(message: bytes) -> None:
     """Anything may arrive; the status stays short."""
-    beat = Heartbeat().heard(message, 1.0)
+    beat = Heartbeat().apply_message(message, 1.0)
     assert len(beat.status) <= 500
-    beat.problems()
+    beat.parse_problems()
 
 
 @pytest.mark.parametrize("descriptors", [0, 3])
@@ -55,7 +59,7 @@ async def test_only_the_master_is_listened_to(descriptors: int) -> None:
     heard: list[bytes] = []
     senders: set[int | None] = {os.getpid()}
     name = f"autopilot-test/{os.getpid()}/{descriptors}"
-    listener = NotifySocket(name, senders=lambda: senders, on_message=heard.append)
+    listener = NotifySocket(name, get_allowed_pids=lambda: senders, on_message=heard.append)
     listener.listen(loop)
     before = len(os.listdir("/proc/self/fd"))
     try:

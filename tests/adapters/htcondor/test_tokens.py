@@ -10,20 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.htcondor import tokens
-from autopilot.adapters.htcondor.tokens import BadToken, complaint, decode, examine, install
+from autopilot.adapters.batch.htcondor import id_tokens
+from autopilot.adapters.batch.htcondor.id_tokens import InvalidTokenError, decode, examine, find_problem, install
 
 NOW = 1_800_000_000.0
 RIGHTS = "condor:/ADVERTISE_MASTER condor:/ADVERTISE_STARTD condor:/READ"
 
 
-def part(value: object) -> str:
+def encode_part(value: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
-def token(**claims: object) -> str:
+def build_token(**claims: object) -> str:
     full = {"iss": "pool", "sub": "worker@pool", "scope": RIGHTS, **claims}
-    return ".".join((part({"alg": "HS256", "kid": "POOL"}), part(full), "c2ln"))
+    return ".".join((encode_part({"alg": "HS256", "kid": "POOL"}), encode_part(full), "c2ln"))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def token(**claims: object) -> str:
 )
 def test_what_the_claims_tell_is_said(claims: dict[str, object], words: str | None) -> None:
     """Expired, not yet valid, too few rights; what cannot be judged passes."""
-    said = complaint(decode(token(**claims)), NOW)
+    said = find_problem(decode(build_token(**claims)), NOW)
     assert said is None if words is None else words in str(said)
 
 
@@ -50,15 +50,15 @@ def test_no_file_content_breaks_it(text: str) -> None:
     """It is a token or it is a BadToken."""
     try:
         decode(text)
-    except BadToken as bad:
+    except InvalidTokenError as bad:
         assert str(bad).startswith("is ")
 
 
 def test_one_good_token_is_enough_and_each_bad_one_is_named(tmp_path: Path) -> None:
     """Comments and hidden files do not count."""
-    (tmp_path / "good").write_text(f"# made today\n{token()}\n")
-    (tmp_path / "old").write_text(token(exp=NOW - 60))
-    (tmp_path / "torn").write_text(token()[:40])
+    (tmp_path / "good").write_text(f"# made today\n{build_token()}\n")
+    (tmp_path / "old").write_text(build_token(exp=NOW - 60))
+    (tmp_path / "torn").write_text(build_token()[:40])
     (tmp_path / "empty").write_text("\n")
     (tmp_path / ".hidden").write_text("no token")
     usable, problems = examine(tmp_path, NOW)
@@ -70,7 +70,7 @@ def test_a_token_is_copied_for_root_alone(tmp_path: Path) -> None:
     """Mode 0600 in a 0700 directory, from a file or from a directory with links, as secrets are mounted."""
     secret, target = tmp_path / "secret", tmp_path / "tokens.d"
     (secret / "..data").mkdir(parents=True)
-    (secret / "..data" / "pool").write_text(token())
+    (secret / "..data" / "pool").write_text(build_token())
     (secret / "pool").symlink_to("..data/pool")
     install(secret, target)
     install(secret / "pool", target)
@@ -89,9 +89,9 @@ def test_an_empty_secret_is_an_error(tmp_path: Path) -> None:
 def test_a_token_that_jobs_could_read_is_seen(tmp_path: Path) -> None:
     """Both the file and its directory have to be open."""
     path = tmp_path / "t"
-    path.write_text(token())
+    path.write_text(build_token())
     path.chmod(0o644)
     tmp_path.chmod(0o755)
-    assert tokens.open_to_others(tmp_path, path)
+    assert id_tokens.is_readable_by_others(tmp_path, path)
     tmp_path.chmod(0o700)
-    assert not tokens.open_to_others(tmp_path, path)
+    assert not id_tokens.is_readable_by_others(tmp_path, path)

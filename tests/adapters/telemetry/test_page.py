@@ -12,10 +12,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from autopilot.adapters.telemetry.live import LISTENERS, Live
-from autopilot.adapters.wire import Refused
-from tests.adapters.telemetry.test_telemetry import OPENER, WEB, samples, telemetry
-from tests.app.harness import Pilot, eventually, shell
+from autopilot.adapters.http_server import RequestError
+from autopilot.adapters.telemetry.status_page import MAX_LISTENERS, StatusStream
+from tests.adapters.telemetry.test_telemetry import OPENER, WEB, build_telemetry, read_samples
+from tests.app.harness import SupervisorProcess, eventually, shell
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -26,14 +26,14 @@ NASTY = "<img src=x onerror=alert(1)>"
 def spec():
     bad = {"name": "bad", "exec": ["sleep", "1000"]}
     bad["health"] = {"exec": shell(f"echo '{NASTY}'; exit 1"), "interval": "0.1s", "timeout": "5s", "failures": 1}
-    return {"telemetry": telemetry(), "jobs": [WEB, bad]}
+    return {"telemetry": build_telemetry(), "jobs": [WEB, bad]}
 
 
-def opened(spec, path):
+def open_stream(spec, path):
     return OPENER.open(f"http://127.0.0.1:{spec['telemetry']['port']}{path}", timeout=10)
 
 
-def events(answer):
+def read_events(answer):
     for line in answer:
         if line.startswith(b"data: "):
             yield json.loads(line.removeprefix(b"data: "))
@@ -51,9 +51,9 @@ class Elements(HTMLParser):
 
 def test_page_stands_alone(tmp_path, spec):
     """The page asks nothing of anybody else, puts nothing in as markup, and a browser lets only its own script run."""
-    with Pilot(tmp_path, spec, env={"AUTOPILOT_HOST": NASTY}):
-        eventually(lambda: bool(samples(spec)), "there")
-        with opened(spec, "/") as answer:
+    with SupervisorProcess(tmp_path, spec, env={"AUTOPILOT_HOST": NASTY}):
+        eventually(lambda: bool(read_samples(spec)), "there")
+        with open_stream(spec, "/") as answer:
             text, policy = answer.read().decode(), answer.headers["Content-Security-Policy"]
     elements = Elements(text).found
     assert {tag for tag, _ in elements} >= {"h1", "main", "script", "style"}
@@ -70,27 +70,27 @@ def test_page_stands_alone(tmp_path, spec):
 
 def test_stream_is_live(tmp_path, spec):
     """A listener is told the whole status at once, and each change as it happens, as data and not as markup."""
-    with Pilot(tmp_path, spec, env={"AUTOPILOT_HOST": "h1", "AUTOPILOT_SLOT": "s2"}) as pilot:
-        eventually(lambda: bool(samples(spec)), "there")
-        with opened(spec, "/v1/stream") as answer:
+    with SupervisorProcess(tmp_path, spec, env={"AUTOPILOT_HOST": "h1", "AUTOPILOT_SLOT": "s2"}) as pilot:
+        eventually(lambda: bool(read_samples(spec)), "there")
+        with open_stream(spec, "/v1/stream") as answer:
             assert answer.headers["Content-Type"] == "text/event-stream"
-            told = events(answer)
+            told = read_events(answer)
             first = next(told)
             assert (first["about"]["host"], first["about"]["slot"]) == ("h1", "s2")
             bad = next(job for status in told for job in status["jobs"] if job["health"] == "unhealthy")
             assert bad["why"]["last_check"].strip() == NASTY
-            assert pilot.ask("restart", "web").returncode == 0
+            assert pilot.run_verb("restart", "web").returncode == 0
             assert any(status["jobs"][0]["restarts"] == 1 for status in told)
 
 
 def test_listeners_are_bounded(tmp_path, spec):
     """No more than 16 listen; who leaves makes room; none of them holds up the end, not even one that never reads."""
-    with Pilot(tmp_path, spec) as pilot, ExitStack() as stack:
-        eventually(lambda: bool(samples(spec)), "there")
-        listening = [stack.enter_context(opened(spec, "/v1/stream")) for _ in range(LISTENERS)]
-        assert refused(spec).startswith(b"HTTP/1.1 503")
+    with SupervisorProcess(tmp_path, spec) as pilot, ExitStack() as stack:
+        eventually(lambda: bool(read_samples(spec)), "there")
+        listening = [stack.enter_context(open_stream(spec, "/v1/stream")) for _ in range(MAX_LISTENERS)]
+        assert request_stream(spec).startswith(b"HTTP/1.1 503")
         listening.pop().close()
-        eventually(lambda: refused(spec).startswith(b"HTTP/1.1 200"), "room")
+        eventually(lambda: request_stream(spec).startswith(b"HTTP/1.1 200"), "room")
         deaf = stack.enter_context(socket.create_connection(("127.0.0.1", spec["telemetry"]["port"])))
         deaf.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
         assert pilot.stop() == 0
@@ -98,15 +98,15 @@ def test_listeners_are_bounded(tmp_path, spec):
 
 def test_listeners_are_counted_when_they_come():
     """Many who come at the same moment are counted before they listen; one that leaves before that makes room."""
-    live = Live(dict)
-    streams = [live.stream() for _ in range(LISTENERS)]
-    with pytest.raises(Refused):
-        live.stream()
+    live = StatusStream(dict)
+    streams = [live.open_stream() for _ in range(MAX_LISTENERS)]
+    with pytest.raises(RequestError):
+        live.open_stream()
     streams.pop()
-    assert live.stream()
+    assert live.open_stream()
 
 
-def refused(spec):
+def request_stream(spec):
     with socket.create_connection(("127.0.0.1", spec["telemetry"]["port"])) as client:
         client.sendall(b"GET /v1/stream HTTP/1.1\r\nHost: x\r\n\r\n")
         return client.recv(100)

@@ -7,62 +7,67 @@ from pathlib import Path
 
 import pytest
 
-from lab import consul, prometheus
-from lab.consul import Agent
-from tests.app.harness import Pilot, eventually, free_port
+from lab import consul_agents, prometheus_server
+from lab.consul_agents import Agent
+from tests.app.harness import SupervisorProcess, eventually, find_free_port
 
 pytestmark = pytest.mark.real("consul", "prometheus")
 EXAMPLES = Path(__file__).parents[3] / "examples/monitoring"
 DIGEST = "sha256:" + "b" * 64
 
 
-def spec(agent: Agent, port: int):
+def build_spec(agent: Agent, port: int):
     health = {"exec": "true", "interval": "0.5s"}
     web = {"name": "web", "exec": ["sleep", "1000"], "health": health}
-    return {"consul": agent.http, "telemetry": {"port": port, "interfaces": "lo"}, "jobs": [web]}
+    return {"consul": agent.http_address, "telemetry": {"port": port, "interfaces": "lo"}, "jobs": [web]}
 
 
-def config(name: str, **changes: str) -> str:
+def build_config(name: str, **changes: str) -> str:
     text = (EXAMPLES / name).read_text().replace("scrape_interval: 15s", "scrape_interval: 250ms")
     for old, new in changes.items():
         text = text.replace({"consul": "localhost:8500", "url": "localhost:9090"}[old], new)
     return text.replace("refresh_interval: 15s", "refresh_interval: 1s")
 
 
-def scraped(server):
+def list_scraped_targets(server):
     try:
         return [target for target in server.targets() if target["health"] == "up"]
     except OSError:
         return []
 
 
-@pytest.mark.parametrize("build", [prometheus.WITH_CONSUL, prometheus.WITH_HTTP], ids=["consul_sd", "http_sd"])
+@pytest.mark.parametrize(
+    "build", [prometheus_server.WITH_CONSUL, prometheus_server.WITH_HTTP], ids=["consul_sd", "http_sd"]
+)
 def test_discovered_and_scraped(tmp_path, build):
     """It finds the telemetry port by itself, scrapes it, and knows container, image, host and slot by their labels."""
-    port = free_port()
+    port = find_free_port()
     surroundings = {"AUTOPILOT_SLOT": "slot4", "AUTOPILOT_HOST": "h4", "AUTOPILOT_IMAGE_DIGEST": DIGEST}
-    with consul.agent() as agent, Pilot(tmp_path, spec(agent, port), env=surroundings) as pilot:
-        eventually(lambda: bool(agent.health("containerpilot")), "registered")
-        if build is prometheus.WITH_CONSUL:
-            text = config("prometheus-consul.yml", consul=agent.http)
+    with (
+        consul_agents.start_agent() as agent,
+        SupervisorProcess(tmp_path, build_spec(agent, port), env=surroundings) as pilot,
+    ):
+        eventually(lambda: bool(agent.get_service_health("containerpilot")), "registered")
+        if build is prometheus_server.WITH_CONSUL:
+            text = build_config("prometheus-consul.yml", consul=agent.http_address)
         else:
-            text = config("prometheus-http.yml", url=f"127.0.0.1:{port}")
-        with prometheus.prometheus(text, f"127.0.0.1:{free_port()}", build) as server:
-            eventually(lambda: len(scraped(server)) == 1, "scraped")
-            labels = scraped(server)[0]["labels"]
+            text = build_config("prometheus-http.yml", url=f"127.0.0.1:{port}")
+        with prometheus_server.start_prometheus(text, f"127.0.0.1:{find_free_port()}", build) as server:
+            eventually(lambda: len(list_scraped_targets(server)) == 1, "scraped")
+            labels = list_scraped_targets(server)[0]["labels"]
             assert (labels["host"], labels["slot"], labels["image_digest"]) == ("h4", "slot4", DIGEST)
             assert labels["instance"].startswith("containerpilot-")
-            eventually(lambda: bool(server.value('autopilot_job_healthy{name="web"} == 1')), "healthy")
+            eventually(lambda: bool(server.run_query('autopilot_job_healthy{name="web"} == 1')), "healthy")
             assert pilot.stop() == 0
-            eventually(lambda: not server.targets() or not scraped(server), "gone")
+            eventually(lambda: not server.list_targets() or not list_scraped_targets(server), "gone")
 
 
 def test_examples_are_valid():
     """promtool accepts every configuration and rule file of examples/monitoring."""
     for name, build in (
-        ("prometheus-consul.yml", prometheus.WITH_CONSUL),
-        ("prometheus-http.yml", prometheus.WITH_HTTP),
+        ("prometheus-consul.yml", prometheus_server.WITH_CONSUL),
+        ("prometheus-http.yml", prometheus_server.WITH_HTTP),
     ):
-        command = [prometheus.program(build, "promtool"), "check", "config", str(EXAMPLES / name)]
+        command = [prometheus_server.find_program(build, "promtool"), "check", "config", str(EXAMPLES / name)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

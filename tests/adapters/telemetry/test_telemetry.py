@@ -11,18 +11,18 @@ from contextlib import ExitStack
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from autopilot.adapters.wire import CLIENTS, PATIENCE
-from tests.app.harness import VICTIM, Pilot, eventually, free_port, shell
+from autopilot.adapters.http_server import CLIENT_TIMEOUT_S, MAX_CLIENTS
+from tests.app.harness import VICTIM, SupervisorProcess, eventually, find_free_port, shell
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 WEB = {"name": "web", "exec": ["sleep", "1000"], "health": {"exec": "true", "interval": "0.1s"}}
 
 
-def telemetry(**fields):
-    return {"port": free_port(), "interfaces": "lo", **fields}
+def build_telemetry(**fields):
+    return {"port": find_free_port(), "interfaces": "lo", **fields}
 
 
-def get(spec, path):
+def fetch(spec, path):
     try:
         with OPENER.open(f"http://127.0.0.1:{spec['telemetry']['port']}{path}", timeout=10) as answer:
             return answer.read().decode()
@@ -32,10 +32,10 @@ def get(spec, path):
         return ""  # not there yet
 
 
-def samples(spec):
+def read_samples(spec):
     """Every sample by its name and labels."""
     found = {}
-    for family in text_string_to_metric_families(get(spec, "/metrics")):
+    for family in text_string_to_metric_families(fetch(spec, "/metrics")):
         for sample in family.samples:
             found[sample.name, *sorted(sample.labels.items())] = sample.value
     return found
@@ -43,20 +43,20 @@ def samples(spec):
 
 @pytest.fixture
 def spec():
-    return {"telemetry": telemetry(), "jobs": [WEB, VICTIM]}
+    return {"telemetry": build_telemetry(), "jobs": [WEB, VICTIM]}
 
 
-def value(spec, metric, /, **labels):
-    return samples(spec).get((metric, *sorted(labels.items())))
+def get_sample(spec, metric, /, **labels):
+    return read_samples(spec).get((metric, *sorted(labels.items())))
 
 
 def test_metrics_of_a_life(tmp_path, spec):
     """What happens in a life is in its metrics: jobs, checks, restarts by reason, exits, the life's phase."""
     surroundings = {"AUTOPILOT_SLOT": "slot1", "AUTOPILOT_IMAGE_DIGEST": "sha256:1"}
-    with Pilot(tmp_path, spec, env=surroundings) as pilot:
-        eventually(lambda: value(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
-        pilot.restart_delay("victim", times=2)
-        found = samples(spec)
+    with SupervisorProcess(tmp_path, spec, env=surroundings) as pilot:
+        eventually(lambda: get_sample(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
+        pilot.measure_restart_delay("victim", times=2)
+        found = read_samples(spec)
         assert found["autopilot_job_up", ("name", "web")] == 1
         assert found["autopilot_job_restarts_total", ("name", "victim"), ("reason", "ended")] == 2
         assert found["autopilot_job_exits_total", ("name", "victim"), ("status", "137")] == 2
@@ -69,17 +69,17 @@ def test_metrics_of_a_life(tmp_path, spec):
 
 def test_before_and_after_loading(tmp_path, spec):
     """Nothing is missed while the metrics' library loads: the startup event and the first start are counted."""
-    with Pilot(tmp_path, spec):
-        eventually(lambda: value(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
-        assert value(spec, "containerpilot_events", code="Startup", source="global") == 1
-        assert value(spec, "containerpilot_events", code="StatusHealthy", source="web") == 1
+    with SupervisorProcess(tmp_path, spec):
+        eventually(lambda: get_sample(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
+        assert get_sample(spec, "containerpilot_events", code="Startup", source="global") == 1
+        assert get_sample(spec, "containerpilot_events", code="StatusHealthy", source="web") == 1
 
 
 def test_no_label_called_job(tmp_path, spec):
     """No metric has a label `job`, which Prometheus keeps for itself."""
-    with Pilot(tmp_path, spec):
-        eventually(lambda: bool(samples(spec)), "metrics")
-        assert not [key for key in samples(spec) if any(label[0] == "job" for label in key[1:])]
+    with SupervisorProcess(tmp_path, spec):
+        eventually(lambda: bool(read_samples(spec)), "metrics")
+        assert not [key for key in read_samples(spec) if any(label[0] == "job" for label in key[1:])]
 
 
 def test_metrics_of_jobs(tmp_path, spec):
@@ -91,70 +91,70 @@ def test_metrics_of_jobs(tmp_path, spec):
         {"name": "waits", "help": "h", "type": "summary"},
     ]
     spec["telemetry"]["metrics"] = declared
-    with Pilot(tmp_path, spec) as pilot:
-        eventually(lambda: bool(samples(spec)), "metrics")
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        eventually(lambda: bool(read_samples(spec)), "metrics")
         for _ in range(2):
-            assert pilot.ask("metric", "n_s_count=2", "level=7.5", "sizes=5", "waits=3").returncode == 0
-        found = samples(spec)
+            assert pilot.run_verb("metric", "n_s_count=2", "level=7.5", "sizes=5", "waits=3").returncode == 0
+        found = read_samples(spec)
         assert (found["n_s_count",], found["level",]) == (4, 7.5)
         assert found["sizes_bucket", ("le", "10.0")] == 2
         assert (found["waits_sum",], found["waits_count",]) == (6, 2)
         for bad, said in (("nope=1", "there is no metric"), ("level=x", "cannot be 'x'"), ("n_s_count=-1", "cannot")):
-            refused = pilot.ask("metric", bad)
+            refused = pilot.run_verb("metric", bad)
             assert refused.returncode != 0 and said in refused.stderr
-        assert value(spec, "containerpilot_control_http_requests", code="200", path="/v1/metrics") == 2
+        assert get_sample(spec, "containerpilot_control_http_requests", code="200", path="/v1/metrics") == 2
 
 
 def test_status_pages(tmp_path, spec):
     """/status is ContainerPilot's, /v1/status ours; what is not there is said with what is."""
-    with Pilot(tmp_path, spec):
-        eventually(lambda: '"healthy"' in get(spec, "/status"), "healthy")
-        shown = json.loads(get(spec, "/status"))
+    with SupervisorProcess(tmp_path, spec):
+        eventually(lambda: '"healthy"' in fetch(spec, "/status"), "healthy")
+        shown = json.loads(fetch(spec, "/status"))
         assert set(shown) == {"Version", "Jobs", "Services", "Watches"}
         assert {"Name": "web", "Status": "healthy"} in shown["Jobs"]
-        assert json.loads(get(spec, "/v1/status"))["lifetime"]["phase"]
+        assert json.loads(fetch(spec, "/v1/status"))["lifetime"]["phase"]
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            get(spec, "/nothing")
+            fetch(spec, "/nothing")
 
 
 def test_port_is_taken(tmp_path, spec):
     """A port somebody else holds costs no job: it is said, and taken when it is free."""
     with socket.create_server(("127.0.0.1", spec["telemetry"]["port"])):
-        pilot = Pilot(tmp_path, spec)
+        pilot = SupervisorProcess(tmp_path, spec)
         pilot.wait_for(lambda line: line.get("trouble") == "telemetry-port")
-        pilot.wait_event("web", "healthy")
+        pilot.wait_for_event("web", "healthy")
     with pilot:
-        eventually(lambda: bool(samples(spec)), "metrics")
+        eventually(lambda: bool(read_samples(spec)), "metrics")
         assert pilot.stop() == 0
 
 
 def test_silent_client(tmp_path, spec):
     """A client that says nothing holds up neither others nor the end."""
-    with Pilot(tmp_path, spec) as pilot:
-        eventually(lambda: bool(samples(spec)), "metrics")
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        eventually(lambda: bool(read_samples(spec)), "metrics")
         with socket.create_connection(("127.0.0.1", spec["telemetry"]["port"])):
-            assert samples(spec)
+            assert read_samples(spec)
             assert pilot.stop() == 0
 
 
 def test_too_many_clients(tmp_path, spec):
     """Clients that say nothing take so many descriptors and no more: one beyond is turned away at once."""
     there = ("127.0.0.1", spec["telemetry"]["port"])
-    with Pilot(tmp_path, spec) as pilot, ExitStack() as stack:
-        eventually(lambda: bool(samples(spec)), "metrics")
-        for _ in range(CLIENTS):
+    with SupervisorProcess(tmp_path, spec) as pilot, ExitStack() as stack:
+        eventually(lambda: bool(read_samples(spec)), "metrics")
+        for _ in range(MAX_CLIENTS):
             stack.enter_context(socket.create_connection(there))
-        with socket.create_connection(there, timeout=PATIENCE / 2) as beyond:
+        with socket.create_connection(there, timeout=CLIENT_TIMEOUT_S / 2) as beyond:
             assert beyond.recv(1) == b""
         stack.close()
-        eventually(lambda: bool(samples(spec)), "room")
+        eventually(lambda: bool(read_samples(spec)), "room")
         assert pilot.stop() == 0
 
 
 def test_first_job_does_not_wait(tmp_path, spec):
     """The first job starts before the metrics' library is loaded."""
     spec["jobs"] = [{"name": "first", "exec": shell("echo up; exec sleep 1000")}]
-    with Pilot(tmp_path, spec) as pilot:
-        up = pilot.wait_event("first", "up")["arrived"]
-        eventually(lambda: bool(samples(spec)), "metrics")
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        up = pilot.wait_for_event("first", "up")["arrived"]
+        eventually(lambda: bool(read_samples(spec)), "metrics")
         assert pilot.lines[0]["arrived"] <= up

@@ -7,15 +7,15 @@ import stat
 
 import pytest
 
-from autopilot.adapters.templates.adapter import write
-from autopilot.adapters.templates.rendering import CannotRender, Need, NotYet, render
+from autopilot.adapters.templates.template_adapter import write_rendered_file
+from autopilot.adapters.templates.template_rendering import Dependency, DependencyPendingError, RenderError, render
 from autopilot.spec.plan import Template
 
 KNOWN = {
-    Need("key", "a/slots"): "8",
-    Need("key", "a/none"): None,
-    Need("keys", "a"): {"x": "1", "y": "2"},
-    Need("service", "db"): ({"address": "10.0.0.1", "port": 1}, {"address": "10.0.0.2", "port": 2}),
+    Dependency("key", "a/slots"): "8",
+    Dependency("key", "a/none"): None,
+    Dependency("keys", "a"): {"x": "1", "y": "2"},
+    Dependency("service", "db"): ({"address": "10.0.0.1", "port": 1}, {"address": "10.0.0.2", "port": 2}),
 }
 
 
@@ -50,26 +50,26 @@ def test_values(text, made):
 )
 def test_what_is_missing_is_an_error(text, said):
     """Nothing that is missing or wrong becomes an empty word in a file."""
-    with pytest.raises(CannotRender, match=said):
+    with pytest.raises(RenderError, match=said):
         render(text, {}, KNOWN)
 
 
 def test_what_is_not_known_yet():
     """A template says what it looks at, even where it has a default: Consul has not been asked yet."""
-    with pytest.raises(NotYet) as raised:
+    with pytest.raises(DependencyPendingError) as raised:
         render("{{ key('other', 'd') }}", {}, KNOWN)
-    assert raised.value.need == Need("key", "other")
+    assert raised.value.dependency == Dependency("key", "other")
 
 
 def test_written_whole(tmp_path):
     """A file is replaced by a rename, with its mode; the same content again is not written."""
     target = tmp_path / "etc/conf"
     template = Template(source="/t", destination=str(target), mode=0o640, group=str(os.getgid()))
-    assert write(template, b"one")
+    assert write_rendered_file(template, b"one")
     before = target.stat()
     assert stat.S_IMODE(before.st_mode) == 0o640
-    assert not write(template, b"one")
+    assert not write_rendered_file(template, b"one")
     assert target.stat().st_ino == before.st_ino
-    assert write(template, b"two")
+    assert write_rendered_file(template, b"two")
     assert (target.read_bytes(), target.stat().st_ino != before.st_ino) == (b"two", True)
     assert [file.name for file in target.parent.iterdir()] == ["conf"]

@@ -9,8 +9,8 @@ import stat
 
 import pytest
 
-from lab import consul
-from tests.app.harness import Pilot, eventually, shell
+from lab import consul_agents
+from tests.app.harness import SupervisorProcess, eventually, shell
 
 READER = shell("trap 'echo reloaded' HUP; cat $FILE; while :; do sleep 0.05; done")
 
@@ -20,7 +20,7 @@ def files(tmp_path):
     return tmp_path / "conf.j2", tmp_path / "conf"
 
 
-def spec(files, text, *, agent=None, **on_change):
+def build_spec(files, text, *, agent=None, **on_change):
     source, target = files
     source.write_text(text)
     template = {"source": str(source), "destination": str(target), "on_change": on_change}
@@ -29,25 +29,25 @@ def spec(files, text, *, agent=None, **on_change):
     return {**found, "consul": agent.http} if agent else found
 
 
-def put(agent, key, value):
+def put_key(agent, key, value):
     agent.put(f"/v1/kv/{key}", value.encode())
 
 
 def test_before_the_first_job(tmp_path, files):
     """What needs nothing from Consul is there when the first job starts, Consul or not."""
-    with Pilot(tmp_path, spec(files, "slot={{ env.SLOT }}\n"), env={"SLOT": "s9"}) as pilot:
-        pilot.wait_event("reader", "slot=s9")
+    with SupervisorProcess(tmp_path, build_spec(files, "slot={{ env.SLOT }}\n"), env={"SLOT": "s9"}) as pilot:
+        pilot.wait_for_event("reader", "slot=s9")
 
 
 def test_mode_and_owner(tmp_path, files):
     """The file has its mode and owner when the first job starts, also when nothing but these was wrong."""
     files[1].write_text("secret\n")
     files[1].chmod(0o666)
-    config = spec(files, "secret\n")
+    config = build_spec(files, "secret\n")
     owner = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}
     config["templates"][0] |= {"mode": "0640", **owner}
-    with Pilot(tmp_path, config) as pilot:
-        pilot.wait_event("reader", "secret")
+    with SupervisorProcess(tmp_path, config) as pilot:
+        pilot.wait_for_event("reader", "secret")
         found = files[1].stat()
     assert stat.S_IMODE(found.st_mode) == 0o640
     assert not owner or (found.st_uid, found.st_gid) == (pwd.getpwnam("nobody").pw_uid, grp.getgrnam("nogroup").gr_gid)
@@ -56,8 +56,8 @@ def test_mode_and_owner(tmp_path, files):
 def test_bad_template_keeps_the_file(tmp_path, files):
     """A template that cannot be rendered keeps the file that is there, and the log says file, line and why."""
     files[1].write_text("old\n")
-    with Pilot(tmp_path, spec(files, "\n{{ env.NOPE }}")) as pilot:
-        pilot.wait_event("reader", "old")
+    with SupervisorProcess(tmp_path, build_spec(files, "\n{{ env.NOPE }}")) as pilot:
+        pilot.wait_for_event("reader", "old")
         line = pilot.wait_for(lambda line: str(line.get("trouble", "")).startswith("template-"))
         assert str(files[0]) in line["event"] and "NOPE" in line["event"] and "stays" in line["event"]
 
@@ -65,28 +65,30 @@ def test_bad_template_keeps_the_file(tmp_path, files):
 @pytest.mark.real("consul")
 def test_change_is_rendered_and_told(tmp_path, files):
     """A changed key is in the file, and then the job gets its SIGHUP; one change, one reload."""
-    with consul.agent() as agent:
-        put(agent, "autopilot/slots", "4")
+    with consul_agents.start_agent() as agent:
+        put_key(agent, "autopilot/slots", "4")
         files[1].write_text("N=4\n")  # so the first rendering changes nothing
-        with Pilot(tmp_path, spec(files, "N={{ key('autopilot/slots') }}\n", agent=agent, reload="reader")) as pilot:
-            pilot.wait_event("reader", "N=4")
-            put(agent, "autopilot/slots", "8")
-            pilot.wait_event("reader", "reloaded")
+        with SupervisorProcess(
+            tmp_path, build_spec(files, "N={{ key('autopilot/slots') }}\n", agent=agent, reload="reader")
+        ) as pilot:
+            pilot.wait_for_event("reader", "N=4")
+            put_key(agent, "autopilot/slots", "8")
+            pilot.wait_for_event("reader", "reloaded")
             assert files[1].read_text() == "N=8\n"
-            assert len(pilot.events("template written")) == 1
+            assert len(pilot.find_events("template written")) == 1
 
 
 @pytest.mark.real("consul")
 def test_missing_key_and_its_return(tmp_path, files):
     """A key that goes keeps the file and is said; when it is back, so is the file's truth."""
-    with consul.agent() as agent:
-        put(agent, "k", "1")
-        with Pilot(tmp_path, spec(files, "{{ key('k') }}", agent=agent)) as pilot:
+    with consul_agents.start_agent() as agent:
+        put_key(agent, "k", "1")
+        with SupervisorProcess(tmp_path, build_spec(files, "{{ key('k') }}", agent=agent)) as pilot:
             eventually(files[1].exists, "rendered")
-            agent.ask("/v1/kv/k", method="DELETE")
+            agent.request("/v1/kv/k", method="DELETE")
             pilot.wait_for(lambda line: 'no key "k"' in line["event"])
             assert files[1].read_text() == "1"
-            put(agent, "k", "2")
+            put_key(agent, "k", "2")
             eventually(lambda: files[1].read_text() == "2", "rendered again")
             pilot.wait_for(lambda line: line["event"] == "trouble is over")
 
@@ -96,7 +98,10 @@ def test_services_and_a_command(tmp_path, files):
     """Instances that come and go are in the file; the command runs after each change."""
     text = "{% for i in service('db') %}{{ i.address }}:{{ i.port }}\n{% endfor %}"
     ran = tmp_path / "ran"
-    with consul.agent() as agent, Pilot(tmp_path, spec(files, text, agent=agent, exec=shell(f"echo x >> {ran}"))):
+    with (
+        consul_agents.start_agent() as agent,
+        SupervisorProcess(tmp_path, build_spec(files, text, agent=agent, exec=shell(f"echo x >> {ran}"))),
+    ):
         for number in (1, 2):
             body = {"ID": f"db-{number}", "Name": "db", "Address": "10.0.0.1", "Port": number}
             agent.put("/v1/agent/service/register", body)
@@ -109,27 +114,27 @@ def test_services_and_a_command(tmp_path, files):
 @pytest.mark.real("consul")
 def test_restart(tmp_path, files):
     """With on_change: restart the job is started anew."""
-    with consul.agent() as agent:
-        put(agent, "k", "1")
-        with Pilot(tmp_path, spec(files, "{{ key('k') }}\n", agent=agent, restart="reader")) as pilot:
+    with consul_agents.start_agent() as agent:
+        put_key(agent, "k", "1")
+        with SupervisorProcess(tmp_path, build_spec(files, "{{ key('k') }}\n", agent=agent, restart="reader")) as pilot:
             eventually(files[1].exists, "rendered")
             since = len(pilot.lines)
-            put(agent, "k", "2")
-            pilot.wait_event("reader", "started", since=since)
-            pilot.wait_event("reader", "2", since=since)
+            put_key(agent, "k", "2")
+            pilot.wait_for_event("reader", "started", since=since)
+            pilot.wait_for_event("reader", "2", since=since)
 
 
 @pytest.mark.real("consul")
 def test_consul_away(tmp_path, files):
     """While Consul is away the file stays, and what changed meanwhile is rendered on its return."""
-    with consul.agent() as agent:
-        put(agent, "k", "1")
-        with Pilot(tmp_path, spec(files, "{{ key('k', 'gone') }}", agent=agent)) as pilot:
+    with consul_agents.start_agent() as agent:
+        put_key(agent, "k", "1")
+        with SupervisorProcess(tmp_path, build_spec(files, "{{ key('k', 'gone') }}", agent=agent)) as pilot:
             eventually(files[1].exists, "rendered")
             agent.kill()
             pilot.wait_for(lambda line: line.get("trouble") == "consul-lost")
             assert files[1].read_text() == "1"
             agent.start()
             agent.await_leader()
-            put(agent, "k", "3")
+            put_key(agent, "k", "3")
             eventually(lambda: files[1].read_text() == "3", "rendered on its return")

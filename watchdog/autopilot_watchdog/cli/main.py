@@ -8,38 +8,38 @@ import click
 
 from autopilot_watchdog import __version__
 
-VERBS = {
+VERB_MODULES = {
     "run": "run",
     "watch": "watch",
     "status": "status",
     "explain": "explain",
     "check": "check",
-    "pin": "orders",
-    "unpin": "orders",
-    "rollback": "orders",
-    "release": "orders",
-    "pause": "orders",
-    "resume": "orders",
+    "pin": "order_verbs",
+    "unpin": "order_verbs",
+    "rollback": "order_verbs",
+    "release": "order_verbs",
+    "pause": "order_verbs",
+    "resume": "order_verbs",
     "simulate": "simulate",
 }
 
 
-class Verbs(click.Group):
+class VerbGroup(click.Group):
     """Loads a verb's file when it is asked for."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(VERBS)
+        return list(VERB_MODULES)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in VERBS:
+        if name not in VERB_MODULES:
             return None
-        module = importlib.import_module(f"autopilot_watchdog.cli.{VERBS[name]}")
+        module = importlib.import_module(f"autopilot_watchdog.cli.{VERB_MODULES[name]}")
         command = getattr(module, name)
         assert isinstance(command, click.Command)
         return command
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="autopilot-watchdog")
 def main() -> None:
     """Keep every slot of this host filled with the newest good image, and never stop a container to update it."""

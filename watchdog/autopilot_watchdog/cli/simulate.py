@@ -12,18 +12,25 @@ from pathlib import Path
 
 import click
 
-from autopilot_watchdog.cli.common import EX_USAGE, ConfigFile, fail, output_option
-from autopilot_watchdog.config.model import Config, Consul
-from autopilot_watchdog.config.reading import read
-from autopilot_watchdog.simulation.world import Behaviour, Fleet, Host, Registry
+from autopilot_watchdog.cli.verb_support import EX_USAGE, ConfigFile, fail, output_option
+from autopilot_watchdog.config.config_model import Config, Consul
+from autopilot_watchdog.config.config_reader import parse_config
+from autopilot_watchdog.simulation.simulated_fleet import (
+    DigestBehaviour,
+    SimulatedFleet,
+    SimulatedHost,
+    SimulatedRegistry,
+)
 
-OLD, NEW = (f"sha256:{letter * 64}" for letter in "01")
-HOUR = 3600.0
-PUSH = 2 * HOUR  # after the beginning: the fleet has settled
-OUTAGE = (HOUR, 9 * HOUR)  # of the registry, after the push
-LABELS = {"good": "a good push", "bad": "one that exits at once", "outage": "a good one, registry away (grey)"}
-BEGIN = 1_800_000_000.0
-EXAMPLE = '{"slots": [{"name": "{host}-NN", "image": "registry.example.org/site/worker-node:stable", "count": 1}]}'
+OLD_DIGEST, NEW_DIGEST = (f"sha256:{letter * 64}" for letter in "01")
+HOUR_S = 3600.0
+PUSH_DELAY_S = 2 * HOUR_S  # after the beginning: the fleet has settled
+OUTAGE_WINDOW_S = (HOUR_S, 9 * HOUR_S)  # of the registry, after the push
+SCENARIO_LABELS = {"good": "a good push", "bad": "one that exits at once", "outage": "a good one, registry away (grey)"}
+START_TIME_S = 1_800_000_000.0
+EXAMPLE_CONFIG = (
+    '{"slots": [{"name": "{host}-NN", "image": "registry.example.org/site/worker-node:stable", "count": 1}]}'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +64,16 @@ def simulate(
     output: str,
 ) -> None:
     """What a good push, a bad push and a registry's outage do to a fleet: in virtual time, by the real decisions."""
-    config = config or read(EXAMPLE)
+    config = config or parse_config(EXAMPLE_CONFIG)
     if consul:
         config = replace(config, consul=config.consul or Consul())
     names = ("good", "bad", "outage") if scenario == "all" else (scenario,)
     runs = {}
     with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
-        for name, computed in [(name, pool.submit(_run, name, config, hosts, hours, step)) for name in names]:
+        for name, computed in [(name, pool.submit(_run_scenario, name, config, hosts, hours, step)) for name in names]:
             runs[name], seconds = computed.result()
             if output == "text":
-                _table(name, runs[name], hosts, seconds)
+                _print_table(name, runs[name], hosts, seconds)
     if output == "json":
         lines = {
             name: [{key: getattr(s, key) for key in s.__dataclass_fields__} for s in run] for name, run in runs.items()
@@ -76,39 +83,44 @@ def simulate(
         _plot(runs, hosts, plot)
 
 
-def _run(scenario: str, config: Config, hosts: int, hours: float, step: float) -> tuple[list[Sample], float]:
+def _run_scenario(scenario: str, config: Config, hosts: int, hours: float, step: float) -> tuple[list[Sample], float]:
     """In a process of its own. With the seconds of computing that it took."""
     began = time.process_time()
-    return list(samples(scenario, config, hosts, hours, step)), time.process_time() - began
+    return list(collect_samples(scenario, config, hosts, hours, step)), time.process_time() - began
 
 
-def samples(scenario: str, config: Config, hosts: int, hours: float, step: float) -> Iterator[Sample]:
-    push = BEGIN + PUSH
-    registry = Registry(
-        [(0.0, OLD), (push, NEW)],
-        outages=[(push + OUTAGE[0], push + OUTAGE[1])] if scenario == "outage" else [],
-        behaviours={NEW: Behaviour(fails_after=5.0)} if scenario == "bad" else {},
+def collect_samples(scenario: str, config: Config, hosts: int, hours: float, step: float) -> Iterator[Sample]:
+    push = START_TIME_S + PUSH_DELAY_S
+    registry = SimulatedRegistry(
+        [(0.0, OLD_DIGEST), (push, NEW_DIGEST)],
+        outages=[(push + OUTAGE_WINDOW_S[0], push + OUTAGE_WINDOW_S[1])] if scenario == "outage" else [],
+        behaviours={NEW_DIGEST: DigestBehaviour(fails_after=5.0)} if scenario == "bad" else {},
     )
-    fleet = Fleet((Host(replace(config, host=f"h{number}"), registry, settled=True) for number in range(hosts)), BEGIN)
+    fleet = SimulatedFleet(
+        (SimulatedHost(replace(config, host=f"h{number}"), registry, staggered=True) for number in range(hosts)),
+        START_TIME_S,
+    )
     fleet.run_until(push)
-    lost, at = fleet.lost(), push
-    while at < push + hours * HOUR:
-        begin, at = at, at + step * HOUR
+    lost, at = fleet.compute_lost_slot_seconds(), push
+    while at < push + hours * HOUR_S:
+        begin, at = at, at + step * HOUR_S
         fleet.run_until(at)
         minutes = range(int(begin // 60), int(at // 60))
         yield Sample(
-            hours=(at - push) / HOUR,
-            updated=fleet.share(NEW),
-            quarantined=sum(NEW in image.quarantine for host in fleet.hosts for image in host.memory.images.values())
+            hours=(at - push) / HOUR_S,
+            updated=fleet.compute_share(NEW_DIGEST),
+            quarantined=sum(
+                NEW_DIGEST in image.quarantine for host in fleet.hosts for image in host.memory.images.values()
+            )
             / hosts,
-            lost=(fleet.lost() - lost) / HOUR,
-            heads=max(registry.heads[minute] for minute in minutes),
-            pulls=max(registry.pulls[minute] for minute in minutes),
+            lost=(fleet.compute_lost_slot_seconds() - lost) / HOUR_S,
+            heads=max(registry.request_counts[minute] for minute in minutes),
+            pulls=max(registry.pull_counts[minute] for minute in minutes),
         )
 
 
-def _table(name: str, run: list[Sample], hosts: int, took: float) -> None:
-    click.echo(f"{name}: {hosts} hosts, {took:.0f} s of computing")
+def _print_table(name: str, run: list[Sample], hosts: int, duration_s: float) -> None:
+    click.echo(f"{name}: {hosts} hosts, {duration_s:.0f} s of computing")
     click.echo("hours  updated  quarantined  lost slot-hours  HEADs/min max  pulls/min max")
     for s in run:
         click.echo(
@@ -135,9 +147,9 @@ def _plot(runs: dict[str, list[Sample]], hosts: int, path: Path) -> None:
         for (name, run), dashes in zip(runs.items(), ("-", "--", ":"), strict=False):  # some lie upon each other
             begin = [] if "minute" in title else [(0.0, 0.0)]
             points = [*begin, *((sample.hours, value(sample)) for sample in run)]
-            axis.plot(*zip(*points, strict=True), dashes, marker=".", linewidth=2, label=LABELS[name])
+            axis.plot(*zip(*points, strict=True), dashes, marker=".", linewidth=2, label=SCENARIO_LABELS[name])
         if "outage" in runs:
-            axis.axvspan(OUTAGE[0] / HOUR, OUTAGE[1] / HOUR, color="grey", alpha=0.12)
+            axis.axvspan(OUTAGE_WINDOW_S[0] / HOUR_S, OUTAGE_WINDOW_S[1] / HOUR_S, color="grey", alpha=0.12)
         axis.set_title(title, loc="left", fontsize="medium")
         axis.set_ylim(bottom=0)
         axis.set_xlim(left=0)

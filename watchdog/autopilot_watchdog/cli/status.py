@@ -7,23 +7,23 @@ import time
 
 import click
 
-from autopilot_watchdog.cli.common import output_option, with_config
-from autopilot_watchdog.config.model import Config
+from autopilot_watchdog.cli.verb_support import config_option, output_option
+from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
 from autopilot_watchdog.core.observation import EngineView
 from autopilot_watchdog.shell.audit import Audit
-from autopilot_watchdog.shell.onepass import Watchdog
+from autopilot_watchdog.shell.reconcile import Watchdog
 
 
 @click.command()
 @output_option
-@with_config
+@config_option
 def status(config: Config, output: str) -> None:
     """Every slot: state, since, digest, container. Looks at the engines, not at registries; changes nothing."""
     watchdog = Watchdog(config, Audit())
     memory, now = watchdog.store.peek(), time.time()
-    seen = watchdog.look(memory, network=False)
+    seen = watchdog.observe(memory, with_network=False)
     decision = decide(config, seen, memory, now)
     views = [view for view in seen.engines.values() if isinstance(view, EngineView)]
     living = {container.slot: container for view in views for container in view.containers if container.alive}
@@ -34,8 +34,8 @@ def status(config: Config, output: str) -> None:
             {
                 "slot": name,
                 "state": reason.code,
-                "since": container.started if container else _since(memory.slot(name), reason.code),
-                "digest": container.digest if container else memory.slot(name).digest or None,
+                "since": container.started if container else _find_empty_since(memory.get_slot(name), reason.code),
+                "digest": container.digest if container else memory.get_slot(name).digest or None,
                 "container": container.name if container else None,
                 "sentence": reason.sentence,
             }
@@ -46,7 +46,7 @@ def status(config: Config, output: str) -> None:
         return
     table = [["SLOT", "STATE", "SINCE", "DIGEST", "CONTAINER"]]
     for row in rows:
-        since = age(now - float(row["since"])) if row["since"] else "-"
+        since = format_age(now - float(row["since"])) if row["since"] else "-"
         table.append(
             [str(row["slot"]), str(row["state"]), since, str(row["digest"] or "-")[7:19], str(row["container"] or "-")]
         )
@@ -56,33 +56,37 @@ def status(config: Config, output: str) -> None:
     for row in rows:
         if row["state"] not in ("running", "draining"):
             click.echo(f"{row['slot']}: {row['sentence']}")
-    for key in dict.fromkeys(group.key for group in config.slots):
-        click.echo(_image(key, decision.memory.image(key), now))
-    last = f"last pass {age(now - memory.last_pass)} ago" if memory.last_pass else "no pass yet: does the timer run?"
+    for key in dict.fromkeys(group.image_key for group in config.slots):
+        click.echo(_describe_image(key, decision.memory.get_image(key), now))
+    last = (
+        f"last pass {format_age(now - memory.last_pass)} ago"
+        if memory.last_pass
+        else "no pass yet: does the timer run?"
+    )
     click.echo(f"{last}{'; paused: `autopilot-watchdog resume` ends that' if memory.paused else ''}")
 
 
-def _since(slot: SlotMemory, code: str) -> float | None:
+def _find_empty_since(slot: SlotMemory, code: str) -> float | None:
     """When a slot without a container came to be so: its last life's end, else when its reason was first given."""
     known = slot.since if slot.code == code else 0.0
     return (known if code == "engine-unknown" else slot.ended or known) or None
 
 
-def _image(key: str, image: ImageMemory, now: float) -> str:
+def _describe_image(key: str, image: ImageMemory, now: float) -> str:
     newest = f"newest {image.head[7:19]}{' (quarantined)' if image.head in image.quarantine else ''}"
     parts = [newest if image.head else "newest unknown"]
     parts.append(f"good {image.last_good[7:19]}" if image.last_good else "none is known good")
     if image.pin:
         parts.append(f"pinned to {image.pin[7:19]}")
     if image.trouble:
-        since = f"last answered {age(now - image.head_at)} ago" if image.head_at else "has never answered"
+        since = f"last answered {format_age(now - image.head_at)} ago" if image.head_at else "has never answered"
         parts.append(f"the registry {since}: {image.trouble}")
     elif image.head_at:
-        parts.append(f"the registry answered {age(now - image.head_at)} ago")
+        parts.append(f"the registry answered {format_age(now - image.head_at)} ago")
     return f"{key}: {', '.join(parts)}"
 
 
-def age(seconds: float) -> str:
+def format_age(seconds: float) -> str:
     """The two largest units: 3d4h, 5m12s."""
     parts: list[str] = []
     rest = max(0, int(seconds))

@@ -10,91 +10,93 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autopilot_watchdog.cli.common import EX_CANTCREAT, audit_for, fail, with_config
-from autopilot_watchdog.cli.run import told
-from autopilot_watchdog.config.model import Config
-from autopilot_watchdog.config.values import Wrong, duration
-from autopilot_watchdog.engine.client import EngineRefused, EngineUnreachable
-from autopilot_watchdog.engine.engine import Engine
+from autopilot_watchdog.cli.run import report_pass
+from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, config_option, fail, open_audit
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.value_readers import InvalidValueError, parse_duration
+from autopilot_watchdog.engine.docker_api import Engine
+from autopilot_watchdog.engine.engine_http import EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.shell.audit import Audit
-from autopilot_watchdog.shell.notify import alive, alive_within, lasting, notify
-from autopilot_watchdog.shell.onepass import Watchdog
-from autopilot_watchdog.shell.state import StateError
+from autopilot_watchdog.shell.reconcile import Watchdog
+from autopilot_watchdog.shell.state_file import StateError
+from autopilot_watchdog.shell.systemd_notify import extend_timeout, get_watchdog_interval_s, notify, report_alive
 
 if TYPE_CHECKING:  # loaded only where metrics are asked for
-    from autopilot_watchdog import metrics
+    from autopilot_watchdog import watchdog_metrics
 
-RECONNECT = (0.25, 5.0)  # s: first and longest wait before an engine is asked for its events again
-OTHERS = 2 * 3600.0  # s that another watchdog's pass may last, by far
-NEVER_SOONER = 0.05  # s between passes that were only due, not called for
+RECONNECT_DELAYS_S = (0.25, 5.0)  # s: first and longest wait before an engine is asked for its events again
+LOCK_WAIT_S = 2 * 3600.0  # s that another watchdog's pass may last, by far
+MIN_PASS_INTERVAL_S = 0.05  # s between passes that were only due, not called for
 
 
 @click.command()
 @click.option("--every", default="60s", show_default=True, help="A pass at least so often, events or not.")
-@with_config
+@config_option
 def watch(config: Config, every: str) -> None:
     """Stay, and fill a slot as soon as the engine says that its container ended."""
     try:
-        period = duration(every)
-    except Wrong as error:
+        period = parse_duration(every)
+    except InvalidValueError as error:
         raise click.BadParameter(f"must be {error}", param_hint="--every") from None
-    audit = audit_for(config)
+    audit = open_audit(config)
     watchdog = Watchdog(config, audit)
     heard: queue.SimpleQueue[str] = queue.SimpleQueue()
     for engine in watchdog.engines.values():
-        threading.Thread(target=_listen, args=(engine, heard), daemon=True, name=f"events of {engine.name}").start()
-    port = _port(config, audit)
+        threading.Thread(
+            target=_forward_events, args=(engine, heard), daemon=True, name=f"events of {engine.name}"
+        ).start()
+    port = _start_metrics_server(config, audit)
     notify("READY=1")
-    period = min(period, (alive_within() or float("inf")) / 2)
+    period = min(period, (get_watchdog_interval_s() or float("inf")) / 2)
     while True:
-        alive()
+        report_alive()
         try:
             with ExitStack() as stack:
-                with lasting(OTHERS):
-                    stack.enter_context(watchdog.store.locked(wait=True))
-                report = watchdog.run()
-                told(config, report, audit)
+                with extend_timeout(LOCK_WAIT_S):
+                    stack.enter_context(watchdog.store.lock(wait=True))
+                report = watchdog.run_pass()
+                report_pass(config, report, audit)
                 if port:
-                    port.tell(config, report.memory, report.reasons, time.time())
+                    port.update(config, report.memory, report.reasons, time.time())
         except StateError as error:
             fail(str(error), EX_CANTCREAT)  # systemd starts us again
         due = time.time() + period
-        due = min(due, report.wake) if report.wake else due
-        _wait(heard, max(NEVER_SOONER, due - time.time()))
+        due = min(due, report.wake_at) if report.wake_at else due
+        _wait_for_event(heard, max(MIN_PASS_INTERVAL_S, due - time.time()))
 
 
-def _port(config: Config, audit: Audit) -> metrics.Port | None:
+def _start_metrics_server(config: Config, audit: Audit) -> watchdog_metrics.MetricsServer | None:
     if not config.metrics.listen:
         return None
-    from autopilot_watchdog import metrics
+    from autopilot_watchdog import watchdog_metrics
 
     try:
-        return metrics.Port(config.metrics.listen)
+        return watchdog_metrics.MetricsServer(config.metrics.listen)
     except OSError as error:
         sentence = f"cannot serve metrics on {config.metrics.listen}: {error.strerror or error}; going on without"
-        audit.note("metrics", sentence, "error")
+        audit.record("metrics", sentence, "error")
         return None
 
 
-def _wait(heard: queue.SimpleQueue[str], seconds: float) -> None:
+def _wait_for_event(events: queue.SimpleQueue[str], seconds: float) -> None:
     """Until an event comes or the time is over; what came together is one call."""
     try:
-        heard.get(timeout=seconds)
+        events.get(timeout=seconds)
         while True:
-            heard.get_nowait()
+            events.get_nowait()
     except queue.Empty:
         return
 
 
-def _listen(engine: Engine, heard: queue.SimpleQueue[str]) -> None:
+def _forward_events(engine: Engine, events: queue.SimpleQueue[str]) -> None:
     """Pass every end of a container on. A connection that was lost, or came back, is news as well."""
-    wait = RECONNECT[0]
+    wait = RECONNECT_DELAYS_S[0]
     while True:
         try:
-            for slot in engine.events():
-                heard.put(slot)
-                wait = RECONNECT[0]
-        except (EngineUnreachable, EngineRefused, OSError, ValueError):
+            for slot in engine.watch_container_ends():
+                events.put(slot)
+                wait = RECONNECT_DELAYS_S[0]
+        except (EngineUnreachableError, EngineRefusedError, OSError, ValueError):
             pass  # the next pass says so
         time.sleep(wait)  # a socket that is not there notifies nobody
-        wait = min(wait * 2, RECONNECT[1])
+        wait = min(wait * 2, RECONNECT_DELAYS_S[1])

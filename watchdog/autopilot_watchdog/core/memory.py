@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-FORMAT = 1
+FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Good:
+class KnownGood:
     """A digest that has proved itself on this host."""
 
     digest: str
@@ -27,7 +27,7 @@ class Quarantine:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class DigestRecord:
     """What is known of one digest on this host."""
 
     first_seen: float
@@ -50,8 +50,8 @@ class ImageMemory:
     asked_at: float = 0.0
     trouble: str = ""  # why the registry's last answer was none, a sentence; "" when it was one
     platforms: Mapping[str, str] = field(default_factory=dict)  # an index's digest -> this platform's
-    trials: Mapping[str, Trial] = field(default_factory=dict)
-    goods: tuple[Good, ...] = ()
+    trials: Mapping[str, DigestRecord] = field(default_factory=dict)
+    goods: tuple[KnownGood, ...] = ()
     quarantine: Mapping[str, Quarantine] = field(default_factory=dict)
     pin: str = ""
 
@@ -59,11 +59,11 @@ class ImageMemory:
     def last_good(self) -> str:
         return self.goods[0].digest if self.goods else ""
 
-    def trial(self, digest: str, now: float) -> Trial:
-        return self.trials.get(digest) or Trial(first_seen=now)
+    def get_digest_record(self, digest: str, now: float) -> DigestRecord:
+        return self.trials.get(digest) or DigestRecord(first_seen=now)
 
-    def with_trial(self, digest: str, trial: Trial) -> ImageMemory:
-        return replace(self, trials={**self.trials, digest: trial})
+    def replace_digest_record(self, digest: str, record: DigestRecord) -> ImageMemory:
+        return replace(self, trials={**self.trials, digest: record})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class SlotMemory:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    format: int = FORMAT
+    format: int = FORMAT_VERSION
     last_pass: float = 0.0
     last_success: float = 0.0  # the last pass in which every engine answered and nothing failed
     paused: bool = False
@@ -98,18 +98,18 @@ class Memory:
     lost: Mapping[str, float] = field(default_factory=dict)  # slot-seconds without a container, by code
     counts: Mapping[str, int] = field(default_factory=dict)  # pulls, starts, ...
 
-    def image(self, key: str) -> ImageMemory:
+    def get_image(self, key: str) -> ImageMemory:
         return self.images.get(key) or ImageMemory()
 
-    def slot(self, name: str) -> SlotMemory:
+    def get_slot(self, name: str) -> SlotMemory:
         return self.slots.get(name) or SlotMemory()
 
-    def with_image(self, key: str, image: ImageMemory, count: str = "") -> Memory:
-        counts = {**self.counts, count: self.counts.get(count, 0) + 1} if count else self.counts
+    def replace_image(self, key: str, image: ImageMemory, counter: str = "") -> Memory:
+        counts = {**self.counts, counter: self.counts.get(counter, 0) + 1} if counter else self.counts
         return replace(self, images={**self.images, key: image}, counts=counts)
 
-    def with_slot(self, name: str, slot: SlotMemory) -> Memory:
+    def replace_slot(self, name: str, slot: SlotMemory) -> Memory:
         return replace(self, slots={**self.slots, name: slot})
 
-    def counted(self, what: str) -> Memory:
-        return replace(self, counts={**self.counts, what: self.counts.get(what, 0) + 1})
+    def increase_count(self, counter: str) -> Memory:
+        return replace(self, counts={**self.counts, counter: self.counts.get(counter, 0) + 1})

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-DEAD = frozenset({"created", "exited", "dead"})  # the engine's words; with any other, known or not, it is left alone
+DEAD_STATES = frozenset(
+    {"created", "exited", "dead"}
+)  # the engine's words; with any other, known or not, it is left alone
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class LastWords:
     """A container's last-words.json, as far as the watchdog reads it (docs/last-words.md). Times in epoch seconds."""
 
     state: str = "running"
@@ -18,7 +20,7 @@ class Words:
     exit_code: int | None = None
     good: bool = False
     draining: bool = False
-    killed: int = 0  # payloads
+    payloads_killed: int = 0  # payloads
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +38,16 @@ class Container:
     ended: float = 0.0
     exit_code: int = 0
     oom_killed: bool = False
-    words: Words | None = None
+    last_words: LastWords | None = None
 
     @property
-    def key(self) -> str:
+    def image_key(self) -> str:
         """What the memory of its image goes by."""
         return f"{self.engine} {self.image}"
 
     @property
     def alive(self) -> bool:
-        return self.state not in DEAD
+        return self.state not in DEAD_STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class EngineDown:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class TagDigest:
     """The registry's answer for this host's platform."""
 
     digest: str
@@ -73,12 +75,12 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class HeadTrouble:
+class RegistryFailure:
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class FleetState:
     """What Consul says: digests that other hosts quarantined (with their reasons), and an urgency."""
 
     quarantine: Mapping[str, str] = field(default_factory=dict)
@@ -88,8 +90,10 @@ class Fleet:
 @dataclass(frozen=True, slots=True)
 class Observation:
     engines: Mapping[str, EngineView | EngineDown]
-    heads: Mapping[str, Head | HeadTrouble] = field(default_factory=dict)  # by image key; only those asked this time
-    unfit: tuple[str, ...] = ()  # why this host should start nothing now, sentences
+    tag_digests: Mapping[str, TagDigest | RegistryFailure] = field(
+        default_factory=dict
+    )  # by image key; only those asked this time
+    unfit_reasons: tuple[str, ...] = ()  # why this host should start nothing now, sentences
     boot: str = ""  # the host's kernel's name of its present life
     booted: float = 0.0  # when that began, by the present clock
-    fleet: Fleet | None = None
+    fleet: FleetState | None = None

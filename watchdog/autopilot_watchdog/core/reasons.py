@@ -12,7 +12,7 @@ class Reason:
 
 
 # Every code, with its meaning. `lost` slot-seconds are counted under those that leave a slot without a container.
-CODES = {
+REASON_CODES = {
     "running": "a container runs",
     "draining": "its container takes no new work and ends by itself",
     "stopping": "the engine is removing or restarting its container",

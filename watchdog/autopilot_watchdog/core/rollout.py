@@ -10,46 +10,50 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autopilot_watchdog.config.model import Config, Ring
-from autopilot_watchdog.core.memory import Memory, Trial
-from autopilot_watchdog.core.waiting import fraction
+from autopilot_watchdog.config.config_model import Config, Ring
+from autopilot_watchdog.core.memory import DigestRecord, Memory
+from autopilot_watchdog.core.retry_delay import hash_to_fraction
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DigestChoice:
     digest: str
-    why: str
+    reason: str
 
 
-def turn(host: str, digest: str, rings: Sequence[Ring], spread: float) -> float:
+def compute_rollout_delay(host: str, digest: str, rings: Sequence[Ring], ring_spread: float) -> float:
     """Seconds after its push at which this host may take the digest.
 
     Within a ring the hosts are spread evenly over `spread` seconds, so that no ring begins with a herd.
     """
-    place, below = fraction(host, digest), 0.0
+    place, below = hash_to_fraction(host, digest), 0.0
     for ring in rings:
         if place < ring.share:
-            return ring.after + spread * (place - below) / (ring.share - below)
+            return ring.after + ring_spread * (place - below) / (ring.share - below)
         below = ring.share
-    return rings[-1].after + spread if rings else 0.0
+    return rings[-1].after + ring_spread if rings else 0.0
 
 
-def admitted_at(memory: Memory, key: str, digest: str, config: Config, now: float) -> float:
+def compute_admission_time(memory: Memory, key: str, digest: str, config: Config, now: float) -> float:
     """When this host may take the digest. A digest that was good here before, or an urgent one, need not wait."""
-    image = memory.image(key)
-    trial = image.trial(digest, now)
-    if deadline(memory, trial) is not None or not image.goods or any(good.digest == digest for good in image.goods):
+    image = memory.get_image(key)
+    trial = image.get_digest_record(digest, now)
+    if (
+        compute_drain_deadline(memory, trial) is not None
+        or not image.goods
+        or any(good.digest == digest for good in image.goods)
+    ):
         return 0.0
-    return trial.first_seen + turn(config.host, digest, config.rollout.rings, config.rollout.spread)
+    return trial.first_seen + compute_rollout_delay(config.host, digest, config.rollout.rings, config.rollout.spread)
 
 
-def deadline(memory: Memory, trial: Trial) -> float | None:
+def compute_drain_deadline(memory: Memory, record: DigestRecord) -> float | None:
     """When everything older should be draining: as the image's label says, else the fleet's key; None: no hurry."""
-    urgency = trial.urgency or memory.urgency
+    urgency = record.urgency or memory.urgency
     if not urgency:
         return None
     if urgency == "now":
-        return trial.first_seen
+        return record.first_seen
     try:
         date = datetime.datetime.fromisoformat(urgency)
     except ValueError:
@@ -57,16 +61,22 @@ def deadline(memory: Memory, trial: Trial) -> float | None:
     return (date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp()
 
 
-def choices(memory: Memory, key: str, config: Config, now: float) -> list[Choice]:
+def list_digest_choices(memory: Memory, key: str, config: Config, now: float) -> list[DigestChoice]:
     """What may be started, best first. Never a quarantined digest, unless the operator pinned it."""
-    image = memory.image(key)
-    found: list[Choice] = []
+    image = memory.get_image(key)
+    found: list[DigestChoice] = []
     if image.pin:
-        found.append(Choice(image.pin, "pinned by the operator"))
+        found.append(DigestChoice(image.pin, "pinned by the operator"))
         return found
-    if image.head and image.head not in image.quarantine and admitted_at(memory, key, image.head, config, now) <= now:
-        found.append(Choice(image.head, "the newest"))
+    if (
+        image.head
+        and image.head not in image.quarantine
+        and compute_admission_time(memory, key, image.head, config, now) <= now
+    ):
+        found.append(DigestChoice(image.head, "the newest"))
     for good in image.goods:
         if good.digest not in image.quarantine and all(good.digest != choice.digest for choice in found):
-            found.append(Choice(good.digest, "the last good one" if good is image.goods[0] else "an older good one"))
+            found.append(
+                DigestChoice(good.digest, "the last good one" if good is image.goods[0] else "an older good one")
+            )
     return found

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autopilot_watchdog.registry.reference import DOCKER_HUB
+from autopilot_watchdog.registry.image_reference import DOCKER_HUB
 
 HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")  # what config.json calls Docker Hub
-HELPER_TIMEOUT = 20  # s
+HELPER_TIMEOUT_S = 20  # s
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Credentials:
     password: str
     identity_token: bool = False  # `password` is an OAuth2 refresh token
 
-    def for_engine(self, host: str) -> dict[str, str]:
+    def build_auth_payload(self, host: str) -> dict[str, str]:
         """As the X-Registry-Auth header has it."""
         if self.identity_token:
             return {"identitytoken": self.password, "serveraddress": host}
@@ -35,7 +35,7 @@ class CredentialsError(Exception):
     """One sentence."""
 
 
-def files(configured: str, env: Mapping[str, str]) -> list[Path]:
+def list_credential_files(configured: str, env: Mapping[str, str]) -> list[Path]:
     """Where to look, in this order; only the configured one when there is one."""
     if configured:
         return [Path(configured)]
@@ -47,9 +47,9 @@ def files(configured: str, env: Mapping[str, str]) -> list[Path]:
     return found
 
 
-def find(host: str, configured: str, env: Mapping[str, str]) -> Credentials | None:
+def find_credentials(host: str, configured: str, env: Mapping[str, str]) -> Credentials | None:
     """What to say to the registry at `host`; None: nothing. Raises CredentialsError."""
-    for path in files(configured, env):
+    for path in list_credential_files(configured, env):
         try:
             document = json.loads(path.read_text())
         except FileNotFoundError:
@@ -58,12 +58,12 @@ def find(host: str, configured: str, env: Mapping[str, str]) -> Credentials | No
             continue
         except (OSError, ValueError) as error:
             raise CredentialsError(f"cannot read credentials from {path}: {error}") from None
-        if found := _in(document, host):
+        if found := _find_in_document(document, host):
             return found
     return None
 
 
-def _in(document: dict[str, Any], host: str) -> Credentials | None:
+def _find_in_document(document: dict[str, Any], host: str) -> Credentials | None:
     names = [
         host,
         f"https://{host}",
@@ -103,7 +103,7 @@ def _ask_helper(helper: str, server: str) -> Credentials | None:
             input=server,
             capture_output=True,
             text=True,
-            timeout=HELPER_TIMEOUT,
+            timeout=HELPER_TIMEOUT_S,
             check=False,
             env=dict(os.environ),
         )

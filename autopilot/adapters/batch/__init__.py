@@ -1,0 +1,1 @@
+"""Connect the supervisor to a batch system, one package for each."""

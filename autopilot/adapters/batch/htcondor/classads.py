@@ -1,0 +1,63 @@
+"""ClassAds in their long form (`Name = value`, one attribute a line), as job ads and the tools' `-long` output are
+written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+Value = str | int | float | bool
+Ad = Mapping[str, Value]
+
+_ATTRIBUTE_LINE = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*) = (.*)")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_INTEGER = re.compile(r"[+-]?\d+")
+_REAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+
+
+def parse_literal(text: str) -> Value | None:
+    """The value of a literal; None for an expression, a list, `undefined` or `error`."""
+    text = text.strip()
+    if string := _STRING.fullmatch(text):
+        return re.sub(r"\\(.)", r"\1", string[1])
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _REAL.fullmatch(text):
+        return float(text)
+    return None
+
+
+def parse_ad(lines: Iterable[str]) -> dict[str, Value]:
+    """The attributes with literal values. Everything else (expressions, a tool's warnings between) is left out."""
+    ad: dict[str, Value] = {}
+    for line in lines:
+        matched = _ATTRIBUTE_LINE.fullmatch(line.strip())
+        if matched and (value := parse_literal(matched[2])) is not None:
+            ad[matched[1]] = value
+    return ad
+
+
+def parse_ads(text: str) -> Iterator[dict[str, Value]]:
+    """The ads of a `-long` output: empty lines lie between them."""
+    for block in re.split(r"\n\s*\n", text):
+        if ad := parse_ad(block.splitlines()):
+            yield ad
+
+
+def get_payload_id(ad: Ad) -> str | None:
+    """GlobalJobId (unique over all schedds), else ClusterId.ProcId; None when the ad is no job's."""
+    if isinstance(known := ad.get("GlobalJobId"), str) and known:
+        return known
+    cluster, proc = ad.get("ClusterId"), ad.get("ProcId")
+    if isinstance(cluster, int) and isinstance(proc, int):
+        return f"{cluster}.{proc}"
+    return None
+
+
+def quote_string(text: str) -> str:
+    """`text` as a ClassAd string literal. ValueError for what cannot be in one (a line's end, NUL)."""
+    if any(ord(char) < 32 for char in text):
+        raise ValueError(f"control character in {text!r}")
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

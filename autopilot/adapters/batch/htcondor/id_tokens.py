@@ -1,0 +1,143 @@
+"""Tokens: what can be said of one without the pool's key. (HTCondor manual, "IDTOKENS authentication".)
+
+A token is a JWT: three base64url parts; the middle one says who issued it (the pool's TRUST_DOMAIN), until when it is
+valid and what it may do. Only the collector can check the signature.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_TOKEN_BYTES = 64 * 1024  # bytes of a token file
+REQUIRED_RIGHT = "ADVERTISE_STARTD"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    issuer: str
+    subject: str
+    expires: float | None  # epoch seconds
+    not_before: float | None
+    rights: frozenset[str]  # empty: all that the identity may do
+
+
+class InvalidTokenError(ValueError):
+    """Not a token; says why in a few words."""
+
+
+def decode(text: str) -> Token:
+    """Read the claims, without judging them. BadToken when it is no JWT."""
+    parts = text.strip().split(".")
+    if len(parts) != 3 or not all(parts):
+        raise InvalidTokenError("is not a token (three parts joined by dots)")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        raise InvalidTokenError("is damaged (its claims cannot be decoded)") from None
+    if not isinstance(claims, dict):
+        raise InvalidTokenError("is damaged (its claims are no object)")
+    scope = claims.get("scope")
+    words = scope.split() if isinstance(scope, str) else []
+    rights = frozenset(word.removeprefix("condor:/") for word in words if word.startswith("condor:/"))
+    return Token(
+        str(claims.get("iss", "")),
+        str(claims.get("sub", "")),
+        _parse_time(claims.get("exp")),
+        _parse_time(claims.get("nbf")),
+        rights,
+    )
+
+
+def _parse_time(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def find_problem(token: Token, now: float) -> str | None:
+    """Why the token cannot let a worker join, or None. `now` in epoch seconds."""
+    if token.expires is not None and token.expires <= now:
+        return f"expired {_format_duration(now - token.expires)} ago"
+    if token.not_before is not None and token.not_before > now:
+        return f"is valid only in {_format_duration(token.not_before - now)}; is this host's clock right?"
+    if token.rights and not token.rights & {REQUIRED_RIGHT, "DAEMON", "ADMINISTRATOR"}:
+        return f"allows only {', '.join(sorted(token.rights))}, not {REQUIRED_RIGHT}"
+    return None
+
+
+def _format_duration(seconds: float) -> str:
+    for size, word in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {word}"
+    return f"{seconds:.0f} s"
+
+
+def list_token_files(directory: Path) -> Iterator[Path]:
+    """Token files as HTCondor picks them: plain files (or links to such), no hidden ones, by name. OSError as
+    listdir."""
+    for name in sorted(os.listdir(directory)):
+        if not name.startswith(".") and (directory / name).is_file():
+            yield directory / name
+
+
+def read_tokens(path: Path) -> list[str]:
+    """The tokens of one file, a line each; `#` begins a comment. OSError when it cannot be read."""
+    with open(path, encoding="ascii", errors="replace") as file:
+        lines = file.read(MAX_TOKEN_BYTES).splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def examine(directory: Path, now: float) -> tuple[list[Token], list[str]]:
+    """The usable tokens in a folder, and one line for each thing wrong with the others."""
+    usable: list[Token] = []
+    problems: list[str] = []
+    try:
+        paths = list(list_token_files(directory))
+    except OSError as error:
+        return [], [f"cannot read {directory}: {error.strerror}"]
+    for path in paths:
+        try:
+            texts = read_tokens(path)
+        except OSError as error:
+            problems.append(f"the token {path} cannot be read: {error.strerror}")
+            continue
+        if not texts:
+            problems.append(f"the token {path} is empty")
+        for text in texts:
+            try:
+                token = decode(text)
+            except InvalidTokenError as bad:
+                problems.append(f"the token {path} {bad}")
+                continue
+            if wrong := find_problem(token, now):
+                problems.append(f"the token {path} {wrong}")
+            else:
+                usable.append(token)
+    return usable, problems
+
+
+def install(source: Path, directory: Path) -> None:
+    """Copy a token file, or each file of a directory, to where condor_master looks: ours, mode 0600, never half
+    written. OSError when it cannot be done."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sources = list(list_token_files(source)) if source.is_dir() else [source]
+    if not sources:
+        raise FileNotFoundError(2, "holds no token file", str(source))
+    for path in sources:
+        content = path.read_bytes()[:MAX_TOKEN_BYTES]
+        draft = directory / f".{path.name}.new"  # hidden: HTCondor does not read it
+        draft.unlink(missing_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        draft.rename(directory / path.name)
+
+
+def is_readable_by_others(directory: Path, path: Path) -> bool:
+    """Jobs run as somebody else on this host; can they read this token?"""
+    return bool(stat.S_IMODE(path.stat().st_mode) & 0o044) and bool(stat.S_IMODE(directory.stat().st_mode) & 0o011)

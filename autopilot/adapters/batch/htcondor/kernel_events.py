@@ -1,0 +1,100 @@
+"""What the kernel tells without being asked: a directory changed (inotify), a process ended (pidfd).
+
+A job's directory appears and goes, and nobody has to look in between. Python has no inotify of its own; its calls are
+made through ctypes. Where they fail (a limit, a seccomp filter) the caller's poll still sees everything, only later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_ONLYDIR = 0x40, 0x80, 0x100, 0x200, 0x01000000
+
+
+class DirectoryWatch:
+    """Calls `changed` when an entry of the directory appears or goes; the events themselves are thrown away."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._on_change = on_change
+        self._descriptor: int | None = None
+
+    def start(self, directory: Path, loop: asyncio.AbstractEventLoop) -> bool:
+        """False when the kernel refuses; then nothing is ever reported. Idempotent once it worked."""
+        if self._descriptor is not None:
+            return True
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if descriptor < 0:
+            return False
+        events = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ONLYDIR
+        if libc.inotify_add_watch(descriptor, os.fsencode(directory), events) < 0:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        loop.add_reader(descriptor, self._read)
+        return True
+
+    def stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._descriptor is not None:
+            loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _read(self) -> None:
+        assert self._descriptor is not None, "read only while it is watched"
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._descriptor, 64 * 1024)
+        self._on_change()
+
+
+class ProcessEndWatch:
+    """Calls `ended` when one of the followed processes ends, by pidfd. Works for processes that are not our
+    children."""
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        self._on_end = on_end
+        self._descriptors: dict[int, int] = {}
+
+    def set_watched(self, pids: set[int], loop: asyncio.AbstractEventLoop) -> None:
+        """From now on exactly these."""
+        for pid in self._descriptors.keys() - pids:
+            self._drop(pid, loop)
+        for pid in pids - self._descriptors.keys():
+            with contextlib.suppress(OSError):  # already gone, or out of descriptors: the poll will see
+                descriptor = os.pidfd_open(pid)
+                self._descriptors[pid] = descriptor
+                loop.add_reader(descriptor, self._handle_end, pid, loop)
+
+    @property
+    def watching(self) -> bool:
+        return bool(self._descriptors)
+
+    def _handle_end(self, pid: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._drop(pid, loop)
+        self._on_end()
+
+    def _drop(self, pid: int, loop: asyncio.AbstractEventLoop) -> None:
+        descriptor = self._descriptors.pop(pid)
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+async def wait_until_ended(pids: Iterable[int], max_wait_s: float) -> None:
+    """Returns when all these processes have ended, at the latest after `within` seconds."""
+    loop, all_gone = asyncio.get_running_loop(), asyncio.Event()
+    watch = ProcessEndWatch(lambda: None if watch.watching else all_gone.set())
+    watch.set_watched(set(pids), loop)
+    try:
+        if watch.watching:
+            async with asyncio.timeout(max(0.0, max_wait_s)):
+                await all_gone.wait()
+    except TimeoutError:
+        pass
+    finally:
+        watch.set_watched(set(), loop)

@@ -1,0 +1,108 @@
+"""The node's configuration, as text: what a worker needs to join, to drain well and to know its own size. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autopilot.spec.plan import Lifetime
+
+DAY_S = 86400
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+
+
+class InvalidSettingError(ValueError):
+    """A name or value that cannot stand in a configuration file as one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """What differs from node to node. `condor_host` None: the image's configuration says."""
+
+    condor_host: str | None
+    name: str
+    cpus: int
+    memory: int  # MiB
+    retirement: int  # s a job may go on after the drain began
+    domain: str = "local"  # for host names without a dot, where the image's configuration names none
+    accept_jobs: bool = True
+
+
+def compute_retirement(lifetime: Lifetime | None) -> int:
+    """MAXJOBRETIREMENTTIME in seconds: as long as the drain may last, at least a day. Sequence B ignores it, A needs
+    it."""
+    if lifetime is None or lifetime.deadline is None:
+        return DAY_S
+    return max(DAY_S, math.ceil(lifetime.deadline + lifetime.grace) + 3600)
+
+
+def build_node_name(configured_name: str | None, life_id: str, slot: str | None) -> str:
+    """Unique for each life: with a name used again, the old startd's last word removes the new node's ads for up to
+    300 s."""
+    name = configured_name or "-".join(part for part in (slot, life_id) if part)
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:100] or "autopilot"
+
+
+def format_setting(name: str, value: str) -> str:
+    """`name = value`, or BadSetting. A line's end would begin another setting, a last backslash would swallow the
+    next."""
+    if not _NAME.fullmatch(name):
+        raise InvalidSettingError(f"{name!r} is not the name of a setting")
+    if any(ord(char) < 32 and char != "\t" for char in value) or "\x7f" in value:
+        raise InvalidSettingError(f"{name}: control characters and line ends cannot be in a value, got {value!r}")
+    if value.rstrip().endswith("\\"):
+        raise InvalidSettingError(
+            f"{name}: a value cannot end with a backslash (it would join the next line), got {value!r}"
+        )
+    if value.lstrip().startswith("@="):
+        raise InvalidSettingError(
+            f"{name}: a value cannot begin with @= (it would open a multi-line value), got {value!r}"
+        )
+    return f"{name} = {value}"
+
+
+def render(node: NodeSettings, settings: Mapping[str, str]) -> str:
+    """The file's text. `settings` come last, so they win. BadSetting for what cannot be written."""
+    lines = [
+        "# Written by autopilot before each start of condor_master; changes here are lost.",
+        "use ROLE: Execute",
+        "use FEATURE: PartitionableSlot(1, 100%)",
+    ]
+    if node.condor_host:
+        lines.append(format_setting("CONDOR_HOST", node.condor_host))
+    lines += [
+        "# unique for each life: the last word of an old startd of this name would remove our ads",
+        "# (with its host: HTCondor looks a bare name up in the DNS, and may wait long for that)",
+        format_setting("MASTER_NAME", f"{node.name}@$(FULL_HOSTNAME)"),
+        format_setting("STARTD_NAME", f"{node.name}@$(FULL_HOSTNAME)"),
+        "# what the cgroup gives, not what the machine has",
+        f"NUM_CPUS = {node.cpus}",
+        f"MEMORY = {node.memory}",
+        "# a drain lets jobs finish; a hung startd is not waited for an hour",
+        f"MAXJOBRETIREMENTTIME = {node.retirement}",
+        f"SHUTDOWN_GRACEFUL_TIMEOUT = {node.retirement + 3600}",
+        "SHUTDOWN_FAST_TIMEOUT = 30",
+        "STARTD_NOT_RESPONDING_TIMEOUT = 300",
+        "# neither works in a container; 20 s of CPU and 1 s for each life",
+        "RunBenchmarks = False",
+        "ENABLE_KERNEL_TUNING = False",
+    ]
+    lines += [
+        "# names without a dot break condor_status -direct and condor_drain",
+        "if ! defined DEFAULT_DOMAIN_NAME",
+        "  " + format_setting("DEFAULT_DOMAIN_NAME", node.domain),
+        "endif",
+    ]
+    lines += [format_setting(name, value) for name, value in settings.items()]
+    if not node.accept_jobs:
+        lines += ["# EXECUTE is full: each new job would go on hold", "START = False"]
+    return "\n".join(lines) + "\n"
+
+
+def get_domain(host: str | None) -> str:
+    """`pool` of `cm.pool`; `local` for an address or a name without a dot."""
+    if host is None or not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]*[A-Za-z][A-Za-z0-9-]*)+", host):
+        return "local"
+    return host.split(".", 1)[1]

@@ -1,0 +1,96 @@
+"""Is this node in its pool? Local checks stay green without it (a bad token, a dead manager), so the collector is
+asked.
+
+Seldom, when all is well: every five minutes, and at once when the startd's connection to the collector is gone. A
+node the collector does not know is made to send its ads at once (`condor_reconfig -daemon startd`; by itself it waits
+up to 300 s).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from autopilot.adapters.batch.htcondor.collector_link import is_connected, parse_collectors
+from autopilot.adapters.batch.htcondor.conditions import Backoff
+from autopilot.adapters.batch.htcondor.condor_commands import QUERY_TIMEOUT_S
+from autopilot.adapters.batch.htcondor.node_state import NodeState
+
+QUERY_INTERVAL_S = 300.0  # s between questions while we are in
+MAX_ANSWER_AGE_S = 5.0  # s an answer may be passed on to somebody else who asks
+JOIN_PATIENCE_S = 15.0  # s for a new startd's first ad
+
+
+class PoolMembership:
+    def __init__(self, node_state: NodeState) -> None:
+        self._node_state = node_state
+        self.joined: bool | None = None  # None: not asked yet
+        self.explanation = "the collector has not been asked yet"
+        self._queried_at = float("-inf")
+        self._joined_backoff = Backoff(QUERY_INTERVAL_S, QUERY_INTERVAL_S)
+        self._absent_backoff = Backoff(2.0, 15.0)
+        self._reconfigure_backoff = Backoff(10.0, 300.0)
+
+    def reset(self) -> None:
+        """A new startd has to join anew."""
+        self.joined = None
+        self._joined_backoff, self._absent_backoff = self._joined_backoff.reset(), self._absent_backoff.reset()
+
+    async def query_if_due(self, draw: float) -> None:
+        now = asyncio.get_running_loop().time()
+        spacing = self._joined_backoff if self.joined else self._absent_backoff
+        if spacing.is_due(now) or (self.joined and self._is_disconnected()):
+            await self.query(QUERY_TIMEOUT_S, draw)
+
+    def _is_disconnected(self) -> bool:
+        pid = self._node_state.daemons.startd
+        ports = frozenset(port for _, port in parse_collectors(self._node_state.settings.get("COLLECTOR_HOST", "")))
+        return pid is not None and bool(ports) and is_connected(pid, ports) is False
+
+    async def check(self, timeout: float) -> tuple[bool, str]:
+        """For a health check: an answer of at most FRESH seconds, or a new one."""
+        if asyncio.get_running_loop().time() - self._queried_at > MAX_ANSWER_AGE_S:
+            await self.query(timeout, random.random())
+        return self.joined is True, self.explanation
+
+    async def query(self, timeout: float, draw: float) -> None:
+        loop, picture = asyncio.get_running_loop(), self._node_state
+        began, address = loop.time(), picture.read_startd_address()
+        if address is None:
+            self.joined, self.explanation = False, "condor_startd does not run, so the pool cannot know it"
+            return
+        answer = await picture.commands.query_collector(address, timeout)
+        now = self._queried_at = loop.time()
+        if answer.ads:
+            self._handle_joined(now, draw, str(answer.ads[0].get("Name", "")))
+            return
+        self.joined = False
+        self._absent_backoff = self._absent_backoff.record_try(now, draw)
+        if answer.ads is None and not answer.refused:
+            self.explanation = f"cannot reach the pool's collector: {answer.problem}; check CONDOR_HOST and the network"
+            picture.conditions.update("manager-unreachable", self.explanation, now)
+        else:
+            picture.conditions.update("manager-unreachable", None, now)
+            await self._handle_absent(now, draw, timeout - (now - began))
+
+    def _handle_joined(self, now: float, draw: float, name: str) -> None:
+        self.joined, self.explanation = True, f"the collector knows {name}"
+        self._absent_backoff, self._reconfigure_backoff = (
+            self._absent_backoff.reset(),
+            self._reconfigure_backoff.reset(),
+        )
+        self._joined_backoff = self._joined_backoff.record_try(now, draw)
+        self._node_state.conditions.update("manager-unreachable", None, now)
+        self._node_state.conditions.update("pool-membership", None, now)
+
+    async def _handle_absent(self, now: float, draw: float, remaining: float) -> None:
+        picture = self._node_state
+        refusal = await picture.commands.check_advertise_right(max(1.0, remaining))
+        why = "has no ad of ours"
+        if refusal:
+            why = f"refuses our ads ({refusal}): is the token of this pool, and still valid?"
+        self.explanation = f"this node is not in the pool: the collector {why}"
+        picture.conditions.update("pool-membership", self.explanation, now, patience=JOIN_PATIENCE_S)
+        if self._reconfigure_backoff.is_due(now) and now - picture.started_at > 5.0:
+            self._reconfigure_backoff = self._reconfigure_backoff.record_try(now, draw)
+            await picture.commands.reconfigure_startd()

@@ -1,0 +1,161 @@
+"""What is looked at, made and copied before condor_master starts. Each problem is one line that ends with its
+remedy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from autopilot.adapters.batch.htcondor import id_tokens
+from autopilot.adapters.batch.htcondor.collector_link import parse_collectors
+from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
+
+LOOKUP_TIMEOUT_S = 5.0  # s; without it a dead name server holds each daemon up for minutes
+MIN_LOG_BYTES = 1 << 20  # bytes; condor_master exits 44 within a second when its log is full
+DIRECTORY_SETTINGS = ("RUN", "LOCK", "LOG", "SPOOL", "EXECUTE")
+TOKEN_REMEDY = (
+    "make one on the manager: condor_token_create -identity worker@POOL "
+    "-authz ADVERTISE_MASTER -authz ADVERTISE_STARTD -authz READ"
+)
+
+
+def check_installation(env: Mapping[str, str]) -> list[str]:
+    if shutil.which("condor_master", path=env.get("PATH", os.defpath)) is None:
+        return ["cannot find condor_master on PATH: install HTCondor in this image, or set PATH"]
+    return []
+
+
+def get_host_name() -> str:
+    return os.uname().nodename
+
+
+async def check_names(commands: CondorCommands, collector_host: str | None) -> list[str]:
+    """Our own name and the manager's, each looked up by this host's resolver in time."""
+    own = get_host_name()
+    hosts = [host for host, _ in parse_collectors(collector_host or "") if not _is_address(host)]
+    answers = await asyncio.gather(*(commands.can_resolve(host, LOOKUP_TIMEOUT_S) for host in [own, *hosts]))
+    problems = []
+    if answers[0] is False:
+        problems.append(
+            f"cannot resolve this host's own name {own}: the daemons would take minutes to start; "
+            "put it into /etc/hosts or give the container a name its DNS knows"
+        )
+    if (
+        hosts
+        and len(hosts) == len(parse_collectors(collector_host or ""))
+        and all(answer is False for answer in answers[1:])
+    ):
+        problems.append(f"cannot resolve the manager {', '.join(hosts)}: check CONDOR_HOST and this container's DNS")
+    return problems
+
+
+def _is_address(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def get_condor_ids(settings: Mapping[str, str]) -> tuple[int, int]:
+    """Whose the daemons' directories are: CONDOR_IDS, else the user condor, else our own."""
+    uid, _, gid = settings.get("CONDOR_IDS", "").partition(".")
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
+    if uid.isdigit() and gid.isdigit():
+        return int(uid), int(gid)
+    try:
+        entry = pwd.getpwnam("condor")
+    except KeyError:
+        return 0, 0
+    return entry.pw_uid, entry.pw_gid
+
+
+def prepare_directories(settings: Mapping[str, str]) -> list[str]:
+    """Make what is missing; say what cannot be made, written, or run from."""
+    uid, gid = get_condor_ids(settings)
+    problems = []
+    for name in DIRECTORY_SETTINGS:
+        if (where := settings.get(name)) is None:
+            continue
+        try:
+            _make_directory(Path(where), uid, gid)
+            room = os.statvfs(where)
+        except OSError as error:
+            problems.append(
+                f"{name} = {where}: cannot make it ({error.strerror}); mount it writable for the user condor"
+            )
+            continue
+        if room.f_flag & os.ST_RDONLY:
+            problems.append(f"{name} = {where} is mounted read-only: mount a volume or a tmpfs there")
+        elif name == "EXECUTE" and room.f_flag & os.ST_NOEXEC:
+            problems.append(f"EXECUTE = {where} is mounted noexec, so no job could start: mount it with exec")
+        elif name == "LOG" and room.f_bavail * room.f_frsize < MIN_LOG_BYTES:
+            problems.append(f"LOG = {where} is full, condor_master would exit 44: make room there")
+    return problems
+
+
+def _make_directory(path: Path, uid: int, gid: int) -> None:
+    """Only what we make ourselves, and an empty mount point of root's, is given to condor: whatever else is there
+    stays."""
+    if not path.is_dir():
+        path.mkdir(mode=0o755, parents=True)
+    elif os.geteuid() != 0 or path.stat().st_uid != 0 or uid == 0 or any(path.iterdir()):
+        return
+    if os.geteuid() == 0:
+        os.chown(path, uid, gid)
+
+
+def get_token_directory(settings: Mapping[str, str], env: Mapping[str, str]) -> Path:
+    """Where this user's daemons look. (HTCondor manual, SEC_TOKEN_SYSTEM_DIRECTORY and SEC_TOKEN_DIRECTORY.)"""
+    if os.geteuid() == 0:
+        return Path(settings.get("SEC_TOKEN_SYSTEM_DIRECTORY", "/etc/condor/tokens.d"))
+    return Path(settings.get("SEC_TOKEN_DIRECTORY") or Path(env.get("HOME", "/"), ".condor/tokens.d"))
+
+
+def copy_tokens(source: str | None, directory: Path) -> list[str]:
+    if source is None:
+        return []
+    try:
+        id_tokens.install(Path(source), directory)
+    except OSError as error:
+        return [
+            f"htcondor.node.token: cannot copy {source} to {directory}: {error.strerror}; mount the token there, readable"
+        ]
+    return []
+
+
+def check_tokens(directory: Path, settings: Mapping[str, str], *, expected: bool) -> list[str]:
+    """`expected`: the job spec names a token, so there must be one however the pool authenticates."""
+    if not expected and not is_token_required(settings):
+        return []
+    if not directory.is_dir():
+        return [f"no token: there is no {directory}; {TOKEN_REMEDY}"]
+    usable, problems = id_tokens.examine(directory, time.time())
+    if usable:
+        return _check_token_permissions(directory)
+    return [f"{problem}; {TOKEN_REMEDY}" for problem in problems] or [f"no token in {directory}; {TOKEN_REMEDY}"]
+
+
+def _check_token_permissions(directory: Path) -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    return [
+        f"the token {path} can be read by every job: chmod 600 {path}"
+        for path in id_tokens.list_token_files(directory)
+        if id_tokens.is_readable_by_others(directory, path)
+    ]
+
+
+def is_token_required(settings: Mapping[str, str]) -> bool:
+    """Is a token the only way into this pool? Not when authentication is optional, by other methods, or on this
+    host."""
+    if settings.get("SEC_DEFAULT_AUTHENTICATION", "").upper() != "REQUIRED":
+        return False
+    methods = settings.get("SEC_CLIENT_AUTHENTICATION_METHODS") or settings.get("SEC_DEFAULT_AUTHENTICATION_METHODS")
+    if methods and not {"TOKEN", "TOKENS", "IDTOKEN", "IDTOKENS"} & set(methods.upper().replace(",", " ").split()):
+        return False
+    managers = {host for host, _ in parse_collectors(settings.get("COLLECTOR_HOST", ""))}
+    local = {"localhost", "127.0.0.1", "::1", get_host_name(), settings.get("FULL_HOSTNAME", "")}
+    return not managers & local

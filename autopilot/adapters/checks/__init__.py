@@ -1,0 +1,1 @@
+"""Run health checks, one module for each kind."""

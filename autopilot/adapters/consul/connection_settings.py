@@ -1,0 +1,75 @@
+"""How Consul is reached: address, TLS and token, from the plan and from Consul's own environment variables.
+
+What the plan says wins; the variables are those of Consul's command line and of ContainerPilot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autopilot.spec.plan import Consul, Tls
+
+if TYPE_CHECKING:
+    import ssl
+
+
+class ConsulSetupError(Exception):
+    """The plan or the environment names what cannot be used; says which key and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    base_url: str  # http://host:port
+    token: str = field(default="", repr=False)
+    token_file: str = ""
+    ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
+    server_name: str | None = None
+
+    def read_current_token(self) -> str:
+        """A token in a file may be renewed while we live."""
+        if not self.token_file:
+            return self.token
+        try:
+            return Path(self.token_file).read_text().strip()
+        except OSError:
+            return self.token  # the last that could be read, "" at first: Consul will say that it is not enough
+
+
+def build_connection_settings(plan: Consul, env: Mapping[str, str]) -> ConnectionSettings:
+    """Raises CannotUseConsul."""
+    tls = plan.tls or Tls()
+    scheme = plan.scheme or ("https" if _parse_flag(env.get("CONSUL_HTTP_SSL", "")) else "http")
+    token_file = plan.token_file or ("" if plan.acl_token else env.get("CONSUL_HTTP_TOKEN_FILE", ""))
+    return ConnectionSettings(
+        base_url=f"{scheme}://{plan.address}",
+        token=plan.acl_token or env.get("CONSUL_HTTP_TOKEN", ""),
+        token_file=token_file,
+        ssl_context=_build_ssl_context(tls, env) if scheme == "https" else None,
+        server_name=tls.servername or env.get("CONSUL_TLS_SERVER_NAME") or None,
+    )
+
+
+def _build_ssl_context(tls: Tls, env: Mapping[str, str]) -> ssl.SSLContext:
+    import ssl
+
+    authority, folder = tls.cafile or env.get("CONSUL_CACERT"), tls.capath or env.get("CONSUL_CAPATH")
+    certificate = tls.clientcert or env.get("CONSUL_CLIENT_CERT")
+    key = tls.clientkey or env.get("CONSUL_CLIENT_KEY")
+    try:
+        context = ssl.create_default_context(cafile=authority or None, capath=folder or None)
+        if certificate:
+            context.load_cert_chain(certificate, key or None)
+    except (OSError, ssl.SSLError) as error:
+        named = ", ".join(name for name in (authority, folder, certificate, key) if name)
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConsulSetupError(f"consul.tls: cannot use {named}: {reason}; write PEM files that we may read") from None
+    if not tls.verify or not _parse_flag(env.get("CONSUL_HTTP_SSL_VERIFY", "true")):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _parse_flag(text: str) -> bool:
+    return text.strip().lower() in ("1", "t", "true")

@@ -1,0 +1,236 @@
+"""Does what the core decides: one method for each action, each at once, each answered with cues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from autopilot.adapters.logs.logger import Logger
+from autopilot.machines import actions, cues
+from autopilot.process import oom
+from autopilot.process.exit_status import describe_status
+from autopilot.process.spawn import SpawnedProcess, SpawnError
+from autopilot.runtime.command_runner import ProcessCommandRunner
+from autopilot.runtime.process_table import Process, ProcessTable
+from autopilot.spec.plan import ExecProbe, Health, HtcondorProbe, HttpProbe, Plan, TcpProbe
+
+if TYPE_CHECKING:
+    from autopilot.adapters.batch.command import CommandDrain
+    from autopilot.adapters.batch.htcondor import HtcondorSystem
+
+KILLED_STATUS, STOPPED_BEFORE_START_STATUS = 128 + 9, 128 + 15
+
+
+class Permits(Protocol):
+    """Limits between hosts."""
+
+    @property
+    def lock_holders(self) -> Collection[str]:
+        """Jobs whose runs need one, and "" for the lifetime's end."""
+        ...
+
+    def request_permit(self, holder: str, on_granted: Callable[[bool], None]) -> None:
+        """`granted` is called when it is the holder's turn, whenever that is."""
+        ...
+
+    def release_permit(self, holder: str) -> None:
+        """Nothing where none is held."""
+        ...
+
+
+class ActionExecutor:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        processes: ProcessTable,
+        commands: ProcessCommandRunner,
+        environ: Callable[[], Mapping[str, str]],
+        log: Logger,
+        feed: Callable[[cues.Cue], None],
+        background: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        prestarted: dict[str, SpawnedProcess],
+        permits: Permits,
+        oom_kills: int,
+    ) -> None:
+        """`prestarted`: jobs that run already; `oom_kills`: the kernel's count for our cgroup before the first one."""
+        self._condor_job = plan.htcondor.job if plan.htcondor else None
+        self._loop, self._processes, self._commands, self._environ = loop, processes, commands, environ
+        self._log, self._feed, self._start_task = log, feed, background
+        self._prestarted = prestarted
+        self._running: dict[str, tuple[int, Process]] = {}
+        self._permits = permits
+        self._waiting_for_permit: dict[str, actions.Spawn] = {}  # wait for a permit
+        self._periodic_queue: deque[actions.Spawn] = deque()  # periodic runs: one for each turn of the loop
+        self._check_tasks: dict[str, asyncio.Task[None]] = {}
+        self._oom_kills = oom_kills
+        self.batch_system: HtcondorSystem | CommandDrain | None = None  # what is drained
+        self.condor: HtcondorSystem | None = None
+        self.finished: asyncio.Future[actions.Finish] = loop.create_future()
+
+    def execute(self, action: actions.Action) -> None:  # noqa: PLR0912 - one arm for each action
+        match action:
+            case actions.Spawn(periodic=True):
+                self._periodic_queue.append(action)
+                if len(self._periodic_queue) == 1:
+                    self._loop.call_soon(self._spawn_next)
+            case actions.Spawn(job) if job in self._permits.lock_holders:
+                self._waiting_for_permit[job] = action
+                self._permits.request_permit(job, lambda _: self._spawn_permitted(job))
+            case actions.Spawn():
+                self._spawn(action)
+            case actions.Signal(job, run, number, group):
+                process = self._find_process_or_cancel_start(job, run)
+                if process is not None:
+                    process.signal(number, group=group)
+            case actions.Kill(job, run):
+                process = self._find_process_or_cancel_start(job, run)
+                if process is not None:
+                    self._log.log("warning", "killing what is left", job=job, processes=process.list_remaining())
+                    process.kill()
+            case actions.RunCheck(job, run, plan):
+                self._check_tasks[job] = self._start_task(self._run_check(job, run, plan))
+            case actions.CancelCheck(job) if (
+                job in self._check_tasks
+            ):  # else its answer is on its way, and comes too late
+                self._check_tasks.pop(job).cancel()
+            case actions.RequestPermit():
+                self._permits.request_permit("", lambda known: self._feed(cues.PermitGranted(known)))
+            case actions.StartDrain(reason):
+                if self.batch_system is None:
+                    self._feed(cues.Drained())
+                else:
+                    self.batch_system.begin_drain(reason)
+            case actions.TerminatePayloads() if self.batch_system is not None:
+                self.batch_system.terminate_payloads()
+            case actions.KillPayloads() if self.batch_system is not None:
+                self.batch_system.kill_payloads()
+            case actions.EvictPayloads() if self.condor is not None:
+                self.condor.evict()
+            case actions.EvictPayloads():
+                self._feed(cues.Evicted())
+            case actions.Finish() if not self.finished.done():
+                self.finished.set_result(action)
+
+    def get_pids(self) -> dict[str, int]:
+        """The leaders of the jobs that run now."""
+        return {name: process.pid for name, (_, process) in self._running.items()}
+
+    # --- processes ---
+
+    def _find_process_or_cancel_start(self, job: str, run: int) -> Process | None:
+        """The process of that run; None when it ended, or had not even started: then it never will."""
+        for spawn in self._periodic_queue:
+            if (spawn.job, spawn.run) == (job, run):
+                self._periodic_queue.remove(spawn)
+                self._feed(cues.Exited(job, run, STOPPED_BEFORE_START_STATUS))
+                return None
+        queued = self._waiting_for_permit.get(job)
+        if queued is not None and queued.run == run:
+            del self._waiting_for_permit[job]
+            self._permits.release_permit(job)
+            self._feed(cues.Exited(job, run, STOPPED_BEFORE_START_STATUS))
+            return None
+        live = self._running.get(job)
+        return live[1] if live is not None and live[0] == run else None
+
+    def _spawn_permitted(self, job: str) -> None:
+        """It is the job's turn, unless somebody stopped it meanwhile."""
+        action = self._waiting_for_permit.pop(job, None)
+        if action is not None:
+            self._spawn(action)
+
+    def _spawn_next(self) -> None:
+        """One periodic run; the others wait behind whatever else has happened meanwhile."""
+        if self._periodic_queue:
+            self._spawn(self._periodic_queue.popleft())
+        if self._periodic_queue:
+            self._loop.call_soon(self._spawn_next)
+
+    def _spawn(self, action: actions.Spawn) -> None:
+        name, run, job = action.job, action.run, action.plan
+        condor = self.condor if name == self._condor_job else None
+
+        def report_exit(status: int, problem: str | None, leftovers: int) -> None:
+            if condor is not None:
+                condor.handle_master_exit()
+            if not leftovers:
+                self._running.pop(name, None)
+                self._permits.release_permit(name)
+            self._feed(cues.Exited(name, run, status, leftovers, problem, self._detect_oom_kill(status)))
+
+        def report_empty() -> None:
+            self._running.pop(name, None)
+            self._permits.release_permit(name)
+            self._feed(cues.GroupEmptied(name, run))
+
+        def write_lines(stream: str, lines: list[bytes]) -> None:
+            self._log.log_job_lines(name, stream, lines, raw=job.raw, pid=process.pid)
+
+        try:
+            early = self._prestarted.pop(name, None)
+            if early is not None:
+                process = self._processes.adopt(
+                    early,
+                    on_lines=write_lines,
+                    on_exit=report_exit,
+                    on_empty=report_empty,
+                    backpressure=self._log.writer,
+                )
+            else:
+                process = self._processes.start(
+                    job.command,
+                    {**self._environ(), **(condor.build_environment() if condor else {})},
+                    on_lines=write_lines,
+                    on_exit=report_exit,
+                    on_empty=report_empty,
+                    own_pid_variables=condor.own_pid_variables if condor else (),
+                    backpressure=self._log.writer,
+                )
+        except SpawnError as cannot:
+            self._permits.release_permit(name)
+            self._feed(cues.Exited(name, run, cannot.status, problem=cannot.problem))
+            return
+        self._running[name] = (run, process)
+        if condor is not None:
+            condor.record_master_start(process.pid)
+        self._feed(cues.Spawned(name, run, process.pid))
+
+    def _detect_oom_kill(self, status: int) -> bool:
+        """A SIGKILL, and the kernel has counted one more victim."""
+        if status != KILLED_STATUS:
+            return False
+        before, self._oom_kills = self._oom_kills, oom.count_oom_kills()
+        return self._oom_kills > before
+
+    # --- checks ---
+
+    async def _run_check(self, name: str, run: int, health: Health) -> None:
+        passed, output = await self._evaluate_probe(name, health)
+        self._check_tasks.pop(name, None)
+        self._feed(cues.CheckFinished(name, run, passed, output))
+
+    async def _evaluate_probe(self, name: str, health: Health) -> tuple[bool, str]:
+        """The core's deadline ends what takes too long; the limits below are only for those that must know theirs."""
+        match health.probe:
+            case ExecProbe(command=command, raw=raw):
+                sink = partial(self._log.log_check_lines, name, raw=raw)
+                done = await self._commands.run(
+                    command, timeout=health.timeout + 1, name=f"{name}.health", on_lines=sink
+                )
+                return done.status == 0, done.output.strip() or describe_status(done.status)
+            case HtcondorProbe(aspect=aspect) if self.condor is not None:
+                return await self.condor.check(aspect, health.timeout)
+            case HttpProbe() as probe:
+                from autopilot.adapters.checks import network_checks  # loaded by those who use it
+
+                return await network_checks.check_http(probe)
+            case TcpProbe() as probe:
+                from autopilot.adapters.checks import network_checks
+
+                return await network_checks.check_tcp(probe)
+        return False, "this check needs an htcondor section"

@@ -1,0 +1,52 @@
+"""Where this life runs: what the watchdog and the container engine tell us."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerInfo:
+    """Empty where unknown. `slot`, `host`, `image_digest` and `container_name` are the watchdog's."""
+
+    slot: str
+    host: str
+    image_digest: str
+    container_name: str
+    container_id: str
+    hostname: str
+
+    def get_log_context(self) -> dict[str, str]:
+        """What is known, for logs."""
+        return {key: value for key, value in asdict(self).items() if value and key != "hostname"}
+
+
+def detect_container_info(env: Mapping[str, str]) -> ContainerInfo:
+    return ContainerInfo(
+        slot=env.get("AUTOPILOT_SLOT", ""),
+        host=env.get("AUTOPILOT_HOST", ""),
+        image_digest=env.get("AUTOPILOT_IMAGE_DIGEST", ""),
+        container_name=env.get("AUTOPILOT_CONTAINER_NAME", ""),
+        container_id=parse_container_id(_read_text("/proc/self/mountinfo")),
+        hostname=socket.gethostname(),
+    )
+
+
+def parse_container_id(mountinfo: str) -> str:
+    """The engine's id of the container we are in, "" when there is none.
+
+    Docker and Podman bind the container's own /etc/hostname from a directory named by its id.
+    """
+    found = re.search(r"/([0-9a-f]{64})/(?:userdata/)?hostname ", mountinfo)
+    return found.group(1) if found else ""
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""

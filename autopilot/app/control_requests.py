@@ -1,0 +1,241 @@
+"""What the control socket is asked, as cues."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Any, Literal
+from urllib.parse import parse_qs, unquote
+
+from autopilot.adapters.http_server import Page, RequestError, Response, build_json_stream, format_json_lines
+from autopilot.adapters.logs.journal import MAX_FOLLOWERS, EventEntry, Journal
+from autopilot.machines.actions import Finish
+from autopilot.machines.cues import Cue, RequestReceived
+
+MAX_DEADLINE_S = 10 * 365 * 86400  # s
+START_CONFIRMATION_S = 0.1  # s that a started job must live, to be called started: by then a missing program is known
+JOB_VERBS = {"start": "start-job", "stop": "stop-job", "restart": "restart-job"}
+MAINTENANCE_CUES: Mapping[str, Literal["enter-maintenance", "leave-maintenance"]] = {
+    "on": "enter-maintenance",
+    "off": "leave-maintenance",
+}
+POST_ONLY_PATHS = {"environ", "env", "metric", "reload", "maintenance/enable", "maintenance/disable"}
+CONTAINERPILOT_SUCCESS = Page("text/plain; charset=utf-8", b"\n")  # ContainerPilot's answer to whatever went well
+
+
+class ControlApi:
+    """`status` is asked for each GET /v1/status, `record` sets a metric, `put_environment` changes what later processes
+    get, `plan` is the one that is followed, `reload` takes the job spec anew, `journal` has what was said lately, `end`
+    is done when the life is over."""
+
+    def __init__(
+        self,
+        *,
+        feed: Callable[[Cue], None],
+        get_status: Callable[[], Mapping[str, Any]],
+        set_metric: Callable[[str, object], None],
+        put_environment: Callable[[Mapping[str, str]], None],
+        job_names: Collection[str],
+        get_plan: Callable[[], Mapping[str, object]],
+        reload: Callable[[bool], Awaitable[Mapping[str, object]]],
+        journal: Journal,
+        finished: asyncio.Future[Finish],
+    ) -> None:
+        self._feed, self._get_status, self._set_metric, self._job_names, self._finished = (
+            feed,
+            get_status,
+            set_metric,
+            job_names,
+            finished,
+        )
+        self._get_plan, self._do_reload, self._journal = get_plan, reload, journal
+        self._put_environment = put_environment
+
+    async def handle(self, method: str, path: str, body: Mapping[str, object]) -> Response:  # noqa: PLR0911, PLR0912 - one for each
+        path, _, query = path.partition("?")
+        match method, *path.strip("/").split("/"):
+            case "GET", "v1", "ping":
+                return 200, {"ok": True}
+            case "GET", "v1", "status":
+                return 200, self._get_status()
+            case "GET", "v1", "plan":
+                return 200, self._get_plan()
+            case "GET", "v1", "end":
+                await asyncio.wait([self._finished])
+                return 200, {"ok": True}
+            case "POST", "v1", "drain":
+                self._feed(RequestReceived("drain", "autopilot drain", deadline=_parse_seconds(body.get("deadline"))))
+                return 202, self._get_status()
+            case "POST", "v1", "stop":
+                self._feed(RequestReceived("stop", "autopilot stop"))
+                return 202, self._get_status()
+            case "POST", "v1", "maintenance", "on" | "off" as state:
+                self._feed(RequestReceived(MAINTENANCE_CUES[state], f"autopilot maintenance {state}"))
+                return 202, self._get_status()
+            case "POST", "v1", "reload":
+                return await self._reload(wait=bool(body.get("wait")))
+            case "POST", "v1", "metrics":
+                self._set_metrics(body)
+                return 200, {"ok": True}
+            case "POST", "v1", "env":
+                self._set_environment(body, 400)
+                return 200, {"ok": True}
+            case "POST", "v1", "jobs", job, "signal":
+                return self._signal_job(self._require_job(job), body)
+            case "POST", "v1", "jobs", job, verb if verb in JOB_VERBS:
+                return await self._run_job_verb(self._require_job(job), verb, wait=body.get("wait") is True)
+            case "GET", "v1", "logs":
+                return self._read_logs(None, query)
+            case "GET", "v1", "logs", job:
+                return self._read_logs(self._require_job(job), query)
+            case "GET", "v1", "events":
+                return self._read_events(query)
+            case _, "v3", *what:
+                return await self._answer_containerpilot(method, what, body)
+        raise RequestError(404, f"nothing answers to {method} {path}")
+
+    async def _reload(self, *, wait: bool) -> Response:
+        from autopilot.app.plan_reload import ReloadError
+
+        try:
+            return 200, await self._do_reload(wait)
+        except ReloadError as cannot:
+            raise RequestError(422, "\n".join(cannot.reasons)) from None
+
+    async def _answer_containerpilot(self, method: str, segments: list[str], body: Mapping[str, object]) -> Response:
+        """Its API, with its status codes; a success has no body, but for what a reload has done."""
+        if "/".join(segments) in POST_ONLY_PATHS and method != "POST":
+            raise RequestError(405, f"/v3/{'/'.join(segments)} takes a POST")
+        match segments:
+            case ["ping"]:
+                pass
+            case ["environ" | "env"]:
+                self._set_environment(body, 422)
+            case ["metric"]:
+                self._set_metrics(body)
+            case ["reload"]:
+                return await self._reload(wait=False)
+            case ["maintenance", "enable" | "disable" as state]:
+                cue = MAINTENANCE_CUES["on" if state == "enable" else "off"]
+                self._feed(RequestReceived(cue, f"/v3/maintenance/{state}"))
+            case _:
+                raise RequestError(404, f"nothing answers to {method} /v3/{'/'.join(segments)}")
+        return 200, CONTAINERPILOT_SUCCESS
+
+    def _set_environment(self, body: Mapping[str, object], status_if_invalid: int) -> None:
+        """`wrong`: the status for what is no environment."""
+        changes = {}
+        for name, value in body.items():
+            if not name or "=" in name or "\0" in name:
+                raise RequestError(400, f"cannot set {name!r}: that is no name of an environment variable")
+            if value is not None and (not isinstance(value, str) or "\0" in value):
+                raise RequestError(
+                    status_if_invalid, f'{name}: cannot be {type(value).__name__}; write a string, or "" to unset it'
+                )
+            changes[name] = value or ""
+        self._put_environment(changes)
+
+    def _set_metrics(self, body: Mapping[str, object]) -> None:
+        """Each that can be set is set."""
+        wrong = []
+        for name, value in body.items():
+            try:
+                self._set_metric(name, value)
+            except ValueError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise RequestError(400, "; ".join(wrong))
+
+    def _require_job(self, quoted: str) -> str:
+        job = unquote(quoted)
+        if job not in self._job_names:
+            raise RequestError(404, f"there is no job {job!r}; there are: {', '.join(self._job_names)}")
+        return job
+
+    async def _run_job_verb(self, job: str, verb: str, *, wait: bool) -> Response:
+        """Answered at once (202), or when what was asked for is so (200), however long that takes."""
+        if verb != "stop" and self._get_status()["shutdown"] != "up":
+            raise RequestError(409, f"cannot {verb} {job}: everything is being stopped")
+        runs = self._get_job_status(job)["runs"]
+        asked = RequestReceived(JOB_VERBS[verb], f"autopilot {verb}", job=job)  # type: ignore[arg-type]
+        if not wait:
+            self._feed(asked)
+            return 202, self._get_status()
+        self._require_follower_capacity()
+        with self._journal.add_follower(lambda entry: isinstance(entry, EventEntry)) as follower:
+            self._feed(asked)
+            while not _has_taken_effect(verb, self._get_job_status(job), runs) and await follower.wait_for_records():
+                pass
+            if verb != "stop":
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(START_CONFIRMATION_S):
+                        while self._get_job_status(job)["state"] == "running" and await follower.wait_for_records():
+                            pass
+        return 200, self._get_status()
+
+    def _get_job_status(self, job: str) -> Mapping[str, Any]:
+        for shown in self._get_status()["jobs"]:
+            if shown["name"] == job:
+                return dict(shown)
+        raise RequestError(404, f"there is no job {job!r} any more: a reload has removed it")
+
+    def _signal_job(self, job: str, body: Mapping[str, object]) -> Response:
+        from autopilot.spec.os_names import find_signal_number
+
+        number = find_signal_number(str(body.get("signal")))
+        if number is None:
+            said = f"signal: cannot be {body.get('signal')!r}, it is a name such as SIGHUP, or a number such as 1"
+            raise RequestError(400, said)
+        if self._get_job_status(job)["pid"] is None:
+            raise RequestError(409, f"cannot signal {job}: it does not run")
+        group = body.get("group") is True
+        self._feed(RequestReceived("signal-job", "autopilot signal", job=job, signal=int(number), group=group))
+        return 202, self._get_status()
+
+    def _read_logs(self, job: str | None, query: str) -> Response:
+        count, follow = _parse_window(query)
+        if follow:
+            self._require_follower_capacity()
+            return 200, build_json_stream(self._journal.follow_lines(job, count))
+        return 200, format_json_lines(self._journal.get_last_lines(job, count))
+
+    def _read_events(self, query: str) -> Response:
+        count, follow = _parse_window(query)
+        if follow:
+            self._require_follower_capacity()
+            return 200, build_json_stream(self._journal.follow_events(count))
+        return 200, format_json_lines(self._journal.get_last_events(count))
+
+    def _require_follower_capacity(self) -> None:
+        if self._journal.full:
+            raise RequestError(
+                503, f"{MAX_FOLLOWERS} clients follow or wait already; ask again without following or waiting"
+            )
+
+
+def _has_taken_effect(verb: str, job_status: Mapping[str, Any], runs_before: int) -> bool:
+    """What was asked for is so, or has failed. `runs`: how many runs there had been before."""
+    state = job_status["state"]
+    if verb == "stop":
+        return bool(state == "done")
+    if verb == "restart" and job_status["runs"] == runs_before:
+        return False
+    return state in ("running", "backoff", "resting", "done")
+
+
+def _parse_window(query: str) -> tuple[int, bool]:
+    """`n` (how many) and `follow` of a query."""
+    asked = {key: values[-1] for key, values in parse_qs(query).items()}
+    count = asked.get("n", "1000000")
+    if not count.isascii() or not count.isdigit() or len(count) > 9:
+        raise RequestError(400, f"n: cannot be {count!r}, it is a number of lines")
+    return int(count), asked.get("follow") in ("1", "true")
+
+
+def _parse_seconds(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_DEADLINE_S:
+        return float(value)
+    raise RequestError(400, f"deadline: cannot be {value!r}, it is a number of seconds, at most {MAX_DEADLINE_S}")

@@ -1,0 +1,64 @@
+"""Where things are when nobody says: the config, the state directory, the control socket."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_CONFIG_PATH = "/etc/autopilot.json"
+ROOT_STATE_DIRECTORY = "/var/lib/autopilot"
+CONTAINERPILOT_SOCKET_PATH = "/var/run/containerpilot.socket"
+
+
+class NoConfigError(Exception):
+    """No config is named anywhere."""
+
+
+def find_default_config(env: Mapping[str, str], containerpilot: bool = False) -> str:
+    """Raises NoConfig when no config is named anywhere."""
+    variables = ("AUTOPILOT_CONFIG", "CONTAINERPILOT")
+    for variable in reversed(variables) if containerpilot else variables:
+        if env.get(variable):
+            return env[variable]
+    if os.path.exists(DEFAULT_CONFIG_PATH):
+        return DEFAULT_CONFIG_PATH
+    if containerpilot:
+        raise NoConfigError("no configuration: name one with -config or in CONTAINERPILOT")
+    raise NoConfigError(
+        f"no job spec: name one (`autopilot run CONFIG`), set AUTOPILOT_CONFIG, or put it at {DEFAULT_CONFIG_PATH}"
+    )
+
+
+def choose_state_directory(planned: str | None) -> str:
+    """The spec's `state`, else $AUTOPILOT_STATE, else the system's place, or the user's own when not root."""
+    named = planned or os.environ.get("AUTOPILOT_STATE")
+    if named:
+        return named
+    if os.geteuid() == 0:
+        return ROOT_STATE_DIRECTORY
+    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ.get("HOME", "/tmp"), ".local/state")
+    return os.path.join(home, "autopilot")
+
+
+def choose_socket_path(planned: str | None, state: str, containerpilot: bool) -> str:
+    """$AUTOPILOT_SOCKET, else the spec's `control.socket`, else the program's own place."""
+    own = CONTAINERPILOT_SOCKET_PATH if containerpilot else os.path.join(state, "autopilot.sock")
+    return os.environ.get("AUTOPILOT_SOCKET") or planned or own
+
+
+def choose_writable_state(state: str, socket: str) -> str:
+    """The state directory, or one beside the socket: a read-only root or another user must not stop a drop-in, and
+    where the socket is, something can be written. One that somebody named is taken as it is."""
+    try:
+        os.makedirs(state, exist_ok=True)
+        usable = os.access(state, os.W_OK | os.X_OK)
+    except OSError:
+        usable = False
+    return state if usable or os.environ.get("AUTOPILOT_STATE") else get_state_beside_socket(socket)
+
+
+def get_state_beside_socket(socket: str) -> str:
+    return socket + ".state"

@@ -1,0 +1,76 @@
+"""What `autopilot check --simulate` prints: the life of a job spec under a script, in virtual time."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any, TextIO
+
+import click
+
+from autopilot.adapters.logs.log_messages import describe_event
+from autopilot.machines.events import CheckPassed, Event
+from autopilot.process.line_buffer import escape_controls
+from autopilot.runtime.simulated_world import SimulatedWorld, TooManyEventsError
+from autopilot.runtime.simulation_script import ASSUMED_RUN_S, ScriptError, parse_script, run_script
+from autopilot.spec.plan import Plan
+
+
+def simulate(plan: Plan, script: TextIO, output: str, seed: int) -> None:
+    """Raises UsageError when the script is wrong, ClickException when the life never comes to an end."""
+    try:
+        scenario = parse_script(script.read(), plan)
+        world = run_script(scenario, seed, time.time())
+    except ScriptError as error:
+        raise click.UsageError(f"{script.name}: {error}") from None
+    except TooManyEventsError as error:
+        raise click.ClickException(f"stopped looking: {error}; let something end sooner") from None
+    if output == "json":
+        click.echo(json.dumps(_build_report(world), indent=1))
+        return
+    if scenario.assumed_jobs:
+        click.echo(
+            f"assumed: runs of {', '.join(sorted(scenario.assumed_jobs))} take {ASSUMED_RUN_S:g} s; `run JOB for ...` says else"
+        )
+    for line in _format_lines(world):
+        click.echo(escape_controls(line))
+
+
+def _format_lines(world: SimulatedWorld) -> Iterator[str]:
+    """One for each fact that the log would have; the same one again and again only once, with its count."""
+    told = [(at, said) for at, fact in world.events if (said := _format_event(fact)) is not None]
+    for said, group in groupby(told, key=lambda pair: pair[1]):
+        (first, _), *others = group
+        again = f" ({len(others)} more until {format_clock(others[-1][0])})" if others else ""
+        yield f"{format_clock(first)}  {said}{again}"
+    if world.finish is None:
+        yield f"{format_clock(world.now)}  still alive: the script ends here"
+    else:
+        outcome = world.finish.outcome
+        yield f"{format_clock(world.now)}  exit {outcome.code}: {outcome.detail}"
+
+
+def _format_event(event: Event) -> str | None:
+    said = describe_event(event)
+    if said is None:
+        return None
+    about = getattr(event, "job", "") or getattr(event, "watch", "")
+    running = f", {said[2]['running']} running" if "running" in said[2] else ""
+    return f"{f'{about}: ' if about else ''}{said[1]}{running}"
+
+
+def _build_report(world: SimulatedWorld) -> dict[str, Any]:
+    shown = [(at, event) for at, event in world.events if not isinstance(event, CheckPassed)]
+    timeline = [{"at": round(at, 3), "event": type(event).__name__, **asdict(event)} for at, event in shown]
+    outcome = asdict(world.finish.outcome) if world.finish is not None else None
+    return {"timeline": timeline, "end": round(world.now, 3), "outcome": outcome}
+
+
+def format_clock(seconds: float) -> str:
+    """`+1:02:03.250`: hours, minutes, seconds from the start."""
+    minutes, left = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return f"+{hours}:{minutes:02d}:{left:06.3f}"

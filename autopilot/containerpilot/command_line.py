@@ -1,0 +1,136 @@
+"""The entry point `containerpilot`: its command line on our supervisor, for a site that swaps the binary.
+
+Without a flag that asks for something else it is the supervisor, with ContainerPilot's defaults: the control socket at
+/var/run/containerpilot.socket, its log formats, and a state directory that need not be had. As quick to start as
+`autopilot run`: what only the other flags need is loaded by them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from autopilot import __version__
+from autopilot.__main__ import restore_initial_environment, run_supervisor
+from autopilot.containerpilot.go_flags import FlagError, HelpRequestedError, parse_flags
+
+SWITCH_FLAGS = ("version", "template", "reload", "ping")
+VALUE_FLAGS = ("config", "out", "maintenance", "putenv", "putmetric")
+USAGE = """\
+Usage of containerpilot:
+  -config string
+    \tThe configuration file; CONTAINERPILOT in the environment when left out.
+  -maintenance string
+    \t'enable' or 'disable' the maintenance of a running supervisor.
+  -out string
+    \tWhere -template writes; '-', which is stdout, when left out.
+  -ping
+    \tAsk whether the supervisor answers on its control socket.
+  -putenv value
+    \tSet an environment variable, 'key=value', for what the supervisor starts from now on;
+    \t'key=' unsets it. May be given several times.
+  -putmetric value
+    \tSet a metric, 'key=value'. May be given several times.
+  -reload
+    \tHave the supervisor read its configuration again.
+  -template
+    \tPrint the configuration with its template filled in, and quit.
+  -version
+    \tPrint the version and quit.
+"""
+
+
+def main() -> None:
+    restore_initial_environment()
+    try:
+        flags, rest = parse_flags(sys.argv[1:], switches=SWITCH_FLAGS, values=VALUE_FLAGS)
+    except HelpRequestedError:
+        sys.stderr.write(USAGE)
+        sys.exit(0)
+    except FlagError as bad:
+        sys.stderr.write(f"{bad}\n{USAGE}")
+        sys.exit(os.EX_USAGE)
+    config = flags.get("config", [""])[-1] or None
+    asked = {name for name, given in flags.items() if name not in ("config", "out") and _is_requested(name, given[-1])}
+    if "version" in asked:
+        print(f"Version: {__version__}\nProgram: autopilot")
+    elif "template" in asked:
+        _write_rendered_config(config, flags.get("out", ["-"])[-1])
+    elif asked:
+        from autopilot.containerpilot.control_flags import CommandError, send_requests
+
+        try:
+            send_requests(flags, asked, config)
+        except CommandError as failed:
+            sys.exit(_print_failure(str(failed), failed.exit_code))
+    else:
+        if rest:
+            print(f"containerpilot: not flags, and not used: {' '.join(rest)}", file=sys.stderr)
+        run_supervisor(config, containerpilot=True)
+
+
+def _is_requested(name: str, value: str) -> bool:
+    """A switch may be turned off again, and Go takes an empty value for none."""
+    return value == "true" if name in SWITCH_FLAGS else bool(value)
+
+
+def _write_rendered_config(config: str | None, out: str) -> None:
+    from autopilot.app.paths import NoConfigError, find_default_config
+    from autopilot.spec import SpecError, render
+
+    try:
+        text = render(config or find_default_config(os.environ, containerpilot=True))
+    except (SpecError, NoConfigError) as error:
+        sys.exit(_print_failure(str(error), os.EX_CONFIG))
+    data = text.encode(errors="surrogateescape")
+    try:
+        if out in ("", "-"):
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        else:
+            _write_file(out, data)
+    except OSError as error:
+        sys.exit(_print_failure(f"cannot write {out or 'stdout'}: {error.strerror}", os.EX_CANTCREAT))
+
+
+def _write_file(path: str, data: bytes) -> None:
+    """Whole or not at all, where a file can be replaced: a pipe, a device and a mounted file are written to instead.
+    Raises OSError."""
+    import stat
+
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        umask = os.umask(0o022)
+        os.umask(umask)
+        mode = stat.S_IFREG | 0o644 & ~umask
+    if not stat.S_ISREG(mode) or _is_mounted(path):
+        with open(path, "wb") as file:
+            file.write(data)
+        return
+    path = os.path.realpath(path)
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), stat.S_IMODE(mode))
+        os.replace(temporary, path)
+    except OSError:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def _is_mounted(path: str) -> bool:
+    """A file that a container engine mounted; os.path.ismount knows directories only."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        return any(line.split()[4] == os.path.realpath(path) for line in mounts)
+
+
+def _print_failure(message: str, exit_code: int) -> int:
+    print(f"containerpilot: {message}", file=sys.stderr)
+    return exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Bytes to lines, with bounded memory: a line longer than MAX_LINE comes in pieces, and no byte is lost."""
+
+from __future__ import annotations
+
+MAX_LINE_BYTES = 64 * 1024  # bytes
+
+
+CONTROL_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
+
+
+def escape_controls(text: str) -> str:
+    """For a terminal: control characters (but tabs) written out, so that what others wrote cannot act or forge."""
+    return text.translate(CONTROL_ESCAPES)
+
+
+class LineSplitter:
+    """Feed it what a pipe gives; it returns whole lines without their line ends. `rest`: the unterminated last line."""
+
+    def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._tail = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        *lines, tail = (self._tail + data).split(b"\n")
+        pieces = [piece for line in lines for piece in self._cut(line)]
+        while len(tail) > self._max_line_bytes:
+            pieces.append(tail[: self._max_line_bytes])
+            tail = tail[self._max_line_bytes :]
+        self._tail = tail
+        return pieces
+
+    def take_rest(self) -> list[bytes]:
+        tail, self._tail = self._tail, b""
+        return [tail] if tail else []
+
+    def _cut(self, line: bytes) -> list[bytes]:
+        if len(line) <= self._max_line_bytes:
+            return [line]
+        return [line[start : start + self._max_line_bytes] for start in range(0, len(line), self._max_line_bytes)]

@@ -1,0 +1,82 @@
+"""Commands with a time limit: how a helper program (a health check, a condor tool) is run and waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from autopilot.process.spawn import SpawnError
+from autopilot.runtime.process_table import ProcessTable
+from autopilot.spec.plan import Command
+
+MAX_OUTPUT_BYTES = 64 * 1024  # bytes of output kept, the last ones
+
+OnLines = Callable[[str, list[bytes]], None]
+
+
+class CommandResult(NamedTuple):
+    """How a command ended: the shell's status (126, 127, 128+n) and the end of stdout and stderr together."""
+
+    status: int
+    output: str
+    timed_out: bool
+    duration_s: float
+
+
+class CommandRunner(Protocol):
+    async def run(self, command: Command, *, timeout: float, name: str) -> CommandResult:
+        """Run `command`; after `timeout` seconds kill all of it. Never raises for what the command does."""
+        ...
+
+
+class ProcessCommandRunner:
+    """Runs commands among our processes. A command that leaves processes behind has them killed."""
+
+    def __init__(self, processes: ProcessTable, environ: Callable[[], Mapping[str, str]]) -> None:
+        self._processes = processes
+        self._environ = environ
+
+    async def run(
+        self, command: Command, *, timeout: float, name: str, on_lines: OnLines | None = None
+    ) -> CommandResult:
+        """As CommandRunner says; `sink` gets the lines as well, as they come. Cancelled, it kills the command."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        kept: deque[bytes] = deque()
+        size = 0
+        ended: asyncio.Future[int] = loop.create_future()
+
+        def keep_lines(stream: str, lines: list[bytes]) -> None:
+            nonlocal size
+            kept.extend(lines)
+            size += sum(len(line) + 1 for line in lines)
+            while size > MAX_OUTPUT_BYTES and len(kept) > 1:
+                size -= len(kept.popleft()) + 1
+            if on_lines is not None:
+                on_lines(stream, lines)
+
+        def handle_exit(status: int, problem: str | None, leftovers: int) -> None:
+            if problem is not None:
+                kept.append(problem.encode())
+            if leftovers:
+                process.kill()
+            if not ended.done():
+                ended.set_result(status)
+
+        try:
+            process = self._processes.start(command, self._environ(), on_lines=keep_lines, on_exit=handle_exit)
+        except SpawnError as cannot:
+            return CommandResult(cannot.status, cannot.problem, False, loop.time() - started)
+        timed_out = False
+        try:
+            status = await asyncio.wait_for(asyncio.shield(ended), timeout)
+        except TimeoutError:
+            timed_out, status = True, 128 + 9
+            process.kill()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
+        output = b"\n".join(kept)[-MAX_OUTPUT_BYTES:].decode(errors="replace")
+        return CommandResult(status, output, timed_out, loop.time() - started)

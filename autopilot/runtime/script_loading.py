@@ -1,0 +1,34 @@
+"""Loading a heavy library beside the running jobs: an import in the event loop's thread would hold all of them up."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+
+
+async def import_modules(*modules: str) -> None:
+    """Returns when the modules are imported. Raises what their import raises."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def set_outcome(error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def load() -> None:
+        error: Exception | None = None
+        try:
+            for module in modules:
+                importlib.import_module(module)
+        except Exception as failure:
+            error = failure
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(set_outcome, error)
+
+    threading.Thread(target=load, name="loading", daemon=True).start()  # of its own: a pool would keep one for ever
+    await done

@@ -1,0 +1,184 @@
+"""A simulated world for a core: processes, checks and payloads under a virtual clock. Nothing here sleeps.
+
+`autopilot check --simulate` and the tests of the machines run whole lives in it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from autopilot.machines import actions, cues, events
+from autopilot.machines.actions import Action, Finish
+from autopilot.machines.core import Core, Effect
+from autopilot.machines.events import Event
+from autopilot.runtime.cron_times import find_next_time
+from autopilot.spec.plan import Job, Plan
+
+MAX_EVENTS = 200_000  # facts of one life that are worth looking at
+EXIT_BY_SIGNAL = {15: 143, 9: 137, 3: 131, 2: 130}
+
+
+class TooManyEventsError(Exception):
+    """So much happens that nobody would read it."""
+
+
+@dataclass
+class Behaviour:
+    """How a job's processes behave: how long a run takes, how it ends, how a check answers."""
+
+    run_duration: Callable[[random.Random], float | None] = lambda rng: None  # None: until it is signalled
+    status: Callable[[random.Random], int] = lambda rng: 0
+    ignores_signals: bool = False  # to everything but SIGKILL
+    leftovers: int = 0  # members left when the leader exits
+    check: Callable[[random.Random], bool | None] = lambda rng: True  # None: it never answers
+    check_duration: float = 0.01
+    check_output: str = ""
+
+
+@dataclass
+class SimulatedWorld:
+    plan: Plan
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    seed: int = 0
+    drain_duration: float | None = 0.0  # None: never
+    drain_ends_with_payloads: bool = False  # the drain is over when no payload runs any more
+    wall_offset: float = 0.0  # of the wall clock, in seconds since the epoch
+    now: float = 0.0
+    events: list[tuple[float, Event]] = field(default_factory=list)
+    actions: list[tuple[float, Action]] = field(default_factory=list)
+    finish: Finish | None = None
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+        self.core = Core(self.plan, rng=random.Random(self.seed + 1), now=0.0, next_time=find_next_time)
+        self._pending_cues: list[tuple[float, int, cues.Cue]] = []
+        self._order = itertools.count()
+        self.live_runs: dict[str, int] = {}  # job -> run whose leader or members are alive
+        self._leftovers: dict[str, int] = {}
+        self._draining = False
+        self._pids = itertools.count(100)
+        self._jobs: dict[str, Job] = {job.name: job for job in self.plan.jobs}
+        self._apply_effects(self.core.begin(0.0, self.wall_offset))
+
+    # --- time ---
+
+    def schedule(self, delay: float, cue: cues.Cue) -> None:
+        heapq.heappush(self._pending_cues, (self.now + delay, next(self._order), cue))
+
+    def run(self, end_time: float) -> SimulatedWorld:
+        """Let the time pass up to `until`, or to the end of the life. Raises Endless."""
+        while self.finish is None:
+            deadline = self.core.get_deadline()
+            event = self._pending_cues[0][0] if self._pending_cues else None
+            if len(self.events) > MAX_EVENTS:
+                raise TooManyEventsError(f"more than {MAX_EVENTS} events within {self.now:g} s")
+            upcoming = min((t for t in (deadline, event) if t is not None), default=None)
+            if upcoming is None or upcoming > end_time:
+                self.now = end_time
+                break
+            assert upcoming >= self.now - 1e-6, "a deadline in the past would spin"
+            self.now = max(self.now, upcoming)
+            if event is not None and event <= self.now:
+                self._deliver(heapq.heappop(self._pending_cues)[2])
+            else:
+                self._apply_effects(self.core.tick(self.now, self.now + self.wall_offset))
+                after = self.core.get_deadline()
+                assert after is None or after > self.now - 1e-9
+        return self
+
+    def feed(self, cue: cues.Cue) -> None:
+        self._apply_effects(self.core.feed(cue, self.now, self.now + self.wall_offset))
+
+    def _deliver(self, cue: cues.Cue) -> None:
+        if isinstance(cue, cues.Exited):
+            if self.live_runs.get(cue.job) != cue.run or cue.job in self._leftovers:
+                return  # that run is over already, or its leader is
+            if cue.leftovers:
+                self._leftovers[cue.job] = cue.leftovers
+            else:
+                del self.live_runs[cue.job]
+        if isinstance(cue, cues.GroupEmptied):
+            if self.live_runs.get(cue.job) != cue.run:
+                return
+            del self.live_runs[cue.job]
+            self._leftovers.pop(cue.job, None)
+        self.feed(cue)
+
+    # --- what the core wants ---
+
+    def _apply_effects(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            assert self.finish is None, f"{effect} after the end"
+            if isinstance(effect, Event):
+                self.events.append((self.now, effect))
+                self._stop_agent(effect)
+            else:
+                self.actions.append((self.now, effect))
+                self._perform(effect)
+
+    def _stop_agent(self, event: Event) -> None:
+        agent = self.plan.consul_agent
+        if agent is not None and isinstance(event, events.JobStopping) and event.job == agent.job:
+            self.schedule(0.1, cues.Deregistered())
+
+    def complete_drain_if_empty(self) -> None:
+        if self._draining and not self.core.payloads:
+            self._draining = False
+            self.schedule(0.0, cues.Drained())
+
+    def _perform(self, action: Action) -> None:  # noqa: PLR0912 - one arm for each action
+        match action:
+            case actions.Spawn(job, run):
+                assert job not in self.live_runs, f"two runs of {job} at once"
+                self.live_runs[job] = run
+                self.schedule(0, cues.Spawned(job, run, next(self._pids)))
+                behaviour = self._get_behaviour(job)
+                runs_for = behaviour.run_duration(self.rng)
+                if runs_for is not None:
+                    self.schedule(runs_for, cues.Exited(job, run, behaviour.status(self.rng), behaviour.leftovers))
+            case actions.Signal(job, run, number):
+                assert self.live_runs.get(job) == run, "a signal to a run that is over"
+                if not self._get_behaviour(job).ignores_signals:
+                    self._end_run(job, run, EXIT_BY_SIGNAL.get(number, 128 + number), 0.01)
+            case actions.Kill(job, run):
+                self._end_run(job, run, 137, 0.001)
+            case actions.RunCheck(job, run):
+                behaviour = self._get_behaviour(job)
+                passed = behaviour.check(self.rng)
+                if passed is not None:
+                    says = behaviour.check_output or ("passed" if passed else "failed")
+                    self.schedule(behaviour.check_duration, cues.CheckFinished(job, run, passed, says))
+            case actions.RequestPermit():
+                self.schedule(0.0, cues.PermitGranted(confirmed=True))
+            case actions.StartDrain() if self.drain_ends_with_payloads:
+                self._draining = True
+                self.complete_drain_if_empty()
+            case actions.StartDrain() if self.drain_duration is not None:
+                self.schedule(self.drain_duration, cues.Drained())
+            case actions.EvictPayloads():
+                self.schedule(0.4, cues.Evicted())
+            case actions.KillPayloads():
+                self.schedule(0.1, cues.Drained())
+            case actions.Finish():
+                self.finish = action
+
+    def _end_run(self, job: str, run: int, status: int, delay: float) -> None:
+        if job in self._leftovers:
+            self.schedule(delay, cues.GroupEmptied(job, run))
+        else:
+            self.schedule(delay, cues.Exited(job, run, status))
+
+    def _get_behaviour(self, job: str) -> Behaviour:
+        return self.behaviours.get(job, Behaviour())
+
+    # --- questions ---
+
+    def list_times(self, kind: type[Event], job: str = "") -> list[float]:
+        return [when for when, fact in self.events if isinstance(fact, kind) and fact.source == job]
+
+    def list_spawn_times(self, job: str) -> list[float]:
+        return [t for t, action in self.actions if isinstance(action, actions.Spawn) and action.job == job]

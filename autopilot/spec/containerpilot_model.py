@@ -1,0 +1,126 @@
+"""The sections that ContainerPilot has around a service registry: validated in full, so that its files load."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PlainValidator, WithJsonSchema
+
+from autopilot.spec import fields as f
+from autopilot.spec.address_rules import parse_consul_address
+from autopilot.spec.model_base import StrictModel
+
+ConsulAddress = Annotated[str, PlainValidator(parse_consul_address), WithJsonSchema({"type": "string"})]
+OnError = Annotated[Literal["open", "closed"], PlainValidator(f.build_choice_validator("open", "closed"))]
+Scheme = Annotated[Literal["http", "https"], PlainValidator(f.build_choice_validator("http", "https"))]
+MetricType = Annotated[
+    Literal["counter", "gauge", "histogram", "summary"],
+    PlainValidator(f.build_choice_validator("counter", "gauge", "histogram", "summary")),
+]
+
+
+class Tls(StrictModel):
+    """TLS to Consul."""
+
+    cafile: f.OptionalText = Field(default=None, description="file of the authority's certificate")
+    capath: f.OptionalText = Field(default=None, description="directory of authorities' certificates")
+    clientcert: f.OptionalText = Field(default=None, description="file of our certificate")
+    clientkey: f.OptionalText = Field(default=None, description="file of our key")
+    servername: f.OptionalText = Field(default=None, description="the name the server's certificate must carry")
+    verify: f.Flag = Field(default=True, description="check the server's certificate")
+
+
+class Consul(StrictModel):
+    """The Consul agent."""
+
+    address: ConsulAddress = Field(description="host:port")
+    scheme: Scheme | None = Field(default=None, description="http or https")
+    token: f.OptionalText = Field(default=None, description="ACL token; better in a file or in $CONSUL_HTTP_TOKEN")
+    token_file: f.AbsolutePath | None = Field(default=None, description="a file that holds the ACL token")
+    tls: Tls | None = Field(default=None, description="certificates")
+
+
+class ConsulAgent(StrictModel):
+    """Consul's agent inside this container, as a job with a built-in recipe."""
+
+    join: f.TextList = Field(description="addresses of servers, or of other agents, to join")
+    exec: f.Text = Field(default="consul", description="the program")
+    datacenter: f.Text = Field(default="dc1", description="the data centre it belongs to")
+    node: f.Text | None = Field(default=None, description="the node's name; wn-HOSTNAME when left out")
+    bind: f.Text | None = Field(default=None, description="the address other agents reach it at")
+    meta: f.Environment = Field(default_factory=dict, description="further metadata of the node")
+    config: f.AbsolutePath | None = Field(default=None, description="a file with further configuration of the agent")
+
+
+class OnChange(StrictModel):
+    """What follows when a template's file has changed."""
+
+    reload: f.Text | None = Field(default=None, description="a job that gets SIGHUP")
+    restart: f.Text | None = Field(default=None, description="a job that is restarted")
+    exec: f.Argv | None = Field(default=None, description="a command that is run")
+
+
+class Template(StrictModel):
+    """A file rendered by Jinja2 from the environment, Consul's KV store and its services."""
+
+    source: f.AbsolutePath = Field(description="the template")
+    destination: f.AbsolutePath = Field(description="the file that is written")
+    mode: f.Umask = Field(default=0o644, description="its permissions, an octal string")
+    user: f.User | None = Field(default=None, description="its owner; the supervisor's own when left out")
+    group: f.User | None = Field(default=None, description="its group; the owner's when left out")
+    on_change: OnChange = Field(default=OnChange(), description="reload, restart or exec")
+
+
+class Lock(StrictModel):
+    """At most so many containers of a site at once: before a lifetime's end, or before each run of a job."""
+
+    name: f.Text = Field(description="the same for all containers that share it")
+    limit: f.Count = Field(default=1, description="so many hold it at once")
+    before: f.Text = Field(description='"lifetime" (its end), or a job')
+    ttl: f.PositiveDuration = Field(default=15.0, description="a holder that died is out after at most twice this")
+    on_error: OnError = Field(default="closed", description="without Consul: open goes on after 10 s, closed waits")
+
+
+class ServiceConsul(StrictModel):
+    """Consul's own settings for one service."""
+
+    enable_tag_override: f.Flag = Field(default=False, description="others may change the tags")
+    deregister_critical_service_after: f.PositiveDuration | None = Field(
+        default=None, description="Consul removes it when critical for so long"
+    )
+
+
+class Watch(StrictModel):
+    """One service, or one key, to watch."""
+
+    name: f.Text = Field(description="the service; with a key: what `watch.NAME` calls it")
+    key: f.Text | None = Field(default=None, description="a key of Consul's KV store to watch instead of a service")
+    interval: f.PositiveDuration = Field(
+        description="the least time between two looks; a change after a quiet time is seen at once"
+    )
+    tag: f.OptionalText = Field(default=None, description="only instances with this tag")
+    dc: f.OptionalText = Field(default=None, description="the data centre")
+
+
+class Metric(StrictModel):
+    """One metric that jobs may set through the control socket."""
+
+    namespace: f.OptionalText = Field(default=None, description="first part of its name")
+    subsystem: f.OptionalText = Field(default=None, description="second part of its name")
+    name: f.Text = Field(description="last part of its name")
+    help: f.Text = Field(description="one sentence")
+    type: MetricType = Field(description="counter, gauge, histogram or summary")
+    buckets: f.NumberList | None = Field(default=None, description="upper bounds of a histogram")
+
+    @property
+    def full_name(self) -> str:
+        return "_".join(part for part in (self.namespace, self.subsystem, self.name) if part)
+
+
+class Telemetry(StrictModel):
+    """Metrics and status over HTTP."""
+
+    port: f.Port = Field(default=9090, description="where to listen")
+    interfaces: f.Interfaces = Field(default=("eth0:inet", "inet"), description="where to take the address from")
+    tags: f.TextList = Field(default=(), description="tags of the service `containerpilot`")
+    metrics: tuple[Metric, ...] = Field(default=(), description="metrics of the jobs")

@@ -1,0 +1,130 @@
+"""Names the operating system knows: signals, limits, users, environment variables, modes, programs."""
+
+from __future__ import annotations
+
+import difflib
+import grp
+import os
+import pwd
+import re
+import resource
+import shutil
+import signal
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from autopilot.spec.quantities import format_value, parse_size
+
+LIMIT_NAMES = {name.removeprefix("RLIMIT_").lower() for name in dir(resource) if name.startswith("RLIMIT_")}
+_NON_TERMINATING_SIGNALS = {signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD}
+
+
+def find_nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The known name that was probably meant, if any."""
+    return difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+
+
+def format_suggestion(name: str, known: Iterable[str]) -> str:
+    """`; did you mean "x"?` when a known name is near, else nothing."""
+    return "".join(f'; did you mean "{near}"?' for near in find_nearest(name, known))
+
+
+def parse_stop_signal(value: Any) -> int:
+    """The number of a signal given as "SIGTERM", "TERM", "SIGRTMIN+3" or a number."""
+    if isinstance(value, str):
+        number = find_signal_number(value)
+    else:
+        number = value if isinstance(value, int) and not isinstance(value, bool) else None
+    if number not in signal.valid_signals():
+        near = (
+            format_suggestion(f"SIG{value.upper().removeprefix('SIG')}", signal.Signals.__members__)
+            if isinstance(value, str)
+            else ""
+        )
+        raise ValueError(
+            f"cannot be {format_value(value)}: no such signal{near or '; write a name like ' + chr(34) + 'SIGTERM' + chr(34)}"
+        )
+    if number in _NON_TERMINATING_SIGNALS:
+        raise ValueError(
+            f'cannot be {format_value(value)}: it does not end a process; write "SIGTERM", "SIGINT" or "SIGQUIT"'
+        )
+    return int(number)
+
+
+def find_signal_number(name: str) -> int | None:
+    """The number of "SIGTERM", "term", "SIGRTMIN+3" or "15"; None when there is no such signal."""
+    name = name.strip().upper()
+    if re.fullmatch(r"[0-9]{1,3}", name):
+        return _keep_valid_signal(int(name))
+    realtime = re.fullmatch(r"(?:SIG)?RTMIN\+([0-9]{1,2})", name)
+    if realtime:
+        return _keep_valid_signal(signal.SIGRTMIN + int(realtime[1]))
+    return signal.Signals.__members__.get(f"SIG{name.removeprefix('SIG')}")
+
+
+def _keep_valid_signal(number: int) -> int | None:
+    return number if number in signal.valid_signals() else None
+
+
+def parse_umask(value: Any) -> int:
+    """An octal string such as "022". A number is refused: 22 would be read as decimal."""
+    if isinstance(value, str) and re.fullmatch(r"(0o?)?[0-7]{1,3}", value):
+        return int(value.replace("o", ""), 8)
+    raise ValueError(f'cannot be {format_value(value)}; write an octal string like "022"')
+
+
+def parse_limits(value: Any) -> dict[str, int]:
+    """Resource limits by name; "unlimited" is -1."""
+    if not isinstance(value, dict):
+        raise ValueError(f"cannot be {format_value(value)}; write an object like {{nofile: 65536}}")
+    found: dict[str, int] = {}
+    for name, amount in value.items():
+        key = name.lower().removeprefix("rlimit_")
+        if key not in LIMIT_NAMES:
+            raise ValueError(f'cannot use "{name}": no such limit{format_suggestion(key, LIMIT_NAMES)}')
+        try:
+            found[key] = -1 if amount in ("unlimited", "infinity") or amount == -1 else parse_size(amount)
+        except ValueError as error:
+            raise ValueError(f'"{name}" {error}, or "unlimited"') from None
+    return found
+
+
+def parse_environment(value: Any) -> dict[str, str]:
+    """Environment variables; numbers become text."""
+    if not isinstance(value, dict):
+        raise ValueError(f"cannot be {format_value(value)}; write an object of names and strings")
+    found: dict[str, str] = {}
+    for name, text in value.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", name):
+            raise ValueError(
+                f"cannot use {format_value(name)} as the name of a variable; letters, digits and _ only, not a digit first"
+            )
+        if isinstance(text, bool) or not isinstance(text, str | int | float):
+            raise ValueError(f'"{name}" cannot be {format_value(text)}; write it as a string in quotes')
+        found[name] = text if isinstance(text, str) else f"{text}"
+    return found
+
+
+def is_unknown_user(name: str | None) -> bool:
+    """Whether a user name cannot be found here. Numeric ids need no entry."""
+    return name is not None and not name.isdigit() and not _has_entry(pwd.getpwnam, name)
+
+
+def is_unknown_group(name: str | None) -> bool:
+    return name is not None and not name.isdigit() and not _has_entry(grp.getgrnam, name)
+
+
+def _has_entry(lookup: Any, name: str) -> bool:
+    try:
+        lookup(name)
+    except KeyError:
+        return False
+    return True
+
+
+def is_missing_program(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None) -> bool:
+    """Whether the first word names nothing that can be run here."""
+    program = argv[0]
+    if "/" in program:
+        return shutil.which(os.path.join(cwd or "", program)) is None
+    return shutil.which(program, path=env.get("PATH", os.environ.get("PATH"))) is None

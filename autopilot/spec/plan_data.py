@@ -1,0 +1,99 @@
+"""A plan as plain JSON data and back, exactly.
+
+The supervisor caches the compiled plan in this form, so that a start needs no pydantic. The number below is part of the
+data: a plan written by another version is refused rather than misread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from autopilot.spec import plan as p
+
+PLAN_VERSION = 2
+
+# Which class a nested object becomes; everything else is a plain value, a tuple of them or a mapping of strings.
+_NESTED_TYPES: dict[type, dict[str, type]] = {
+    p.Plan: {
+        "jobs": p.Job,
+        "lifetime": p.Lifetime,
+        "htcondor": p.Htcondor,
+        "logging": p.Logging,
+        "consul": p.Consul,
+        "consul_agent": p.ConsulAgent,
+        "watches": p.Watch,
+        "locks": p.Lock,
+        "templates": p.Template,
+        "telemetry": p.Telemetry,
+    },
+    p.Job: {
+        "command": p.Command,
+        "when": p.When,
+        "backoff": p.Backoff,
+        "stop": p.Stop,
+        "health": p.Health,
+        "service": p.Service,
+    },
+    p.When: {"triggers": p.Trigger},
+    p.ExecProbe: {"command": p.Command},
+    p.Lifetime: {"drain": p.Drain, "after": p.Trigger},
+    p.Drain: {"begin": p.Command, "until": p.Command},
+    p.Consul: {"tls": p.Tls},
+    p.Template: {"exec": p.Command},
+    p.Telemetry: {"metrics": p.Metric},
+    p.Htcondor: {"node": p.HtcondorNode},
+}
+_PROBE_TYPES: dict[str, type] = {
+    "exec": p.ExecProbe,
+    "http": p.HttpProbe,
+    "tcp": p.TcpProbe,
+    "htcondor": p.HtcondorProbe,
+}
+_PROBE_KINDS = {cls: kind for kind, cls in _PROBE_TYPES.items()}
+
+
+def serialize_plan(plan: p.Plan) -> dict[str, Any]:
+    """The plan as a JSON-able dict, every field written out."""
+    return {"plan_version": PLAN_VERSION, **_serialize_value(plan)}
+
+
+def deserialize_plan(data: dict[str, Any]) -> p.Plan:
+    """The plan that `plan_to_data` wrote. Raises ValueError for anything else."""
+    if not isinstance(data, dict) or data.get("plan_version") != PLAN_VERSION:
+        raise ValueError(
+            "cannot use this plan: it was written by another version of autopilot; compile the job spec again"
+        )
+    try:
+        plan: p.Plan = _build_object(p.Plan, {k: v for k, v in data.items() if k != "plan_version"})
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"cannot use this plan: it is damaged ({error}); compile the job spec again") from error
+    return plan
+
+
+def _serialize_value(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        tag = {"kind": _PROBE_KINDS[type(value)]} if type(value) in _PROBE_KINDS else {}
+        return tag | {f.name: _serialize_value(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple):
+        return [_serialize_value(item) for item in value]
+    if isinstance(value, str | int | float | None):
+        return value
+    return dict(value)
+
+
+def _build_object(cls: type, data: dict[str, Any]) -> Any:
+    nested = _NESTED_TYPES.get(cls, {})
+    return cls(**{name: _build_value(nested.get(name), name, value) for name, value in data.items()})
+
+
+def _build_value(cls: type | None, name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_build_value(cls, "", item) for item in value)
+    if not isinstance(value, dict):
+        if cls is not None and value is not None:
+            raise TypeError(f"{cls.__name__} cannot be {value!r}")
+        return value
+    if name == "probe":
+        return _build_object(_PROBE_TYPES[value["kind"]], {k: v for k, v in value.items() if k != "kind"})
+    return value if cls is None else _build_object(cls, value)

@@ -1,0 +1,275 @@
+"""What must hold between keys: each function yields what it finds, with the path and the remedy.
+
+The values themselves are valid by then. `also` names further paths a finding was concluded from; when one of them had
+to be taken out as broken, the finding is dropped rather than reported as a second error for the same mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from autopilot.spec.findings import Finding
+from autopilot.spec.metric_names import find_clashes
+from autopilot.spec.os_names import format_suggestion
+from autopilot.spec.parsing import KeyPath
+from autopilot.spec.quantities import format_seconds
+from autopilot.spec.registry_rules import check_registry
+from autopilot.spec.spec_model import Health, Job, Spec, When
+from autopilot.spec.trigger_rules import check_triggers
+
+_SERVICE_NAME = re.compile(r"[a-z][a-zA-Z0-9\-]+")
+_PROBE_KEYS = ("exec", "http", "tcp", "htcondor")
+_WHEN_FORMS = "{source, once or each}, {all: [...]}, {interval} or {cron}"
+
+
+def check_rules(spec: Spec) -> Iterator[Finding]:
+    yield from _check_jobs(spec)
+    yield from check_triggers(spec)
+    yield from _check_htcondor(spec)
+    yield from _check_lifetime(spec)
+    yield from _check_drains(spec)
+    yield from _check_metrics(spec)
+    yield from check_registry(spec)
+
+
+def _check_jobs(spec: Spec) -> Iterator[Finding]:
+    if not spec.jobs:
+        yield Finding(
+            ("jobs",), 'cannot be empty: there is nothing to run; write jobs: [{name: "main", exec: "COMMAND"}]'
+        )
+    seen: dict[str, int] = {}
+    for index, job in enumerate(spec.jobs):
+        path: KeyPath = ("jobs", index)
+        if job.label in seen:
+            yield Finding(
+                (*path, "name"),
+                f'cannot be "{job.label}" again: jobs[{seen[job.label]}] has this name',
+                related_paths=(path,),
+            )
+        seen.setdefault(job.label, index)
+        if job.exec is None:
+            yield from _check_job_without_process(job, path)
+        yield from _check_service(job, path)
+        yield from _check_times(job, path)
+        yield from _check_escalation(job, spec.compute_stop_limit(job), (*path, "stop", "escalate"))
+        if job.when is not None:
+            yield from _check_when_form(job.when, (*path, "when"))
+        if job.health is not None:
+            yield from _check_health(job.health, (*path, "health"))
+        if job.backoff.max < job.backoff.initial:
+            found = f"cannot be shorter than initial ({format_seconds(job.backoff.initial)}), got {format_seconds(job.backoff.max)}"
+            yield Finding((*path, "backoff", "max"), found, related_paths=((*path, "backoff", "initial"),))
+
+
+def _check_job_without_process(job: Job, path: KeyPath) -> Iterator[Finding]:
+    """A job that is only checked and advertised: what others run, or a further address of what runs here."""
+    given: KeyPath = (*path, "exec")
+    if job.health is None:
+        message = "cannot be left out; it is the command (without one a job needs a health check and offers a service)"
+        yield Finding(given, message, related_paths=(given, (*path, "health")))
+        return
+    if job.name is None:
+        yield Finding(
+            (*path, "name"), "cannot be left out where there is no exec to name the job by", related_paths=(given,)
+        )
+        return
+    if job.when is not None and (job.when.each is not None or _is_periodic(job.when)):
+        message = "cannot make a job without exec run again and again: it has no process; write `once`, or add exec"
+        yield Finding((*path, "when"), message, related_paths=(given,))
+    if job.essential:
+        yield Finding((*path, "essential"), "cannot be true without exec: the job has no end", related_paths=(given,))
+
+
+def _check_service(job: Job, path: KeyPath) -> Iterator[Finding]:
+    if job.port is not None:
+        if not _SERVICE_NAME.fullmatch(job.label):
+            wanted = "a lower-case letter, then one or more letters, digits and hyphens"
+            message = f'cannot be "{job.label}" in a job with a port; a service\'s name has {wanted}'
+            yield Finding((*path, "name"), message, related_paths=((*path, "exec"),))
+        if job.health is None:
+            message = "cannot be given without health: nothing would say whether the service works; add a health check"
+            yield Finding((*path, "port"), message, at_key=True, related_paths=((*path, "health"),))
+        return
+    for key in ("initial_status", "tags", "meta", "interfaces", "consul"):
+        if key in job.model_fields_set:
+            message = "has no effect without a port: the job offers no service; add port or remove this"
+            yield Finding((*path, key), message, at_key=True, warning=True, related_paths=((*path, "port"),))
+
+
+def _check_times(job: Job, path: KeyPath) -> Iterator[Finding]:
+    when = job.when or When()
+    every = when.interval if _is_periodic(when) else None
+    if every is not None and job.timeout is not None and job.timeout > every:
+        message = (
+            f"is longer than the interval ({format_seconds(every)}): runs never overlap, so a slow one delays the next"
+        )
+        yield Finding((*path, "timeout"), message, warning=True)
+    if when.each is not None and job.restarts == "unlimited":
+        message = 'cannot be "unlimited" beside `each`: the event already starts it again; write "never" or a number'
+        yield Finding((*path, "restarts"), message)
+    kind = next(
+        (k for k in ("each", "cron") if getattr(when, k) is not None), "interval" if every is not None else None
+    )
+    if kind in ("interval", "cron") and job.restarts == "on-failure":
+        message = f'cannot be "on-failure" beside {kind}: it runs again anyway; write how many more runs there are'
+        yield Finding((*path, "restarts"), message, related_paths=((*path, "when", kind),))
+    if job.essential and kind is not None:
+        message = f"cannot be true beside when.{kind}: its first end would be the container's; remove one of the two"
+        yield Finding((*path, "essential"), message, related_paths=((*path, "when", kind),))
+
+
+def _check_escalation(job: Job, limit: float, path: KeyPath) -> Iterator[Finding]:
+    previous = 0.0
+    for index, step in enumerate(job.stop.escalate or ()):
+        if not previous < step.after < limit:
+            message = f"cannot be {format_seconds(step.after)}; it comes after {format_seconds(previous)} and before {format_seconds(limit)}"
+            yield Finding((*path, index, "after"), message, related_paths=((*path[:-1], "timeout"),))
+        previous = step.after
+
+
+def _is_periodic(when: When) -> bool:
+    return when.once is None and when.each is None and when.all is None
+
+
+def _check_when_form(when: When, path: KeyPath) -> Iterator[Finding]:
+    forms = [name for name in ("once", "each", "all", "cron") if getattr(when, name) is not None]
+    broken = tuple((*path, name) for name in ("once", "each", "all", "interval", "cron"))
+    if len(forms) > 1:
+        yield Finding(path, f"cannot have both {forms[0]} and {forms[1]}; one of {_WHEN_FORMS}", related_paths=broken)
+    if when.each is not None and when.interval is not None:
+        message = "cannot stand beside `each`: a delay belongs to `once`, a period stands alone; remove one of the two"
+        yield Finding((*path, "interval"), message, related_paths=broken)
+    if when.all == ():
+        yield Finding((*path, "all"), "cannot be empty; list the events to wait for as {source, once}")
+    if when.all is not None and when.source is not None:
+        yield Finding((*path, "source"), "cannot stand beside `all`; put it into the items: all: [{source, once}]")
+    if when.timezone is not None and when.cron is None:
+        yield Finding((*path, "timezone"), "cannot be given without cron, whose times it is for", related_paths=broken)
+    if not forms and when.interval is None and when.source not in ("SIGHUP", "SIGUSR2"):
+        what = "once or each is missing beside source" if when.source is not None else "it says nothing"
+        yield Finding(path, f"cannot be used: {what}; write one of {_WHEN_FORMS}", related_paths=broken)
+    if (not forms and when.interval is not None) or forms == ["cron"]:
+        alone = "cron" if forms else "an interval alone"
+        for key in ("source", "timeout", *(("interval",) if forms else ())):
+            if getattr(when, key) is not None:
+                message = f"cannot stand beside {alone}: there is no event to wait for; add `once` or remove it"
+                yield Finding((*path, key), message, related_paths=broken)
+
+
+def _check_health(health: Health, path: KeyPath) -> Iterator[Finding]:
+    given = [name for name in _PROBE_KEYS if getattr(health, name) is not None]
+    about = tuple((*path, name) for name in _PROBE_KEYS)
+    if not given:
+        yield Finding(path, "cannot be without a check; add one of exec, http, tcp or htcondor", related_paths=about)
+    if len(given) > 1:
+        yield Finding(
+            (*path, given[1]),
+            f"cannot stand beside {given[0]}: one check for each job; keep one of the two",
+            related_paths=about,
+        )
+    if health.timeout is not None and health.timeout > health.interval:
+        message = (
+            f"is longer than the interval ({format_seconds(health.interval)}): a slow check makes the next one late"
+        )
+        yield Finding((*path, "timeout"), message, warning=True, related_paths=((*path, "interval"),))
+
+
+def _check_htcondor(spec: Spec) -> Iterator[Finding]:
+    section, path = spec.batch_system, ("htcondor", "job")
+    if section is None:
+        for index, job in enumerate(spec.jobs):
+            if job.health is not None and job.health.htcondor is not None:
+                message = "cannot be asked without an htcondor section; add htcondor: {job: NAME}"
+                yield Finding(("jobs", index, "health", "htcondor"), message, related_paths=(("htcondor",),))
+        return
+    names = [job.label for job in spec.jobs]
+    found = len(spec.batch_jobs)
+    about = tuple(("jobs", i, key) for i in range(len(names)) for key in ("name", "exec"))
+    if section.job is not None and not found:
+        message = f'cannot be "{section.job}": there is no such job{format_suggestion(section.job, names)}'
+        yield Finding(path, message, related_paths=about)
+    elif found != 1 and section.job is None:
+        what = f"{found} jobs run condor_master" if found else "no job runs condor_master"
+        yield Finding(path, f"cannot be left out: {what}; name the job", related_paths=about)
+    for job in spec.batch_jobs[:1]:
+        if job.when is not None and (job.when.each is not None or _is_periodic(job.when)):
+            yield Finding(
+                path,
+                f'cannot be "{job.label}": it runs again and again; condor_master is started once',
+                related_paths=about,
+            )
+
+
+def _check_lifetime(spec: Spec) -> Iterator[Finding]:
+    life, path = spec.lifetime, ("lifetime",)
+    if life is None:
+        return
+    if life.drain is None and spec.batch_system is None:
+        message = "cannot be left out: nothing says how to empty this container; write {exec, until} or add htcondor"
+        yield Finding((*path, "drain"), message, related_paths=(("htcondor",),))
+    if life.jitter and life.max is None:
+        yield Finding(
+            (*path, "jitter"), "cannot be given without max, which it is added to", related_paths=((*path, "max"),)
+        )
+    if life.after is not None and life.max is None:
+        yield Finding(
+            (*path, "after"), "cannot be given without max, which counts from it", related_paths=((*path, "max"),)
+        )
+    if life.idle is not None and spec.batch_system is None:
+        message = "cannot be known without an htcondor section: nothing else tells what runs; add it or remove this"
+        yield Finding((*path, "idle"), message, related_paths=(("htcondor",),))
+
+
+def _check_drains(spec: Spec) -> Iterator[Finding]:
+    drain, path = (spec.lifetime.drain if spec.lifetime else None), ("lifetime", "drain")
+    if drain is not None:
+        about = tuple((*path, key) for key in ("htcondor", "exec", "until"))
+        if drain.htcondor and drain.exec is not None:
+            yield Finding(path, "cannot be both htcondor and exec; keep one of the two", related_paths=about)
+        elif drain.htcondor and spec.batch_system is None:
+            message = "cannot be used without an htcondor section; add htcondor: {job: NAME}"
+            yield Finding((*path, "htcondor"), message, related_paths=(("htcondor",),))
+        elif not drain.htcondor and (drain.exec is None or drain.until is None):
+            yield Finding(
+                path, "cannot be incomplete; write {htcondor: true}, or both exec and until", related_paths=about
+            )
+    if spec.batch_system is None and spec.lifetime is None:
+        message = 'cannot be "drain" without a lifetime or htcondor section: nothing says how this container is emptied'
+        missing: tuple[KeyPath, ...] = (("htcondor",), ("lifetime",))
+        if spec.on_sigterm == "drain":
+            yield Finding(("on_sigterm",), message, related_paths=missing)
+        for index, job in enumerate(spec.jobs):
+            if job.health is not None and job.health.on_failure == "drain":
+                yield Finding(("jobs", index, "health", "on_failure"), message, related_paths=missing)
+
+
+def _check_metrics(spec: Spec) -> Iterator[Finding]:
+    metrics = spec.telemetry.metrics if spec.telemetry else ()
+    for index, metric in enumerate(metrics):
+        path: KeyPath = ("telemetry", "metrics", index)
+        for key in ("namespace", "subsystem", "name"):
+            value = getattr(metric, key)
+            if value is not None and not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", value):
+                yield Finding((*path, key), f'cannot be "{value}"; letters, digits and _ only, not a digit first')
+        if metric.buckets is not None and metric.type != "histogram":
+            yield Finding(
+                (*path, "buckets"),
+                f"cannot be given for a {metric.type}; only a histogram has buckets",
+                related_paths=((*path, "type"),),
+            )
+    for index, shared, other in find_clashes([(metric.full_name, metric.type) for metric in metrics]):
+        metric = metrics[index]
+        if other is None:
+            whose = f'autopilot itself exports "{shared}"'
+        else:
+            first = metrics[other]
+            whose = f'the {first.type} "{first.full_name}" exports "{shared}" too'
+        message = f'cannot make the {metric.type} "{metric.full_name}": {whose}; write another name or namespace'
+        about = tuple(
+            ("telemetry", "metrics", i, key)
+            for i in (index, other)
+            if i is not None
+            for key in ("namespace", "subsystem", "name", "type")
+        )
+        yield Finding(("telemetry", "metrics", index, "name"), message, related_paths=about)

@@ -1,0 +1,87 @@
+"""Reading the file: from a path to text, with one clear message for everything that is not text."""
+
+from __future__ import annotations
+
+import os
+
+from autopilot.spec.load_result import Problem, SpecError
+
+MAX_SPEC_BYTES = 1 << 20  # a job spec is some kilobytes; a bigger file is the wrong file
+
+
+def read_source(path: str | os.PathLike[str]) -> str:
+    """The file's text, without a byte order mark."""
+    name = os.fspath(path)
+    try:
+        data = _read_bytes(name)
+    except OSError as error:
+        raise build_spec_error(
+            name, f"cannot read the job spec: {(error.strerror or str(error)).lower()}{_find_remedy(error)}"
+        ) from None
+    except ValueError:  # a NUL in the path
+        raise build_spec_error(name, "cannot read the job spec: its path holds a NUL character") from None
+    return decode_source(data, name)
+
+
+def decode_source(data: bytes, name: str) -> str:
+    """Bytes as text, or the refusal that fits what they are."""
+    if len(data) > MAX_SPEC_BYTES:
+        raise _build_too_large_error(name)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise build_spec_error(name, "cannot be UTF-16; save the file as UTF-8")
+    if b"\x00" in data:
+        raise build_spec_error(
+            name,
+            f"cannot be a binary file: it holds a NUL byte at offset {data.index(0)}; a job spec is JSON or JSON5 text",
+        )
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line, column = find_line_and_column(data[: error.start].decode("utf-8"), error.start)
+        message = (
+            f"cannot be read as UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}; save the file as UTF-8"
+        )
+        raise SpecError([Problem(file=name, line=line, column=column, message=message)]) from None
+
+
+def check_source(text: str, name: str) -> str:
+    """The text, unless there is none or too much of it."""
+    if len(text) > MAX_SPEC_BYTES:
+        raise _build_too_large_error(name)
+    if not text.strip():
+        raise build_spec_error(name, 'cannot be empty; the least is {jobs: [{name: "main", exec: "COMMAND"}]}')
+    return text
+
+
+def find_line_and_column(text: str, offset: int) -> tuple[int, int]:
+    """Line and column, both from 1, of an offset."""
+    before = text[:offset]
+    return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+
+
+def build_spec_error(name: str, message: str) -> SpecError:
+    return SpecError([Problem(file=name, message=message)])
+
+
+def _build_too_large_error(name: str) -> SpecError:
+    return build_spec_error(name, f"cannot be larger than {MAX_SPEC_BYTES >> 20} MiB; this is probably not a job spec")
+
+
+def _read_bytes(name: str) -> bytes:
+    # O_NONBLOCK: a FIFO without a writer must not hold up the start; it then reads as empty.
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with open(descriptor, "rb") as file:
+        os.set_blocking(descriptor, True)
+        return file.read(MAX_SPEC_BYTES + 1)
+
+
+def _find_remedy(error: OSError) -> str:
+    match error:
+        case FileNotFoundError():
+            return "; name it as the argument or in $AUTOPILOT_CONFIG"
+        case PermissionError():
+            return f"; let uid {os.geteuid()} read it"
+        case IsADirectoryError():
+            return "; name the file in it"
+    return ""

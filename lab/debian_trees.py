@@ -1,0 +1,76 @@
+"""Debian trees built with mmdebstrap from this machine's own mirror: what hosts and base images are made of."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.cache import compute_cache_key, get_or_build
+from lab.lab_errors import LabError
+
+SUITE = "trixie"
+SLIM_PACKAGES = ("ca-certificates",)  # the base image: what debian:trixie-slim is, and the machine's CA bundle
+CONDOR_PACKAGES = ("ca-certificates", "condor", "curl", "iproute2", "procps", "python3", "python3-venv")
+CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+APT_FOLDER = Path("/etc/apt")
+
+
+def find_mirror(apt: Path = APT_FOLDER) -> str | None:
+    """The Debian mirror this machine's own apt uses; None when it uses none."""
+    for uri in _read_archive_uris(apt):
+        if re.fullmatch(r"\S+/debian/?", uri):
+            return uri.rstrip("/")
+    return None
+
+
+def _read_archive_uris(apt: Path) -> Iterator[str]:
+    for file in sorted(apt.glob("sources.list.d/*.sources")):
+        for line in re.findall(r"(?m)^URIs:(.*)$", file.read_text()):
+            yield from line.split()
+    for file in [apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list"))]:
+        if file.exists():
+            yield from re.findall(r"(?m)^deb\s+(?:\[[^]]*\]\s+)?(\S+)", file.read_text())
+
+
+def build_condor_tree() -> Path:
+    """An unpacked Debian with HTCondor and Python: the shared, read-only part of every host's disk."""
+    return get_or_build(
+        f"condor-{compute_cache_key(SUITE, CONDOR_PACKAGES)}",
+        lambda part: build_debian_tree(part, CONDOR_PACKAGES, "directory"),
+    )
+
+
+def build_slim_tar() -> Path:
+    """The stand-in for the image debian:trixie-slim, for engines that cannot pull: a tar for `docker import`."""
+    return get_or_build(
+        f"slim-{compute_cache_key(SUITE, SLIM_PACKAGES)}.tar",
+        lambda part: build_debian_tree(part, SLIM_PACKAGES, "tar"),
+    )
+
+
+def build_debian_tree(target: Path, packages: tuple[str, ...], output_format: str) -> None:
+    source = find_mirror()
+    if source is None:
+        raise LabError("cannot build a Debian tree: no Debian mirror in this machine's apt sources")
+    if not shutil.which("mmdebstrap"):
+        raise LabError("cannot build a Debian tree: mmdebstrap is not installed (apt-get install mmdebstrap)")
+    command = [
+        "mmdebstrap",
+        "--variant=minbase",
+        f"--format={output_format}",
+        f"--include={','.join(packages)}",
+        # dead name servers make every daemon wait; a container engine brings its own file
+        '--customize-hook=: > "$1/etc/resolv.conf"',
+    ]
+    if CA_BUNDLE.exists():  # a machine behind a proxy of its own trusts more than Debian does
+        command.append(f'--customize-hook=cp {CA_BUNDLE} "$1{CA_BUNDLE}"')
+    done = subprocess.run(
+        [*command, SUITE, str(target), f"deb {source} {SUITE} main"], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise LabError(f"cannot build a Debian tree with mmdebstrap: {done.stderr.strip()[-2000:]}")
+    if target.is_dir():
+        target.chmod(0o755)

@@ -1,0 +1,114 @@
+"""A real Podman API service with storage of its own. With runc: crun refuses cgroups of both versions at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import system_packages
+from lab.cache import create_run_folder, detach_mounts_below
+from lab.lab_errors import LabError
+from lab.survivors import kill_processes
+
+CONTAINERS_CONF = """\
+[containers]
+default_ulimits = ["nofile=16384:16384", "nproc=4096:4096"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+tmp_dir = "{folder}/tmp"
+"""
+STORAGE_CONF = """\
+[storage]
+driver = "overlay"
+runroot = "{folder}/run"
+graphroot = "{folder}/storage"
+"""
+
+
+@dataclass
+class Podman:
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> str:
+        return f"{self.folder}/podman.sock"
+
+    def build_environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "CONTAINERS_CONF": f"{self.folder}/containers.conf",
+            "CONTAINERS_STORAGE_CONF": f"{self.folder}/storage.conf",
+            "CONTAINERS_REGISTRIES_CONF": f"{self.folder}/registries.conf",
+            "TMPDIR": str(self.folder),
+        }
+
+    def run(self, *words: str, check: bool = True) -> str:
+        done = subprocess.run(
+            ["podman", *words], capture_output=True, text=True, check=False, env=self.build_environment(), timeout=60
+        )
+        if check and done.returncode != 0:
+            raise LabError(f"podman {' '.join(words[:2])} failed: {done.stderr.strip()[-2000:]}")
+        return done.stdout
+
+    def start(self) -> None:
+        Path(self.socket).unlink(missing_ok=True)
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                ["podman", "system", "service", "--time=0", f"unix://{self.socket}"],
+                stdout=log, stderr=log, env=self.build_environment(),
+            )  # fmt: skip
+        end = time.monotonic() + 30
+        while not Path(self.socket).exists():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise LabError(f"cannot start podman: {(self.folder / 'log').read_text().strip()[-500:]}")
+            time.sleep(0.05)  # a socket that is not there notifies nobody
+
+    def crash(self) -> None:
+        """As when the host's power fails: service, containers and all that is in /run are gone at once."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(30)
+            self.process = None
+        kill_processes(f"{self.folder}/")
+        detach_mounts_below(self.folder)
+        for volatile in ("run", "tmp"):  # that they are gone tells Podman of the reboot
+            shutil.rmtree(self.folder / volatile, ignore_errors=True)
+        Path(self.socket).unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(30)
+            self.process = None
+            Path(self.socket).unlink(missing_ok=True)
+
+
+@contextmanager
+def start_podman(*insecure_registries: str) -> Iterator[Podman]:
+    """`insecure`: registries without TLS. Podman does not trust loopback by itself, as Docker does."""
+    system_packages.ensure_programs("podman", "runc")
+    with create_run_folder() as folder:
+        (folder / "containers.conf").write_text(CONTAINERS_CONF.format(folder=folder))
+        (folder / "storage.conf").write_text(STORAGE_CONF.format(folder=folder))
+        registries = "".join(
+            f'[[registry]]\nlocation = "{address}"\ninsecure = true\n' for address in insecure_registries
+        )
+        (folder / "registries.conf").write_text(registries)
+        found = Podman(folder)
+        found.start()
+        try:
+            yield found
+        finally:
+            found.run("rm", "--all", "--force", "--time=0", "--volumes", check=False)
+            found.run("rmi", "--all", "--force", check=False)
+            found.stop()
+            detach_mounts_below(folder)

@@ -1,0 +1,53 @@
+"""System packages the lab uses, installed from the machine's own apt sources when we may."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+
+from lab.lab_errors import LabError
+
+# Debian's package for each program we call.
+PROGRAM_PACKAGES: Mapping[str, str] = {
+    "busybox": "busybox-static",
+    "cron": "cron",
+    "docker-registry": "docker-registry",
+    "dockerd": "docker.io",
+    "faketime": "faketime",
+    "ip": "iproute2",
+    "mmdebstrap": "mmdebstrap",
+    "nsenter": "util-linux",
+    "podman": "podman",
+    "runc": "runc",
+    "setpriv": "util-linux",
+    "unshare": "util-linux",
+}
+
+
+def ensure_programs(*programs: str) -> None:
+    """Have these programs on PATH, installing their packages as root; else a LabError with the remedy."""
+    missing = sorted({PROGRAM_PACKAGES[program] for program in programs if not shutil.which(program)})
+    if missing:
+        install(*missing)
+
+
+def install(*packages: str) -> None:
+    remedy = f"apt-get install {' '.join(packages)}"
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise LabError(f"not installed: {', '.join(packages)} (as root: {remedy})")
+    _run_apt_get("update")
+    _run_apt_get("install", "--yes", "--no-install-recommends", *packages)
+
+
+@functools.cache
+def _run_apt_get(*words: str) -> None:
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(
+        ["apt-get", "-o", "DPkg::Lock::Timeout=120", "--quiet", "--quiet", *words],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise LabError(f"apt-get {' '.join(words)} failed: {done.stdout.strip()[-500:]}")

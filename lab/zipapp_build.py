@@ -1,0 +1,38 @@
+"""One file for any host with Python 3.11 or newer: a zipapp of the watchdog and its pure-Python dependencies."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipapp
+from pathlib import Path
+
+from lab.lab_errors import LabError
+from lab.wheelhouse import REPO
+
+# What watchdog/pyproject.toml names; all of them pure Python, or one file could not serve all hosts.
+LIBRARIES = ("click", "json-source-map", "prometheus-client")
+
+
+def build_zipapp(target: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder)
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", "--target", folder,
+             "--no-compile", "--only-binary=:all:", "--platform=any", "--implementation=py", "--no-deps", *LIBRARIES],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise LabError(f"cannot fetch the libraries of {target.name}: {done.stderr.strip()[-500:]}")
+        shutil.rmtree(tree / "bin", ignore_errors=True)
+        shutil.copytree(
+            REPO / "watchdog/autopilot_watchdog",
+            tree / "autopilot_watchdog",
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        zipapp.create_archive(
+            tree, target, interpreter="/usr/bin/env python3", main="autopilot_watchdog.__main__:main", compressed=True
+        )

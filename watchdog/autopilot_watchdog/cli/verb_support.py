@@ -1,0 +1,58 @@
+"""What the verbs share: the configuration, the audit log, exit codes (sysexits.h)."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.config_reader import ConfigError, load_config
+from autopilot_watchdog.shell.audit import Audit
+
+DEFAULT_CONFIG_PATH = "/etc/autopilot-watchdog.json"
+EX_USAGE, EX_CANTCREAT, EX_TEMPFAIL, EX_CONFIG = 64, 73, 75, 78
+
+
+class ConfigFile(click.Path):
+    """A file that is read and validated on the way in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, Config):
+            return value
+        try:
+            return load_config(Path(value))
+        except ConfigError as error:
+            fail(str(error), EX_CONFIG)
+
+
+config_option = click.option(
+    "--config",
+    "-c",
+    type=ConfigFile(),
+    envvar="AUTOPILOT_WATCHDOG_CONFIG",
+    default=DEFAULT_CONFIG_PATH,
+    show_default=True,
+    show_envvar=True,
+    help="The configuration.",
+)
+output_option = click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True, help="How to print."
+)
+
+
+def fail(sentence: str, code: int) -> NoReturn:
+    click.echo(sentence, err=True)
+    raise SystemExit(code)
+
+
+def open_audit(config: Config) -> Audit:
+    with contextlib.suppress(OSError):  # whoever needs the folder says what is wrong with it
+        Path(config.state).mkdir(parents=True, exist_ok=True, mode=0o755)
+    return Audit(get_audit_path(config))
+
+
+def get_audit_path(config: Config) -> Path:
+    return Path(config.audit) if config.audit else Path(config.state) / "audit.jsonl"

@@ -1,0 +1,61 @@
+"""What is to be done about images: prepare the newest beside the running ones, and remove what nobody needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from autopilot_watchdog.config.config_model import SlotGroup
+from autopilot_watchdog.core.decision_context import DecisionContext
+from autopilot_watchdog.core.memory import ImageMemory, Memory
+from autopilot_watchdog.core.observation import EngineView
+from autopilot_watchdog.core.rollout import list_digest_choices
+from autopilot_watchdog.core.slot_actions import Action, Preflight, Pull, RemoveImage, Verify
+
+
+def get_preparation_step(group: SlotGroup, view: EngineView, image: ImageMemory, digest: str) -> Action | None:
+    """The next step towards a digest that can be started; None when it can."""
+    trial = image.get_digest_record(digest, 0.0)
+    if digest not in view.digests:
+        return Pull(group.image_key, digest)
+    if group.verify is not None and not trial.verified:
+        return Verify(group.image_key, digest)
+    if group.preflight is not None and not trial.preflighted:
+        return Preflight(group.image_key, digest)
+    return None
+
+
+def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Action]:
+    """Prepare the newest digest beside the running ones, once it is this host's turn: by image."""
+    steps: dict[str, Action] = {}
+    if context.observation.unfit_reasons or memory.paused:
+        return steps
+    for group in context.config.slots:
+        image = memory.get_image(group.image_key)
+        best = next(iter(list_digest_choices(memory, group.image_key, context.config, context.now)), None)
+        if (
+            best is None
+            or group.engine not in context.views
+            or context.now < image.get_digest_record(best.digest, 0.0).not_before
+        ):
+            continue
+        step = get_preparation_step(group, context.views[group.engine], image, best.digest)
+        if step is not None:
+            steps.setdefault(group.image_key, step)
+    return steps
+
+
+def plan_image_removals(context: DecisionContext, memory: Memory) -> Iterator[Action]:
+    """Images that we pulled and nobody needs: not running, newest, pinned, last good or the one before."""
+    for key, group in {group.image_key: group for group in context.config.slots}.items():
+        if group.engine not in context.views:
+            continue
+        image, view = memory.get_image(key), context.views[group.engine]
+        kept = {image.head, image.pin, *(good.digest for good in image.goods[:2])}
+        kept |= {container.digest for container in view.containers}
+        # none may have proved good yet: the newest two are kept in any case
+        kept |= set(sorted(image.trials, key=lambda digest: -image.trials[digest].first_seen)[:2])
+        for digest, trial in image.trials.items():
+            if (
+                trial.pulled and digest not in kept and context.now >= trial.not_before
+            ):  # on disk or, after a pull that failed, not
+                yield RemoveImage(key, digest)

@@ -1,0 +1,149 @@
+"""What the lives of this host say about its slots, its images and itself: back-off, promotion, quarantine, acquittal.
+
+A new digest is judged against the good one on the same host. When it fails `quarantine_after` times in a row it is
+quarantined and the good digest takes over at once. If that one then lives well, the new image was to blame (the
+quarantine is confirmed, and told to the fleet); if that one fails too, the host or something outside is to blame, the
+new digest is acquitted, and the host backs off. With no good digest to compare with there is only the back-off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autopilot_watchdog.config.config_model import Failures
+from autopilot_watchdog.core.exit_verdict import FAILED, GOOD, ExitVerdict
+from autopilot_watchdog.core.memory import ImageMemory, KnownGood, Memory, Quarantine
+from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.retry_delay import compute_retry_delay
+from autopilot_watchdog.core.slot_actions import Start
+
+
+def record_end(memory: Memory, container: Container, end: ExitVerdict, settings: Failures, now: float) -> Memory:
+    """A life is over."""
+    slot = memory.get_slot(container.slot)
+    lived = container.ended - container.started if container.started else 0.0
+    short = end.verdict != GOOD and lived < settings.good_after
+    streak = slot.streak + 1 if short or end.verdict == FAILED else 0
+    # the first short life that is nobody's fault is followed at once: a kill, an operator's stop
+    weighs = streak if end.verdict == FAILED else streak - 1
+    not_before = (
+        now + compute_retry_delay(weighs, settings.initial, settings.longest, container.slot) if weighs > 0 else 0.0
+    )
+    memory = memory.replace_slot(
+        container.slot,
+        replace(
+            slot,
+            container=container.id,
+            digest=container.digest,
+            started=container.started,
+            ended=container.ended or now,
+            streak=streak,
+            not_before=not_before,
+        ),
+    ).increase_count(f"lives_{end.verdict}")
+    if end.verdict == GOOD:
+        return record_success(memory, container, now)
+    if end.verdict == FAILED:
+        return _record_failure(
+            memory, container.image_key, container.digest, reason=end.sentence, settings=settings, now=now
+        )
+    return memory
+
+
+def record_start_failure(
+    memory: Memory, key: str, start: Start, *, error: str, settings: Failures, now: float
+) -> Memory:
+    """The engine could not start a container: a life of no length."""
+    slot = memory.get_slot(start.slot)
+    streak = slot.streak + 1
+    wait = compute_retry_delay(streak, settings.initial, settings.longest, start.slot)
+    slot = replace(slot, digest=start.digest, streak=streak, not_before=now + wait)
+    memory = memory.replace_slot(start.slot, slot).increase_count("starts_failed")
+    return _record_failure(memory, key, start.digest, reason=error, settings=settings, now=now)
+
+
+def record_success(memory: Memory, container: Container, now: float) -> Memory:
+    """A life has proved its digest good; counted once per life."""
+    slot = memory.get_slot(container.slot)
+    if slot.proved and slot.container == container.id:
+        return memory
+    key, digest = container.image_key, container.digest
+    image = memory.get_image(key)
+    goods = {good.digest: good for good in image.goods}
+    latest = max(container.started, goods[digest].life_started if digest in goods else 0.0)
+    if digest not in image.quarantine or image.pin == digest:
+        goods[digest] = KnownGood(digest, latest)
+    quarantine = {  # whatever else fails here, a good image lives well: the others are to blame themselves
+        other: replace(held, confirmed=held.confirmed or (other != digest and container.started >= held.since))
+        for other, held in image.quarantine.items()
+    }
+    image = replace(
+        image.replace_digest_record(digest, replace(image.get_digest_record(digest, now), failures=0, pulled=True)),
+        goods=tuple(sorted(goods.values(), key=lambda good: -good.life_started)[:3]),
+        quarantine=quarantine,
+    )
+    slot = replace(slot, container=container.id, digest=digest, started=container.started, proved=True, streak=0)
+    return replace(memory.replace_image(key, image).replace_slot(container.slot, slot), streak=0, not_before=0.0)
+
+
+def _record_failure(memory: Memory, key: str, digest: str, *, reason: str, settings: Failures, now: float) -> Memory:
+    image = memory.get_image(key)
+    if digest in image.quarantine and digest != image.pin:
+        return _clear_slot_backoff(memory, digest)  # it was started before that was known
+    trial = image.get_digest_record(digest, now)
+    trial = replace(trial, failures=trial.failures + 1, trouble=reason)
+    image = image.replace_digest_record(digest, trial)
+    streak = memory.streak + 1
+    not_before = memory.not_before
+    if trial.failures >= settings.quarantine_after and digest != image.pin and _has_other_good(image, digest):
+        memory, image = add_quarantine(
+            memory, image, digest, f"{trial.failures} lives failed, the last: {reason}", now=now
+        )
+        not_before = 0.0
+    else:
+        image = _release_unconfirmed(image, digest, settings, now)
+        if streak >= settings.host_after:
+            wait = compute_retry_delay(
+                streak - settings.host_after + 1, settings.host_initial, settings.host_longest, "host"
+            )
+            not_before = now + wait
+    return replace(memory.replace_image(key, image), streak=streak, not_before=not_before)
+
+
+def add_quarantine(
+    memory: Memory, image: ImageMemory, digest: str, reason: str, *, now: float, source: str = "host"
+) -> tuple[Memory, ImageMemory]:
+    """The digest is started no more; its slots need not wait, for the good digest takes over."""
+    held = Quarantine(now, reason, source, confirmed=source != "host")
+    goods = tuple(good for good in image.goods if good.digest != digest)
+    image = replace(image, quarantine={**image.quarantine, digest: held}, goods=goods)
+    return _clear_slot_backoff(memory.increase_count("quarantines"), digest), image
+
+
+def _clear_slot_backoff(memory: Memory, digest: str) -> Memory:
+    """Its slots need not wait. Their streaks stay: should the good one fail too, the waits go on rising."""
+    slots = {
+        name: replace(slot, not_before=0.0) if slot.digest == digest else slot for name, slot in memory.slots.items()
+    }
+    return replace(memory, slots=slots)
+
+
+def release_digest(image: ImageMemory, digest: str, now: float) -> ImageMemory:
+    """The digest may be started again, with its failures forgotten."""
+    kept = {other: held for other, held in image.quarantine.items() if other != digest}
+    trial = replace(image.get_digest_record(digest, now), failures=0, tries=0, not_before=0.0, trouble="")
+    return replace(image.replace_digest_record(digest, trial), quarantine=kept)
+
+
+def _has_other_good(image: ImageMemory, digest: str) -> bool:
+    return any(good.digest != digest and good.digest not in image.quarantine for good in image.goods)
+
+
+def _release_unconfirmed(image: ImageMemory, failed_digest: str, settings: Failures, now: float) -> ImageMemory:
+    """The good digest fails as well: what was quarantined for that, lately, was not to blame."""
+    if all(good.digest != failed_digest for good in image.goods):
+        return image
+    for digest, held in list(image.quarantine.items()):
+        if held.source == "host" and not held.confirmed and now - held.since <= settings.acquit_within:
+            image = release_digest(image, digest, now)
+    return image

@@ -1,0 +1,100 @@
+"""What an engine is told to create: pure functions from a slot's configuration to the API's JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autopilot_watchdog.config.config_model import SlotGroup, format_slot_name
+from autopilot_watchdog.registry.image_reference import get_repository
+
+OWNER_LABEL, SLOT_LABEL, DIGEST_LABEL, IMAGE_LABEL = (
+    "autopilot.watchdog",
+    "autopilot.slot",
+    "autopilot.digest",
+    "autopilot.image",
+)  # labels
+
+
+def build_labels(owner: str, slot: str, digest: str, image: str) -> dict[str, str]:
+    return {OWNER_LABEL: owner, SLOT_LABEL: slot, DIGEST_LABEL: digest, IMAGE_LABEL: image}
+
+
+def build_container_request(
+    group: SlotGroup, number: int, *, host: str, name: str, digest: str, owner: str, state_folder: str | None
+) -> dict[str, Any]:
+    """The body of POST /containers/create for one life of a slot. `state`: the slot's folder on the host."""
+    slot = format_slot_name(group.name, host, number)
+
+    def expand_placeholders(text: str) -> str:
+        return text.replace("{slot}", slot).replace("{host}", host).replace("{number}", f"{number:02}")
+
+    given = {
+        "AUTOPILOT_SLOT": slot,
+        "AUTOPILOT_HOST": host,
+        "AUTOPILOT_IMAGE_DIGEST": digest,
+        "AUTOPILOT_CONTAINER_NAME": name,
+    }
+    binds = [expand_placeholders(bind) for bind in group.volumes]
+    if state_folder and group.state:
+        binds.append(f"{state_folder}:{group.state}")
+    ports = {
+        _format_container_port(port): [{"HostPort": str(int(port.split(":")[0]) + number - 1)}] for port in group.ports
+    }
+    body: dict[str, Any] = {
+        "Image": f"{get_repository(group.image)}@{digest}",
+        "Env": [f"{key}={expand_placeholders(value)}" for key, value in {**group.env, **given}.items()],
+        "Hostname": format_slot_name(group.hostname, host, number) if group.hostname else slot,
+        "Labels": build_labels(owner, slot, digest, group.image),
+        "ExposedPorts": {port: {} for port in ports},
+        "HostConfig": _build_host_config(group, binds, ports),
+    }
+    if group.network in ("host", "none") or group.network.startswith("container:"):
+        body.pop("ExposedPorts")
+    if group.network == "host":
+        body.pop("Hostname")  # Docker refuses a host name of one's own beside the host's network
+    if group.command:
+        body["Cmd"] = [expand_placeholders(word) for word in group.command]
+    return body
+
+
+def _build_host_config(group: SlotGroup, binds: list[str], ports: dict[str, list[dict[str, str]]]) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "Binds": binds,
+        "PortBindings": ports,
+        "NetworkMode": group.network,
+        "ExtraHosts": [f"{name}:{address}" for name, address in group.extra_hosts.items()],
+        "DnsOptions": list(group.dns_options),
+        "NanoCpus": int(group.cpus * 1e9),
+        "Memory": group.memory,
+        "MemorySwap": group.memory,  # the limit is the limit: no swap beyond it
+        "ShmSize": group.shm,
+        "Ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in group.ulimits.items()],
+        "CapAdd": list(group.cap_add),
+        "CapDrop": list(group.cap_drop),
+        "SecurityOpt": list(group.security_opt),
+        "Devices": [
+            {"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rwm"} for path in group.devices
+        ],
+        "Tmpfs": dict(group.tmpfs),
+        "Init": group.init,
+        "RestartPolicy": {"Name": "no"},  # the watchdog decides who lives again
+    }
+    return {key: value for key, value in config.items() if value not in ([], {}, "", 0, False)}
+
+
+def build_preflight_request(group: SlotGroup, digest: str, owner: str, command: tuple[str, ...]) -> dict[str, Any]:
+    """A throwaway container for the pre-flight: the slot's image, limits and volumes, without its ports and state."""
+    config = _build_host_config(group, [bind for bind in group.volumes if "{" not in bind], {})
+    return {
+        "Image": f"{get_repository(group.image)}@{digest}",
+        "Entrypoint": [command[0]],
+        "Cmd": list(command[1:]),
+        "Env": [f"{key}={value}" for key, value in group.env.items()] + [f"AUTOPILOT_IMAGE_DIGEST={digest}"],
+        "Labels": {OWNER_LABEL: f"{owner} preflight"},
+        "HostConfig": config,
+    }
+
+
+def _format_container_port(port: str) -> str:
+    inside = port.split(":", 1)[1]
+    return inside if "/" in inside else f"{inside}/tcp"

@@ -1,0 +1,25 @@
+"""Image references: registry.example.org:5000/site/worker-node:stable."""
+
+from __future__ import annotations
+
+DOCKER_HUB = "registry-1.docker.io"
+
+
+def get_repository(reference: str) -> str:
+    """Without tag or digest."""
+    name = reference.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}"
+
+
+def get_tag(reference: str) -> str:
+    return reference.partition("@")[0].rpartition("/")[2].partition(":")[2] or "latest"
+
+
+def split_host_and_path(reference: str) -> tuple[str, str]:
+    """The registry's host and the repository's path there, by Docker's rules of what a host name looks like."""
+    name = get_repository(reference)
+    first, slash, rest = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return first, rest
+    return DOCKER_HUB, name if "/" in name else f"library/{name}"

@@ -1,0 +1,180 @@
+"""Do what was decided, and say what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+
+from autopilot_watchdog.config.config_model import Command, Config
+from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.slot_actions import (
+    Action,
+    Drain,
+    Outcome,
+    Preflight,
+    Pull,
+    RemoveContainer,
+    RemoveImage,
+    ShareQuarantine,
+    Start,
+    Verify,
+)
+from autopilot_watchdog.engine.docker_api import SLOW_CALL_TIMEOUT_S, Engine, PullError
+from autopilot_watchdog.engine.engine_http import EngineRefusedError
+from autopilot_watchdog.registry import image_reference
+from autopilot_watchdog.registry.credentials import CredentialsError, find_credentials
+from autopilot_watchdog.registry.registry_client import RegistryError
+from autopilot_watchdog.shell import last_words_reader, observe
+from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.fleet_store import FleetStore
+from autopilot_watchdog.shell.state_file import StateStore
+from autopilot_watchdog.shell.systemd_notify import extend_timeout
+
+
+class Executor:
+    """Carries out actions. EngineUnreachable goes through: then nothing more is known, and the pass ends."""
+
+    def __init__(
+        self, config: Config, engines: Mapping[str, Engine], store: StateStore, audit: Audit, consul: FleetStore | None
+    ) -> None:
+        self._config = config
+        self._engines = engines
+        self._store = store
+        self._audit = audit
+        self._consul = consul
+
+    def execute(self, action: Action, containers: Mapping[str, Container]) -> Outcome:
+        with extend_timeout(self._compute_time_limit_s(action)):
+            return self._execute_action(action, containers)
+
+    def _compute_time_limit_s(self, action: Action) -> float:
+        """Seconds after which the action has ended by itself."""
+        calls = 2 * SLOW_CALL_TIMEOUT_S  # at most so many slow calls to the engine
+        match action:
+            case Pull():
+                return calls + 2 * self._config.registry.pull_timeout  # the last silence may be as long again
+            case Verify(image) | Preflight(image):
+                group = self._config.find_group(image)
+                check = group.verify if isinstance(action, Verify) else group.preflight
+                return calls + (check.timeout if check else 0.0)
+        return calls
+
+    def _execute_action(self, action: Action, containers: Mapping[str, Container]) -> Outcome:  # noqa: PLR0911  # one per action
+        try:
+            match action:
+                case Pull():
+                    return self._pull(action)
+                case Verify():
+                    return self._verify(action)
+                case Preflight():
+                    return self._run_preflight(action)
+                case Start():
+                    return self._start(action)
+                case RemoveContainer():
+                    return self._remove_container(action, containers[action.container])
+                case Drain():
+                    return self._drain(action)
+                case RemoveImage():
+                    group = self._config.find_group(action.image)
+                    self._engines[group.engine].remove_image(image_reference.get_repository(group.image), action.digest)
+                    return Outcome(action)
+                case ShareQuarantine():
+                    return Outcome(action, self._consul.share_quarantine(action) if self._consul else "no Consul")
+        except EngineRefusedError as error:
+            return Outcome(action, str(error))
+
+    def _pull(self, pull: Pull) -> Outcome:
+        group = self._config.find_group(pull.image)
+        try:
+            registry = observe.build_registry_client(self._config, group.image)
+            found = find_credentials(registry.host, self._config.registry.auth_file, os.environ)
+            self._engines[group.engine].pull_image(
+                image_reference.get_repository(group.image),
+                pull.digest,
+                auth=found.build_auth_payload(registry.host) if found else None,
+                timeout=self._config.registry.pull_timeout,
+            )
+        except (PullError, RegistryError, CredentialsError) as error:
+            return Outcome(pull, str(error))
+        return Outcome(pull)
+
+    def _verify(self, verify: Verify) -> Outcome:
+        group = self._config.find_group(verify.image)
+        assert group.verify is not None
+        name = f"{image_reference.get_repository(group.image)}@{verify.digest}"
+        error, blames = _run_hook(group.verify, name, verify.digest)
+        return Outcome(verify, error, blames_image=blames)
+
+    def _run_preflight(self, preflight: Preflight) -> Outcome:
+        group = self._config.find_group(preflight.image)
+        assert group.preflight is not None
+        status, said = self._engines[group.engine].run_preflight(
+            group, preflight.digest, group.preflight.exec, group.preflight.timeout
+        )
+        if status == 0:
+            return Outcome(preflight)
+        return Outcome(preflight, f"the pre-flight ended with status {status}: {said[-300:]}", blames_image=True)
+
+    def _start(self, start: Start) -> Outcome:
+        group, number = self._config.map_slots_to_groups()[start.slot]
+        folder = str(self._store.ensure_slot_folder(start.slot)) if group.state else None
+        id = self._engines[group.engine].start_container(
+            group, number, start.digest, host=self._config.host, state_folder=folder
+        )
+        return Outcome(start, container=id)
+
+    def _remove_container(self, removal: RemoveContainer, container: Container) -> Outcome:
+        its = self._engines[removal.engine]
+        ended = container.ended or time.time()
+        try:
+            if last_words_reader.complete_last_words(
+                container, self._store.folder / "slots" / removal.slot, removal.code, removal.sentence, ended
+            ):
+                self._audit.record("completed", f"last words of {container.name}: {removal.code}", slot=removal.slot)
+        except OSError as error:
+            self._audit.record(
+                "completing-failed", f"cannot complete the last words of {container.name}: {error}", "warning"
+            )
+        if removal.verdict == "failed":
+            with contextlib.suppress(EngineRefusedError):  # no log to be had is no reason to keep the dead
+                said = f"{container.name} printed last: {its.read_logs(container.id)}"
+                self._audit.record("printed", said, slot=removal.slot)
+        if (
+            self._consul
+            and container.started
+            and (container.last_words is None or container.last_words.state == "running")
+        ):
+            self._consul.force_leave(removal.slot)  # it could not take its registration away itself
+        its.remove_container(container.id)
+        return Outcome(removal)
+
+    def _drain(self, drain: Drain) -> Outcome:
+        group, _ = self._config.map_slots_to_groups()[drain.slot]
+        status, said = self._engines[drain.engine].execute_command(drain.container, group.drain)
+        return Outcome(drain, f"{' '.join(group.drain)} ended with status {status}: {said[-300:]}" if status else "")
+
+
+def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
+    """A hook on the host: its complaint ("" none), and whether that is about the image."""
+    words = [word.replace("{image}", image).replace("{digest}", digest) for word in command.exec]
+    env = {**os.environ, "AUTOPILOT_IMAGE": image, "AUTOPILOT_IMAGE_DIGEST": digest}
+    try:
+        done = subprocess.run(
+            words,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=command.timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"{words[0]} took longer than {command.timeout:.0f} s", False
+    except OSError as error:
+        return f"cannot run {words[0]}: {error.strerror}", False
+    if done.returncode == 0:
+        return "", False
+    return f"{words[0]} ended with status {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}", True

@@ -1,0 +1,99 @@
+"""What Prometheus is told, from the memory alone: node-exporter's textfile after each pass, or a port of `watch`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.core.reasons import REASON_CODES, Reason
+
+METRIC_PREFIX = "autopilot_watchdog_"
+
+
+class MetricsCollector(Collector):
+    def __init__(self, config: Config, memory: Memory, reasons: Mapping[str, Reason], now: float) -> None:
+        self._config = config
+        self._memory = memory
+        self._reasons = reasons
+        self._now = now
+
+    def collect(self) -> Iterator[Metric]:
+        memory = self._memory
+        slots = GaugeMetricFamily(f"{METRIC_PREFIX}slots", "Slots by why they are as they are.", labels=["code"])
+        for code in REASON_CODES:
+            slots.add_metric([code], sum(reason.code == code for reason in self._reasons.values()))
+        yield slots
+        lost = CounterMetricFamily(
+            f"{METRIC_PREFIX}lost_slot_seconds", "Slot-seconds without a container.", labels=["cause"]
+        )
+        for cause, seconds in sorted(memory.lost.items()):
+            lost.add_metric([cause], seconds)
+        yield lost
+        counts = CounterMetricFamily(f"{METRIC_PREFIX}done", "What the watchdog did and saw.", labels=["what"])
+        for what, count in sorted(memory.counts.items()):
+            counts.add_metric([what], count)
+        yield counts
+        yield from self._collect_image_metrics()
+        yield _build_gauge("last_pass_timestamp_seconds", "When the last pass ended (dead man's switch).", self._now)
+        yield _build_gauge(
+            "last_success_timestamp_seconds", "The last pass in which all was well.", memory.last_success
+        )
+        yield _build_gauge("paused", "1: the operator paused the watchdog.", float(memory.paused))
+        yield _build_gauge("failed_lives_in_a_row", "On this host, whatever the slot.", memory.streak)
+
+    def _collect_image_metrics(self) -> Iterator[Metric]:
+        held = GaugeMetricFamily(
+            f"{METRIC_PREFIX}quarantined_digests", "Digests that are not started.", labels=["image"]
+        )
+        answered = GaugeMetricFamily(
+            f"{METRIC_PREFIX}registry_answer_timestamp_seconds", "The registry's last.", labels=["image"]
+        )
+        pinned = GaugeMetricFamily(f"{METRIC_PREFIX}pinned", "1: the operator pinned a digest.", labels=["image"])
+        age = GaugeMetricFamily(
+            f"{METRIC_PREFIX}digest_age_seconds", "Since the digest was first seen.", labels=["image", "digest", "part"]
+        )
+        for key in dict.fromkeys(group.image_key for group in self._config.slots):
+            image = self._memory.get_image(key)
+            held.add_metric([key], len(image.quarantine))
+            answered.add_metric([key], image.head_at)
+            pinned.add_metric([key], float(bool(image.pin)))
+            for part, digest in (("newest", image.head), ("last_good", image.last_good)):
+                if digest in image.trials:
+                    age.add_metric([key, digest, part], self._now - image.trials[digest].first_seen)
+        yield from (held, answered, pinned, age)
+
+
+def _build_gauge(name: str, doc: str, value: float) -> Metric:
+    return GaugeMetricFamily(METRIC_PREFIX + name, doc, value)
+
+
+def write_textfile(config: Config, memory: Memory, reasons: Mapping[str, Reason], now: float) -> None:
+    """Raises OSError."""
+    registry = CollectorRegistry()
+    registry.register(MetricsCollector(config, memory, reasons, now))
+    path = Path(config.metrics.textfile)
+    write_to_textfile(str(path), registry)
+    path.chmod(0o644)  # node-exporter is another user
+
+
+class MetricsServer(Collector):
+    """Serves the figures of the last pass. Raises OSError when the address cannot be had."""
+
+    def __init__(self, listen: str) -> None:
+        host, _, port = listen.rpartition(":")
+        self._collector: MetricsCollector | None = None
+        registry = CollectorRegistry()
+        registry.register(self)
+        start_http_server(int(port), host.strip("[]"), registry)
+
+    def collect(self) -> Iterator[Metric]:
+        return self._collector.collect() if self._collector else iter(())
+
+    def update(self, config: Config, memory: Memory, reasons: Mapping[str, Reason], now: float) -> None:
+        self._collector = MetricsCollector(config, memory, reasons, now)
