@@ -123,10 +123,9 @@ class _StepContext:
     clock: cron_schedule.Clock | None
 
     def enter_phase(self, phase: Phase, *effects: Effect, deadline_in: float | None = None, **changes: object) -> Step:
-        """Into `phase`; its deadline is `after` seconds from now."""
-        state = replace(
-            self.state, phase=phase, since=self.now, deadline=_compute_deadline(self.now, deadline_in), **changes
-        )  # type: ignore[arg-type]
+        """Enter `phase` with a deadline `deadline_in` seconds from now."""
+        deadline = _compute_deadline(self.now, deadline_in)
+        state = replace(self.state, phase=phase, since=self.now, deadline=deadline, **changes)  # type: ignore[arg-type]
         return state, effects
 
     def keep_phase(self, *effects: Effect, **changes: object) -> Step:

@@ -128,7 +128,7 @@ def test_taken_out_while_cut_off(registered):
     registered.apply(r.Input.DESIRED_CHANGED, desired=None)
     assert registered.apply(r.Input.AGENT_RETURNED) == (r.Deregister("web-h"),)
     registered.apply(r.Input.CALL_SUCCEEDED)
-    assert registered.state.over
+    assert registered.state.fully_deregistered
 
 
 def test_maintenance_survives_registration(registered):
