@@ -208,7 +208,7 @@ def test_interval_job_may_take_its_time(tmp_path):
     with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
         assert pilot.wait() == 0
         assert pilot.list_job_output("backup") == ["done", "done"]
-        assert pilot.find_events("2 runs skipped")
+        assert pilot.find_events("runs skipped")  # two, or more on a busy machine
 
 
 @pytest.mark.parametrize("form", ["json", "text", "default"])
@@ -218,7 +218,7 @@ def test_arguments_are_not_logged(tmp_path, form):
     spec = {
         "logging": {"level": "DEBUG", "format": form},
         "jobs": [
-            {"name": "app", "exec": login, "health": {"exec": login, "interval": "50ms", "ttl": 5}},
+            {"name": "app", "exec": login, "health": {"exec": login, "interval": "50ms", "timeout": "10s", "ttl": 5}},
             {"name": "broken", "exec": ["/no/such/program", "--password=s3cret"], "restarts": 1},
         ],
     }
