@@ -1,4 +1,4 @@
-"""What all models of the job spec have in common."""
+"""Define the base of all models of the job spec."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class StrictModel(BaseModel):
-    """Frozen, and an unknown key is an error."""
+    """A frozen model that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

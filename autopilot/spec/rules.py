@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 
 from autopilot.spec.findings import Finding
+from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.metric_names import find_clashes
 from autopilot.spec.os_names import format_suggestion
-from autopilot.spec.parsing import KeyPath
 from autopilot.spec.quantities import format_seconds
 from autopilot.spec.registry_rules import check_registry
 from autopilot.spec.spec_model import Health, Job, Spec, When

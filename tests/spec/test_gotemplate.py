@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopilot.spec import SpecError, load_text
-from autopilot.spec.spec_rendering import TemplateError, render_template
+from autopilot.spec.gotemplate.rendered_template import TemplateError
+from autopilot.spec.gotemplate.rendering import render_template
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "gotemplate.json").read_text())
 ENV: dict[str, str] = VECTORS["env"]
@@ -183,7 +184,7 @@ def test_a_place_in_made_text_says_so() -> None:
         load_text("{jobs: [{exec: 'x', port:\n{{ .PORT }}}]}", "f", {"PORT": "[1,\n2}"})
     (problem,) = caught.value.problems
     assert (problem.line, problem.column) == (2, 1)
-    assert problem.note == "in what the template renders here: line 3, column 2 of that text"
+    assert problem.note == "in the text that the template renders here: its line 3, column 2"
 
 
 def test_template_errors_have_a_place() -> None:

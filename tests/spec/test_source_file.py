@@ -20,11 +20,11 @@ def get_problem(path: Path | str) -> str:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "cannot be empty; the least is"),
-        (b" \n\t ", "cannot be empty; the least is"),
-        (b"\xef\xbb\xbf", "cannot be empty; the least is"),
+        (b"", "cannot be empty; the smallest job spec is"),
+        (b" \n\t ", "cannot be empty; the smallest job spec is"),
+        (b"\xef\xbb\xbf", "cannot be empty; the smallest job spec is"),
         (b"x" * (10 << 20), "cannot be larger than 1 MiB"),
-        (b"\x7fELF\x00\x01", "cannot be a binary file: it holds a NUL byte at offset 4"),
+        (b"\x7fELF\x00\x01", "cannot be a binary file: it contains a NUL byte at offset 4"),
         (b"\xff\xfe{\x00}\x00", "cannot be UTF-16; save the file as UTF-8"),
     ],
 )
@@ -60,7 +60,7 @@ def test_directory(tmp_path: Path) -> None:
 
 def test_nul_in_the_path() -> None:
     """A path that no file can have is refused, not an error of Python."""
-    assert "holds a NUL character" in get_problem("a\0b")
+    assert "contains a NUL character" in get_problem("a\0b")
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
