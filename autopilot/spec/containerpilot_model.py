@@ -77,8 +77,12 @@ class Lock(StrictModel):
     name: f.Text = Field(description="the same name in all containers that share the permit")
     limit: f.Count = Field(default=1, description="how many containers may hold it at the same time")
     before: f.Text = Field(description='"lifetime" (the end of the container), or a job (each of its runs)')
-    ttl: f.PositiveDuration = Field(default=15.0, description="a dead holder loses the permit after at most twice this time")
-    on_error: OnError = Field(default="closed", description="when Consul is unreachable: open continues after 10 s, closed waits")
+    ttl: f.PositiveDuration = Field(
+        default=15.0, description="a dead holder loses the permit after at most twice this time"
+    )
+    on_error: OnError = Field(
+        default="closed", description="when Consul is unreachable: open continues after 10 s, closed waits"
+    )
 
 
 class ServiceConsul(StrictModel):
@@ -122,6 +126,8 @@ class Telemetry(StrictModel):
     """Metrics and status over HTTP."""
 
     port: f.Port = Field(default=9090, description="where to listen")
-    interfaces: f.Interfaces = Field(default=("eth0:inet", "inet"), description="where to take the address from; the first that matches")
+    interfaces: f.Interfaces = Field(
+        default=("eth0:inet", "inet"), description="where to take the address from; the first that matches"
+    )
     tags: f.TextList = Field(default=(), description="tags of the service `containerpilot`")
     metrics: tuple[Metric, ...] = Field(default=(), description="metrics of the jobs")

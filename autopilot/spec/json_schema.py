@@ -7,7 +7,7 @@ from typing import Any
 from autopilot.spec.keys import KEY_SYNONYMS, convert_to_camel_case
 from autopilot.spec.spec_model import Spec
 
-# JSON types of the shorthands that a validator expands to the object, by model and key.
+# Shorthands that a validator turns into the object before pydantic sees it.
 _SHORTHAND_TYPES = {
     ("Health", "http"): ["string"],
     ("Htcondor", "node"): ["boolean"],

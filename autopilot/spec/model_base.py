@@ -1,4 +1,4 @@
-"""Define the base of all models of the job spec."""
+"""What all models of the job spec have in common."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class StrictModel(BaseModel):
-    """A frozen model that refuses unknown keys."""
+    """Frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -117,11 +117,8 @@ def _compile_restarts(job: m.Job) -> int | None:
 
 
 def _compile_stop(job: m.Job, timeout: float, *, is_batch_job: bool) -> p.Stop:
-    """Return the way a job stops.
-
-    Only the leader of condor_master gets the signal, because it stops its daemons itself, in the right order. Before
-    its SIGKILL it gets SIGQUIT, its fast shutdown: a master that is killed leaves its payloads in limbo for 40 minutes.
-    """
+    """condor_master gets its signal alone: it stops its daemons itself, in the right order. Before the end comes a
+    SIGQUIT, its fast shutdown: a master that dies by SIGKILL leaves its payloads in limbo for 40 minutes."""
     escalate = tuple((step.after, step.signal) for step in job.stop.escalate or ())
     if is_batch_job and job.stop.escalate is None:
         escalate = ((timeout * 2 / 3, int(SIGQUIT)),)
@@ -172,7 +169,7 @@ def _compile_service(job: m.Job) -> p.Service:
 
 
 def _compile_lifetime(spec: m.Spec) -> p.Lifetime | None:
-    """Return the lifetime; with a batch system there is always one, because `autopilot drain` needs it."""
+    """With an htcondor section there is always one: `autopilot drain` must know how, even where nothing expires."""
     life = spec.lifetime or (m.Lifetime() if spec.batch_system is not None else None)
     if life is None:
         return None

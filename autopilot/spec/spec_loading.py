@@ -95,7 +95,5 @@ class _PositionMapper:
         note = ""
         if generated:
             rendered_line, rendered_column = source_file.find_line_and_column(self.rendered.text, offset)
-            note = (
-                f"in the text that the template renders here: its line {rendered_line}, column {rendered_column}"
-            )
+            note = f"in the text that the template renders here: its line {rendered_line}, column {rendered_column}"
         return Problem(file=self.name, path=path, line=line, column=column, message=message, note=note)

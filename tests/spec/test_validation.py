@@ -35,14 +35,17 @@ def format_job(keys: str) -> str:
     [
         ("‸helth: {}", 'jobs[web].helth: cannot be used: there is no such key; did you mean "health"?'),
         ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stopTimeout" and'),
-        ("‸port: 80", "jobs[web].port: cannot be given without health: nothing would say whether the service works"),
+        ("‸port: 80", "jobs[web].port: cannot be given without health, which tells if the service works"),
         ("port: ‸0, health: {tcp: 'x:1'}", "jobs[web].port: cannot be 0; it must be from 1 to 65535"),
         ("restarts: ‸'always'", 'jobs[web].restarts: cannot be "always"; write a number of restarts, "unlimited",'),
         (
             "when: {interval: 5}, restarts: ‸'on-failure'",
             'jobs[web].restarts: cannot be "on-failure" beside interval',
         ),
-        ("when: ‸{}", "jobs[web].when: cannot be used: it says nothing; write one of {source, once or each}"),
+        (
+            "when: ‸{}",
+            "jobs[web].when: cannot be used: it names no event and no time; write one of {source, once or each}",
+        ),
         ("when: ‸{source: 'x'}", "jobs[web].when: cannot be used: once or each is missing beside source"),
         ("when: {interval: '1s', timeout: ‸1}", "jobs[web].when.timeout: cannot stand beside an interval alone"),
         ("when: ‸{once: 'startup', each: 'startup'}", "jobs[web].when: cannot have both once and each"),
@@ -59,14 +62,20 @@ def format_job(keys: str) -> str:
         ("stop: {signal: ‸'SIGSTOP'}", 'jobs[web].stop.signal: cannot be "SIGSTOP": it does not end a process'),
         (
             "stop: {escalate: [{after: ‸9, signal: 9}]}",
-            "jobs[web].stop.escalate[0].after: cannot be 9 s; it comes after",
+            "jobs[web].stop.escalate[0].after: cannot be 9 s; it must come after",
         ),
         ("limits: ‸{nofiles: 1}", 'jobs[web].limits: cannot use "nofiles": no such limit; did you mean "nofile"?'),
         ("umask: ‸22", 'jobs[web].umask: cannot be 22; write an octal string like "022"'),
         ("env: ‸{'A B': 'x'}", 'jobs[web].env: cannot use "A B" as the name of a variable'),
         ("env: ‸{A: true}", 'jobs[web].env: "A" cannot be true; write it as a string in quotes'),
-        ("user: ‸'nobody-here'", 'jobs[web].user: cannot be used: there is no user "nobody-here" on this machine; create it'),
-        ("group: ‸'nobody-here'", 'jobs[web].group: cannot be used: there is no group "nobody-here" on this machine; create'),
+        (
+            "user: ‸'nobody-here'",
+            'jobs[web].user: cannot be used: there is no user "nobody-here" on this machine; create it',
+        ),
+        (
+            "group: ‸'nobody-here'",
+            'jobs[web].group: cannot be used: there is no group "nobody-here" on this machine; create',
+        ),
         ("cwd: ‸'x'", 'jobs[web].cwd: cannot be "x"; write an absolute path'),
         ("health: ‸{}", "jobs[web].health: cannot be without a check; add one of exec, http, tcp or htcondor"),
         ("health: {exec: 'x', tcp: ‸'y:1'}", "jobs[web].health.tcp: cannot stand beside exec"),
@@ -102,7 +111,10 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "{jobs: [{name: 'a', exec: 'true'}, {name: ‸'a', exec: 'true'}]}",
             'jobs[a].name: cannot be "a" again: jobs[0] has this name',
         ),
-        ("{jobs: [{name: ‸'SIGHUP', exec: 'x'}]}", 'jobs[SIGHUP].name: cannot be "SIGHUP": this name is reserved as a source'),
+        (
+            "{jobs: [{name: ‸'SIGHUP', exec: 'x'}]}",
+            'jobs[SIGHUP].name: cannot be "SIGHUP": this name is reserved as a source',
+        ),
         (
             "{jobs: [A], consul: 'h:1', watches: [{name: 'db', key: 'a/b', interval: 1, tag: ‸'x'}]}",
             "watches[db].tag: cannot be given with a key: only services have tags",
@@ -136,7 +148,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "{jobs: [{name: 'a', health: {exec: 'x'}, when: ‸{interval: 5}}]}",
             "jobs[a].when: cannot make a job without exec run again and again",
         ),
-        ("{jobs: [‸{health: {exec: 'x'}}]}", "jobs[0].name: cannot be left out where there is no exec"),
+        ("{jobs: [‸{health: {exec: 'x'}}]}", "jobs[0].name: cannot be left out without exec"),
         ("{jobs: [{name: 'a', health: {exec: 'x'}, essential: ‸true}]}", "jobs[a].essential: cannot be true without"),
         (
             "{jobs: [{exec: 'a', user: 1, ‸uid: 2}]}",
@@ -179,10 +191,10 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "control.socket: cannot be longer than 107",
         ),
         ("{jobs: [A], consul: ‸{}}", "consul.address: cannot be left out; it is host:port"),
-        ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is the least time"),
+        ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is the shortest time"),
         (
             "{jobs: [A], telemetry: {metrics: [{name: ‸'a-b', help: 'x', type: 'gauge'}]}}",
-            'telemetry.metrics[a-b].name: cannot be "a-b"; letters, digits and _ only',
+            'telemetry.metrics[a-b].name: cannot be "a-b"; write letters, digits and _ only',
         ),
         ("{jobs: [A], logging: {level: ‸'LOUD'}}", 'logging.level: cannot be "LOUD"; one of DEBUG'),
     ],

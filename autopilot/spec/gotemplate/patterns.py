@@ -106,9 +106,7 @@ def _compile_pattern(pattern: str) -> tuple[re.Pattern[str], int, int]:
     try:
         translated, repeats, choices = _translate_pattern(pattern)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # about sets that a later Python may read in another way than Go
+            warnings.simplefilter("ignore")  # about sets that a later Python may read in another way than Go
             return re.compile(translated, re.A), repeats, choices
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"the pattern {pattern!a} is wrong: {error}") from None
