@@ -1,4 +1,4 @@
-"""What is wrong is said: at its place, with what was found and what would be right, all in one pass."""
+"""Test that every mistake is reported in one pass: at its place, with the value and the remedy."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import pytest
 from autopilot.spec import LoadedSpec, SpecError, load_text
 
 LONG = "x" * 107
-MARK = "‸"  # where the problem is
+MARK = "‸"  # the place of the problem
 A = "{name: 'a', exec: 'true'}"
 
 
 def list_problems(text: str, *, here: bool = True) -> list[str]:
+    """Return the problems of a text that must be refused, as "LINE:COLUMN: PATH: MESSAGE"."""
     with pytest.raises(SpecError) as caught:
         load_text(text, "f", {}, runs_here=here)
     return [str(problem).removeprefix("f:") for problem in caught.value.problems]
 
 
 def assert_problem_at_mark(marked: str, message: str) -> None:
+    """Check that the text has one problem, at the mark, whose message begins with `message`."""
     (found,) = list_problems(marked.replace(MARK, ""))
     assert found.startswith(f"1:{marked.index(MARK) + 1}: {message}")
 
 
 def load_spec(text: str, *, here: bool = True) -> LoadedSpec:
+    """Load a text that must be accepted."""
     return load_text(text, "f", {}, runs_here=here)
 
 
 def format_job(keys: str) -> str:
+    """Return a spec with one job of these keys."""
     return f"{{jobs: [{{name: 'web', exec: 'true', {keys}}}]}}"
 
 
@@ -160,6 +164,23 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "{jobs: [A], templates: [{source: '/a', destination: '/b', on_change: {reload: ‸'b'}}]}",
             'templates[0].on_change.reload: cannot be "b": no job has this name',
         ),
+        ("{jobs: [A], ‸locks: [{name: 'l', before: 'a'}]}", "locks: cannot be used without Consul"),
+        (
+            "{jobs: [A], consul: 'h:1', locks: [{name: 'l', before: ‸'b'}]}",
+            'locks[l].before: cannot be "b": no job has this name',
+        ),
+        (
+            "{jobs: [A], consul: 'h:1', locks: [{name: 'l', before: ‸'lifetime'}]}",
+            'locks[l].before: cannot be "lifetime" without a lifetime section; add one, or name a job',
+        ),
+        (
+            "{jobs: [A], consul: 'h:1', locks: [{name: 'l', before: 'a', ttl: ‸9}]}",
+            "locks[l].ttl: cannot be outside Consul's bounds (10 s to 86400 s), got 9 s",
+        ),
+        (
+            "{jobs: [A, {exec: 'x', when: {once: ‸'healthy'}}]}",
+            'jobs[1].when.once: cannot be "healthy": the supervisor emits no such event; source is left out',
+        ),
         ("{jobs: [A], consulAgent: {join: ‸[]}}", "consulAgent.join: cannot be empty; name servers"),
         (
             "{jobs: [{name: ‸'consul-agent', exec: 'x'}], consul_agent: {join: 'a'}}",
@@ -205,7 +226,7 @@ def test_one_problem_of_the_whole(text: str, message: str) -> None:
 
 
 def test_all_problems_in_one_pass() -> None:
-    """Unknown keys, wrong values and what is wrong between keys come together, in the order of the file."""
+    """Unknown keys, wrong values and broken rules between keys are reported together, in the order of the file."""
     text = """{
   jobs: [
     {name: "a", exec: "true", timout: 5},
@@ -229,7 +250,7 @@ def test_nothing_is_concluded_from_what_is_broken() -> None:
 
 
 def test_cycles() -> None:
-    """Jobs that wait for each other are refused once, with the way around."""
+    """Jobs that wait for each other are refused once, with the whole cycle."""
     jobs = ", ".join(
         f"{{name: '{name}', exec: 'x', when: {{source: '{source}', once: 'exitSuccess'}}}}"
         for name, source in [("a", "c"), ("b", "a"), ("c", "b"), ("d", "a")]
@@ -239,7 +260,7 @@ def test_cycles() -> None:
 
 
 def test_a_long_chain_is_no_cycle() -> None:
-    """A thousand jobs that wait one for the next are fine, and quickly so."""
+    """Three hundred jobs in a chain are accepted."""
     jobs = ["{name: 'j0', exec: 'true'}"]
     jobs += [
         f"{{name: 'j{i}', exec: 'true', when: {{source: 'j{i - 1}', once: 'exitSuccess'}}}}" for i in range(1, 300)
@@ -264,7 +285,7 @@ def test_a_long_chain_is_no_cycle() -> None:
     ],
 )
 def test_warnings(text: str, warning: str) -> None:
-    """What is doubtful but can run is warned about once."""
+    """A doubt about a spec that can run is one warning."""
     (found,) = load_spec(text).warnings
     assert f"{found.path}: {found.message}".startswith(warning)
 
@@ -283,16 +304,16 @@ def test_elsewhere_missing_things_are_warnings() -> None:
     ("when", "warned"), [("cron: '@daily'", True), ("cron: '@daily', timezone: 'UTC'", False), ("interval: 5", False)]
 )
 def test_unknown_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch, when: str, warned: bool) -> None:
-    """A check warns, at the expression, of a $TZ that is no time zone; not where none is needed."""
+    """A check warns, at the expression, of a $TZ that is no time zone, unless the job needs none."""
     monkeypatch.setenv("TZ", "Mars/North")
-    said = [(w.column, w.message) for w in load_spec(format_job(f"when: {{{when}}}"), here=False).warnings]
+    warnings = [(w.column, w.message) for w in load_spec(format_job(f"when: {{{when}}}"), here=False).warnings]
     column = format_job(f"when: {{{when}}}").index("'@daily'") + 1 if warned else 0
-    assert [column for column, _ in said] == [column] * warned
-    assert all(message.startswith("is taken as UTC: TZ=Mars/North is no time zone") for _, message in said)
+    assert [column for column, _ in warnings] == [column] * warned
+    assert all(message.startswith("is taken as UTC: TZ=Mars/North is no time zone") for _, message in warnings)
 
 
 def format_metrics(*wanted: str) -> str:
-    """A spec with metrics, each given as "NAME TYPE"; the name may be marked."""
+    """Return a spec with metrics, each given as "NAME TYPE"; the name may be marked."""
     listed = [f"{{name: '{name}', help: 'x', type: '{kind}'}}" for name, kind in (text.split() for text in wanted)]
     return f"{{jobs: [{A}], telemetry: {{metrics: [{', '.join(listed)}]}}}}".replace(f"'{MARK}", f"{MARK}'")
 
@@ -313,13 +334,13 @@ def format_metrics(*wanted: str) -> str:
     ],
 )
 def test_metrics_that_clash(wanted: tuple[str, ...], message: str) -> None:
-    """Two metrics that would export the same name are one problem, at the second; so is one that takes ours."""
+    """Two metrics that would export the same name are one problem, at the second; so is a name of autopilot."""
     name = wanted[-1].split()[0].removeprefix(MARK)
     assert_problem_at_mark(format_metrics(*wanted), f"telemetry.metrics[{name}].name: {message}")
 
 
 def test_metrics_that_do_not_clash() -> None:
-    """Nothing is added to a counter's name, and a word that our names begin with is not ours."""
+    """A counter's name gets no suffix, and the first word of autopilot's names is free to use."""
     wanted = ("x counter", "x_total counter", "y gauge", "y_count gauge", "process_jobs gauge", "python_info gauge")
     wanted += ("containerpilot_jobs counter", "autopilot_jobs summary", "go_goroutines gauge")
     telemetry = load_spec(format_metrics(*wanted)).plan.telemetry
@@ -327,5 +348,5 @@ def test_metrics_that_do_not_clash() -> None:
 
 
 def test_numeric_users_need_no_entry() -> None:
-    """A numeric id is used as it is."""
+    """A numeric id is used unchanged."""
     assert load_spec(format_job("user: 54321, group: '54321'")).plan.jobs[0].command.user == "54321"
