@@ -9,7 +9,7 @@ from autopilot.spec.key_paths import KeyPath
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One mistake or doubt, at a path of the spec.
+    """A mistake or doubt, at a path of the spec.
 
     Attributes:
         path: Keys and indices that lead to the value.

@@ -101,7 +101,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """One event to wait for. `source` is a job, `watch.NAME`, a signal name, or "" for the supervisor itself."""
+    """An event to wait for. `source` is a job, `watch.NAME`, a signal name, or "" for the supervisor itself."""
 
     source: str
     event: str  # healthy, unhealthy, exitSuccess, exitFailed, stopping, stopped, changed, startup, ...
@@ -127,7 +127,7 @@ class Service:
     port: int
     initial_status: str | None = None
     tags: tuple[str, ...] = ()
-    meta: Mapping[str, str] = field(default_factory=dict)  # beside ours, which win
+    meta: Mapping[str, str] = field(default_factory=dict)  # added to our own keys, which win
     interfaces: tuple[str, ...] = ()
     enable_tag_override: bool = False
     deregister_critical_service_after: str | None = None

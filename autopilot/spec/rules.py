@@ -148,7 +148,9 @@ def _check_when_form(when: When, path: KeyPath) -> Iterator[Finding]:
     if when.all is not None and when.source is not None:
         yield Finding((*path, "source"), "cannot stand beside `all`; put it into the items: all: [{source, once}]")
     if when.timezone is not None and when.cron is None:
-        yield Finding((*path, "timezone"), "cannot be given without cron, whose times it is for", related_paths=broken)
+        yield Finding(
+            (*path, "timezone"), "cannot be given without cron; add cron or remove this", related_paths=broken
+        )
     if not forms and when.interval is None and when.source not in SIGNAL_SOURCES:
         reason = "once or each is missing beside source" if when.source is not None else "it names no event and no time"
         yield Finding(path, f"cannot be used: {reason}; write one of {_WHEN_FORMS}", related_paths=broken)

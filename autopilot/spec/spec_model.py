@@ -35,7 +35,7 @@ LogFormat = Annotated[
 
 
 class Trigger(StrictModel):
-    """One event to wait for."""
+    """An event to wait for."""
 
     source: f.OptionalText = Field(
         default=None, description="a job, watch.NAME, SIGHUP or SIGUSR2; left out: the supervisor itself"
@@ -198,7 +198,7 @@ class Lifetime(StrictModel):
     )
     drain: Drain | None = Field(default=None, description="{htcondor: true} when there is an htcondor section")
     deadline: f.PositiveDuration | None = Field(
-        default=None, description="from the drain's start to the soft stop of what still runs"
+        default=None, description="from the start of the drain to the soft stop of the remaining payloads"
     )
     grace: f.Duration = Field(default=300.0, description="from the soft stop to the hard one")
 
@@ -256,7 +256,7 @@ class Control(StrictModel):
 class Spec(StrictModel):
     """A job spec of autopilot."""
 
-    jobs: tuple[Job, ...] = Field(default=(), description="what runs in this container")
+    jobs: tuple[Job, ...] = Field(default=(), description="the processes of this container")
     lifetime: Lifetime | None = Field(default=None, description="how long this container lives")
     htcondor: Annotated[Htcondor | None, BeforeValidator(_expand_htcondor)] = Field(
         default=None, description="true, the job's name, or an object"

@@ -99,7 +99,7 @@ def format_job(keys: str) -> str:
     ],
 )
 def test_one_problem_of_a_job(keys: str, message: str) -> None:
-    """Each mistake in a job gives one problem, with the marked place and its remedy, and no second one."""
+    """Every mistake in a job gives one problem, with the marked place and its remedy, and no second one."""
     assert_problem_at_mark(format_job(keys), message)
 
 
@@ -221,7 +221,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
     ],
 )
 def test_one_problem_of_the_whole(text: str, message: str) -> None:
-    """Each mistake around the jobs gives one problem with the marked place and its remedy."""
+    """Every mistake around the jobs gives one problem with the marked place and its remedy."""
     assert_problem_at_mark(text.replace("[A]", f"[{A}]").replace("[A,", f"[{A},"), message)
 
 

@@ -36,7 +36,7 @@ _SPACE = " \t\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token, at its offset in the template."""
+    """A token, at its offset in the template."""
 
     kind: str  # text, open, close, end, or the name of a group in _TOKEN
     value: str
