@@ -8,7 +8,7 @@ Shown elsewhere, on the same config or a stricter one:
 | `unhealthy` does nothing but stop the heartbeats | tests/adapters/consul/test_registering.py::test_check_output_and_status |
 | a metric without namespace is dropped, unknown ones return success | tests/adapters/telemetry/test_telemetry.py::test_metrics_of_jobs |
 | `{{ .VAR }}` cuts a value at its second `=` | tests/spec/test_gotemplate.py::test_a_value_keeps_its_second_equals_sign |
-| duplicate job names are accepted, a mistyped source waits for ever | tests/spec/test_problems.py |
+| duplicate job names are accepted, a mistyped source waits for ever | tests/spec/test_validation.py |
 | `consul` is mandatory | every test here without one |
 | /status knows no pid, exit code nor restart count | tests/app/test_life.py::test_status_and_socket |
 | a second instance steals the control socket | tests/app/test_abuse.py::test_shared_socket_is_left_alone |
