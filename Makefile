@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lint types bench wheelhouse watchdog.pyz install-watchdog clean
+.PHONY: help demo test check lint types bench diagrams wheelhouse watchdog.pyz install-watchdog clean
 PREFIX ?= /usr/local
 UNITS = autopilot-watchdog.service autopilot-watchdog.timer autopilot-watchdog-events.service autopilot-watchdog-alert@.service
 
@@ -33,6 +33,9 @@ types: $(READY)  ## static types
 
 bench: $(READY)  ## how quick it is, beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+diagrams: $(READY)  ## the state machines' diagrams, from their tables, into docs/state-machines.md
+	@$(BIN)/python -m lab diagrams docs/state-machines.md
 
 wheelhouse: $(READY)  ## all wheels for the worker image, into examples/worker-node/wheelhouse
 	$(BIN)/python -m lab wheelhouse examples/worker-node/wheelhouse
