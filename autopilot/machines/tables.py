@@ -45,6 +45,7 @@ class Cell(Generic[ContextT, StepT]):
         self.targets = targets
 
     def __call__(self, t: ContextT) -> StepT:
+        """Take the step."""
         return self.action(t)
 
 
