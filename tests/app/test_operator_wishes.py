@@ -19,6 +19,7 @@ def test_a_start_during_the_pre_stop_job_is_carried_out(tmp_path: Path) -> None:
         ]
     }
     with SupervisorProcess(tmp_path, spec) as pilot:
+        eventually((pilot.state / "autopilot.sock").exists, "the supervisor answers")
         eventually(lambda: pilot.get_pids()["main"] is not None, "the job runs")
         first = pilot.get_pids()["main"]
         assert pilot.run_verb("stop", "--no-wait", "main").returncode == 0
