@@ -4,8 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lint types bench diagrams wheelhouse watchdog.pyz install-watchdog clean
+# Modules are compiled once, not in each of the many processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test check coverage lint types bench diagrams wheelhouse watchdog.pyz install-watchdog clean
 PREFIX ?= /usr/local
+SIDE_BY_SIDE = --numprocesses=auto --dist=loadgroup
+QUICK = --numprocesses=logical --dist=loadgroup -m "not real and not slow"
 UNITS = autopilot-watchdog.service autopilot-watchdog.timer autopilot-watchdog-events.service autopilot-watchdog-alert@.service
 
 help:  ## this list
@@ -19,11 +24,14 @@ $(READY): pyproject.toml watchdog/pyproject.toml lab/virtual_environment.py
 demo: $(READY)  ## the life of a worker node, live (ARGS=--stand-in: without HTCondor)
 	@$(BIN)/python -m examples.demo $(ARGS)
 
-test: $(READY)  ## all tests; those whose real parts this machine cannot have are skipped by name
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## all tests, side by side; those whose real parts this machine cannot have are skipped by name
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 check: $(READY)  ## the quick tests: no real pool, no containers, nothing slow
-	$(BIN)/python -m pytest -m "not real and not slow" $(ARGS)
+	$(BIN)/python -m pytest $(QUICK) $(ARGS)
+
+coverage: $(READY)  ## lines and branches the quick tests reach (not in processes they start)
+	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(READY)  ## style
 	$(BIN)/ruff check .
