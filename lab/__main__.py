@@ -41,6 +41,13 @@ def build_pyz(target: Path) -> None:
     build_zipapp(target)
 
 
+def write_diagrams(target: Path) -> None:
+    """Draw the state machines from their tables into the Markdown file `target`."""
+    from lab.state_diagrams import write_document
+
+    write_document(target)
+
+
 def clean_cache() -> None:
     """Remove everything the lab has built and kept."""
     for entry in get_cache_folder().iterdir():
@@ -62,6 +69,9 @@ def main() -> int:
     verb = verbs.add_parser("pyz", help="pack the watchdog into one file")
     verb.add_argument("target", type=Path)
     verb.set_defaults(call=build_pyz)
+    verb = verbs.add_parser("diagrams", help="draw the state machines from their tables into a Markdown file")
+    verb.add_argument("target", type=Path)
+    verb.set_defaults(call=write_diagrams)
     verb = verbs.add_parser("clean", help="remove everything the lab has built and kept")
     verb.set_defaults(call=clean_cache)
     arguments = vars(parser.parse_args())

@@ -1,4 +1,4 @@
-"""Whole lives under random trouble: what must hold whatever happens."""
+"""Whole lives under random trouble, and the rules that they keep."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_a_drain_always_ends(how, seed, drain_takes, deadline):
     if drain_takes is None and deadline is None:
         return  # a payload may take as long as it needs: this world has one that never ends
     assert world.finish is not None
-    drained = any(isinstance(fact, events.DrainCompleted) for _, fact in world.events)
+    drained = any(isinstance(event, events.DrainCompleted) for _, event in world.events)
     if drained and not any(isinstance(action, actions.TerminatePayloads) for _, action in world.actions):
         assert world.finish.outcome.code == 0
         assert not any(isinstance(action, actions.EvictPayloads) for _, action in world.actions)
