@@ -15,6 +15,7 @@ from autopilot.adapters.logs.journal import (
     MAX_OUTPUT_CHARS,
     MAX_QUEUE_BYTES,
     MAX_TOTAL_BYTES,
+    EventEntry,
     Journal,
     TooManyFollowersError,
 )
@@ -44,7 +45,7 @@ def test_last_lines_of_all_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a name the lines of all jobs come in the order in which they were written."""
     kept = Journal("ab")
     for number in range(4):
-        monkeypatch.setattr(journal.time, "time", lambda number=number: 1000.0 + number)
+        monkeypatch.setattr("time.time", lambda number=number: 1000.0 + number)
         kept.add_lines("ab"[number % 2], "stdout", [b"%d" % number])
     assert list_lines(kept.get_last_lines(None, 3)) == ["1", "2", "3"]
 
@@ -163,13 +164,21 @@ def test_facts_are_bounded() -> None:
         assert all(record["output"].endswith("noise no disk") for record in kept.get_last_events(2))
         for _ in range(1000):
             kept.on_event(ConditionRaised("kind", "x" * 10_000))
-        assert sum(len(entry.event.detail) for entry in list(follower._queue)[2:]) <= MAX_QUEUE_BYTES  # type: ignore[union-attr]
+        queued = [entry.event for entry in list(follower._queue)[2:] if isinstance(entry, EventEntry)]
+        details = [event.detail for event in queued if isinstance(event, ConditionRaised)]
+        assert details and sum(map(len, details)) <= MAX_QUEUE_BYTES
 
 
 def test_last_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty lines are many in few bytes: no more are told than a question may take, and none is expanded in vain."""
-    kept, expanded = Journal("ab"), []
-    monkeypatch.setattr(journal, "_format_time", lambda moment: expanded.append(moment) or "")
+    kept = Journal("ab")
+    expanded: list[float] = []
+
+    def format_time(epoch_s: float) -> str:
+        expanded.append(epoch_s)
+        return ""
+
+    monkeypatch.setattr(journal, "_format_time", format_time)
     for job in "ab":
         kept.add_lines(job, "stdout", [b""] * 30_000 + [job.encode()])
     assert len(kept.get_last_lines(None, 10**6)) == MAX_LAST_LINES

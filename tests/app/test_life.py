@@ -74,11 +74,10 @@ def test_environment_of_a_job(tmp_path):
                 "exec": shell(script),
                 "env": {"A": "own"},
                 "env_file": str(tmp_path / "vars"),
-                "when": {"source": "main-job", "once": "started"},
+                "when": {"interval": "1h"},
             },
         ]
     }
-    spec["jobs"][1]["when"] = {"interval": "1h"}
     with SupervisorProcess(tmp_path, spec, env={"A": "outer", "C": "outer"}) as pilot:
         line = pilot.wait_for(lambda line: line.get("job") == "a" and "stream" in line)
         main = pilot.wait_for_event("main-job", "started")

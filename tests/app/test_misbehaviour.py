@@ -168,6 +168,7 @@ def test_abandoned_pipe(tmp_path):
         tmp_path, {"jobs": [build_flood_job("flood"), build_pid_recording_job(path)]}, read=False
     ) as pilot:
         eventually(lambda: bool(read_recorded_pids(path)), "the victim runs")
+        assert pilot.process.stdout is not None
         pilot.process.stdout.close()
         assert_prompt_without_log(pilot, path)
         pilot.process.stdout = None
@@ -181,6 +182,7 @@ def test_dropped_lines_are_counted(tmp_path):
         eventually(written.exists, "the flood is written, though nobody reads it")
         pilot.send_signal()
         seen = b""
+        assert pilot.process.stdout is not None
         while chunk := pilot.process.stdout.read(65536):
             seen += chunk
         assert pilot.process.wait(10) == 0
@@ -193,6 +195,7 @@ def test_slow_reader_gets_every_line(tmp_path):
     script = "i=0; while [ $i -lt 60000 ]; do echo line-$i-0123456789012345678901234567890123456789; i=$((i+1)); done"
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": shell(script)}]}, read=False) as pilot:
         seen = b""
+        assert pilot.process.stdout is not None
         while chunk := pilot.process.stdout.read(32768):
             seen += chunk
             time.sleep(0.005)  # the slowness under test: 6 MB/s

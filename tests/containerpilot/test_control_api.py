@@ -103,12 +103,8 @@ def test_environment_that_containerpilot_gives(tmp_path):
         "exec": shell('echo "$CONTAINERPILOT_PID $CONTAINERPILOT_MY_JOB_PID ${CONTAINERPILOT_GONE_PID-none}"'),
         "when": {"source": "gone", "once": "exitSuccess"},
     }
-    jobs = [
-        {**SLEEPER, "name": "my-job"},
-        {"name": "gone", "exec": shell("until [ -e go ]; do sleep 0.01; done")},
-        late,
-    ]
-    jobs[1]["cwd"] = str(tmp_path)
+    gone = {"name": "gone", "exec": shell("until [ -e go ]; do sleep 0.01; done"), "cwd": str(tmp_path)}
+    jobs = [{**SLEEPER, "name": "my-job"}, gone, late]
     with DropIn(tmp_path, {"jobs": jobs}) as pilot:
         pid = pilot.wait_for_event("my-job", "started")["pid"]
         assert pilot.send_request("POST", "/v3/environ", {"CONTAINERPILOT_PID": "1"})[0] == 200

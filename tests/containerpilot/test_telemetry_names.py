@@ -66,8 +66,8 @@ def count_requests(port, code, path):
 
 def test_events(tmp_path, port):
     """containerpilot_events{code, source}: a global event's source is `global`, a job's is its name."""
-    jobs = [{**WEB, "health": HEALTH}, {"name": "once", "exec": "true"}, {"name": "bad", "exec": "false"}]
-    del jobs[0]["port"], jobs[0]["interfaces"], jobs[0]["tags"]
+    web = {key: value for key, value in WEB.items() if key not in ("port", "interfaces", "tags")}
+    jobs = [{**web, "health": HEALTH}, {"name": "once", "exec": "true"}, {"name": "bad", "exec": "false"}]
     with DropIn(tmp_path, {"jobs": jobs, "telemetry": build_telemetry(port)}) as pilot:
         eventually(lambda: count_events(port, "StatusHealthy", "web") == 1, "healthy is counted")
         for code, source in (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.lab_host import LabError
+from lab.lab_errors import LabError
 from lab.pool_settings import WORKER_CONFIG
 from tests.e2e.node import AT_ONCE, CONFIG_PATH, LIFETIME, STATE_PATH, Node, compute_seconds_between
 

@@ -9,7 +9,7 @@ import pytest
 from autopilot.machines import actions, cues, events
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
 from autopilot.spec.plan import Backoff, Drain, Htcondor, Lifetime, Stop, Trigger, When
-from tests.machines.plans import build_check, build_job, build_plan, build_when
+from tests.machines.plans import build_check, build_job, build_plan, build_when, get_finish
 
 EXACT = Backoff(jitter=0.0)
 
@@ -23,7 +23,7 @@ def test_all_jobs_over_ends_the_life():
     world = SimulatedWorld(
         build_plan(build_job("a"), build_job("b")), {"a": build_ending_behaviour(1), "b": build_ending_behaviour(2)}
     ).run(10)
-    assert world.finish.outcome == actions.Outcome("completed", "all jobs are over", 0)
+    assert get_finish(world).outcome == actions.Outcome("completed", "all jobs are over", 0)
     assert world.now == pytest.approx(2)
 
 
@@ -33,7 +33,7 @@ def test_exit_code_of_the_first_failure():
         build_plan(build_job("a"), build_job("b"), build_job("c")),
         {"a": build_ending_behaviour(2), "b": build_ending_behaviour(3, 42), "c": build_ending_behaviour(1, 7)},
     ).run(10)
-    assert world.finish.outcome.code == 42
+    assert get_finish(world).outcome.code == 42
 
 
 def test_essential_job_ends_the_life():
@@ -42,8 +42,8 @@ def test_essential_job_ends_the_life():
         build_plan(build_job("main", essential=True), build_job("side", restarts=None)),
         {"main": build_ending_behaviour(5, 3)},
     ).run(60)
-    assert world.finish.outcome.code == 3
-    assert world.finish.outcome.reason == "job-failed"
+    assert get_finish(world).outcome.code == 3
+    assert get_finish(world).outcome.reason == "job-failed"
     assert world.list_times(events.JobStopped, "side")
 
 
@@ -72,7 +72,7 @@ def test_source_is_over_while_the_job_runs():
     world = SimulatedWorld(
         build_plan(*jobs), {"task": build_ending_behaviour(1), "echo": build_ending_behaviour(5)}
     ).run(60)
-    assert world.finish.outcome.code == 0 and world.now == pytest.approx(6)
+    assert get_finish(world).outcome.code == 0 and world.now == pytest.approx(6)
 
 
 def test_delay_after_event():
@@ -100,7 +100,7 @@ def test_hopeless_wait_is_abandoned():
     world = SimulatedWorld(
         build_plan(build_job("a"), build_job("b", when=build_when("a", "exitFailed"))), {"a": build_ending_behaviour(1)}
     ).run(10)
-    assert world.finish.outcome.code == 0
+    assert get_finish(world).outcome.code == 0
     assert world.list_times(events.WaitAbandoned, "b")
 
 
@@ -172,7 +172,7 @@ def test_run_timeout_kills():
     """A run longer than its `timeout` is killed, wherever it hides, and counts as failed."""
     world = SimulatedWorld(build_plan(build_job("a", timeout=3)), {"a": Behaviour(ignores_signals=True)}).run(10)
     assert world.list_times(events.JobTimedOut, "a") == [pytest.approx(3)]
-    assert world.finish.outcome.code == 137
+    assert get_finish(world).outcome.code == 137
 
 
 def test_next_run_waits_for_an_empty_job():
@@ -232,7 +232,7 @@ def test_on_failure_ends_the_life(on_failure, reason, code):
     world = SimulatedWorld(build_plan(build_job("a", health=build_check(10, on_failure=on_failure))), {"a": sick}).run(
         100
     )
-    assert (world.finish.outcome.reason, world.finish.outcome.code) == (reason, code)
+    assert (get_finish(world).outcome.reason, get_finish(world).outcome.code) == (reason, code)
 
 
 def test_on_failure_restarts():
@@ -279,7 +279,7 @@ def test_second_sigterm_hurries():
     world.feed(cues.RequestReceived("terminate", "SIGTERM"))
     world.run(100)
     assert world.now < 2.1
-    assert world.finish.outcome.code == 0
+    assert get_finish(world).outcome.code == 0
 
 
 def test_hurried_job_gets_its_last_signal_first():
@@ -307,11 +307,11 @@ def test_stop_budget():
 
 def test_undying_job_cannot_hold_the_end():
     """A process that not even SIGKILL ends does not keep the supervisor: it leaves and names the job."""
-    world = SimulatedWorld(build_plan(build_job("a"), stop_timeout=5), {"a": Behaviour(ignores_signals=True)})
-    world._end_run = lambda *args: None  # type: ignore[method-assign]
+    undying = Behaviour(ignores_signals=True, kill_delay=None)
+    world = SimulatedWorld(build_plan(build_job("a"), stop_timeout=5), {"a": undying})
     world.feed(cues.RequestReceived("terminate", "SIGTERM"))
     world.run(100)
-    assert world.finish.remaining_jobs == ("a",)
+    assert get_finish(world).remaining_jobs == ("a",)
 
 
 def test_prestop_and_poststop_jobs():
@@ -389,7 +389,7 @@ def test_lifetime_ends_peacefully():
     healthy = world.list_times(events.Healthy, "master")[0]
     assert begun == [pytest.approx(healthy + 100)]
     assert not any(isinstance(a, actions.EvictPayloads | actions.TerminatePayloads) for _, a in world.actions)
-    assert world.finish.outcome == actions.Outcome("lifetime", "drained", 0)
+    assert get_finish(world).outcome == actions.Outcome("lifetime", "drained", 0)
     assert world.now == pytest.approx(begun[0] + 5000, abs=0.1)
 
 
@@ -399,8 +399,9 @@ def test_lifetime_draws_its_jitter_once():
     for seed in range(30):
         world = SimulatedWorld(build_node_plan(max=100, jitter=50), seed=seed).run(10000)
         begun = [event.seconds for _, event in world.events if isinstance(event, events.LifetimeBegun)]
-        assert len(begun) == 1 and 100 <= begun[0] <= 150
-        drawn.add(round(begun[0]))
+        (seconds,) = begun
+        assert seconds is not None and 100 <= seconds <= 150
+        drawn.add(round(seconds))
     assert len(drawn) > 10
 
 
@@ -411,7 +412,7 @@ def test_deadline_soft_then_hard():
     hard = [t for t, a in world.actions if isinstance(a, actions.KillPayloads)]
     begun = [t for t, a in world.actions if isinstance(a, actions.StartDrain)]
     assert soft == [pytest.approx(begun[0] + 50)] and hard == [pytest.approx(soft[0] + 20)]
-    assert (world.finish.outcome.reason, world.finish.outcome.code) == ("lifetime", 75)
+    assert (get_finish(world).outcome.reason, get_finish(world).outcome.code) == ("lifetime", 75)
 
 
 def test_idle_end():
@@ -422,7 +423,7 @@ def test_idle_end():
     assert world.finish is None
     world.feed(cues.PayloadsObserved(()))
     world.run(9999)
-    assert world.finish.outcome.reason == "idle"
+    assert get_finish(world).outcome.reason == "idle"
     assert world.now == pytest.approx(5100, abs=0.1)
 
 
@@ -434,7 +435,7 @@ def test_drain_by_command_with_deadline():
     world.feed(cues.RequestReceived("drain", "autopilot drain", deadline=5))
     world.run(10000)
     assert [t for t, a in world.actions if isinstance(a, actions.TerminatePayloads)] == [pytest.approx(25)]
-    assert world.finish.outcome.reason == "drain"
+    assert get_finish(world).outcome.reason == "drain"
 
 
 def test_sigterm_stop_evicts():
@@ -448,7 +449,7 @@ def test_sigterm_stop_evicts():
         if isinstance(a, actions.EvictPayloads | actions.Signal)
     ]
     assert sent == [(10.0, "EvictPayloads"), (10.4, "Signal")]
-    assert world.finish.outcome.code == 0
+    assert get_finish(world).outcome.code == 0
 
 
 def test_sigterm_drain():
@@ -466,7 +467,7 @@ def test_sigterm_drain():
     assert any(isinstance(a, actions.EvictPayloads) for _, a in world.actions)
     world.feed(cues.RequestReceived("terminate", "SIGTERM"))
     world.run(1002)
-    assert world.finish.outcome.reason == "signal"
+    assert get_finish(world).outcome.reason == "signal"
 
 
 def test_drained_by_somebody_else():
@@ -474,7 +475,7 @@ def test_drained_by_somebody_else():
     world = SimulatedWorld(build_node_plan(max=1000)).run(50)
     world.feed(cues.Drained())
     world.run(100)
-    assert world.finish.outcome == actions.Outcome("drain", "drained", 0)
+    assert get_finish(world).outcome == actions.Outcome("drain", "drained", 0)
     assert not any(isinstance(action, actions.EvictPayloads | actions.StartDrain) for _, action in world.actions)
 
 
@@ -484,7 +485,7 @@ def test_master_that_ends_itself_while_draining():
         10000
     )
     assert len(world.list_spawn_times("master")) == 1
-    assert world.finish.outcome == actions.Outcome("lifetime", "drained", 0)
+    assert get_finish(world).outcome == actions.Outcome("lifetime", "drained", 0)
 
 
 def test_master_that_dies_while_draining():
@@ -492,7 +493,7 @@ def test_master_that_dies_while_draining():
     world = SimulatedWorld(
         build_node_plan(max=10), {"master": build_ending_behaviour(500, 137)}, drain_duration=None
     ).run(10000)
-    assert (world.finish.outcome.reason, world.finish.outcome.code) == ("job-failed", 137)
+    assert (get_finish(world).outcome.reason, get_finish(world).outcome.code) == ("job-failed", 137)
 
 
 def test_good_after_being_healthy_for_long_enough():
@@ -525,7 +526,7 @@ def test_out_of_memory_is_a_reason_of_its_own():
     """An essential job that the kernel killed for want of memory gives its reason to the last words."""
     world = SimulatedWorld(build_plan(build_job("a", essential=True))).run(5)
     world.feed(cues.Exited("a", 1, 137, oom=True))
-    assert (world.finish.outcome.reason, world.finish.outcome.code) == ("oom", 137)
+    assert (get_finish(world).outcome.reason, get_finish(world).outcome.code) == ("oom", 137)
 
 
 def test_an_unhealthy_job_that_is_being_stopped_does_not_come_back():
@@ -563,4 +564,4 @@ def test_job_that_waits_to_be_asked():
     world.feed(cues.RequestReceived("start-job", "test", job="a"))
     assert len(world.run(40).list_spawn_times("a")) == 2
     alone = SimulatedWorld(build_plan(waiting, build_job("b")), {"b": Behaviour(run_duration=lambda rng: 1.0)}).run(10)
-    assert alone.finish is not None and alone.finish.outcome.code == 0
+    assert alone.finish is not None and get_finish(alone).outcome.code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from .plans import build_job as make
 OTHER = Command(argv=("false",))
 
 
-def change_plan(world: SimulatedWorld, *jobs: Job, **fields: object) -> SimulatedWorld:
+def change_plan(world: SimulatedWorld, *jobs: Job, **fields: Any) -> SimulatedWorld:
     world.feed(PlanChanged(Plan(jobs=jobs, **fields)))
     return world
 
@@ -250,6 +251,7 @@ def test_the_lifetime_moves_with_its_plan():
     """The new length counts from the same beginning with the same draw; one that is over by then ends the life."""
     drain = Drain()
     world = SimulatedWorld(build_plan(make("a"), lifetime=Lifetime(drain=drain, max=1000.0, jitter=100.0))).run(10)
+    assert world.core.lifetime.expires is not None
     share = (world.core.lifetime.expires - 1000) / 100
     change_plan(world, make("a"), lifetime=Lifetime(drain=drain, max=50.0, jitter=10.0)).run(20)
     assert world.core.lifetime.expires == pytest.approx(50 + 10 * share)

@@ -8,15 +8,17 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from autopilot.adapters.consul import registration
+from autopilot.adapters.consul.service_definition import ServiceDefinition
 from autopilot.machines import cron_schedule, events, health, job, lifetime, shutdown
 from autopilot.machines.actions import Outcome, Spawn
 from autopilot.machines.cues import Exited
 from autopilot.machines.tables import IGNORE, Cell, TableError, build_table
-from autopilot.spec.plan import Command, Drain, Lifetime, Stop, When
+from autopilot.spec.plan import Command, Drain, Job, Lifetime, Stop, When
 from tests.machines import plans
 from tests.machines.exploration import assert_targets_are_true, observe_targets
 
@@ -112,7 +114,7 @@ def test_lifetime_answers_everything(phase, on):
 class JobSituation:
     """A job, and the processes of its run."""
 
-    plan: plans.Job
+    plan: Job
     state: job.JobState
     leader: str = ""  # "", requested, alive
     has_members: bool = False
@@ -205,7 +207,7 @@ def test_targets_of_the_health_table():
 
 def test_targets_of_the_lifetime_table():
     """Every phase that a lifetime's cell names is reached from it, and no other."""
-    observed = {}
+    observed: dict[Any, set[Any]] = {}
     for queue, idle in itertools.product((True, False), (None, 5.0)):
         plan = Lifetime(drain=Drain(), max=10.0, idle=idle, deadline=7.0, queue=queue)
 
@@ -235,7 +237,7 @@ def test_targets_of_the_shutdown_table():
 
 def test_targets_of_the_registration_table():
     """Every phase that a registration's cell names is reached from it, and no other."""
-    definition = registration.ServiceDefinition(id="web", name="web", ttl=30.0)
+    definition = ServiceDefinition(id="web", name="web", ttl=30.0)
     desired = (None, registration.Desired(definition, "passing"))
 
     def list_steps(state):

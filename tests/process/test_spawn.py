@@ -23,7 +23,8 @@ def run(*argv, environ=HERE, **fields):
     select.select([os.pidfd_open(child.pid)], [], [], 20)
     _, wait_status = os.waitpid(child.pid, 0)
     output = os.read(child.stdout_fd, 65536).decode()
-    os.close(child.stdout_fd), os.close(child.stderr_fd)
+    os.close(child.stdout_fd)
+    os.close(child.stderr_fd)
     return exit_status.decode_wait_status(wait_status), output, read_problem(child.problem_fd)
 
 

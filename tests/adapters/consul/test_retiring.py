@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from types import SimpleNamespace
+from typing import Any
 
 from autopilot.adapters.consul.consul_adapter import ConsulAdapter
 from autopilot.adapters.consul.desired_services import LifeIdentity
@@ -19,7 +20,9 @@ class UnreachableConsul:
     """A Consul that cannot be reached, and what is told of it."""
 
     def __init__(self) -> None:
-        self.cues, self.tasks, self.lost = [], [], asyncio.Event()
+        self.cues: list[Any] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.lost = asyncio.Event()
         life = LifeIdentity("h", {"life": "1"}, 0.0)
         self.consul = ConsulAdapter(
             PLAN, life=life, addresses={"": ""}, env={}, report=self.report, start_task=self.background
@@ -77,10 +80,12 @@ async def test_retired_before_it_is_loaded():
 
 def test_a_complaint_of_the_event_loop_ends_nothing():
     """What the garbage collector finds is said; an exception that nobody caught ends the life."""
-    said, failed = [], []
-    supervisor = SimpleNamespace(log=SimpleNamespace(log=lambda *line: said.append(line)), _fail=failed.append)
-    Supervisor._handle_loop_error(supervisor, None, {"message": "Unclosed client session"})
+    said: list[Any] = []
+    failed: list[BaseException] = []
+    loop: Any = None  # not used
+    supervisor: Any = SimpleNamespace(log=SimpleNamespace(log=lambda *line: said.append(line)), _fail=failed.append)
+    Supervisor._handle_loop_error(supervisor, loop, {"message": "Unclosed client session"})
     assert not failed and "Unclosed client session" in said[0][1]
     error = ValueError()
-    Supervisor._handle_loop_error(supervisor, None, {"message": "never retrieved", "exception": error})
+    Supervisor._handle_loop_error(supervisor, loop, {"message": "never retrieved", "exception": error})
     assert failed == [error]

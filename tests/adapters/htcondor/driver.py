@@ -14,6 +14,7 @@ import signal
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, "/usr/lib/condor-autopilot")
 
@@ -44,7 +45,7 @@ CONDOR_METHODS = {
 
 
 class Driver:
-    def __init__(self, options: dict[str, object]) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
         self.loop = asyncio.get_running_loop()
         self.processes = ProcessTable(self.loop)
         self.commands = ProcessCommandRunner(self.processes, lambda: os.environ)
@@ -69,7 +70,12 @@ class Driver:
 
     def _create_wakeup_fd(self) -> int:
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.loop.add_reader(reader, lambda: (os.read(reader, 4096), self.processes.reap()))
+
+        def on_wakeup() -> None:
+            os.read(reader, 4096)
+            self.processes.reap()
+
+        self.loop.add_reader(reader, on_wakeup)
         return writer
 
     def start_master(self) -> None:
@@ -77,10 +83,14 @@ class Driver:
             self.condor.handle_master_exit()
             print_report("MasterExited", status=status, problem=problem, left=left)
 
+        def on_lines(_stream: str, lines: list[bytes]) -> None:
+            for line in lines:
+                print_report("line", text=line.decode())
+
         self.master = self.processes.start(
             Command(argv=("condor_master", "-f")),
             {**os.environ, **self.condor.build_environment()},
-            on_lines=lambda _, lines: [print_report("line", text=line.decode()) for line in lines],
+            on_lines=on_lines,
             on_exit=on_exit,
             on_empty=lambda: print_report("Emptied"),
             own_pid_variables=self.condor.own_pid_variables,
@@ -95,10 +105,12 @@ class Driver:
             case "soften" | "harden" | "evict" | "emergency":
                 CONDOR_METHODS[verb](self.condor)
             case "term":
+                assert self.master is not None
                 self.master.signal(signal.SIGTERM, group=False)
             case "probe":
+                aspect: Any = rest[0]
                 began = self.loop.time()
-                passed, output = await self.condor.check(rest[0], float(rest[1]))
+                passed, output = await self.condor.check(aspect, float(rest[1]))
                 print_report(
                     "Probed", aspect=rest[0], passed=passed, output=output, seconds=round(self.loop.time() - began, 3)
                 )

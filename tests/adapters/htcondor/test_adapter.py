@@ -11,6 +11,7 @@ import pytest
 
 from autopilot.adapters.batch.htcondor import HtcondorSystem
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
+from autopilot.adapters.batch.htcondor.htcondor_system import Aspect
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.machines.cues import ConditionDetected, Cue, Drained
@@ -75,7 +76,7 @@ def make(tmp_path: Path, path: str) -> Make:
 
 
 @pytest.mark.parametrize("aspect", ["startd", "pool", "master", "space"])
-async def test_a_probe_ends_in_time_though_every_tool_hangs(make: Make, tmp_path: Path, aspect: str) -> None:
+async def test_a_probe_ends_in_time_though_every_tool_hangs(make: Make, tmp_path: Path, aspect: Aspect) -> None:
     """Whatever HTCondor does, the answer is there within the limit, and is a sentence."""
     condor = make(FakeRunner({}))
     (tmp_path / "log").mkdir()

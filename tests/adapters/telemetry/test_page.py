@@ -24,8 +24,8 @@ NASTY = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture
 def spec():
-    bad = {"name": "bad", "exec": ["sleep", "1000"]}
-    bad["health"] = {"exec": shell(f"echo '{NASTY}'; exit 1"), "interval": "0.1s", "timeout": "5s", "failures": 1}
+    health = {"exec": shell(f"echo '{NASTY}'; exit 1"), "interval": "0.1s", "timeout": "5s", "failures": 1}
+    bad = {"name": "bad", "exec": ["sleep", "1000"], "health": health}
     return {"telemetry": build_telemetry(), "jobs": [WEB, bad]}
 
 
