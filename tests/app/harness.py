@@ -70,7 +70,7 @@ class SupervisorProcess:
             try:
                 line = json.loads(raw)
             except ValueError:
-                line = {"event": raw.decode(errors="replace").rstrip("\n")}
+                line = {"message": raw.decode(errors="replace").rstrip("\n")}
             line["arrived"] = time.monotonic()
             with self._output_changed:
                 self.lines.append(line)
@@ -101,14 +101,14 @@ class SupervisorProcess:
                 self._output_changed.wait(left)
 
     def wait_for_event(self, job: str, event: str, *, since: int = 0) -> dict[str, Any]:
-        return self.wait_for(lambda line: line.get("job") == job and line["event"].startswith(event), since=since)
+        return self.wait_for(lambda line: line.get("job") == job and line["message"].startswith(event), since=since)
 
     def list_job_output(self, job: str) -> list[str]:
         """What the job wrote."""
-        return [line["event"] for line in self.lines if line.get("job") == job and "stream" in line]
+        return [line["message"] for line in self.lines if line.get("job") == job and "stream" in line]
 
     def find_events(self, text: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines if "stream" not in line and text in line["event"]]
+        return [line for line in self.lines if "stream" not in line and text in line["message"]]
 
     # --- what is done to it ---
 
@@ -161,7 +161,7 @@ class SupervisorProcess:
         """Seconds from a kill -9 of the job to its next start, the median of several."""
         delays = []
         for _ in range(times):
-            started = [line for line in self.lines if line.get("job") == job and line["event"] == "started"]
+            started = [line for line in self.lines if line.get("job") == job and line["message"] == "started"]
             since, killed_at = len(self.lines), time.monotonic()
             os.kill(started[-1]["pid"], signal.SIGKILL)
             delays.append(self.wait_for_event(job, "started", since=since)["arrived"] - killed_at)

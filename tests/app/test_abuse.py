@@ -138,7 +138,7 @@ def test_terminal_escapes(tmp_path):
     spec = {"jobs": [{"name": "a", "exec": shell(script)}], "logging": {"format": "text"}}
     with SupervisorProcess(tmp_path, spec) as pilot:
         assert pilot.wait() == 0
-        line = next(line["event"] for line in pilot.lines if "pwned" in line["event"])
+        line = next(line["message"] for line in pilot.lines if "pwned" in line["message"])
         assert line.endswith("a | \\x1b]0;pwned\\x07 and\\x0dforged")
 
 
@@ -254,5 +254,5 @@ def test_probe_of_an_impossible_name(tmp_path):
     """A health check whose host cannot be a name fails as a check."""
     health = {"tcp": "a..b:80", "interval": "200ms"}
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": "sleep 1000", "health": health}]}) as pilot:
-        pilot.wait_for_event("a", "unhealthy")
+        pilot.wait_for_event("a", "marked unhealthy")
         assert pilot.stop() == 0

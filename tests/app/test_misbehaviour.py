@@ -47,7 +47,7 @@ def test_deaf_job(tmp_path):
         assert pilot.measure_restart_delay("victim") < PROMPT_S
         began = time.monotonic()
         assert pilot.stop() == 0
-        victim = [line for line in pilot.lines if line.get("job") == "victim" and line["event"].startswith("ended")][-1]
+        victim = [line for line in pilot.lines if line.get("job") == "victim" and line["message"].startswith("ended")][-1]
         assert victim["arrived"] - began < PROMPT_S
         assert 0.9 < time.monotonic() - began < 1.6
 

@@ -55,7 +55,7 @@ def shims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shims]:
     with SupervisorProcess(place, SPEC) as pilot:
         pilot.wait_for_event("broken", "ended")
         pilot.wait_for_event("done", "ended")
-        pilot.wait_for(lambda line: line["event"] == "ready")
+        pilot.wait_for(lambda line: line["message"] == "ready")
         yield Shims(pilot, place / "bin")
 
 
@@ -154,7 +154,7 @@ def test_reload_is_a_hangup_for_who_heeds_it(shims: Shims) -> None:
     """`reload` sends SIGHUP to a process with a handler, which goes on; it refuses where SIGHUP would kill."""
     since, web, plain = len(shims.pilot.lines), shims.get_pid("web"), shims.get_pid("plain")
     assert shims.get_exit_code("systemctl", "reload", "web") == 0
-    shims.pilot.wait_for(lambda line: line["event"] == "read again", since=since)
+    shims.pilot.wait_for(lambda line: line["message"] == "read again", since=since)
     refused = shims.run("systemctl", "reload", "plain")
     assert refused.returncode == 3 and "no handler for SIGHUP" in refused.stderr
     assert (shims.get_pid("web"), shims.get_pid("plain")) == (web, plain)

@@ -49,7 +49,7 @@ def test_a_life_to_its_drained_end(tmp_path: Path) -> None:
     assert time.monotonic() - began < 10
     assert "+0:00:00.010  master: healthy" in lines
     assert any(line.startswith("+1:00:00.000  drain begun: its lifetime is over") for line in lines)
-    assert "+1:05:00.000  drained: nothing runs, nothing can start" in lines
+    assert "+1:05:00.000  drain completed: no payload runs, and none can start" in lines
     assert lines[-1].endswith("exit 0: drained")
 
 

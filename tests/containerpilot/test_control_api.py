@@ -25,7 +25,7 @@ SLEEPER = {"name": "sleeper", "exec": ["sleep", "1000"]}
 
 
 def wait_for_line(pilot, text, since=0):
-    return pilot.wait_for(lambda line: line.get("job") == "teller" and line["event"] == text, since=since)
+    return pilot.wait_for(lambda line: line.get("job") == "teller" and line["message"] == text, since=since)
 
 
 def restart_teller(pilot):
@@ -79,7 +79,7 @@ def test_environment_of_checks(tmp_path):
     with DropIn(tmp_path, {"jobs": [{**SLEEPER, "health": health}]}) as pilot:
         pilot.wait_for_event("sleeper", "health check failed")
         assert pilot.send_request("POST", "/v3/environ", {"READY": "yes"})[0] == 200
-        pilot.wait_for_event("sleeper", "healthy")
+        pilot.wait_for_event("sleeper", "marked healthy")
 
 
 def test_environment_is_never_logged(tmp_path):
@@ -87,7 +87,7 @@ def test_environment_is_never_logged(tmp_path):
     with DropIn(tmp_path, {"jobs": [SLEEPER], "logging": {"format": "auto", "level": "DEBUG"}}) as pilot:
         pilot.wait_for_event("sleeper", "started")
         pilot.send_request("POST", "/v3/environ", {"TOKEN": "s3cret", "OLD": ""})
-        line = pilot.wait_for(lambda line: line["event"] == "environment changed")
+        line = pilot.wait_for(lambda line: line["message"] == "environment changed")
         assert (line["set"], line["unset"]) == (["TOKEN"], ["OLD"])
         pilot.stop()
     assert "s3cret" not in "".join(map(str, pilot.lines)) + pilot.stderr_text
@@ -175,7 +175,7 @@ def test_nothing_changes_by_half(running):
     """Of an environment with one bad name nothing is set."""
     before = len(running.lines)
     assert running.http("POST", "/v3/environ", {"GOOD": "x", "BAD=": "y"})[0] == 400
-    assert not [line for line in running.lines[before:] if line["event"] == "environment changed"]
+    assert not [line for line in running.lines[before:] if line["message"] == "environment changed"]
 
 
 def test_clients_as_scripts_write_them(running):
@@ -210,16 +210,16 @@ def test_maintenance_stops_and_starts_the_checks(tmp_path):
     counter = tmp_path / "checks"
     health = {"exec": shell(f"echo >> {counter}"), "interval": "20ms", "timeout": "10s"}
     with DropIn(tmp_path, {"jobs": [{**SLEEPER, "health": health}]}) as pilot:
-        pilot.wait_for_event("sleeper", "healthy")
+        pilot.wait_for_event("sleeper", "marked healthy")
         for _ in range(2):
             assert pilot.send_request("POST", "/v3/maintenance/enable") == (200, "\n")
         assert json.loads(pilot.send_request("GET", "/v1/status")[1])["jobs"][0]["health"] != "healthy"
-        assert len(pilot.find_events("maintenance: services")) == 1
+        assert len(pilot.find_events("maintenance entered: services")) == 1
         for _ in range(2):
             assert pilot.send_request("POST", "/v3/maintenance/disable") == (200, "\n")
         since = counter.read_text().count("\n")
         eventually(lambda: counter.read_text().count("\n") > since, "checked again")
-        assert len(pilot.find_events("maintenance is over")) == 1
+        assert len(pilot.find_events("maintenance exited")) == 1
 
 
 def test_reload(tmp_path):

@@ -70,7 +70,7 @@ def test_stuck_handler_freezes_nothing(agent, tmp_path):
         ],
     }
     with SupervisorProcess(tmp_path, spec) as pilot:
-        pilot.wait_for_event("worker", "healthy")
+        pilot.wait_for_event("worker", "marked healthy")
         agent.suspend()
         since = len(pilot.lines)
         eventually(lambda: len(pilot.lines) - since > 1500, "more events than ContainerPilot's queue holds")
@@ -98,7 +98,7 @@ def test_slow_check_is_never_run_twice(tmp_path):
 
         eventually(has_skipped, "the skipped checks are counted")
         assert most == 1
-        said = pilot.find_events("slower than its interval")[0]["event"]
+        said = pilot.find_events("slower than its interval")[0]["message"]
         assert int(said.split()[-3]) >= 2, said
         assert pilot.measure_restart_delay("worker", times=1) < BACK
         assert measure_stop(pilot) < 2
@@ -212,7 +212,7 @@ def test_every_stopping_job_is_waited_for(tmp_path):
     with SupervisorProcess(tmp_path, {"jobs": [{**app, "stopTimeout": "10s"}, *before]}) as pilot:
         pilot.wait_for_event("app", "started")
         assert pilot.stop() == 0
-        said = [line["job"] for line in pilot.lines if line["event"] in ("ready", "asked")]
+        said = [line["job"] for line in pilot.lines if line["message"] in ("ready", "asked")]
         assert said == ["third", "second", "first", "app"]
 
 
@@ -221,7 +221,7 @@ def test_exit_is_seen_while_stdout_is_held(tmp_path):
     job = {"name": "app", "exec": shell("sleep 12 & exit 1"), "restarts": 1}
     with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
         first = pilot.wait_for_event("app", "started")
-        again = pilot.wait_for(lambda line: line["event"] == "started" and line["run"] == 2)
+        again = pilot.wait_for(lambda line: line["message"] == "started" and line["run"] == 2)
         assert again["arrived"] - first["arrived"] < BACK
         assert pilot.wait() == 1
 
@@ -236,7 +236,7 @@ def test_failing_job_backs_off(tmp_path):
         before, began = read_cpu_time(pilot.process.pid), time.monotonic()
         pilot.wait_for(lambda line: time.monotonic() - began > 5, timeout_s=15)
         used, log = read_cpu_time(pilot.process.pid) - before, sum(len(str(line)) for line in pilot.lines)
-        runs = [line for line in pilot.find_events("") if line["event"].startswith(("ended", "cannot start"))]
+        runs = [line for line in pilot.find_events("") if line["message"].startswith(("ended", "cannot start"))]
         print(f"in 5 s: {len(runs)} runs of {len(bad)} jobs, {used * 1000:.0f} ms of CPU, {log} bytes of log")
         assert len(runs) <= 8 * len(bad) and used < 0.5 and log < 20_000
         assert pilot.stop() == 0
