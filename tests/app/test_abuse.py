@@ -1,4 +1,4 @@
-"""What outsiders may send, and what jobs may do, without ending the supervisor or reaching another job."""
+"""Test that hostile requests and jobs neither end the supervisor nor reach another job."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_many_short_lines(tmp_path):
 
 
 def test_terminal_escapes(tmp_path):
-    """What a job writes can neither act on the terminal of whoever reads the text log, nor forge a line."""
+    """Output of a job can neither act on the terminal of a reader of the text log, nor forge a line."""
     script = "printf '\\033]0;pwned\\007 and\\rforged\\n'"
     spec = {"jobs": [{"name": "a", "exec": shell(script)}], "logging": {"format": "text"}}
     with SupervisorProcess(tmp_path, spec) as pilot:
@@ -143,7 +143,7 @@ def test_terminal_escapes(tmp_path):
 
 
 def test_start_during_the_stop_is_refused(tmp_path):
-    """Nothing can be started any more once everything is being stopped."""
+    """No job can be started while everything is being stopped."""
     slow = {"name": "slow", "exec": shell("trap 'sleep 1.5; exit 0' TERM; echo up; while :; do sleep 0.02; done")}
     with SupervisorProcess(tmp_path, {"jobs": [slow, VICTIM]}) as pilot:
         pilot.wait_for_event("slow", "up")
@@ -204,7 +204,7 @@ class FifoReader:
 
 
 def count_descriptors(pilot, path):
-    """How many of the supervisor's descriptors are this file's."""
+    """Count the supervisor's descriptors of this file."""
     count = 0
     for fd in Path(f"/proc/{pilot.process.pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # it was closed meanwhile

@@ -95,7 +95,7 @@ def shims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shims]:
     ],
 )
 def test_exit_code(shims: Shims, words: str, code: int) -> None:
-    """Each verb's exit code is systemctl's."""
+    """Exit codes of all verbs are those of systemctl."""
     assert shims.get_exit_code("systemctl", *words.split()) == code
 
 
@@ -123,7 +123,7 @@ def test_is_active_says_the_state(shims: Shims, job: str, word: str) -> None:
 
 
 def test_restart_waits_for_another_process(shims: Shims) -> None:
-    """When `service web restart` returns, the old process is gone and another runs."""
+    """After `service web restart` the old process is gone and another runs."""
     before = shims.get_pid("web")
     assert shims.get_exit_code("service", "web", "restart") == 0
     assert shims.get_pid("web") not in (before, "0")
@@ -208,7 +208,7 @@ def test_daemon_reload_takes_the_job_spec_anew(shims: Shims) -> None:
 
 
 def test_without_supervisor(shims: Shims, tmp_path: Path) -> None:
-    """Where no supervisor answers (an image's build) state is unknown (4), and nothing can be started (1)."""
+    """Without a supervisor (an image's build) state is unknown (4), and nothing can be started (1)."""
     codes = [
         shims.run("systemctl", *words.split(), state=tmp_path).returncode
         for words in ("status web", "is-active web", "start web", "daemon-reload")

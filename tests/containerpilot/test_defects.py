@@ -8,10 +8,10 @@ Shown elsewhere, on the same config or a stricter one:
 | 4 a hung Consul blocks everything | tests/adapters/consul/test_healing.py::test_agent_hangs, test_agent_is_slow |
 | 5 never registers again | tests/adapters/consul/test_healing.py::test_agent_restarts_empty, _deregistered_by_hand |
 | 6 maintenance is one-way | test_behaviour.py::test_maintenance |
-| 7 a bad config ends the container | tests/app/test_reload.py::test_a_bad_job_spec_changes_nothing |
-| 8 a reload kills every job | also tests/app/test_reload.py::test_only_what_changed_is_restarted, test_a_deaf_job... |
-| 9 reloads race | also tests/app/test_reload.py::test_reloads_at_once_take_their_turns |
-| 10 exit code always 0 | also tests/app/test_life.py::test_missing_executable, test_wrong_config_starts_nothing |
+| 7 a bad config ends the container | tests/app/test_plan_reload.py::test_a_bad_job_spec_changes_nothing |
+| 8 a reload kills every job | also tests/app/test_plan_reload.py::test_only_what_changed_is_restarted, test_a_deaf_job... |
+| 9 reloads race | also tests/app/test_plan_reload.py::test_reloads_at_once_take_their_turns |
+| 10 exit code always 0 | also tests/app/test_supervisor.py::test_missing_executable, test_wrong_config_starts_nothing |
 | 14 a line over 64 KiB kills the job | tests/app/test_misbehaviour.py::test_one_megabyte_line |
 | 15 an unterminated last line is lost | tests/app/test_misbehaviour.py::test_unterminated_last_line |
 """

@@ -142,7 +142,7 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
         ),
     ),
     events.ConditionRaised: (Sentence("error", "{detail}", ("trouble",)),),
-    events.ConditionCleared: (Sentence("info", "trouble resolved: {kind}", ("trouble",)),),
+    events.ConditionCleared: (Sentence("info", "condition cleared: {kind}", ("trouble",)),),
     events.WatchHealthy: (Sentence("info", "watch changed: {watch} is healthy", ("watch",)),),
     events.WatchUnhealthy: (
         Sentence("warning", "watch changed: {watch} is unhealthy, no healthy instance or value exists", ("watch",)),

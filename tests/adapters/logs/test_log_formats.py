@@ -1,4 +1,4 @@
-"""The two formats of `autopilot run`, and the log that writes them."""
+"""Test the two formats of `autopilot run`, and the log that writes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 def write_lines(loop: asyncio.AbstractEventLoop, path: Path, log_format: LogFormat) -> list[str]:
-    """One line of the supervisor and one of a job, as they are in the log."""
+    """Write a line of the supervisor and a line of a job, and return the log."""
     log = Logger(LogWriter(loop, os.open(path, os.O_WRONLY | os.O_CREAT)), log_format)
     log.log("warning", "restart_scheduled", "restarts in 1 s", job="app", failures=2)
     log.log_job_lines("app", "stdout", [b"hello"], pid=7)

@@ -1,4 +1,4 @@
-"""Every event of the core has a line in the log, or a reason to have none."""
+"""Test that every event of the core has a line in the log, or a reason to have none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SAMPLES: dict[str, Any] = {"str": "text", "int": 1, "float": 1.5, "bool": False,
 
 
 def build_samples(event_class: type[events.Event]) -> list[events.Event]:
-    """Events with small values, with True for booleans, and with None where that is allowed."""
+    """Return two events: with small values, and with True for booleans and None where that is allowed."""
     fields = dataclasses.fields(event_class)
     samples = []
     for boolean, optional, changes in ((False, False, Changes()), (True, True, Changes(started=("a",)))):
@@ -48,14 +48,14 @@ def build_samples(event_class: type[events.Event]) -> list[events.Event]:
 
 
 def test_table_is_complete() -> None:
-    """Each kind of event is either in the table of sentences or among those that are not logged, with a reason."""
+    """Kinds of events are either in the table of sentences or among those that are not logged, with a reason."""
     assert set(SENTENCES) | set(UNLOGGED) == set(EVENT_CLASSES)
     assert not set(SENTENCES) & set(UNLOGGED)
 
 
 @pytest.mark.parametrize("event_class", SENTENCES)
 def test_sentences_can_be_written(event_class: type[events.Event], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each sentence of a row names only values that its event has, whichever sentence is used."""
+    """Sentences name only values that their event has."""
     row = SENTENCES[event_class]
     for event in build_samples(event_class):
         for index, sentence in enumerate(row):

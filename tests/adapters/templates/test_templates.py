@@ -90,7 +90,7 @@ def test_missing_key_and_its_return(tmp_path, files):
             assert files[1].read_text() == "1"
             put_key(agent, "k", "2")
             eventually(lambda: files[1].read_text() == "2", "rendered again")
-            pilot.wait_for(lambda line: line["message"].startswith("trouble resolved"))
+            pilot.wait_for(lambda line: line["message"].startswith("condition cleared"))
 
 
 @pytest.mark.real("consul")

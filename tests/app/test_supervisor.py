@@ -1,4 +1,4 @@
-"""What a user sees of a life: order, exit codes, last words, signals, the control socket."""
+"""Test a life as a user sees it: order, exit codes, last words, signals, the control socket."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_drain_by_command(tmp_path):
 
 
 def test_lifetime_expires(tmp_path):
-    """When its lifetime is over the life drains and ends by itself."""
+    """A life drains and ends by itself after its lifetime."""
     spec = {"jobs": [VICTIM], "lifetime": {"max": "300ms", "drain": {"exec": "true", "until": "true"}}}
     with SupervisorProcess(tmp_path, spec) as pilot:
         assert pilot.wait() == 0

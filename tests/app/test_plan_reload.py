@@ -98,7 +98,7 @@ def test_a_deaf_job_leaks_no_copy(tmp_path):
 
 
 def test_a_job_that_leaves_slowly_is_still_checked(tmp_path):
-    """Its checks go on while it takes its time to stop, and its pre-stop job runs: the job spec has neither."""
+    """A removed job is checked until it has stopped, and its pre-stop job runs: the job spec has neither."""
     slow = {**DEAF, "stop": {"timeout": "2s"}, "health": {"exec": "true", "interval": "100ms"}}
     farewell = {"name": "farewell", "exec": ["echo", "goodbye"], "when": {"source": "deaf", "once": "stopping"}}
     with SupervisorProcess(tmp_path, build_spec(SLEEPER, slow, farewell)) as pilot:

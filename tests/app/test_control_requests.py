@@ -1,4 +1,4 @@
-"""What a running supervisor answers: why, logs, events; and signals to its jobs."""
+"""Test the answers of a running supervisor (why, logs, events), and signals to its jobs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def pilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorProces
     ],
 )
 def test_why(pilot: SupervisorProcess, job: str, parts: list[str]) -> None:
-    """One line gives the causes, down to the last check of what a job waits for."""
+    """A single line gives the causes, down to the last check of the job that is waited for."""
     said = pilot.run_verb("why", job).stdout
     assert said.count("\n") == 1
     assert [part for part in parts if part not in said] == []
@@ -147,7 +147,7 @@ def test_signal_that_cannot_be(pilot: SupervisorProcess, arguments: tuple[str, s
 
 
 def test_events(pilot: SupervisorProcess) -> None:
-    """Each event is one object, with the name a `when` knows it by."""
+    """Events are objects, one each, with the name that a `when` clause uses."""
     events = [json.loads(line) for line in pilot.run_verb("events", "-n", "1000", "-o", "json").stdout.splitlines()]
     assert {"JobFailed", "RestartScheduled", "CheckFailed"} <= {event["event"] for event in events}
     assert next(event for event in events if event["event"] == "JobFailed")["trigger"] == "exitFailed"
