@@ -148,8 +148,8 @@ def measure_restart(path):
 def assert_prompt_without_log(pilot, path):
     """Restart and stop are prompt although nobody can read the log."""
     assert measure_restart(path) < PROMPT_S
-    assert pilot.memory() < 60 << 20
-    pilot.signal()
+    assert pilot.measure_memory() < 60 << 20
+    pilot.send_signal()
     began = time.monotonic()
     assert pilot.process.wait(10) == 0
     assert time.monotonic() - began < 1.0 + PROMPT_S * 3  # a second is what the last log lines are given

@@ -144,7 +144,7 @@ def test_signals_start_jobs(tmp_path):
 def set_maintenance(pilot, state):
     if isinstance(pilot, DropIn):
         return pilot.run_with_flags("-maintenance", {"on": "enable", "off": "disable"}[state])
-    return pilot.ask("maintenance", state)
+    return pilot.run_verb("maintenance", state)
 
 
 def list_services(agent):
@@ -181,7 +181,7 @@ def test_maintenance(agent, tmp_path, program, left):
             eventually(lambda: list_passing(agent) == ["app", "public"], "back")
             pilot.wait_for(lambda line, n=times: (line.get("job"), line.get("run")) == ("exit", n))
         assert pilot.stop() == 0
-        started = [line["job"] for line in pilot.events("started") if line["job"] in ("enter", "exit")]
+        started = [line["job"] for line in pilot.find_events("started") if line["job"] in ("enter", "exit")]
         assert started == ["enter", "exit"] * 2
     assert agent.ask("/v1/agent/services") == {}
 
