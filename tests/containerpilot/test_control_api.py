@@ -69,7 +69,7 @@ def test_environment_by_the_verb(tmp_path):
         refused = pilot.run_verb("env", "=x")
         assert (refused.returncode, refused.stderr) == (
             1,
-            "Error: cannot set '': that is no name of an environment variable\n",
+            "Error: cannot set '': it is not a name of an environment variable\n",
         )
 
 

@@ -25,6 +25,7 @@ Lines of jobs have `stream` (`stdout`, `stderr`), their text in `message`, and n
 there is no id.
 
 `autopilot events` shows the same events with their class names (`JobStarted` for `job_started`).
+Words in capitals below stand for values.
 """
 
 
