@@ -58,7 +58,9 @@ def test_change_to_job_start(agent, tmp_path):
             time.sleep(0.2)  # a quiet time, longer than the interval
             since, at = len(pilot.lines), time.monotonic()
             put_instance(agent, "db-1", Port=6000 + number)
-            line = pilot.wait_for(lambda line: line.get("job") == "changed" and line["message"] == "started", since=since)
+            line = pilot.wait_for(
+                lambda line: line.get("job") == "changed" and line["message"] == "started", since=since
+            )
             delays.append(line["arrived"] - at)
         print("change to job start, ms:", [round(delay * 1000, 1) for delay in sorted(delays)])
         assert statistics.median(delays) <= 0.050
@@ -176,7 +178,9 @@ def test_key_change_to_job_start(agent, tmp_path):
             time.sleep(0.2)  # a quiet time, longer than the interval
             since, at = len(pilot.lines), time.monotonic()
             put_key(agent, f"value {number}".encode())
-            line = pilot.wait_for(lambda line: line.get("job") == "changed" and line["message"] == "started", since=since)
+            line = pilot.wait_for(
+                lambda line: line.get("job") == "changed" and line["message"] == "started", since=since
+            )
             delays.append(line["arrived"] - at)
         print("key's change to job start, ms:", [round(delay * 1000, 1) for delay in sorted(delays)])
         assert statistics.median(delays) <= 0.050
