@@ -80,7 +80,7 @@ def test_a_complaint_of_the_event_loop_ends_nothing():
     said, failed = [], []
     supervisor = SimpleNamespace(log=SimpleNamespace(log=lambda *line: said.append(line)), _fail=failed.append)
     Supervisor._handle_loop_error(supervisor, None, {"message": "Unclosed client session"})
-    assert not failed and "Unclosed client session" in said[0][1]
+    assert not failed and "Unclosed client session" in said[0][2]
     error = ValueError()
     Supervisor._handle_loop_error(supervisor, None, {"message": "never retrieved", "exception": error})
     assert failed == [error]
