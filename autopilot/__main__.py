@@ -1,4 +1,4 @@
-"""The entry point. `autopilot run` does not load the command line's library: its first job should not wait for it."""
+"""Enter the program; `autopilot run` does not load the command line's library, so that its first job need not wait."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
+    """Run the command line."""
     restore_initial_environment()
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"] and len(arguments) <= 2 and not any(a.startswith("-") for a in arguments[1:]):
@@ -21,10 +22,11 @@ def main() -> None:
 
 
 def run_supervisor(config: str | None, *, containerpilot: bool = False) -> NoReturn:
+    """Run the supervisor and end the process with its exit code; `config` None means the default job spec."""
     from autopilot.app.boot import run
 
     code = run(config, containerpilot=containerpilot)
-    # a supervisor has nothing left to tidy up, and an interpreter's own end takes as long as its start
+    # a supervisor has cleaned up already, and an interpreter's own end takes as long as its start
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -32,8 +34,11 @@ def run_supervisor(config: str | None, *, containerpilot: bool = False) -> NoRet
 
 
 def restore_initial_environment() -> None:
-    """Undo what others did to us: whoever started us may have closed the standard descriptors, and our first file would
-    be taken for our output; Python itself may have set LC_CTYPE, which is not our jobs' environment."""
+    """Restore standard descriptors and the environment as they should be at the start.
+
+    A parent may have closed the standard descriptors, and the first file that we open would take their place. Python
+    may have set LC_CTYPE, which does not belong to our jobs' environment.
+    """
     for fd in range(3):
         try:
             os.fstat(fd)
@@ -42,10 +47,10 @@ def restore_initial_environment() -> None:
     if "LC_CTYPE" in os.environ:
         try:
             with open("/proc/self/environ", "rb") as file:
-                given = file.read()
+                initial = file.read()
         except OSError:
             return
-        if not any(variable.startswith(b"LC_CTYPE=") for variable in given.split(b"\0")):
+        if not any(variable.startswith(b"LC_CTYPE=") for variable in initial.split(b"\0")):
             del os.environ["LC_CTYPE"]
 
 

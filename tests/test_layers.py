@@ -90,3 +90,72 @@ def test_supervisor_loads_no_more_than_it_needs():
     assert not loaded & {"pydantic", "click", "h11", "htcondor2", "classad2", "autopilot.adapters.batch", "pyjson5"}
     assert not loaded & {"aiohttp", "consul", "ifaddr", "prometheus_client", "jinja2", "autopilot.adapters.consul"}
     assert not loaded & {"cronsim", "zoneinfo"}
+
+
+ROOT = PACKAGE.parent
+PACKAGES = {"autopilot": ROOT, "autopilot_watchdog": ROOT / "watchdog", "lab": ROOT, "benchmarks": ROOT}
+
+    """Map each module of a package to the modules of that package that it imports anywhere, for other than types."""
+    base = PACKAGES[package]
+    paths = {}
+    for path in (base / package).rglob("*.py"):
+        parts = path.relative_to(base).with_suffix("").parts
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    edges = {}
+    for module, path in paths.items():
+        tree = ast.parse(path.read_text())
+        for_types = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            for statement in node.body
+            for inner in ast.walk(statement)
+        }
+        targets = set()
+        for node in ast.walk(tree):
+            if id(node) in for_types:
+                continue
+            if isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                targets |= names if names <= paths.keys() else {node.module} | names
+        edges[module] = (targets & paths.keys()) - {module}
+    return edges
+
+
+def find_import_circles(edges):
+    """Sets of modules that import one another, directly or through others (Tarjan's algorithm)."""
+    index, low, stack, circles = {}, {}, [], []
+
+    def visit(module):
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for target in sorted(edges[module]):
+            if target not in index:
+                visit(target)
+                low[module] = min(low[module], low[target])
+            elif target in stack:
+                low[module] = min(low[module], index[target])
+        if low[module] == index[module]:
+            members = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(members) > 1:
+                circles.append(sorted(members))
+
+    for module in sorted(edges):
+        if module not in index:
+            visit(module)
+    return circles
+
+
+def test_a_circle_is_found():
+    """Modules that import one another through a third are found, and those that only point at them are not."""
+    edges = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}
+    assert find_import_circles(edges) == [["a", "b", "c"]]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_import_circle(package):
+    """No modules of a package import one another, at their heads or late in a function."""
+    assert find_import_circles(list_import_edges(package)) == []

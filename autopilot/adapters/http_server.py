@@ -1,6 +1,6 @@
-"""One request and one answer over HTTP/1.1: JSON, a page, or a stream.
+"""Serve one request for each connection over HTTP/1.1: the answer is JSON, a page or a stream.
 
-The protocol is h11's; what is here is its use.
+h11 implements the protocol; this module connects it to asyncio's streams.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import h11
 
-CLIENT_TIMEOUT_S = 10.0  # s for a client to say what it wants, and to take its answer
-MAX_BODY_BYTES = 64 * 1024  # bytes
-MAX_CLIENTS = 256  # at once, of one socket or port
+from autopilot.errors import AutopilotError
+
+CLIENT_TIMEOUT_S = 10.0  # for a client to send its request, and to read its answer
+MAX_BODY_BYTES = 64 * 1024
+MAX_CLIENTS = 256  # at the same time, of one socket or port
+NDJSON_CONTENT_TYPE = "application/x-ndjson"
 T = TypeVar("T")
 
 
@@ -29,8 +32,10 @@ class Page(NamedTuple):
 
 
 class Stream(NamedTuple):
-    """An answer that goes on for as long as both want. `patience` (s): a client that takes nothing for so long is left;
-    None: it is waited for."""
+    """An answer that lasts until one of both sides ends it.
+
+    A client that reads nothing for `write_timeout_s` is disconnected; None: there is no limit.
+    """
 
     content_type: str
     parts: AsyncGenerator[bytes, None]
@@ -40,12 +45,12 @@ class Stream(NamedTuple):
 Body = Mapping[str, object] | Sequence[object] | Page | Stream
 Response = tuple[int, Body]
 Handler = Callable[[str, str, Mapping[str, object]], Awaitable[Response]]
-OnAnswered = Callable[[int, str], None]  # told the status and the path of each request that somebody answers to
+OnAnswered = Callable[[int, str], None]  # gets status and path of each answered request
 ClientHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class RequestError(Exception):
-    """A request that cannot be served: the status and one sentence."""
+class RequestError(AutopilotError):
+    """A request that cannot be served: the HTTP status and one sentence."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -53,7 +58,15 @@ class RequestError(Exception):
 
 
 def build_client_handler(handler: Handler, on_answered: OnAnswered = lambda _status, _path: None) -> ClientHandler:
-    """What asyncio's servers call for each client. Beyond CLIENTS one is turned away at once: descriptors are few."""
+    """Return the callback for asyncio's servers; it closes connections beyond MAX_CLIENTS at once.
+
+    Args:
+        handler: Returns the answer to (method, path, body), or raises RequestError.
+        on_answered: Called with status and path of each answer.
+
+    Returns:
+        The callback. Its limit counts the clients of all servers that use it.
+    """
     clients = 0
 
     async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -76,7 +89,12 @@ async def serve_request(
     handler: Handler,
     on_answered: OnAnswered,
 ) -> None:
-    """Serve one client. Raises OSError and TimeoutError when it leaves or says nothing."""
+    """Serve one client.
+
+    Raises:
+        OSError: The client closed the connection.
+        TimeoutError: The client sent no whole request, or did not read the answer, within CLIENT_TIMEOUT_S.
+    """
     connection = h11.Connection(h11.SERVER)
     method = path = ""
     answer: Body
@@ -88,11 +106,11 @@ async def serve_request(
         )
     except h11.RemoteProtocolError as error:
         status, answer = 400, {"error": str(error)}
-    except RequestError as refused:
-        status, answer = refused.status, {"error": str(refused)}
+    except RequestError as error:
+        status, answer = error.status, {"error": str(error)}
     except (OSError, TimeoutError):
         raise
-    except Exception as error:  # a client's request must not be what ends a supervisor
+    except Exception as error:  # no request may end a supervisor
         status, answer = 500, {"error": f"internal error: {error!r}; please report it"}
     if isinstance(answer, Stream):
         on_answered(status, path)
@@ -100,7 +118,7 @@ async def serve_request(
             await _await_unless_disconnected(_send_stream(connection, writer, answer), reader, writer)
         except OSError:
             raise
-        except Exception as error:  # it is too late for a status: the client sees a cut
+        except Exception as error:  # too late for a status: the client sees a closed connection
             raise ConnectionResetError(f"the stream broke: {error!r}") from error
         return
     page = answer if isinstance(answer, Page) else Page("application/json", json.dumps(answer).encode() + b"\n")
@@ -113,16 +131,13 @@ async def serve_request(
             on_answered(status, path)
 
 
-NDJSON_CONTENT_TYPE = "application/x-ndjson"
-
-
 def format_json_lines(records: Iterable[Mapping[str, object]]) -> Page:
-    """A stream that has ended already."""
+    """Return `records` as a page with one JSON object per line: a stream that has ended already."""
     return Page(NDJSON_CONTENT_TYPE, b"".join(json.dumps(record).encode() + b"\n" for record in records))
 
 
 def build_json_stream(batches: AsyncGenerator[list[dict[str, Any]], None]) -> Stream:
-    """Each record as a line of JSON."""
+    """Return a stream with one JSON object per line for each record of the batches."""
 
     async def generate_parts() -> AsyncGenerator[bytes, None]:
         async with aclosing(batches):
@@ -133,8 +148,8 @@ def build_json_stream(batches: AsyncGenerator[list[dict[str, Any]], None]) -> St
 
 
 async def _send_stream(connection: h11.Connection, writer: asyncio.StreamWriter, stream: Stream) -> None:
-    """A client that does not read holds up nobody but itself: whoever makes the parts does not wait for us."""
-    writer.transport.set_write_buffer_limits(high=0)  # what has been drained has been sent: we may end at any time
+    """Send a stream; a client that does not read delays nobody, for the source of the parts does not wait for it."""
+    writer.transport.set_write_buffer_limits(high=0)  # after drain() all is sent: the process may end at any time
     headers = [("Content-Type", stream.content_type), ("Cache-Control", "no-store"), ("Connection", "close")]
     await _send(connection, writer, h11.Response(status_code=200, headers=headers))
     async with aclosing(stream.parts):
@@ -159,20 +174,28 @@ async def _send(
 async def _await_unless_disconnected(
     work: Awaitable[T], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> T:
-    """The answer, however long it takes. Raises ConnectionResetError when the client does not wait for it."""
-    answering, leaving = asyncio.ensure_future(work), asyncio.ensure_future(reader.read(1))
+    """Return the result of `work`, however long it takes.
+
+    Raises:
+        ConnectionResetError: The client closed the connection meanwhile; `work` was cancelled.
+    """
+
+    async def watch_client() -> None:
+        if not await reader.read(1) and _is_disconnected(writer):
+            raise ConnectionResetError("the client closed the connection")
+
     try:
-        await asyncio.wait([answering, leaving], return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done() and not leaving.result() and _is_disconnected(writer):
-            raise ConnectionResetError("the client left")
-        return await answering
-    finally:
-        answering.cancel()
-        leaving.cancel()
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(watch_client())
+            result = await work
+            watcher.cancel()
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return result
 
 
 def _is_disconnected(writer: asyncio.StreamWriter) -> bool:
-    """A client that has only said all that it will, as netcat does, still listens."""
+    """Return True when the client closed both directions; netcat closes only its own and still reads."""
     polled = select.poll()
     polled.register(writer.get_extra_info("socket").fileno(), 0)
     return any(event & select.POLLHUP for _, event in polled.poll(0))
@@ -197,11 +220,11 @@ async def _read_request(
         elif isinstance(event, h11.EndOfMessage):
             return method, path, body
         else:
-            raise ConnectionResetError("the client left")
+            raise ConnectionResetError("the client closed the connection")
 
 
 def _parse_body(body: bytes, path: str) -> Mapping[str, object]:
-    malformed = 422 if path.startswith("/v3/") else 400  # the one is ContainerPilot's
+    malformed = 422 if path.startswith("/v3/") else 400  # 422 is ContainerPilot's
     try:
         value = json.loads(body) if body.strip() else {}
     except (ValueError, RecursionError) as error:

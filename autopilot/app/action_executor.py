@@ -90,7 +90,8 @@ class ActionExecutor:
             case actions.Kill(job, run):
                 process = self._find_process_or_cancel_start(job, run)
                 if process is not None:
-                    self._log.log("warning", "killing what is left", job=job, processes=process.list_remaining())
+                    sentence, remaining = "sending SIGKILL to the remaining processes", process.list_remaining()
+                    self._log.log("warning", "sigkill_sent", sentence, job=job, processes=remaining)
                     process.kill()
             case actions.RunCheck(job, run, plan):
                 self._check_tasks[job] = self._start_task(self._run_check(job, run, plan))

@@ -1,9 +1,9 @@
-"""From exec to a running supervisor, the first job first.
+"""Start the first jobs, then load the supervisor that runs them.
 
 Importing asyncio, pydantic and the rest takes longer than a container should wait for its first process. So a start
-goes: take the signals, read the config, find its compiled plan, lock the state, start the first job that waits for
-nothing, and only then load what runs it. Without a compiled plan the config is validated in a child, which is where
-pydantic stays.
+catches the signals, reads the config, finds its compiled plan, locks the state directory, starts the jobs that wait
+for nothing, and only then loads the supervisor. Without a compiled plan the config is validated in a child process,
+the only one that loads pydantic.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from autopilot.app.paths import (
     find_default_config,
     get_state_beside_socket,
 )
+from autopilot.errors import AutopilotError
 from autopilot.process import oom
 from autopilot.process.kernel_calls import PR_SET_CHILD_SUBREAPER, load_prctl
 from autopilot.process.spawn import SpawnedProcess, SpawnError, spawn
@@ -32,21 +33,22 @@ if TYPE_CHECKING:
     import signal
     from typing import Any, TextIO
 
+    from autopilot.app.life_context import BootHandover, LifeContext
     from autopilot.machines.actions import Outcome
     from autopilot.spec.plan import Plan
 
-    PlanData = dict[str, Any]  # what spec.plan_to_data gives
+    PlanData = dict[str, Any]  # as spec.serialize_plan returns it
 else:
     import _signal as signal  # `signal` without its enums, which take 4 ms to load
 
-MAX_SOCKET_PATH_BYTES = 107  # bytes, unix(7)
-UNREACHABLE_HEALTHY_FOR_S = 100 * 365 * 86400.0  # s; a life without a job is not what makes an image good
+MAX_SOCKET_PATH_BYTES = 107  # unix(7)
+UNREACHABLE_HEALTHY_FOR_S = 100 * 365 * 86400.0  # a life without a job never proves an image good
 
 HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
-class BootError(Exception):
-    """The start ends before anything was started: one or more sentences, and the exit code."""
+class BootError(AutopilotError):
+    """The start failed before any job was started: one or more sentences, and the exit code."""
 
     def __init__(self, *sentences: str, exit_code: int = os.EX_CONFIG) -> None:
         super().__init__("\n".join(sentences))
@@ -54,64 +56,88 @@ class BootError(Exception):
 
 
 class InUseError(BootError):
-    """Another supervisor has it."""
+    """Another supervisor uses the state directory or the control socket."""
 
 
 def run(config: str | None, *, containerpilot: bool = False) -> int:
-    """Run the supervisor to its end; returns its exit code. `containerpilot`: with that program's defaults."""
-    signals_so_far: list[int] = []
+    """Run the supervisor until it ends.
+
+    Args:
+        config: The job spec; None for the default one.
+        containerpilot: Use the defaults of that program.
+
+    Returns:
+        The exit code.
+    """
+    early_signals: list[int] = []
     for number in HANDLED_SIGNALS:  # as PID 1 a signal without a handler is lost, elsewhere it would end us
-        signal.signal(number, lambda number, _frame: signals_so_far.append(number))
+        signal.signal(number, lambda number, _frame: early_signals.append(number))
     state = choose_state_directory(None)
     if containerpilot:
         state = choose_writable_state(state, choose_socket_path(None, state, containerpilot=True))
     try:
-        config, data, missing = _find_config_and_plan_data(config, state, containerpilot)
+        config, data, missing_config = _find_config_and_plan_data(config, state, containerpilot)
         socket = choose_socket_path(data["socket"], choose_state_directory(data["state"]), containerpilot)
         state, lock = _choose_and_lock_state(data["state"], socket, containerpilot)
         socket_lock = _lock_socket(socket)
         if os.getpid() != 1:
             load_prctl()(PR_SET_CHILD_SUBREAPER, 1)
         oom_kills = oom.count_oom_kills()
-        listening = _open_control_socket(socket)
+        control_fd = _open_control_socket(socket)
         prestarted = _start_first_jobs(data)
-    except BootError as cannot:
-        print(f"autopilot: {cannot}", file=sys.stderr)
-        return _write_last_words(state, str(cannot), cannot.exit_code)
+    except BootError as error:
+        print(f"autopilot: {error}", file=sys.stderr)
+        return _write_last_words(state, str(error), error.exit_code)
     with lock, socket_lock:
-        return _run_supervisor(
-            config,
-            data,
-            state=state,
-            socket=socket,
-            control_fd=listening,
-            prestarted=prestarted,
-            oom_kills=oom_kills,
-            early_signals=signals_so_far,
+        # from here on imports cost no time: the first jobs run already
+        from pathlib import Path
+
+        from autopilot.app.container_info import detect_container_info
+        from autopilot.app.life_context import BootHandover, LifeContext
+
+        life = LifeContext(
+            config=Path(config) if config is not None else None,
+            state_directory=Path(state),
+            socket_path=Path(socket),
+            container_info=detect_container_info(os.environ),
+            env=dict(os.environ),
             containerpilot=containerpilot,
-            missing_config=missing,
+            missing_config=missing_config,
         )
+        return _run_supervisor(data, life, BootHandover(control_fd, prestarted, oom_kills, early_signals))
 
 
 def _find_config_and_plan_data(
     config: str | None, state: str, containerpilot: bool
 ) -> tuple[str | None, PlanData, str]:
-    """The config's path and its plan's data; or, for PID 1 without any config, None, the data of a plan without jobs,
-    and what is missing. Raises CannotBoot."""
+    """Find the config and load its plan.
+
+    Args:
+        config: The config that was named; None for the default one.
+        state: The state directory, which may have a compiled plan.
+        containerpilot: Use the defaults of that program.
+
+    Returns:
+        The config's path, its plan's data and "". For PID 1 without any config: None, the data of a plan without
+        jobs, and the reason.
+
+    Raises:
+        BootError: There is no config, or it has problems.
+    """
     try:
         path = os.path.abspath(config or find_default_config(os.environ, containerpilot))
-    except NoConfigError as none:
+    except NoConfigError as error:
         if os.getpid() != 1:
-            raise BootError(str(none)) from None
-        from autopilot.spec.plan import Plan  # there is no job to hurry for
+            raise BootError(str(error)) from None
+        from autopilot.spec.plan import Plan  # without a job there is no hurry
         from autopilot.spec.plan_data import serialize_plan
 
-        return None, serialize_plan(Plan(healthy_for=UNREACHABLE_HEALTHY_FOR_S)), str(none)
+        return None, serialize_plan(Plan(healthy_for=UNREACHABLE_HEALTHY_FOR_S)), str(error)
     return path, _load_plan_data(path, state), ""
 
 
 def _load_plan_data(config: str, state: str) -> PlanData:
-    """The plan's data, from a compiled plan or by validating in a child. Raises CannotBoot with every problem."""
+    """Return the plan's data, from a compiled plan or a child that validates; raise BootError with all problems."""
     text = _render_config(config)
     if text is not None:
         data = plan_cache.find(text, plan_cache.get_path_beside(config), plan_cache.get_path_in_state(state, config))
@@ -121,7 +147,7 @@ def _load_plan_data(config: str, state: str) -> PlanData:
 
 
 def _render_config(config: str) -> str | None:
-    """The config's text with its templates filled in; None when the loader must say what is wrong with it."""
+    """Return the config's text with its templates filled in; None when it has a problem for the loader to report."""
     try:
         with open(config, encoding="utf-8") as file:
             text = file.read()
@@ -129,7 +155,7 @@ def _render_config(config: str) -> str | None:
         return None
     if "{{" not in text:
         return text
-    from autopilot.spec import SpecError, render  # the engine is only for templates
+    from autopilot.spec import SpecError, render  # the template engine is loaded only when used
 
     try:
         return render(config)
@@ -147,7 +173,7 @@ def _can_resolve_users(data: PlanData) -> bool:
 
 
 def _validate_in_child(config: str, state: str) -> PlanData:
-    from autopilot.spec import SpecError, ValidatorError, serialize_plan, validate_in_child  # not for a compiled plan
+    from autopilot.spec import SpecError, ValidatorError, serialize_plan, validate_in_child
 
     try:
         loaded = validate_in_child(config, dict(os.environ))
@@ -169,30 +195,30 @@ def _validate_in_child(config: str, state: str) -> PlanData:
 
 
 def _choose_and_lock_state(planned: str | None, socket: str, containerpilot: bool) -> tuple[str, TextIO]:
-    """The state directory, and its lock. Raises CannotBoot."""
+    """Return the state directory and its lock; raise BootError when there is none to be had."""
     state = choose_state_directory(planned)
     if not containerpilot or planned or os.environ.get("AUTOPILOT_STATE"):
         return state, _lock_state(state)
     try:
         state = choose_writable_state(state, socket)
         return state, _lock_state(state)
-    except InUseError:  # two with a socket each were no trouble for ContainerPilot
+    except InUseError:  # ContainerPilot allows two of them that have a socket each
         if state == get_state_beside_socket(socket):
             raise
         return get_state_beside_socket(socket), _lock_state(get_state_beside_socket(socket))
 
 
 def _lock_state(state: str) -> TextIO:
-    """One supervisor for each state directory; the lock goes with the process. Raises CannotBoot."""
-    where = f"the state directory {state}"
-    return _open_lock_file(os.path.join(state, "lock"), where, "set `state` in the job spec or AUTOPILOT_STATE")
+    """Lock the state directory for the life of this process and return the lock; raise BootError if it is taken."""
+    resource_name = f"the state directory {state}"
+    return _open_lock_file(os.path.join(state, "lock"), resource_name, "set `state` in the job spec or AUTOPILOT_STATE")
 
 
 def _lock_socket(path: str) -> TextIO:
-    """One for each control socket, wherever it is. Raises CannotBoot."""
+    """Lock the control socket for the life of this process and return the lock; raise BootError if it is taken."""
     if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
         raise BootError(
-            f"the control socket {path} has too long a path: a unix socket's has {MAX_SOCKET_PATH_BYTES} bytes"
+            f"the control socket's path {path} is too long: a unix socket's may have {MAX_SOCKET_PATH_BYTES} bytes"
         )
     return _open_lock_file(path + ".lock", f"the control socket {path}", "set `control.socket` or AUTOPILOT_SOCKET")
 
@@ -200,7 +226,7 @@ def _lock_socket(path: str) -> TextIO:
 def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        file = open(path, "a")  # noqa: SIM115 - held for the whole life
+        file = open(path, "a")  # noqa: SIM115 - open for the whole life
     except OSError as error:
         raise BootError(f"cannot use {resource_name}: {error.strerror}; {remedy}") from None
     try:
@@ -209,7 +235,7 @@ def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
         raise InUseError(
             f"another supervisor uses {resource_name}: stop it, or give this one its own", exit_code=os.EX_USAGE
         ) from None
-    try:  # is there room for the last words?
+    try:  # a full disk has no room for the last words either
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -219,21 +245,21 @@ def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
 
 
 def _open_control_socket(path: str) -> int:
-    """A descriptor. Raises CannotBoot."""
+    """Return the descriptor of the listening control socket; raise BootError when it cannot be opened."""
     try:
         return listen(path)
     except SocketInUseError as error:
         raise InUseError(str(error), exit_code=os.EX_USAGE) from None
     except OSError as error:
-        why = f"cannot use the control socket {path}: {error.strerror}"
-        raise BootError(f"{why}; set `control.socket` or AUTOPILOT_SOCKET") from None
+        problem = f"cannot use the control socket {path}: {error.strerror}"
+        raise BootError(f"{problem}; set `control.socket` or AUTOPILOT_SOCKET") from None
 
 
 def _start_first_jobs(data: PlanData) -> dict[str, SpawnedProcess]:
-    """Start the jobs that wait for nothing; none where the node must be looked at before anything starts."""
+    """Start the jobs that wait for nothing, unless the node must be prepared before any job."""
     advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
     if data["htcondor"] is not None or data["templates"] or data["locks"] or advertises:
-        return {}  # what the node is, its rendered files, its turn, its addresses come first
+        return {}  # pre-flight checks, rendered files, permits or addresses come first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
     started = {}
     for job in data["jobs"]:
@@ -244,45 +270,32 @@ def _start_first_jobs(data: PlanData) -> dict[str, SpawnedProcess]:
             try:  # noqa: SIM105 - contextlib would have to be loaded first
                 started[job["name"]] = spawn(command, environ)
             except SpawnError:
-                pass  # it will be tried, and complained about, in its turn
+                pass  # the supervisor starts it again and reports the problem
     return started
 
 
 def _write_last_words(state: str, detail: str, exit_code: int) -> int:
-    """Last words of a life that did not begin; not over those of a supervisor that lives."""
+    """Write last words for a bad config, unless another supervisor lives; return `exit_code`."""
     from pathlib import Path  # not on the way to the first job
 
-    from autopilot.app import container_info
+    from autopilot.app.container_info import detect_container_info
     from autopilot.app.last_words import LastWords
+    from autopilot.app.life_context import create_life_id
     from autopilot.machines.actions import Outcome
 
     if exit_code == os.EX_CONFIG:
         try:
-            words = LastWords(Path(state), container_info.detect_container_info(os.environ))
-            words.begin()
-            words.finish(Outcome("config", detail, exit_code))
+            last_words = LastWords(Path(state), detect_container_info(os.environ), create_life_id())
+            last_words.begin()
+            last_words.finish(Outcome("config", detail, exit_code))
         except OSError:
-            pass  # it was said on stderr
+            pass  # stderr has the problem
     return exit_code
 
 
-def _run_supervisor(
-    config: str | None,
-    data: PlanData,
-    *,
-    state: str,
-    socket: str,
-    control_fd: int,
-    prestarted: dict[str, SpawnedProcess],
-    oom_kills: int,
-    early_signals: list[int],
-    containerpilot: bool,
-    missing_config: str,
-) -> int:
-    import asyncio  # the first job runs already
-    from pathlib import Path
+def _run_supervisor(data: PlanData, life: LifeContext, handover: BootHandover) -> int:
+    import asyncio
 
-    from autopilot.app import container_info
     from autopilot.app.supervisor import Supervisor
     from autopilot.spec.plan_data import deserialize_plan
 
@@ -290,36 +303,23 @@ def _run_supervisor(
     if plan.consul_agent is not None:
         from autopilot.app import agent_job
 
-        plan = agent_job.complete_plan(plan, Path(state))
+        plan = agent_job.complete_plan(plan, life.state_directory)
     loop = asyncio.new_event_loop()
     try:
-        supervisor = Supervisor(
-            plan,
-            config=Path(config) if config is not None else None,
-            loop=loop,
-            state=Path(state),
-            socket_path=Path(socket),
-            control_fd=control_fd,
-            container_info=container_info.detect_container_info(os.environ),
-            env=os.environ,
-            prestarted=prestarted,
-            oom_kills=oom_kills,
-            containerpilot=containerpilot,
-            missing_config=missing_config,
-        )
+        supervisor = Supervisor(plan, life, handover, loop)
     except OSError as error:
-        for child in prestarted.values():
+        for child in handover.prestarted.values():
             os.kill(child.pid, signal.SIGKILL)
-        os.unlink(socket)
+        life.socket_path.unlink()
         detail = f"cannot open the log {plan.logging.output}: {error.strerror}"
         print(f"autopilot: {detail}", file=sys.stderr)
-        return _write_last_words(state, detail, os.EX_CONFIG)
+        return _write_last_words(os.fspath(life.state_directory), detail, os.EX_CONFIG)
     outcome: Outcome
     try:
-        outcome = loop.run_until_complete(supervisor.run(early_signals))
+        outcome = loop.run_until_complete(supervisor.run())
     except BaseException as error:
         outcome = supervisor.handle_internal_error(error)
     supervisor.close(outcome)
     if supervisor.restart_requested:
-        os.execve(sys.executable, sys.orig_argv, supervisor.env)
+        os.execve(sys.executable, sys.orig_argv, life.env)
     return outcome.code

@@ -1,4 +1,4 @@
-"""Where this life runs: what the watchdog and the container engine tell us."""
+"""Detect the identity of this container, as the watchdog and the container engine provide it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
-    """Empty where unknown. `slot`, `host`, `image_digest` and `container_name` are the watchdog's."""
+    """Identity of a container; "" where unknown.
+
+    `slot`, `host`, `image_digest` and `container_name` come from the watchdog.
+    """
 
     slot: str
     host: str
@@ -20,11 +23,12 @@ class ContainerInfo:
     hostname: str
 
     def get_log_context(self) -> dict[str, str]:
-        """What is known, for logs."""
+        """Return the known values, as fields of each line of the log."""
         return {key: value for key, value in asdict(self).items() if value and key != "hostname"}
 
 
 def detect_container_info(env: Mapping[str, str]) -> ContainerInfo:
+    """Return the identity of the container that this process runs in."""
     return ContainerInfo(
         slot=env.get("AUTOPILOT_SLOT", ""),
         host=env.get("AUTOPILOT_HOST", ""),
@@ -36,12 +40,18 @@ def detect_container_info(env: Mapping[str, str]) -> ContainerInfo:
 
 
 def parse_container_id(mountinfo: str) -> str:
-    """The engine's id of the container we are in, "" when there is none.
+    """Return the engine's id of the container, or "" outside of one.
 
     Docker and Podman bind the container's own /etc/hostname from a directory named by its id.
+
+    Args:
+        mountinfo: The text of /proc/self/mountinfo.
+
+    Returns:
+        64 hexadecimal digits, or "".
     """
-    found = re.search(r"/([0-9a-f]{64})/(?:userdata/)?hostname ", mountinfo)
-    return found.group(1) if found else ""
+    match = re.search(r"/([0-9a-f]{64})/(?:userdata/)?hostname ", mountinfo)
+    return match.group(1) if match else ""
 
 
 def _read_text(path: str) -> str:

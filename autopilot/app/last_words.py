@@ -1,16 +1,18 @@
-"""The last words: STATE/last-words.json, the contract with the watchdog (docs/last-words.md).
+"""Keep the last words: STATE/last-words.json, the contract with the watchdog (docs/last-words.md).
 
-Written whole and renamed. While the life goes on the file says `running` with the last heartbeat, so a SIGKILL or a
-host crash leaves the truth behind. Not synced to disk: a heartbeat must never wait for a slow disk, and the page
-cache outlives the container; after a host crash an older heartbeat stands there, which is true as well.
+Kubernetes calls such a file a termination message. It is written whole and renamed. While the life lasts it says
+`running` with the last heartbeat, so that it is true after a SIGKILL or a crash of the host as well. It is not synced
+to disk: a heartbeat must never wait for a slow disk, and the page cache outlives the container; after a crash of the
+host it has an older heartbeat, which is true too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
-import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from autopilot import __version__
@@ -20,13 +22,13 @@ from autopilot.machines.actions import EvictPayloads, Outcome
 from autopilot.machines.core import Effect
 
 FORMAT_VERSION = 1
-HEARTBEAT_INTERVAL_S = 30.0  # s
+HEARTBEAT_INTERVAL_S = 30.0
 
 
 class LastWords:
-    """Told every effect; keeps the record of this life on disk."""
+    """The record of one life, kept on disk while the life lasts."""
 
-    def __init__(self, state: Path, container_info: ContainerInfo) -> None:
+    def __init__(self, state: Path, container_info: ContainerInfo, life_id: str) -> None:
         self.path = state / "last-words.json"
         self._payloads_running: set[str] = set()
         self._payloads_run: set[str] = set()
@@ -35,7 +37,7 @@ class LastWords:
         self.record: dict[str, object] = {
             "format": FORMAT_VERSION,
             "version": __version__,
-            "life": uuid.uuid4().hex[:12],
+            "life": life_id,
             "state": "running",
             "reason": None,
             "detail": None,
@@ -62,12 +64,21 @@ class LastWords:
         return str(self.record["life"])
 
     def begin(self) -> None:
-        """Keep what the life before left behind, then say that this one runs. Raises OSError."""
+        """Keep the last words of the previous life as previous-words.json, then write those of this one.
+
+        Raises:
+            OSError: The state directory cannot be written.
+        """
         if self.path.exists():
             os.replace(self.path, self.path.with_name("previous-words.json"))
         self.write_heartbeat()
 
     def on_effect(self, effect: Effect) -> None:
+        """Record `effect` and write the file, if it changes the record.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         match effect:
             case events.Healthy() if self.record["healthy_at"] is None:
                 self._update_record(healthy_at=_format_now())
@@ -82,13 +93,21 @@ class LastWords:
                 self._payloads_killed |= self._payloads_running
 
     def finish(self, outcome: Outcome) -> None:
-        """The life is over. Raises OSError."""
+        """Write the end of the life.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         self._update_record(
             state="ended", reason=outcome.reason, detail=outcome.detail, exit_code=outcome.code, ended=_format_now()
         )  # fmt: skip
 
     def write_heartbeat(self) -> None:
-        """Raises OSError."""
+        """Write the record with the present time.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         self.record["heartbeat"] = _format_now()
         self._write()
 
@@ -104,13 +123,40 @@ class LastWords:
         self.write_heartbeat()
 
     def _write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)  # somebody may have cleaned up too well
+        self.path.parent.mkdir(parents=True, exist_ok=True)  # it may have been cleaned up meanwhile
         temporary = self.path.with_suffix(".tmp")
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(self.record, file, indent=1)
             file.write("\n")
         os.chmod(temporary, 0o644)
         os.replace(temporary, self.path)
+
+
+class LastWordsListener:
+    """Listener that keeps last words up to date: a disk that cannot be written ends no life."""
+
+    def __init__(self, last_words: LastWords, loop: asyncio.AbstractEventLoop, on_error: Callable[[OSError], None]):
+        """Create the listener; `on_error` is called each time that the file cannot be written."""
+        self._last_words, self._loop, self._on_error = last_words, loop, on_error
+
+    def begin_heartbeat(self) -> None:
+        """Write a heartbeat now and every HEARTBEAT_INTERVAL_S."""
+        self._write(self._last_words.write_heartbeat)
+        self._loop.call_later(HEARTBEAT_INTERVAL_S, self.begin_heartbeat)
+
+    def on_effect(self, effect: Effect) -> None:
+        """Record `effect`."""
+        self._write(lambda: self._last_words.on_effect(effect))
+
+    def finish(self, outcome: Outcome) -> None:
+        """Record the end of the life."""
+        self._write(lambda: self._last_words.finish(outcome))
+
+    def _write(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            self._on_error(error)
 
 
 def _format_now() -> str:

@@ -1,8 +1,10 @@
-"""Where things are when nobody says: the config, the state directory, the control socket."""
+"""Choose the paths of the job spec, the state directory and the control socket, with their defaults."""
 
 from __future__ import annotations
 
 import os
+
+from autopilot.errors import AutopilotError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,12 +15,16 @@ ROOT_STATE_DIRECTORY = "/var/lib/autopilot"
 CONTAINERPILOT_SOCKET_PATH = "/var/run/containerpilot.socket"
 
 
-class NoConfigError(Exception):
-    """No config is named anywhere."""
+class NoConfigError(AutopilotError):
+    """No job spec is named anywhere."""
 
 
 def find_default_config(env: Mapping[str, str], containerpilot: bool = False) -> str:
-    """Raises NoConfig when no config is named anywhere."""
+    """Return the path of the job spec from the environment, or of the default one.
+
+    Raises:
+        NoConfigError: No job spec is named anywhere.
+    """
     variables = ("AUTOPILOT_CONFIG", "CONTAINERPILOT")
     for variable in reversed(variables) if containerpilot else variables:
         if env.get(variable):
@@ -33,10 +39,10 @@ def find_default_config(env: Mapping[str, str], containerpilot: bool = False) ->
 
 
 def choose_state_directory(planned: str | None) -> str:
-    """The spec's `state`, else $AUTOPILOT_STATE, else the system's place, or the user's own when not root."""
-    named = planned or os.environ.get("AUTOPILOT_STATE")
-    if named:
-        return named
+    """Return the spec's `state`, else $AUTOPILOT_STATE, else the system's directory, or the user's when not root."""
+    configured = planned or os.environ.get("AUTOPILOT_STATE")
+    if configured:
+        return configured
     if os.geteuid() == 0:
         return ROOT_STATE_DIRECTORY
     home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ.get("HOME", "/tmp"), ".local/state")
@@ -44,14 +50,23 @@ def choose_state_directory(planned: str | None) -> str:
 
 
 def choose_socket_path(planned: str | None, state: str, containerpilot: bool) -> str:
-    """$AUTOPILOT_SOCKET, else the spec's `control.socket`, else the program's own place."""
+    """Return $AUTOPILOT_SOCKET, else the spec's `control.socket`, else the program's default."""
     own = CONTAINERPILOT_SOCKET_PATH if containerpilot else os.path.join(state, "autopilot.sock")
     return os.environ.get("AUTOPILOT_SOCKET") or planned or own
 
 
 def choose_writable_state(state: str, socket: str) -> str:
-    """The state directory, or one beside the socket: a read-only root or another user must not stop a drop-in, and
-    where the socket is, something can be written. One that somebody named is taken as it is."""
+    """Return a state directory that can be written: `state`, or a directory beside the socket.
+
+    A read-only root or another user must not stop a drop-in, and the socket's directory is writable in any case.
+
+    Args:
+        state: The preferred directory; returned as it is when $AUTOPILOT_STATE names it.
+        socket: The path of the control socket.
+
+    Returns:
+        The directory.
+    """
     try:
         os.makedirs(state, exist_ok=True)
         usable = os.access(state, os.W_OK | os.X_OK)
@@ -61,4 +76,5 @@ def choose_writable_state(state: str, socket: str) -> str:
 
 
 def get_state_beside_socket(socket: str) -> str:
+    """Return the state directory beside the control socket."""
     return socket + ".state"

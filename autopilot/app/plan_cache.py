@@ -1,11 +1,10 @@
-"""Compiled plans: what validation made of a config, kept beside it like Python keeps its .pyc, so that a start is
-quick.
+"""Read and write compiled plans: the result of validating a config, kept so that the next start is quick.
 
-It is marshalled, as a .pyc is: that costs a start no import. A cache is used only if it was made by this version
-from exactly this text, templates filled in; so it can be stale but never wrong. `autopilot check --compile` writes
-one beside the config (an image is built with it); a start without one writes its own into the state directory. The
-supervisor reads configs as the user it runs as, and a cache is as trusted as the config: one that others may write
-is not used.
+A plan is marshalled, as Python's .pyc files are: reading it needs no import. It is used only if it was made by this
+version from exactly this text, templates filled in; so it can be stale but never wrong. `autopilot check --compile`
+writes one beside the config (an image is built with it); a start without one writes its own into the state directory.
+The supervisor reads configs as the user it runs as, and a compiled plan is as trusted as the config: one that others
+may write is not used.
 """
 
 from __future__ import annotations
@@ -17,32 +16,42 @@ from autopilot import __version__
 
 
 def get_path_beside(config: str) -> str:
+    """Return the path of the compiled plan beside the config."""
     return config + ".plan"
 
 
 def get_path_in_state(state: str, config: str) -> str:
-    """One file for each config: two supervisors of one machine do not evict each other's."""
+    """Return the path of the compiled plan in the state directory, a different one for each config."""
     return os.path.join(state, os.path.abspath(config).replace("/", "%") + ".plan")
 
 
 def find(text: str, *paths: str) -> dict[str, object] | None:
-    """The plan data compiled from `text`, from the first of `places` that has it."""
+    """Return the plan data compiled from `text`, from the first of `paths` that has it; None when none has it."""
     for path in paths:
         try:
             with open(path, "rb") as file:
                 if not _is_trusted(os.fstat(file.fileno())):
                     continue
-                kept = marshal.load(file)
+                content = marshal.load(file)
         except (OSError, ValueError, EOFError, TypeError):
             continue
-        if isinstance(kept, dict) and kept.get("version") == __version__ and kept.get("text") == text:
-            plan: dict[str, object] = kept["plan"]
+        if isinstance(content, dict) and content.get("version") == __version__ and content.get("text") == text:
+            plan: dict[str, object] = content["plan"]
             return plan
     return None
 
 
 def write(path: str, text: str, plan: dict[str, object]) -> None:
-    """Raises OSError. The file is whole or absent, and as private as a config with secrets must be."""
+    """Write a compiled plan: the file is whole or absent, and as private as a config with secrets must be.
+
+    Args:
+        path: The file.
+        text: The config's text, templates filled in.
+        plan: The plan data.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     temporary = f"{path}.{os.getpid()}.tmp"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:

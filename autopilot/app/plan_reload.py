@@ -1,7 +1,7 @@
-"""Another plan for the running life: read, looked at, and either taken whole or refused whole.
+"""Read another plan for the running life, check it, and either follow it whole or refuse it whole.
 
 Validation runs as a command beside the jobs, so that it takes no time of theirs; its answer is a file in the state
-directory, because a plan may hold secrets. Nothing is touched before everything that can be wrong has been looked at.
+directory, because a plan may hold secrets. Nothing changes before everything that can fail has been checked.
 """
 
 from __future__ import annotations
@@ -10,16 +10,21 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
+from autopilot.app.life_context import LifeContext
+from autopilot.app.paths import NoConfigError, find_default_config
+from autopilot.errors import AutopilotError
 from autopilot.machines import plan_changes
+from autopilot.machines.events import Event, PlanApplied
 from autopilot.runtime.command_runner import CommandRunner
 from autopilot.spec.load_result import SpecError, ValidatorError
 from autopilot.spec.plan import Command, Plan
 from autopilot.spec.validation_child import VALIDATION_TIMEOUT_S, parse_answer
 
-# finds us where we were found: that may be a place that only our own start knows
+# the child gets our own import path: it may be known to our start only
 VALIDATE_SCRIPT = """
 import json, sys
 path, *arguments = sys.argv[1:]
@@ -29,27 +34,62 @@ main(*arguments)
 """
 
 
-class ReloadError(Exception):
-    """The life goes on as it was: `reasons` is one sentence for each problem, with its place where it has one."""
+class ReloadError(AutopilotError):
+    """A reload that was refused: the life continues as before.
+
+    `reasons` has one sentence for each problem, with its place in the job spec where it has one.
+    """
 
     def __init__(self, *reasons: str) -> None:
         super().__init__("; ".join(reasons))
         self.reasons = reasons
 
 
+class PlanTarget(Protocol):
+    """The running life, as far as a reload needs it."""
+
+    def get_plan(self) -> Plan:
+        """Return the plan that is followed now."""
+        ...
+
+    def apply_plan(self, plan: Plan) -> None:
+        """Follow `plan` from now on.
+
+        Raises:
+            ReloadError: A section cannot be used; nothing has changed.
+        """
+        ...
+
+    def is_ending(self) -> bool:
+        """Return True when everything is being stopped."""
+        ...
+
+
 async def read_plan(config: Path, state: Path, commands: CommandRunner) -> tuple[Plan, list[str]]:
-    """The plan that `config` describes now, and what it warns of. Raises CannotReload."""
+    """Validate `config` in a child process.
+
+    Args:
+        config: The job spec.
+        state: The state directory.
+        commands: Runs the child.
+
+    Returns:
+        The plan, and the warnings.
+
+    Raises:
+        ReloadError: The job spec has problems, or could not be validated.
+    """
     answer = state / f"reload.{os.getpid()}.json"
     argv = (sys.executable, "-c", VALIDATE_SCRIPT, json.dumps(sys.path), os.fspath(config), os.fspath(answer))
     try:
         done = await commands.run(Command(argv=argv), timeout=VALIDATION_TIMEOUT_S, name="reload")
-        how = (
+        child_end = (
             f"not done within {VALIDATION_TIMEOUT_S:g} s"
             if done.timed_out
             else f"exit code {done.status}: {done.output}"
         )
         try:
-            loaded = parse_answer(answer.read_bytes() if answer.exists() else b"", how)
+            loaded = parse_answer(answer.read_bytes() if answer.exists() else b"", child_end)
         except SpecError as error:
             raise ReloadError(*map(str, error.problems)) from None
         except (ValidatorError, OSError) as error:
@@ -58,60 +98,81 @@ async def read_plan(config: Path, state: Path, commands: CommandRunner) -> tuple
         answer.unlink(missing_ok=True)
     plan = loaded.plan
     if plan.consul_agent is not None:
-        from autopilot.app import agent_job  # loaded by those who use it
+        from autopilot.app import agent_job  # loaded only when used
 
         plan = agent_job.complete_plan(plan, state)
     return plan, [str(warning) for warning in loaded.warnings]
 
 
 class Reloader:
-    """One reload at a time; each reads the config as it is when its turn comes."""
+    """The reloads of one life, one at a time; each reads the job spec as it is when its turn comes."""
 
-    def __init__(
-        self,
-        config: Path,
-        state: Path,
-        *,
-        commands: CommandRunner,
-        get_plan: Callable[[], Plan],
-        apply_plan: Callable[[Plan], None],
-        is_ending: Callable[[], bool],
-    ) -> None:
-        """`plan` is the one that is followed now; `adopt` takes another, or raises CannotReload."""
-        self._config, self._state, self._commands = config, state, commands
-        self._get_plan, self._apply_plan, self._is_ending = get_plan, apply_plan, is_ending
+    def __init__(self, config: Path, state: Path, commands: CommandRunner, target: PlanTarget) -> None:
+        self._config, self._state, self._commands, self._target = config, state, commands, target
         self._lock = asyncio.Lock()
-        self.plan_applied = asyncio.Event()  # no job that the last plan ended is left
+        self._plan_applied = asyncio.Event()  # no job that the last plan ended remains
 
     async def reload(self, *, wait: bool) -> Mapping[str, object]:
-        """What it did: names of jobs by what became of them; `wait`: not before those that had to end have ended.
-        Raises CannotReload, with everything as it was."""
-        done = await self._reload_in_turn()
+        """Read the job spec and follow it.
+
+        Args:
+            wait: Return only after the jobs that had to end have ended.
+
+        Returns:
+            Names of jobs by the change, as `describe_changes` does.
+
+        Raises:
+            ReloadError: The reload was refused; nothing has changed.
+        """
+        changes = await self._reload_in_turn()
         if wait:
-            await self.plan_applied.wait()
-        return done
+            await self._plan_applied.wait()
+        return changes
+
+    def on_event(self, event: Event) -> None:
+        """Note that the last plan is in effect."""
+        if isinstance(event, PlanApplied):
+            self._plan_applied.set()
 
     async def _reload_in_turn(self) -> Mapping[str, object]:
         async with self._lock:
             plan, warnings = await read_plan(self._config, self._state, self._commands)
-            if self._is_ending():
+            if self._target.is_ending():
                 raise ReloadError("everything is being stopped")
-            old = self._get_plan()
+            old = self._target.get_plan()
             if refusals := plan_changes.list_refusals(old, plan):
                 raise ReloadError(*refusals)
-            self.plan_applied.clear()
-            self._apply_plan(plan)
-            return describe_changes(plan_changes.compare_plans(old, plan), plan, warnings)
+            self._plan_applied.clear()
+            self._target.apply_plan(plan)
+            return describe_changes(old, plan, warnings)
 
 
-def describe_changes(diff: plan_changes.Changes, plan: Plan, warnings: list[str]) -> dict[str, object]:
-    touched = {*diff.started, *diff.restarted}
+async def read_found_config(life: LifeContext, commands: CommandRunner) -> tuple[Plan, list[str]]:
+    """Look for a job spec again in a life that has none, and validate it.
+
+    Returns:
+        The plan, and the warnings.
+
+    Raises:
+        ReloadError: There is still no job spec, or it has problems.
+    """
+    try:
+        config = Path(find_default_config(life.env, life.containerpilot))
+    except NoConfigError as error:
+        raise ReloadError(str(error)) from None
+    return await read_plan(config, life.state_directory, commands)
+
+
+def describe_changes(old: Plan, new: Plan, warnings: list[str]) -> dict[str, object]:
+    """Return the answer to a reload: names of jobs by their change, changed sections, and warnings."""
+    changes = plan_changes.compare_plans(old, new)
+    changed = {*changes.started, *changes.restarted, *changes.updated}
     return {
-        "started": list(diff.started),
-        "restarted": list(diff.restarted),
-        "updated": list(diff.updated),
-        "removed": list(diff.removed),
-        "unchanged": [job.name for job in plan.jobs if job.name not in touched | set(diff.updated)],
-        "sections": list(diff.sections),
+        "started": list(changes.started),
+        "restarted": list(changes.restarted),
+        "updated": list(changes.updated),
+        "removed": list(changes.removed),
+        "unchanged": [job.name for job in new.jobs if job.name not in changed],
+        "sections": list(changes.sections),
         "warnings": warnings,
     }

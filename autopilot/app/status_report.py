@@ -1,4 +1,4 @@
-"""What `autopilot status` shows: the core's state in plain data."""
+"""Build the answer of `autopilot status` from the core's state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from autopilot.spec.plan import Trigger
 
 
 def build_status(core: Core, *, now: float, wall: float, life: str) -> dict[str, object]:
-    """`now` is the loop's time, `wall` the same moment in seconds since the epoch, which the answer's times are in."""
+    """Return the core's part of the answer.
+
+    Args:
+        core: The core.
+        now: The event loop's time.
+        wall: The same time in seconds since the epoch, the unit of all times in the answer.
+        life: The id of this life.
+
+    Returns:
+        Plain data for JSON.
+    """
 
     def convert_to_epoch(moment: float | None) -> float | None:
         return None if moment is None else round(wall + moment - now, 3)
@@ -35,42 +45,42 @@ def build_status(core: Core, *, now: float, wall: float, life: str) -> dict[str,
         "troubles": dict(core.conditions),
         "jobs": [
             _describe_job(
-                unit,
-                convert_to_epoch(unit.state.since),
-                _get_wait_end(unit, convert_to_epoch),
+                record,
+                convert_to_epoch(record.state.since),
+                _get_wait_end(record, convert_to_epoch),
                 name in core.stopped_by_operator,
             )
-            for name, unit in core.job_records.items()
+            for name, record in core.job_records.items()
         ],
     }
 
 
-def _get_wait_end(unit: JobRecord, convert_to_epoch: Callable[[float | None], float | None]) -> float | None:
-    """A job with `cron` looks at the clock more often than its time comes."""
-    appointment = unit.state.next_run
-    return appointment.due if appointment is not None and unit.is_waiting else convert_to_epoch(unit.state.deadline)
+def _get_wait_end(record: JobRecord, convert_to_epoch: Callable[[float | None], float | None]) -> float | None:
+    """Return the end of the present wait; a waiting job with `cron` wakes more often than its next run."""
+    next_run = record.state.next_run
+    return next_run.due if next_run is not None and record.is_waiting else convert_to_epoch(record.state.deadline)
 
 
 def _describe_job(
-    unit: JobRecord, since: float | None, until: float | None, stopped_by_operator: bool
+    record: JobRecord, since: float | None, until: float | None, stopped_by_operator: bool
 ) -> dict[str, object]:
-    state = unit.state
+    state = record.state
     return {
-        "name": unit.plan.name,
+        "name": record.plan.name,
         "state": state.phase.value,
-        "health": unit.health.status.value if unit.plan.health else None,
+        "health": record.health.status.value if record.plan.health else None,
         "pid": state.pid,
         "status": state.status,
         "asked": state.stop_requested or stopped_by_operator,
         "runs": state.run,
         "restarts": state.restarts,
         "since": since,
-        "why": _describe_wait(unit, until),
+        "why": _describe_wait(record, until),
     }
 
 
-def _describe_wait(unit: JobRecord, until: float | None) -> dict[str, object]:
-    """What the job waits for now, and until when."""
+def _describe_wait(record: JobRecord, until: float | None) -> dict[str, object]:
+    """Return the reason why the job waits, and until when; empty when it does not wait."""
     waits: dict[job.Phase, str] = {
         job.Phase.BACKOFF: "back-off",
         job.Phase.DELAYED: "delay",
@@ -79,24 +89,24 @@ def _describe_wait(unit: JobRecord, until: float | None) -> dict[str, object]:
         job.Phase.HOLDING: "its pre-stop jobs",
     }
     why: dict[str, object] = {}
-    if unit.is_waiting:
-        events = [_describe_trigger(trigger) for trigger in unit.missing_triggers]
-        why["waits_for"] = ", ".join(events) or "its next time"
-        why["sources"] = [trigger.source for trigger in unit.missing_triggers]
-    elif unit.state.phase in waits:
-        why["waits_for"] = waits[unit.state.phase]
+    if record.is_waiting:
+        triggers_text = ", ".join(_describe_trigger(trigger) for trigger in record.missing_triggers)
+        why["waits_for"] = triggers_text or "its next time"
+        why["sources"] = [trigger.source for trigger in record.missing_triggers]
+    elif record.state.phase in waits:
+        why["waits_for"] = waits[record.state.phase]
     if until is not None and why:
         why["until"] = until
-    if unit.health.status is health.Status.UNHEALTHY or (
-        unit.health.status is health.Status.STARTING and unit.health.output
+    if record.health.status is health.Status.UNHEALTHY or (
+        record.health.status is health.Status.STARTING and record.health.output
     ):
-        why["last_check"] = unit.health.output[-500:]
+        why["last_check"] = record.health.output[-500:]
     return why
 
 
 def _describe_trigger(trigger: Trigger) -> str:
     return (
-        "somebody to start it"
+        "an operator to start it"
         if trigger.event == triggers.MANUAL_START_EVENT
         else f"{trigger.source or 'autopilot'} {trigger.event}"
     )

@@ -1,4 +1,4 @@
-"""One life: everything live is made here, runs until the core says Finish, and is ended here."""
+"""Run one life: make everything live, run until the core decides to finish, and end everything."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters.control import control_server
-from autopilot.adapters.logs import log_messages
 from autopilot.adapters.logs.journal import Journal
-from autopilot.adapters.logs.log_formats import LogFormat, choose_format
-from autopilot.adapters.logs.log_writer import LogWriter
-from autopilot.adapters.logs.logger import Logger
 from autopilot.app import status_report
 from autopilot.app.action_executor import ActionExecutor
-from autopilot.app.container_info import ContainerInfo
-from autopilot.app.integrations import IntegrationError, Integrations, format_env_name
-from autopilot.app.last_words import HEARTBEAT_INTERVAL_S, LastWords
+from autopilot.app.event_log import EventLog
+from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
+from autopilot.app.integrations.integrations import Integrations
+from autopilot.app.job_environment import JobEnvironment
+from autopilot.app.last_words import LastWords, LastWordsListener
+from autopilot.app.life_context import BootHandover, LifeContext
+from autopilot.app.listeners import ListenerSet
+from autopilot.app.log_setup import STANDARD_FDS, choose_log_format, open_log, open_log_fd
+from autopilot.app.task_set import TaskSet
+from autopilot.errors import AutopilotError
 from autopilot.machines.actions import Outcome
 from autopilot.machines.core import Core, Effect
 from autopilot.machines.cues import (
@@ -37,8 +39,7 @@ from autopilot.machines.cues import (
     RequestReceived,
     SignalArrived,
 )
-from autopilot.machines.events import Event, PlanApplied
-from autopilot.process.spawn import SpawnedProcess
+from autopilot.machines.events import Event
 from autopilot.runtime import cron_times
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.runtime.machine_runner import MachineRunner
@@ -51,10 +52,11 @@ if TYPE_CHECKING:
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 JOB_SIGNALS = (signal.SIGHUP, signal.SIGUSR2)
-MASTER_EXIT_TIMEOUT_S = 3.0  # s; condor_master needs 0.1-0.3 s to give its jobs back after SIGQUIT
+MASTER_EXIT_TIMEOUT_S = 3.0  # condor_master needs 0.1-0.3 s to give its jobs back after SIGQUIT
+TASKS_END_TIMEOUT_S = 0.5  # for cancelled background tasks to clean up
 
 
-class StartupError(Exception):
+class StartupError(AutopilotError):
     """The life cannot begin; nothing was started."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -63,52 +65,41 @@ class StartupError(Exception):
 
 
 class Supervisor:
-    """Raises OSError when its log cannot be opened. `prestarted`: jobs that were started before the loop was there, by
-    name; `listening`: the control socket's descriptor; `oom_kills`: the kernel's count for our cgroup before the first
-    of them; `containerpilot`: as that program does; `missing`: why there is no job at all."""
+    """One life, from the first job to the exit code."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        *,
-        config: Path | None,
-        loop: asyncio.AbstractEventLoop,
-        state: Path,
-        socket_path: Path,
-        control_fd: int,
-        container_info: ContainerInfo,
-        env: Mapping[str, str],
-        prestarted: dict[str, SpawnedProcess],
-        oom_kills: int,
-        containerpilot: bool = False,
-        missing_config: str = "",
-    ) -> None:
-        self._plan, self._loop, self._state, self._socket_path, self.env = plan, loop, state, socket_path, dict(env)
-        self._container_info, self._containerpilot, self._missing_config = (
-            container_info,
-            containerpilot,
-            missing_config,
-        )
-        self.restart_requested = False  # the end of this life is the begin of one with a configuration
+    def __init__(self, plan: Plan, life: LifeContext, boot: BootHandover, loop: asyncio.AbstractEventLoop) -> None:
+        """Make everything live; nothing runs yet.
+
+        Args:
+            plan: The plan to follow at first.
+            life: Identity and places of this life.
+            boot: Open resources and first results of the boot.
+            loop: The event loop, not running yet.
+
+        Raises:
+            OSError: The log cannot be opened.
+        """
+        self._plan, self._life, self._boot, self._loop = plan, life, boot, loop
+        self._state, self.env = life.state_directory, life.env
+        self.restart_requested = False  # the process is to be executed anew, with the job spec found by a reload
         self._journal = Journal([job.name for job in plan.jobs])
-        self._log_writer, self.log = _open_log(plan, loop, container_info, containerpilot, self._journal)
-        self._last_words = LastWords(state, container_info)
+        self.log = open_log(plan, loop, life, self._journal)
+        self._last_words = LastWords(life.state_directory, life.container_info, life.life_id)
+        self._last_words_listener = LastWordsListener(self._last_words, loop, self._log_last_words_error)
+        self._tasks = TaskSet(loop, self._fail)
         self._processes = ProcessTable(loop)
         self._commands = ProcessCommandRunner(self._processes, self._build_environ)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._control_socket = socket.socket(fileno=control_fd)
+        self._control_socket = socket.socket(fileno=boot.control_fd)
         self._integrations = Integrations(
             plan,
-            state=state,
-            container_info=container_info,
-            life=self._last_words.life,
-            env=self.env,
-            report=self.feed,
-            background=self._start_task,
-            get_status=self._build_status,
-            get_counts=lambda: (self._processes.orphans_reaped, self._log_writer.dropped_bytes),
-            commands=self._commands,
-            containerpilot=containerpilot,
+            IntegrationContext(
+                life,
+                report=self.feed,
+                start_task=self._start_task,
+                commands=self._commands,
+                get_status=self.build_status,
+                get_counts=lambda: (self._processes.orphans_reaped, self.log.writer.dropped_bytes),
+            ),
         )
         self._executor = ActionExecutor(
             plan,
@@ -119,67 +110,87 @@ class Supervisor:
             log=self.log,
             feed=self.feed,
             background=self._start_task,
-            prestarted=prestarted,
-            permits=self._integrations,
-            oom_kills=oom_kills,
+            prestarted=boot.prestarted,
+            permits=self._integrations.consul,
+            oom_kills=boot.oom_kills,
+        )
+        self._environment = JobEnvironment(
+            life.env,
+            get_pids=self._executor.get_pids,
+            get_addresses=self._integrations.address_book.get_advertised,
         )
         self._runner = MachineRunner(
             Core(plan, rng=random.Random(), now=loop.time(), next_time=cron_times.find_next_time),
             loop,
             self._apply_effect,
         )
-        self._config = config
         self._reloader: Reloader | None = None
+        self._listeners = self._build_listeners()
+
+    def _build_listeners(self) -> ListenerSet:
+        listeners = ListenerSet(self._handle_listener_failure)
+        listeners.add("last-words", self._last_words_listener)
+        listeners.add_event_listener("consul", self._integrations.consul)
+        listeners.add("telemetry", self._integrations.telemetry)
+        listeners.add_event_listener("journal", self._journal)
+        listeners.add_event_listener("log", EventLog(self.log))
+        return listeners
 
     # --- the life ---
 
-    async def run(self, early_signals: list[int]) -> Outcome:
-        """From the first job to the last; returns how it ended. What was signalled before the loop ran is heard now."""
+    async def run(self) -> Outcome:
+        """Run the life and return its outcome; signals that arrived before the loop ran are handled now."""
         self._loop.set_exception_handler(self._handle_loop_error)
         self._install_signal_handlers()
         try:
             self._start_task(control_server.serve(self._control_socket, self._handle_request, self._record_answer))
             self._claim_state_directory()
-            await self._run_unless_ended(self._prepare_node())
+            await self._tasks.run_until(self._executor.finished, self._prepare_node())
             self._integrations.prepare()
-        except IntegrationError as cannot:
-            return Outcome("config", str(cannot), os.EX_CONFIG)
-        except StartupError as cannot:
-            return cannot.outcome
-        self._write_heartbeat()
+        except IntegrationError as error:
+            return Outcome("config", str(error), os.EX_CONFIG)
+        except StartupError as error:
+            return error.outcome
+        self._last_words_listener.begin_heartbeat()
         self._log_timezone_warning()
         self._runner.begin()
         self._integrations.begin()
-        if self._missing_config:
-            self.feed(ConditionDetected("no-config", f"{self._missing_config}. Nothing is run until there is one"))
+        if self._life.missing_config:
+            self.feed(ConditionDetected("no-config", f"{self._life.missing_config}. Nothing is run until there is one"))
         self._processes.reap()
-        for number in early_signals:
+        for number in self._boot.early_signals:
             self._handle_signal(signal.Signals(number))
         finish = await self._executor.finished
         await self._integrations.shut_down()
         await self._journal.close()
-        left = self._processes.list_strays()
-        if left:
-            self.log.log("error", "left behind, killed", jobs=list(finish.remaining_jobs), processes=left)
+        if abandoned := await self._tasks.cancel_and_wait(TASKS_END_TIMEOUT_S):
+            self.log.log("debug", "tasks_abandoned", "background tasks did not end in time", tasks=abandoned)
+        if strays := self._processes.list_strays():
+            jobs = list(finish.remaining_jobs)
+            self.log.log(
+                "error", "processes_killed", "processes outlived their jobs, killed", jobs=jobs, processes=strays
+            )
         return finish.outcome
 
     def close(self, outcome: Outcome) -> None:
-        """The end: nothing below us survives, the last words are written, the log is out."""
-        for task in self._tasks:
-            task.cancel()
+        """End the life: kill every process below us, write the last words, and write the rest of the log."""
+        self._tasks.cancel()
         self._processes.kill_all()
         with suppress(OSError):
-            self._socket_path.unlink(missing_ok=True)
-        self._write_last_words(lambda: self._last_words.finish(outcome))
+            self._life.socket_path.unlink(missing_ok=True)
+        self._last_words_listener.finish(outcome)
         level = "info" if outcome.code == 0 else "error"
-        self.log.log(level, f"exit {outcome.code}: {outcome.detail}", reason=outcome.reason)
-        self._log_writer.flush_remaining()
+        self.log.log(level, "exit", f"exit {outcome.code}: {outcome.detail}", reason=outcome.reason)
+        self.log.writer.flush_remaining()
 
     def handle_internal_error(self, error: BaseException) -> Outcome:
-        """An internal error. Our end kills everything at once, and a payload killed that way stays in limbo in the
-        queue for 40 minutes: so the batch system ends first, within a bound."""
+        """Stop the batch system after an internal error, within a time limit, and return the outcome of the life.
+
+        The end of PID 1 kills everything at once, and a payload killed that way stays in limbo in the queue for 40
+        minutes: so the batch system is stopped first.
+        """
         text = "".join(traceback.format_exception(error)).strip()
-        self.log.log("error", f"internal error: {error!r}; please report it", traceback=text)
+        self.log.log("error", "internal_error", f"internal error: {error!r}; please report it", traceback=text)
         condor = self._executor.condor
         pid = self._executor.get_pids().get(self._plan.htcondor.job) if self._plan.htcondor else None
         if condor is not None and pid is not None:
@@ -189,56 +200,46 @@ class Supervisor:
         return Outcome("internal", repr(error), os.EX_SOFTWARE)
 
     def feed(self, cue: Cue) -> None:
+        """Give `cue` to the core."""
         self._runner.feed(cue)
 
     # --- effects ---
 
     def _apply_effect(self, effect: Effect) -> None:
-        self._write_last_words(lambda: self._last_words.on_effect(effect))
-        self._integrations.on_effect(effect)
+        """Tell all listeners of an effect of the core, then do it if it is an action."""
+        self._listeners.on_effect(effect)
         if not isinstance(effect, Event):
             self._executor.execute(effect)
-            return
-        self._journal.on_event(effect)
-        if self._reloader is not None and isinstance(effect, PlanApplied):
-            self._reloader.plan_applied.set()
-        said = log_messages.describe_event(effect)
-        if said is not None:
-            level, sentence, fields = said
-            self.log.log(level, sentence, **fields)
 
-    def _write_heartbeat(self) -> None:
-        self._write_last_words(self._last_words.write_heartbeat)
-        self._loop.call_later(HEARTBEAT_INTERVAL_S, self._write_heartbeat)
+    def _handle_listener_failure(self, name: str, error: Exception, failures: int) -> None:
+        """Show the first failure of a listener as a condition, and log the 1st, 10th, 100th, ... with its traceback."""
+        if failures == 1:
+            self.feed(ConditionDetected(f"listener-{name}", f"{name} failed on an event: {error!r}; please report it"))
+        if str(failures).strip("0") == "1":
+            text = "".join(traceback.format_exception(error)).strip()
+            sentence = f"{name} failed on an event: {error!r}, the life continues"
+            with suppress(Exception):  # the log itself may be the listener that fails; status shows the count
+                self.log.log("error", "listener_failed", sentence, failures=failures, traceback=text)
 
-    def _write_last_words(self, write: Callable[[], None]) -> None:
-        try:
-            write()
-        except OSError as error:  # a full disk must not end a life
-            self.log.log("error", f"cannot write the last words: {error}")
+    def _log_last_words_error(self, error: OSError) -> None:
+        self.log.log("error", "last_words_failed", f"cannot write the last words: {error}")
 
     # --- before the first job ---
-
-    async def _run_unless_ended(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work`, but do not hold up an end that is asked for meanwhile."""
-        task = self._loop.create_task(work)
-        either: list[asyncio.Future[Any]] = [task, self._executor.finished]
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-        else:
-            task.cancel()
 
     def _claim_state_directory(self) -> None:
         try:
             self._last_words.begin()
         except OSError as error:
-            why = error.strerror or error
-            detail = f"cannot use the state directory {self._state}: {why}; set `state` or AUTOPILOT_STATE"
+            reason = error.strerror or error
+            detail = f"cannot use the state directory {self._state}: {reason}; set `state` or AUTOPILOT_STATE"
             raise StartupError(Outcome("config", detail, os.EX_CONFIG)) from None
 
     async def _prepare_node(self) -> None:
-        """Make the batch system's adapter, if one is planned. Raises CannotLive with all that is wrong."""
+        """Make the batch system's adapter, if one is planned.
+
+        Raises:
+            StartupError: The node cannot run the batch system, with all problems.
+        """
         plan, lifetime = self._plan.htcondor, self._plan.lifetime
         if plan is not None:
             from autopilot.adapters.batch.htcondor import HtcondorSystem  # loaded by those who use it
@@ -254,7 +255,7 @@ class Supervisor:
             )
             problems = await condor.prepare()
             for problem in problems:
-                self.log.log("error", problem)
+                self.log.log("error", "startup_problem", problem)
             if problems:
                 raise StartupError(Outcome("config", "; ".join(problems), os.EX_CONFIG))
             self._executor.batch_system = self._executor.condor = condor
@@ -266,103 +267,105 @@ class Supervisor:
                 lifetime.drain, command_runner=self._commands, report=self.feed, start_task=self._start_task
             )
 
+    # --- requests on the control socket ---
+
     async def _handle_request(self, method: str, path: str, body: Mapping[str, object]) -> Response:
-        from autopilot.app.control_requests import ControlApi  # most containers are never asked anything
+        from autopilot.app.control_requests import ControlApi  # most containers get no request
 
-        requests = ControlApi(
-            feed=self.feed,
-            get_status=self._build_status,
-            set_metric=self._integrations.set_metric,
-            put_environment=self._put_environment,
-            job_names=[job.name for job in self._plan.jobs],
-            get_plan=self._build_plan_answer,
-            reload=self._reload,
-            journal=self._journal,
-            finished=self._executor.finished,
-        )
-        return await requests.handle(method, path, body)
+        return await ControlApi(self, self._journal, self._executor.finished).handle(method, path, body)
 
-    def _build_plan_answer(self) -> Mapping[str, object]:
+    def _record_answer(self, status: int, path: str) -> None:
+        telemetry = self._integrations.telemetry
+        self._listeners.run_guarded("telemetry", lambda: telemetry.record_answer(status, path))
+        if self.restart_requested:
+            self.feed(RequestReceived("stop", "a reload, which found a configuration"))
+
+    def set_metric(self, name: str, value: object) -> None:
+        """Set a metric of the jobs.
+
+        Raises:
+            ValueError: There is no such metric, or it does not take this value.
+        """
+        self._integrations.telemetry.set_metric(name, value)
+
+    def put_environment(self, changes: Mapping[str, str]) -> None:
+        """Set variables of processes that start from now on; "" unsets one."""
+        self._environment.apply_changes(changes)
+        put, unset = [name for name in changes if changes[name]], [name for name in changes if not changes[name]]
+        # names only: values may be secrets
+        self.log.log("info", "environment_changed", "environment changed", set=put, unset=unset)
+
+    def build_plan_answer(self) -> Mapping[str, object]:
+        """Return the plan that is followed now, as `autopilot plan --diff` reads it."""
         from autopilot.spec.plan_data import serialize_plan
 
         return {"plan": serialize_plan(self._plan), "state": os.fspath(self._state)}
 
     # --- another plan ---
 
-    async def _reload(self, wait: bool) -> Mapping[str, object]:
-        """What it did. Raises CannotReload: then everything goes on as it was, and the trouble is shown until it is
-        over."""
+    async def reload(self, *, wait: bool) -> Mapping[str, object]:
+        """Read the job spec anew and follow it; see `Reloader.reload`."""
         from autopilot.app.plan_reload import Reloader, ReloadError  # most lives have one job spec
 
-        if self._config is None:
+        if self._life.config is None:
             return await self._restart_with_found_config()
         if self._reloader is None:
-            self._reloader = Reloader(
-                self._config,
-                self._state,
-                commands=self._commands,
-                get_plan=lambda: self._plan,
-                apply_plan=self._apply_plan,
-                is_ending=lambda: self._runner.core.ending,
-            )
+            self._reloader = Reloader(self._life.config, self._state, self._commands, self)
+            self._listeners.add_event_listener("reload", self._reloader)
         try:
-            done = await self._reloader.reload(wait=wait)
-        except ReloadError as cannot:
-            self.feed(ConditionDetected("reload", f"cannot reload: {cannot}; everything goes on as it was"))
+            changes = await self._reloader.reload(wait=wait)
+        except ReloadError as error:
+            self.feed(ConditionDetected("reload", f"cannot reload: {error}; everything continues as before"))
             raise
         if "reload" in self._runner.core.conditions:
             self.feed(ConditionResolved("reload"))
-        return done
+        return changes
 
     async def _restart_with_found_config(self) -> Mapping[str, object]:
-        """There was none: a life that has one begins in our place, for it may be built on other things than this one.
-        Raises CannotReload."""
-        from autopilot.app.paths import NoConfigError, find_default_config
-        from autopilot.app.plan_reload import ReloadError, describe_changes, read_plan
-        from autopilot.machines import plan_changes
+        """Replace this life without a job spec by one with the job spec that has appeared."""
+        from autopilot.app.plan_reload import describe_changes, read_found_config
 
-        try:
-            config = Path(find_default_config(self.env, self._containerpilot))
-        except NoConfigError as none:
-            raise ReloadError(str(none)) from None
-        plan, warnings = await read_plan(config, self._state, self._commands)
-        self.restart_requested = True  # as soon as whoever asked for it has been told
-        return describe_changes(plan_changes.compare_plans(self._plan, plan), plan, warnings)
+        plan, warnings = await read_found_config(self._life, self._commands)
+        self.restart_requested = True  # as soon as the request has been answered
+        return describe_changes(self._plan, plan, warnings)
 
-    def _record_answer(self, status: int, path: str) -> None:
-        self._integrations.record_answer(status, path)
-        if self.restart_requested:
-            self.feed(RequestReceived("stop", "a reload, which found a configuration"))
+    def get_plan(self) -> Plan:
+        """Return the plan that is followed now."""
+        return self._plan
 
-    def _apply_plan(self, plan: Plan) -> None:
-        """Raises CannotReload, with everything as it was."""
+    def is_ending(self) -> bool:
+        """Return True when everything is being stopped."""
+        return self._runner.core.ending
+
+    def apply_plan(self, plan: Plan) -> None:
+        """Follow `plan` from now on.
+
+        Raises:
+            ReloadError: A section cannot be used; nothing has changed.
+        """
         from autopilot.app.plan_reload import ReloadError
 
-        log_fd = None
-        if plan.logging.output != self._plan.logging.output:
-            try:
-                log_fd = _open_log_fd(plan.logging.output)
-            except OSError as error:
-                raise ReloadError(f"cannot open the log {plan.logging.output}: {error.strerror}") from None
+        output, log_fd = plan.logging.output, None
         try:
-            self._integrations.apply_plan(plan, self._runner.core.list_healthy_jobs())
-        except IntegrationError as cannot:
-            if log_fd is not None and log_fd not in STANDARD_FDS.values():
-                os.close(log_fd)
-            raise ReloadError(str(cannot)) from None
+            apply_to_integrations = self._integrations.stage_plan(plan, self._runner.core.list_healthy_jobs())
+            if output != self._plan.logging.output:
+                log_fd = open_log_fd(output)
+        except IntegrationError as error:
+            raise ReloadError(str(error)) from None
+        except OSError as error:
+            raise ReloadError(f"cannot open the log {output}: {error.strerror}") from None
+        apply_to_integrations()
         self._plan = plan
         if log_fd is not None:
-            self._log_writer.reopen(log_fd)
-        self.log.configure(
-            _choose_log_format(plan, self._container_info, self._containerpilot), level=plan.logging.level
-        )
+            self.log.writer.reopen(log_fd)
+        self.log.configure(choose_log_format(plan, self._life), level=plan.logging.level)
         self._journal.set_jobs([job.name for job in plan.jobs])
         self._log_timezone_warning()
         self.feed(PlanChanged(plan))
 
     def _log_timezone_warning(self) -> None:
-        if doubt := cron_times.build_timezone_warning(self._plan.jobs):
-            self.log.log("warning", doubt)
+        if warning := cron_times.build_timezone_warning(self._plan.jobs):
+            self.log.log("warning", "timezone_warning", warning)
 
     # --- signals and tasks ---
 
@@ -379,94 +382,42 @@ class Supervisor:
             self.feed(SignalArrived(number.name))
 
     def _reopen_log(self) -> None:
-        if self._plan.logging.output not in STANDARD_FDS:
+        output = self._plan.logging.output
+        if output not in STANDARD_FDS:
             try:
-                self._log_writer.reopen(_open_log_fd(self._plan.logging.output))
+                self.log.writer.reopen(open_log_fd(output))
             except OSError as error:
-                self.log.log("error", f"cannot reopen the log {self._plan.logging.output}: {error.strerror}")
+                self.log.log("error", "log_reopen_failed", f"cannot reopen the log {output}: {error.strerror}")
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A task whose failure is an internal error, not a forgotten line."""
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._handle_task_done)
-        return task
-
-    def _handle_task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
+        return self._tasks.start(work)
 
     def _handle_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if error is None:  # said by the garbage collector of what nobody uses any more
-            self.log.log("error", f"internal error: {context['message']}; everything goes on; please report it")
-            return
-        if isinstance(error, OSError) and error.errno in (
-            errno.EMFILE,
-            errno.ENFILE,
-        ):  # said by accept(): it tries again
-            self.log.log("error", f"too many open files: {context['message']}")
-            return
-        self._fail(error)
+        if error is None:  # reported by the garbage collector about an object that is not used any more
+            sentence = f"internal error: {context['message']}; everything continues; please report it"
+            self.log.log("error", "loop_error", sentence)
+        elif isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):  # accept() tries again
+            self.log.log("error", "too_many_open_files", f"too many open files: {context['message']}")
+        else:
+            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
+        """End the life with an internal error."""
         if not self._executor.finished.done():
             self._executor.finished.set_exception(error)
 
-    # --- what others see ---
+    # --- state for others ---
 
     def _build_environ(self) -> Mapping[str, str]:
-        pids = {
-            f"CONTAINERPILOT_{format_env_name(job)}_PID": str(pid) for job, pid in self._executor.get_pids().items()
-        }
-        return {**self.env, "CONTAINERPILOT_PID": str(os.getpid()), **self._integrations.get_job_environment(), **pids}
+        return self._environment.build()
 
-    def _put_environment(self, changes: Mapping[str, str]) -> None:
-        """For all that starts from now on; "" unsets."""
-        for name, value in changes.items():
-            self.env.pop(name, None)
-            if value:
-                self.env[name] = value
-        put, gone = [name for name in changes if changes[name]], [name for name in changes if not changes[name]]
-        self.log.log("info", "environment changed", set=put, unset=gone)  # values may be secrets
-
-    def _build_status(self) -> dict[str, object]:
+    def build_status(self) -> dict[str, object]:
+        """Return the answer of `autopilot status`."""
         core, condor = self._runner.core, self._executor.condor
         shown = status_report.build_status(core, now=self._loop.time(), wall=time.time(), life=self._last_words.life)
         if condor is not None:
             shown["htcondor"] = {"job": self._plan.htcondor and self._plan.htcondor.job, **condor.get_status()}
+        if self._listeners.failures:
+            shown["listener_failures"] = dict(self._listeners.failures)
         return {**shown, **self._integrations.build_status_section()}
-
-
-STANDARD_FDS = {"stdout": 1, "stderr": 2}
-
-
-def _open_log_fd(output: str) -> int:
-    """Raises OSError when a file cannot be opened, or is a FIFO that nobody reads: to wait for its reader would be to
-    hang."""
-    if output in STANDARD_FDS:
-        return STANDARD_FDS[output]
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-    return os.open(output, flags, 0o644)
-
-
-def _open_log(
-    plan: Plan, loop: asyncio.AbstractEventLoop, container_info: ContainerInfo, containerpilot: bool, journal: Journal
-) -> tuple[LogWriter, Logger]:
-    fd = _open_log_fd(plan.logging.output)
-    sink = LogWriter(loop, fd)
-    return sink, Logger(
-        sink,
-        _choose_log_format(plan, container_info, containerpilot),
-        level=plan.logging.level,
-        on_job_lines=journal.add_lines,
-    )
-
-
-def _choose_log_format(plan: Plan, container_info: ContainerInfo, containerpilot: bool) -> LogFormat:
-    a_file = -1
-    terminal = os.isatty(STANDARD_FDS.get(plan.logging.output, a_file))
-    return choose_format(
-        plan.logging.format, terminal=terminal, containerpilot=containerpilot, context=container_info.get_log_context()
-    )

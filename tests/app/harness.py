@@ -1,4 +1,4 @@
-"""A real supervisor in a child process, and what it says, as it says it."""
+"""Run a real supervisor in a child process and read its log as it is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROMPT_S = 1.0
 
 
 class SupervisorProcess:
-    """Runs `spec` (a dict, or the text of a config). Its log is read as it comes, unless `read` is False."""
+    """A supervisor that runs `spec` (a dict, or the text of a job spec); its log is read unless `read` is False."""
 
     def __init__(
         self, place: Path, spec: dict[str, Any] | str, *, read: bool = True, env: dict[str, str] | None = None
@@ -42,7 +42,7 @@ class SupervisorProcess:
         )
         self.lines: list[dict[str, Any]] = []
         self.stderr_text = ""
-        self._output_ended = False  # it has said all that it will ever say
+        self._output_ended = False  # its output has ended
         self._output_changed = threading.Condition()
         self._reader = threading.Thread(target=self._read_output, daemon=True)
         if read:
@@ -56,7 +56,7 @@ class SupervisorProcess:
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
-            for _attempt in range(2):  # the second SIGTERM hurries: nothing of a failed test may be left running
+            for _attempt in range(2):  # the second SIGTERM hurries: no process of a failed test may remain
                 self.process.terminate()
             try:
                 self.process.wait(TIMEOUT_S)
@@ -75,7 +75,7 @@ class SupervisorProcess:
             try:
                 line = json.loads(raw)
             except ValueError:
-                line = {"event": raw.decode(errors="replace").rstrip("\n")}
+                line = {"message": raw.decode(errors="replace").rstrip("\n")}
             line["arrived"] = time.monotonic()
             with self._output_changed:
                 self.lines.append(line)
@@ -85,13 +85,13 @@ class SupervisorProcess:
             self._output_ended = True
             self._output_changed.notify_all()
 
-    # --- what it says ---
+    # --- its log ---
 
     def wait_for(
         self, predicate: Callable[..., bool], *, since: int = 0, timeout_s: float = TIMEOUT_S
     ) -> dict[str, Any]:
-        """The first line, from number `since` on, of which `seen` is true."""
-        until = time.monotonic() + timeout_s
+        """Wait for the first line, from number `since` on, that `predicate` is true for, and return it."""
+        deadline = time.monotonic() + timeout_s
         with self._output_changed:
             checked = since
             while True:
@@ -99,29 +99,31 @@ class SupervisorProcess:
                     if predicate(line):
                         return line
                 checked = len(self.lines)
-                left = until - time.monotonic()
-                if left <= 0 or self._output_ended:
-                    said = "\n".join(map(str, self.lines[-30:]))
-                    raise AssertionError(f"never said; it said:\n{said}\n{self.stderr_text}")
-                self._output_changed.wait(left)
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or self._output_ended:
+                    last_lines = "\n".join(map(str, self.lines[-30:]))
+                    raise AssertionError(f"no such line; the last ones:\n{last_lines}\n{self.stderr_text}")
+                self._output_changed.wait(remaining)
 
     def wait_for_event(self, job: str, event: str, *, since: int = 0) -> dict[str, Any]:
-        return self.wait_for(lambda line: line.get("job") == job and line["event"].startswith(event), since=since)
+        """Wait for a line about `job` with a message that begins with `event`, and return it."""
+        return self.wait_for(lambda line: line.get("job") == job and line["message"].startswith(event), since=since)
 
     def list_job_output(self, job: str) -> list[str]:
-        """What the job wrote."""
-        return [line["event"] for line in self.lines if line.get("job") == job and "stream" in line]
+        """Return the lines that the job wrote."""
+        return [line["message"] for line in self.lines if line.get("job") == job and "stream" in line]
 
     def find_events(self, text: str) -> list[dict[str, Any]]:
-        return [line for line in self.lines if "stream" not in line and text in line["event"]]
+        """Return the supervisor's own lines that contain `text`."""
+        return [line for line in self.lines if "stream" not in line and text in line["message"]]
 
-    # --- what is done to it ---
+    # --- control ---
 
     def write_spec(self, spec: dict[str, Any] | str) -> None:
         self.config.write_text(spec if isinstance(spec, str) else json.dumps(spec))
 
     def reload(self, spec: dict[str, Any] | str, *options: str) -> subprocess.CompletedProcess[str]:
-        """`autopilot reload` after the job spec has become this one."""
+        """Write `spec` as the job spec and run `autopilot reload`."""
         self.write_spec(spec)
         return self.run_verb("reload", *options)
 
@@ -129,7 +131,7 @@ class SupervisorProcess:
         self.process.send_signal(number)
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> int:
-        """Its exit code; all that it said is in `lines` then."""
+        """Wait for its end and return its exit code; `lines` is complete then."""
         code = self.process.wait(timeout_s)
         if self._reader.is_alive():
             self._reader.join(timeout_s)
@@ -144,7 +146,7 @@ class SupervisorProcess:
         return words
 
     def run_verb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a verb of the command line against it."""
+        """Run a verb of the command line against it and return the finished process."""
         return subprocess.run(
             [sys.executable, "-m", "autopilot", *arguments],
             env={**os.environ, "AUTOPILOT_STATE": str(self.state)},
@@ -159,21 +161,21 @@ class SupervisorProcess:
         return shown
 
     def get_pids(self) -> dict[str, int | None]:
-        """Of each job's leader."""
+        """Return the process id of each job's leader."""
         return {job["name"]: job["pid"] for job in self.get_status()["jobs"]}
 
     def measure_restart_delay(self, job: str, times: int = 5) -> float:
-        """Seconds from a kill -9 of the job to its next start, the median of several."""
+        """Return the seconds from a SIGKILL of the job to its next start, the median of several."""
         delays = []
         for _ in range(times):
-            started = [line for line in self.lines if line.get("job") == job and line["event"] == "started"]
+            started = [line for line in self.lines if line.get("job") == job and line["message"] == "started"]
             since, killed_at = len(self.lines), time.monotonic()
             os.kill(started[-1]["pid"], signal.SIGKILL)
             delays.append(self.wait_for_event(job, "started", since=since)["arrived"] - killed_at)
         return statistics.median(delays)
 
     def measure_memory(self) -> int:
-        """Resident bytes."""
+        """Return its resident memory in bytes."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) * 1024
@@ -187,10 +189,10 @@ def shell(script: str) -> list[str]:
 def eventually(
     predicate: Callable[..., bool], description: str, timeout_s: float = TIMEOUT_S, *, interval_s: float = 0.005
 ) -> None:
-    """For what nobody notifies of: files and processes of others."""
-    until = time.monotonic() + timeout_s
+    """Wait until `predicate` is true, where no notification exists: for files and processes of others."""
+    deadline = time.monotonic() + timeout_s
     while not predicate():
-        assert time.monotonic() < until, f"never: {description}"
+        assert time.monotonic() < deadline, f"never: {description}"
         time.sleep(interval_s)
 
 

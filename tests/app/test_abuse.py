@@ -1,4 +1,4 @@
-"""What outsiders may send, and what jobs may do, without ending the supervisor or reaching another job."""
+"""Test that hostile requests and jobs neither end the supervisor nor reach another job."""
 
 from __future__ import annotations
 
@@ -140,17 +140,17 @@ def test_many_short_lines(tmp_path):
 
 
 def test_terminal_escapes(tmp_path):
-    """What a job writes can neither act on the terminal of whoever reads the text log, nor forge a line."""
+    """Output of a job can neither act on the terminal of a reader of the text log, nor forge a line."""
     script = "printf '\\033]0;pwned\\007 and\\rforged\\n'"
     spec = {"jobs": [{"name": "a", "exec": shell(script)}], "logging": {"format": "text"}}
     with SupervisorProcess(tmp_path, spec) as pilot:
         assert pilot.wait() == 0
-        line = next(line["event"] for line in pilot.lines if "pwned" in line["event"])
+        line = next(line["message"] for line in pilot.lines if "pwned" in line["message"])
         assert line.endswith("a | \\x1b]0;pwned\\x07 and\\x0dforged")
 
 
 def test_start_during_the_stop_is_refused(tmp_path):
-    """Nothing can be started any more once everything is being stopped."""
+    """No job can be started while everything is being stopped."""
     slow = {"name": "slow", "exec": shell("trap 'sleep 1.5; exit 0' TERM; echo up; while :; do sleep 0.02; done")}
     with SupervisorProcess(tmp_path, {"jobs": [slow, VICTIM]}) as pilot:
         pilot.wait_for_event("slow", "up")
@@ -211,7 +211,7 @@ class FifoReader:
 
 
 def count_descriptors(pilot, path):
-    """How many of the supervisor's descriptors are this file's."""
+    """Count the supervisor's descriptors of this file."""
     count = 0
     for fd in Path(f"/proc/{pilot.process.pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # it was closed meanwhile
@@ -261,5 +261,5 @@ def test_probe_of_an_impossible_name(tmp_path):
     """A health check whose host cannot be a name fails as a check."""
     health = {"tcp": "a..b:80", "interval": "200ms"}
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": "sleep 1000", "health": health}]}) as pilot:
-        pilot.wait_for_event("a", "unhealthy")
+        pilot.wait_for_event("a", "marked unhealthy")
         assert pilot.stop() == 0

@@ -1,4 +1,4 @@
-"""Nothing that misbehaves outside delays another job's restart or the stop, loses a line's end, or grows memory."""
+"""Test that misbehaving programs and readers delay no other job's restart or stop, lose no line, and grow no memory."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_deaf_job(tmp_path):
         assert pilot.measure_restart_delay("victim") < PROMPT_S
         began = time.monotonic()
         assert pilot.stop() == 0
-        victim = [line for line in pilot.lines if line.get("job") == "victim" and line["event"].startswith("ended")][-1]
-        assert victim["arrived"] - began < PROMPT_S
+        ends = [line for line in pilot.lines if line.get("job") == "victim" and line.get("event") == "job_exited"]
+        assert ends[-1]["arrived"] - began < PROMPT_S
         assert 2.9 < time.monotonic() - began < 3.0 + PROMPT_S * 2
 
 
@@ -64,7 +64,7 @@ def test_whole_family_is_gone(tmp_path):
 
 
 def test_leftovers_do_not_run_beside_the_next_run(tmp_path):
-    """What a dead leader leaves behind, a double fork too, is gone before the job runs again."""
+    """Processes that outlive their leader, a double fork too, are gone before the job runs again."""
     pids = tmp_path / "pids"
     pids.touch()
     daemon = f"(setsid sh -c 'echo $$ >> {pids}; exec sleep 1000' &)"
@@ -145,8 +145,8 @@ def measure_restart(path):
 def assert_prompt_without_log(pilot, path):
     """Restart and stop are prompt although nobody can read the log."""
     assert measure_restart(path) < PROMPT_S
-    assert pilot.memory() < 60 << 20
-    pilot.signal()
+    assert pilot.measure_memory() < 60 << 20
+    pilot.send_signal()
     began = time.monotonic()
     assert pilot.process.wait(10) == 0
     assert time.monotonic() - began < 1.0 + PROMPT_S * 2  # a second is what the last log lines are given
@@ -175,7 +175,7 @@ def test_abandoned_pipe(tmp_path):
 
 
 def test_dropped_lines_are_counted(tmp_path):
-    """What a slow reader missed is said as soon as it reads again, and nothing is held for it without bound."""
+    """A slow reader gets the number of dropped bytes as soon as it reads again, and the buffer for it is bounded."""
     written = tmp_path / "written"
     script = f"yes 0123456789012345678901234567890123456789 | head -c 8000000; touch {written}; sleep 1000"
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": shell(script)}]}, read=False) as pilot:

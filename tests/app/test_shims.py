@@ -58,7 +58,7 @@ def shims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shims]:
     with SupervisorProcess(place, SPEC) as pilot:
         pilot.wait_for_event("broken", "ended")
         pilot.wait_for_event("done", "ended")
-        pilot.wait_for(lambda line: line["event"] == "ready")
+        pilot.wait_for(lambda line: line["message"] == "ready")
         yield Shims(pilot, place / "bin")
 
 
@@ -98,7 +98,7 @@ def shims(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shims]:
     ],
 )
 def test_exit_code(shims: Shims, words: str, code: int) -> None:
-    """Each verb's exit code is systemctl's."""
+    """Exit codes of all verbs are those of systemctl."""
     assert shims.get_exit_code("systemctl", *words.split()) == code
 
 
@@ -126,7 +126,7 @@ def test_is_active_says_the_state(shims: Shims, job: str, word: str) -> None:
 
 
 def test_restart_waits_for_another_process(shims: Shims) -> None:
-    """When `service web restart` returns, the old process is gone and another runs."""
+    """After `service web restart` the old process is gone and another runs."""
     before = shims.get_pid("web")
     assert shims.get_exit_code("service", "web", "restart") == 0
     assert shims.get_pid("web") not in (before, "0")
@@ -157,7 +157,7 @@ def test_reload_is_a_hangup_for_who_heeds_it(shims: Shims) -> None:
     """`reload` sends SIGHUP to a process with a handler, which goes on; it refuses where SIGHUP would kill."""
     since, web, plain = len(shims.pilot.lines), shims.get_pid("web"), shims.get_pid("plain")
     assert shims.get_exit_code("systemctl", "reload", "web") == 0
-    shims.pilot.wait_for(lambda line: line["event"] == "read again", since=since)
+    shims.pilot.wait_for(lambda line: line["message"] == "read again", since=since)
     refused = shims.run("systemctl", "reload", "plain")
     assert refused.returncode == 3 and "no handler for SIGHUP" in refused.stderr
     assert (shims.get_pid("web"), shims.get_pid("plain")) == (web, plain)
@@ -211,7 +211,7 @@ def test_daemon_reload_takes_the_job_spec_anew(shims: Shims) -> None:
 
 
 def test_without_supervisor(shims: Shims, tmp_path: Path) -> None:
-    """Where no supervisor answers (an image's build) state is unknown (4), and nothing can be started (1)."""
+    """Without a supervisor (an image's build) state is unknown (4), and nothing can be started (1)."""
     codes = [
         shims.run("systemctl", *words.split(), state=tmp_path).returncode
         for words in ("status web", "is-active web", "start web", "daemon-reload")

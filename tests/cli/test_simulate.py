@@ -56,9 +56,9 @@ def test_a_life_to_its_drained_end(tmp_path: Path) -> None:
     began = time.monotonic()
     lines = run_simulation(tmp_path, "at 50m payloads 1.0\nat 1h5m payloads\n")
     assert time.monotonic() - began < 10
-    assert "+0:00:00.010  master: healthy" in lines
+    assert "+0:00:00.010  master: marked healthy" in lines
     assert any(line.startswith("+1:00:00.000  drain begun: its lifetime is over") for line in lines)
-    assert "+1:05:00.000  drained: nothing runs, nothing can start" in lines
+    assert "+1:05:00.000  drain completed: no payload runs, and none can start" in lines
     assert lines[-1].endswith("exit 0: drained")
 
 
@@ -81,7 +81,7 @@ def test_what_jobs_do(tmp_path: Path) -> None:
     lines = run_simulation(tmp_path, script)
     assert lines[0] == "assumed: runs of alarm take 1 s; `run JOB for ...` says else"
     assert "+0:00:03.000  report: ended, exit 1" in lines
-    assert any("web: unhealthy: no answer" in line for line in lines)
+    assert any("web: marked unhealthy: no answer" in line for line in lines)
     assert any(line.startswith("+0:05:1") and line.endswith("alarm: started") for line in lines)
     assert any("web: health check failed: no answer (" in line and "more until +0:06:0" in line for line in lines)
     assert "+0:07:00.000  web: ended, exit 9" in lines

@@ -24,7 +24,7 @@ APP = {"name": "app", "exec": shell("trap 'echo gone; exit 0' TERM; echo up; whi
 
 def list_job_output(pilot):
     """What the jobs wrote, in order: (job, line)."""
-    return [(line["job"], line["event"]) for line in pilot.lines if line.get("stream") == "stdout"]
+    return [(line["job"], line["message"]) for line in pilot.lines if line.get("stream") == "stdout"]
 
 
 def build_trigger(source, key, event, **fields):
@@ -73,7 +73,7 @@ def test_when_gives_up(tmp_path):
     """A job whose event does not come within its `timeout` does not run any more."""
     late = {"name": "late", "exec": "true", **build_trigger("app", "once", "stopped", timeout="300ms")}
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "app", "exec": "sleep 1000"}, late]}) as pilot:
-        pilot.wait_for_event("late", "what it waits for did not happen within")
+        pilot.wait_for_event("late", "awaited event did not happen within")
         assert pilot.run_verb("stop", "app").returncode == 0
         pilot.wait_for_event("app", "ended")
         pilot.stop()
@@ -146,7 +146,7 @@ def test_signals_start_jobs(tmp_path):
 def set_maintenance(pilot, state):
     if isinstance(pilot, DropIn):
         return pilot.run_with_flags("-maintenance", {"on": "enable", "off": "disable"}[state])
-    return pilot.ask("maintenance", state)
+    return pilot.run_verb("maintenance", state)
 
 
 def list_services(agent):
@@ -183,7 +183,7 @@ def test_maintenance(agent, tmp_path, program, left):
             eventually(lambda: list_passing(agent) == ["app", "public"], "back")
             pilot.wait_for(lambda line, n=times: (line.get("job"), line.get("run")) == ("exit", n))
         assert pilot.stop() == 0
-        started = [line["job"] for line in pilot.events("started") if line["job"] in ("enter", "exit")]
+        started = [line["job"] for line in pilot.find_events("started") if line["job"] in ("enter", "exit")]
         assert started == ["enter", "exit"] * 2
     assert agent.ask("/v1/agent/services") == {}
 

@@ -28,13 +28,13 @@ SLEEPER = {"name": "sleeper", "exec": ["sleep", "1000"]}
 
 
 def wait_for_line(pilot, text, since=0):
-    return pilot.wait_for(lambda line: line.get("job") == "teller" and line["event"] == text, since=since)
+    return pilot.wait_for(lambda line: line.get("job") == "teller" and line["message"] == text, since=since)
 
 
 def restart_teller(pilot):
     """Kill the teller; the number of the log's line from which its next life speaks."""
     since = len(pilot.lines)
-    os.kill(pilot.events("started")[-1]["pid"], 9)
+    os.kill(pilot.find_events("started")[-1]["pid"], 9)
     return since
 
 
@@ -72,7 +72,7 @@ def test_environment_by_the_verb(tmp_path):
         refused = pilot.run_verb("env", "=x")
         assert (refused.returncode, refused.stderr) == (
             1,
-            "Error: cannot set '': that is no name of an environment variable\n",
+            "Error: cannot set '': it is not a name of an environment variable\n",
         )
 
 
@@ -82,7 +82,7 @@ def test_environment_of_checks(tmp_path):
     with DropIn(tmp_path, {"jobs": [{**SLEEPER, "health": health}]}) as pilot:
         pilot.wait_for_event("sleeper", "health check failed")
         assert pilot.send_request("POST", "/v3/environ", {"READY": "yes"})[0] == 200
-        pilot.wait_for_event("sleeper", "healthy")
+        pilot.wait_for_event("sleeper", "marked healthy")
 
 
 def test_environment_is_never_logged(tmp_path):
@@ -90,7 +90,7 @@ def test_environment_is_never_logged(tmp_path):
     with DropIn(tmp_path, {"jobs": [SLEEPER], "logging": {"format": "auto", "level": "DEBUG"}}) as pilot:
         pilot.wait_for_event("sleeper", "started")
         pilot.send_request("POST", "/v3/environ", {"TOKEN": "s3cret", "OLD": ""})
-        line = pilot.wait_for(lambda line: line["event"] == "environment changed")
+        line = pilot.wait_for(lambda line: line["message"] == "environment changed")
         assert (line["set"], line["unset"]) == (["TOKEN"], ["OLD"])
         pilot.stop()
     assert "s3cret" not in "".join(map(str, pilot.lines)) + pilot.stderr_text
@@ -153,7 +153,7 @@ def test_environment_is_what_we_were_started_with(tmp_path):
 )
 def test_statuses(running, method, path, body, status):
     """Each request has ContainerPilot's status, or a better one; what is refused says why in one sentence."""
-    found, text = running.http(method, path, body)
+    found, text = running.send_request(method, path, body)
     assert found == status, text
     if status >= 400:
         assert json.loads(text)["error"]
@@ -173,8 +173,8 @@ def running(tmp_path_factory):
 def test_nothing_changes_by_half(running):
     """Of an environment with one bad name nothing is set."""
     before = len(running.lines)
-    assert running.http("POST", "/v3/environ", {"GOOD": "x", "BAD=": "y"})[0] == 400
-    assert not [line for line in running.lines[before:] if line["event"] == "environment changed"]
+    assert running.send_request("POST", "/v3/environ", {"GOOD": "x", "BAD=": "y"})[0] == 400
+    assert not [line for line in running.lines[before:] if line["message"] == "environment changed"]
 
 
 def test_clients_as_scripts_write_them(running):
@@ -185,7 +185,7 @@ def test_clients_as_scripts_write_them(running):
     ):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(TIMEOUT_S)
-            client.connect(str(running.socket))
+            client.connect(str(running.socket_path))
             client.sendall(request)
             client.shutdown(socket.SHUT_WR)
             assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 "
@@ -197,7 +197,7 @@ def test_client_that_asks_before_a_long_body(running):
     head = f"POST /v3/environ HTTP/1.1\r\nHost: c\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(TIMEOUT_S)
-        client.connect(str(running.socket))
+        client.connect(str(running.socket_path))
         client.sendall(head.encode())
         assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
         client.sendall(body)
@@ -209,18 +209,18 @@ def test_maintenance_stops_and_starts_the_checks(tmp_path):
     counter = tmp_path / "checks"
     health = {"exec": shell(f"echo >> {counter}"), "interval": "20ms", "timeout": "10s"}
     with DropIn(tmp_path, {"jobs": [{**SLEEPER, "health": health}]}) as pilot:
-        pilot.wait_for_event("sleeper", "healthy")
+        pilot.wait_for_event("sleeper", "marked healthy")
         for _ in range(2):
             assert pilot.send_request("POST", "/v3/maintenance/enable") == (200, "\n")
         assert json.loads(pilot.send_request("GET", "/v1/status")[1])["jobs"][0]["health"] != "healthy"
-        pilot.wait_for(lambda line: line["event"].startswith("maintenance: services"))
-        assert len(pilot.find_events("maintenance: services")) == 1
+        pilot.wait_for(lambda line: line["message"].startswith("maintenance entered: services"))
+        assert len(pilot.find_events("maintenance entered: services")) == 1
         for _ in range(2):
             assert pilot.send_request("POST", "/v3/maintenance/disable") == (200, "\n")
         since = counter.read_text().count("\n")
         eventually(lambda: counter.read_text().count("\n") > since, "checked again")
-        pilot.wait_for(lambda line: "maintenance is over" in line["event"])
-        assert len(pilot.find_events("maintenance is over")) == 1
+        pilot.wait_for(lambda line: line["message"].startswith("maintenance exited"))
+        assert len(pilot.find_events("maintenance exited")) == 1
 
 
 def test_reload(tmp_path):

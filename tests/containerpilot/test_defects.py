@@ -8,10 +8,10 @@ Shown elsewhere, on the same config or a stricter one:
 | 4 a hung Consul blocks everything | tests/adapters/consul/test_healing.py::test_agent_hangs, test_agent_is_slow |
 | 5 never registers again | tests/adapters/consul/test_healing.py::test_agent_restarts_empty, _deregistered_by_hand |
 | 6 maintenance is one-way | test_behaviour.py::test_maintenance |
-| 7 a bad config ends the container | tests/app/test_reload.py::test_a_bad_job_spec_changes_nothing |
-| 8 a reload kills every job | also tests/app/test_reload.py::test_only_what_changed_is_restarted, test_a_deaf_job... |
-| 9 reloads race | also tests/app/test_reload.py::test_reloads_at_once_take_their_turns |
-| 10 exit code always 0 | also tests/app/test_life.py::test_missing_executable, test_wrong_config_starts_nothing |
+| 7 a bad config ends the container | tests/app/test_plan_reload.py::test_a_bad_job_spec_changes_nothing |
+| 8 a reload kills every job | also tests/app/test_plan_reload.py::test_only_what_changed_is_restarted, ... |
+| 9 reloads race | also tests/app/test_plan_reload.py::test_reloads_at_once_take_their_turns |
+| 10 exit code always 0 | also tests/app/test_supervisor.py::test_missing_executable, test_wrong_config_starts_nothing |
 | 14 a line over 64 KiB kills the job | tests/app/test_misbehaviour.py::test_one_megabyte_line |
 | 15 an unterminated last line is lost | tests/app/test_misbehaviour.py::test_unterminated_last_line |
 """
@@ -62,7 +62,7 @@ def test_stuck_handler_freezes_nothing(agent, tmp_path):
         {"name": f"on-{n}", "exec": "true", "when": {"source": "chatter", "each": "exitSuccess"}} for n in range(8)
     ]
     spec = {
-        "consul": agent.http,
+        "consul": agent.http_address,
         "jobs": [
             {**RESTARTED, "port": 8000, "interfaces": "lo", "health": {"exec": "true", "interval": 1, "ttl": 5}},
             {"name": "chatter", "exec": "true", "when": {"interval": "20ms"}},
@@ -70,7 +70,7 @@ def test_stuck_handler_freezes_nothing(agent, tmp_path):
         ],
     }
     with SupervisorProcess(tmp_path, spec) as pilot:
-        pilot.wait_for_event("worker", "healthy")
+        pilot.wait_for_event("worker", "marked healthy")
         agent.suspend()
         since = len(pilot.lines)
         eventually(lambda: len(pilot.lines) - since > 1500, "more events than ContainerPilot's queue holds")
@@ -98,7 +98,7 @@ def test_slow_check_is_never_run_twice(tmp_path):
 
         eventually(has_skipped, "the skipped checks are counted")
         assert most == 1
-        said = pilot.find_events("slower than its interval")[0]["event"]
+        said = pilot.find_events("slower than its interval")[0]["message"]
         assert int(said.split()[-3]) >= 2, said
         assert pilot.measure_restart_delay("worker", times=1) < BACK
         assert measure_stop(pilot) < 5
@@ -114,7 +114,7 @@ def test_reload_leaves_services_in_consul(agent, tmp_path):
         {"name": name, "exec": "sleep 1000", "port": 8000 + n, "interfaces": "lo", "health": health}
         for n, name in enumerate(("same", "other"))
     ]
-    with SupervisorProcess(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with SupervisorProcess(tmp_path, {"consul": agent.http_address, "jobs": jobs}) as pilot:
         for name in ("same", "other"):
             eventually(lambda name=name: get_service_status(agent, name) == "passing", "registered")
         before, over = pilot.get_pids(), threading.Event()
@@ -127,7 +127,7 @@ def test_reload_leaves_services_in_consul(agent, tmp_path):
         looking = threading.Thread(target=watch_status)
         looking.start()
         jobs[1]["exec"] = "sleep 2000"
-        assert pilot.reload({"consul": agent.http, "jobs": jobs}).returncode == 0
+        assert pilot.reload({"consul": agent.http_address, "jobs": jobs}).returncode == 0
         eventually(lambda: get_service_status(agent, "other") == "passing", "registered again", timeout_s=5)
         over.set()
         looking.join()
@@ -213,7 +213,7 @@ def test_every_stopping_job_is_waited_for(tmp_path):
     with SupervisorProcess(tmp_path, {"jobs": [{**app, "stopTimeout": "10s"}, *before]}) as pilot:
         pilot.wait_for_event("app", "started")
         assert pilot.stop() == 0
-        said = [line["job"] for line in pilot.lines if line["event"] in ("ready", "asked")]
+        said = [line["job"] for line in pilot.lines if line["message"] in ("ready", "asked")]
         assert said == ["third", "second", "first", "app"]
 
 
@@ -222,7 +222,7 @@ def test_exit_is_seen_while_stdout_is_held(tmp_path):
     job = {"name": "app", "exec": shell("sleep 12 & exit 1"), "restarts": 1}
     with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
         first = pilot.wait_for_event("app", "started")
-        again = pilot.wait_for(lambda line: line["event"] == "started" and line["run"] == 2)
+        again = pilot.wait_for(lambda line: line["message"] == "started" and line["run"] == 2)
         assert again["arrived"] - first["arrived"] < BACK
         assert pilot.wait() == 1
 
@@ -237,7 +237,7 @@ def test_failing_job_backs_off(tmp_path):
         before, began = read_cpu_time(pilot.process.pid), time.monotonic()
         pilot.wait_for(lambda line: time.monotonic() - began > 5, timeout_s=15)
         used, log = read_cpu_time(pilot.process.pid) - before, sum(len(str(line)) for line in pilot.lines)
-        runs = [line for line in pilot.find_events("") if line["event"].startswith(("ended", "cannot start"))]
+        runs = [line for line in pilot.find_events("") if line["message"].startswith(("ended", "cannot start"))]
         print(f"in 5 s: {len(runs)} runs of {len(bad)} jobs, {used * 1000:.0f} ms of CPU, {log} bytes of log")
         assert len(runs) <= 8 * len(bad) and log < 20_000
         assert pilot.stop() == 0

@@ -32,7 +32,7 @@ def run_and_read_log(place, spec, **logging):
     with DropIn(place, {**spec, "logging": logging}) as pilot:
         pilot.wait()
     assert pilot.stderr_text == ""
-    return [line.get("event", line) for line in pilot.lines]
+    return [line.get("message", line) for line in pilot.lines]
 
 
 def parse_logfmt(line):
@@ -88,7 +88,7 @@ def test_raw(tmp_path):
     ]
     with DropIn(tmp_path, {"jobs": jobs, "logging": {"format": "json", "level": "ERROR"}}) as pilot:
         for text in ('it says "hi"', "b=1", "well"):
-            pilot.wait_for(lambda line, text=text: line.get("event") == text)
+            pilot.wait_for(lambda line, text=text: line.get("message") == text)
         assert pilot.stop() == 0
 
 
@@ -113,7 +113,7 @@ def test_outputs(tmp_path, output):
         tmp_path, {"jobs": [TALKER], "logging": {"output": str(file) if output == "file" else output}}
     ) as pilot:
         pilot.wait()
-    out = "".join(line["event"] for line in pilot.lines)
+    out = "".join(line["message"] for line in pilot.lines)
     found = {"stdout": out, "stderr": pilot.stderr_text, "file": file.read_text() if file.exists() else ""}
     assert [name for name, text in found.items() if text] == [output]
     assert 'it says "hi"' in found[output]
@@ -182,13 +182,13 @@ def test_nothing_can_forge_a_line():
     for lines in (DefaultFormat({}), LogfmtFormat({}), LogrusJson({}), TextFormat(), JsonFormat({})):
         text = lines.format_program_lines({"job": "a", "stream": "stdout", "pid": 1}, [evil])
         assert text.count("\n") == 1 and "\r" not in text and "\x1b" not in text
-        own = lines.format_entry({"event": evil, "level": "info"})
+        own = lines.format_entry({"message": evil, "event": "x", "level": "info"})
         assert "\r" not in own and "\x1b" not in own
 
 
 def test_logfmt_quotes_as_logrus():
     """Letters, digits and -._/@^+ stand bare, all else is quoted, the empty text too."""
     line = LogfmtFormat({}).format_entry(
-        {"level": "info", "event": "a b", "path": "/x-y_z@1.0^+", "empty": "", "list": [1]}
+        {"level": "info", "event": "x", "message": "a b", "path": "/x-y_z@1.0^+", "empty": "", "list": [1]}
     )
     assert line.split(" ", 1)[1] == 'level=info msg="a b" empty="" list="[1]" path=/x-y_z@1.0^+'

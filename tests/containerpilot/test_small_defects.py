@@ -10,9 +10,9 @@ Shown elsewhere, on the same config or a stricter one:
 | `{{ .VAR }}` cuts a value at its second `=` | tests/spec/test_gotemplate.py::test_a_value_keeps_its_second_equals_sign |
 | duplicate job names are accepted, a mistyped source waits for ever | tests/spec/test_validation.py |
 | `consul` is mandatory | every test here without one |
-| /status knows no pid, exit code nor restart count | tests/app/test_life.py::test_status_and_socket |
+| /status knows no pid, exit code nor restart count | tests/app/test_supervisor.py::test_status_and_socket |
 | a second instance steals the control socket | tests/app/test_abuse.py::test_shared_socket_is_left_alone |
-| killing the worker ends PID 1 or orphans the jobs | tests/app/test_life.py::test_words_while_alive: there is one process, and its jobs end with it |
+| killing the worker ends PID 1 or orphans the jobs | tests/app/test_supervisor.py::test_words_while_alive: there is one process, and its jobs end with it |
 | blocking queries | tests/adapters/consul/test_watches.py::test_change_to_job_start |
 """  # noqa: E501 - a table
 

@@ -205,7 +205,7 @@ def test_a_real_prometheus(tmp_path, port, build):
     )
     job = {"name": "web", "exec": ["sleep", "1000"], "health": {"exec": "true", "interval": "0.2s", "timeout": "10s"}}
     with DropIn(tmp_path, {"jobs": [job], "telemetry": build_telemetry(port)}) as pilot:
-        pilot.wait_for_event("web", "healthy")
+        pilot.wait_for_event("web", "marked healthy")
         put = {"app_orders_placed": 2, "app_visits_total": 7, "free_memory": 42, "app_size": 3}
         assert pilot.send_request("POST", "/v3/metric", put)[0] == 200
         with prometheus_server.start_prometheus(config, f"127.0.0.1:{find_free_port()}", build) as server:

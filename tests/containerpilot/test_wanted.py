@@ -1,6 +1,6 @@
 """What ContainerPilot's users asked for and never got, on real processes.
 
-Shown elsewhere: a user per job (tests/app/test_life.py::test_user_with_its_groups), a Consul key as a watch
+Shown elsewhere: a user per job (tests/app/test_supervisor.py::test_user_with_its_groups), a Consul key as a watch
 (tests/adapters/consul/test_watches.py), the calendar itself (tests/machines/test_cron_schedule.py).
 """
 
@@ -29,7 +29,7 @@ def test_several_sources(tmp_path):
     ]
     with SupervisorProcess(tmp_path, {"jobs": jobs}) as pilot:
         assert pilot.wait() == 0
-        order = [(line["job"], line["event"].split(",")[0]) for line in pilot.find_events("") if "job" in line]
+        order = [(line["job"], line["message"].split(",")[0]) for line in pilot.find_events("") if "job" in line]
         assert order.index(("both", "started")) > max(order.index((name, "ended")) for name in ("late", "early"))
 
 
@@ -38,7 +38,7 @@ def test_several_sources_give_up(tmp_path):
     both = {"all": [{"source": "app", "once": "exitFailed"}, {"once": "startup"}], "timeout": "300ms"}
     jobs = [{"name": "app", "exec": "sleep 1000"}, {"name": "both", "exec": "true", "when": both}]
     with SupervisorProcess(tmp_path, {"jobs": jobs}) as pilot:
-        pilot.wait_for_event("both", "what it waits for did not happen within")
+        pilot.wait_for_event("both", "awaited event did not happen within")
         assert pilot.run_verb("stop", "app").returncode == 0
         pilot.wait_for_event("app", "ended")
         pilot.stop()

@@ -76,7 +76,7 @@ class Node:
         return [json.loads(line) for line in self.worker.read_log().splitlines() if line.startswith("{")]
 
     def find_events(self, pattern: str) -> list[dict[str, Any]]:
-        return [line for line in self.read_log() if re.search(pattern, line["event"])]
+        return [line for line in self.read_log() if re.search(pattern, line["message"])]
 
     def wait_for_event(self, pattern: str, timeout_s: float = 60) -> dict[str, Any]:
         self.pool.wait_until(lambda: self.find_events(pattern), timeout_s, f"the log says {pattern!r}")

@@ -65,7 +65,7 @@ def test_deadline_soft(pool):
     assert pool.get_job_status(job) == "Idle"
     words = node.read_last_words()
     assert (words["reason"], words["payloads_killed"]) == ("drain", 1)
-    assert node.find_events("payloads asked to end") and not node.find_events("payloads are killed")
+    assert node.find_events("payloads are asked to end") and not node.find_events("drain grace expired")
 
 
 def test_deadline_hard(pool):
@@ -76,7 +76,7 @@ def test_deadline_hard(pool):
     node.drain("--deadline", "2s")
     assert node.wait_for_exit() == 75
     assert pool.get_job_status(job) == "Idle"
-    assert node.find_events("payloads are killed")
+    assert node.find_events("drain grace expired")
     assert node.read_last_words()["payloads_killed"] == 1
 
 

@@ -21,7 +21,7 @@ LIFE = Container("f00", "wn-01-x", "docker", "wn-01", "sha256:a", "r/i:t", "exit
 def write_last_words(folder: Path) -> LastWords:
     """A supervisor's last words, at the beginning of its life."""
     where = ContainerInfo("wn-01", "h1", "sha256:a", "wn-01-x", "f00", "wn-01")
-    said = LastWords(folder, where)
+    said = LastWords(folder, where, "life-1")
     said.begin()
     return said
 

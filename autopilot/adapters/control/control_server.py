@@ -1,8 +1,8 @@
-"""The control socket: HTTP on a unix socket that only its owner may use (0600).
+"""Serve the control socket: HTTP on a unix socket that only its owner may use (0600).
 
-Every client has a time limit for its question and a size limit (autopilot.adapters.http_server), and none can hold up another:
-one that says nothing is dropped, and beyond CLIENTS a new one is turned away at once. Who waits until
-something is so, or follows, may do so until the end of the life, which takes the connection with it.
+Each client has a time limit and a size limit for its request (autopilot.adapters.http_server), and no client delays
+another: a silent one is disconnected, and one beyond MAX_CLIENTS is refused at once. A client that waits for a
+condition, or follows a stream, may do so until the end of the life closes the connection.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
 
 
 async def serve(listening_socket: socket.socket, handler: Handler, on_answered: OnAnswered) -> None:
-    """Serve until cancelled. `handle(method, path, body)` gives status and answer, or raises Refused; `answered` is
-    told each status and path."""
+    """Serve until cancelled.
+
+    Args:
+        listening_socket: The control socket.
+        handler: Returns the answer to (method, path, body), or raises RequestError.
+        on_answered: Called with status and path of each answer.
+    """
     serving: ClientHandler | None = None
 
     async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal serving
         if serving is None:
-            from autopilot.adapters.http_server import build_client_handler  # most containers are never asked anything
+            from autopilot.adapters.http_server import build_client_handler  # most containers get no request
 
             serving = build_client_handler(handler, on_answered)
         await serving(reader, writer)

@@ -1,9 +1,13 @@
-"""The control socket's file, there before the first job: a job may ask its supervisor at once, and is answered as soon
-as that is loaded. Light on purpose: a first job waits for this module."""
+"""Open the control socket before the first job starts: a job may send requests at once, answered after loading.
+
+This module imports little on purpose: the first job waits for it.
+"""
 
 from __future__ import annotations
 
 import os
+
+from autopilot.errors import AutopilotError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,15 +15,20 @@ if TYPE_CHECKING:
 else:
     import _socket as socket  # `socket` without its enums, which take 4 ms to load
 
-LISTEN_BACKLOG = 256  # clients before they are accepted
+LISTEN_BACKLOG = 256  # clients that are not accepted yet
 
 
-class SocketInUseError(Exception):
+class SocketInUseError(AutopilotError):
     """Another supervisor answers on this socket."""
 
 
 def listen(path: str) -> int:
-    """The descriptor of a listening socket, made 0600 from the start. Raises SocketInUse, OSError."""
+    """Return the descriptor of a new listening socket at `path`, with mode 0600 from the start.
+
+    Raises:
+        SocketInUseError: Another supervisor answers on it.
+        OSError: The socket cannot be made there.
+    """
     if os.path.exists(path):
         _refuse_if_answered(path)
         os.unlink(path)

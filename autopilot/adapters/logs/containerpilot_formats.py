@@ -1,8 +1,9 @@
-"""The lines of ContainerPilot's log, as its users' parsers know them: `default`, `text` (logfmt) and `json`.
+"""Render lines of the log as ContainerPilot does, for its users' parsers: `default`, `text` (logfmt) and `json`.
 
-The last two are those of Go's logrus: `time` in the local zone, `level`, `msg`, then the other fields in the order of
-the alphabet. What programs write are entries of level INFO with `job` (or `check`) and `pid`. `default` is the time
-and the message, nothing else of a program's line; our own carry the job's name before the message and fields behind.
+`text` and `json` are those of Go's logrus: `time` in the local zone, `level`, `msg`, then the other fields in
+alphabetical order. Lines of programs are entries of level INFO with `job` (or `check`) and `pid`. `default` is the
+time and the message; lines of the supervisor have the job's name before the message and the fields after it. None of
+them has an event id.
 """
 
 from __future__ import annotations
@@ -12,31 +13,36 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from autopilot.adapters.logs.log_formats import LogEntry, LogFormat
+from autopilot.adapters.logs.log_entry import LogEntry, LogFormat
 from autopilot.process.line_buffer import escape_controls
 
-UNQUOTED = re.compile(r"[A-Za-z0-9._/@^+-]+")  # what logfmt needs no quotes for
+UNQUOTED = re.compile(r"[A-Za-z0-9._/@^+-]+")  # a value that logfmt writes without quotes
 
 
 class DefaultFormat:
+    """Lines of the form `TIME MESSAGE`."""
+
     programs_are_info = True
 
     def __init__(self, _context: Mapping[str, str]) -> None:
         pass
 
     def format_entry(self, entry: LogEntry) -> str:
+        """Return one line of the supervisor, without its line end; `entry` is consumed."""
         del entry["level"]
-        about, message = entry.pop("job", None), entry.pop("event")
+        entry.pop("event", None)
+        job, message = entry.pop("job", None), entry.pop("message")
         fields = "".join(f" {key}={value}" for key, value in entry.items())
-        return escape_controls(f"{_format_now()} {f'{about}: ' if about else ''}{message}{fields}")
+        return escape_controls(f"{_format_now()} {f'{job}: ' if job else ''}{message}{fields}")
 
     def format_program_lines(self, _fields: Mapping[str, object], texts: Sequence[str]) -> str:
+        """Return the output of a job or a check, each line with its line end."""
         now = _format_now()
         return "".join(f"{now} {escape_controls(text)}\n" for text in texts)
 
 
 class _FieldsFormat:
-    """A line of named fields; how they are written is `_line`'s."""
+    """Lines of named fields; subclasses write them in `_format_line`."""
 
     programs_are_info = True
 
@@ -44,9 +50,12 @@ class _FieldsFormat:
         self._context = context
 
     def format_entry(self, entry: LogEntry) -> str:
-        return self._format_line(entry.pop("level"), entry.pop("event"), entry)
+        """Return one line of the supervisor, without its line end; `entry` is consumed."""
+        entry.pop("event", None)
+        return self._format_line(entry.pop("level"), entry.pop("message"), entry)
 
     def format_program_lines(self, fields: Mapping[str, object], texts: Sequence[str]) -> str:
+        """Return the output of a job or a check, each line with its line end."""
         return "".join(self._format_line("info", text, _select_fields(fields)) + "\n" for text in texts)
 
     def _format_line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
@@ -54,6 +63,8 @@ class _FieldsFormat:
 
 
 class LogfmtFormat(_FieldsFormat):
+    """Lines of the form `time=... level=... msg=... key=value`."""
+
     def _format_line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
         first = {"time": _format_now("seconds"), "level": level, "msg": message}
         rest = {key: value for key, value in sorted({**self._context, **fields}.items())}
@@ -61,6 +72,8 @@ class LogfmtFormat(_FieldsFormat):
 
 
 class JsonFormat(_FieldsFormat):
+    """One JSON object per line, with its keys in alphabetical order."""
+
     def _format_line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
         entry = {**self._context, **fields, "level": level, "msg": message, "time": _format_now()}
         return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
@@ -74,7 +87,7 @@ FORMATS: Mapping[str, Callable[[Mapping[str, str]], LogFormat]] = {
 
 
 def _select_fields(fields: Mapping[str, object]) -> dict[str, object]:
-    """It does not tell stdout from stderr."""
+    """Return the fields that ContainerPilot writes: it does not tell stdout from stderr."""
     return {key: value for key, value in fields.items() if key != "stream" and value is not None}
 
 
@@ -83,5 +96,5 @@ def _quote(value: str) -> str:
 
 
 def _format_now(precision: str = "microseconds") -> str:
-    """RFC 3339, local."""
+    """Return the local time in the form of RFC 3339."""
     return datetime.now().astimezone().isoformat(timespec=precision).replace("+00:00", "Z")

@@ -1,133 +1,262 @@
-"""Facts as sentences: what the log says of each, and how loud."""
+"""Describe each event of the core as a line of the log: its id, level, sentence and fields.
+
+`SENTENCES` is the whole table: a row for every kind of event, or a reason in `UNLOGGED`. The job is the subject of a
+sentence about a job; formats write it before the sentence. Lines that report no event have their ids in `OWN_LINES`.
+docs/events.md is generated from these tables (`event_catalog`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 from autopilot.machines import events
-from autopilot.machines.plan_changes import Changes
 from autopilot.process import exit_status
 
-LogMessage = tuple[str, str, dict[str, object]]  # level, sentence, fields
+MAX_OUTPUT_CHARS = 500
 
 
-def describe_event(event: events.Event) -> LogMessage | None:  # noqa: PLR0911, PLR0912 - one arm for each fact
-    """None: not worth a line."""
-    match event:
-        case events.JobStarted(job, run, 0):
-            return "info", "started: it has no process, its check says how it is", {"job": job, "run": run}
-        case events.JobStarted(job, run, pid):
-            return "info", "started", {"job": job, "pid": pid, "run": run}
-        case events.JobExited():
-            return _describe_exit(event)
-        case events.JobStopping(job):
-            return "debug", "stopping", {"job": job}
-        case events.JobStopped(job):
-            return "debug", "over", {"job": job}
-        case events.JobTimedOut(job, timeout):
-            return "warning", f"ran longer than its timeout of {timeout:g} s, killed", {"job": job}
-        case events.JobKilled(job, after):
-            return "warning", f"did not stop within {after:.3g} s, killed", {"job": job}
-        case events.WaitTimedOut(job, timeout):
-            return "warning", f"what it waits for did not happen within {timeout:g} s: it will not run", {"job": job}
-        case events.WaitAbandoned(job, waiting_for):
-            return "info", f"will not run: {waiting_for} cannot happen any more", {"job": job}
-        case events.RunsSkipped(job, count, True):
-            return "warning", f"the clock is past their time: {count} runs skipped", {"job": job, "skipped": count}
-        case events.RunsSkipped(job, count):
-            return "warning", f"was still running: {count} runs skipped", {"job": job, "skipped": count}
-        case events.RestartScheduled(job, delay, failures):
-            return "info", f"starts again in {delay:.2g} s", {"job": job, "failures": failures}
-        case events.CrashLoopDetected(job, failures, last):
-            return (
-                "error",
-                f"crash loop: {failures} short runs in a row, last {exit_status.describe_status(last)}",
-                {"job": job},
-            )
-        case events.CheckFailed(job, output, failures, starting):
-            level = "debug" if starting else "warning"
-            return level, f"health check failed: {_get_last_line(output)}", {"job": job, "failures": failures}
-        case events.ChecksSkipped(job, count):
-            return "warning", f"health check is slower than its interval: {count} checks skipped", {"job": job}
-        case events.Healthy(job):
-            return "info", "healthy", {"job": job}
-        case events.Unhealthy(job, output, failures):
-            return "error", f"unhealthy: {_get_last_line(output)}", {"job": job, "failures": failures}
-        case events.BootSucceeded(seconds):
-            return "info", f"healthy for {seconds:g} s: this life is good", {}
-        case events.PayloadsChanged(payloads, started, ended):
-            return (
-                "info",
-                "payloads changed",
-                {"running": len(payloads), "started": list(started), "ended": list(ended)},
-            )
-        case events.ConditionRaised(kind, detail):
-            return "error", detail, {"trouble": kind}
-        case events.ConditionCleared(kind):
-            return "info", "trouble is over", {"trouble": kind}
-        case events.TemplateWritten(path):
-            return "info", f"template written: {path}", {}
-        case events.WatchHealthy(watch):
-            return "info", "watch changed: healthy", {"watch": watch}
-        case events.WatchUnhealthy(watch):
-            return "warning", "watch changed: unhealthy, nothing is there", {"watch": watch}
-        case events.PlanAdopted(changes):
-            return "info", "plan changed" if changes else "plan reloaded: nothing has changed", _format_changes(changes)
-        case events.MaintenanceEntered():
-            return "info", "maintenance: services take no traffic, checks rest", {}
-        case events.MaintenanceExited():
-            return "info", "maintenance is over", {}
-        case _:
-            return _describe_end_of_life(event)
+class LogMessage(NamedTuple):
+    """Content of one line of the log, without its time and event id."""
+
+    level: str
+    sentence: str
+    fields: dict[str, object]
 
 
-def _describe_end_of_life(event: events.Event) -> LogMessage | None:  # noqa: PLR0911 - one arm for each fact
-    match event:
-        case events.LifetimeBegun(seconds) if seconds is not None:
-            return "info", f"lifetime counted: it ends in {seconds:.0f} s", {"seconds": round(seconds, 3)}
-        case events.LifetimeChanged(seconds):
-            when = "never, but for idleness" if seconds is None else f"in {seconds:.0f} s"
-            return "info", f"lifetime changed: it ends {when}", {}
-        case events.LifetimeQueued():
-            return "info", "lifetime is over: it waits for its turn to drain", {}
-        case events.DrainBegun(reason, who, deadline):
-            limit = "payloads may take as long as they need" if deadline is None else f"payloads have {deadline:g} s"
-            return "info", f"drain begun: {who}; no new payload, {limit}", {"reason": reason}
-        case events.DrainDeadlineChanged(who, deadline):
-            return "info", f"drain deadline is now in {deadline:g} s, by {who}", {}
-        case events.DrainDeadlineReached(grace):
-            return "warning", f"drain deadline reached: payloads asked to end, they have {grace:g} s", {}
-        case events.DrainGraceExpired():
-            return "error", "drain: the grace is over, payloads are killed", {}
-        case events.DrainCompleted(forced):
-            return "info", "drained: nothing runs, nothing can start", {"forced": forced}
-        case events.ShutdownBegun(reason, detail):
-            return "info", f"shutting down: {detail}", {"reason": reason}
-        case events.ShutdownForced(who, jobs):
-            return "warning", f"shutting down without patience: {who}", {"jobs": list(jobs)}
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A line of the log for one kind of event.
+
+    `template` and `fields` name attributes of the event or entries of `DERIVED_VALUES`. The first sentence of a row
+    with a true `condition` is used. `omit_empty` leaves out fields that are empty.
+    """
+
+    level: str
+    template: str
+    fields: tuple[str, ...] = ()
+    condition: Callable[[Any], bool] = lambda event: True
+    omit_empty: bool = False
+
+
+DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
+    "status_text": lambda event: exit_status.describe_status(event.status),
+    "output_line": lambda event: _get_last_line(event.output),
+    "left_behind": lambda event: event.leftovers,
+    "skipped": lambda event: event.count,
+    "trouble": lambda event: event.kind,
+    "running": lambda event: len(event.payloads),
+    "started_count": lambda event: len(event.started),
+    "ended_count": lambda event: len(event.ended),
+    "jobs_started": lambda event: event.changes.started,
+    "jobs_restarted": lambda event: event.changes.restarted,
+    "jobs_updated": lambda event: event.changes.updated,
+    "jobs_removed": lambda event: event.changes.removed,
+    "sections": lambda event: event.changes.sections,
+}
+
+JOB_RUN = ("job", "status", "run", "left_behind")
+PLAN_CHANGES = ("jobs_started", "jobs_restarted", "jobs_updated", "jobs_removed", "sections")
+
+SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
+    events.JobStarted: (
+        Sentence(
+            "info",
+            "started without a process: its health check decides its state",
+            ("job", "run"),
+            condition=lambda event: event.pid == 0,
+        ),
+        Sentence("info", "started", ("job", "pid", "run")),
+    ),
+    events.JobExited: (
+        Sentence(
+            "error",
+            "cannot start: {problem}",
+            JOB_RUN,
+            condition=lambda event: event.problem is not None,
+            omit_empty=True,
+        ),
+        Sentence(
+            "error",
+            "killed by the kernel: the container ran out of memory",
+            JOB_RUN,
+            condition=lambda event: event.oom,
+            omit_empty=True,
+        ),
+        Sentence(
+            "info",
+            "ended, {status_text}",
+            JOB_RUN,
+            condition=lambda event: event.asked or event.status == 0,
+            omit_empty=True,
+        ),
+        Sentence("warning", "ended, {status_text}", JOB_RUN, omit_empty=True),
+    ),
+    events.JobStopping: (Sentence("debug", "stopping", ("job",)),),
+    events.JobStopped: (Sentence("debug", "finished: it runs again only when an operator starts it", ("job",)),),
+    events.JobTimedOut: (
+        Sentence("warning", "ran longer than its timeout of {timeout:g} s, sending SIGKILL", ("job",)),
+    ),
+    events.JobKilled: (Sentence("warning", "did not stop within {after:.3g} s, sending SIGKILL", ("job",)),),
+    events.WaitTimedOut: (
+        Sentence("warning", "awaited event did not happen within {timeout:g} s: the job will not run", ("job",)),
+    ),
+    events.WaitAbandoned: (Sentence("info", "will not run: {waiting_for} can no longer happen", ("job",)),),
+    events.RunsSkipped: (
+        Sentence(
+            "warning",
+            "{count} runs skipped: the clock was set forward past their times",
+            ("job", "skipped"),
+            condition=lambda event: event.late,
+        ),
+        Sentence("warning", "{count} runs skipped: the previous run had not ended", ("job", "skipped")),
+    ),
+    events.RestartScheduled: (Sentence("info", "restarts in {delay:.2g} s", ("job", "failures")),),
+    events.CrashLoopDetected: (
+        Sentence("error", "crash loop: {failures} short runs in a row, the last: {status_text}", ("job",)),
+    ),
+    events.CheckFailed: (
+        Sentence(
+            "debug",
+            "health check failed while starting: {output_line}",
+            ("job", "failures"),
+            condition=lambda event: event.starting,
+        ),
+        Sentence("warning", "health check failed: {output_line}", ("job", "failures")),
+    ),
+    events.ChecksSkipped: (
+        Sentence("warning", "health check is slower than its interval: {count} checks skipped", ("job",)),
+    ),
+    events.Healthy: (Sentence("info", "marked healthy", ("job",)),),
+    events.Unhealthy: (Sentence("error", "marked unhealthy: {output_line}", ("job", "failures")),),
+    events.BootSucceeded: (
+        Sentence("info", "boot succeeded: healthy for {seconds:g} s, the watchdog may promote this image digest"),
+    ),
+    events.PayloadsChanged: (
+        Sentence(
+            "info",
+            "payloads changed: {started_count} started, {ended_count} ended",
+            ("running", "started", "ended"),
+        ),
+    ),
+    events.ConditionRaised: (Sentence("error", "{detail}", ("trouble",)),),
+    events.ConditionCleared: (Sentence("info", "condition cleared: {kind}", ("trouble",)),),
+    events.WatchHealthy: (Sentence("info", "watch changed: {watch} is healthy", ("watch",)),),
+    events.WatchUnhealthy: (
+        Sentence("warning", "watch changed: {watch} is unhealthy, no healthy instance or value exists", ("watch",)),
+    ),
+    events.TemplateWritten: (Sentence("info", "template written: {path}"),),
+    events.MaintenanceEntered: (
+        Sentence("info", "maintenance entered: services take no traffic, health checks pause"),
+    ),
+    events.MaintenanceExited: (
+        Sentence("info", "maintenance exited: services take traffic again, health checks resume"),
+    ),
+    events.LifetimeBegun: (
+        Sentence(
+            "info",
+            "lifetime begun: it ends in {seconds:.0f} s",
+            ("seconds",),
+            condition=lambda event: event.seconds is not None,
+        ),
+    ),
+    events.LifetimeChanged: (
+        Sentence("info", "lifetime changed: only idleness ends it", condition=lambda event: event.seconds is None),
+        Sentence("info", "lifetime changed: it ends in {seconds:.0f} s"),
+    ),
+    events.LifetimeQueued: (
+        Sentence("info", "lifetime expired: waiting for a permit to drain, other containers are draining"),
+    ),
+    events.DrainBegun: (
+        Sentence(
+            "info",
+            "drain begun: {who}; no new payload starts, payloads may take as long as they need",
+            ("reason",),
+            condition=lambda event: event.deadline is None,
+        ),
+        Sentence("info", "drain begun: {who}; no new payload starts, payloads have {deadline:g} s", ("reason",)),
+    ),
+    events.DrainDeadlineChanged: (Sentence("info", "drain deadline changed: it is in {deadline:g} s, by {who}"),),
+    events.DrainDeadlineReached: (
+        Sentence("warning", "drain deadline reached: payloads are asked to end and have {grace:g} s"),
+    ),
+    events.DrainGraceExpired: (Sentence("error", "drain grace expired: payloads are killed"),),
+    events.DrainCompleted: (Sentence("info", "drain completed: no payload runs, and none can start", ("forced",)),),
+    events.PlanAdopted: (
+        Sentence("info", "plan changed", PLAN_CHANGES, condition=lambda event: bool(event.changes), omit_empty=True),
+        Sentence("info", "plan reloaded: nothing has changed"),
+    ),
+    events.ShutdownBegun: (Sentence("info", "shutdown begun: {detail}", ("reason",)),),
+    events.ShutdownForced: (
+        Sentence("warning", "shutdown forced: {who}; the remaining jobs are killed", ("jobs",)),
+    ),
+}  # fmt: skip
+
+UNLOGGED: Mapping[type[events.Event], str] = {
+    events.SupervisorStarted: "every log begins with it",
+    events.SignalReceived: "its effect on jobs is logged",
+    events.JobSucceeded: "`job_exited` is logged",
+    events.JobFailed: "`job_exited` is logged",
+    events.CheckPassed: "nothing has changed",
+    events.WatchChanged: "`watch_healthy` or `watch_unhealthy` follows",
+    events.PayloadsEvicted: "`payloads_changed` and `shutdown_begun` are logged",
+    events.PlanApplied: "the jobs' own events are logged",
+}
+
+OWN_LINES: Mapping[str, str] = {
+    "environment_changed": "An operator changed the environment of processes that start from now on.",
+    "exit": "The supervisor ends: its exit code and the reason.",
+    "internal_error": "A defect of the supervisor ends this life: the batch system is stopped first, then exit 70.",
+    "last_words_failed": "The last words cannot be written; the life continues.",
+    "listener_failed": "A listener of events (journal, metrics, Consul, ...) failed on an event; the life continues.",
+    "log_reopen_failed": "The log file cannot be opened again after SIGUSR1; the old one is written on.",
+    "loop_error": "The event loop reported a defect without an exception; the life continues.",
+    "processes_killed": "Processes that outlived their jobs were killed at the end of the life.",
+    "sigkill_sent": "The remaining processes of a job get SIGKILL.",
+    "startup_problem": "The life cannot begin: one line for each problem.",
+    "tasks_abandoned": "Background tasks did not end when they were cancelled at the end of the life.",
+    "timezone_warning": "Jobs with `cron` follow UTC, because the time zone is unknown.",
+    "too_many_open_files": "The supervisor has no free file descriptor; it accepts clients again when one is free.",
+}
+
+
+def get_event_id(event_class: type[events.Event]) -> str:
+    """Return the stable id of a kind of event: `job_started` for JobStarted."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", event_class.__name__).lower()
+
+
+def describe_event(event: events.Event) -> LogMessage | None:
+    """Return the line of the log for `event`; None when it is worth no line."""
+    for sentence in SENTENCES.get(type(event), ()):
+        if sentence.condition(event):
+            values = _EventValues(event)
+            fields = {name.removeprefix("jobs_"): _convert_to_plain(values[name]) for name in sentence.fields}
+            if sentence.omit_empty:
+                fields = {name: value for name, value in fields.items() if value or name in ("status", "run")}
+            return LogMessage(sentence.level, sentence.template.format_map(values), fields)
     return None
 
 
-def _describe_exit(event: events.JobExited) -> LogMessage:
-    fields: dict[str, object] = {"job": event.job, "status": event.status, "run": event.run}
-    if event.leftovers:
-        fields["left_behind"] = event.leftovers
-    if event.problem is not None:
-        return "error", f"cannot start: {event.problem}", fields
-    if event.oom:
-        return "error", "killed by the kernel: the container ran out of memory", fields
-    return (
-        "info" if event.asked or event.status == 0 else "warning",
-        f"ended, {exit_status.describe_status(event.status)}",
-        fields,
-    )
+class _EventValues(dict[str, object]):
+    """Attributes of an event and the values derived from them, computed when asked for."""
+
+    def __init__(self, event: events.Event) -> None:
+        super().__init__(asdict(event))
+        self._event = event
+
+    def __missing__(self, name: str) -> object:
+        return DERIVED_VALUES[name](self._event)
 
 
-def _format_changes(changes: Changes) -> dict[str, object]:
-    return {name: list(jobs) for name, jobs in asdict(changes).items() if jobs}
+def _convert_to_plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return list(value)
+    return round(value, 3) if isinstance(value, float) else value
 
 
 def _get_last_line(output: str) -> str:
-    """The last line that says something: a health check's verdict."""
+    """Return the last line of a check's output: its verdict."""
     lines = output.strip().splitlines()
-    return lines[-1][:500] if lines else "no output"
+    return lines[-1][:MAX_OUTPUT_CHARS] if lines else "no output"

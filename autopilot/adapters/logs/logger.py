@@ -1,4 +1,4 @@
-"""The log: one line for each event of ours and for each line of a job, in one of the forms of loglines."""
+"""Write the log: one line for each event of the supervisor and for each line of a job, in one of the log formats."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 import structlog
 import structlog.typing
 
-from autopilot.adapters.logs.log_formats import LogEntry, LogFormat
+from autopilot.adapters.logs.log_entry import LogEntry, LogFormat
 from autopilot.adapters.logs.log_writer import LogWriter
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "FATAL": 50, "PANIC": 50}
 
 
 class Logger:
+    """The log of one life."""
+
     def __init__(
         self,
         writer: LogWriter,
@@ -22,17 +24,25 @@ class Logger:
         level: str = "INFO",
         on_job_lines: Callable[[str, str, list[bytes]], None] = lambda job, stream, lines: None,
     ) -> None:
-        """`keep` is told what jobs write, also what the sink has no room for."""
+        """Create a log.
+
+        Args:
+            writer: Takes the rendered lines.
+            log_format: Renders them.
+            level: Lines below it are left out.
+            on_job_lines: Called with job, stream and lines of each output of a job, also of output that is dropped.
+        """
         self.writer, self._on_job_lines = writer, on_job_lines
         self.configure(log_format, level=level)
 
     def configure(self, log_format: LogFormat, *, level: str) -> None:
-        """How it is written from now on, and what not."""
+        """Change the format and the level of all lines from now on."""
         self._format = log_format
         self._level = LEVELS[level.upper()]
 
         def render(_logger: object, _method: str, event: LogEntry) -> str:
-            return log_format.format_entry(event)
+            message = event.pop("event")  # structlog's name of the sentence
+            return log_format.format_entry({"event": event.pop("event_id"), "message": message, **event})
 
         processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level, render]
         self._logger = structlog.wrap_logger(
@@ -42,24 +52,31 @@ class Logger:
             context_class=dict,
         )
 
-    def log(self, level: str, event: str, **fields: object) -> None:
-        self._logger.log(LEVELS[level.upper()], event, **fields)
+    def log(self, level: str, event_id: str, message: str, **fields: object) -> None:
+        """Write one line of the supervisor.
+
+        Args:
+            level: One of `LEVELS`, in any case.
+            event_id: The stable id for machines, listed in docs/events.md.
+            message: The sentence for people: subject, verb, cause, consequence.
+            **fields: Further fields; `job` is the sentence's subject.
+        """
+        self._logger.log(LEVELS[level.upper()], message, event_id=event_id, **fields)
 
     def log_job_lines(
         self, job: str, stream: str, lines: list[bytes], *, raw: bool = False, pid: int | None = None
     ) -> None:
-        """What a job wrote; raw: just as it wrote it."""
+        """Write lines of a job's output; with `raw` exactly as the job wrote them."""
         self._on_job_lines(job, stream, lines)
         self._log_program_lines({"job": job, "stream": stream, "pid": pid}, lines, raw)
 
     def log_check_lines(self, job: str, stream: str, lines: list[bytes], *, raw: bool) -> None:
-        """What a job's health check wrote."""
+        """Write lines of a health check's output, where the format or the check asks for them."""
         if raw or self._format.programs_are_info:
             self._log_program_lines({"check": f"check.{job}", "stream": stream}, lines, raw)
 
     def _log_program_lines(self, fields: Mapping[str, object], lines: list[bytes], raw: bool) -> None:
-        """The one hot path of the log, so it renders by hand what structlog would: a job may write a hundred thousand
-        lines a second."""
+        """Write lines of a program without structlog: a job may write a hundred thousand lines a second."""
         if self.writer.drop_if_full(sum(map(len, lines))):
             return
         if raw:

@@ -112,7 +112,7 @@ def test_killed_container_comes_back(agent, tmp_path):
     node = {"AUTOPILOT_HOST": "h", "AUTOPILOT_SLOT": "1"}
     with SupervisorProcess(tmp_path / "one", build_spec(agent, build_address(agent, 9)), env=node) as first:
         eventually(lambda: get_service_status(agent) == "passing", "registered")
-        pids = {line["job"]: line["pid"] for line in first.lines if line["event"] == "started"}
+        pids = {line["job"]: line["pid"] for line in first.lines if line["message"] == "started"}
         first.process.kill()
         first.process.wait()
         for pid in pids.values():

@@ -67,7 +67,7 @@ def test_never_there(agent, tmp_path):
     """A supervisor that starts before its Consul starts its jobs, and registers them when Consul comes."""
     agent.kill()
     with start_supervisor(tmp_path, agent) as pilot:
-        pilot.wait_for_event("web", "healthy")
+        pilot.wait_for_event("web", "marked healthy")
         pilot.wait_for(lambda line: line.get("trouble") == "consul-lost")
         agent.start()
         agent.await_leader()
@@ -100,7 +100,7 @@ def test_agent_is_slow(agent, tmp_path):
         spec["consul"] = slow.http_address
         spec["jobs"].append(VICTIM)
         with SupervisorProcess(tmp_path, spec) as pilot:
-            pilot.wait_for_event("web", "healthy")
+            pilot.wait_for_event("web", "marked healthy")
             assert pilot.measure_restart_delay("victim") < PROMPT_S
             wait_until_passing(agent)
             asked = time.monotonic()
@@ -115,7 +115,7 @@ def test_agent_wakes_up(agent, tmp_path):
     with start_supervisor(tmp_path, agent, health={"exec": "true", "interval": "0.5s", "ttl": "1s"}) as pilot:
         wait_until_passing(agent)
         agent.suspend()
-        started = [line for line in pilot.lines if line["event"] == "started" and line["job"] == "web"]
+        started = [line for line in pilot.lines if line["message"] == "started" and line["job"] == "web"]
         assert len(started) == 1
         pilot.wait_for(lambda line: line.get("trouble") == "consul-lost", timeout_s=10)
         agent.resume()

@@ -71,7 +71,7 @@ def test_waiting_job_can_be_stopped(agent, tmp_path):
             waiter.wait_for_event("victim", "started")
             assert waiter.measure_restart_delay("victim", times=2) < PROMPT_S
             assert waiter.stop() == 0
-            assert not [line for line in waiter.lines if line.get("job") == "work" and line["event"] == "started"]
+            assert not [line for line in waiter.lines if line.get("job") == "work" and line["message"] == "started"]
 
 
 @real
@@ -107,7 +107,7 @@ def test_dead_holder_frees_itself(agent, tmp_path):
             waiter.wait_for_event("victim", "started")
             holder.send_signal(signal.SIGKILL)
             os.kill(started["pid"], signal.SIGKILL)
-            waiter.wait_for(lambda line: line.get("job") == "work" and line["event"] == "started", timeout_s=25)
+            waiter.wait_for(lambda line: line.get("job") == "work" and line["message"] == "started", timeout_s=25)
 
 
 @real
@@ -122,7 +122,7 @@ def test_lifetimes_end_one_by_one(agent, tmp_path):
             (tmp_path / str(number)).mkdir()
             pilots.append(stack.enter_context(SupervisorProcess(tmp_path / str(number), spec)))
         for pilot in pilots:
-            pilot.wait_for(lambda line: "waits for its turn" in line["event"])
+            pilot.wait_for(lambda line: "waiting for a permit" in line["message"])
         eventually(lambda: sum(bool(p.find_events("drain begun")) for p in pilots) == 1, "one drains")
         first = next(p for p in pilots if p.find_events("drain begun"))
         (other,) = (p for p in pilots if p is not first)

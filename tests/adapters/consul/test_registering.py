@@ -52,7 +52,7 @@ def test_registered_with_the_first_success(agent, tmp_path):
         assert get_service_status(agent) is None
         flag.touch()
         for name in ("web", "early"):
-            pilot.wait_for_event(name, "healthy")
+            pilot.wait_for_event(name, "marked healthy")
             eventually(lambda name=name: get_service_status(agent, name) == "passing", "passing")
 
 
@@ -65,7 +65,7 @@ def test_check_output_and_status(agent, tmp_path):
     ) as pilot:
         eventually(lambda: get_service_status(agent) == "passing", "passing")
         flag.touch()
-        pilot.wait_for_event("web", "unhealthy")
+        pilot.wait_for_event("web", "marked unhealthy")
         eventually(lambda: get_service_status(agent) == "critical", "critical")
         check_of = agent.ask("/v1/agent/checks")[f"service:web-{HOST}"]
         assert check_of["Output"] == "disk is full"
@@ -85,7 +85,7 @@ def test_slow_check_keeps_its_ttl(agent, tmp_path):
     with SupervisorProcess(tmp_path, build_service_spec(agent, health={**check, "logging": {"raw": True}})) as pilot:
         eventually(lambda: get_service_status(agent) == "passing", "passing")
         before, since = list_modify_indices(), len(pilot.lines)
-        pilot.wait_for(lambda line: line["event"] == "checked", since=since)
+        pilot.wait_for(lambda line: line["message"] == "checked", since=since)
         assert (get_service_status(agent), list_modify_indices()) == ("passing", before)
 
 

@@ -43,7 +43,7 @@ def test_a_service_of_a_running_job(tmp_path, agent):
     web["health"]["interval"] = 60
     without = {key: value for key, value in web.items() if key not in ("port", "interfaces")}
     with SupervisorProcess(tmp_path, spec | {"jobs": [without]}) as pilot:
-        pilot.wait_for_event("web", "healthy")
+        pilot.wait_for_event("web", "marked healthy")
         assert pilot.reload(spec).returncode == 0
         eventually(lambda: get_service_status(agent) == "passing", "it is offered")
         assert len(pilot.find_events("healthy")) == 1
@@ -61,7 +61,7 @@ def test_watches_come_and_go(tmp_path, agent):
         assert pilot.reload(spec | {"jobs": [web, watcher, other], "watches": more}).returncode == 0
         agent.put("/v1/agent/service/register", {"Name": "other", "Port": 1})
         pilot.wait_for_event("also", "started")
-        told = [line for line in pilot.lines if line.get("job") == "told" and line["event"] == "started"]
+        told = [line for line in pilot.lines if line.get("job") == "told" and line["message"] == "started"]
         assert len(told) == 1
 
 

@@ -85,7 +85,7 @@ def test_a_complaint_of_the_event_loop_ends_nothing():
     loop: Any = None  # not used
     supervisor: Any = SimpleNamespace(log=SimpleNamespace(log=lambda *line: said.append(line)), _fail=failed.append)
     Supervisor._handle_loop_error(supervisor, loop, {"message": "Unclosed client session"})
-    assert not failed and "Unclosed client session" in said[0][1]
+    assert not failed and "Unclosed client session" in said[0][2]
     error = ValueError()
     Supervisor._handle_loop_error(supervisor, loop, {"message": "never retrieved", "exception": error})
     assert failed == [error]

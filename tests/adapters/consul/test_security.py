@@ -71,7 +71,7 @@ def test_tls_with_client_certificates(tmp_path):
             spec["consul"] = {"address": f"{agent.address}:8501", "scheme": "https", "tls": section}
             (tmp_path / name).mkdir()
             with SupervisorProcess(tmp_path / name, spec) as pilot:
-                pilot.wait_for_event(name, "healthy")
+                pilot.wait_for_event(name, "marked healthy")
                 if reaches:
                     eventually(lambda name=name: get_service_status(agent, name) == "passing", "registered through TLS")
                 else:

@@ -40,9 +40,9 @@ def test_changed_healthy_unhealthy(agent, tmp_path):
     """An instance that comes or goes is `changed`, then `healthy` or, with none left, `unhealthy`."""
     with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", "healthy", "unhealthy")) as pilot:
         wait_until_watching(agent, pilot)
-        pilot.wait_for_event("healthy", "healthy")
+        pilot.wait_for_event("healthy", "marked healthy")
         agent.put("/v1/agent/check/fail/db-1")
-        pilot.wait_for_event("unhealthy", "unhealthy")
+        pilot.wait_for_event("unhealthy", "marked unhealthy")
         eventually(lambda: len(pilot.list_job_output("changed")) == 2, "changed, twice")
         agent.put("/v1/agent/check/pass/db-1")
         eventually(lambda: len(pilot.list_job_output("healthy")) == 2, "healthy again")
@@ -58,7 +58,9 @@ def test_change_to_job_start(agent, tmp_path):
             time.sleep(0.2)  # a quiet time, longer than the interval
             since, at = len(pilot.lines), time.monotonic()
             put_instance(agent, "db-1", Port=6000 + number)
-            line = pilot.wait_for(lambda line: line.get("job") == "changed" and line["event"] == "started", since=since)
+            line = pilot.wait_for(
+                lambda line: line.get("job") == "changed" and line["message"] == "started", since=since
+            )
             delays.append(line["arrived"] - at)
         print("change to job start, ms:", [round(delay * 1000, 1) for delay in sorted(delays)])
         assert statistics.median(delays) < PROMPT_S
@@ -82,9 +84,9 @@ def test_tag(agent, tmp_path):
     with SupervisorProcess(tmp_path, build_watch_spec(agent, "healthy", "unhealthy", tag="primary")) as pilot:
         put_instance(agent, "db-2", Tags=["replica"])
         put_instance(agent, "db-1", Tags=["primary"])
-        pilot.wait_for_event("healthy", "healthy")
+        pilot.wait_for_event("healthy", "marked healthy")
         put_instance(agent, "db-1", Tags=["replica"])
-        pilot.wait_for_event("unhealthy", "unhealthy")
+        pilot.wait_for_event("unhealthy", "marked unhealthy")
 
 
 def test_burst_is_spaced(agent, tmp_path):
@@ -95,7 +97,7 @@ def test_burst_is_spaced(agent, tmp_path):
         for number in range(30):
             put_instance(agent, "db-1", Port=7000 + number)
         agent.put("/v1/agent/service/deregister/db-1")
-        pilot.wait_for_event("unhealthy", "unhealthy")
+        pilot.wait_for_event("unhealthy", "marked unhealthy")
         intervals = (time.monotonic() - began) / 0.5
         assert len(pilot.find_events("watch changed")) <= 3 + intervals  # the first, and two looks at its begin
 
@@ -152,7 +154,7 @@ def test_key_as_a_watch(agent, tmp_path):
         put_key(agent, b"")
         eventually(lambda: len(pilot.list_job_output("healthy")) == 4, "an empty value is one")
         agent.ask("/v1/kv/site/mode", method="DELETE")
-        pilot.wait_for_event("unhealthy", "unhealthy")
+        pilot.wait_for_event("unhealthy", "marked unhealthy")
         eventually(lambda: len(pilot.list_job_output("changed")) == 5, "gone")
         assert pilot.stop() == 0
         assert len(pilot.find_events("watch changed")) == 5 and len(pilot.list_job_output("healthy")) == 4
@@ -176,7 +178,9 @@ def test_key_change_to_job_start(agent, tmp_path):
             time.sleep(0.2)  # a quiet time, longer than the interval
             since, at = len(pilot.lines), time.monotonic()
             put_key(agent, f"value {number}".encode())
-            line = pilot.wait_for(lambda line: line.get("job") == "changed" and line["event"] == "started", since=since)
+            line = pilot.wait_for(
+                lambda line: line.get("job") == "changed" and line["message"] == "started", since=since
+            )
             delays.append(line["arrived"] - at)
         print("key's change to job start, ms:", [round(delay * 1000, 1) for delay in sorted(delays)])
         assert statistics.median(delays) < PROMPT_S
@@ -192,7 +196,7 @@ def test_key_that_may_not_be_read(tmp_path):
         with SupervisorProcess(tmp_path, spec) as pilot:
             pilot.wait_for_event("victim", "started")
             said = pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db")
-            assert 'allow key "site/mode" to its token' in said["event"]
+            assert 'allow key "site/mode" to its token' in said["message"]
             put_key(agent, b"b")
             assert pilot.measure_restart_delay("victim") < PROMPT_S
             assert pilot.stop() == 0
@@ -247,4 +251,4 @@ def test_emptied_under_default_deny(tmp_path):
         with SupervisorProcess(tmp_path, build_watch_spec(agent, "unhealthy", consul={"token": token})) as pilot:
             wait_until_watching(agent, pilot)
             agent.put("/v1/agent/service/deregister/db-1")
-            pilot.wait_for_event("unhealthy", "unhealthy")
+            pilot.wait_for_event("unhealthy", "marked unhealthy")

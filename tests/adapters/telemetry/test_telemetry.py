@@ -127,7 +127,7 @@ def test_port_is_taken(tmp_path, spec):
     with socket.create_server(("127.0.0.1", spec["telemetry"]["port"])):
         pilot = SupervisorProcess(tmp_path, spec)
         pilot.wait_for(lambda line: line.get("trouble") == "telemetry-port")
-        pilot.wait_for_event("web", "healthy")
+        pilot.wait_for_event("web", "marked healthy")
     with pilot:
         eventually(lambda: bool(read_samples(spec)), "metrics")
         assert pilot.stop() == 0

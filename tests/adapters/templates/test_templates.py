@@ -61,7 +61,7 @@ def test_bad_template_keeps_the_file(tmp_path, files):
     with SupervisorProcess(tmp_path, build_spec(files, "\n{{ env.NOPE }}")) as pilot:
         pilot.wait_for_event("reader", "old")
         line = pilot.wait_for(lambda line: str(line.get("trouble", "")).startswith("template-"))
-        assert str(files[0]) in line["event"] and "NOPE" in line["event"] and "stays" in line["event"]
+        assert str(files[0]) in line["message"] and "NOPE" in line["message"] and "stays" in line["message"]
 
 
 @pytest.mark.real("consul")
@@ -88,11 +88,11 @@ def test_missing_key_and_its_return(tmp_path, files):
         with SupervisorProcess(tmp_path, build_spec(files, "{{ key('k') }}", agent=agent)) as pilot:
             eventually(files[1].exists, "rendered")
             agent.request("/v1/kv/k", method="DELETE")
-            pilot.wait_for(lambda line: 'no key "k"' in line["event"])
+            pilot.wait_for(lambda line: 'no key "k"' in line["message"])
             assert files[1].read_text() == "1"
             put_key(agent, "k", "2")
             eventually(lambda: files[1].read_text() == "2", "rendered again")
-            pilot.wait_for(lambda line: line["event"] == "trouble is over")
+            pilot.wait_for(lambda line: line["message"].startswith("condition cleared"))
 
 
 @pytest.mark.real("consul")

@@ -48,14 +48,14 @@ def test_other_rules_keep_the_process(tmp_path):
     """Another health check, another stop, other restarts: in effect at once, with the same pid."""
     job = {**SLEEPER, "health": {"exec": "true", "interval": 60}}
     with SupervisorProcess(tmp_path, build_spec(job)) as pilot:
-        pilot.wait_for_event("sleeper", "healthy")
+        pilot.wait_for_event("sleeper", "marked healthy")
         before, said = pilot.get_pids(), len(pilot.lines)
         job |= {"restarts": "unlimited", "stop": {"signal": "SIGINT"}, "health": {"exec": "false", "interval": "100ms"}}
         assert parse_answer(pilot.reload(build_spec(job), "-o", "json"))["updated"] == ["sleeper"]
-        pilot.wait_for_event("sleeper", "unhealthy", since=said)
+        pilot.wait_for_event("sleeper", "marked unhealthy", since=said)
         assert pilot.get_pids() == before
         pilot.stop()
-        assert "SIGINT" in pilot.wait_for_event("sleeper", "ended")["event"]
+        assert "SIGINT" in pilot.wait_for_event("sleeper", "ended")["message"]
 
 
 def test_a_bad_job_spec_changes_nothing(tmp_path):
@@ -67,7 +67,7 @@ def test_a_bad_job_spec_changes_nothing(tmp_path):
         assert done.returncode == 78
         assert "autopilot.json5:1:" in done.stderr and "autopilot.json5:2:" in done.stderr
         assert pilot.get_pids() == before
-        assert "everything goes on as it was" in pilot.get_status()["troubles"]["reload"]
+        assert "everything continues as before" in pilot.get_status()["troubles"]["reload"]
         pilot.config.unlink()
         assert pilot.run_verb("reload").returncode == 78
         assert parse_answer(pilot.reload(build_spec(SLEEPER), "-o", "json"))["unchanged"] == ["sleeper"]
@@ -92,17 +92,17 @@ def test_a_deaf_job_leaks_no_copy(tmp_path):
         pilot.wait_for_event("deaf", "started")
         for round in range(3):
             assert pilot.reload(build_spec({**DEAF, "env": {"ROUND": str(round)}})).returncode == 0
-        order = [line["event"].split(",")[0] for line in pilot.lines if line.get("job") == "deaf"]
+        order = [line["message"].split(",")[0] for line in pilot.lines if line.get("job") == "deaf"]
         runs = [event for event in order if event in ("started", "ended")]
         assert runs == ["started", "ended"] * 3 + ["started"]
 
 
 def test_a_job_that_leaves_slowly_is_still_checked(tmp_path):
-    """Its checks go on while it takes its time to stop, and its pre-stop job runs: the job spec has neither."""
+    """A removed job is checked until it has stopped, and its pre-stop job runs: the job spec has neither."""
     slow = {**DEAF, "stop": {"timeout": "2s"}, "health": {"exec": "true", "interval": "100ms"}}
     farewell = {"name": "farewell", "exec": ["echo", "goodbye"], "when": {"source": "deaf", "once": "stopping"}}
     with SupervisorProcess(tmp_path, build_spec(SLEEPER, slow, farewell)) as pilot:
-        pilot.wait_for_event("deaf", "healthy")
+        pilot.wait_for_event("deaf", "marked healthy")
         assert parse_answer(pilot.reload(build_spec(SLEEPER), "-o", "json"))["removed"] == ["deaf", "farewell"]
         assert pilot.list_job_output("farewell") == ["goodbye"]
         assert set(pilot.get_pids()) == {"sleeper"} and pilot.stop() == 0
@@ -122,7 +122,7 @@ def test_reloads_at_once_take_their_turns(tmp_path):
             person.join()
         assert codes == [0] * 8
         assert pilot.get_pids()["sleeper"] == before
-        assert len([line for line in pilot.lines if line.get("job") == "new" and line["event"] == "started"]) == 1
+        assert len([line for line in pilot.lines if line.get("job") == "new" and line["message"] == "started"]) == 1
 
 
 def test_a_reload_holds_no_job_up(tmp_path):
@@ -215,7 +215,7 @@ def test_telemetry_comes_moves_and_goes(tmp_path):
 
 
 def list_troubles(pilot) -> set[str]:
-    return set(pilot.status()["troubles"])
+    return set(pilot.get_status()["troubles"])
 
 
 @pytest.mark.parametrize("moved", [True, False])
@@ -269,7 +269,7 @@ def test_the_lifetime_can_be_shortened(tmp_path):
     """A life that was to last for an hour ends when a reload says that it is over."""
     drain = {"exec": "true", "until": "true"}
     with SupervisorProcess(tmp_path, build_spec(SLEEPER, lifetime={"max": "1h", "drain": drain})) as pilot:
-        pilot.wait_for(lambda line: line["event"].startswith("lifetime counted"))
+        pilot.wait_for(lambda line: line["message"].startswith("lifetime begun"))
         pilot.reload(build_spec(SLEEPER, lifetime={"max": "10ms", "drain": drain}), "--no-wait")
         assert pilot.wait() == 0
         assert pilot.read_last_words()["reason"] == "lifetime"

@@ -1,4 +1,4 @@
-"""What a user sees of a life: order, exit codes, last words, signals, the control socket."""
+"""Test a life as a user sees it: order, exit codes, last words, signals, the control socket."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_missing_executable(tmp_path, argv, code, said):
     """A program that cannot be executed ends its job with 127 or 126 and one line that says why."""
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": argv}]}) as pilot:
         assert pilot.wait() == code
-        assert said in pilot.find_events("cannot start")[0]["event"]
+        assert said in pilot.find_events("cannot start")[0]["message"]
 
 
 def test_sigterm_stops_in_order(tmp_path):
@@ -58,7 +58,7 @@ def test_sigterm_stops_in_order(tmp_path):
         for name in ("late", "early"):
             pilot.wait_for_event(name, "up")
         assert pilot.stop() == 0
-        assert [line["job"] for line in pilot.lines if line["event"] == "bye"] == ["early", "late"]
+        assert [line["job"] for line in pilot.lines if line["message"] == "bye"] == ["early", "late"]
         assert pilot.read_last_words()["reason"] == "signal"
 
 
@@ -81,7 +81,7 @@ def test_environment_of_a_job(tmp_path):
     with SupervisorProcess(tmp_path, spec, env={"A": "outer", "C": "outer"}) as pilot:
         line = pilot.wait_for(lambda line: line.get("job") == "a" and "stream" in line)
         main = pilot.wait_for_event("main-job", "started")
-        assert line["event"].split() == ["own", "file", "outer", *[str(pilot.process.pid)] * 2, str(main["pid"])]
+        assert line["message"].split() == ["own", "file", "outer", *[str(pilot.process.pid)] * 2, str(main["pid"])]
 
 
 def test_limits_umask_directory(tmp_path):
@@ -194,7 +194,7 @@ def test_status_and_socket(tmp_path):
         assert (victim["state"], victim["pid"]) == ("running", started["pid"])
         assert "victim" in pilot.run_verb("status").stdout
         assert pilot.run_verb("restart", "victim").returncode == 0
-        pilot.wait_for(lambda line: line.get("run") == 2 and line["event"] == "started")
+        pilot.wait_for(lambda line: line.get("run") == 2 and line["message"] == "started")
         assert pilot.run_verb("status", "nobody").returncode == 1
         assert "there is no job" in pilot.run_verb("restart", "nobody").stderr
         done = pilot.run_verb("stop")
@@ -225,7 +225,7 @@ def test_drain_by_command(tmp_path):
 
 @pytest.mark.slow
 def test_lifetime_expires(tmp_path):
-    """When its lifetime is over the life drains and ends by itself."""
+    """A life drains and ends by itself after its lifetime."""
     spec = {"jobs": [VICTIM], "lifetime": {"max": "300ms", "drain": {"exec": "true", "until": "true"}}}
     with SupervisorProcess(tmp_path, spec) as pilot:
         assert pilot.wait() == 0
@@ -285,9 +285,9 @@ def test_http_and_tcp_checks(tmp_path):
         ]
     }
     with SupervisorProcess(tmp_path, spec) as pilot:
-        pilot.wait_for_event("web", "healthy")
-        pilot.wait_for_event("by-tcp", "healthy")
-        assert ": 200" in pilot.wait_for_event("teapot", "unhealthy")["event"]
+        pilot.wait_for_event("web", "marked healthy")
+        pilot.wait_for_event("by-tcp", "marked healthy")
+        assert ": 200" in pilot.wait_for_event("teapot", "marked unhealthy")["message"]
         pilot.stop()
 
 

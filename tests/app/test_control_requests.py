@@ -1,4 +1,4 @@
-"""What a running supervisor answers: why, logs, events; and signals to its jobs."""
+"""Test the answers of a running supervisor (why, logs, events), and signals to its jobs."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ SPEC: dict[str, Any] = {
 def pilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorProcess]:
     with SupervisorProcess(tmp_path_factory.mktemp("asking"), SPEC) as pilot:
         pilot.wait_for_event("once", "ended")
-        pilot.wait_for_event("crashes", "starts again")
+        pilot.wait_for_event("crashes", "restarts in")
         pilot.wait_for_event("nightly", "ended")
-        pilot.wait_for(lambda line: line["event"] == "ready")
+        pilot.wait_for(lambda line: line["message"] == "ready")
         pilot.run_verb("stop", "stopped")
         eventually(lambda: "cannot connect" in pilot.run_verb("why", "db").stdout, "the check has failed")
         yield pilot
@@ -72,11 +72,11 @@ def pilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorProces
         ("stopped", ["was stopped", "when somebody starts it"]),
         ("new-year", ["waits for its next time, ", "d"]),
         ("checked", ["runs (without a process of its own, "]),
-        ("manual", ["manual waits for somebody to start it"]),
+        ("manual", ["manual waits for an operator to start it"]),
     ],
 )
 def test_why(pilot: SupervisorProcess, job: str, parts: list[str]) -> None:
-    """One line gives the causes, down to the last check of what a job waits for."""
+    """A single line gives the causes, down to the last check of the job that is waited for."""
     said = pilot.run_verb("why", job).stdout
     assert said.count("\n") == 1
     assert [part for part in parts if part not in said] == []
@@ -111,7 +111,7 @@ def test_doubtful_zone_is_said(tmp_path: Path) -> None:
     nightly = {"name": "nightly", "exec": ["true"], "when": {"cron": "@daily"}}
     for _ in "validated", "compiled":
         with SupervisorProcess(tmp_path, {"jobs": [VICTIM, nightly]}, env={"TZ": "Mars/North"}) as pilot:
-            pilot.wait_for(lambda line: line["event"].startswith("cron is taken as UTC (nightly): TZ=Mars/North"))
+            pilot.wait_for(lambda line: line["message"].startswith("cron is taken as UTC (nightly): TZ=Mars/North"))
             assert pilot.reload({"jobs": [VICTIM]}).returncode == 0
             assert pilot.reload({"jobs": [VICTIM, nightly]}).returncode == 0
             assert len(pilot.find_events("cron is taken as UTC")) == 2
@@ -122,7 +122,7 @@ def test_signal_reaches_the_job(pilot: SupervisorProcess) -> None:
     """`signal` goes to the job's process, which goes on."""
     since, pid = len(pilot.lines), _get_job_status(pilot, "heeds")["pid"]
     assert pilot.run_verb("signal", "heeds", "usr1").returncode == 0
-    pilot.wait_for(lambda line: line["event"] == "usr1", since=since)
+    pilot.wait_for(lambda line: line["message"] == "usr1", since=since)
     assert _get_job_status(pilot, "heeds")["pid"] == pid
 
 
@@ -131,7 +131,7 @@ def test_signal_is_a_number_or_a_name(pilot: SupervisorProcess, name: str) -> No
     """A signal is named as kill(1) takes it: by its number, and by its name with and without SIG."""
     since = len(pilot.lines)
     assert pilot.run_verb("signal", "heeds", name).returncode == 0
-    pilot.wait_for(lambda line: line["event"] == "usr1", since=since)
+    pilot.wait_for(lambda line: line["message"] == "usr1", since=since)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_signal_that_cannot_be(pilot: SupervisorProcess, arguments: tuple[str, s
 
 
 def test_events(pilot: SupervisorProcess) -> None:
-    """Each event is one object, with the name a `when` knows it by."""
+    """Events are objects, one each, with the name that a `when` clause uses."""
     events = [json.loads(line) for line in pilot.run_verb("events", "-n", "1000", "-o", "json").stdout.splitlines()]
     assert {"JobFailed", "RestartScheduled", "CheckFailed"} <= {event["fact"] for event in events}
     assert next(event for event in events if event["fact"] == "JobFailed")["event"] == "exitFailed"
@@ -228,7 +228,7 @@ def test_following_shows_the_life_to_its_end(tmp_path: Path) -> None:
     """`logs -f` and `events -f` show what comes, a job's last words too, and end with the life, without an error."""
     last = 'trap "seq 1000; exit 0" TERM; echo ready; while :; do sleep 0.05; done'
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": shell(last)}]}) as pilot:
-        pilot.wait_for(lambda line: line["event"] == "ready")
+        pilot.wait_for(lambda line: line["message"] == "ready")
         with (
             FollowingVerb(pilot, "logs", "-f", "a") as logs,
             FollowingVerb(pilot, "events", "-f", "-o", "json") as events,

@@ -1,4 +1,4 @@
-"""What is kept of the past, and what a follower that does not read costs."""
+"""Test the limits of the journal and of its followers."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_facts_without_passed_checks() -> None:
 
 
 async def test_follower_gets_the_past_and_then_each_line() -> None:
-    """Nothing is lost between the last lines and the following ones, and the end of the life ends it."""
+    """No line is lost between the last lines and the following ones, and the end of the life ends the stream."""
     kept = Journal("a")
     kept.add_lines("a", "stdout", [b"before"])
     following = kept.follow_lines("a", 10)
@@ -104,7 +104,7 @@ async def test_follower_gets_the_past_and_then_each_line() -> None:
 
 
 async def test_slow_follower_loses_lines_with_a_count() -> None:
-    """What has no room is counted, and the count stands where the lines are missing; what comes later is there."""
+    """Lines without room are counted, and the count stands in their place; later lines are there."""
     kept = Journal("a")
     following = kept.follow_lines("a", 0)
     await anext(following)
@@ -139,7 +139,7 @@ async def test_followers_are_counted() -> None:
 
 
 async def test_the_end_waits_for_a_later_follower() -> None:
-    """Who follows when the life ends has its moment to read, although an earlier one has left."""
+    """A follower at the end of the life has time to read, although an earlier one has left."""
     kept = Journal("a")
     with kept.add_follower(lambda _: True):
         pass

@@ -1,0 +1,86 @@
+"""Choose the addresses for this container's ports: those of jobs, and the supervisor's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from autopilot.app.integrations.integration_context import IntegrationError, has_integrations
+from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
+from autopilot.spec.plan import Plan
+
+SUPERVISOR_KEY = ""  # the supervisor's, in place of a job's name
+INSTALL_REMEDY = "pip install condor-autopilot[consul,telemetry]"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressChoice:
+    """Addresses for one plan.
+
+    Attributes:
+        addresses: By job name, and by SUPERVISOR_KEY. "" where no interface matches: the registry then shows its
+            agent's address.
+        problems: For each job without an address one sentence with the remedy.
+    """
+
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def choose_addresses(plan: Plan) -> AddressChoice:
+    """Apply the rules (`interfaces`) of each job with a port, and of the telemetry port, to the host's addresses.
+
+    Raises:
+        IntegrationError: A library that lists the host's addresses is not installed.
+    """
+    if not has_integrations(plan):
+        return AddressChoice()
+    try:
+        from autopilot.adapters import interfaces  # loaded only when used
+
+        host_addresses = interfaces.list_host_addresses()
+    except ImportError as error:
+        raise IntegrationError(
+            f"consul, telemetry: cannot be used: not installed: {error.name} ({INSTALL_REMEDY})"
+        ) from None
+    rules = {job.name: job.service.interfaces for job in plan.jobs if job.service is not None}
+    rules[SUPERVISOR_KEY] = plan.telemetry.interfaces if plan.telemetry is not None else ("inet",)
+    addresses = {name: interfaces.choose_address(wanted, host_addresses) or "" for name, wanted in rules.items()}
+    problems = {}
+    for name, address in addresses.items():
+        if not address and name != SUPERVISOR_KEY:
+            present = ", ".join(f"{a.interface} {a.ip}" for a in host_addresses) or "none"
+            problem = f"jobs[{name}].interfaces: none of {', '.join(rules[name])} is here (there are: {present})"
+            remedy = "it is registered with the agent's own address; name an interface or static:ADDRESS"
+            problems[name] = f"{problem}; {remedy}"
+    return AddressChoice(addresses, problems)
+
+
+class AddressBook:
+    """The addresses in use."""
+
+    def __init__(self, report: Callable[[Cue], None]) -> None:
+        self._report = report
+        self._choice = AddressChoice()
+        self._advertised: dict[str, str] = {}
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """Addresses by job name, and by SUPERVISOR_KEY."""
+        return self._choice.addresses
+
+    def use(self, choice: AddressChoice) -> None:
+        """Use `choice` from now on, and report the jobs that have no address, or have one again."""
+        for job, problem in choice.problems.items():
+            self._report(ConditionDetected(f"address-{job}", problem))
+        for job in self._choice.problems.keys() - choice.problems.keys():
+            self._report(ConditionResolved(f"address-{job}"))
+        self._choice = choice
+
+    def advertise(self) -> None:
+        """Give jobs the present addresses in their environment."""
+        self._advertised = {job: ip for job, ip in self.addresses.items() if job != SUPERVISOR_KEY and ip}
+
+    def get_advertised(self) -> Mapping[str, str]:
+        """Return the addresses of advertised jobs, by job name."""
+        return self._advertised

@@ -1,0 +1,44 @@
+"""Define the values and callbacks that all integrations share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autopilot.app.life_context import LifeContext
+from autopilot.errors import AutopilotError
+from autopilot.machines.cues import Cue
+from autopilot.runtime.command_runner import CommandRunner
+from autopilot.spec.plan import Plan
+
+
+class IntegrationError(AutopilotError):
+    """The plan needs something that this host does not have: one sentence with the remedy."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationContext:
+    """Callbacks from the integrations to the supervisor.
+
+    Attributes:
+        life: The life that is shown to others.
+        report: Takes cues for the core.
+        start_task: Runs a coroutine in the background.
+        commands: Runs the commands of templates.
+        get_status: Returns the answer of `autopilot status`.
+        get_counts: Returns the number of reaped orphans and of dropped bytes of log.
+    """
+
+    life: LifeContext
+    report: Callable[[Cue], None]
+    start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    commands: CommandRunner
+    get_status: Callable[[], Mapping[str, Any]]
+    get_counts: Callable[[], tuple[int, int]]
+
+
+def has_integrations(plan: Plan) -> bool:
+    """Return True when the plan has a section that an integration serves."""
+    return plan.consul is not None or plan.telemetry is not None or bool(plan.templates)

@@ -1,0 +1,45 @@
+"""Build the environment of jobs, health checks and further commands."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+
+
+class JobEnvironment:
+    """The supervisor's environment with operators' changes, and the variables that ContainerPilot gives to jobs."""
+
+    def __init__(
+        self,
+        env: dict[str, str],
+        *,
+        get_pids: Callable[[], Mapping[str, int]],
+        get_addresses: Callable[[], Mapping[str, str]],
+    ) -> None:
+        """Create the environment.
+
+        Args:
+            env: Changed in place by `apply_changes`.
+            get_pids: Returns the process ids of running jobs, by job name.
+            get_addresses: Returns the addresses of advertised jobs, by job name.
+        """
+        self._env, self._get_pids, self._get_addresses = env, get_pids, get_addresses
+
+    def build(self) -> dict[str, str]:
+        """Return the environment of a process that starts now."""
+        addresses = {f"CONTAINERPILOT_{format_env_name(job)}_IP": ip for job, ip in self._get_addresses().items()}
+        pids = {f"CONTAINERPILOT_{format_env_name(job)}_PID": str(pid) for job, pid in self._get_pids().items()}
+        return {**self._env, "CONTAINERPILOT_PID": str(os.getpid()), **addresses, **pids}
+
+    def apply_changes(self, changes: Mapping[str, str]) -> None:
+        """Set variables of processes that start from now on; "" unsets one."""
+        for name, value in changes.items():
+            self._env.pop(name, None)
+            if value:
+                self._env[name] = value
+
+
+def format_env_name(job: str) -> str:
+    """Return a job's name as ContainerPilot writes it in variables: upper case, each run of other characters as `_`."""
+    return re.sub(r"[^A-Z0-9]+", "_", job.upper())
