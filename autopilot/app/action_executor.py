@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autopilot.adapters.logs.logger import Logger
 from autopilot.machines import actions, cues
 from autopilot.process import oom
-from autopilot.process.exit_status import describe_status
 from autopilot.process.spawn import SpawnedProcess, SpawnError
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.runtime.process_table import Process, ProcessTable
-from autopilot.spec.plan import ExecProbe, Health, HtcondorProbe, HttpProbe, Plan, TcpProbe
+from autopilot.spec.extensions import load_check_kind
+from autopilot.spec.plan import Health, Plan
 
 if TYPE_CHECKING:
-    from autopilot.adapters.batch.command import CommandDrain
-    from autopilot.adapters.batch.htcondor import HtcondorSystem
+    from autopilot.adapters.batch.batch_system import BatchSystem
 
 KILLED_STATUS, STOPPED_BEFORE_START_STATUS = 128 + 9, 128 + 15
 
@@ -58,7 +57,7 @@ class ActionExecutor:
         oom_kills: int,
     ) -> None:
         """`prestarted`: jobs that run already; `oom_kills`: the kernel's count for our cgroup before the first one."""
-        self._condor_job = plan.htcondor.job if plan.htcondor else None
+        self._batch_job = plan.batch.job if plan.batch else None
         self._loop, self._processes, self._commands, self._environ = loop, processes, commands, environ
         self._log, self._feed, self._start_task = log, feed, background
         self._prestarted = prestarted
@@ -68,8 +67,7 @@ class ActionExecutor:
         self._periodic_queue: deque[actions.Spawn] = deque()  # periodic runs: one for each turn of the loop
         self._check_tasks: dict[str, asyncio.Task[None]] = {}
         self._oom_kills = oom_kills
-        self.batch_system: HtcondorSystem | CommandDrain | None = None  # what is drained
-        self.condor: HtcondorSystem | None = None
+        self.batch_system: BatchSystem | None = None
         self.finished: asyncio.Future[actions.Finish] = loop.create_future()
 
     def execute(self, action: actions.Action) -> None:  # noqa: PLR0912 - one arm for each action
@@ -106,11 +104,11 @@ class ActionExecutor:
                 else:
                     self.batch_system.begin_drain(reason)
             case actions.TerminatePayloads() if self.batch_system is not None:
-                self.batch_system.terminate_payloads()
+                self.batch_system.soft_stop()
             case actions.KillPayloads() if self.batch_system is not None:
-                self.batch_system.kill_payloads()
-            case actions.EvictPayloads() if self.condor is not None:
-                self.condor.evict()
+                self.batch_system.hard_stop()
+            case actions.EvictPayloads() if self.batch_system is not None:
+                self.batch_system.evict()
             case actions.EvictPayloads():
                 self._feed(cues.Evicted())
             case actions.Finish() if not self.finished.done():
@@ -153,11 +151,11 @@ class ActionExecutor:
 
     def _spawn(self, action: actions.Spawn) -> None:
         name, run, job = action.job, action.run, action.plan
-        condor = self.condor if name == self._condor_job else None
+        batch_system = self.batch_system if name == self._batch_job else None
 
         def report_exit(status: int, problem: str | None, leftovers: int) -> None:
-            if condor is not None:
-                condor.handle_master_exit()
+            if batch_system is not None:
+                batch_system.on_exited()
             if not leftovers:
                 self._running.pop(name, None)
                 self._permits.release_permit(name)
@@ -184,11 +182,11 @@ class ActionExecutor:
             else:
                 process = self._processes.start(
                     job.command,
-                    {**self._environ(), **(condor.build_environment() if condor else {})},
+                    {**self._environ(), **(batch_system.build_environment() if batch_system else {})},
                     on_lines=write_lines,
                     on_exit=report_exit,
                     on_empty=report_empty,
-                    own_pid_variables=condor.own_pid_variables if condor else (),
+                    own_pid_variables=batch_system.own_pid_variables if batch_system else (),
                     backpressure=self._log.writer,
                 )
         except SpawnError as cannot:
@@ -196,8 +194,8 @@ class ActionExecutor:
             self._feed(cues.Exited(name, run, cannot.status, problem=cannot.problem))
             return
         self._running[name] = (run, process)
-        if condor is not None:
-            condor.record_master_start(process.pid)
+        if batch_system is not None:
+            batch_system.on_started(process.pid)
         self._feed(cues.Spawned(name, run, process.pid))
 
     def _detect_oom_kill(self, status: int) -> bool:
@@ -215,22 +213,26 @@ class ActionExecutor:
         self._feed(cues.CheckFinished(name, run, passed, output))
 
     async def _evaluate_probe(self, name: str, health: Health) -> tuple[bool, str]:
-        """The core's deadline ends what takes too long; the limits below are only for those that must know theirs."""
-        match health.probe:
-            case ExecProbe(command=command, raw=raw):
-                sink = partial(self._log.log_check_lines, name, raw=raw)
-                done = await self._commands.run(
-                    command, timeout=health.timeout + 1, name=f"{name}.health", on_lines=sink
-                )
-                return done.status == 0, done.output.strip() or describe_status(done.status)
-            case HtcondorProbe(aspect=aspect) if self.condor is not None:
-                return await self.condor.check(aspect, health.timeout)
-            case HttpProbe() as probe:
-                from autopilot.adapters.checks import network_checks  # loaded by those who use it
+        """Run a check of any kind. A check only observes, so its own failure is a failed check, never the life's end.
 
-                return await network_checks.check_http(probe)
-            case TcpProbe() as probe:
-                from autopilot.adapters.checks import network_checks
+        The core's deadline cancels a check that takes too long.
+        """
+        from autopilot.adapters.checks.check_context import CheckContext  # loaded by those who use it
 
-                return await network_checks.check_tcp(probe)
-        return False, "this check needs an htcondor section"
+        def log_lines(stream: str, lines: list[bytes], raw: bool) -> None:
+            self._log.log_check_lines(name, stream, lines, raw=raw)
+
+        context = CheckContext(
+            job=name,
+            timeout_s=health.timeout,
+            commands=self._commands,
+            log_lines=log_lines,
+            batch_system=self.batch_system,
+        )
+        try:
+            return await load_check_kind(health.probe.kind).run(health.probe, context)
+        except Exception as error:
+            text = "".join(traceback.format_exception(error)).strip()
+            message = f"internal error in the {health.probe.kind} check: {error!r}"
+            self._log.log("error", f"{message}; it counts as failed; please report it", job=name, traceback=text)
+            return False, message

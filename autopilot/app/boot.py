@@ -232,7 +232,7 @@ def _open_control_socket(path: str) -> int:
 def _start_first_jobs(data: PlanData) -> dict[str, SpawnedProcess]:
     """Start the jobs that wait for nothing; none where the node must be looked at before anything starts."""
     advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
-    if data["htcondor"] is not None or data["templates"] or data["locks"] or advertises:
+    if data["batch"] is not None or data["templates"] or data["locks"] or advertises:
         return {}  # what the node is, its rendered files, its turn, its addresses come first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
     started = {}

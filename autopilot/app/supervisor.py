@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 JOB_SIGNALS = (signal.SIGHUP, signal.SIGUSR2)
-MASTER_EXIT_TIMEOUT_S = 3.0  # s; condor_master needs 0.1-0.3 s to give its jobs back after SIGQUIT
+MAIN_PROCESS_EXIT_TIMEOUT_S = 3.0  # for the batch system's main process, after the last resort
 
 
 class StartupError(Exception):
@@ -180,13 +180,22 @@ class Supervisor:
         queue for 40 minutes: so the batch system ends first, within a bound."""
         text = "".join(traceback.format_exception(error)).strip()
         self.log.log("error", f"internal error: {error!r}; please report it", traceback=text)
-        condor = self._executor.condor
-        pid = self._executor.get_pids().get(self._plan.htcondor.job) if self._plan.htcondor else None
-        if condor is not None and pid is not None:
-            condor.evict_blocking()
-            with suppress(ProcessLookupError):
-                select.select([os.pidfd_open(pid)], [], [], MASTER_EXIT_TIMEOUT_S)
+        self._stop_batch_system()
         return Outcome("internal", repr(error), os.EX_SOFTWARE)
+
+    def _stop_batch_system(self) -> None:
+        """Let the batch system give its payloads back, and wait for its main process, both within a bound."""
+        batch, batch_system = self._plan.batch, self._executor.batch_system
+        pid = self._executor.get_pids().get(batch.job) if batch is not None else None
+        if batch_system is None or pid is None:
+            return
+        try:
+            batch_system.last_resort()
+        except Exception as error:  # nothing may keep the last words from being written
+            text = "".join(traceback.format_exception(error)).strip()
+            self.log.log("error", f"internal error: cannot stop the batch system: {error!r}", traceback=text)
+        with suppress(ProcessLookupError):
+            select.select([os.pidfd_open(pid)], [], [], MAIN_PROCESS_EXIT_TIMEOUT_S)
 
     def feed(self, cue: Cue) -> None:
         self._runner.feed(cue)
@@ -238,33 +247,32 @@ class Supervisor:
             raise StartupError(Outcome("config", detail, os.EX_CONFIG)) from None
 
     async def _prepare_node(self) -> None:
-        """Make the batch system's adapter, if one is planned. Raises CannotLive with all that is wrong."""
-        plan, lifetime = self._plan.htcondor, self._plan.lifetime
-        if plan is not None:
-            from autopilot.adapters.batch.htcondor import HtcondorSystem  # loaded by those who use it
+        """Create the plan's batch system, if any, and let it prepare the node.
 
-            condor = HtcondorSystem(
-                plan,
-                lifetime,
-                command_runner=self._commands,
-                report=self.feed,
-                state_directory=self._state,
-                life_id=self._last_words.life,
-                env=self.env,
-            )
-            problems = await condor.prepare()
-            for problem in problems:
-                self.log.log("error", problem)
-            if problems:
-                raise StartupError(Outcome("config", "; ".join(problems), os.EX_CONFIG))
-            self._executor.batch_system = self._executor.condor = condor
-            self._start_task(condor.watch())
-        if lifetime is not None and not lifetime.drain.htcondor:
-            from autopilot.adapters.batch.command import CommandDrain
+        Raises:
+            StartupError: The main process cannot be started; its detail lists all problems.
+        """
+        if self._plan.batch is None and self._plan.lifetime is None:
+            return
+        from autopilot.adapters.batch.batch_system import SupervisorServices, create_batch_system  # seldom needed
 
-            self._executor.batch_system = CommandDrain(
-                lifetime.drain, command_runner=self._commands, report=self.feed, start_task=self._start_task
-            )
+        services = SupervisorServices(
+            command_runner=self._commands,
+            report=self.feed,
+            start_task=self._start_task,
+            life_id=self._last_words.life,
+            env=self.env,
+        )
+        batch_system = create_batch_system(self._plan, services)
+        if batch_system is None:
+            return
+        problems = await batch_system.prepare()
+        for problem in problems:
+            self.log.log("error", problem)
+        if problems:
+            raise StartupError(Outcome("config", "; ".join(problems), os.EX_CONFIG))
+        self._executor.batch_system = batch_system
+        self._start_task(batch_system.monitor())
 
     async def _handle_request(self, method: str, path: str, body: Mapping[str, object]) -> Response:
         from autopilot.app.control_requests import ControlApi  # most containers are never asked anything
@@ -432,10 +440,10 @@ class Supervisor:
         self.log.log("info", "environment changed", set=put, unset=gone)  # values may be secrets
 
     def _build_status(self) -> dict[str, object]:
-        core, condor = self._runner.core, self._executor.condor
+        core, batch, batch_system = self._runner.core, self._plan.batch, self._executor.batch_system
         shown = status_report.build_status(core, now=self._loop.time(), wall=time.time(), life=self._last_words.life)
-        if condor is not None:
-            shown["htcondor"] = {"job": self._plan.htcondor and self._plan.htcondor.job, **condor.get_status()}
+        if batch is not None and batch_system is not None:
+            shown[batch.system] = {"job": batch.job, **batch_system.get_status()}
         return {**shown, **self._integrations.build_status_section()}
 
 

@@ -286,8 +286,8 @@ class Core:
     def _must_wait_before_stop(self, record: JobRecord) -> bool:
         """It is the batch system's process, and its payloads are still on their way back; or the registry's agent, and
         our services are still in it."""
-        condor, name = self.plan.htcondor, record.plan.name
-        gives_back = self._evicting and condor is not None and name == condor.job
+        batch, name = self.plan.batch, record.plan.name
+        gives_back = self._evicting and batch is not None and name == batch.job
         return gives_back or (name == self._consul_agent_job and not self._deregistered)
 
     @property
@@ -303,7 +303,7 @@ class Core:
         drained = self.lifetime.phase is lifetime.Phase.OVER
         if not drained:
             self._step_lifetime(lifetime.Input.STOP)
-            if self.plan.htcondor is not None:
+            if self.plan.batch is not None:
                 self._evicting = True
                 self._emit(EvictPayloads())
         for unit in self.job_records.values():
@@ -345,10 +345,10 @@ class Core:
             self._begin_shutdown(Outcome("check-failed", f"{event.job} is unhealthy: {event.output}", EX_UNAVAILABLE))
 
     def _retire_batch_job(self) -> None:
-        """A draining node's startd goes, and its master may (`condor_off -drain -master`): that is no illness, and the
-        master must not come back."""
-        if self.plan.htcondor is not None and self.lifetime_plan.drain.htcondor:
-            unit = self.job_records[self.plan.htcondor.job]
+        """Keep the batch system's main process from being restarted or unhealthy: when the node drains, its daemons may
+        end."""
+        if self.plan.batch is not None and self.lifetime_plan.drain.by_batch_system:
+            unit = self.job_records[self.plan.batch.job]
             self.job_set.step_job(unit, job.Input.RETIRE)
             self.job_set.step_health(unit, health.Input.DOWN)
 
@@ -362,8 +362,8 @@ class Core:
 
     def _is_end_of_drain(self, record: JobRecord) -> bool:
         """The batch system's own process is gone, and not by an accident: nothing can run any more."""
-        condor = self.plan.htcondor
-        if condor is None or record.plan.name != condor.job or self.lifetime.phase not in lifetime.DRAIN_PHASES:
+        batch = self.plan.batch
+        if batch is None or record.plan.name != batch.job or self.lifetime.phase not in lifetime.DRAIN_PHASES:
             return False
         return not record.state.status or self.lifetime.phase is lifetime.Phase.KILLING
 
@@ -394,4 +394,4 @@ class Core:
 
 
 def _get_lifetime_plan(plan: Plan) -> Lifetime:
-    return plan.lifetime or Lifetime(drain=Drain(htcondor=plan.htcondor is not None))
+    return plan.lifetime or Lifetime(drain=Drain(by_batch_system=plan.batch is not None))

@@ -50,7 +50,7 @@ class CheckFinished:
 
 @dataclass(frozen=True, slots=True)
 class PayloadsObserved:
-    """What the batch system runs here now: one id for each payload (HTCondor: its GlobalJobId)."""
+    """What the batch system runs here now: one id for each payload (its name in the whole pool)."""
 
     payloads: tuple[str, ...]
 

@@ -27,7 +27,7 @@ from autopilot.spec.plan import Job
 
 SIGHUP, SIGTERM = 1, 15
 REKILL_INTERVAL_S = 2.0  # s; a process in uninterruptible sleep takes its SIGKILL when it wakes
-HURRY_GRACE_S = 1.0  # s that a hurried job has for its last signal: condor_master's SIGQUIT takes 0.1-0.3 s
+HURRY_GRACE_S = 1.0  # s that a hurried job has for its last signal: a batch system gives its payloads back in 0.1-0.3 s
 
 
 class Phase(Enum):

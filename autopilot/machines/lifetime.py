@@ -16,7 +16,7 @@ from autopilot.machines import events
 from autopilot.machines.actions import Action, KillPayloads, RequestPermit, StartDrain, TerminatePayloads
 from autopilot.spec.plan import Lifetime
 
-KILL_TIMEOUT_S = 35.0  # s after the hard stop; HTCondor's SHUTDOWN_FAST_TIMEOUT of our configuration is 30 s
+KILL_TIMEOUT_S = 35.0  # s after the hard stop; a batch system's own fast shutdown may take 30 s
 
 
 class Phase(Enum):
@@ -179,7 +179,7 @@ def _complete_drain(t: _StepContext) -> Step:
 
 
 def _complete_external_drain(t: _StepContext) -> Step:
-    """Somebody emptied the node past us (`condor_off -peaceful`, by hand or as a job): this life is over too."""
+    """Somebody emptied the node past us (by hand, or as a job of the batch system): this life is over too."""
     return _complete_drain(replace(t, state=replace(t.state, reason="drain")))
 
 

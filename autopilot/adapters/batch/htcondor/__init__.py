@@ -1,5 +1,29 @@
-"""HTCondor: node configuration, probes, payloads, drain. See docs/htcondor.md."""
+"""Run HTCondor's node: configuration, checks, payloads, drain. See docs/htcondor.md."""
 
-from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
+from __future__ import annotations
 
-__all__ = ["HtcondorSystem"]
+from typing import TYPE_CHECKING
+
+from autopilot.adapters.batch.htcondor.settings import HtcondorSettings
+
+if TYPE_CHECKING:
+    from autopilot.adapters.batch.batch_system import BatchSystem, SupervisorServices
+    from autopilot.spec.batch_section import BatchSection
+    from autopilot.spec.plan import Batch, Lifetime
+
+SETTINGS_TYPE = HtcondorSettings
+
+
+def load_section() -> type[BatchSection]:
+    """Return the pydantic model of the job spec's section."""
+    from autopilot.adapters.batch.htcondor.spec_section import Htcondor
+
+    return Htcondor
+
+
+def create_system(batch: Batch, lifetime: Lifetime | None, services: SupervisorServices) -> BatchSystem:
+    """Return the object that the supervisor drives."""
+    from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
+
+    assert isinstance(batch.settings, HtcondorSettings), "the registry chose this package by the plan's name"
+    return HtcondorSystem(batch.settings, lifetime, services)

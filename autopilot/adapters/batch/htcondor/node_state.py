@@ -13,14 +13,14 @@ from autopilot.adapters.batch.htcondor.conditions import Conditions, StartdStart
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, find_payloads
 from autopilot.adapters.batch.htcondor.master_heartbeat import Heartbeat
+from autopilot.adapters.batch.htcondor.settings import HtcondorSettings
 from autopilot.machines.cues import Cue, PayloadsObserved
-from autopilot.spec.plan import Htcondor
 
 DEFAULT_DIRECTORIES = {"EXECUTE": "/var/lib/condor/execute", "LOG": "/var/log/condor"}
 
 
 class NodeState:
-    def __init__(self, plan: Htcondor, commands: CondorCommands, report: Callable[[Cue], None]) -> None:
+    def __init__(self, plan: HtcondorSettings, commands: CondorCommands, report: Callable[[Cue], None]) -> None:
         self.plan, self.commands, self.report = plan, commands, report
         self.settings: Mapping[str, str] = DEFAULT_DIRECTORIES
         self.conditions = Conditions(report)

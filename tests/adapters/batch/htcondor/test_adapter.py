@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from autopilot.adapters.batch.htcondor import HtcondorSystem
+from autopilot.adapters.batch.batch_system import SupervisorServices
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
+from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
+from autopilot.adapters.batch.htcondor.settings import HtcondorNode, HtcondorSettings
 from autopilot.machines.cues import ConditionDetected, Cue, Drained
 from autopilot.runtime.command_runner import CommandResult
-from autopilot.spec.plan import Command, HtcondorNode
-from autopilot.spec.plan import Htcondor as Plan
+from autopilot.spec.plan import Command
 
 TIMED_OUT = CommandResult(137, "", True, 10.0)
 SINFUL = "<10.0.0.2:9618?addrs=10.0.0.2-9618&sock=startd_1>"
@@ -59,17 +60,14 @@ def make(tmp_path: Path, path: str) -> Make:
         node: HtcondorNode | None = None,
         env: Mapping[str, str] | None = None,
     ) -> HtcondorSystem:
-        plan = Plan(job="condor-master", node=node, poll=0.05)
-        life = f"{os.getpid()}-{tmp_path.name}"
-        return HtcondorSystem(
-            plan,
-            None,
+        services = SupervisorServices(
             command_runner=runner,
             report=report,
-            state_directory=tmp_path,
-            life_id=life,
+            start_task=lambda work: asyncio.get_running_loop().create_task(work),
+            life_id=f"{os.getpid()}-{tmp_path.name}",
             env={"PATH": path, **(env or {})},
         )
+        return HtcondorSystem(HtcondorSettings(node=node, poll=0.05), None, services)
 
     return build_adapter
 
@@ -163,7 +161,7 @@ async def test_a_node_without_a_master_is_drained_at_once(make: Make) -> None:
     condor = make(FakeRunner({}), said.append)
     condor.begin_drain("test")
     before = set(os.listdir("/proc/self/fd"))
-    watch = asyncio.create_task(condor.watch())
+    watch = asyncio.create_task(condor.monitor())
     async with asyncio.timeout(5):
         while Drained() not in said:
             await asyncio.sleep(0)
@@ -206,7 +204,7 @@ async def test_membership_is_the_collectors_word(
     """Known, unknown, refused, unreachable: each has its trouble, and only an unknown node sends its ads again."""
     runner = FakeRunner({"condor_status": status, "condor_ping": ping, "condor_reconfig": (0, "")})
     said: list[Cue] = []
-    picture = NodeState(Plan(job="m"), CondorCommands(runner), said.append)
+    picture = NodeState(HtcondorSettings(), CondorCommands(runner), said.append)
     picture.settings = {"LOG": str(tmp_path)}
     picture.started_at = asyncio.get_running_loop().time() - 60
     (tmp_path / ".startd_address").write_text(SINFUL + "\n")

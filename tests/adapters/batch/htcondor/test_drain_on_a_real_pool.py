@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.pool import Pool
-from tests.adapters.htcondor.conftest import Worker
+from tests.adapters.batch.htcondor.conftest import Worker
 
 pytestmark = pytest.mark.real("root", "htcondor")
 Start = Callable[..., Worker]
@@ -46,7 +46,7 @@ def test_an_idle_node_is_drained_at_once(worker: Start) -> None:
     node.send_command("drain")
     began = node.wait_for_report("did", verb="drain")["at"]
     assert node.wait_for_report("Drained", 10)["at"] - began < 3
-    assert not node.list_reports("NodeTrouble")
+    assert not node.list_reports("ConditionDetected")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_drain_with_a_dead_startd_is_over_at_once(worker: Start) -> None:
     node = worker()
     node.wait_until_joined()
     node.host.signal_processes("condor_startd")
-    node.wait_for_report("NodeTrouble", 5)
+    node.wait_for_report("ConditionDetected", 5)
     node.send_command("drain")
     began = node.wait_for_report("did", verb="drain")["at"]
     assert node.wait_for_report("Drained", 10)["at"] - began < 4
