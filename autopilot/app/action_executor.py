@@ -1,4 +1,4 @@
-"""Does what the core decides: one method for each action, each at once, each answered with cues."""
+"""Execute the core's actions: at once, and answered with cues."""
 
 from __future__ import annotations
 
@@ -24,23 +24,30 @@ KILLED_STATUS, STOPPED_BEFORE_START_STATUS = 128 + 9, 128 + 15
 
 
 class Permits(Protocol):
-    """Limits between hosts."""
+    """Permits of which only a few exist among all hosts."""
 
     @property
     def lock_holders(self) -> Collection[str]:
-        """Jobs whose runs need one, and "" for the lifetime's end."""
+        """Jobs whose runs need a permit, and "" for the lifetime's end."""
         ...
 
     def request_permit(self, holder: str, on_granted: Callable[[bool], None]) -> None:
-        """`granted` is called when it is the holder's turn, whenever that is."""
+        """Ask for a permit; `on_granted` is called when it is the holder's turn, whenever that is."""
         ...
 
     def release_permit(self, holder: str) -> None:
-        """Nothing where none is held."""
+        """Give a permit back; does nothing where none is held."""
         ...
 
 
 class ActionExecutor:
+    """Executes actions by processes, checks, permits and the batch system.
+
+    Attributes:
+        batch_system: The batch system, once the node is prepared; None without one.
+        finished: Done when the core says Finish; an internal error is set as its exception.
+    """
+
     def __init__(
         self,
         plan: Plan,
@@ -56,14 +63,28 @@ class ActionExecutor:
         permits: Permits,
         oom_kills: int,
     ) -> None:
-        """`prestarted`: jobs that run already; `oom_kills`: the kernel's count for our cgroup before the first one."""
+        """Wire the executor.
+
+        Args:
+            plan: The plan; its batch section names the batch system's job.
+            loop: The event loop.
+            processes: The jobs' processes.
+            commands: Runs commands of checks.
+            environ: Returns the environment of a job that starts now.
+            log: The log.
+            feed: Takes cues for the core.
+            background: Starts a task whose failure is an internal error.
+            prestarted: Jobs that run already, by name.
+            permits: Limits between hosts.
+            oom_kills: The kernel's count for our cgroup, before the first job started.
+        """
         self._batch_job = plan.batch.job if plan.batch else None
         self._loop, self._processes, self._commands, self._environ = loop, processes, commands, environ
         self._log, self._feed, self._start_task = log, feed, background
         self._prestarted = prestarted
         self._running: dict[str, tuple[int, Process]] = {}
         self._permits = permits
-        self._waiting_for_permit: dict[str, actions.Spawn] = {}  # wait for a permit
+        self._waiting_for_permit: dict[str, actions.Spawn] = {}
         self._periodic_queue: deque[actions.Spawn] = deque()  # periodic runs: one for each turn of the loop
         self._check_tasks: dict[str, asyncio.Task[None]] = {}
         self._oom_kills = oom_kills
@@ -71,6 +92,7 @@ class ActionExecutor:
         self.finished: asyncio.Future[actions.Finish] = loop.create_future()
 
     def execute(self, action: actions.Action) -> None:  # noqa: PLR0912 - one arm for each action
+        """Execute one action; never waits for its result."""
         match action:
             case actions.Spawn(periodic=True):
                 self._periodic_queue.append(action)
@@ -92,9 +114,7 @@ class ActionExecutor:
                     process.kill()
             case actions.RunCheck(job, run, plan):
                 self._check_tasks[job] = self._start_task(self._run_check(job, run, plan))
-            case actions.CancelCheck(job) if (
-                job in self._check_tasks
-            ):  # else its answer is on its way, and comes too late
+            case actions.CancelCheck(job) if job in self._check_tasks:  # else its answer comes too late to be stopped
                 self._check_tasks.pop(job).cancel()
             case actions.RequestPermit():
                 self._permits.request_permit("", lambda known: self._feed(cues.PermitGranted(known)))
@@ -115,13 +135,13 @@ class ActionExecutor:
                 self.finished.set_result(action)
 
     def get_pids(self) -> dict[str, int]:
-        """The leaders of the jobs that run now."""
+        """Return the leader's pid of each job that runs now."""
         return {name: process.pid for name, (_, process) in self._running.items()}
 
     # --- processes ---
 
     def _find_process_or_cancel_start(self, job: str, run: int) -> Process | None:
-        """The process of that run; None when it ended, or had not even started: then it never will."""
+        """Return the process of a run; None when it has ended. A run that has not even started is cancelled."""
         for spawn in self._periodic_queue:
             if (spawn.job, spawn.run) == (job, run):
                 self._periodic_queue.remove(spawn)
@@ -137,13 +157,13 @@ class ActionExecutor:
         return live[1] if live is not None and live[0] == run else None
 
     def _spawn_permitted(self, job: str) -> None:
-        """It is the job's turn, unless somebody stopped it meanwhile."""
+        """Start a job that has its permit now, unless it was stopped meanwhile."""
         action = self._waiting_for_permit.pop(job, None)
         if action is not None:
             self._spawn(action)
 
     def _spawn_next(self) -> None:
-        """One periodic run; the others wait behind whatever else has happened meanwhile."""
+        """Start one periodic run; the others wait for the next turn of the loop."""
         if self._periodic_queue:
             self._spawn(self._periodic_queue.popleft())
         if self._periodic_queue:
@@ -199,7 +219,7 @@ class ActionExecutor:
         self._feed(cues.Spawned(name, run, process.pid))
 
     def _detect_oom_kill(self, status: int) -> bool:
-        """A SIGKILL, and the kernel has counted one more victim."""
+        """Return True for a SIGKILL when the kernel has counted one more victim."""
         if status != KILLED_STATUS:
             return False
         before, self._oom_kills = self._oom_kills, oom.count_oom_kills()

@@ -145,7 +145,8 @@ from autopilot.spec import deserialize_plan
 from autopilot.spec.extensions import BATCH_SYSTEMS, CHECK_KINDS, load_batch_system, load_check_kind
 for name in CHECK_KINDS: load_check_kind(name)
 for name in BATCH_SYSTEMS: load_batch_system(name)
-heavy = {"pydantic", "click", "pyjson5", "difflib", "asyncio", "h11", "ssl", "autopilot.spec.gotemplate", "autopilot.spec.quantities"}
+heavy = {"pydantic", "click", "pyjson5", "difflib", "asyncio", "h11", "ssl"}
+heavy |= {"autopilot.spec.gotemplate", "autopilot.spec.quantities"}
 print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)

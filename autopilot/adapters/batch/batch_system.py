@@ -6,7 +6,7 @@ The supervisor calls, in this order:
     begin_drain() ... Drained            payloads finish
     soft_stop(), hard_stop()             the two steps at the drain's deadline
     evict() ... Evicted                  an ordered stop that does not wait for payloads
-    last_resort()                        the supervisor itself ends, whatever the reason: no payload stays in limbo
+    last_resort()                        the supervisor ends by an internal error: no payload may stay in limbo
 
 A batch system answers with cues: PayloadsObserved, ConditionDetected, ConditionResolved, Drained, Evicted.
 """
@@ -30,7 +30,7 @@ class SupervisorServices:
     Attributes:
         command_runner: Runs a command with a time limit.
         report: Takes a cue for the core.
-        start_task: Starts a background task of this life; its failure is an internal error, which ends the life by
+        start_task: Starts a background task of this life; its failure is an internal error, and the life ends by
             the emergency path (`last_resort`).
         life_id: Unique for each life.
         env: The supervisor's own environment.
@@ -60,7 +60,7 @@ class BatchSystem(Protocol):
         ...
 
     async def monitor(self) -> None:
-        """Watch the node and report what changes. Ends only by being cancelled."""
+        """Watch the node and report changes. Ends only by being cancelled."""
         ...
 
     def build_environment(self) -> Mapping[str, str]:

@@ -43,7 +43,7 @@ class CommandDrain:
         """Do nothing: commands name no payloads. They may go on during the grace, until the ordered stop."""
 
     def hard_stop(self) -> None:
-        """Report Drained, so that nothing more is waited for: the ordered stop that follows ends what runs."""
+        """Report Drained, so that nothing more is waited for: the ordered stop that follows ends the running jobs."""
         self._services.report(Drained())
 
     async def drain(self) -> None:

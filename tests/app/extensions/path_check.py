@@ -43,4 +43,4 @@ async def run(probe: PathProbe, context: CheckContext) -> CheckResult:
     """Look once; a path that ends in `broken` stands for a defect of this module."""
     if probe.path.endswith("broken"):
         raise RuntimeError("a defect of the check")
-    return os.path.exists(probe.path), f"{context.job}: {probe.path}"
+    return os.access(probe.path, os.F_OK), f"{context.job}: {probe.path}"

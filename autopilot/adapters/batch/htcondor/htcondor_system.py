@@ -20,9 +20,10 @@ from autopilot.adapters.batch.htcondor import node_config, preflight
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, send_signal
 from autopilot.adapters.batch.htcondor.drain_runner import DrainRunner
+from autopilot.adapters.batch.htcondor.free_space import find_space_problem
 from autopilot.adapters.batch.htcondor.kernel_events import wait_until_ended
 from autopilot.adapters.batch.htcondor.master_heartbeat import NotifySocket
-from autopilot.adapters.batch.htcondor.node_monitor import HEARTBEAT_TIMEOUT_S, NodeMonitor, find_space_problem
+from autopilot.adapters.batch.htcondor.node_monitor import HEARTBEAT_TIMEOUT_S, NodeMonitor
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.adapters.batch.htcondor.settings import HtcondorSettings
@@ -68,7 +69,8 @@ class HtcondorSystem:
     # --- before condor_master ---
 
     async def prepare(self) -> list[str]:
-        """Write the configuration, make the directories, copy the tokens, and check that a condor_master can work here.
+        """Write the configuration, make the directories, copy the tokens; check that a condor_master can work here.
+
         May be called again after a wait.
 
         Returns:
@@ -127,8 +129,10 @@ class HtcondorSystem:
         return []
 
     def _set_overrides(self, settings: Mapping[str, str]) -> None:
-        """Give the retirement by environment where the image configures none: else the fallback drain would evict at
-        once."""
+        """Give the retirement by environment where the image configures none.
+
+        Without it the fallback drain (sequence A of `drain_steps`) would evict at once.
+        """
         retirement = node_config.compute_retirement(self._lifetime)
         if self._settings.node is None and settings.get("MAXJOBRETIREMENTTIME", "0") == "0":
             self._overrides["_CONDOR_MAXJOBRETIREMENTTIME"] = str(retirement)
@@ -161,8 +165,10 @@ class HtcondorSystem:
         self._node_state.changed.set()
 
     def on_exited(self) -> None:
-        """Give back the payloads that a crashed condor_master left behind: its startd and starters would linger for 10
-        to 15 s."""
+        """Give back the payloads that a crashed condor_master left behind.
+
+        Its startd and starters would linger for 10 to 15 s.
+        """
         self._node_state.reset_daemons()
         self._quit_starters_and_startd(self._refresh_daemons())
         self._node_state.changed.set()
@@ -189,7 +195,7 @@ class HtcondorSystem:
     async def check(self, aspect: str, timeout_s: float) -> tuple[bool, str]:
         """Check one aspect of the node: `startd`, `pool`, `master` or `space`.
 
-        Never raises for what HTCondor does, and never lasts longer than `timeout_s`.
+        Never raises when HTCondor fails, and never lasts longer than `timeout_s`.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -250,8 +256,10 @@ class HtcondorSystem:
         self._drain_runner.begin(reason)
 
     def soft_stop(self) -> None:
-        """Send SIGTERM to each starter: its job gets its own soft signal and time to clean up, then goes back to the
-        queue."""
+        """Send SIGTERM to each starter.
+
+        The job gets its own soft signal and time to clean up, then goes back to the queue.
+        """
         for starter in self._refresh_daemons().starters:
             send_signal(starter, signal.SIGTERM)
 
@@ -266,10 +274,10 @@ class HtcondorSystem:
             self._services.start_task(self._run_eviction())
 
     async def _run_eviction(self) -> None:
-        """End the starters first, and the startd only once they are gone: a starter that is told to end while it still
-        fetches its job's files crashes, and without a startd that says so the job stays in limbo.
+        """End the starters first, and the startd only once they are gone.
 
-        Evicted is reported even when this fails, because the ordered stop waits for it.
+        A starter that is told to end while it still fetches its job's files crashes, and without a startd that reports
+        it the job stays in limbo. Evicted is reported even when this fails, because the ordered stop waits for it.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + EVICT_TIMEOUT_S

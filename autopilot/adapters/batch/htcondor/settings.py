@@ -14,11 +14,11 @@ class HtcondorNode:
     """The configuration that is rendered before condor_master starts; `None` means: found out at start."""
 
     path: str = "/etc/condor/config.d/50-autopilot.conf"
-    condor_host: str | None = None  # None: $CONDOR_HOST, else what the image's configuration says
+    condor_host: str | None = None  # None: $CONDOR_HOST, else as the image's configuration has it
     name: str | None = None  # None: unique per life
     cpus: float | None = None  # None: from the cgroup, v1 or v2
     memory: int | None = None  # bytes; None: from the cgroup
-    token: str | None = None  # a file or directory to copy tokens from; None: only look at what is there
+    token: str | None = None  # a file or directory to copy tokens from; None: only examine those that are there
     settings: Mapping[str, str] = field(default_factory=dict)  # further configuration, wins over ours
 
 
@@ -30,5 +30,5 @@ class HtcondorSettings(BatchSettings):
 
     poll: float = 15.0  # s; payloads, membership and space are looked at so often
     node: HtcondorNode | None = None  # None: the image brings its own configuration
-    min_execute: int = 1 << 30  # bytes free in EXECUTE, below which `space` fails
+    min_execute: int = 1 << 30  # bytes free in EXECUTE; with less `space` fails
     min_log: int = 100 << 20  # bytes free in LOG

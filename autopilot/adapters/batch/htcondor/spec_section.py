@@ -53,6 +53,8 @@ class Htcondor(BatchSection):
         return HtcondorSettings(poll=self.poll, node=node, min_execute=self.min_execute, min_log=self.min_log)
 
     def build_stop_escalation(self, timeout_s: float) -> StopEscalation:
-        """Return a SIGQUIT, condor_master's fast shutdown, before the end: a master that dies by SIGKILL leaves its
-        payloads in limbo for 40 minutes."""
+        """Return a SIGQUIT, condor_master's fast shutdown, before the end.
+
+        A master that dies by SIGKILL leaves its payloads in limbo for 40 minutes.
+        """
         return ((timeout_s * 2 / 3, int(SIGQUIT)),)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
+from autopilot.adapters.batch.htcondor import htcondor_system
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
+from autopilot.adapters.batch.htcondor.daemons import Daemons
 from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.adapters.batch.htcondor.settings import HtcondorNode, HtcondorSettings
-from autopilot.machines.cues import ConditionDetected, Cue, Drained
+from autopilot.machines.cues import ConditionDetected, Cue, Drained, Evicted
 from autopilot.runtime.command_runner import CommandResult
 from autopilot.spec.plan import Command
 
@@ -59,11 +62,12 @@ def make(tmp_path: Path, path: str) -> Make:
         report: Callable[[Cue], None] = lambda _: None,
         node: HtcondorNode | None = None,
         env: Mapping[str, str] | None = None,
+        start_task: Callable[[Coroutine[Any, Any, None]], object] = asyncio.ensure_future,
     ) -> HtcondorSystem:
         services = SupervisorServices(
             command_runner=runner,
             report=report,
-            start_task=lambda work: asyncio.get_running_loop().create_task(work),
+            start_task=start_task,
             life_id=f"{os.getpid()}-{tmp_path.name}",
             env={"PATH": path, **(env or {})},
         )
@@ -153,6 +157,24 @@ async def test_a_setting_that_would_be_two_is_named(make: Make, tmp_path: Path) 
     assert len(problems) == 1
     assert "START" in problems[0]
     assert not (tmp_path / "c").exists()
+
+
+async def test_an_eviction_that_fails_is_heard(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its background task fails, so the life knows; Evicted is said all the same, because the stop waits for it."""
+
+    def fail(*_: object) -> Daemons:
+        raise OSError("no /proc")
+
+    monkeypatch.setattr(htcondor_system, "find_daemons", fail)
+    said: list[Cue] = []
+    tasks: list[asyncio.Task[None]] = []
+    condor = make(FakeRunner({}), said.append, start_task=lambda work: tasks.append(asyncio.create_task(work)))
+    condor.evict()
+    condor.evict()
+    assert len(tasks) == 1
+    with pytest.raises(OSError, match="no /proc"):
+        await tasks[0]
+    assert said == [Evicted()]
 
 
 async def test_a_node_without_a_master_is_drained_at_once(make: Make) -> None:
