@@ -186,16 +186,17 @@ class Supervisor:
     def _stop_batch_system(self) -> None:
         """Let the batch system give its payloads back, and wait for its main process, both within a bound."""
         batch, batch_system = self._plan.batch, self._executor.batch_system
-        pid = self._executor.get_pids().get(batch.job) if batch is not None else None
-        if batch_system is None or pid is None:
+        if batch_system is None:
             return
         try:
             batch_system.last_resort()
         except Exception as error:  # nothing may keep the last words from being written
             text = "".join(traceback.format_exception(error)).strip()
             self.log.log("error", f"internal error: cannot stop the batch system: {error!r}", traceback=text)
-        with suppress(ProcessLookupError):
-            select.select([os.pidfd_open(pid)], [], [], MAIN_PROCESS_EXIT_TIMEOUT_S)
+        pid = self._executor.get_pids().get(batch.job) if batch is not None else None
+        if pid is not None:  # else it has ended already, and left its payloads at most
+            with suppress(ProcessLookupError):
+                select.select([os.pidfd_open(pid)], [], [], MAIN_PROCESS_EXIT_TIMEOUT_S)
 
     def feed(self, cue: Cue) -> None:
         self._runner.feed(cue)
@@ -254,7 +255,8 @@ class Supervisor:
         """
         if self._plan.batch is None and self._plan.lifetime is None:
             return
-        from autopilot.adapters.batch.batch_system import SupervisorServices, create_batch_system  # seldom needed
+        from autopilot.adapters.batch.batch_factory import create_batch_system  # seldom needed
+        from autopilot.adapters.batch.batch_system import SupervisorServices
 
         services = SupervisorServices(
             command_runner=self._commands,

@@ -11,16 +11,16 @@ To add a kind of health check (three files):
 2. `autopilot/spec/extensions.py`: one line in `CHECK_KINDS`.
 3. `docs/spec.md`: the key and its meaning.
 
-To add a batch system (four files; the two of its package may be more):
+To add a batch system (one package and two files):
 
-1. `autopilot/adapters/batch/NAME/__init__.py`, which has the members of `BatchSystemKind` below, beside the class that
-   implements `autopilot.adapters.batch.batch_system.BatchSystem`. Its settings derive from
-   `autopilot.spec.plan.BatchSettings`.
-2. `autopilot/adapters/batch/NAME/spec_section.py`: the section of the job spec, a subclass of
-   `autopilot.spec.batch_section.BatchSection`.
-3. `autopilot/spec/extensions.py`: one line in `BATCH_SYSTEMS`. The keys `NAME` and `lifetime.drain.NAME`, the rules
+1. `autopilot/adapters/batch/NAME/`: a package with
+   - `NAME_extension.py`: the members of `BatchSystemKind` below, each with late imports; the settings derive from
+     `autopilot.spec.plan.BatchSettings`,
+   - `NAME_section.py`: the section of the job spec, a subclass of `autopilot.spec.batch_section.BatchSection`,
+   - `NAME_system.py`: the class that implements `autopilot.adapters.batch.batch_system.BatchSystem`.
+2. `autopilot/spec/extensions.py`: one line in `BATCH_SYSTEMS`. The keys `NAME` and `lifetime.drain.NAME`, the rules
    around them, the JSON Schema, `status` and the drain follow from it.
-4. `docs/spec.md`: the section's keys.
+3. `docs/spec.md`: the section's keys.
 
 A health check that asks the batch system is a kind of check like any other.
 """
@@ -42,7 +42,7 @@ CHECK_KINDS = {
     "tcp": "autopilot.adapters.checks.tcp_check",
     "htcondor": "autopilot.adapters.checks.htcondor_check",
 }
-BATCH_SYSTEMS = {"htcondor": "autopilot.adapters.batch.htcondor"}
+BATCH_SYSTEMS = {"htcondor": "autopilot.adapters.batch.htcondor.htcondor_extension"}
 
 
 @runtime_checkable
@@ -81,7 +81,7 @@ class CheckKind(Protocol):
 
 @runtime_checkable
 class BatchSystemKind(Protocol):
-    """One batch system: a package with these members."""
+    """One batch system: a module with these members."""
 
     SETTINGS_TYPE: type[BatchSettings]  # the settings in the plan
 
@@ -109,7 +109,7 @@ def load_check_kind(name: str) -> CheckKind:
 
 
 def load_batch_system(name: str) -> BatchSystemKind:
-    """Import the package of a batch system. Raises KeyError for an unknown one."""
+    """Import the module of a batch system. Raises KeyError for an unknown one."""
     return cast(BatchSystemKind, _import_module(BATCH_SYSTEMS[name]))
 
 

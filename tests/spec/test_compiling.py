@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from autopilot.adapters.batch.htcondor.settings import HtcondorNode, HtcondorSettings
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
 from autopilot.adapters.checks.exec_check import ExecProbe
 from autopilot.adapters.checks.htcondor_check import HtcondorProbe
 from autopilot.adapters.checks.http_check import HttpProbe

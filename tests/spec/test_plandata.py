@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.batch.htcondor.settings import HtcondorNode, HtcondorSettings
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
 from autopilot.adapters.checks.exec_check import ExecProbe
 from autopilot.adapters.checks.htcondor_check import HtcondorProbe
 from autopilot.adapters.checks.http_check import HttpProbe

@@ -15,12 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from autopilot.machines.cues import Cue
 from autopilot.runtime.command_runner import CommandRunner
-from autopilot.spec.extensions import load_batch_system
-from autopilot.spec.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,16 +108,3 @@ class BatchSystem(Protocol):
     def last_resort(self) -> None:
         """Do as `evict`, without an event loop: it may block for two seconds."""
         ...
-
-
-def create_batch_system(plan: Plan, services: SupervisorServices) -> BatchSystem | None:
-    """Return the batch system of a plan; None when the plan neither has one nor drains by commands."""
-    system: BatchSystem | None = None
-    if plan.batch is not None:
-        kind = load_batch_system(plan.batch.system)
-        system = cast(BatchSystem, kind.create_system(plan.batch, plan.lifetime, services))
-    if plan.lifetime is None or plan.lifetime.drain.by_batch_system:
-        return system
-    from autopilot.adapters.batch.command import CommandDrain
-
-    return CommandDrain(plan.lifetime.drain, services, system)

@@ -3,4 +3,4 @@
 from autopilot.spec.extensions import BATCH_SYSTEMS, CHECK_KINDS
 
 CHECK_KINDS["path"] = "path_check"
-BATCH_SYSTEMS["spool"] = "spool"
+BATCH_SYSTEMS["spool"] = "spool.spool_extension"

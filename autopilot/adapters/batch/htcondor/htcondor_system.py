@@ -21,12 +21,12 @@ from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, send_signal
 from autopilot.adapters.batch.htcondor.drain_runner import DrainRunner
 from autopilot.adapters.batch.htcondor.free_space import find_space_problem
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 from autopilot.adapters.batch.htcondor.kernel_events import wait_until_ended
 from autopilot.adapters.batch.htcondor.master_heartbeat import NotifySocket
 from autopilot.adapters.batch.htcondor.node_monitor import HEARTBEAT_TIMEOUT_S, NodeMonitor
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
-from autopilot.adapters.batch.htcondor.settings import HtcondorSettings
 from autopilot.machines.cues import Evicted
 from autopilot.process import cgroup
 from autopilot.spec.plan import Lifetime

@@ -11,8 +11,8 @@ from autopilot.adapters.batch.htcondor.classads import Value
 from autopilot.adapters.batch.htcondor.conditions import Conditions, StartdStarts
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, find_payloads
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 from autopilot.adapters.batch.htcondor.master_heartbeat import Heartbeat
-from autopilot.adapters.batch.htcondor.settings import HtcondorSettings
 from autopilot.machines.cues import Cue, PayloadsObserved
 
 STARTUP_S = 20.0  # of condor_master and its daemons

@@ -17,8 +17,8 @@ from importlib import import_module
 sys.path.insert(0, "/usr/lib/condor-autopilot")
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
 from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
-from autopilot.adapters.batch.htcondor.settings import HtcondorNode, HtcondorSettings
 from autopilot.machines.cues import Cue
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.runtime.process_table import Process, ProcessTable

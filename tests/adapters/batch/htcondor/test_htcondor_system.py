@@ -14,10 +14,10 @@ from autopilot.adapters.batch.batch_system import SupervisorServices
 from autopilot.adapters.batch.htcondor import htcondor_system
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
 from autopilot.adapters.batch.htcondor.daemons import Daemons
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
 from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
-from autopilot.adapters.batch.htcondor.settings import HtcondorNode, HtcondorSettings
 from autopilot.machines.cues import ConditionDetected, Cue, Drained, Evicted
 from autopilot.runtime.command_runner import CommandResult
 from autopilot.spec.plan import Command

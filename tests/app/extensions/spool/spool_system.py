@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
 from autopilot.machines.cues import Drained, Evicted, PayloadsObserved
-from spool import SpoolSettings
+from spool.spool_extension import SpoolSettings
 
 
 class SpoolSystem:

@@ -9,7 +9,7 @@ from pydantic import Field
 from autopilot.spec import fields as f
 from autopilot.spec.batch_section import BatchSection
 from autopilot.spec.plan import BatchSettings
-from spool import SpoolLimits, SpoolSettings
+from spool.spool_extension import SpoolLimits, SpoolSettings
 
 
 class Spool(BatchSection):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from autopilot.adapters.batch.htcondor.settings import HtcondorNode, HtcondorSettings
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
 from autopilot.spec import fields as f
 from autopilot.spec.batch_section import BatchSection, StopEscalation
 from autopilot.spec.model_base import Shorthand, StrictModel
