@@ -1,7 +1,7 @@
 """PID 1 of a worker in the adapter's own tests: the adapter, condor_master, and nothing of the core.
 
 Each cue and each answer is one line of JSON on standard output. Lines written to the FIFO /run/ask are calls of the
-adapter: `drain`, `soften`, `harden`, `evict`, `emergency`, `probe ASPECT TIMEOUT`, `status`, `quit`.
+adapter: `drain`, `soft_stop`, `hard_stop`, `evict`, `emergency`, `probe ASPECT TIMEOUT`, `status`, `quit`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def report(cue: Cue) -> None:
 
 
 CONDOR_METHODS = {
-    "soften": HtcondorSystem.soft_stop,
-    "harden": HtcondorSystem.hard_stop,
+    "soft_stop": HtcondorSystem.soft_stop,
+    "hard_stop": HtcondorSystem.hard_stop,
     "evict": HtcondorSystem.evict,
     "emergency": HtcondorSystem.quit_master,
 }
@@ -92,7 +92,7 @@ class Driver:
         match verb:
             case "drain":
                 self.condor.begin_drain("lifetime expired")
-            case "soften" | "harden" | "evict" | "emergency":
+            case "soft_stop" | "hard_stop" | "evict" | "emergency":
                 CONDOR_METHODS[verb](self.condor)
             case "term":
                 self.master.signal(signal.SIGTERM, group=False)

@@ -73,7 +73,7 @@ def test_the_soft_deadline_lets_a_job_clean_up(pool: Pool, worker: Start) -> Non
     job = node.start_job(script=EXITS_ON_TERM)
     node.send_command("drain")
     node.wait_for_drain_status("retiring")
-    node.send_command("soften")
+    node.send_command("soft_stop")
     node.wait_for_job_status(job, "Idle", 3)
     node.wait_for_report("Drained", 15)
 
@@ -85,10 +85,10 @@ def test_the_hard_deadline_gives_a_deaf_job_back_at_once(pool: Pool, worker: Sta
     job = node.start_job(script=IGNORES_TERM)
     node.send_command("drain")
     node.wait_for_drain_status("retiring")
-    node.send_command("soften")
+    node.send_command("soft_stop")
     time.sleep(1)
     assert pool.get_job_status(job) == "Running"
-    node.send_command("harden")
+    node.send_command("hard_stop")
     node.wait_for_job_status(job, "Idle", 2)
     assert node.wait_for_report("MasterExited")["left"] == 0
     node.wait_for_report("Drained", 15)

@@ -226,15 +226,15 @@ async def test_membership_is_the_collectors_word(
     """Known, unknown, refused, unreachable: each has its trouble, and only an unknown node sends its ads again."""
     runner = FakeRunner({"condor_status": status, "condor_ping": ping, "condor_reconfig": (0, "")})
     said: list[Cue] = []
-    picture = NodeState(HtcondorSettings(), CondorCommands(runner), said.append)
-    picture.settings = {"LOG": str(tmp_path)}
-    picture.started_at = asyncio.get_running_loop().time() - 60
+    node_state = NodeState(HtcondorSettings(), CondorCommands(runner), said.append)
+    node_state.settings = {"LOG": str(tmp_path)}
+    node_state.started_at = asyncio.get_running_loop().time() - 60
     (tmp_path / ".startd_address").write_text(SINFUL + "\n")
-    membership = PoolMembership(picture)
+    membership = PoolMembership(node_state)
     await membership.query(1.0, 0.5)
-    picture.conditions._by_kind = {
+    node_state.conditions._by_kind = {
         name: type(condition)(condition.since and condition.since - 60, condition.reported)
-        for name, condition in picture.conditions._by_kind.items()
+        for name, condition in node_state.conditions._by_kind.items()
     }
     membership._reconfigure_backoff = (
         membership._reconfigure_backoff.reset() if kind is None else membership._reconfigure_backoff
