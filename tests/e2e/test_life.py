@@ -26,7 +26,7 @@ def test_expiry_while_busy(pool):
     refused = pool.submit(1)
     assert node.wait_for_exit() == 0
     assert pool.get_job_status(running) == "Completed"
-    assert pool.job(running)["NumJobStarts"] == 1
+    assert pool.get_job_ad(running)["NumJobStarts"] == 1
     assert pool.get_job_status(refused) == "Idle"
     words = node.read_last_words()
     assert (words["reason"], words["exit_code"], words["payloads_run"], words["payloads_killed"]) == (
@@ -122,14 +122,14 @@ def test_reload_while_busy(pool):
     node.worker.write_file(CONFIG_PATH, json.dumps(spec))
     node.worker.run(["autopilot", "reload", "--no-wait"])
     assert node.wait_for_exit() == 0
-    assert pool.get_job_status(job) == "Completed" and pool.job(job)["NumJobStarts"] == 1
+    assert pool.get_job_status(job) == "Completed" and pool.get_job_ad(job)["NumJobStarts"] == 1
     assert len([line for line in node.find_events("^started$") if line["job"] == "condor-master"]) == 1
     assert node.read_last_words()["reason"] == "lifetime"
 
 
 def test_stop_while_a_job_arrives(pool):
     """A job whose input files are still on their way is Idle again too, and not in limbo (its starter crashes then)."""
-    pool.ask("truncate", "-s", "1G", "/home/alice/input", user="alice")
+    pool.run_on_manager("truncate", "-s", "1G", "/home/alice/input", user="alice")
     node = Node(pool).wait_until_joined()
     job = pool.submit(300, inputs=["/home/alice/input"])
     arriving = "ls /var/lib/condor/execute/dir_*/input"
