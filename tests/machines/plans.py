@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from autopilot.spec.plan import Command, ExecProbe, Health, Job, Plan, Trigger, When
+from autopilot.adapters.checks.exec_check import ExecProbe
+from autopilot.spec.plan import Command, Health, Job, Plan, Trigger, When
 
 TRUE = Command(argv=("true",))
 NO_PROCESS = Command(argv=())
