@@ -46,6 +46,13 @@ def test_machines_are_pure():
         assert not outside & PURE, f"{path.name}: {outside & PURE}"
 
 
+def test_no_batch_system_in_machines_and_wiring():
+    """The core and the wiring name no batch system: the registry alone knows them."""
+    for path in (*list_modules("machines"), *list_modules("app")):
+        text = path.read_text().replace("condor-autopilot", "")  # this distribution's own name
+        assert "condor" not in text.lower(), path.relative_to(PACKAGE)
+
+
 ADAPTERS = ["batch/htcondor", "batch/command", "checks", "consul", "control", "logs", "telemetry", "templates"]
 
 
@@ -95,6 +102,8 @@ def test_supervisor_loads_no_more_than_it_needs():
 ROOT = PACKAGE.parent
 PACKAGES = {"autopilot": ROOT, "autopilot_watchdog": ROOT / "watchdog", "lab": ROOT, "benchmarks": ROOT}
 
+
+def list_import_edges(package):
     """Map each module of a package to the modules of that package that it imports anywhere, for other than types."""
     base = PACKAGES[package]
     paths = {}

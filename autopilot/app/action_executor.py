@@ -1,47 +1,53 @@
-"""Does what the core decides: one method for each action, each at once, each answered with cues."""
+"""Execute the core's actions: at once, and answered with cues."""
 
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from autopilot.adapters.logs.logger import Logger
 from autopilot.machines import actions, cues
 from autopilot.process import oom
-from autopilot.process.exit_status import describe_status
 from autopilot.process.spawn import SpawnedProcess, SpawnError
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.runtime.process_table import Process, ProcessTable
-from autopilot.spec.plan import ExecProbe, Health, HtcondorProbe, HttpProbe, Plan, TcpProbe
+from autopilot.spec.extensions import load_check_kind
+from autopilot.spec.plan import Health, Plan
 
 if TYPE_CHECKING:
-    from autopilot.adapters.batch.command import CommandDrain
-    from autopilot.adapters.batch.htcondor import HtcondorSystem
+    from autopilot.adapters.batch.batch_system import BatchSystem
 
 KILLED_STATUS, STOPPED_BEFORE_START_STATUS = 128 + 9, 128 + 15
 
 
 class Permits(Protocol):
-    """Limits between hosts."""
+    """Permits of which only a few exist among all hosts."""
 
     @property
     def lock_holders(self) -> Collection[str]:
-        """Jobs whose runs need one, and "" for the lifetime's end."""
+        """Jobs whose runs need a permit, and "" for the lifetime's end."""
         ...
 
     def request_permit(self, holder: str, on_granted: Callable[[bool], None]) -> None:
-        """`granted` is called when it is the holder's turn, whenever that is."""
+        """Ask for a permit; `on_granted` is called when it is the holder's turn, whenever that is."""
         ...
 
     def release_permit(self, holder: str) -> None:
-        """Nothing where none is held."""
+        """Give a permit back; does nothing where none is held."""
         ...
 
 
 class ActionExecutor:
+    """Executes actions by processes, checks, permits and the batch system.
+
+    Attributes:
+        batch_system: The batch system, once the node is prepared; None without one.
+        finished: Done when the core says Finish; an internal error is set as its exception.
+    """
+
     def __init__(
         self,
         plan: Plan,
@@ -57,22 +63,36 @@ class ActionExecutor:
         permits: Permits,
         oom_kills: int,
     ) -> None:
-        """`prestarted`: jobs that run already; `oom_kills`: the kernel's count for our cgroup before the first one."""
-        self._condor_job = plan.htcondor.job if plan.htcondor else None
+        """Wire the executor.
+
+        Args:
+            plan: The plan; its batch section names the batch system's job.
+            loop: The event loop.
+            processes: The jobs' processes.
+            commands: Runs commands of checks.
+            environ: Returns the environment of a job that starts now.
+            log: The log.
+            feed: Takes cues for the core.
+            background: Starts a task whose failure is an internal error.
+            prestarted: Jobs that run already, by name.
+            permits: Limits between hosts.
+            oom_kills: The kernel's count for our cgroup, before the first job started.
+        """
+        self._batch_job = plan.batch.job if plan.batch else None
         self._loop, self._processes, self._commands, self._environ = loop, processes, commands, environ
         self._log, self._feed, self._start_task = log, feed, background
         self._prestarted = prestarted
         self._running: dict[str, tuple[int, Process]] = {}
         self._permits = permits
-        self._waiting_for_permit: dict[str, actions.Spawn] = {}  # wait for a permit
+        self._waiting_for_permit: dict[str, actions.Spawn] = {}
         self._periodic_queue: deque[actions.Spawn] = deque()  # periodic runs: one for each turn of the loop
         self._check_tasks: dict[str, asyncio.Task[None]] = {}
         self._oom_kills = oom_kills
-        self.batch_system: HtcondorSystem | CommandDrain | None = None  # what is drained
-        self.condor: HtcondorSystem | None = None
+        self.batch_system: BatchSystem | None = None
         self.finished: asyncio.Future[actions.Finish] = loop.create_future()
 
     def execute(self, action: actions.Action) -> None:  # noqa: PLR0912 - one arm for each action
+        """Execute one action; never waits for its result."""
         match action:
             case actions.Spawn(periodic=True):
                 self._periodic_queue.append(action)
@@ -95,9 +115,7 @@ class ActionExecutor:
                     process.kill()
             case actions.RunCheck(job, run, plan):
                 self._check_tasks[job] = self._start_task(self._run_check(job, run, plan))
-            case actions.CancelCheck(job) if (
-                job in self._check_tasks
-            ):  # else its answer is on its way, and comes too late
+            case actions.CancelCheck(job) if job in self._check_tasks:  # else its answer comes too late to be stopped
                 self._check_tasks.pop(job).cancel()
             case actions.RequestPermit():
                 self._permits.request_permit("", lambda known: self._feed(cues.PermitGranted(known)))
@@ -107,24 +125,24 @@ class ActionExecutor:
                 else:
                     self.batch_system.begin_drain(reason)
             case actions.TerminatePayloads() if self.batch_system is not None:
-                self.batch_system.terminate_payloads()
+                self.batch_system.soft_stop()
             case actions.KillPayloads() if self.batch_system is not None:
-                self.batch_system.kill_payloads()
-            case actions.EvictPayloads() if self.condor is not None:
-                self.condor.evict()
+                self.batch_system.hard_stop()
+            case actions.EvictPayloads() if self.batch_system is not None:
+                self.batch_system.evict()
             case actions.EvictPayloads():
                 self._feed(cues.Evicted())
             case actions.Finish() if not self.finished.done():
                 self.finished.set_result(action)
 
     def get_pids(self) -> dict[str, int]:
-        """The leaders of the jobs that run now."""
+        """Return the leader's pid of each job that runs now."""
         return {name: process.pid for name, (_, process) in self._running.items()}
 
     # --- processes ---
 
     def _find_process_or_cancel_start(self, job: str, run: int) -> Process | None:
-        """The process of that run; None when it ended, or had not even started: then it never will."""
+        """Return the process of a run; None when it has ended. A run that has not even started is cancelled."""
         for spawn in self._periodic_queue:
             if (spawn.job, spawn.run) == (job, run):
                 self._periodic_queue.remove(spawn)
@@ -140,13 +158,13 @@ class ActionExecutor:
         return live[1] if live is not None and live[0] == run else None
 
     def _spawn_permitted(self, job: str) -> None:
-        """It is the job's turn, unless somebody stopped it meanwhile."""
+        """Start a job that has its permit now, unless it was stopped meanwhile."""
         action = self._waiting_for_permit.pop(job, None)
         if action is not None:
             self._spawn(action)
 
     def _spawn_next(self) -> None:
-        """One periodic run; the others wait behind whatever else has happened meanwhile."""
+        """Start one periodic run; the others wait for the next turn of the loop."""
         if self._periodic_queue:
             self._spawn(self._periodic_queue.popleft())
         if self._periodic_queue:
@@ -154,11 +172,11 @@ class ActionExecutor:
 
     def _spawn(self, action: actions.Spawn) -> None:
         name, run, job = action.job, action.run, action.plan
-        condor = self.condor if name == self._condor_job else None
+        batch_system = self.batch_system if name == self._batch_job else None
 
         def report_exit(status: int, problem: str | None, leftovers: int) -> None:
-            if condor is not None:
-                condor.handle_master_exit()
+            if batch_system is not None:
+                batch_system.on_exited()
             if not leftovers:
                 self._running.pop(name, None)
                 self._permits.release_permit(name)
@@ -185,11 +203,11 @@ class ActionExecutor:
             else:
                 process = self._processes.start(
                     job.command,
-                    {**self._environ(), **(condor.build_environment() if condor else {})},
+                    {**self._environ(), **(batch_system.build_environment() if batch_system else {})},
                     on_lines=write_lines,
                     on_exit=report_exit,
                     on_empty=report_empty,
-                    own_pid_variables=condor.own_pid_variables if condor else (),
+                    own_pid_variables=batch_system.own_pid_variables if batch_system else (),
                     backpressure=self._log.writer,
                 )
         except SpawnError as cannot:
@@ -197,12 +215,12 @@ class ActionExecutor:
             self._feed(cues.Exited(name, run, cannot.status, problem=cannot.problem))
             return
         self._running[name] = (run, process)
-        if condor is not None:
-            condor.record_master_start(process.pid)
+        if batch_system is not None:
+            batch_system.on_started(process.pid)
         self._feed(cues.Spawned(name, run, process.pid))
 
     def _detect_oom_kill(self, status: int) -> bool:
-        """A SIGKILL, and the kernel has counted one more victim."""
+        """Return True for a SIGKILL when the kernel has counted one more victim."""
         if status != KILLED_STATUS:
             return False
         before, self._oom_kills = self._oom_kills, oom.count_oom_kills()
@@ -216,22 +234,27 @@ class ActionExecutor:
         self._feed(cues.CheckFinished(name, run, passed, output))
 
     async def _evaluate_probe(self, name: str, health: Health) -> tuple[bool, str]:
-        """The core's deadline ends what takes too long; the limits below are only for those that must know theirs."""
-        match health.probe:
-            case ExecProbe(command=command, raw=raw):
-                sink = partial(self._log.log_check_lines, name, raw=raw)
-                done = await self._commands.run(
-                    command, timeout=health.timeout + 1, name=f"{name}.health", on_lines=sink
-                )
-                return done.status == 0, done.output.strip() or describe_status(done.status)
-            case HtcondorProbe(aspect=aspect) if self.condor is not None:
-                return await self.condor.check(aspect, health.timeout)
-            case HttpProbe() as probe:
-                from autopilot.adapters.checks import network_checks  # loaded by those who use it
+        """Run a check of any kind. A check only observes, so its own failure is a failed check, never the life's end.
 
-                return await network_checks.check_http(probe)
-            case TcpProbe() as probe:
-                from autopilot.adapters.checks import network_checks
+        The core's deadline cancels a check that takes too long.
+        """
+        from autopilot.adapters.checks.check_context import CheckContext  # loaded by those who use it
 
-                return await network_checks.check_tcp(probe)
-        return False, "this check needs an htcondor section"
+        def log_lines(stream: str, lines: list[bytes], raw: bool) -> None:
+            self._log.log_check_lines(name, stream, lines, raw=raw)
+
+        context = CheckContext(
+            job=name,
+            timeout_s=health.timeout,
+            commands=self._commands,
+            log_lines=log_lines,
+            batch_system=self.batch_system,
+        )
+        try:
+            return await load_check_kind(health.probe.kind).run(health.probe, context)
+        except Exception as error:
+            text = "".join(traceback.format_exception(error)).strip()
+            message = f"internal error in the {health.probe.kind} check: {error!r}"
+            said = f"{message}; it counts as failed; please report it"
+            self._log.log("error", "check_error", said, job=name, traceback=text)
+            return False, message

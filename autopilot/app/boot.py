@@ -258,7 +258,7 @@ def _open_control_socket(path: str) -> int:
 def _start_first_jobs(data: PlanData) -> dict[str, SpawnedProcess]:
     """Start the jobs that wait for nothing, unless the node must be prepared before any job."""
     advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
-    if data["htcondor"] is not None or data["templates"] or data["locks"] or advertises:
+    if data["batch"] is not None or data["templates"] or data["locks"] or advertises:
         return {}  # pre-flight checks, rendered files, permits or addresses come first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
     started = {}

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 JOB_SIGNALS = (signal.SIGHUP, signal.SIGUSR2)
-MASTER_EXIT_TIMEOUT_S = 3.0  # condor_master needs 0.1-0.3 s to give its jobs back after SIGQUIT
+MAIN_PROCESS_EXIT_TIMEOUT_S = 3.0  # for the batch system's main process, after the last resort
 TASKS_END_TIMEOUT_S = 0.5  # for cancelled background tasks to clean up
 
 
@@ -191,13 +191,25 @@ class Supervisor:
         """
         text = "".join(traceback.format_exception(error)).strip()
         self.log.log("error", "internal_error", f"internal error: {error!r}; please report it", traceback=text)
-        condor = self._executor.condor
-        pid = self._executor.get_pids().get(self._plan.htcondor.job) if self._plan.htcondor else None
-        if condor is not None and pid is not None:
-            condor.evict_blocking()
-            with suppress(ProcessLookupError):
-                select.select([os.pidfd_open(pid)], [], [], MASTER_EXIT_TIMEOUT_S)
+        self._stop_batch_system()
         return Outcome("internal", repr(error), os.EX_SOFTWARE)
+
+    def _stop_batch_system(self) -> None:
+        """Let the batch system give its payloads back, and wait for its main process, both within a bound."""
+        batch, batch_system = self._plan.batch, self._executor.batch_system
+        if batch_system is None:
+            return
+        try:
+            batch_system.last_resort()
+        except Exception as error:  # nothing may keep the last words from being written
+            text = "".join(traceback.format_exception(error)).strip()
+            self.log.log(
+                "error", "batch_stop_failed", f"internal error: cannot stop the batch system: {error!r}", traceback=text
+            )
+        pid = self._executor.get_pids().get(batch.job) if batch is not None else None
+        if pid is not None:  # else it has ended already, and left its payloads at most
+            with suppress(ProcessLookupError):
+                select.select([os.pidfd_open(pid)], [], [], MAIN_PROCESS_EXIT_TIMEOUT_S)
 
     def feed(self, cue: Cue) -> None:
         """Give `cue` to the core."""
@@ -235,37 +247,33 @@ class Supervisor:
             raise StartupError(Outcome("config", detail, os.EX_CONFIG)) from None
 
     async def _prepare_node(self) -> None:
-        """Make the batch system's adapter, if one is planned.
+        """Create the plan's batch system, if any, and let it prepare the node.
 
         Raises:
-            StartupError: The node cannot run the batch system, with all problems.
+            StartupError: The main process cannot be started; its detail lists all problems.
         """
-        plan, lifetime = self._plan.htcondor, self._plan.lifetime
-        if plan is not None:
-            from autopilot.adapters.batch.htcondor import HtcondorSystem  # loaded by those who use it
+        if self._plan.batch is None and self._plan.lifetime is None:
+            return
+        from autopilot.adapters.batch.batch_factory import create_batch_system  # seldom needed
+        from autopilot.adapters.batch.batch_system import SupervisorServices
 
-            condor = HtcondorSystem(
-                plan,
-                lifetime,
-                command_runner=self._commands,
-                report=self.feed,
-                state_directory=self._state,
-                life_id=self._last_words.life,
-                env=self.env,
-            )
-            problems = await condor.prepare()
-            for problem in problems:
-                self.log.log("error", "startup_problem", problem)
-            if problems:
-                raise StartupError(Outcome("config", "; ".join(problems), os.EX_CONFIG))
-            self._executor.batch_system = self._executor.condor = condor
-            self._start_task(condor.watch())
-        if lifetime is not None and not lifetime.drain.htcondor:
-            from autopilot.adapters.batch.command import CommandDrain
-
-            self._executor.batch_system = CommandDrain(
-                lifetime.drain, command_runner=self._commands, report=self.feed, start_task=self._start_task
-            )
+        services = SupervisorServices(
+            command_runner=self._commands,
+            report=self.feed,
+            start_task=self._start_task,
+            life_id=self._last_words.life,
+            env=self.env,
+        )
+        batch_system = create_batch_system(self._plan, services)
+        if batch_system is None:
+            return
+        problems = await batch_system.prepare()
+        for problem in problems:
+            self.log.log("error", "startup_problem", problem)
+        if problems:
+            raise StartupError(Outcome("config", "; ".join(problems), os.EX_CONFIG))
+        self._executor.batch_system = batch_system
+        self._start_task(batch_system.monitor())
 
     # --- requests on the control socket ---
 
@@ -414,10 +422,10 @@ class Supervisor:
 
     def build_status(self) -> dict[str, object]:
         """Return the answer of `autopilot status`."""
-        core, condor = self._runner.core, self._executor.condor
+        core, batch, batch_system = self._runner.core, self._plan.batch, self._executor.batch_system
         shown = status_report.build_status(core, now=self._loop.time(), wall=time.time(), life=self._last_words.life)
-        if condor is not None:
-            shown["htcondor"] = {"job": self._plan.htcondor and self._plan.htcondor.job, **condor.get_status()}
+        if batch is not None and batch_system is not None:
+            shown[batch.system] = {"job": batch.job, **batch_system.get_status()}
         if self._listeners.failures:
             shown["listener_failures"] = dict(self._listeners.failures)
         return {**shown, **self._integrations.build_status_section()}

@@ -308,8 +308,8 @@ class Core:
 
         The former concerns the batch system's main process, the latter the registry's agent.
         """
-        condor, name = self.plan.htcondor, record.plan.name
-        gives_back = self._evicting and condor is not None and name == condor.job
+        batch, name = self.plan.batch, record.plan.name
+        gives_back = self._evicting and batch is not None and name == batch.job
         return gives_back or (name == self._consul_agent_job and not self._deregistered)
 
     @property
@@ -325,7 +325,7 @@ class Core:
         drained = self.lifetime.phase is lifetime.Phase.OVER
         if not drained:
             self._step_lifetime(lifetime.Input.STOP)
-            if self.plan.htcondor is not None:
+            if self.plan.batch is not None:
                 self._evicting = True
                 self._emit(EvictPayloads())
         for record in self.job_records.values():
@@ -365,8 +365,8 @@ class Core:
 
     def _retire_batch_job(self) -> None:
         """Let the batch system's main process end with its drain: that is no failure, and it must not come back."""
-        if self.plan.htcondor is not None and self.lifetime_plan.drain.htcondor:
-            unit = self.job_records[self.plan.htcondor.job]
+        if self.plan.batch is not None and self.lifetime_plan.drain.by_batch_system:
+            unit = self.job_records[self.plan.batch.job]
             self.job_set.step_job(unit, job.Input.RETIRE)
             self.job_set.step_health(unit, health.Input.DOWN)
 
@@ -380,8 +380,8 @@ class Core:
 
     def _is_end_of_drain(self, record: JobRecord) -> bool:
         """Return True when the batch system's main process has ended in order while draining: no payload is left."""
-        condor = self.plan.htcondor
-        if condor is None or record.plan.name != condor.job or self.lifetime.phase not in lifetime.DRAIN_PHASES:
+        batch = self.plan.batch
+        if batch is None or record.plan.name != batch.job or self.lifetime.phase not in lifetime.DRAIN_PHASES:
             return False
         return not record.state.status or self.lifetime.phase is lifetime.Phase.KILLING
 
@@ -412,4 +412,4 @@ class Core:
 
 
 def _get_lifetime_plan(plan: Plan) -> Lifetime:
-    return plan.lifetime or Lifetime(drain=Drain(htcondor=plan.htcondor is not None))
+    return plan.lifetime or Lifetime(drain=Drain(by_batch_system=plan.batch is not None))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 
 from autopilot.spec.plan import Job, Lifetime, Plan
 
-FIXED_SECTIONS = ("state", "socket", "htcondor", "consul_agent", "locks")
+FIXED_SECTIONS = ("state", "socket", "batch", "consul_agent", "locks")
 CONFIG_PATHS = {"socket": "control.socket"}
 REMEDY = "it is settled for this life, and the next one will have it (autopilot drain)"
 
@@ -58,7 +58,7 @@ def must_restart(old: Job, new: Job) -> bool:
 def list_refusals(old: Plan, new: Plan) -> list[str]:
     """Return the reasons for which `new` cannot be this life's plan, a sentence each."""
     reasons = [
-        f"{CONFIG_PATHS.get(name, name)}: cannot change: {REMEDY}"
+        f"{_get_config_path(name, old, new)}: cannot change: {REMEDY}"
         for name in FIXED_SECTIONS
         if getattr(old, name) != getattr(new, name)
     ]
@@ -66,9 +66,15 @@ def list_refusals(old: Plan, new: Plan) -> list[str]:
         reasons.append(f"lifetime.drain, lifetime.after: cannot change: {REMEDY}")
     if old.consul != new.consul and (old.locks or old.consul_agent is not None):
         reasons.append(f"consul: cannot change where there are locks or a consul_agent: {REMEDY}")
-    if old.htcondor is not None:
-        reasons.extend(_list_batch_job_refusals(old, new, old.htcondor.job))
+    if old.batch is not None:
+        reasons.extend(_list_batch_job_refusals(old, new, old.batch.job))
     return reasons
+
+
+def _get_config_path(section: str, old: Plan, new: Plan) -> str:
+    """Return the key of the job spec that a section of the plan comes from."""
+    batch = old.batch or new.batch
+    return batch.system if section == "batch" and batch is not None else CONFIG_PATHS.get(section, section)
 
 
 def _get_drain_settings(lifetime: Lifetime | None) -> object:

@@ -1,1 +1,1 @@
-"""Processes: start them, reap them, know what is left of them, read their lines. No asyncio here."""
+"""Start processes, find their descendants, read their output and their container's limits. No asyncio here."""

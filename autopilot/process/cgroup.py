@@ -1,4 +1,4 @@
-"""What this container may use, from its cgroup: v1, v2 or both, its own limits and those of every cgroup around it.
+"""Read the limits of this container from cgroups: v1, v2 or both, its own and those of every cgroup around it.
 
 condor_startd looks at the machine, not at the container: with 0.5 CPUs and 300 MB it advertised 2 CPUs and 24 GB.
 """
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from autopilot.process.cgroup_paths import UNIFIED, find_cgroup_path
+
 UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" with 2**63 less one page
 BYTES_PER_MIB = 1 << 20
 MAX_DAEMON_RESERVE_BYTES = 128 * BYTES_PER_MIB  # for the daemons and us, but at most an eighth of a small container
@@ -17,7 +19,7 @@ MAX_DAEMON_RESERVE_BYTES = 128 * BYTES_PER_MIB  # for the daemons and us, but at
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The tightest limits found; None: there is none."""
+    """The tightest limits of a container; None means no limit."""
 
     cpus: float | None = None
     memory: int | None = None  # bytes
@@ -26,18 +28,25 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class _Mount:
     mount_point: str
-    root: str  # which cgroup the mount point shows: "/" or, bind mounted into a container, deeper
+    root: str  # the cgroup that the mount point shows: "/" or, bind mounted into a container, deeper
     controllers: frozenset[str]  # v1; empty for v2
 
 
 def read_limits(root: Path = Path("/")) -> Limits:
-    """Read the tree below `root` (its proc/self and what mountinfo names). Unreadable files mean no limit."""
+    """Return the limits of our cgroup.
+
+    Args:
+        root: The directory that holds `proc`, and the mount points that `proc/self/mountinfo` names.
+
+    Returns:
+        The tightest limits; an unreadable file means no limit.
+    """
     mounts = list(_parse_mounts(_read_text(root / "proc/self/mountinfo")))
-    own = _parse_own_cgroups(_read_text(root / "proc/self/cgroup"))
+    own_cgroups = _read_text(root / "proc/self/cgroup")
     cpus: list[float] = []
     memory: list[int] = []
     for mount in mounts:
-        for level in _list_cgroup_directories(root, mount, own):
+        for level in _list_cgroup_directories(root, mount, own_cgroups):
             if not mount.controllers:
                 cpus.extend(_parse_cpu_limit_v2(_read_text(level / "cpu.max")))
                 memory.extend(_parse_memory_limit(_read_text(level / "memory.max")))
@@ -51,19 +60,23 @@ def read_limits(root: Path = Path("/")) -> Limits:
 
 
 def compute_whole_cpus(limit: float | None, usable_cpus: int) -> int:
-    """NUM_CPUS: whole CPUs only, rounded down so that jobs are not throttled, but at least one. `usable`: by
-    affinity."""
+    """Return NUM_CPUS: whole CPUs, rounded down so that jobs are not throttled, at least one.
+
+    Args:
+        limit: CPUs by cgroup; None without a limit.
+        usable_cpus: CPUs by affinity.
+    """
     return max(1, usable_cpus if limit is None else min(usable_cpus, math.floor(limit + 1e-6)))
 
 
 def compute_job_memory(limit_bytes: int | None, machine_bytes: int) -> int:
-    """MEMORY for jobs in MiB: the limit (or the machine) less what the daemons need, at least 1."""
+    """Return MEMORY for jobs in MiB: the limit, or the machine's memory, less the daemons' share; at least 1."""
     whole = machine_bytes if limit_bytes is None else min(limit_bytes, machine_bytes)
     return max(1, (whole - min(MAX_DAEMON_RESERVE_BYTES, whole // 8)) // BYTES_PER_MIB)
 
 
 def read_machine_memory(root: Path = Path("/")) -> int:
-    """MemTotal in bytes; 0 when it cannot be read."""
+    """Return MemTotal in bytes; 0 when it cannot be read."""
     for line in _read_text(root / "proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
@@ -78,7 +91,7 @@ def _read_text(path: Path) -> str:
 
 
 def _parse_mounts(mountinfo: str) -> Iterator[_Mount]:
-    """proc(5): ... root, mount point, options, optional fields, "-", type, source, super options."""
+    """Yield the cgroup mounts (proc(5): ... root, mount point, options, optional fields, "-", type, source, ...)."""
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
         before, after = left.split(), right.split()
@@ -90,21 +103,12 @@ def _parse_mounts(mountinfo: str) -> Iterator[_Mount]:
             yield _Mount(before[4], before[3], frozenset(after[2].split(",")))
 
 
-def _parse_own_cgroups(text: str) -> list[tuple[frozenset[str], str]]:
-    """(controllers, path) of each line; no controllers: v2."""
-    found = []
-    for line in text.splitlines():
-        parts = line.split(":", 2)
-        if len(parts) == 3:
-            found.append((frozenset(parts[1].split(",")) - {""}, parts[2]))
-    return found
+def _list_cgroup_directories(root: Path, mount: _Mount, own_cgroups: str) -> Iterator[Path]:
+    """Yield the directories of our cgroup and of those around it, as far as the mount shows them.
 
-
-def _list_cgroup_directories(root: Path, mount: _Mount, own: list[tuple[frozenset[str], str]]) -> Iterator[Path]:
-    """Our cgroup and all around it, as far as the mount shows them. In a cgroup namespace the mount's root is ours."""
-    path = next(
-        (p for controllers, p in own if controllers & mount.controllers or not controllers | mount.controllers), "/"
-    )
+    In a cgroup namespace the mount's root is ours.
+    """
+    path = find_cgroup_path(own_cgroups, sorted(mount.controllers) or [UNIFIED]) or "/"
     base = mount.root.rstrip("/")
     inside = path[len(base) :] if path == base or path.startswith(base + "/") else ""
     parts = [part for part in inside.split("/") if part and part != ".."]

@@ -1,4 +1,4 @@
-"""Exit statuses, as the shell counts them and as a person reads them."""
+"""Translate exit statuses: into the shell's numbers and into words."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ NOT_FOUND = 127
 
 
 def decode_wait_status(wait_status: int) -> int:
-    """waitpid's status as 0..255, 128+n for a death by signal n (POSIX shell, 2.8.2 Exit Status for Commands)."""
+    """Return 0..255 for waitpid's status, 128+n for a death by signal n (POSIX shell, 2.8.2)."""
     code = os.waitstatus_to_exitcode(wait_status)
     return code if code >= 0 else 128 - code
 
 
 def describe_status(status: int) -> str:
-    """`exit 3`, `killed by SIGKILL`: what the number means."""
+    """Return the meaning of a status in words: `exit 3`, `killed by SIGKILL`."""
     if status == NOT_EXECUTABLE:
         return "exit 126 (cannot be executed)"
     if status == NOT_FOUND:

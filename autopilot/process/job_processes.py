@@ -1,6 +1,6 @@
-"""What belongs to a job: its leader, and every descendant, wherever it went.
+"""Find the processes of a job: its leader, and every descendant, wherever it went.
 
-The kernel gives each orphan to us (PID 1, or a subreaper), so whatever a job starts is found from two places: below its
+The kernel gives each orphan to us (PID 1, or a subreaper), so all that a job starts is found from two places: below its
 leader, and among our own children. An orphan is the job's when it carries the job's mark. The mark must outlive setsid,
 a double fork, another user and an emptied environment, and we must be able to read it without the right to trace others
 (Docker gives a container's root no CAP_SYS_PTRACE): it is the soft limit RLIMIT_LOCKS, which Linux has inherited and
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import os
 
+from autopilot.process.process_stat import read_process_stat, read_stat
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +22,7 @@ FIRST_MARK = 1 << 40  # no limit that anybody would set
 
 
 def list_children(pid: int) -> list[int]:
-    """The live and the dead-but-unreaped children of `pid`, of all its threads; empty when there is no such process."""
+    """Return the children of all threads of `pid`, zombies included; empty when there is no such process."""
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -32,7 +34,7 @@ def list_children(pid: int) -> list[int]:
 
 
 def walk_descendants(pid: int) -> Iterator[int]:
-    """Everything below `pid`, parents before children."""
+    """Yield every process below `pid`, parents before children."""
     todo = list_children(pid)
     while todo:
         child = todo.pop()
@@ -41,25 +43,18 @@ def walk_descendants(pid: int) -> Iterator[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """The process exists and is no zombie. One whose first thread has ended lives while another does."""
-    if _read_state(f"/proc/{pid}") not in (b"Z", b"X", b""):
+    """Return True while any thread of the process runs: one whose first thread has ended lives while another does."""
+    if read_process_stat(pid) is not None:
         return True
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return False
-    return len(threads) > 1 and any(_read_state(f"/proc/{pid}/task/{t}") not in (b"Z", b"X", b"") for t in threads)
-
-
-def _read_state(path: str) -> bytes:
-    try:
-        with open(f"{path}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0]
-    except OSError:
-        return b""
+    return len(threads) > 1 and any(read_stat(f"/proc/{pid}/task/{thread}") is not None for thread in threads)
 
 
 def read_name(pid: int) -> str:
+    """Return the kernel's name of a process, at most 15 characters; `?` when it is gone."""
     try:
         with open(f"/proc/{pid}/comm") as file:
             return file.read().strip()
@@ -68,7 +63,7 @@ def read_name(pid: int) -> str:
 
 
 def read_mark(pid: int) -> int | None:
-    """The soft limit that marks a job's processes; None where there is none."""
+    """Return the soft limit that marks a job's processes; None without one."""
     try:
         with open(f"/proc/{pid}/limits", "rb") as file:
             for line in file:
@@ -81,10 +76,13 @@ def read_mark(pid: int) -> int | None:
 
 
 def find_members(leader: int | None, mark: int, known_members: set[int], leaders: set[int]) -> set[int]:
-    """Every live process of the job but its leader.
+    """Return every live process of a job but its leader.
 
-    `leader` is None once it was reaped: its pid may be another's then. `known`: members seen earlier; `leaders`: the
-    leaders of all jobs, which are no orphans.
+    Args:
+        leader: The leader's pid; None once it was reaped, because another process may have its pid then.
+        mark: The soft limit that marks the job's processes.
+        known_members: Members that were found earlier.
+        leaders: The leaders of all jobs, which are no orphans.
     """
     found = set(walk_descendants(leader)) if leader is not None else set()
     for orphan in list_children(os.getpid()):
@@ -95,5 +93,5 @@ def find_members(leader: int | None, mark: int, known_members: set[int], leaders
 
 
 def find_strays(leaders: set[int]) -> set[int]:
-    """Every live process below us that is not a leader, whomever it belongs to."""
+    """Return every live process below us that is not a leader, of any job."""
     return {pid for pid in walk_descendants(os.getpid()) if pid not in leaders and is_alive(pid)}

@@ -1,6 +1,6 @@
-"""prctl(2), which Python does not have.
+"""Call prctl(2), a system call without a function in Python.
 
-By the C half of ctypes: its Python half takes 5 ms to load, and this is wanted before the first job runs.
+The C half of ctypes is used alone: its Python half takes 5 ms to load, and this is wanted before the first job runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PR_SET_CHILD_SUBREAPER = 36  # orphans below us come to us, as they come to PID 
 
 
 def load_prctl() -> Callable[[int, int], None]:
-    """prctl(option, value), ready to be called: also in a child that may not read our files any more."""
+    """Return prctl(option, value), ready to be called: also in a child that may not read our files any more."""
     from _ctypes import call_function, dlopen, dlsym
 
     this_program: Any = None

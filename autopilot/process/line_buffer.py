@@ -1,26 +1,25 @@
-"""Bytes to lines, with bounded memory: a line longer than MAX_LINE comes in pieces, and no byte is lost."""
+"""Split bytes into lines, with bounded memory: a line longer than MAX_LINE_BYTES comes in pieces, no byte is lost."""
 
 from __future__ import annotations
 
-MAX_LINE_BYTES = 64 * 1024  # bytes
-
-
+MAX_LINE_BYTES = 64 * 1024
 CONTROL_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
 
 
 def escape_controls(text: str) -> str:
-    """For a terminal: control characters (but tabs) written out, so that what others wrote cannot act or forge."""
+    """Write out control characters but tabs, so that foreign text on a terminal can neither act nor forge."""
     return text.translate(CONTROL_ESCAPES)
 
 
 class LineSplitter:
-    """Feed it what a pipe gives; it returns whole lines without their line ends. `rest`: the unterminated last line."""
+    """A buffer for the bytes of one pipe."""
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_line_bytes = max_line_bytes
         self._tail = b""
 
     def feed(self, data: bytes) -> list[bytes]:
+        """Add bytes; return the lines that are complete now, without their line ends."""
         *lines, tail = (self._tail + data).split(b"\n")
         pieces = [piece for line in lines for piece in self._cut(line)]
         while len(tail) > self._max_line_bytes:
@@ -30,6 +29,7 @@ class LineSplitter:
         return pieces
 
     def take_rest(self) -> list[bytes]:
+        """Return the unterminated last line, if any, and forget it."""
         tail, self._tail = self._tail, b""
         return [tail] if tail else []
 

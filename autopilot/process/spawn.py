@@ -1,7 +1,7 @@
 """Start one process: own session, signals restored, user with its groups, limits, cwd, umask, environment.
 
 One `fork` and then plain system calls. `subprocess` would do most of it, but not limits and the signal mask without
-`preexec_fn`, and it waits for the exec. Here nothing waits: what goes wrong between fork and exec comes through a
+`preexec_fn`, and it waits for the exec. Here nothing waits: a failure between fork and exec comes through a
 close-on-exec pipe, read when the child is reaped. Imports are few on purpose: the first job of a container starts
 before anything heavy is loaded.
 """
@@ -12,6 +12,7 @@ import os
 import resource
 from itertools import count
 
+from autopilot.errors import AutopilotError
 from autopilot.process.exit_status import NOT_EXECUTABLE, NOT_FOUND
 from autopilot.process.job_processes import FIRST_MARK, RLIMIT_LOCKS
 from autopilot.process.kernel_calls import PR_SET_PDEATHSIG, load_prctl
@@ -28,8 +29,15 @@ else:
 
 
 class SpawnedProcess:
-    """The leader's pid and the mark of all that descends from it; our ends of its output pipes and of the pipe that
-    tells why it could not start."""
+    """A process that was forked.
+
+    Attributes:
+        pid: The leader's pid.
+        mark: The mark of the leader and its descendants (`job_processes`).
+        stdout_fd: Our end of its output.
+        stderr_fd: Our end of its error output.
+        problem_fd: Our end of the pipe for the reason of a failed start (`read_problem`).
+    """
 
     __slots__ = ("mark", "pid", "problem_fd", "stderr_fd", "stdout_fd")
 
@@ -48,8 +56,13 @@ MARKS = count(FIRST_MARK)
 ALL_SIGNALS = signal.valid_signals()
 
 
-class SpawnError(Exception):
-    """The process could not even be forked, or what it needs does not exist; one sentence."""
+class SpawnError(AutopilotError):
+    """A process could not be forked, or its user, group or files do not exist.
+
+    Attributes:
+        problem: The reason in one sentence.
+        status: The exit status that stands for it.
+    """
 
     def __init__(self, problem: str, status: int = NOT_EXECUTABLE) -> None:
         super().__init__(problem)
@@ -58,9 +71,16 @@ class SpawnError(Exception):
 
 
 def spawn(command: Command, environ: Mapping[str, str], *, own_pid_variables: Iterable[str] = ()) -> SpawnedProcess:
-    """Start `command`, `environ` laid under its own variables; those named by `own_pid_in` get the child's pid.
+    """Start a process.
 
-    Raises CannotSpawn. A failing exec is not raised: the child ends with 126 or 127 and `why_not` tells the reason.
+    Args:
+        command: The command, with its user, directory, limits and variables.
+        environ: Environment variables, laid under the command's own.
+        own_pid_variables: Variables that get the child's pid.
+
+    Raises:
+        SpawnError: It cannot be forked. A failing exec is not raised: the child ends with 126 or 127, and
+            `read_problem` returns the reason.
     """
     try:
         identity = resolve(command.user, command.group)
@@ -91,7 +111,7 @@ def spawn(command: Command, environ: Mapping[str, str], *, own_pid_variables: It
 
 
 def _open_three_pipes() -> list[int]:
-    """The ends of three pipes, reading before writing."""
+    """Return the ends of three pipes, reading before writing."""
     fds: list[int] = []
     try:
         for _ in range(3):
@@ -108,7 +128,7 @@ def _close_all(fds: list[int]) -> None:
 
 
 def read_problem(problem_fd: int) -> str | None:
-    """Why the child never became its program, None when it did. For a reaped child; closes the descriptor."""
+    """Return the reason why a reaped child never became its program, None when it did; close the descriptor."""
     text = os.read(problem_fd, 4096)
     os.close(problem_fd)
     return text.decode(errors="replace") or None
@@ -125,9 +145,11 @@ def _build_environment(command: Command, environ: Mapping[str, str], identity: I
 
 
 def read_env_file(path: str) -> dict[str, str]:
-    """`KEY=VALUE` lines as docker's --env-file has them: no quotes, no expansion, `#` starts a comment line.
+    """Read `KEY=VALUE` lines as docker's --env-file has them: no quotes, no expansion, `#` starts a comment line.
 
-    Raises ValueError with file and line of what is no assignment, OSError when it cannot be read.
+    Raises:
+        ValueError: A line is no assignment; the message has file and line.
+        OSError: The file cannot be read.
     """
     variables = {}
     with open(path, encoding="utf-8", errors="surrogateescape") as lines:
@@ -142,7 +164,7 @@ def read_env_file(path: str) -> dict[str, str]:
     return variables
 
 
-def _run_child(  # noqa: PLR0917 - what one fork needs, handed over once
+def _run_child(  # noqa: PLR0917 - all that one fork needs, handed over once
     command: Command,
     environment: dict[str, str],
     identity: Identity | None,
@@ -153,14 +175,14 @@ def _run_child(  # noqa: PLR0917 - what one fork needs, handed over once
     call_prctl: Callable[[int, int], None] | None,
     mark: int,
 ) -> None:
-    """The child's side; never returns."""
+    """Become the program, in the child; never returns."""
     status, doing = NOT_EXECUTABLE, "cannot start"
     try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDONLY)
         for fd, target in ((null, 0), (stdout_fd, 1), (stderr_fd, 2)):
             os.dup2(fd, target)
-        os.closerange(3, problem_fd)  # what we were started with is not the job's to have
+        os.closerange(3, problem_fd)  # descriptors that we were started with are not for the job
         os.closerange(problem_fd + 1, MAX_DESCRIPTOR)
         doing = "cannot mark the process"
         resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
@@ -183,7 +205,7 @@ def _run_child(  # noqa: PLR0917 - what one fork needs, handed over once
         doing = f"cannot execute {command.argv[0]!r}"
         _restore_signals()
         _execute(command.argv, environment)
-    except BaseException as error:  # whatever it is, it must reach the parent, and the child must not run on as us
+    except BaseException as error:  # any failure must reach the parent, and the child must not run on as us
         if isinstance(error, FileNotFoundError) and doing.startswith("cannot execute"):
             status, reason = NOT_FOUND, _explain_not_found(command.argv[0])
         else:
@@ -194,7 +216,7 @@ def _run_child(  # noqa: PLR0917 - what one fork needs, handed over once
 
 
 def _execute(argv: tuple[str, ...], environment: dict[str, str]) -> None:
-    """As execvpe(3), by the child's own PATH; os.execvpe would import `warnings` between fork and exec."""
+    """Do as execvpe(3), by the child's own PATH; os.execvpe would import `warnings` between fork and exec."""
     name = argv[0]
     if "/" in name:
         os.execve(name, argv, environment)
@@ -223,7 +245,7 @@ def _set_identity(identity: Identity) -> None:
 
 
 def _restore_signals() -> None:
-    """Python ignores SIGPIPE and SIGXFSZ and we handle others: the program gets the defaults, and nothing blocked."""
+    """Restore default signal handling and an empty mask: Python ignores SIGPIPE and SIGXFSZ, and we handle others."""
     for number in ALL_SIGNALS:
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Users and groups: names to numbers, before the fork, so that a wrong name is our error and not the child's."""
+"""Translate names of users and groups to numbers, before the fork: a wrong name is our error, not the child's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import pwd
 
 
 class Identity:
-    """Numbers for the kernel; `name` and `home` for USER, LOGNAME and HOME, None where the database knows none."""
+    """The user and groups of a process.
+
+    Attributes:
+        uid: For the kernel.
+        gid: For the kernel.
+        groups: Supplementary groups, for the kernel.
+        name: For USER and LOGNAME; None where the password database has no entry.
+        home: For HOME; None where the password database has no entry.
+    """
 
     __slots__ = ("gid", "groups", "home", "name", "uid")
 
@@ -17,10 +25,16 @@ class Identity:
 
 
 def resolve(user: str | None, group: str | None) -> Identity | None:
-    """Who a process runs as, None: as we do. Raises LookupError with one sentence when a name is unknown.
+    """Look up a process's user and groups.
 
     A numeric user needs no entry in the password database. Supplementary groups are the user's own (initgroups(3)); a
     `group` replaces the primary one only.
+
+    Returns:
+        The identity; None when neither is given: the process runs as we do.
+
+    Raises:
+        LookupError: A name is unknown; the message is one sentence.
     """
     if user is None and group is None:
         return None

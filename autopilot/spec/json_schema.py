@@ -7,14 +7,6 @@ from typing import Any
 from autopilot.spec.keys import KEY_SYNONYMS, convert_to_camel_case
 from autopilot.spec.spec_model import Spec
 
-# Shorthands that a validator turns into the object before pydantic sees it.
-_SHORTHAND_TYPES = {
-    ("Health", "http"): ["string"],
-    ("Htcondor", "node"): ["boolean"],
-    ("Spec", "htcondor"): ["boolean", "string"],
-    ("Spec", "consul"): ["string"],
-}
-
 
 def build_json_schema() -> dict[str, Any]:
     """Return the schema as a JSON-able dict."""
@@ -22,8 +14,6 @@ def build_json_schema() -> dict[str, Any]:
     for name, part in [("Spec", schema), *schema["$defs"].items()]:
         properties = part.get("properties", {})
         for key, value in list(properties.items()):
-            for kind in _SHORTHAND_TYPES.get((name, key), []):
-                value["anyOf"].insert(0, {"type": kind})
             properties[convert_to_camel_case(key)] = value
         properties.update({other: properties[key] for other, key in KEY_SYNONYMS.get(name, {}).items()})
     schema["properties"]["$schema"] = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 OnFailure = Literal["event", "restart", "drain", "shutdown"]
 OnSigterm = Literal["stop", "drain"]
@@ -56,33 +56,11 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExecProbe:
-    command: Command
-    raw: bool = False  # output without prefixes
+class Probe:
+    """Settings of one health check. Each kind registered in `autopilot.spec.extensions` derives its own."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HttpProbe:
-    url: str
-    status: tuple[int, int] = (200, 399)  # first and last status that passes
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TcpProbe:
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HtcondorProbe:
-    """`startd`: it answers a direct query; `pool`: the collector knows this node; `master`: its sd_notify heartbeat is
-    fresh; `space`: EXECUTE and LOG have room."""
-
-    aspect: Literal["startd", "pool", "master", "space"]
-
-
-Probe = ExecProbe | HttpProbe | TcpProbe | HtcondorProbe
+    kind: ClassVar[str]
+    nested_types: ClassVar[Mapping[str, type]] = {}  # fields that hold an object, and its type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +132,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """How the batch system is emptied: HTCondor's own way, or `begin` and then `until` exits 0 (asked every `poll`)."""
+    """How the node is emptied: the batch system's own way, or `begin` and then `until` exits 0 (asked every `poll`)."""
 
-    htcondor: bool = False
+    by_batch_system: bool = False
     begin: Command | None = None
     until: Command | None = None
     poll: float = 5.0
@@ -177,25 +155,19 @@ class Lifetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HtcondorNode:
-    """The configuration the supervisor renders before condor_master starts; `None` means: found out at start."""
+class BatchSettings:
+    """Settings of one batch system. Each one registered in `autopilot.spec.extensions` derives its own."""
 
-    path: str = "/etc/condor/config.d/50-autopilot.conf"
-    condor_host: str | None = None  # None: $CONDOR_HOST, else what the image's configuration says
-    name: str | None = None  # None: unique per life
-    cpus: float | None = None  # None: from the cgroup, v1 or v2
-    memory: int | None = None  # bytes; None: from the cgroup
-    token: str | None = None  # a file or directory to copy tokens from; None: only look at what is there
-    settings: Mapping[str, str] = field(default_factory=dict)  # further configuration, wins over ours
+    nested_types: ClassVar[Mapping[str, type]] = {}  # fields that hold an object, and its type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Htcondor:
-    job: str  # the job that is condor_master
-    poll: float = 15.0  # payloads, membership and space are looked at so often
-    node: HtcondorNode | None = None  # None: the image brings its own configuration
-    min_execute: int = 1 << 30  # bytes free in EXECUTE, below which `space` fails
-    min_log: int = 100 << 20  # bytes free in LOG
+class Batch:
+    """The batch system in this container."""
+
+    system: str  # its name in `autopilot.spec.extensions`, and the key of its section in the job spec
+    job: str  # the job of its main process
+    settings: BatchSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +278,7 @@ class Plan:
 
     jobs: tuple[Job, ...] = ()
     lifetime: Lifetime | None = None
-    htcondor: Htcondor | None = None
+    batch: Batch | None = None
     consul: Consul | None = None
     consul_agent: ConsulAgent | None = None
     watches: tuple[Watch, ...] = ()

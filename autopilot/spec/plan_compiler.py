@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from signal import SIGQUIT, SIGTERM
-from typing import Any
+from functools import partial
+from signal import SIGTERM
 
 from autopilot.spec import plan as p
 from autopilot.spec import registry_compiler as registry
 from autopilot.spec import spec_model as m
+from autopilot.spec.batch_section import BatchSection
+from autopilot.spec.extensions import load_check_kind
 from autopilot.spec.findings import Finding
 from autopilot.spec.job_queries import list_awaited_events
 from autopilot.spec.quantities import format_seconds
@@ -20,17 +22,15 @@ _MIN_STOP_TIMEOUT_S = 5.0  # ContainerPilot's stopTimeout
 
 def compile_plan(spec: m.Spec) -> p.Plan:
     """Return the plan of a spec that has passed all rules."""
-    batch = spec.batch_jobs[0].label if spec.batch_jobs else None
-    jobs = tuple(_compile_job(spec, job, is_batch_job=job.label == batch) for job in spec.jobs)
+    batch = _compile_batch(spec)
+    jobs = tuple(_compile_job(spec, job, batch) for job in spec.jobs)
     consul, agent = registry.compile_consul(spec), registry.compile_consul_agent(spec)
     if agent is not None:
         jobs = (*jobs, registry.compile_agent_job(agent, other_jobs=jobs))
     return p.Plan(
         jobs=jobs,
         lifetime=_compile_lifetime(spec),
-        htcondor=_compile_htcondor(spec.batch_system, batch)
-        if spec.batch_system is not None and batch is not None
-        else None,
+        batch=batch,
         consul=consul,
         consul_agent=agent,
         watches=registry.compile_watches(spec),
@@ -58,8 +58,9 @@ def check_plan(plan: p.Plan) -> Iterator[Finding]:
         yield Finding(("stop_timeout",), message, warning=True)
 
 
-def _compile_job(spec: m.Spec, job: m.Job, *, is_batch_job: bool) -> p.Job:
+def _compile_job(spec: m.Spec, job: m.Job, batch: p.Batch | None) -> p.Job:
     command = _compile_command(job, job.exec or ())
+    section = spec.batch.section if spec.batch and batch and job.label == batch.job else None
     return p.Job(
         name=job.label,
         command=command,
@@ -68,7 +69,7 @@ def _compile_job(spec: m.Spec, job: m.Job, *, is_batch_job: bool) -> p.Job:
         restarts=_compile_restarts(job),
         restart_after_success=job.restarts != "on-failure",
         backoff=p.Backoff(**job.backoff.model_dump()),
-        stop=_compile_stop(job, spec.compute_stop_limit(job), is_batch_job=is_batch_job),
+        stop=_compile_stop(job, spec.compute_stop_limit(job), section),
         timeout=job.timeout if job.exec is not None else None,
         stopping_wait=job.stop_timeout,
         health=_compile_health(job, job.health) if job.health else None,
@@ -116,18 +117,25 @@ def _compile_restarts(job: m.Job) -> int | None:
     return words[job.restarts] if isinstance(job.restarts, str) else job.restarts
 
 
-def _compile_stop(job: m.Job, timeout: float, *, is_batch_job: bool) -> p.Stop:
-    """condor_master gets its signal alone: it stops its daemons itself, in the right order. Before the end comes a
-    SIGQUIT, its fast shutdown: a master that dies by SIGKILL leaves its payloads in limbo for 40 minutes."""
+def _compile_stop(job: m.Job, timeout: float, section: BatchSection | None) -> p.Stop:
+    """Return how a job is stopped. A batch system's main process has defaults of its own: it stops its daemons itself,
+    in the right order, so it gets its signal alone.
+
+    Args:
+        job: The job.
+        timeout: Seconds from its first signal to its SIGKILL.
+        section: The batch system's, when the job is its main process.
+    """
     escalate = tuple((step.after, step.signal) for step in job.stop.escalate or ())
-    if is_batch_job and job.stop.escalate is None:
-        escalate = ((timeout * 2 / 3, int(SIGQUIT)),)
+    if section is not None and job.stop.escalate is None:
+        escalate = section.build_stop_escalation(timeout)
+    group = True if section is None else section.stop_group
     return p.Stop(
         signal=int(SIGTERM) if job.stop.signal is None else job.stop.signal,
         timeout=timeout,
         escalate=escalate,
         order=job.stop.order,
-        group=not is_batch_job if job.stop.group is None else job.stop.group,
+        group=group if job.stop.group is None else job.stop.group,
     )
 
 
@@ -146,13 +154,10 @@ def _compile_health(job: m.Job, health: m.Health) -> p.Health:
 
 
 def _compile_probe(job: m.Job, health: m.Health) -> p.Probe:
-    if health.http is not None:
-        return p.HttpProbe(url=health.http.url, status=health.http.status, headers=health.http.header)
-    if health.tcp is not None:
-        return p.TcpProbe(host=health.tcp[0], port=health.tcp[1])
-    if health.htcondor is not None:
-        return p.HtcondorProbe(aspect=health.htcondor)
-    return p.ExecProbe(command=_compile_command(job, health.exec or ()), raw=health.logging.raw)
+    (kind,) = health.given_kinds
+    return load_check_kind(kind).compile_probe(
+        getattr(health, kind), build_command=partial(_compile_command, job), raw=health.logging.raw
+    )
 
 
 def _compile_service(job: m.Job) -> p.Service:
@@ -169,12 +174,12 @@ def _compile_service(job: m.Job) -> p.Service:
 
 
 def _compile_lifetime(spec: m.Spec) -> p.Lifetime | None:
-    """With an htcondor section there is always one: `autopilot drain` must know how, even where nothing expires."""
-    life = spec.lifetime or (m.Lifetime() if spec.batch_system is not None else None)
+    """With a batch system there is always one: `autopilot drain` must know how, even where nothing expires."""
+    life = spec.lifetime or (m.Lifetime() if spec.batch is not None else None)
     if life is None:
         return None
     return p.Lifetime(
-        drain=_compile_drain(life.drain or m.Drain(htcondor=True)),
+        drain=_compile_drain(life.drain) if life.drain else p.Drain(by_batch_system=True),
         max=life.max,
         jitter=life.jitter,
         after=_compile_trigger(life.after.source or "", life.after.once) if life.after else None,
@@ -187,18 +192,14 @@ def _compile_lifetime(spec: m.Spec) -> p.Lifetime | None:
 
 def _compile_drain(drain: m.Drain) -> p.Drain:
     begin, until = (p.Command(argv=argv) if argv else None for argv in (drain.exec, drain.until))
-    return p.Drain(htcondor=drain.htcondor, begin=begin, until=until, poll=drain.poll)
+    return p.Drain(by_batch_system=bool(drain.given_systems), begin=begin, until=until, poll=drain.poll)
 
 
-def _compile_htcondor(section: m.Htcondor, job: str) -> p.Htcondor:
-    node: dict[str, Any] | None = section.node.model_dump() if section.node else None
-    return p.Htcondor(
-        job=job,
-        poll=section.poll,
-        node=p.HtcondorNode(**node) if node is not None else None,
-        min_execute=section.min_execute,
-        min_log=section.min_log,
-    )
+def _compile_batch(spec: m.Spec) -> p.Batch | None:
+    if spec.batch is None or not spec.batch_jobs:
+        return None
+    name, section = spec.batch
+    return p.Batch(system=name, job=spec.batch_jobs[0].label, settings=section.compile_settings())
 
 
 def _compile_logging(logging: m.Logging) -> p.Logging:

@@ -6,20 +6,22 @@ data: a plan written by another version is refused rather than misread.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from autopilot.errors import AutopilotError
 from autopilot.spec import plan as p
+from autopilot.spec.extensions import load_batch_system, load_check_kind
 
-PLAN_VERSION = 2
+PLAN_VERSION = 3
 
 # Which class a nested object becomes; everything else is a plain value, a tuple of them or a mapping of strings.
 _NESTED_TYPES: dict[type, dict[str, type]] = {
     p.Plan: {
         "jobs": p.Job,
         "lifetime": p.Lifetime,
-        "htcondor": p.Htcondor,
+        "batch": p.Batch,
         "logging": p.Logging,
         "consul": p.Consul,
         "consul_agent": p.ConsulAgent,
@@ -36,22 +38,14 @@ _NESTED_TYPES: dict[type, dict[str, type]] = {
         "health": p.Health,
         "service": p.Service,
     },
+    p.Health: {"probe": p.Probe},
     p.When: {"triggers": p.Trigger},
-    p.ExecProbe: {"command": p.Command},
     p.Lifetime: {"drain": p.Drain, "after": p.Trigger},
     p.Drain: {"begin": p.Command, "until": p.Command},
     p.Consul: {"tls": p.Tls},
     p.Template: {"exec": p.Command},
     p.Telemetry: {"metrics": p.Metric},
-    p.Htcondor: {"node": p.HtcondorNode},
 }
-_PROBE_TYPES: dict[str, type] = {
-    "exec": p.ExecProbe,
-    "http": p.HttpProbe,
-    "tcp": p.TcpProbe,
-    "htcondor": p.HtcondorProbe,
-}
-_PROBE_KINDS = {cls: kind for kind, cls in _PROBE_TYPES.items()}
 
 
 class PlanDataError(AutopilotError, ValueError):
@@ -78,7 +72,7 @@ def deserialize_plan(data: dict[str, Any]) -> p.Plan:
 
 def _serialize_value(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        tag = {"kind": _PROBE_KINDS[type(value)]} if type(value) in _PROBE_KINDS else {}
+        tag = {"kind": value.kind} if isinstance(value, p.Probe) else {}
         return tag | {f.name: _serialize_value(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, tuple):
         return [_serialize_value(item) for item in value]
@@ -88,17 +82,21 @@ def _serialize_value(value: Any) -> Any:
 
 
 def _build_object(cls: type, data: dict[str, Any]) -> Any:
-    nested = _NESTED_TYPES.get(cls, {})
-    return cls(**{name: _build_value(nested.get(name), name, value) for name, value in data.items()})
+    nested: Mapping[str, type] = _NESTED_TYPES.get(cls) or getattr(cls, "nested_types", {})
+    return cls(**{name: _build_value(nested.get(name), value) for name, value in data.items()})
 
 
-def _build_value(cls: type | None, name: str, value: Any) -> Any:
+def _build_value(cls: type | None, value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_build_value(cls, "", item) for item in value)
-    if not isinstance(value, dict):
-        if cls is not None and value is not None:
-            raise TypeError(f"{cls.__name__} cannot be {value!r}")
+        return tuple(_build_value(cls, item) for item in value)
+    if cls is None or value is None:
         return value
-    if name == "probe":
-        return _build_object(_PROBE_TYPES[value["kind"]], {k: v for k, v in value.items() if k != "kind"})
-    return value if cls is None else _build_object(cls, value)
+    if not isinstance(value, dict):
+        raise TypeError(f"{cls.__name__} cannot be {value!r}")
+    if cls is p.Probe:
+        probe_type = load_check_kind(value["kind"]).PROBE_TYPE
+        return _build_object(probe_type, {k: v for k, v in value.items() if k != "kind"})
+    if cls is p.Batch:
+        settings_type = load_batch_system(value["system"]).SETTINGS_TYPE
+        return p.Batch(**{**value, "settings": _build_value(settings_type, value["settings"])})
+    return _build_object(cls, value)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from autopilot.spec.extensions import BATCH_SYSTEMS, CHECK_KINDS, join_names, load_check_kind
 from autopilot.spec.findings import Finding
 from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.metric_names import find_clashes
 from autopilot.spec.os_names import format_suggestion
 from autopilot.spec.quantities import format_seconds
 from autopilot.spec.registry_rules import check_registry
-from autopilot.spec.spec_model import Health, Job, Spec, When
+from autopilot.spec.spec_model import Drain, Health, Job, Spec, When
 from autopilot.spec.trigger_rules import check_triggers
 from autopilot.spec.vocabulary import SIGNAL_SOURCES
 
 _SERVICE_NAME = re.compile(r"[a-z][a-zA-Z0-9\-]+")
-_PROBE_KEYS = ("exec", "http", "tcp", "htcondor")
+_BATCH_NAMES = join_names(BATCH_SYSTEMS, "or")  # "htcondor"
+_BATCH_KEYS: tuple[KeyPath, ...] = tuple((name,) for name in BATCH_SYSTEMS)
 _WHEN_FORMS = "{source, once or each}, {all: [...]}, {interval} or {cron}"
 
 
@@ -28,7 +30,7 @@ def check_rules(spec: Spec) -> Iterator[Finding]:
     """Yield the findings of all rules."""
     yield from _check_jobs(spec)
     yield from check_triggers(spec)
-    yield from _check_htcondor(spec)
+    yield from _check_batch_system(spec)
     yield from _check_lifetime(spec)
     yield from _check_drains(spec)
     yield from _check_metrics(spec)
@@ -163,10 +165,11 @@ def _check_when_form(when: When, path: KeyPath) -> Iterator[Finding]:
 
 
 def _check_health(health: Health, path: KeyPath) -> Iterator[Finding]:
-    given = [name for name in _PROBE_KEYS if getattr(health, name) is not None]
-    about = tuple((*path, name) for name in _PROBE_KEYS)
+    given = health.given_kinds
+    about = tuple((*path, name) for name in CHECK_KINDS)
     if not given:
-        yield Finding(path, "cannot be without a check; add one of exec, http, tcp or htcondor", related_paths=about)
+        message = f"cannot be without a check; add one of {join_names(CHECK_KINDS, 'or')}"
+        yield Finding(path, message, related_paths=about)
     if len(given) > 1:
         yield Finding(
             (*path, given[1]),
@@ -180,14 +183,15 @@ def _check_health(health: Health, path: KeyPath) -> Iterator[Finding]:
         yield Finding((*path, "timeout"), message, warning=True, related_paths=((*path, "interval"),))
 
 
-def _check_htcondor(spec: Spec) -> Iterator[Finding]:
-    section, path = spec.batch_system, ("htcondor", "job")
-    if section is None:
-        for index, job in enumerate(spec.jobs):
-            if job.health is not None and job.health.htcondor is not None:
-                message = "cannot be asked without an htcondor section; add htcondor: {job: NAME}"
-                yield Finding(("jobs", index, "health", "htcondor"), message, related_paths=(("htcondor",),))
+def _check_batch_system(spec: Spec) -> Iterator[Finding]:
+    yield from _check_batch_probes(spec)
+    if spec.batch is None:
         return
+    system, section = spec.batch
+    for other in spec.given_batch_systems[1:]:
+        message = f"cannot stand beside {system}: one batch system for each container; keep one of the two"
+        yield Finding((other,), message, at_key=True, related_paths=((system,),))
+    path = (system, "job")
     names = [job.label for job in spec.jobs]
     found = len(spec.batch_jobs)
     about = tuple(("jobs", i, key) for i in range(len(names)) for key in ("name", "exec"))
@@ -195,24 +199,33 @@ def _check_htcondor(spec: Spec) -> Iterator[Finding]:
         message = f'cannot be "{section.job}": there is no such job{format_suggestion(section.job, names)}'
         yield Finding(path, message, related_paths=about)
     elif found != 1 and section.job is None:
-        what = f"{found} jobs run condor_master" if found else "no job runs condor_master"
+        what = f"{found} jobs run {section.program}" if found else f"no job runs {section.program}"
         yield Finding(path, f"cannot be left out: {what}; name the job", related_paths=about)
     for job in spec.batch_jobs[:1]:
         if job.when is not None and (job.when.each is not None or _is_periodic(job.when)):
-            yield Finding(
-                path,
-                f'cannot be "{job.label}": it runs again and again; condor_master is started once',
-                related_paths=about,
-            )
+            message = f'cannot be "{job.label}": it runs again and again; {section.program} is started once'
+            yield Finding(path, message, related_paths=about)
+
+
+def _check_batch_probes(spec: Spec) -> Iterator[Finding]:
+    """Find checks that ask a batch system which is not there."""
+    present = spec.batch.name if spec.batch is not None else None
+    for index, job in enumerate(spec.jobs):
+        for kind in job.health.given_kinds if job.health is not None else ():
+            needed = load_check_kind(kind).BATCH_SYSTEM
+            if needed not in (None, present):
+                message = f"cannot be asked without an {needed} section; add {needed}: {{job: NAME}}"
+                yield Finding(("jobs", index, "health", kind), message, related_paths=((needed,),))
 
 
 def _check_lifetime(spec: Spec) -> Iterator[Finding]:
     life, path = spec.lifetime, ("lifetime",)
     if life is None:
         return
-    if life.drain is None and spec.batch_system is None:
-        message = "cannot be left out: nothing says how to empty this container; write {exec, until} or add htcondor"
-        yield Finding((*path, "drain"), message, related_paths=(("htcondor",),))
+    if life.drain is None and spec.batch is None:
+        reason = "nothing says how to empty this container"
+        message = f"cannot be left out: {reason}; write {{exec, until}} or add {_BATCH_NAMES}"
+        yield Finding((*path, "drain"), message, related_paths=_BATCH_KEYS)
     if life.jitter and life.max is None:
         yield Finding(
             (*path, "jitter"), "cannot be given without max, which it is added to", related_paths=((*path, "max"),)
@@ -221,32 +234,39 @@ def _check_lifetime(spec: Spec) -> Iterator[Finding]:
         yield Finding(
             (*path, "after"), "cannot be given without max, which counts from it", related_paths=((*path, "max"),)
         )
-    if life.idle is not None and spec.batch_system is None:
-        message = "cannot be known without an htcondor section: nothing else tells what runs; add it or remove this"
-        yield Finding((*path, "idle"), message, related_paths=(("htcondor",),))
+    if life.idle is not None and spec.batch is None:
+        reason = f"without an {_BATCH_NAMES} section: nothing else tells what runs"
+        yield Finding((*path, "idle"), f"cannot be known {reason}; add it or remove this", related_paths=_BATCH_KEYS)
 
 
 def _check_drains(spec: Spec) -> Iterator[Finding]:
     drain, path = (spec.lifetime.drain if spec.lifetime else None), ("lifetime", "drain")
     if drain is not None:
-        about = tuple((*path, key) for key in ("htcondor", "exec", "until"))
-        if drain.htcondor and drain.exec is not None:
-            yield Finding(path, "cannot be both htcondor and exec; keep one of the two", related_paths=about)
-        elif drain.htcondor and spec.batch_system is None:
-            message = "cannot be used without an htcondor section; add htcondor: {job: NAME}"
-            yield Finding((*path, "htcondor"), message, related_paths=(("htcondor",),))
-        elif not drain.htcondor and (drain.exec is None or drain.until is None):
-            yield Finding(
-                path, "cannot be incomplete; write {htcondor: true}, or both exec and until", related_paths=about
-            )
-    if spec.batch_system is None and spec.lifetime is None:
-        message = 'cannot be "drain" without a lifetime or htcondor section: nothing says how this container is emptied'
-        missing: tuple[KeyPath, ...] = (("htcondor",), ("lifetime",))
+        yield from _check_drain(spec, drain, path)
+    if spec.batch is None and spec.lifetime is None:
+        reason = "nothing says how this container is emptied"
+        message = f'cannot be "drain" without a lifetime or {_BATCH_NAMES} section: {reason}'
+        missing: tuple[KeyPath, ...] = (*_BATCH_KEYS, ("lifetime",))
         if spec.on_sigterm == "drain":
             yield Finding(("on_sigterm",), message, related_paths=missing)
         for index, job in enumerate(spec.jobs):
             if job.health is not None and job.health.on_failure == "drain":
                 yield Finding(("jobs", index, "health", "on_failure"), message, related_paths=missing)
+
+
+def _check_drain(spec: Spec, drain: Drain, path: KeyPath) -> Iterator[Finding]:
+    about = tuple((*path, key) for key in (*BATCH_SYSTEMS, "exec", "until"))
+    present = spec.batch.name if spec.batch is not None else None
+    given = [*drain.given_systems, *(["exec"] if drain.exec is not None else [])]
+    if not drain.given_systems:
+        if drain.exec is None or drain.until is None:
+            forms = join_names([f"{{{name}: true}}" for name in BATCH_SYSTEMS], "or")
+            yield Finding(path, f"cannot be incomplete; write {forms}, or both exec and until", related_paths=about)
+    elif len(given) > 1:
+        yield Finding(path, f"cannot be both {given[0]} and {given[1]}; keep one of the two", related_paths=about)
+    elif given[0] != present:
+        message = f"cannot be used without an {given[0]} section; add {given[0]}: {{job: NAME}}"
+        yield Finding((*path, given[0]), message, related_paths=((given[0],),))
 
 
 def _check_metrics(spec: Spec) -> Iterator[Finding]:

@@ -7,23 +7,21 @@ compiler fills in the defaults, because many of them depend on other keys. Keys 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator, create_model
 
 from autopilot.spec import fields as f
+from autopilot.spec.batch_section import BatchSection, build_drain_field, build_section_field
 from autopilot.spec.containerpilot_model import Consul, ConsulAgent, Lock, ServiceConsul, Telemetry, Template, Watch
-from autopilot.spec.model_base import StrictModel
+from autopilot.spec.extensions import BATCH_SYSTEMS, CHECK_KINDS, join_names, load_batch_system, load_check_kind
+from autopilot.spec.model_base import Shorthand, StrictModel
 
 OnFailure = Annotated[
     Literal["event", "restart", "drain", "shutdown"],
     PlainValidator(f.build_choice_validator("event", "restart", "drain", "shutdown")),
 ]
 OnSigterm = Annotated[Literal["stop", "drain"], PlainValidator(f.build_choice_validator("stop", "drain"))]
-Aspect = Annotated[
-    Literal["startd", "pool", "master", "space"],
-    PlainValidator(f.build_choice_validator("startd", "pool", "master", "space")),
-]
 Status = Annotated[
     Literal["passing", "warning", "critical"],
     PlainValidator(f.build_choice_validator("passing", "warning", "critical")),
@@ -101,23 +99,23 @@ class Raw(StrictModel):
     raw: f.Flag = Field(default=False, description="without prefixes, as the process wrote it")
 
 
-class Http(StrictModel):
-    """A health check by HTTP GET."""
+if TYPE_CHECKING:
 
-    url: f.Url = Field(description="the address to get")
-    status: f.StatusRange = Field(default=(200, 399), description="the status, or range of them, that passes")
-    header: f.Headers = Field(default_factory=dict, description="headers to send")
+    class CheckFields(StrictModel):
+        """The keys of the kinds of checks; those of the built-in ones that rules know by name."""
 
-
-class Health(StrictModel):
-    """A health check: one of exec, http, tcp and htcondor."""
-
-    exec: f.Argv | None = Field(default=None, description="a command; exit code 0 passes")
-    http: Annotated[Http | None, BeforeValidator(lambda v: {"url": v} if isinstance(v, str) else v)] = Field(
-        default=None, description="a URL, or an object with url, status, header"
+        exec: tuple[str, ...] | None
+else:
+    CheckFields = create_model(
+        "CheckFields",
+        __base__=StrictModel,
+        **{name: load_check_kind(name).build_field() for name in CHECK_KINDS},
     )
-    tcp: f.HostPort | None = Field(default=None, description="host:port that must accept a connection")
-    htcondor: Aspect | None = Field(default=None, description="startd, pool, master or space")
+
+
+class Health(CheckFields):
+    __doc__ = f"A health check: one of {join_names(CHECK_KINDS, 'and')}."
+
     interval: f.PositiveDuration = Field(default=10.0, description="from one check to the next")
     timeout: f.PositiveDuration | None = Field(default=None, description="the longest a check may take; the interval")
     ttl: f.PositiveDuration | None = Field(
@@ -130,6 +128,11 @@ class Health(StrictModel):
     successes: f.Count = Field(default=1, description="in a row, to become healthy again")
     on_failure: OnFailure = Field(default="event", description="what becoming unhealthy does beside the event")
     logging: Raw = Field(default=Raw(), description="how the check's output is logged")
+
+    @property
+    def given_kinds(self) -> list[str]:
+        """The kinds of check that are written; exactly one, unless something is wrong."""
+        return [name for name in CHECK_KINDS if getattr(self, name) is not None]
 
 
 class Job(StrictModel):
@@ -178,13 +181,31 @@ class Job(StrictModel):
         return self.name or " ".join(self.exec or ())
 
 
-class Drain(StrictModel):
+BATCH_SECTIONS = {name: load_batch_system(name).load_section() for name in BATCH_SYSTEMS}
+
+if TYPE_CHECKING:
+
+    class DrainFields(StrictModel):
+        """The keys of the batch systems."""
+else:
+    DrainFields = create_model(
+        "DrainFields",
+        __base__=StrictModel,
+        **{name: build_drain_field(section) for name, section in BATCH_SECTIONS.items()},
+    )
+
+
+class Drain(DrainFields):
     """How the batch system is emptied: HTCondor's way, or a command and a test."""
 
-    htcondor: f.Flag = Field(default=False, description="peacefully, through HTCondor's own commands")
     exec: f.Argv | None = Field(default=None, description="the command that begins the drain")
     until: f.Argv | None = Field(default=None, description="the command that exits 0 when all is drained")
     poll: f.PositiveDuration = Field(default=5.0, description="how often `until` is asked")
+
+    @property
+    def given_systems(self) -> list[str]:
+        """The batch systems that are to drain in their own way."""
+        return [name for name in BATCH_SYSTEMS if getattr(self, name)]
 
 
 class Lifetime(StrictModel):
@@ -203,42 +224,6 @@ class Lifetime(StrictModel):
     grace: f.Duration = Field(default=300.0, description="from the soft stop to the hard one")
 
 
-class Node(StrictModel):
-    """The HTCondor configuration rendered before condor_master starts."""
-
-    path: f.AbsolutePath = Field(
-        default="/etc/condor/config.d/50-autopilot.conf", description="the file that is written"
-    )
-    condor_host: f.Text | None = Field(default=None, description="the central manager; $CONDOR_HOST when left out")
-    name: f.Text | None = Field(default=None, description="the node's name; unique for each life when left out")
-    cpus: f.Cpus | None = Field(default=None, description="from the cgroup when left out")
-    memory: f.Size | None = Field(default=None, description="from the cgroup when left out")
-    token: f.AbsolutePath | None = Field(default=None, description="a file or directory to copy tokens from")
-    settings: f.Environment = Field(default_factory=dict, description="further configuration, over the rendered one")
-
-
-def _expand_node(value: Any) -> Any:
-    return {} if value is True else None if value is False else value
-
-
-class Htcondor(StrictModel):
-    """The batch system in this container."""
-
-    job: f.Text | None = Field(
-        default=None, description="the job that is condor_master; found by its command when left out"
-    )
-    poll: f.PositiveDuration = Field(default=15.0, description="payloads, membership and space are looked at so often")
-    node: Annotated[Node | None, BeforeValidator(_expand_node)] = Field(
-        default=None, description="true, or an object: render the node's configuration"
-    )
-    min_execute: f.Size = Field(default=1 << 30, description="free bytes in EXECUTE, below which `space` fails")
-    min_log: f.Size = Field(default=100 << 20, description="free bytes in LOG, below which `space` fails")
-
-
-def _expand_htcondor(value: Any) -> Any:
-    return {} if value is True else None if value is False else {"job": value} if isinstance(value, str) else value
-
-
 class Logging(StrictModel):
     """The supervisor's own log."""
 
@@ -253,14 +238,35 @@ class Control(StrictModel):
     socket: f.SocketPath | None = Field(default=None, description="its path; STATE/autopilot.sock when left out")
 
 
-class Spec(StrictModel):
-    """A job spec of autopilot."""
+class BatchChoice(NamedTuple):
+    """The batch system of a container: its name in BATCH_SYSTEMS and its section."""
+
+    name: str
+    section: BatchSection
+
+
+class SpecBasis(StrictModel):
+    """The first keys of a job spec."""
 
     jobs: tuple[Job, ...] = Field(default=(), description="the processes of this container")
     lifetime: Lifetime | None = Field(default=None, description="how long this container lives")
-    htcondor: Annotated[Htcondor | None, BeforeValidator(_expand_htcondor)] = Field(
-        default=None, description="true, the job's name, or an object"
+
+
+if TYPE_CHECKING:
+
+    class SpecWithBatchSections(SpecBasis):
+        """The keys of the batch systems beside them."""
+else:
+    SpecWithBatchSections = create_model(
+        "SpecWithBatchSections",
+        __base__=SpecBasis,
+        **{name: build_section_field(section) for name, section in BATCH_SECTIONS.items()},
     )
+
+
+class Spec(SpecWithBatchSections):
+    """A job spec of autopilot."""
+
     stop_timeout: f.Duration | None = Field(
         default=None,
         description="from the start of the stop to the kill; by default the longest ordered stop, at least 5 s",
@@ -272,9 +278,9 @@ class Spec(StrictModel):
     state: f.AbsolutePath | None = Field(default=None, description="the state directory")
     logging: Logging | None = Field(default=None, description="the supervisor's own log")
     control: Control | None = Field(default=None, description="the control socket")
-    consul: Annotated[Consul | None, BeforeValidator(lambda v: {"address": v} if isinstance(v, str) else v)] = Field(
-        default=None, description="host:port, or an object"
-    )
+    consul: Annotated[
+        Consul | None, BeforeValidator(lambda v: {"address": v} if isinstance(v, str) else v), Shorthand("string")
+    ] = Field(default=None, description="host:port, or an object")
     consul_agent: ConsulAgent | None = Field(default=None, description="run Consul's agent in this container")
     templates: tuple[Template, ...] = Field(default=(), description="files rendered from the environment and Consul")
     locks: tuple[Lock, ...] = Field(default=(), description="limits between hosts, through Consul")
@@ -282,28 +288,41 @@ class Spec(StrictModel):
     watches: tuple[Watch, ...] = Field(default=(), description="services of Consul to watch")
 
     @property
-    def batch_system(self) -> Htcondor | None:
-        """The htcondor section. A job that runs condor_master implies one, with the configuration it brings itself: it
-        must be watched and drained whether its spec says so or not (ContainerPilot's cannot). `htcondor: false` denies.
-        """
-        if "htcondor" in self.model_fields_set or len(self._condor_master_jobs) != 1:
-            return self.htcondor
-        return Htcondor()
+    def given_batch_systems(self) -> list[str]:
+        """The batch systems whose sections are written; at most one, unless something is wrong."""
+        return [name for name in BATCH_SYSTEMS if getattr(self, name) is not None]
 
     @property
-    def _condor_master_jobs(self) -> list[Job]:
-        return [job for job in self.jobs if job.exec and job.exec[0].rsplit("/", 1)[-1] == "condor_master"]
+    def batch(self) -> BatchChoice | None:
+        """The batch system in this container.
+
+        A job that runs its main process implies the section, with the configuration it brings itself: it must be
+        watched and drained whether its spec says so or not (ContainerPilot's cannot). `false` denies.
+        """
+        for name in self.given_batch_systems:
+            return BatchChoice(name, getattr(self, name))
+        for name, section in BATCH_SECTIONS.items():
+            if name not in self.model_fields_set and len(self._list_jobs_running(section.program)) == 1:
+                return BatchChoice(name, section())
+        return None
+
+    def _list_jobs_running(self, program: str) -> list[Job]:
+        return [job for job in self.jobs if job.exec and job.exec[0].rsplit("/", 1)[-1] == program]
 
     @property
     def batch_jobs(self) -> list[Job]:
-        """The jobs that may be meant by the htcondor section: one, unless something is wrong."""
-        section = self.batch_system
-        if section is None:
+        """The jobs that may be the batch system's main process: one, unless something is wrong."""
+        if self.batch is None:
             return []
-        return (
-            self._condor_master_jobs if section.job is None else [job for job in self.jobs if job.label == section.job]
-        )
+        section = self.batch.section
+        if section.job is None:
+            return self._list_jobs_running(section.program)
+        return [job for job in self.jobs if job.label == section.job]
 
     def compute_stop_limit(self, job: Job) -> float:
-        """From a job's first signal to its SIGKILL. condor_master stops its daemons first, and they their payloads."""
-        return job.stop.timeout or (30.0 if any(job is batch for batch in self.batch_jobs) else 5.0)
+        """Return the seconds from a job's first signal to its SIGKILL. A batch system's main process has longer: it
+        stops its daemons first, and they their payloads."""
+        if job.stop.timeout:
+            return job.stop.timeout
+        batch = self.batch
+        return batch.section.stop_timeout_s if batch and any(job is one for one in self.batch_jobs) else 5.0

@@ -26,7 +26,7 @@ def test_expiry_while_busy(pool):
     refused = pool.submit(1)
     assert node.wait_for_exit() == 0
     assert pool.get_job_status(running) == "Completed"
-    assert pool.job(running)["NumJobStarts"] == 1
+    assert pool.get_job_ad(running)["NumJobStarts"] == 1
     assert pool.get_job_status(refused) == "Idle"
     words = node.read_last_words()
     assert (words["reason"], words["exit_code"], words["payloads_run"], words["payloads_killed"]) == (
@@ -97,7 +97,7 @@ def test_stop_while_busy(pool):
     job = node.start_job(300)
     asked = time.monotonic()
     node.worker.send_signal(signal.SIGTERM)
-    pool.wait(lambda: pool.get_job_status(job) == "Idle", 10, "the job is Idle again")
+    pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 10, "the job is Idle again")
     assert time.monotonic() - asked < AT_ONCE
     assert node.wait_for_exit(20) == 0
     words = node.read_last_words()
@@ -122,22 +122,22 @@ def test_reload_while_busy(pool):
     node.worker.write_file(CONFIG_PATH, json.dumps(spec))
     node.worker.run(["autopilot", "reload", "--no-wait"])
     assert node.wait_for_exit() == 0
-    assert pool.get_job_status(job) == "Completed" and pool.job(job)["NumJobStarts"] == 1
+    assert pool.get_job_status(job) == "Completed" and pool.get_job_ad(job)["NumJobStarts"] == 1
     assert len([line for line in node.find_events("^started$") if line["job"] == "condor-master"]) == 1
     assert node.read_last_words()["reason"] == "lifetime"
 
 
 def test_stop_while_a_job_arrives(pool):
     """A job whose input files are still on their way is Idle again too, and not in limbo (its starter crashes then)."""
-    pool.ask("truncate", "-s", "1G", "/home/alice/input", user="alice")
+    pool.run_on_manager("truncate", "-s", "1G", "/home/alice/input", user="alice")
     node = Node(pool).wait_until_joined()
     job = pool.submit(300, inputs=["/home/alice/input"])
     arriving = "ls /var/lib/condor/execute/dir_*/input"
-    pool.wait(lambda: node.worker.run(arriving, check=False), 30, "the input arrives")
+    pool.wait_until(lambda: node.worker.run(arriving, check=False), 30, "the input arrives")
     assert not pool.is_executing(job)
     asked = time.monotonic()
     node.worker.send_signal(signal.SIGTERM)
-    pool.wait(lambda: pool.get_job_status(job) == "Idle", 10, "the job is Idle again")
+    pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 10, "the job is Idle again")
     assert time.monotonic() - asked < AT_ONCE
     assert node.wait_for_exit(20) == 0
     assert pool.get_job_status(job) == "Idle"
@@ -149,7 +149,7 @@ def test_stop_while_busy_with_a_deaf_job(pool):
     job = node.start_job(script="trap '' TERM; while :; do sleep 0.1; done")
     asked = time.monotonic()
     node.worker.send_signal(signal.SIGTERM)
-    pool.wait(lambda: pool.get_job_status(job) == "Idle", 10, "the job is Idle again")
+    pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 10, "the job is Idle again")
     assert time.monotonic() - asked < AT_ONCE
     assert node.wait_for_exit(20) == 0
 
@@ -180,11 +180,11 @@ def test_figure_4(pool):
     peacefully, the running job completes, and then all daemons end and the container exits with 0."""
     text = (DATA / "figure4.json").read_text().replace('"30m"', '"6s"')
     files = {CONFIG_PATH: text, "/etc/condor/config.d/40-site.conf": WORKER_CONFIG}
-    worker = pool.worker(["autopilot", "run", CONFIG_PATH], env={"AUTOPILOT_STATE": STATE_PATH}, files=files)
-    pool.wait(pool.slots, 60, "the worker joins the pool")
+    worker = pool.start_worker(["autopilot", "run", CONFIG_PATH], env={"AUTOPILOT_STATE": STATE_PATH}, files=files)
+    pool.wait_until(pool.list_slots, 60, "the worker joins the pool")
     running = pool.submit(12)
-    pool.wait(lambda: pool.get_job_status(running) == "Running", 60, "the job runs")
-    pool.wait(lambda: '"has-payload"' in worker.log(), 60, "the second job starts")
+    pool.wait_until(lambda: pool.get_job_status(running) == "Running", 60, "the job runs")
+    pool.wait_until(lambda: '"has-payload"' in worker.read_log(), 60, "the second job starts")
     refused = pool.submit(1)
     assert worker.wait(60) == 0
     assert (pool.get_job_status(running), pool.get_job_status(refused)) == ("Completed", "Idle")

@@ -24,11 +24,11 @@ def test_service_condor(pool):
     node.worker.run(["service", "condor", "status"])
     node.worker.run(["service", "condor", "reload"])
     log = "/var/log/condor/MasterLog"
-    pool.wait(lambda: "SIGHUP" in node.worker.read_file(log), 20, "the master reads its configuration again")
+    pool.wait_until(lambda: "SIGHUP" in node.worker.read_file(log), 20, "the master reads its configuration again")
     assert get_job()["pid"] == first["pid"]
     healthy = len(node.find_events("^marked healthy$"))
     node.worker.run(["systemctl", "restart", "condor.service"])
     assert get_job()["pid"] not in (first["pid"], None)
-    pool.wait(lambda: len(node.find_events("^marked healthy$")) > healthy, 60, "the new master is healthy")
+    pool.wait_until(lambda: len(node.find_events("^marked healthy$")) > healthy, 60, "the new master is healthy")
     node.worker.run(["systemctl", "is-active", "--quiet", "condor"])
     assert node.start_job(1)

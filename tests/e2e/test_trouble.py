@@ -22,7 +22,7 @@ def test_master_killed(pool):
     job = node.start_job(300)
     killed = time.monotonic()
     node.worker.signal_processes("condor_master", signal.SIGKILL)
-    pool.wait(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
+    pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
     assert time.monotonic() - killed < 20  # seconds of it are HTCondor's: condor_procd died with the master
     assert node.wait_for_exit(30) == 137
     words = node.read_last_words()
@@ -35,7 +35,7 @@ def test_master_killed_and_restarted(pool):
     job = node.start_job(script="sleep 6")
     node.worker.signal_processes("condor_master", signal.SIGKILL)
     node.wait_for_event("restarts in")
-    pool.wait(lambda: pool.get_job_status(job) == "Completed", 90, "the job completes on the new master")
+    pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 90, "the job completes on the new master")
     assert len(node.worker.find_processes("condor_master")) == 1
     node.worker.send_signal(signal.SIGTERM)
     assert node.wait_for_exit(30) == 0
@@ -58,7 +58,7 @@ def test_startd_stopped_while_draining(pool):
     node.drain("--deadline", "6s")
     node.worker.signal_processes("condor_startd", signal.SIGSTOP)
     assert node.wait_for_exit(90) == 75
-    pool.wait(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
+    pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
 
 
 def test_wrong_token(pool):
@@ -67,9 +67,9 @@ def test_wrong_token(pool):
     encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in parts]
     other = ".".join([*encoded, "c2lnbmF0dXJl"])
     node = Node(pool, token=other)
-    line = pool.wait(lambda: node.find_events("(?i)token|pool"), 60, "the trouble is said")[0]
+    line = pool.wait_until(lambda: node.find_events("(?i)token|pool"), 60, "the trouble is said")[0]
     assert line["level"] == "error"
-    assert not pool.slots()
+    assert not pool.list_slots()
 
 
 def test_missing_token(pool):
@@ -103,7 +103,7 @@ def test_manager_down_at_start(pool):
     node.wait_until_joined()
     assert time.monotonic() - back < 30
     job = node.start_job(1)
-    pool.wait(lambda: pool.get_job_status(job) == "Completed", 30, "a job runs")
+    pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 30, "a job runs")
 
 
 def test_execute_full(pool):
@@ -116,12 +116,12 @@ def test_execute_full(pool):
     ).wait_until_joined()
     node.worker.run("dd if=/dev/zero of=/var/lib/condor/execute/filler bs=1M count=20 2>/dev/null", check=False)
     assert "EXECUTE" in node.wait_for_event("EXECUTE", 30)["message"]
-    pool.wait(lambda: not any(slot["Start"] for slot in pool.slots()), 30, "the node takes no jobs")
+    pool.wait_until(lambda: not any(slot["Start"] for slot in pool.list_slots()), 30, "the node takes no jobs")
     job = pool.submit(1)
     with pytest.raises(LabError, match="runs or holds"):
-        pool.wait(lambda: pool.get_job_status(job) != "Idle", 6, "the full node runs or holds a job")
+        pool.wait_until(lambda: pool.get_job_status(job) != "Idle", 6, "the full node runs or holds a job")
     node.worker.run(["rm", "/var/lib/condor/execute/filler"])
-    pool.wait(lambda: pool.get_job_status(job) == "Completed", 60, "the job runs once there is room")
+    pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 60, "the job runs once there is room")
 
 
 def test_supervisor_killed(pool):
@@ -140,9 +140,9 @@ def test_hung_command(pool):
     node = Node(pool, spec={"jobs": [MASTER, victim]}).wait_until_joined()
     node.worker.write_file("/usr/local/sbin/condor_off", "#!/bin/sh\nexec sleep 1000\n", mode=0o755)
     node.drain()
-    pool.wait(lambda: node.worker.find_processes("sleep"), 20, "the command hangs")
+    pool.wait_until(lambda: node.worker.find_processes("sleep"), 20, "the command hangs")
     node.worker.signal_processes("tail")
-    pool.wait(lambda: len(find_job_events(node, "victim", "started")) == 2, 20, "the victim runs again")
+    pool.wait_until(lambda: len(find_job_events(node, "victim", "started")) == 2, 20, "the victim runs again")
     assert (
         compute_seconds_between(
             find_job_events(node, "victim", "ended")[0], find_job_events(node, "victim", "started")[1]
@@ -156,4 +156,4 @@ def test_hung_command(pool):
 
 
 def find_job_events(node, job, event):
-    return [line for line in node.log() if line.get("job") == job and line["message"].startswith(event)]
+    return [line for line in node.read_log() if line.get("job") == job and line["message"].startswith(event)]

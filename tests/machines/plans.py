@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from autopilot.adapters.checks.exec_check import ExecProbe
 from autopilot.machines.actions import Finish
 from autopilot.runtime.simulated_world import SimulatedWorld
-from autopilot.spec.plan import Command, ExecProbe, Health, Job, Plan, Trigger, When
+from autopilot.spec.plan import Command, Health, Job, Plan, Trigger, When
 
 TRUE = Command(argv=("true",))
 NO_PROCESS = Command(argv=())

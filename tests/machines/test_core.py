@@ -8,7 +8,7 @@ import pytest
 
 from autopilot.machines import actions, cues, events
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
-from autopilot.spec.plan import Backoff, Drain, Htcondor, Lifetime, Stop, Trigger, When
+from autopilot.spec.plan import Backoff, Batch, BatchSettings, Drain, Lifetime, Stop, Trigger, When
 from tests.machines.plans import build_check, build_job, build_plan, build_when, get_finish
 
 EXACT = Backoff(jitter=0.0)
@@ -376,8 +376,10 @@ CONDOR = build_job("master", essential=True, restarts=None, stop=Stop(group=Fals
 def build_node_plan(**lifetime):
     return build_plan(
         CONDOR,
-        htcondor=Htcondor(job="master"),
-        lifetime=Lifetime(drain=Drain(htcondor=True), after=Trigger(source="master", event="healthy"), **lifetime),
+        batch=Batch(system="htcondor", job="master", settings=BatchSettings()),
+        lifetime=Lifetime(
+            drain=Drain(by_batch_system=True), after=Trigger(source="master", event="healthy"), **lifetime
+        ),
         stop_timeout=30,
     )
 

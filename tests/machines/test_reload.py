@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from autopilot.machines import cues, events, job, plan_changes
 from autopilot.machines.cues import PlanChanged, RequestReceived
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
-from autopilot.spec.plan import Command, Drain, Htcondor, Job, Lifetime, Plan, Telemetry, Watch, When
+from autopilot.spec.plan import Batch, BatchSettings, Command, Drain, Job, Lifetime, Plan, Telemetry, Watch, When
 
 from .plans import build_check, build_plan, build_when
 from .plans import build_job as make
@@ -268,7 +268,7 @@ def test_the_work_is_not_done_while_successors_are_to_come():
 
 # --- what may change ---
 
-CONDOR = build_plan(make("m"), htcondor=Htcondor(job="m"))
+CONDOR = build_plan(make("m"), batch=Batch(system="htcondor", job="m", settings=BatchSettings()))
 
 
 def test_the_batch_systems_process_is_never_restarted():
@@ -284,7 +284,7 @@ def test_the_batch_systems_process_is_never_restarted():
     [
         ({"state": "/elsewhere"}, "state"),
         ({"socket": "/run/x"}, "control.socket"),
-        ({"htcondor": Htcondor(job="a")}, "htcondor"),
+        ({"batch": Batch(system="htcondor", job="a", settings=BatchSettings())}, "htcondor"),
         ({"lifetime": Lifetime(drain=Drain(begin=OTHER))}, "lifetime.drain"),
     ],
 )

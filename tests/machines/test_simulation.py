@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from autopilot.machines import actions, cues, events, shutdown
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
-from autopilot.spec.plan import Command, Drain, Htcondor, Lifetime, Stop, Trigger, When
+from autopilot.spec.plan import Batch, BatchSettings, Command, Drain, Lifetime, Stop, Trigger, When
 from tests.machines.plans import NO_PROCESS, TRUE, build_check, build_job, build_plan, build_when, get_finish
 
 DAY = 86400.0
@@ -39,8 +39,10 @@ def test_a_day_of_a_worker_node():
         build_job("agent", restarts=None, health=build_check(10), stop=Stop(order=9)),
         build_job("report", when=When(every=300.0), restarts=None),
         build_job("warm", when=build_when("master", "healthy")),
-        htcondor=Htcondor(job="master"),
-        lifetime=Lifetime(drain=Drain(htcondor=True), max=DAY - 7200, after=Trigger(source="master", event="healthy")),
+        batch=Batch(system="htcondor", job="master", settings=BatchSettings()),
+        lifetime=Lifetime(
+            drain=Drain(by_batch_system=True), max=DAY - 7200, after=Trigger(source="master", event="healthy")
+        ),
         stop_timeout=60,
     )
     behaviours = {
@@ -188,8 +190,8 @@ def test_a_drain_always_ends(how, seed, drain_takes, deadline):
     node = build_plan(
         build_job("master", restarts=None, essential=True, stop=Stop(group=False, timeout=5)),
         build_job("side", restarts=None),
-        htcondor=Htcondor(job="master"),
-        lifetime=Lifetime(drain=Drain(htcondor=True), max=10.0, deadline=deadline, grace=5.0),
+        batch=Batch(system="htcondor", job="master", settings=BatchSettings()),
+        lifetime=Lifetime(drain=Drain(by_batch_system=True), max=10.0, deadline=deadline, grace=5.0),
         stop_timeout=20.0,
     )
     world = SimulatedWorld(node, how, seed=seed, drain_duration=drain_takes).run(2000)

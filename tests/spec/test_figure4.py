@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from autopilot.adapters.checks.exec_check import ExecProbe
 from autopilot.spec import SpecError, load
-from autopilot.spec.plan import Command, ExecProbe, Health, Service, Trigger, When
+from autopilot.spec.plan import Command, Health, Service, Trigger, When
 
 DATA = Path(__file__).parent / "data"
 

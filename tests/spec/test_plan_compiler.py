@@ -7,6 +7,11 @@ import signal
 
 import pytest
 
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
+from autopilot.adapters.checks.exec_check import ExecProbe
+from autopilot.adapters.checks.htcondor_check import HtcondorProbe
+from autopilot.adapters.checks.http_check import HttpProbe
+from autopilot.adapters.checks.tcp_check import TcpProbe
 from autopilot.spec import load_text
 from autopilot.spec import plan as p
 
@@ -60,7 +65,7 @@ def test_every_key_of_a_job() -> None:
         timeout=3600,
         stopping_wait=4,
         health=p.Health(
-            probe=p.HttpProbe(url="http://x/", status=(200, 204), headers={"A": "b"}),
+            probe=HttpProbe(url="http://x/", status=(200, 204), headers={"A": "b"}),
             interval=5,
             timeout=2,
             ttl=20,
@@ -113,10 +118,10 @@ def test_when(when: str, expected: p.When) -> None:
 def test_probes() -> None:
     """A TCP check has host and port; a command runs as its job does."""
     assert compile_job("health: {tcp: '[::1]:80'}").health == p.Health(
-        probe=p.TcpProbe(host="::1", port=80), interval=10, timeout=10, ttl=20
+        probe=TcpProbe(host="::1", port=80), interval=10, timeout=10, ttl=20
     )
     assert compile_job("health: {exec: ['x', 1], logging: {raw: true}}, umask: '077'").health == p.Health(
-        probe=p.ExecProbe(command=p.Command(argv=("x", "1"), umask=0o77), raw=True), interval=10, timeout=10, ttl=20
+        probe=ExecProbe(command=p.Command(argv=("x", "1"), umask=0o77), raw=True), interval=10, timeout=10, ttl=20
     )
 
 
@@ -128,7 +133,7 @@ def test_failures(action: str, failures: int) -> None:
     )
     health = compile_plan(text).jobs[0].health
     assert health is not None
-    assert (health.probe, health.failures) == (p.HtcondorProbe(aspect="startd"), failures)
+    assert (health.probe, health.failures) == (HtcondorProbe(aspect="startd"), failures)
 
 
 @pytest.mark.parametrize(
@@ -187,33 +192,34 @@ def test_the_htcondor_jobs_own_escalation() -> None:
 def test_htcondor_finds_its_job(shorthand: str) -> None:
     """The job that runs condor_master need not be named, and the drain is HTCondor's own."""
     found = compile_plan(CONDOR % f"htcondor: {shorthand}")
-    assert found.htcondor == p.Htcondor(job="m")
-    assert found.lifetime == p.Lifetime(drain=p.Drain(htcondor=True))
+    assert found.batch == p.Batch(system="htcondor", job="m", settings=HtcondorSettings())
+    assert found.lifetime == p.Lifetime(drain=p.Drain(by_batch_system=True))
 
 
 def test_htcondor_in_full() -> None:
     """Every key of the htcondor section arrives; sizes are bytes."""
     keys = """poll: "5s", minExecute: "2GB", min_log: 1, node: {path: "/n", condorHost: "cm", name: "w", cpus: "1.5",
         memory: "1GiB", token: "/t", settings: {START: "True"}}"""
-    assert compile_plan(CONDOR % f"htcondor: {{{keys}}}").htcondor == p.Htcondor(
-        job="m",
+    batch = compile_plan(CONDOR % f"htcondor: {{{keys}}}").batch
+    assert batch is not None
+    assert batch.settings == HtcondorSettings(
         poll=5,
         min_execute=2 * 10**9,
         min_log=1,
-        node=p.HtcondorNode(
+        node=HtcondorNode(
             path="/n", condor_host="cm", name="w", cpus=1.5, memory=2**30, token="/t", settings={"START": "True"}
         ),
     )
-    section = compile_plan(CONDOR % "htcondor: {node: true}").htcondor
-    assert section is not None
-    assert section.node == p.HtcondorNode()
+    batch = compile_plan(CONDOR % "htcondor: {node: true}").batch
+    assert batch is not None
+    assert batch.settings == HtcondorSettings(node=HtcondorNode())
 
 
 def test_lifetime() -> None:
     """Every key of the lifetime arrives; a drain by command has both its commands."""
     keys = """max: "30m", jitter: "5m", after: {source: "m", once: "stopped"}, idle: 600, deadline: "72h", grace: 0"""
     assert compile_plan(CONDOR % f"htcondor: true, lifetime: {{{keys}}}").lifetime == p.Lifetime(
-        drain=p.Drain(htcondor=True),
+        drain=p.Drain(by_batch_system=True),
         max=1800,
         jitter=300,
         after=p.Trigger(source="m", event="stopped"),

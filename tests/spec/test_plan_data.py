@@ -11,8 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
+from autopilot.adapters.checks.exec_check import ExecProbe
+from autopilot.adapters.checks.htcondor_check import HtcondorProbe
+from autopilot.adapters.checks.http_check import HttpProbe
+from autopilot.adapters.checks.tcp_check import TcpProbe
 from autopilot.spec import deserialize_plan, serialize_plan
 from autopilot.spec import plan as p
+from autopilot.spec.plan_data import PLAN_VERSION
 
 NUMBERS = st.floats(0, 1e9)
 WORDS = st.text(max_size=8)
@@ -32,10 +38,10 @@ COMMANDS = st.builds(
 )
 TRIGGERS = st.builds(p.Trigger, source=WORDS, event=WORDS)
 PROBES = st.one_of(
-    st.builds(p.ExecProbe, command=COMMANDS, raw=st.booleans()),
-    st.builds(p.HttpProbe, url=WORDS, status=st.tuples(st.integers(100, 599), st.integers(100, 599)), headers=MAPS),
-    st.builds(p.TcpProbe, host=WORDS, port=st.integers(1, 65535)),
-    st.builds(p.HtcondorProbe, aspect=st.sampled_from(["startd", "pool", "master", "space"])),
+    st.builds(ExecProbe, command=COMMANDS, raw=st.booleans()),
+    st.builds(HttpProbe, url=WORDS, status=st.tuples(st.integers(100, 599), st.integers(100, 599)), headers=MAPS),
+    st.builds(TcpProbe, host=WORDS, port=st.integers(1, 65535)),
+    st.builds(HtcondorProbe, aspect=st.sampled_from(["startd", "pool", "master", "space"])),
 )
 JOBS = st.builds(
     p.Job,
@@ -61,20 +67,24 @@ JOBS = st.builds(
 )
 LIFETIMES = st.builds(
     p.Lifetime,
-    drain=st.builds(p.Drain, htcondor=st.booleans(), begin=st.none() | COMMANDS, until=st.none() | COMMANDS),
+    drain=st.builds(p.Drain, by_batch_system=st.booleans(), begin=st.none() | COMMANDS, until=st.none() | COMMANDS),
     max=st.none() | NUMBERS,
     after=st.none() | TRIGGERS,
 )
-CONDORS = st.builds(
-    p.Htcondor,
+BATCHES = st.builds(
+    p.Batch,
+    system=st.just("htcondor"),
     job=WORDS,
-    node=st.none() | st.builds(p.HtcondorNode, memory=st.none() | st.integers(0, 2**60), settings=MAPS),
+    settings=st.builds(
+        HtcondorSettings,
+        node=st.none() | st.builds(HtcondorNode, memory=st.none() | st.integers(0, 2**60), settings=MAPS),
+    ),
 )
 PLANS = st.builds(
     p.Plan,
     jobs=st.lists(JOBS, max_size=3).map(tuple),
     lifetime=st.none() | LIFETIMES,
-    htcondor=st.none() | CONDORS,
+    batch=st.none() | BATCHES,
     logging=st.builds(p.Logging, output=WORDS),
     consul=st.none() | st.builds(p.Consul, address=WORDS, tls=st.none() | st.builds(p.Tls, cafile=st.none() | WORDS)),
     consul_agent=st.none() | st.builds(p.ConsulAgent, job=WORDS, join=st.lists(WORDS).map(tuple), meta=MAPS),
@@ -107,11 +117,17 @@ def test_round_trip(plan: p.Plan) -> None:
         [],
         None,
         {"plan_version": 0},
-        {"plan_version": 1, "jobs": [{}]},
-        {"plan_version": 1, "nope": 1},
-        {"plan_version": 1, "jobs": [{"name": "a", "command": {"argv": []}, "health": {"probe": {"kind": "x"}}}]},
-        {"plan_version": 1, "jobs": [1]},
-        {"plan_version": 1, "lifetime": {"drain": 7, "x": 1}},
+        {"plan_version": PLAN_VERSION - 1},
+        {"plan_version": PLAN_VERSION, "jobs": [{}]},
+        {"plan_version": PLAN_VERSION, "nope": 1},
+        {
+            "plan_version": PLAN_VERSION,
+            "jobs": [{"name": "a", "command": {"argv": []}, "health": {"probe": {"kind": "x"}}}],
+        },
+        {"plan_version": PLAN_VERSION, "jobs": [1]},
+        {"plan_version": PLAN_VERSION, "lifetime": {"drain": 7, "x": 1}},
+        {"plan_version": PLAN_VERSION, "batch": {"system": "none", "job": "a", "settings": {}}},
+        {"plan_version": PLAN_VERSION, "batch": {"system": "htcondor", "job": "a", "settings": 1}},
     ],
 )
 def test_another_versions_plan_is_refused(data: Any) -> None:
@@ -126,7 +142,11 @@ def test_reading_a_plan_imports_nothing_heavy() -> None:
 import sys
 import autopilot.spec, autopilot.spec.plan, autopilot.spec.validation_child
 from autopilot.spec import deserialize_plan
-heavy = {"pydantic", "click", "pyjson5", "difflib", "asyncio", "autopilot.spec.gotemplate", "autopilot.spec.quantities"}
+from autopilot.spec.extensions import BATCH_SYSTEMS, CHECK_KINDS, load_batch_system, load_check_kind
+for name in CHECK_KINDS: load_check_kind(name)
+for name in BATCH_SYSTEMS: load_batch_system(name)
+heavy = {"pydantic", "click", "pyjson5", "difflib", "asyncio", "h11", "ssl"}
+heavy |= {"autopilot.spec.gotemplate", "autopilot.spec.quantities"}
 print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)

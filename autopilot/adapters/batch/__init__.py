@@ -1,1 +1,1 @@
-"""Connect the supervisor to a batch system, one package for each."""
+"""Connect the supervisor to a batch system; `autopilot.spec.extensions` registers them, one package for each."""

@@ -1,62 +1,123 @@
-"""Drains any batch system or service: run `begin`, then ask `until` again and again whether all is over (exit 0)."""
+"""Drain any batch system or service by commands.
+
+`begin` is run once; then `until` is run again and again until it exits 0. All else is up to the batch system beside it,
+if the plan has one.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Mapping
 
-from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue, Drained
-from autopilot.runtime.command_runner import CommandResult, CommandRunner
+from autopilot.adapters.batch.batch_system import BatchSystem, SupervisorServices
+from autopilot.machines.cues import ConditionDetected, ConditionResolved, Drained, Evicted
+from autopilot.runtime.command_runner import CommandResult
 from autopilot.spec.plan import Command, Drain
 
-COMMAND_TIMEOUT_S = 60.0  # s for one command
-FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 1.0, 60.0  # s
+COMMAND_TIMEOUT_S = 60.0
+FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 1.0, 60.0
 
 
 class CommandDrain:
-    def __init__(
-        self,
-        plan: Drain,
-        *,
-        command_runner: CommandRunner,
-        report: Callable[[Cue], None],
-        start_task: Callable[[Coroutine[Any, Any, None]], object],
-    ) -> None:
-        self._plan = plan
-        self._command_runner, self._report, self._start_task = command_runner, report, start_task
+    """A batch system that is drained by the commands of the job spec (`lifetime.drain: {exec, until}`)."""
+
+    def __init__(self, drain: Drain, services: SupervisorServices, inner: BatchSystem | None) -> None:
+        """Wrap a batch system.
+
+        Args:
+            drain: The commands.
+            services: Parts of the supervisor.
+            inner: The batch system that does everything but the drain; None when the plan has none.
+        """
+        self._drain = drain
+        self._services = services
+        self._inner = inner
+
+    # --- the drain ---
 
     def begin_drain(self, reason: str) -> None:
-        self._start_task(self.drain())
+        """Start the drain in the background."""
+        self._services.start_task(self.drain())
 
-    def terminate_payloads(self) -> None:
-        """Payloads are not ours to name here; the grace goes on until the ordered stop."""
+    def soft_stop(self) -> None:
+        """Do nothing: commands name no payloads. They may go on during the grace, until the ordered stop."""
 
-    def kill_payloads(self) -> None:
-        """No more waiting: the ordered stop that follows ends what runs."""
-        self._report(Drained())
+    def hard_stop(self) -> None:
+        """Report Drained, so that nothing more is waited for: the ordered stop that follows ends the running jobs."""
+        self._services.report(Drained())
 
     async def drain(self) -> None:
-        """Reports Drained once nothing runs any more. A failing `begin` is tried again."""
-        if self._plan.begin is not None:
-            await self._run_begin_command(self._plan.begin)
-        if self._plan.until is not None:
-            while (await self._run_command("drain-until", self._plan.until)).status != 0:
-                await asyncio.sleep(self._plan.poll)  # the batch system can only be asked
-        self._report(Drained())
+        """Run `begin`, again when it fails, then `until` until it exits 0; report Drained."""
+        if self._drain.begin is not None:
+            await self._run_begin_command(self._drain.begin)
+        if self._drain.until is not None:
+            while (await self._run_command("drain-until", self._drain.until)).status != 0:
+                await asyncio.sleep(self._drain.poll)  # the batch system can only be asked
+        self._services.report(Drained())
 
     async def _run_begin_command(self, command: Command) -> None:
         delay, failed = FIRST_RETRY_DELAY_S, False
         while (result := await self._run_command("drain-begin", command)).status != 0:
             failed = True
             tail = result.output.strip().splitlines()[-1:] or ["no output"]
-            self._report(
-                ConditionDetected("drain", f"the drain command failed ({result.status}): {tail[0]}; trying again")
-            )
+            detail = f"the drain command failed ({result.status}): {tail[0]}; trying again"
+            self._services.report(ConditionDetected("drain", detail))
             await asyncio.sleep(delay)
             delay = min(delay * 2, MAX_RETRY_DELAY_S)
         if failed:
-            self._report(ConditionResolved("drain"))
+            self._services.report(ConditionResolved("drain"))
 
     async def _run_command(self, name: str, command: Command) -> CommandResult:
-        return await self._command_runner.run(command, timeout=COMMAND_TIMEOUT_S, name=name)
+        return await self._services.command_runner.run(command, timeout=COMMAND_TIMEOUT_S, name=name)
+
+    # --- the batch system beside it ---
+
+    @property
+    def own_pid_variables(self) -> tuple[str, ...]:
+        """Environment variables of the main process that are to hold its own pid."""
+        return self._inner.own_pid_variables if self._inner is not None else ()
+
+    async def prepare(self) -> list[str]:
+        """Make the node ready for the main process; returns one line for each problem."""
+        return await self._inner.prepare() if self._inner is not None else []
+
+    async def monitor(self) -> None:
+        """Watch the node."""
+        if self._inner is not None:
+            await self._inner.monitor()
+
+    def build_environment(self) -> Mapping[str, str]:
+        """Return variables for the main process, over all others."""
+        return self._inner.build_environment() if self._inner is not None else {}
+
+    def on_started(self, pid: int) -> None:
+        """Take note of the main process."""
+        if self._inner is not None:
+            self._inner.on_started(pid)
+
+    def on_exited(self) -> None:
+        """Take note that the main process has ended."""
+        if self._inner is not None:
+            self._inner.on_exited()
+
+    async def check(self, aspect: str, timeout_s: float) -> tuple[bool, str]:
+        """Check one aspect of the node, for a health check."""
+        if self._inner is None:
+            return False, "this container has no batch system that could be asked"
+        return await self._inner.check(aspect, timeout_s)
+
+    def get_status(self) -> Mapping[str, object]:
+        """Return the section of `autopilot status`."""
+        return self._inner.get_status() if self._inner is not None else {}
+
+    def evict(self) -> None:
+        """Give payloads back to their queue; without a batch system there are none."""
+        if self._inner is not None:
+            self._inner.evict()
+        else:
+            self._services.report(Evicted())
+
+    def last_resort(self) -> None:
+        """Give payloads back to their queue, without an event loop."""
+        if self._inner is not None:
+            self._inner.last_resort()

@@ -1,1 +1,1 @@
-"""Run health checks, one module for each kind."""
+"""Run health checks, one module for each kind; `autopilot.spec.extensions` registers them."""

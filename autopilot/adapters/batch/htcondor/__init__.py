@@ -1,5 +1,1 @@
-"""HTCondor: node configuration, probes, payloads, drain. See docs/htcondor.md."""
-
-from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
-
-__all__ = ["HtcondorSystem"]
+"""Run a node of HTCondor: configuration, checks, payloads, drain. See docs/htcondor.md."""

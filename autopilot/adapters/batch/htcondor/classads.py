@@ -1,5 +1,4 @@
-"""ClassAds in their long form (`Name = value`, one attribute a line), as job ads and the tools' `-long` output are
-written."""
+"""Parse ClassAds in their long form: `Name = value`, one attribute a line, as in job ads and `-long` output."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ _REAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 
 
 def parse_literal(text: str) -> Value | None:
-    """The value of a literal; None for an expression, a list, `undefined` or `error`."""
+    """Return the value of a literal; None for an expression, a list, `undefined` or `error`."""
     text = text.strip()
     if string := _STRING.fullmatch(text):
         return re.sub(r"\\(.)", r"\1", string[1])
@@ -30,7 +29,7 @@ def parse_literal(text: str) -> Value | None:
 
 
 def parse_ad(lines: Iterable[str]) -> dict[str, Value]:
-    """The attributes with literal values. Everything else (expressions, a tool's warnings between) is left out."""
+    """Return the attributes with literal values; expressions, and a tool's warnings in between, are left out."""
     ad: dict[str, Value] = {}
     for line in lines:
         matched = _ATTRIBUTE_LINE.fullmatch(line.strip())
@@ -40,14 +39,14 @@ def parse_ad(lines: Iterable[str]) -> dict[str, Value]:
 
 
 def parse_ads(text: str) -> Iterator[dict[str, Value]]:
-    """The ads of a `-long` output: empty lines lie between them."""
+    """Yield the ads of a `-long` output; empty lines separate them."""
     for block in re.split(r"\n\s*\n", text):
         if ad := parse_ad(block.splitlines()):
             yield ad
 
 
 def get_payload_id(ad: Ad) -> str | None:
-    """GlobalJobId (unique over all schedds), else ClusterId.ProcId; None when the ad is no job's."""
+    """Return a job's GlobalJobId (unique over all schedds), else ClusterId.ProcId; None when the ad is no job's."""
     if isinstance(known := ad.get("GlobalJobId"), str) and known:
         return known
     cluster, proc = ad.get("ClusterId"), ad.get("ProcId")
@@ -57,7 +56,7 @@ def get_payload_id(ad: Ad) -> str | None:
 
 
 def quote_string(text: str) -> str:
-    """`text` as a ClassAd string literal. ValueError for what cannot be in one (a line's end, NUL)."""
+    """Return a ClassAd string literal. Raises ValueError for control characters."""
     if any(ord(char) < 32 for char in text):
         raise ValueError(f"control character in {text!r}")
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

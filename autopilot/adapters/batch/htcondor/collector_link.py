@@ -1,7 +1,7 @@
-"""Does the startd hold a connection to its collector? A free sign that something changed, read from /proc.
+"""Find out from /proc whether the startd holds a connection to its collector.
 
-The startd sends its updates over one TCP connection that stays open. Its loss says at once what the collector itself
-would tell only when asked; so the collector of a large pool need not be asked often.
+The startd sends its updates over one TCP connection that stays open. The loss of this connection shows at once that
+something changed, and costs nothing to see; so the collector of a large pool need not be asked often.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ DEFAULT_COLLECTOR_PORT = 9618
 
 
 def parse_collectors(collector_host: str) -> list[tuple[str, int]]:
-    """COLLECTOR_HOST as (host, port): a list of names, name:port, [v6]:port or <sinful> strings, options after `?`."""
-    found = []
+    """Return (host, port) for each collector in COLLECTOR_HOST.
+
+    Its value is a list of names, name:port, [v6]:port or <sinful> strings with options after `?`.
+    """
+    collectors = []
     for word in re.split(r"[,\s]+", collector_host):
         text = word.strip("<>").partition("?")[0]
         matched = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?|([^:\[\]]+)(?::(\d+))?", text)
         if matched:
             port = matched[2] or matched[4]
-            found.append((matched[1] or matched[3], int(port) if port else DEFAULT_COLLECTOR_PORT))
-    return found
+            collectors.append((matched[1] or matched[3], int(port) if port else DEFAULT_COLLECTOR_PORT))
+    return collectors
 
 
 def parse_outgoing_connections(table: str) -> Iterator[tuple[int, int]]:
-    """(remote port, inode) of each established connection in a /proc/PID/net/tcp table."""
+    """Yield (remote port, inode) of each established connection in a /proc/PID/net/tcp table."""
     for line in table.splitlines()[1:]:
         words = line.split()
         if len(words) > 9 and words[3] == TCP_ESTABLISHED:
@@ -36,7 +39,7 @@ def parse_outgoing_connections(table: str) -> Iterator[tuple[int, int]]:
 
 
 def is_connected(pid: int, ports: frozenset[int], proc: Path = Path("/proc")) -> bool | None:
-    """Has process `pid` an open connection to one of these ports somewhere? None when it cannot be seen."""
+    """Return True while process `pid` has a connection to one of these ports, on any host; None when /proc hides it."""
     try:
         folder = proc / str(pid) / "fd"
         links = {_read_link(folder / number) for number in os.listdir(folder)}

@@ -1,5 +1,7 @@
-"""When something seen of the node is worth telling: it lasts, or it comes back again and again. Pure; times are the
-loop's."""
+"""Decide when a problem of the node is reported: when it lasts, or when it comes back again and again.
+
+Pure; times are the event loop's.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,13 @@ from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`since`: bad from then on; `told`: said, and not yet taken back."""
+    """One kind of problem, as it is now."""
 
-    since: float | None = None
-    reported: bool = False
+    since: float | None = None  # begin of the problem; None: there is none
+    reported: bool = False  # the core knows of it
 
     def update(self, bad: bool, now: float, patience: float) -> Condition:
-        """Bad for `patience` seconds without a break is told; the first good look takes it back."""
+        """Return the next state: reported after `patience` seconds, over with the first good observation."""
         if not bad:
             return Condition()
         since = now if self.since is None else self.since
@@ -25,7 +27,7 @@ class Condition:
 
 
 class Conditions:
-    """What the node suffers from now, by kind; reports each beginning and each end once."""
+    """The node's problems by kind; each begin and each end is reported once."""
 
     def __init__(self, report: Callable[[Cue], None]) -> None:
         self._report = report
@@ -33,7 +35,17 @@ class Conditions:
         self.details: dict[str, str] = {}
 
     def update(self, kind: str, detail: str | None, now: float, *, patience: float = 0.0) -> bool:
-        """`detail` says what is wrong and what to do, None that all is well. True when this look began the trouble."""
+        """Take in one observation.
+
+        Args:
+            kind: The kind of problem, as `autopilot status` shows it.
+            detail: The problem and its remedy in one sentence; None when all is well.
+            now: The loop's time.
+            patience: Seconds that the problem must last before it is reported.
+
+        Returns:
+            True when this observation made it reported.
+        """
         before = self._by_kind.get(kind, Condition())
         after = self._by_kind[kind] = before.update(detail is not None, now, patience)
         if after.reported and detail is not None:
@@ -47,9 +59,11 @@ class Conditions:
         return False
 
     def is_active(self, kind: str) -> bool:
+        """Return True while this kind of problem is reported."""
         return self._by_kind.get(kind, Condition()).reported
 
     def get_start(self, kind: str) -> float | None:
+        """Return the begin of this kind of problem, on the loop's clock; None without one."""
         return self._by_kind.get(kind, Condition()).since
 
 
@@ -58,25 +72,26 @@ CRASH_LOOP_STARTS, CRASH_LOOP_WINDOW_S, CRASH_LOOP_CALM_S = 4, 600.0, 120.0
 
 @dataclass(frozen=True, slots=True)
 class StartdStarts:
-    """The startd's starts, told apart by pid. Four in ten minutes are a crash loop, two calm minutes its end."""
+    """The recent starts of the startd. Four in ten minutes are a crash loop, two calm minutes are its end."""
 
     pid: int | None = None
     start_times: tuple[float, ...] = ()
 
     def record(self, pid: int | None, now: float) -> StartdStarts:
+        """Return the starts after one observation; a new pid is a new start, None means that no startd runs."""
         recent = tuple(start for start in self.start_times if now - start < CRASH_LOOP_WINDOW_S)
         if pid is None or pid == self.pid:
             return replace(self, start_times=recent)
         return StartdStarts(pid, (*recent, now))
 
     def is_crash_looping(self, now: float) -> bool:
+        """Return True from the fourth start in ten minutes until two minutes without a start."""
         return len(self.start_times) >= CRASH_LOOP_STARTS and now - self.start_times[-1] < CRASH_LOOP_CALM_S
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Growing gaps between repeats of the same thing: `first`, then twice as long each time, up to `longest`
-    seconds."""
+    """Growing delays between tries: `first_delay`, then twice as long each time, up to `max_delay` seconds."""
 
     first_delay: float
     max_delay: float
@@ -84,12 +99,14 @@ class Backoff:
     due_at: float = 0.0
 
     def is_due(self, now: float) -> bool:
+        """Return True when the next try may be made."""
         return now >= self.due_at
 
     def record_try(self, now: float, draw: float) -> Backoff:
-        """`draw` in 0..1 spreads the next one by a fifth, so that a whole fleet does not come at once."""
-        gap = min(self.first_delay * 2.0 ** min(self.tries, 30), self.max_delay) * (0.8 + 0.4 * draw)
-        return replace(self, tries=self.tries + 1, due_at=now + gap)
+        """Return the state after a try; `draw` in 0..1 spreads the next by a fifth, lest a fleet comes at once."""
+        delay = min(self.first_delay * 2.0 ** min(self.tries, 30), self.max_delay) * (0.8 + 0.4 * draw)
+        return replace(self, tries=self.tries + 1, due_at=now + delay)
 
     def reset(self) -> Backoff:
+        """Return the state before the first try."""
         return replace(self, tries=0, due_at=0.0)

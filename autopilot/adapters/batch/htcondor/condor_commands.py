@@ -1,9 +1,8 @@
-"""HTCondor's command line tools, each with its own time limit. An exit status of 0 proves nothing: callers look
-afterwards.
+"""Run HTCondor's command line tools, each with its own time limit.
 
-Why tools and not the Python bindings: a hung startd would hold our only thread inside a C call for as long as it
-likes, the wheel weighs 24 MB on disk and 19 MB in memory, and a direct query by tool costs 13 ms of CPU, which is 0.1
-% at one in 15 s.
+An exit status of 0 proves nothing: callers observe the node afterwards. The Python bindings are not used: a hung startd
+would hold our only thread inside a C call, the wheel weighs 24 MB on disk and 19 MB in memory, and a direct query by
+tool costs 13 ms of CPU, 0.1 % at one in 15 s.
 """
 
 from __future__ import annotations
@@ -15,9 +14,7 @@ from autopilot.adapters.batch.htcondor.classads import Value, parse_ad, parse_ad
 from autopilot.runtime.command_runner import CommandResult, CommandRunner
 from autopilot.spec.plan import Command
 
-COMMAND_TIMEOUT_S = (
-    15.0  # s for a command that changes something; a node under load is slow, 120 s were seen on a broken one
-)
+COMMAND_TIMEOUT_S = 15.0  # for a command that changes something; it took 120 s on a broken node
 QUERY_TIMEOUT_S = 10.0
 SETTING_NAMES = (
     "EXECUTE", "LOG", "SPOOL", "LOCK", "RUN", "COLLECTOR_HOST", "FULL_HOSTNAME", "STARTD_ADDRESS_FILE",
@@ -29,26 +26,28 @@ SETTING_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """What a query brought. `ads` is None when it failed, and `problem` says how in one line."""
+    """The answer of a daemon."""
 
-    ads: tuple[dict[str, Value], ...] | None
-    problem: str = ""
-    refused: bool = False  # it was reached, and does not take us
+    ads: tuple[dict[str, Value], ...] | None  # None: the query failed
+    problem: str = ""  # the failure in one line
+    refused: bool = False  # the daemon was reached, and denied access
 
 
 def get_last_line(output: str) -> str:
+    """Return the last line of a tool's output, shortened to 300 characters."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"
+    return lines[-1][:300] if lines else "it printed nothing"
 
 
 def describe_failure(result: CommandResult, subject: str) -> str:
+    """Return one sentence about a tool that failed or timed out; `subject` is its first words."""
     if result.timed_out:
         return f"{subject} did not answer within {result.duration_s:.0f} s"
     return f"{subject} failed with status {result.status}: {get_last_line(result.output)}"
 
 
 def find_refusal(output: str) -> str | None:
-    """How a daemon that was reached turned us away: it does not know us, or does not let us; None when it did not."""
+    """Return a daemon's line about a denied authentication or authorization; None when it was not even reached."""
     lines = [line.strip() for line in output.splitlines()]
     return next(
         (line[:300] for word in ("IDTOKENS", "DENIED", "AUTHENTICATE:") for line in lines if word in line), None
@@ -56,16 +55,19 @@ def find_refusal(output: str) -> str | None:
 
 
 class CondorCommands:
+    """HTCondor's tools, run among the supervisor's processes."""
+
     def __init__(self, command_runner: CommandRunner) -> None:
         self._command_runner = command_runner
 
     async def run(self, *argv: str, timeout: float | None = None) -> CommandResult:
+        """Run one tool; `timeout` is in seconds, COMMAND_TIMEOUT_S when None."""
         return await self._command_runner.run(
             Command(argv=argv), timeout=COMMAND_TIMEOUT_S if timeout is None else timeout, name=Path(argv[0]).name
         )
 
     async def read_settings(self) -> tuple[dict[str, str], str]:
-        """The effective value of each of SETTINGS (absent: undefined or empty), and a problem or ""."""
+        """Return the values of SETTING_NAMES (absent: undefined or empty), and a problem in one line or ""."""
         marker = "autopilot:"
         request = marker + "\x1f".join(f"{name}=$({name})" for name in SETTING_NAMES)
         done = await self.run("condor_config_val", "-macro", request, timeout=QUERY_TIMEOUT_S)
@@ -76,12 +78,12 @@ class CondorCommands:
         return {name: value.strip() for name, _, value in pairs if value.strip()}, ""
 
     async def query_master(self, timeout: float = QUERY_TIMEOUT_S) -> dict[str, Value]:
-        """condor_master's own view (`STARTD = "Alive"`, `STARTD_PID = 25`); {} when it does not answer."""
+        """Return condor_master's view of its daemons (`STARTD = "Alive"`, `STARTD_PID = 25`); {} without an answer."""
         done = await self.run("condor_who", "-quick", timeout=timeout)
         return {} if done.timed_out else parse_ad(done.output.splitlines())
 
     async def query_slots(self, address: str, timeout: float = QUERY_TIMEOUT_S) -> QueryResult:
-        """Ask the startd itself, not the pool."""
+        """Return the slots, by the startd itself and not by the pool."""
         names = "Name,State,Activity,Draining,SlotType,JobId,TotalCpus,TotalMemory,Cpus,Memory,MyType"
         done = await self.run("condor_status", "-direct", address, "-long", "-attributes", names, timeout=timeout)
         if done.timed_out or done.status != 0:
@@ -89,13 +91,13 @@ class CondorCommands:
         return QueryResult(tuple(ad for ad in parse_ads(done.output) if "State" in ad))
 
     async def query_collector(self, address: str, timeout: float = QUERY_TIMEOUT_S) -> QueryResult:
-        """The collector's ads of the startd with this address: none, and the node is not in the pool."""
-        wanted = f"MyAddress =?= {quote_string(address)}"
+        """Return the collector's ads of the startd with this address; without any, the node is not in the pool."""
+        constraint = f"MyAddress =?= {quote_string(address)}"
         argv = (
             "condor_status",
             "-startd",
             "-constraint",
-            wanted,
+            constraint,
             "-limit",
             "1",
             "-long",
@@ -110,23 +112,26 @@ class CondorCommands:
         return QueryResult(tuple(ad for ad in parse_ads(done.output) if "Name" in ad))
 
     async def check_advertise_right(self, timeout: float = QUERY_TIMEOUT_S) -> str:
-        """Empty when the collector would take our ads, else its answer in one line."""
+        """Return "" when the collector would take our ads, else its answer in one line."""
         done = await self.run("condor_ping", "-verbose", "-type", "collector", "ADVERTISE_STARTD", timeout=timeout)
         if done.status == 0 and not done.timed_out:
             return ""
         return find_refusal(done.output) or describe_failure(done, "condor_ping")
 
     async def stop_startd_peacefully(self) -> CommandResult:
+        """Tell the startd to end once its jobs are done (sequence B of `drain_steps`)."""
         return await self.run("condor_off", "-peaceful", "-daemon", "startd")
 
     async def drain_master(self, reason: str) -> CommandResult:
+        """Tell condor_master to drain the node and end (sequence A of `drain_steps`)."""
         return await self.run("condor_off", "-drain", "-master", "-reason", reason[:200])
 
     async def reconfigure_startd(self) -> CommandResult:
+        """Let the startd read its configuration again; it sends its ads at once, too."""
         return await self.run("condor_reconfig", "-daemon", "startd")
 
     async def can_resolve(self, host: str, timeout: float) -> bool | None:
-        """By this host's own resolver; None when there is no `getent` to ask. In a child: getaddrinfo blocks."""
+        """Return whether this host's resolver finds a name; None without `getent`. In a child: getaddrinfo blocks."""
         done = await self.run("getent", "ahosts", host, timeout=timeout)
         if done.timed_out:
             return False

@@ -1,5 +1,4 @@
-"""HTCondor's processes and their payloads, read from /proc and EXECUTE: no command, no query, well under a
-millisecond.
+"""Find HTCondor's processes in /proc and their payloads in EXECUTE: no command, no query, well under a millisecond.
 
 A payload cannot pass for a daemon: daemons are found by descent from condor_master (or from us, once their parent
 died), and a payload is one only while the starter its directory is named after lives.
@@ -15,22 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autopilot.adapters.batch.htcondor.classads import get_payload_id, parse_ad
-from autopilot.process import job_processes
+from autopilot.process import job_processes, process_stat
 
-MAX_AD_BYTES = 1 << 20  # bytes read of one job ad
-MAX_WRAPPER_DEPTH = 4  # processes deep, from the leader to condor_master
+MAX_AD_BYTES = 1 << 20  # of one job ad
+MAX_WRAPPER_DEPTH = 4  # processes from the leader to condor_master
 NAMELESS_PREFIX = "starter-"
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessStat:
-    name: str  # comm: 15 characters at most
-    state: str  # R, S, D, T (stopped), Z, ...
-
-
-@dataclass(frozen=True, slots=True)
 class Daemons:
-    """One look at HTCondor's processes. Zombies are left out."""
+    """The pids of HTCondor's processes at one moment. Zombies are left out."""
 
     master: int | None = None
     startd: int | None = None
@@ -39,62 +32,49 @@ class Daemons:
 
 
 ListChildren = Callable[[int], Iterable[int]]
-ReadProcessStat = Callable[[int], ProcessStat | None]
-
-
-def parse_stat(text: str) -> ProcessStat | None:
-    """One /proc/PID/stat; None for what is none. The name stands in parentheses and may hold any byte, `)` too."""
-    head, _, rest = text.rpartition(")")
-    _, found, name = head.partition(" (")
-    words = rest.split()
-    return ProcessStat(name, words[0]) if found and words else None
-
-
-def read_process_stat(pid: int) -> ProcessStat | None:
-    """None when there is no such process, or only its zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", errors="replace") as file:
-            found = parse_stat(file.read(4096))
-    except OSError:
-        return None
-    return None if found is None or found.state in "ZX" else found
+ReadProcessStat = Callable[[int], tuple[str, str] | None]  # as process_stat.read_process_stat
 
 
 def find_daemons(
     leader_pid: int | None,
     own_pid: int,
     list_children: ListChildren = job_processes.list_children,
-    read_stat: ReadProcessStat = read_process_stat,
+    read_stat: ReadProcessStat = process_stat.read_process_stat,
 ) -> Daemons:
-    """`leader`: the job's process, condor_master itself or a wrapper around it; None once it is gone. `own`: our pid,
-    the new parent of daemons that lost theirs. Looks at the daemons only, never below a starter: payloads may be
-    many."""
+    """Find the daemons by descent; the processes below a starter are not visited, for payloads may be many.
+
+    Args:
+        leader_pid: The job's process, condor_master itself or a wrapper around it; None once it is gone.
+        own_pid: Our pid: the new parent of daemons that lost theirs.
+        list_children: Returns the children of a pid.
+        read_stat: Returns (name, state) of a live pid.
+    """
     master = None if leader_pid is None else _find_master(leader_pid, list_children, read_stat)
     states: dict[int, str] = {}
 
     def find_named(name: str, parents: Iterable[int]) -> list[int]:
-        found = []
+        matching = []
         for pid in (child for parent in parents for child in list_children(parent)):
-            seen = read_stat(pid)
-            if seen is not None and seen.name == name:
-                states[pid] = seen.state
-                found.append(pid)
-        return found
+            stat = read_stat(pid)
+            if stat is not None and stat[0] == name:
+                states[pid] = stat[1]
+                matching.append(pid)
+        return matching
 
-    if master is not None and (seen := read_stat(master)) is not None:
-        states[master] = seen.state
+    if master is not None and (stat := read_stat(master)) is not None:
+        states[master] = stat[1]
     startds = find_named("condor_startd", {own_pid} | ({master} if master is not None else set()))
     starters = find_named("condor_starter", {own_pid, *startds})
-    stopped = frozenset(pid for pid, state in states.items() if state == "T")
+    stopped = frozenset(pid for pid, state in states.items() if state == process_stat.STOPPED_STATE)
     return Daemons(master, max(startds, default=None), tuple(sorted(starters)), stopped)
 
 
 def _find_master(leader_pid: int, list_children: ListChildren, read_stat: ReadProcessStat) -> int | None:
-    """The leader, or the condor_master a wrapper (a shell, `su`, `nice`) has started."""
+    """Return the leader's pid, or that of the condor_master that a wrapper (a shell, `su`, `nice`) has started."""
     todo = [leader_pid]
     for _ in range(MAX_WRAPPER_DEPTH):
         for pid in todo:
-            if (seen := read_stat(pid)) is not None and seen.name == "condor_master":
+            if (stat := read_stat(pid)) is not None and stat[0] == "condor_master":
                 return pid
         todo = [child for pid in todo for child in list_children(pid)]
     return None
@@ -103,12 +83,19 @@ def _find_master(leader_pid: int, list_children: ListChildren, read_stat: ReadPr
 def find_payloads(
     execute_directory: Path, starters: Iterable[int], known_names: Mapping[int, str], nameless_starters: frozenset[int]
 ) -> tuple[dict[int, str], frozenset[int]]:
-    """Starter -> id of its job, from EXECUTE/dir_PID/.job.ad; and the starters whose ad cannot be read.
+    """Find the payloads in EXECUTE/dir_PID/.job.ad. An ad is read once.
 
-    `known` and `nameless` are the last look's: an ad is read once, and a starter without one counts from its second
-    look on: it may only be starting, but a payload that cannot be named is one.
+    Args:
+        execute_directory: HTCondor's EXECUTE.
+        starters: The pids of the starters.
+        known_names: The names of the last call.
+        nameless_starters: The nameless starters of the last call. A starter without a readable ad counts as a payload
+            from its second call on: at first it may only be starting.
+
+    Returns:
+        The id of each starter's job, and the starters without a readable ad.
     """
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     unknown = set()
     for starter in starters:
         name = known_names.get(starter) if starter not in nameless_starters else None
@@ -118,8 +105,8 @@ def find_payloads(
             unknown.add(starter)
             name = f"{NAMELESS_PREFIX}{starter}" if starter in nameless_starters else None
         if name is not None:
-            found[starter] = name
-    return found, frozenset(unknown)
+            names[starter] = name
+    return names, frozenset(unknown)
 
 
 def _read_payload_id(execute_directory: Path, starter: int) -> str | None:
@@ -131,7 +118,7 @@ def _read_payload_id(execute_directory: Path, starter: int) -> str | None:
 
 
 def _has_no_job(starter: int) -> bool:
-    """The startd runs `condor_starter -classad` once, to learn what it can do."""
+    """Return True for the `condor_starter -classad` that the startd runs to learn its abilities."""
     try:
         with open(f"/proc/{starter}/cmdline", "rb") as file:
             return b"-classad" in file.read(4096).split(b"\0")
@@ -140,8 +127,11 @@ def _has_no_job(starter: int) -> bool:
 
 
 def send_signal(pid: int, signal_number: int) -> bool:
-    """Signal one process; False when it is gone or not ours. A stopped one is continued, or it would never act on
-    it."""
+    """Signal one process, and continue it if it is stopped: else it would never act on the signal.
+
+    Returns:
+        False when the process is gone or not ours.
+    """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal_number)
         if signal_number not in (signal.SIGCONT, signal.SIGKILL):

@@ -1,7 +1,7 @@
-"""Tokens: what can be said of one without the pool's key. (HTCondor manual, "IDTOKENS authentication".)
+"""Examine and install IDTOKENS, without the pool's key.
 
-A token is a JWT: three base64url parts; the middle one says who issued it (the pool's TRUST_DOMAIN), until when it is
-valid and what it may do. Only the collector can check the signature.
+See the HTCondor manual, "IDTOKENS authentication". A token is a JWT: three base64url parts; the middle one has the
+issuer (the pool's TRUST_DOMAIN), the times of validity and the rights. Only the collector can check the signature.
 """
 
 from __future__ import annotations
@@ -15,25 +15,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_TOKEN_BYTES = 64 * 1024  # bytes of a token file
+from autopilot.errors import AutopilotError
+
+MAX_TOKEN_BYTES = 64 * 1024  # of a token file
 REQUIRED_RIGHT = "ADVERTISE_STARTD"
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
+    """The claims of a token."""
+
     issuer: str
     subject: str
     expires: float | None  # epoch seconds
     not_before: float | None
-    rights: frozenset[str]  # empty: all that the identity may do
+    rights: frozenset[str]  # empty: all rights of the identity
 
 
-class InvalidTokenError(ValueError):
-    """Not a token; says why in a few words."""
+class InvalidTokenError(AutopilotError, ValueError):
+    """A text is no token; the message continues "the token PATH ..."."""
 
 
 def decode(text: str) -> Token:
-    """Read the claims, without judging them. BadToken when it is no JWT."""
+    """Return the claims, without judging them. Raises InvalidTokenError when the text is no JWT."""
     parts = text.strip().split(".")
     if len(parts) != 3 or not all(parts):
         raise InvalidTokenError("is not a token (three parts joined by dots)")
@@ -60,7 +64,7 @@ def _parse_time(value: object) -> float | None:
 
 
 def find_problem(token: Token, now: float) -> str | None:
-    """Why the token cannot let a worker join, or None. `now` in epoch seconds."""
+    """Return the reason why a worker cannot join with the token, or None. `now` is in seconds since the epoch."""
     if token.expires is not None and token.expires <= now:
         return f"expired {_format_duration(now - token.expires)} ago"
     if token.not_before is not None and token.not_before > now:
@@ -78,22 +82,25 @@ def _format_duration(seconds: float) -> str:
 
 
 def list_token_files(directory: Path) -> Iterator[Path]:
-    """Token files as HTCondor picks them: plain files (or links to such), no hidden ones, by name. OSError as
-    listdir."""
+    """Yield a directory's token files as HTCondor does: plain files or links to them, none hidden, sorted by name.
+
+    Raises:
+        OSError: The directory cannot be listed.
+    """
     for name in sorted(os.listdir(directory)):
         if not name.startswith(".") and (directory / name).is_file():
             yield directory / name
 
 
 def read_tokens(path: Path) -> list[str]:
-    """The tokens of one file, a line each; `#` begins a comment. OSError when it cannot be read."""
+    """Return the tokens of a file, a line each; `#` begins a comment. Raises OSError when it cannot be read."""
     with open(path, encoding="ascii", errors="replace") as file:
         lines = file.read(MAX_TOKEN_BYTES).splitlines()
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 def examine(directory: Path, now: float) -> tuple[list[Token], list[str]]:
-    """The usable tokens in a folder, and one line for each thing wrong with the others."""
+    """Return the usable tokens of a directory, and one line for each problem of the others."""
     usable: list[Token] = []
     problems: list[str] = []
     try:
@@ -122,8 +129,15 @@ def examine(directory: Path, now: float) -> tuple[list[Token], list[str]]:
 
 
 def install(source: Path, directory: Path) -> None:
-    """Copy a token file, or each file of a directory, to where condor_master looks: ours, mode 0600, never half
-    written. OSError when it cannot be done."""
+    """Copy a token file, or each file of a directory: owned by us, mode 0600, never half written.
+
+    Args:
+        source: A file or a directory.
+        directory: The token directory of condor_master; made when missing.
+
+    Raises:
+        OSError: A file cannot be read or written, or the source directory has none.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     sources = list(list_token_files(source)) if source.is_dir() else [source]
     if not sources:
@@ -139,5 +153,5 @@ def install(source: Path, directory: Path) -> None:
 
 
 def is_readable_by_others(directory: Path, path: Path) -> bool:
-    """Jobs run as somebody else on this host; can they read this token?"""
+    """Return True when a job can read the token: it runs as another user of this host."""
     return bool(stat.S_IMODE(path.stat().st_mode) & 0o044) and bool(stat.S_IMODE(directory.stat().st_mode) & 0o011)

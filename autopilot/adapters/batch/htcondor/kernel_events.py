@@ -1,7 +1,7 @@
-"""What the kernel tells without being asked: a directory changed (inotify), a process ended (pidfd).
+"""Wait for kernel notifications: a directory changed (inotify), a process ended (pidfd).
 
-A job's directory appears and goes, and nobody has to look in between. Python has no inotify of its own; its calls are
-made through ctypes. Where they fail (a limit, a seccomp filter) the caller's poll still sees everything, only later.
+A job's directory appears and goes without a poll in between. Python has no inotify; its calls are made through ctypes.
+Where they fail (a limit, a seccomp filter) the caller's poll still sees every change, only later.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_ONLYDIR = 0x40, 0x80, 0x100
 
 
 class DirectoryWatch:
-    """Calls `changed` when an entry of the directory appears or goes; the events themselves are thrown away."""
+    """A callback for each burst of appearing and vanishing entries of one directory."""
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
         self._descriptor: int | None = None
 
     def start(self, directory: Path, loop: asyncio.AbstractEventLoop) -> bool:
-        """False when the kernel refuses; then nothing is ever reported. Idempotent once it worked."""
+        """Begin, unless it has begun. Returns False when the kernel refuses: then nothing is ever reported."""
         if self._descriptor is not None:
             return True
         import ctypes
@@ -41,6 +41,7 @@ class DirectoryWatch:
         return True
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End."""
         if self._descriptor is not None:
             loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
@@ -54,15 +55,14 @@ class DirectoryWatch:
 
 
 class ProcessEndWatch:
-    """Calls `ended` when one of the followed processes ends, by pidfd. Works for processes that are not our
-    children."""
+    """A callback for each end of a watched process; it need not be our child."""
 
     def __init__(self, on_end: Callable[[], None]) -> None:
         self._on_end = on_end
         self._descriptors: dict[int, int] = {}
 
     def set_watched(self, pids: set[int], loop: asyncio.AbstractEventLoop) -> None:
-        """From now on exactly these."""
+        """Watch exactly these processes from now on."""
         for pid in self._descriptors.keys() - pids:
             self._drop(pid, loop)
         for pid in pids - self._descriptors.keys():
@@ -73,6 +73,7 @@ class ProcessEndWatch:
 
     @property
     def watching(self) -> bool:
+        """True while a process is watched."""
         return bool(self._descriptors)
 
     def _handle_end(self, pid: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -86,7 +87,7 @@ class ProcessEndWatch:
 
 
 async def wait_until_ended(pids: Iterable[int], max_wait_s: float) -> None:
-    """Returns when all these processes have ended, at the latest after `within` seconds."""
+    """Return when all these processes have ended, at the latest after `max_wait_s` seconds."""
     loop, all_gone = asyncio.get_running_loop(), asyncio.Event()
     watch = ProcessEndWatch(lambda: None if watch.watching else all_gone.set())
     watch.set_watched(set(pids), loop)

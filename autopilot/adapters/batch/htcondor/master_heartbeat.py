@@ -1,7 +1,7 @@
-"""condor_master's heartbeat: it speaks sd_notify(3), to us as it would to systemd.
+"""Receive condor_master's heartbeat: it sends sd_notify(3) messages, to us as it would to systemd.
 
 READY=1 comes before the startd is ready; WATCHDOG=1 about every third of WATCHDOG_USEC while the master lives, and
-stops when it hangs; STATUS= says what is wrong ("Problems: STARTD=RESTART in 8s").
+stops when it hangs; STATUS= names the problem ("Problems: STARTD=RESTART in 8s").
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 UCRED_STRUCT = struct.Struct("iII")  # struct ucred: pid, uid, gid
-MAX_MESSAGE_BYTES = 4096  # bytes of one message; systemd's own limit is the same
-MAX_MESSAGES_PER_READ = 64  # messages read in one turn of the loop
+MAX_MESSAGE_BYTES = 4096  # systemd's own limit is the same
+MAX_MESSAGES_PER_READ = 64  # in one turn of the loop
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What the master last said. Times are the loop's; None: never."""
+    """The last messages of condor_master."""
 
-    received_at: float | None = None
+    received_at: float | None = None  # on the loop's clock; None: never
     ready: bool = False
     status: str = ""
 
     def apply_message(self, message: bytes, now: float) -> Heartbeat:
-        """After one datagram: `NAME=value` lines; unknown names are ignored, as the protocol asks."""
+        """Return the heartbeat after one datagram of `NAME=value` lines; the protocol ignores unknown names."""
         beat = replace(self, received_at=now)
         for line in message.decode(errors="replace").splitlines():
             name, _, value = line.partition("=")
@@ -39,19 +39,25 @@ class Heartbeat:
         return beat
 
     def compute_age(self, now: float) -> float | None:
+        """Return the seconds since the last message; None without any."""
         return None if self.received_at is None else now - self.received_at
 
     def parse_problems(self) -> dict[str, str]:
-        """Daemon -> what the master does about it, from "Problems: STARTD=RESTART in 8s, SCHEDD=..."."""
+        """Return the master's action by daemon, from "Problems: STARTD=RESTART in 8s, SCHEDD=..."."""
         if not self.status.startswith("Problems:"):
             return {}
-        return {name: what.strip(" ,") for name, what in re.findall(r"([A-Z_]+)=(.*?)(?=,?\s*[A-Z_]+=|$)", self.status)}
+        return {
+            name: action.strip(" ,") for name, action in re.findall(r"([A-Z_]+)=(.*?)(?=,?\s*[A-Z_]+=|$)", self.status)
+        }
 
 
 class NotifySocket:
-    """The receiving end, in the abstract name space: the master sends as root and as condor, into any state
-    directory's mode. Everybody in this network namespace can send, a payload too, so only messages of the `senders()`
-    count: the kernel vouches for the pid."""
+    """The receiving end of heartbeats.
+
+    It is in the abstract name space, because the master sends as root and as condor and no directory's mode may be in
+    its way. Every process in this network namespace can send, a payload too, so only messages of the allowed pids
+    count: the kernel vouches for the pid.
+    """
 
     def __init__(
         self, name: str, *, get_allowed_pids: Callable[[], set[int | None]], on_message: Callable[[bytes], None]
@@ -61,7 +67,7 @@ class NotifySocket:
         self._socket: socket.socket | None = None
 
     def open(self) -> str:
-        """Bind it, once; from then on nothing that is sent is lost. Returns what NOTIFY_SOCKET is to be."""
+        """Bind the socket, once, so that no message is lost from then on. Returns the value for NOTIFY_SOCKET."""
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -69,10 +75,12 @@ class NotifySocket:
         return self.address
 
     def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to call `on_message`."""
         self.open()
         loop.add_reader(self._get_socket(), self._read)
 
     def close(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End."""
         if self._socket is not None:
             loop.remove_reader(self._socket)
             self._socket.close()
@@ -95,7 +103,7 @@ class NotifySocket:
 
 
 def _get_sender_pid(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """The sender's pid; -1 without credentials. Descriptors sent along are closed: nobody fills our table."""
+    """Return the sender's pid; -1 without credentials. Descriptors sent along are closed: none may fill our table."""
     pid = -1
     for level, kind, data in ancillary:
         if level != socket.SOL_SOCKET:

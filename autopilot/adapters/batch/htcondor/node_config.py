@@ -1,4 +1,4 @@
-"""The node's configuration, as text: what a worker needs to join, to drain well and to know its own size. Pure."""
+"""Render the node's configuration: a worker that joins, drains well and knows its own size. Pure."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autopilot.errors import AutopilotError
 from autopilot.spec.plan import Lifetime
 
 DAY_S = 86400
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
-class InvalidSettingError(ValueError):
-    """A name or value that cannot stand in a configuration file as one line."""
+class InvalidSettingError(AutopilotError, ValueError):
+    """A name or value cannot stand in a configuration file as one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings:
-    """What differs from node to node. `condor_host` None: the image's configuration says."""
+    """The settings that differ from node to node."""
 
-    condor_host: str | None
+    condor_host: str | None  # None: as the image's configuration has it
     name: str
     cpus: int
     memory: int  # MiB
@@ -31,23 +32,31 @@ class NodeSettings:
 
 
 def compute_retirement(lifetime: Lifetime | None) -> int:
-    """MAXJOBRETIREMENTTIME in seconds: as long as the drain may last, at least a day. Sequence B ignores it, A needs
-    it."""
+    """Return MAXJOBRETIREMENTTIME in seconds: as long as the drain may last, at least a day.
+
+    Sequence B of `drain_steps` ignores it, sequence A needs it.
+    """
     if lifetime is None or lifetime.deadline is None:
         return DAY_S
     return max(DAY_S, math.ceil(lifetime.deadline + lifetime.grace) + 3600)
 
 
 def build_node_name(configured_name: str | None, life_id: str, slot: str | None) -> str:
-    """Unique for each life: with a name used again, the old startd's last word removes the new node's ads for up to
-    300 s."""
+    """Return a name that is unique for each life.
+
+    With a name used again, the last message of the old startd would remove the new node's ads for up to 300 s.
+    """
     name = configured_name or "-".join(part for part in (slot, life_id) if part)
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:100] or "autopilot"
 
 
 def format_setting(name: str, value: str) -> str:
-    """`name = value`, or BadSetting. A line's end would begin another setting, a last backslash would swallow the
-    next."""
+    """Return the line `name = value`.
+
+    Raises:
+        InvalidSettingError: It would not be one line: a line's end begins another setting, a backslash at the end
+            swallows the next.
+    """
     if not _NAME.fullmatch(name):
         raise InvalidSettingError(f"{name!r} is not the name of a setting")
     if any(ord(char) < 32 and char != "\t" for char in value) or "\x7f" in value:
@@ -64,7 +73,7 @@ def format_setting(name: str, value: str) -> str:
 
 
 def render(node: NodeSettings, settings: Mapping[str, str]) -> str:
-    """The file's text. `settings` come last, so they win. BadSetting for what cannot be written."""
+    """Return the file's text; `settings` come last, so they win. Raises InvalidSettingError."""
     lines = [
         "# Written by autopilot before each start of condor_master; changes here are lost.",
         "use ROLE: Execute",
@@ -73,7 +82,7 @@ def render(node: NodeSettings, settings: Mapping[str, str]) -> str:
     if node.condor_host:
         lines.append(format_setting("CONDOR_HOST", node.condor_host))
     lines += [
-        "# unique for each life: the last word of an old startd of this name would remove our ads",
+        "# unique for each life: the last message of an old startd of this name would remove our ads",
         "# (with its host: HTCondor looks a bare name up in the DNS, and may wait long for that)",
         format_setting("MASTER_NAME", f"{node.name}@$(FULL_HOSTNAME)"),
         format_setting("STARTD_NAME", f"{node.name}@$(FULL_HOSTNAME)"),
@@ -102,7 +111,7 @@ def render(node: NodeSettings, settings: Mapping[str, str]) -> str:
 
 
 def get_domain(host: str | None) -> str:
-    """`pool` of `cm.pool`; `local` for an address or a name without a dot."""
+    """Return the domain of a host name: `pool` of `cm.pool`; `local` for an address or a name without a dot."""
     if host is None or not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]*[A-Za-z][A-Za-z0-9-]*)+", host):
         return "local"
     return host.split(".", 1)[1]

@@ -1,5 +1,4 @@
-"""The live picture of the node that all parts of the adapter share: where things are, what runs, what was last
-heard."""
+"""Hold the state of the node that all parts of this package share: directories, processes, the last answers."""
 
 from __future__ import annotations
 
@@ -12,36 +11,40 @@ from autopilot.adapters.batch.htcondor.classads import Value
 from autopilot.adapters.batch.htcondor.conditions import Conditions, StartdStarts
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, find_payloads
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 from autopilot.adapters.batch.htcondor.master_heartbeat import Heartbeat
 from autopilot.machines.cues import Cue, PayloadsObserved
-from autopilot.spec.plan import Htcondor
 
+STARTUP_S = 20.0  # of condor_master and its daemons
 DEFAULT_DIRECTORIES = {"EXECUTE": "/var/lib/condor/execute", "LOG": "/var/log/condor"}
 
 
 class NodeState:
-    def __init__(self, plan: Htcondor, commands: CondorCommands, report: Callable[[Cue], None]) -> None:
+    """The node as it was last observed."""
+
+    def __init__(self, plan: HtcondorSettings, commands: CondorCommands, report: Callable[[Cue], None]) -> None:
         self.plan, self.commands, self.report = plan, commands, report
-        self.settings: Mapping[str, str] = DEFAULT_DIRECTORIES
+        self.settings: Mapping[str, str] = DEFAULT_DIRECTORIES  # HTCondor's own, by name
         self.conditions = Conditions(report)
-        self.leader_pid: int | None = None  # the master's job: condor_master, or what runs it
-        self.started_at = 0.0  # when, on the loop's clock
+        self.leader_pid: int | None = None  # the job's process: condor_master, or a wrapper that runs it
+        self.started_at = 0.0  # on the loop's clock
         self.heartbeat = Heartbeat()
         self.daemons = Daemons()
         self.startd_appeared = False
         self.startd_starts = StartdStarts()
-        self.payloads: tuple[str, ...] | None = None  # None: not looked yet
+        self.payloads: tuple[str, ...] | None = None  # None: not observed yet
         self._payload_names: Mapping[int, str] = {}  # starter -> its job
         self.slots: tuple[Mapping[str, Value], ...] = ()
         self.draining = False
-        self.changed = asyncio.Event()  # something ended or began: look now
+        self.changed = asyncio.Event()  # a process or a directory began or ended: observe now
         self._nameless_starters: frozenset[int] = frozenset()
 
     def get_directory(self, name: str) -> Path:
+        """Return HTCondor's EXECUTE or LOG."""
         return Path(self.settings.get(name) or DEFAULT_DIRECTORIES[name])
 
     def read_startd_address(self) -> str | None:
-        """The startd's, from the file it writes at its start and removes at its end."""
+        """Return the startd's address, from the file that it writes at its start and removes at its end."""
         path = self.settings.get("STARTD_ADDRESS_FILE") or self.get_directory("LOG") / ".startd_address"
         try:
             with open(path) as file:
@@ -50,23 +53,24 @@ class NodeState:
             return None
 
     def refresh(self, now: float) -> None:
-        """The process table, the job ads; tells the core when the payloads changed."""
+        """Read the process table and the job ads; report the payloads to the core when they changed."""
         self.daemons = find_daemons(self.leader_pid, os.getpid())
         self.startd_appeared = self.startd_appeared or self.daemons.startd is not None
         self.startd_starts = self.startd_starts.record(self.daemons.startd, now)
         self._payload_names, self._nameless_starters = find_payloads(
             self.get_directory("EXECUTE"), self.daemons.starters, self._payload_names, self._nameless_starters
         )
-        seen = tuple(sorted(self._payload_names.values()))
-        if seen != self.payloads:
-            self.payloads = seen
-            self.report(PayloadsObserved(seen))
+        payloads = tuple(sorted(self._payload_names.values()))
+        if payloads != self.payloads:
+            self.payloads = payloads
+            self.report(PayloadsObserved(payloads))
 
     def is_unsettled(self, now: float) -> bool:
-        """Look again soon: a starter has no job ad yet, or the master is only starting."""
-        return bool(self._nameless_starters) or (self.leader_pid is not None and now - self.started_at < 20.0)
+        """Return True when the next observation is due soon: a starter has no job ad yet, or the master only starts."""
+        return bool(self._nameless_starters) or (self.leader_pid is not None and now - self.started_at < STARTUP_S)
 
     def reset_daemons(self) -> None:
+        """Forget the daemons of a condor_master that has ended."""
         self.leader_pid = None
         self.heartbeat = Heartbeat()
         self.slots = ()
@@ -75,7 +79,7 @@ class NodeState:
 
 
 async def wait_and_clear(event: asyncio.Event, max_wait_s: float) -> None:
-    """Wait for the event, at most `within` seconds, and clear it."""
+    """Wait for the event, at most `max_wait_s` seconds, and clear it."""
     try:
         async with asyncio.timeout(max_wait_s):
             await event.wait()

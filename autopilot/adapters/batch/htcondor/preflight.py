@@ -1,5 +1,4 @@
-"""What is looked at, made and copied before condor_master starts. Each problem is one line that ends with its
-remedy."""
+"""Check and prepare the node before condor_master starts. Each problem is one line that ends with its remedy."""
 
 from __future__ import annotations
 
@@ -14,9 +13,10 @@ from pathlib import Path
 from autopilot.adapters.batch.htcondor import id_tokens
 from autopilot.adapters.batch.htcondor.collector_link import parse_collectors
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
+from autopilot.adapters.batch.htcondor.free_space import read_free_bytes
 
-LOOKUP_TIMEOUT_S = 5.0  # s; without it a dead name server holds each daemon up for minutes
-MIN_LOG_BYTES = 1 << 20  # bytes; condor_master exits 44 within a second when its log is full
+LOOKUP_TIMEOUT_S = 5.0  # a dead name server holds each daemon up for minutes
+MIN_LOG_BYTES = 1 << 20  # condor_master exits 44 within a second when its log is full
 DIRECTORY_SETTINGS = ("RUN", "LOCK", "LOG", "SPOOL", "EXECUTE")
 TOKEN_REMEDY = (
     "make one on the manager: condor_token_create -identity worker@POOL "
@@ -25,17 +25,19 @@ TOKEN_REMEDY = (
 
 
 def check_installation(env: Mapping[str, str]) -> list[str]:
+    """Find condor_master on the PATH of `env`; returns the problems."""
     if shutil.which("condor_master", path=env.get("PATH", os.defpath)) is None:
         return ["cannot find condor_master on PATH: install HTCondor in this image, or set PATH"]
     return []
 
 
 def get_host_name() -> str:
+    """Return this host's own name."""
     return os.uname().nodename
 
 
 async def check_names(commands: CondorCommands, collector_host: str | None) -> list[str]:
-    """Our own name and the manager's, each looked up by this host's resolver in time."""
+    """Look up our own name and the managers' by this host's resolver; returns the problems."""
     own = get_host_name()
     hosts = [host for host, _ in parse_collectors(collector_host or "") if not _is_address(host)]
     answers = await asyncio.gather(*(commands.can_resolve(host, LOOKUP_TIMEOUT_S) for host in [own, *hosts]))
@@ -59,7 +61,7 @@ def _is_address(host: str) -> bool:
 
 
 def get_condor_ids(settings: Mapping[str, str]) -> tuple[int, int]:
-    """Whose the daemons' directories are: CONDOR_IDS, else the user condor, else our own."""
+    """Return the (uid, gid) that own the daemons' directories: CONDOR_IDS, else the user condor, else our own."""
     uid, _, gid = settings.get("CONDOR_IDS", "").partition(".")
     if os.geteuid() != 0:
         return os.geteuid(), os.getegid()
@@ -73,32 +75,31 @@ def get_condor_ids(settings: Mapping[str, str]) -> tuple[int, int]:
 
 
 def prepare_directories(settings: Mapping[str, str]) -> list[str]:
-    """Make what is missing; say what cannot be made, written, or run from."""
+    """Make missing directories; returns the problems: not made, not writable, not for programs, full."""
     uid, gid = get_condor_ids(settings)
     problems = []
     for name in DIRECTORY_SETTINGS:
-        if (where := settings.get(name)) is None:
+        if (path := settings.get(name)) is None:
             continue
         try:
-            _make_directory(Path(where), uid, gid)
-            room = os.statvfs(where)
+            _make_directory(Path(path), uid, gid)
+            mount_flags, free = os.statvfs(path).f_flag, read_free_bytes(path)
         except OSError as error:
             problems.append(
-                f"{name} = {where}: cannot make it ({error.strerror}); mount it writable for the user condor"
+                f"{name} = {path}: cannot make it ({error.strerror}); mount it writable for the user condor"
             )
             continue
-        if room.f_flag & os.ST_RDONLY:
-            problems.append(f"{name} = {where} is mounted read-only: mount a volume or a tmpfs there")
-        elif name == "EXECUTE" and room.f_flag & os.ST_NOEXEC:
-            problems.append(f"EXECUTE = {where} is mounted noexec, so no job could start: mount it with exec")
-        elif name == "LOG" and room.f_bavail * room.f_frsize < MIN_LOG_BYTES:
-            problems.append(f"LOG = {where} is full, condor_master would exit 44: make room there")
+        if mount_flags & os.ST_RDONLY:
+            problems.append(f"{name} = {path} is mounted read-only: mount a volume or a tmpfs there")
+        elif name == "EXECUTE" and mount_flags & os.ST_NOEXEC:
+            problems.append(f"EXECUTE = {path} is mounted noexec, so no job could start: mount it with exec")
+        elif name == "LOG" and free < MIN_LOG_BYTES:
+            problems.append(f"LOG = {path} is full, condor_master would exit 44: make room there")
     return problems
 
 
 def _make_directory(path: Path, uid: int, gid: int) -> None:
-    """Only what we make ourselves, and an empty mount point of root's, is given to condor: whatever else is there
-    stays."""
+    """Make a directory and give it to the user condor; of existing ones only an empty mount point of root's."""
     if not path.is_dir():
         path.mkdir(mode=0o755, parents=True)
     elif os.geteuid() != 0 or path.stat().st_uid != 0 or uid == 0 or any(path.iterdir()):
@@ -108,26 +109,38 @@ def _make_directory(path: Path, uid: int, gid: int) -> None:
 
 
 def get_token_directory(settings: Mapping[str, str], env: Mapping[str, str]) -> Path:
-    """Where this user's daemons look. (HTCondor manual, SEC_TOKEN_SYSTEM_DIRECTORY and SEC_TOKEN_DIRECTORY.)"""
+    """Return the token directory of this user's daemons.
+
+    (HTCondor manual, SEC_TOKEN_SYSTEM_DIRECTORY and SEC_TOKEN_DIRECTORY.)
+    """
     if os.geteuid() == 0:
         return Path(settings.get("SEC_TOKEN_SYSTEM_DIRECTORY", "/etc/condor/tokens.d"))
     return Path(settings.get("SEC_TOKEN_DIRECTORY") or Path(env.get("HOME", "/"), ".condor/tokens.d"))
 
 
 def copy_tokens(source: str | None, directory: Path) -> list[str]:
+    """Copy the tokens that the job spec names, if any; returns the problems."""
     if source is None:
         return []
     try:
         id_tokens.install(Path(source), directory)
     except OSError as error:
-        return [
-            f"htcondor.node.token: cannot copy {source} to {directory}: {error.strerror}; mount the token there, readable"
-        ]
+        problem = f"htcondor.node.token: cannot copy {source} to {directory}: {error.strerror}"
+        return [f"{problem}; mount the token there, readable"]
     return []
 
 
 def check_tokens(directory: Path, settings: Mapping[str, str], *, expected: bool) -> list[str]:
-    """`expected`: the job spec names a token, so there must be one however the pool authenticates."""
+    """Examine the tokens, where the pool needs one.
+
+    Args:
+        directory: The token directory.
+        settings: HTCondor's settings.
+        expected: The job spec names a token, so one must be there even where the pool needs none.
+
+    Returns:
+        The problems.
+    """
     if not expected and not is_token_required(settings):
         return []
     if not directory.is_dir():
@@ -149,8 +162,10 @@ def _check_token_permissions(directory: Path) -> list[str]:
 
 
 def is_token_required(settings: Mapping[str, str]) -> bool:
-    """Is a token the only way into this pool? Not when authentication is optional, by other methods, or on this
-    host."""
+    """Return True when a token is the only way into this pool.
+
+    It is not when authentication is optional, by other methods, or within this host.
+    """
     if settings.get("SEC_DEFAULT_AUTHENTICATION", "").upper() != "REQUIRED":
         return False
     methods = settings.get("SEC_CLIENT_AUTHENTICATION_METHODS") or settings.get("SEC_DEFAULT_AUTHENTICATION_METHODS")

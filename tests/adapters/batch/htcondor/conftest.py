@@ -56,7 +56,7 @@ class Worker:
         name = self.pool.submit(**job)
         self.pool.wait_until(lambda: self.pool.is_executing(name), 30, f"job {name} runs")
         self.pool.wait_until(
-            lambda: any(one["payloads"] for one in self.list_reports("PayloadsSeen")), 10, "the adapter sees it"
+            lambda: any(one["payloads"] for one in self.list_reports("PayloadsObserved")), 10, "the adapter sees it"
         )
         return name
 

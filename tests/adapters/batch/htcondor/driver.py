@@ -1,7 +1,7 @@
 """PID 1 of a worker in the adapter's own tests: the adapter, condor_master, and nothing of the core.
 
 Each cue and each answer is one line of JSON on standard output. Lines written to the FIFO /run/ask are calls of the
-adapter: `drain`, `soften`, `harden`, `evict`, `emergency`, `probe ASPECT TIMEOUT`, `status`, `quit`.
+adapter: `drain`, `soft_stop`, `hard_stop`, `evict`, `emergency`, `probe ASPECT TIMEOUT`, `status`, `quit`.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import os
 import signal
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, "/usr/lib/condor-autopilot")
 
-from autopilot.adapters.batch.htcondor import HtcondorSystem
+from autopilot.adapters.batch.batch_system import SupervisorServices
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
+from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
 from autopilot.machines.cues import Cue
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.runtime.process_table import Process, ProcessTable
-from autopilot.spec.plan import Command, Drain, HtcondorNode, Lifetime
-from autopilot.spec.plan import Htcondor as Plan
+from autopilot.spec.plan import Command, Drain, Lifetime
 
 COMMAND_FIFO = "/run/ask"
 
@@ -37,8 +37,8 @@ def report(cue: Cue) -> None:
 
 
 CONDOR_METHODS = {
-    "soften": HtcondorSystem.terminate_payloads,
-    "harden": HtcondorSystem.kill_payloads,
+    "soft_stop": HtcondorSystem.soft_stop,
+    "hard_stop": HtcondorSystem.hard_stop,
     "evict": HtcondorSystem.evict,
     "emergency": HtcondorSystem.quit_master,
 }
@@ -55,16 +55,16 @@ class Driver:
         for name, value in options.pop("constants", {}).items():  # a minute's patience is too long for a test
             module, _, constant = name.partition(".")
             setattr(import_module(f"autopilot.adapters.batch.htcondor.{module}"), constant, value)
-        plan = Plan(job="condor-master", node=HtcondorNode(**node) if node is not None else None, **options)
-        self.condor = HtcondorSystem(
-            plan,
-            Lifetime(drain=Drain(htcondor=True)),
+        self.tasks: set[asyncio.Task[None]] = set()
+        services = SupervisorServices(
             command_runner=self.commands,
             report=report,
-            state_directory=Path("/var/lib/autopilot"),
+            start_task=lambda work: self.tasks.add(self.loop.create_task(work)),
             life_id=f"life-{os.uname().nodename}",
             env=os.environ,
         )
+        plan = HtcondorSettings(node=HtcondorNode(**node) if node is not None else None, **options)
+        self.condor = HtcondorSystem(plan, Lifetime(drain=Drain(by_batch_system=True)), services)
         signal.set_wakeup_fd(self._create_wakeup_fd(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
@@ -80,7 +80,7 @@ class Driver:
 
     def start_master(self) -> None:
         def on_exit(status: int, problem: str | None, left: int) -> None:
-            self.condor.handle_master_exit()
+            self.condor.on_exited()
             print_report("MasterExited", status=status, problem=problem, left=left)
 
         def on_lines(_stream: str, lines: list[bytes]) -> None:
@@ -95,14 +95,14 @@ class Driver:
             on_empty=lambda: print_report("Emptied"),
             own_pid_variables=self.condor.own_pid_variables,
         )
-        self.condor.record_master_start(self.master.pid)
+        self.condor.on_started(self.master.pid)
 
     async def execute_command(self, line: str) -> None:
         verb, *rest = line.split()
         match verb:
             case "drain":
                 self.condor.begin_drain("lifetime expired")
-            case "soften" | "harden" | "evict" | "emergency":
+            case "soft_stop" | "hard_stop" | "evict" | "emergency":
                 CONDOR_METHODS[verb](self.condor)
             case "term":
                 assert self.master is not None
@@ -136,7 +136,7 @@ class Driver:
                 print_report("Problems", lines=problems)
                 await asyncio.sleep(1)
             print_report("Prepared")
-            watch = group.create_task(self.condor.watch())
+            watch = group.create_task(self.condor.monitor())
             self.start_master()
             await self.stop_requested.wait()
             watch.cancel()

@@ -69,9 +69,9 @@ def test_a_full_node_takes_no_job_whatever_the_settings_say() -> None:
     ("lifetime", "seconds"),
     [
         (None, DAY_S),
-        (Lifetime(drain=Drain(htcondor=True)), DAY_S),
-        (Lifetime(drain=Drain(htcondor=True), deadline=60.0), DAY_S),
-        (Lifetime(drain=Drain(htcondor=True), deadline=3 * 86400.0, grace=300.0), 3 * 86400 + 300 + 3600),
+        (Lifetime(drain=Drain(by_batch_system=True)), DAY_S),
+        (Lifetime(drain=Drain(by_batch_system=True), deadline=60.0), DAY_S),
+        (Lifetime(drain=Drain(by_batch_system=True), deadline=3 * 86400.0, grace=300.0), 3 * 86400 + 300 + 3600),
     ],
 )
 def test_a_job_may_retire_as_long_as_the_drain_lasts(lifetime: Lifetime | None, seconds: int) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from autopilot.adapters.batch.htcondor import HtcondorSystem
+from autopilot.adapters.batch.batch_system import SupervisorServices
+from autopilot.adapters.batch.htcondor import htcondor_system
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
-from autopilot.adapters.batch.htcondor.htcondor_system import Aspect
+from autopilot.adapters.batch.htcondor.daemons import Daemons
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
+from autopilot.adapters.batch.htcondor.htcondor_system import Aspect, HtcondorSystem
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
-from autopilot.machines.cues import ConditionDetected, Cue, Drained
+from autopilot.machines.cues import ConditionDetected, Cue, Drained, Evicted
 from autopilot.runtime.command_runner import CommandResult
-from autopilot.spec.plan import Command, HtcondorNode
-from autopilot.spec.plan import Htcondor as Plan
+from autopilot.spec.plan import Command
 
 TIMED_OUT = CommandResult(137, "", True, 10.0)
 SINFUL = "<10.0.0.2:9618?addrs=10.0.0.2-9618&sock=startd_1>"
@@ -59,18 +62,16 @@ def make(tmp_path: Path, path: str) -> Make:
         report: Callable[[Cue], None] = lambda _: None,
         node: HtcondorNode | None = None,
         env: Mapping[str, str] | None = None,
+        start_task: Callable[[Coroutine[Any, Any, None]], object] = asyncio.ensure_future,
     ) -> HtcondorSystem:
-        plan = Plan(job="condor-master", node=node, poll=0.05)
-        life = f"{os.getpid()}-{tmp_path.name}"
-        return HtcondorSystem(
-            plan,
-            None,
+        services = SupervisorServices(
             command_runner=runner,
             report=report,
-            state_directory=tmp_path,
-            life_id=life,
+            start_task=start_task,
+            life_id=f"{os.getpid()}-{tmp_path.name}",
             env={"PATH": path, **(env or {})},
         )
+        return HtcondorSystem(HtcondorSettings(node=node, poll=0.05), None, services)
 
     return build_adapter
 
@@ -158,13 +159,31 @@ async def test_a_setting_that_would_be_two_is_named(make: Make, tmp_path: Path) 
     assert not (tmp_path / "c").exists()
 
 
+async def test_an_eviction_that_fails_is_heard(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its background task fails, so the life knows; Evicted is said all the same, because the stop waits for it."""
+
+    def fail(*_: object) -> Daemons:
+        raise OSError("no /proc")
+
+    monkeypatch.setattr(htcondor_system, "find_daemons", fail)
+    said: list[Cue] = []
+    tasks: list[asyncio.Task[None]] = []
+    condor = make(FakeRunner({}), said.append, start_task=lambda work: tasks.append(asyncio.create_task(work)))
+    condor.evict()
+    condor.evict()
+    assert len(tasks) == 1
+    with pytest.raises(OSError, match="no /proc"):
+        await tasks[0]
+    assert said == [Evicted()]
+
+
 async def test_a_node_without_a_master_is_drained_at_once(make: Make) -> None:
     """Nothing was started, so nothing can run; and the long-running part ends cleanly when it is cancelled."""
     said: list[Cue] = []
     condor = make(FakeRunner({}), said.append)
     condor.begin_drain("test")
     before = set(os.listdir("/proc/self/fd"))
-    watch = asyncio.create_task(condor.watch())
+    watch = asyncio.create_task(condor.monitor())
     async with asyncio.timeout(5):
         while Drained() not in said:
             await asyncio.sleep(0)
@@ -207,15 +226,15 @@ async def test_membership_is_the_collectors_word(
     """Known, unknown, refused, unreachable: each has its trouble, and only an unknown node sends its ads again."""
     runner = FakeRunner({"condor_status": status, "condor_ping": ping, "condor_reconfig": (0, "")})
     said: list[Cue] = []
-    picture = NodeState(Plan(job="m"), CondorCommands(runner), said.append)
-    picture.settings = {"LOG": str(tmp_path)}
-    picture.started_at = asyncio.get_running_loop().time() - 60
+    node_state = NodeState(HtcondorSettings(), CondorCommands(runner), said.append)
+    node_state.settings = {"LOG": str(tmp_path)}
+    node_state.started_at = asyncio.get_running_loop().time() - 60
     (tmp_path / ".startd_address").write_text(SINFUL + "\n")
-    membership = PoolMembership(picture)
+    membership = PoolMembership(node_state)
     await membership.query(1.0, 0.5)
-    picture.conditions._by_kind = {
+    node_state.conditions._by_kind = {
         name: type(condition)(condition.since and condition.since - 60, condition.reported)
-        for name, condition in picture.conditions._by_kind.items()
+        for name, condition in node_state.conditions._by_kind.items()
     }
     membership._reconfigure_backoff = (
         membership._reconfigure_backoff.reset() if kind is None else membership._reconfigure_backoff

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.pool import Pool
-from tests.adapters.htcondor.conftest import Worker
+from tests.adapters.batch.htcondor.conftest import Worker
 
 pytestmark = pytest.mark.real("root", "htcondor")
 Start = Callable[..., Worker]
@@ -46,7 +46,7 @@ def test_an_idle_node_is_drained_at_once(worker: Start) -> None:
     node.send_command("drain")
     began = node.wait_for_report("did", verb="drain")["at"]
     assert node.wait_for_report("Drained", 10)["at"] - began < 3
-    assert not node.list_reports("NodeTrouble")
+    assert not node.list_reports("ConditionDetected")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_soft_deadline_lets_a_job_clean_up(pool: Pool, worker: Start) -> Non
     job = node.start_job(script=EXITS_ON_TERM)
     node.send_command("drain")
     node.wait_for_drain_status("retiring")
-    node.send_command("soften")
+    node.send_command("soft_stop")
     node.wait_for_job_status(job, "Idle", 3)
     node.wait_for_report("Drained", 15)
 
@@ -85,10 +85,10 @@ def test_the_hard_deadline_gives_a_deaf_job_back_at_once(pool: Pool, worker: Sta
     job = node.start_job(script=IGNORES_TERM)
     node.send_command("drain")
     node.wait_for_drain_status("retiring")
-    node.send_command("soften")
+    node.send_command("soft_stop")
     time.sleep(1)
     assert pool.get_job_status(job) == "Running"
-    node.send_command("harden")
+    node.send_command("hard_stop")
     node.wait_for_job_status(job, "Idle", 2)
     assert node.wait_for_report("MasterExited")["left"] == 0
     node.wait_for_report("Drained", 15)
@@ -133,7 +133,7 @@ def test_a_drain_with_a_dead_startd_is_over_at_once(worker: Start) -> None:
     node = worker()
     node.wait_until_joined()
     node.host.signal_processes("condor_startd")
-    node.wait_for_report("NodeTrouble", 5)
+    node.wait_for_report("ConditionDetected", 5)
     node.send_command("drain")
     began = node.wait_for_report("did", verb="drain")["at"]
     assert node.wait_for_report("Drained", 10)["at"] - began < 4

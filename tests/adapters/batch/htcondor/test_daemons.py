@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.batch.htcondor.daemons import Daemons, ProcessStat, find_daemons, find_payloads, parse_stat
+from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, find_payloads
+from autopilot.process.process_stat import parse_stat
 
 OWN = 1
 
 
 def find_in_rows(leader: int | None, *rows: tuple[int, int, str, str]) -> Daemons:
     """Rows of (pid, parent, name, state)."""
-    table = {pid: ProcessStat(name, state) for pid, _, name, state in rows}
+    table = {pid: (name, state) for pid, _, name, state in rows}
     below = {parent: [pid for pid, above, *_ in rows if above == parent] for _, parent, *_ in rows}
     return find_daemons(leader, OWN, lambda pid: below.get(pid, []), table.get)
 
@@ -59,7 +60,7 @@ def test_no_stat_line_breaks_it(text: str) -> None:
 @pytest.mark.parametrize("name", ["condor_startd", "a) b (c", ")", "x (y) S 1"])
 def test_a_stat_line_with_an_odd_name(name: str) -> None:
     """The last bracket ends the name."""
-    assert parse_stat(f"12 ({name}) T 3 4 5") == ProcessStat(name, "T")
+    assert parse_stat(f"12 ({name}) T 3 4 5") == (name, "T")
 
 
 def test_payloads_are_the_living_starters_jobs(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_what_the_claims_tell_is_said(claims: dict[str, object], words: str | No
 
 @given(st.text() | st.binary().map(lambda raw: "a." + base64.urlsafe_b64encode(raw).decode() + ".b"))
 def test_no_file_content_breaks_it(text: str) -> None:
-    """It is a token or it is a BadToken."""
+    """Any text is a token, or refused as InvalidTokenError."""
     try:
         decode(text)
     except InvalidTokenError as bad:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from lab.pool import Pool
-from tests.adapters.htcondor.conftest import SETTINGS, Worker
+from tests.adapters.batch.htcondor.conftest import SETTINGS, Worker
 
 pytestmark = pytest.mark.real("root", "htcondor")
 Start = Callable[..., Worker]
@@ -26,7 +26,7 @@ def test_a_healthy_node_answers_every_probe(pool: Pool, worker: Start) -> None:
         assert answer["passed"], answer
         assert answer["seconds"] < 1
     assert node.get_status()["payloads"] == [pool.get_job_ad(job)["GlobalJobId"]]
-    assert not node.list_reports("NodeTrouble")
+    assert not node.list_reports("ConditionDetected")
 
 
 def test_a_stopped_startd_is_seen_and_told_to_go_on(pool: Pool, worker: Start) -> None:
@@ -39,9 +39,9 @@ def test_a_stopped_startd_is_seen_and_told_to_go_on(pool: Pool, worker: Start) -
     answer = node.probe("startd", 1)
     assert not answer["passed"]
     assert answer["seconds"] < 1.3
-    trouble = node.wait_for_report("NodeTrouble", 15, kind="startd-hung")
+    trouble = node.wait_for_report("ConditionDetected", 15, kind="startd-hung")
     assert "SIGSTOP" in trouble["detail"]
-    node.wait_for_report("NodeRecovered", 10, kind="startd-hung")
+    node.wait_for_report("ConditionResolved", 10, kind="startd-hung")
     assert pool.get_job_status(job) == "Running"
     assert pool.get_job_ad(job)["NumShadowStarts"] == 1
 
@@ -53,8 +53,8 @@ def test_a_stopped_master_is_missed_by_its_heartbeat(pool: Pool, worker: Start) 
     job = node.start_job(seconds=300)
     pool.wait_until(lambda: node.get_status()["heartbeat_age"] is not None, 15, "a first heartbeat")
     node.host.signal_processes("condor_master", signal.SIGSTOP)
-    node.wait_for_report("NodeTrouble", 10, kind="master-silent")
-    node.wait_for_report("NodeRecovered", 10, kind="master-silent")
+    node.wait_for_report("ConditionDetected", 10, kind="master-silent")
+    node.wait_for_report("ConditionResolved", 10, kind="master-silent")
     assert node.probe("master")["passed"]
     assert pool.get_job_status(job) == "Running"
 
@@ -64,9 +64,9 @@ def test_a_startd_that_dies_again_and_again_is_named(worker: Start) -> None:
     node = worker(constants={"conditions.CRASH_LOOP_STARTS": 2})
     node.wait_until_joined()
     node.host.signal_processes("condor_startd")
-    assert "does not run" in node.wait_for_report("NodeTrouble", 15, kind="startd-down")["detail"]
-    assert "StartLog" in node.wait_for_report("NodeTrouble", 20, kind="startd-crash-loop")["detail"]
-    node.wait_for_report("NodeRecovered", 5, kind="startd-down")
+    assert "does not run" in node.wait_for_report("ConditionDetected", 15, kind="startd-down")["detail"]
+    assert "StartLog" in node.wait_for_report("ConditionDetected", 20, kind="startd-crash-loop")["detail"]
+    node.wait_for_report("ConditionResolved", 5, kind="startd-down")
 
 
 def test_a_wrong_token_is_said_while_local_checks_are_green(pool: Pool, worker: Start) -> None:
@@ -74,7 +74,7 @@ def test_a_wrong_token_is_said_while_local_checks_are_green(pool: Pool, worker: 
     with Pool() as other:
         foreign = other.create_token()
     node = worker(host={"token": foreign})
-    trouble = node.wait_for_report("NodeTrouble", 40, kind="pool-membership")
+    trouble = node.wait_for_report("ConditionDetected", 40, kind="pool-membership")
     assert "refuses" in trouble["detail"], trouble
     assert node.probe("startd")["passed"]
     assert not node.probe("pool")["passed"]
@@ -103,11 +103,11 @@ def test_a_manager_that_comes_late_is_joined_within_seconds(pool: Pool, worker: 
     update."""
     pool.stop_manager()
     node = worker(constants={"pool_membership.JOIN_PATIENCE_S": 0.0})
-    node.wait_for_report("NodeTrouble", 20, kind="manager-unreachable")
+    node.wait_for_report("ConditionDetected", 20, kind="manager-unreachable")
     time.sleep(10)  # past the startd's own first attempts
     pool.start_manager()
     pool.wait_until(pool.list_slots, 35, "the worker joins")  # by itself it would take up to 300 s
-    node.wait_for_report("NodeRecovered", 35, kind="manager-unreachable")
+    node.wait_for_report("ConditionResolved", 35, kind="manager-unreachable")
     pool.wait_until(lambda: node.probe("pool")["passed"], 35, "membership is seen")
 
 
@@ -117,9 +117,9 @@ def test_a_manager_that_crashed_is_noticed_by_the_lost_connection(pool: Pool, wo
     node.wait_until_joined()
     pool.wait_until(lambda: node.get_status()["in_pool"], 10, "in")
     pool.stop_manager()
-    node.wait_for_report("NodeTrouble", 15, kind="manager-unreachable")
+    node.wait_for_report("ConditionDetected", 15, kind="manager-unreachable")
     pool.start_manager()
-    node.wait_for_report("NodeRecovered", 35, kind="manager-unreachable")
+    node.wait_for_report("ConditionResolved", 35, kind="manager-unreachable")
     pool.wait_until(pool.list_slots, 35, "the worker is back")
 
 
@@ -129,7 +129,7 @@ def test_a_full_execute_takes_no_job_instead_of_holding_them_all(pool: Pool, wor
     node = worker(host={"disks": disks}, min_execute=8 << 20)
     node.wait_until_joined()
     node.host.run("dd if=/dev/zero of=/var/lib/condor/execute/ballast bs=1M count=14 2>/dev/null", check=False)
-    node.wait_for_report("NodeTrouble", 10, kind="execute-full")
+    node.wait_for_report("ConditionDetected", 10, kind="execute-full")
     assert not node.probe("space")["passed"]
     pool.wait_until(lambda: node.get_status()["refusing_jobs"], 10, "the node refuses jobs")
     time.sleep(2)  # the reconfiguration reaches the negotiator with the next update
@@ -137,5 +137,5 @@ def test_a_full_execute_takes_no_job_instead_of_holding_them_all(pool: Pool, wor
     time.sleep(6)  # three negotiation cycles
     assert pool.get_job_status(job) == "Idle"
     node.host.run("rm /var/lib/condor/execute/ballast")
-    node.wait_for_report("NodeRecovered", 10, kind="execute-full")
+    node.wait_for_report("ConditionResolved", 10, kind="execute-full")
     node.wait_for_job_status(job, "Completed", 30)

@@ -1,0 +1,110 @@
+"""Define the port between the supervisor and a batch system.
+
+The supervisor calls, in this order:
+
+    prepare() -> (main process started: build_environment(), on_started()) -> monitor() in the background
+    begin_drain() ... Drained            payloads finish
+    soft_stop(), hard_stop()             the two steps at the drain's deadline
+    evict() ... Evicted                  an ordered stop that does not wait for payloads
+    last_resort()                        the supervisor ends by an internal error: no payload may stay in limbo
+
+A batch system answers with cues: PayloadsObserved, ConditionDetected, ConditionResolved, Drained, Evicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from autopilot.machines.cues import Cue
+from autopilot.runtime.command_runner import CommandRunner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorServices:
+    """Parts of the supervisor that a batch system uses.
+
+    Attributes:
+        command_runner: Runs a command with a time limit.
+        report: Takes a cue for the core.
+        start_task: Starts a background task of this life; its failure is an internal error, and the life ends by
+            the emergency path (`last_resort`).
+        life_id: Unique for each life.
+        env: The supervisor's own environment.
+    """
+
+    command_runner: CommandRunner
+    report: Callable[[Cue], None]
+    start_task: Callable[[Coroutine[Any, Any, None]], object]
+    life_id: str
+    env: Mapping[str, str]
+
+
+class BatchSystem(Protocol):
+    """A batch system on this node."""
+
+    @property
+    def own_pid_variables(self) -> tuple[str, ...]:
+        """Environment variables of the main process that are to hold its own pid."""
+        ...
+
+    async def prepare(self) -> list[str]:
+        """Make the node ready for the main process.
+
+        Returns:
+            One line for each problem, with its remedy; empty when the main process can be started.
+        """
+        ...
+
+    async def monitor(self) -> None:
+        """Watch the node and report changes. Ends only by being cancelled."""
+        ...
+
+    def build_environment(self) -> Mapping[str, str]:
+        """Return variables for the main process, over all others."""
+        ...
+
+    def on_started(self, pid: int) -> None:
+        """Take note of the main process."""
+        ...
+
+    def on_exited(self) -> None:
+        """Take note that the main process has ended."""
+        ...
+
+    async def check(self, aspect: str, timeout_s: float) -> tuple[bool, str]:
+        """Check one aspect of the node, for a health check.
+
+        Args:
+            aspect: The value of the check's key in the job spec.
+            timeout_s: Seconds until an answer must be there.
+
+        Returns:
+            Whether the check passed, and one sentence about it.
+        """
+        ...
+
+    def get_status(self) -> Mapping[str, object]:
+        """Return the section of `autopilot status`: plain data, times in seconds."""
+        ...
+
+    def begin_drain(self, reason: str) -> None:
+        """Let running payloads finish and take no new ones; answered by Drained, whenever that is."""
+        ...
+
+    def soft_stop(self) -> None:
+        """Ask payloads to end: the drain has reached its deadline."""
+        ...
+
+    def hard_stop(self) -> None:
+        """End payloads, in a way the batch system notices: the grace after the soft stop is over."""
+        ...
+
+    def evict(self) -> None:
+        """Give payloads back to their queue within two seconds; answered by Evicted, also when it fails."""
+        ...
+
+    def last_resort(self) -> None:
+        """Do as `evict`, without an event loop: it may block for two seconds."""
+        ...

@@ -1,0 +1,29 @@
+"""Register HTCondor as a batch system: the members of `autopilot.spec.extensions.BatchSystemKind`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
+
+if TYPE_CHECKING:
+    from autopilot.adapters.batch.batch_system import BatchSystem, SupervisorServices
+    from autopilot.spec.batch_section import BatchSection
+    from autopilot.spec.plan import Batch, Lifetime
+
+SETTINGS_TYPE = HtcondorSettings
+
+
+def load_section() -> type[BatchSection]:
+    """Return the pydantic model of the job spec's section."""
+    from autopilot.adapters.batch.htcondor.htcondor_section import Htcondor
+
+    return Htcondor
+
+
+def create_system(batch: Batch, lifetime: Lifetime | None, services: SupervisorServices) -> BatchSystem:
+    """Return the object that the supervisor drives."""
+    from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
+
+    assert isinstance(batch.settings, HtcondorSettings), "the registry chose this package by the plan's name"
+    return HtcondorSystem(batch.settings, lifetime, services)

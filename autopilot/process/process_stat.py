@@ -1,0 +1,34 @@
+"""Read a process's name and state from /proc/PID/stat (proc(5)). Light: wanted before the first job starts."""
+
+from __future__ import annotations
+
+DEAD_STATES = "ZX"  # a zombie, or one that is being removed
+STOPPED_STATE = "T"
+MAX_STAT_BYTES = 4096
+
+
+def parse_stat(text: str) -> tuple[str, str] | None:
+    """Return (name, state) from one `stat` file; None for text that is none.
+
+    The name is the kernel's `comm`, at most 15 characters. It stands in parentheses and may hold any byte, `)` too. The
+    state is R, S, D, T (stopped), Z (zombie), ...
+    """
+    head, _, rest = text.rpartition(")")
+    _, found, name = head.partition(" (")
+    words = rest.split()
+    return (name, words[0]) if found and words else None
+
+
+def read_stat(directory: str) -> tuple[str, str] | None:
+    """Return (name, state) of the process or thread with this directory below /proc; None when it is gone or dead."""
+    try:
+        with open(f"{directory}/stat", "rb") as file:
+            stat = parse_stat(file.read(MAX_STAT_BYTES).decode(errors="replace"))
+    except OSError:
+        return None
+    return None if stat is None or stat[1] in DEAD_STATES else stat
+
+
+def read_process_stat(pid: int) -> tuple[str, str] | None:
+    """Return (name, state) of a process; None when it is gone, or only its zombie is there."""
+    return read_stat(f"/proc/{pid}")

@@ -1,0 +1,48 @@
+"""Define the base of the job spec's sections for batch systems."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from autopilot.spec import fields as f
+from autopilot.spec.model_base import Shorthand, StrictModel
+from autopilot.spec.plan import BatchSettings
+
+StopEscalation = tuple[tuple[float, int], ...]  # (seconds after the stop began, signal)
+
+
+class BatchSection(StrictModel):
+    """The batch system in this container."""
+
+    program: ClassVar[str]  # file name of the batch system's main process; the one job that runs it implies the section
+    drain_description: ClassVar[str]  # the drain in a few words, for the JSON Schema
+    stop_timeout_s: ClassVar[float] = 30.0  # default of the main process's `stop.timeout`
+    stop_group: ClassVar[bool] = False  # default of its `stop.group`
+
+    job: f.Text | None = Field(default=None, description="the job of the batch system's main process")
+
+    def compile_settings(self) -> BatchSettings:
+        """Return the settings for the plan."""
+        raise NotImplementedError
+
+    def build_stop_escalation(self, timeout_s: float) -> StopEscalation:
+        """Return the default of the main process's `stop.escalate`, for a stop that may last `timeout_s`."""
+        return ()
+
+
+def build_section_field(section: type[BatchSection]) -> tuple[Any, Any]:
+    """Return the annotation and the pydantic field of a batch system's key in the job spec."""
+    model: Any = section
+    annotation = Annotated[model | None, BeforeValidator(_expand_section), Shorthand("boolean", "string")]
+    return annotation, Field(default=None, description="true, the job's name, or an object")
+
+
+def build_drain_field(section: type[BatchSection]) -> tuple[Any, Any]:
+    """Return the annotation and the pydantic field of a batch system's key in `lifetime.drain`."""
+    return f.Flag, Field(default=False, description=section.drain_description)
+
+
+def _expand_section(value: Any) -> Any:
+    return {} if value is True else None if value is False else {"job": value} if isinstance(value, str) else value

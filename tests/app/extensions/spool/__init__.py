@@ -1,0 +1,1 @@
+"""A batch system of the tests: a spool directory."""
