@@ -33,10 +33,12 @@ check: $(READY)  ## the quick tests: no real pool, no containers, nothing slow
 coverage: $(READY)  ## lines and branches the quick tests reach (not in processes they start)
 	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered $(ARGS)
 
-lint: $(READY)  ## style
+lint: $(READY)  ## style, format and spelling
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
-types: $(READY)  ## static types
+types: $(READY)  ## static types, those of the tests too
 	$(BIN)/mypy
 
 bench: $(READY)  ## how quick it is, beside its peers

@@ -108,9 +108,8 @@ class Driver:
                 assert self.master is not None
                 self.master.signal(signal.SIGTERM, group=False)
             case "probe":
-                aspect: Any = rest[0]
                 began = self.loop.time()
-                passed, output = await self.condor.check(aspect, float(rest[1]))
+                passed, output = await self.condor.check(rest[0], float(rest[1]))
                 print_report(
                     "Probed", aspect=rest[0], passed=passed, output=output, seconds=round(self.loop.time() - began, 3)
                 )

@@ -15,7 +15,7 @@ from autopilot.adapters.batch.htcondor import htcondor_system
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
 from autopilot.adapters.batch.htcondor.daemons import Daemons
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
-from autopilot.adapters.batch.htcondor.htcondor_system import Aspect, HtcondorSystem
+from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.machines.cues import ConditionDetected, Cue, Drained, Evicted
@@ -77,7 +77,7 @@ def make(tmp_path: Path, path: str) -> Make:
 
 
 @pytest.mark.parametrize("aspect", ["startd", "pool", "master", "space"])
-async def test_a_probe_ends_in_time_though_every_tool_hangs(make: Make, tmp_path: Path, aspect: Aspect) -> None:
+async def test_a_probe_ends_in_time_though_every_tool_hangs(make: Make, tmp_path: Path, aspect: str) -> None:
     """Whatever HTCondor does, the answer is there within the limit, and is a sentence."""
     condor = make(FakeRunner({}))
     (tmp_path / "log").mkdir()
