@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Modules are compiled once, not in each of the many processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check coverage lint types bench diagrams wheelhouse watchdog.pyz install-watchdog clean
+.PHONY: help demo test check coverage lint types bench docs-generated diagrams wheelhouse watchdog.pyz install-watchdog clean
 PREFIX ?= /usr/local
 SIDE_BY_SIDE = --numprocesses=auto --dist=loadgroup
 QUICK = --numprocesses=logical --dist=loadgroup -m "not real and not slow"
@@ -43,6 +43,8 @@ types: $(READY)  ## static types, those of the tests too
 
 bench: $(READY)  ## how quick it is, beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+docs-generated: diagrams  ## every document that is generated from the sources; tests fail when one is stale
 
 diagrams: $(READY)  ## the state machines' diagrams, from their tables, into docs/state-machines.md
 	@$(BIN)/python -m lab diagrams docs/state-machines.md
