@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lint types bench wheelhouse watchdog.pyz install-watchdog clean
+.PHONY: help demo test check lint types api-docs bench wheelhouse watchdog.pyz install-watchdog clean
 PREFIX ?= /usr/local
 UNITS = autopilot-watchdog.service autopilot-watchdog.timer autopilot-watchdog-events.service autopilot-watchdog-alert@.service
 
@@ -30,6 +30,9 @@ lint: $(READY)  ## style
 
 types: $(READY)  ## static types
 	$(BIN)/mypy
+
+api-docs: $(READY)  ## docs/api.md and docs/openapi.json, from the message types in autopilot/api
+	$(BIN)/python -m autopilot.api docs
 
 bench: $(READY)  ## how quick it is, beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)

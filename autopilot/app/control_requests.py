@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs, unquote
 
 from autopilot.adapters.http_server import Page, RequestError, Response, build_json_stream, format_json_lines
 from autopilot.adapters.logs.journal import MAX_FOLLOWERS, EventEntry, Journal
 from autopilot.machines.actions import Finish
 from autopilot.machines.cues import Cue, RequestReceived
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import JobStatus, ReloadResult, RunningPlan, Status
 
 MAX_DEADLINE_S = 10 * 365 * 86400  # s
 START_CONFIRMATION_S = 0.1  # s that a started job must live, to be called started: by then a missing program is known
@@ -33,12 +36,12 @@ class ControlApi:
         self,
         *,
         feed: Callable[[Cue], None],
-        get_status: Callable[[], Mapping[str, Any]],
+        get_status: Callable[[], Status],
         set_metric: Callable[[str, object], None],
         put_environment: Callable[[Mapping[str, str]], None],
         job_names: Collection[str],
-        get_plan: Callable[[], Mapping[str, object]],
-        reload: Callable[[bool], Awaitable[Mapping[str, object]]],
+        get_plan: Callable[[], RunningPlan],
+        reload: Callable[[bool], Awaitable[ReloadResult]],
         journal: Journal,
         finished: asyncio.Future[Finish],
     ) -> None:
@@ -174,10 +177,10 @@ class ControlApi:
                             pass
         return 200, self._get_status()
 
-    def _get_job_status(self, job: str) -> Mapping[str, Any]:
+    def _get_job_status(self, job: str) -> JobStatus:
         for shown in self._get_status()["jobs"]:
             if shown["name"] == job:
-                return dict(shown)
+                return shown
         raise RequestError(404, f"there is no job {job!r} any more: a reload has removed it")
 
     def _signal_job(self, job: str, body: Mapping[str, object]) -> Response:
@@ -214,7 +217,7 @@ class ControlApi:
             )
 
 
-def _has_taken_effect(verb: str, job_status: Mapping[str, Any], runs_before: int) -> bool:
+def _has_taken_effect(verb: str, job_status: JobStatus, runs_before: int) -> bool:
     """What was asked for is so, or has failed. `runs`: how many runs there had been before."""
     state = job_status["state"]
     if verb == "stop":

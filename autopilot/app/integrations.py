@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.telemetry.telemetry_adapter import TelemetryAdapter
     from autopilot.adapters.templates.template_adapter import TemplateAdapter
     from autopilot.adapters.templates.template_rendering import Dependency
+    from autopilot.api.messages import ConsulStatus, ScrapeTarget, Status
 
 COMMAND_TIMEOUT_S = 60.0  # s for the command after a template
 
@@ -49,7 +50,7 @@ class Integrations:
         env: Mapping[str, str],
         report: Callable[[Cue], None],
         background: Background,
-        get_status: Callable[[], Mapping[str, Any]],
+        get_status: Callable[[], Status],
         get_counts: Callable[[], tuple[int, int]],
         commands: CommandRunner,
         containerpilot: bool,
@@ -281,12 +282,12 @@ class Integrations:
 
     # --- looked at ---
 
-    def get_status(self) -> Mapping[str, Any]:
+    def get_status(self) -> Status:
         return self._get_status()
 
-    def build_status_section(self) -> dict[str, object]:
-        """Our part of `autopilot status`."""
-        return {} if self._consul is None else {"consul": self._consul.build_status()}
+    def build_consul_status(self) -> ConsulStatus | None:
+        """Return the section `consul` of the status; None without one in the job spec."""
+        return None if self._consul is None else self._consul.build_status()
 
     def get_job_environment(self) -> dict[str, str]:
         """What children are told: where each advertised job is reached."""
@@ -304,7 +305,7 @@ class Integrations:
         )
         return [*(Service(name, self._addresses.get(name, ""), port) for name, port in offered), *own]
 
-    async def list_targets(self) -> Sequence[Mapping[str, object]]:
+    async def list_targets(self) -> Sequence[ScrapeTarget]:
         """For http_sd of Prometheus."""
         from autopilot.adapters.http_server import RequestError
 

@@ -10,14 +10,18 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autopilot.machines import plan_changes
 from autopilot.runtime.command_runner import CommandRunner
 from autopilot.spec.load_result import SpecError, ValidatorError
 from autopilot.spec.plan import Command, Plan
 from autopilot.spec.validation_child import VALIDATION_TIMEOUT_S, parse_answer
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import ReloadResult
 
 # finds us where we were found: that may be a place that only our own start knows
 VALIDATE_SCRIPT = """
@@ -83,7 +87,7 @@ class Reloader:
         self._lock = asyncio.Lock()
         self.plan_applied = asyncio.Event()  # no job that the last plan ended is left
 
-    async def reload(self, *, wait: bool) -> Mapping[str, object]:
+    async def reload(self, *, wait: bool) -> ReloadResult:
         """What it did: names of jobs by what became of them; `wait`: not before those that had to end have ended.
         Raises CannotReload, with everything as it was."""
         done = await self._reload_in_turn()
@@ -91,7 +95,7 @@ class Reloader:
             await self.plan_applied.wait()
         return done
 
-    async def _reload_in_turn(self) -> Mapping[str, object]:
+    async def _reload_in_turn(self) -> ReloadResult:
         async with self._lock:
             plan, warnings = await read_plan(self._config, self._state, self._commands)
             if self._is_ending():
@@ -104,7 +108,7 @@ class Reloader:
             return describe_changes(plan_changes.compare_plans(old, plan), plan, warnings)
 
 
-def describe_changes(diff: plan_changes.Changes, plan: Plan, warnings: list[str]) -> dict[str, object]:
+def describe_changes(diff: plan_changes.Changes, plan: Plan, warnings: list[str]) -> ReloadResult:
     touched = {*diff.started, *diff.restarted}
     return {
         "started": list(diff.started),

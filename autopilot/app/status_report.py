@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from autopilot import __version__
 from autopilot.machines import health, job, triggers
@@ -10,8 +11,11 @@ from autopilot.machines.core import Core
 from autopilot.machines.job_record import JobRecord
 from autopilot.spec.plan import Trigger
 
+if TYPE_CHECKING:
+    from autopilot.api.messages import JobStatus, Status, Wait
 
-def build_status(core: Core, *, now: float, wall: float, life: str) -> dict[str, object]:
+
+def build_status(core: Core, *, now: float, wall: float, life: str) -> Status:
     """`now` is the loop's time, `wall` the same moment in seconds since the epoch, which the answer's times are in."""
 
     def convert_to_epoch(moment: float | None) -> float | None:
@@ -51,9 +55,7 @@ def _get_wait_end(unit: JobRecord, convert_to_epoch: Callable[[float | None], fl
     return appointment.due if appointment is not None and unit.is_waiting else convert_to_epoch(unit.state.deadline)
 
 
-def _describe_job(
-    unit: JobRecord, since: float | None, until: float | None, stopped_by_operator: bool
-) -> dict[str, object]:
+def _describe_job(unit: JobRecord, since: float | None, until: float | None, stopped_by_operator: bool) -> JobStatus:
     state = unit.state
     return {
         "name": unit.plan.name,
@@ -69,7 +71,7 @@ def _describe_job(
     }
 
 
-def _describe_wait(unit: JobRecord, until: float | None) -> dict[str, object]:
+def _describe_wait(unit: JobRecord, until: float | None) -> Wait:
     """What the job waits for now, and until when."""
     waits: dict[job.Phase, str] = {
         job.Phase.BACKOFF: "back-off",
@@ -78,7 +80,7 @@ def _describe_wait(unit: JobRecord, until: float | None) -> dict[str, object]:
         job.Phase.KILLING: "its processes",
         job.Phase.HOLDING: "its pre-stop jobs",
     }
-    why: dict[str, object] = {}
+    why: Wait = {}
     if unit.is_waiting:
         events = [_describe_trigger(trigger) for trigger in unit.missing_triggers]
         why["waits_for"] = ", ".join(events) or "its next time"

@@ -47,6 +47,7 @@ from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.http_server import Response
+    from autopilot.api.messages import ReloadResult, RunningPlan, Status
     from autopilot.app.plan_reload import Reloader
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -282,14 +283,14 @@ class Supervisor:
         )
         return await requests.handle(method, path, body)
 
-    def _build_plan_answer(self) -> Mapping[str, object]:
+    def _build_plan_answer(self) -> RunningPlan:
         from autopilot.spec.plan_data import serialize_plan
 
         return {"plan": serialize_plan(self._plan), "state": os.fspath(self._state)}
 
     # --- another plan ---
 
-    async def _reload(self, wait: bool) -> Mapping[str, object]:
+    async def _reload(self, wait: bool) -> ReloadResult:
         """What it did. Raises CannotReload: then everything goes on as it was, and the trouble is shown until it is
         over."""
         from autopilot.app.plan_reload import Reloader, ReloadError  # most lives have one job spec
@@ -314,7 +315,7 @@ class Supervisor:
             self.feed(ConditionResolved("reload"))
         return done
 
-    async def _restart_with_found_config(self) -> Mapping[str, object]:
+    async def _restart_with_found_config(self) -> ReloadResult:
         """There was none: a life that has one begins in our place, for it may be built on other things than this one.
         Raises CannotReload."""
         from autopilot.app.paths import NoConfigError, find_default_config
@@ -431,12 +432,15 @@ class Supervisor:
         put, gone = [name for name in changes if changes[name]], [name for name in changes if not changes[name]]
         self.log.log("info", "environment changed", set=put, unset=gone)  # values may be secrets
 
-    def _build_status(self) -> dict[str, object]:
+    def _build_status(self) -> Status:
         core, condor = self._runner.core, self._executor.condor
-        shown = status_report.build_status(core, now=self._loop.time(), wall=time.time(), life=self._last_words.life)
+        status = status_report.build_status(core, now=self._loop.time(), wall=time.time(), life=self._last_words.life)
         if condor is not None:
-            shown["htcondor"] = {"job": self._plan.htcondor and self._plan.htcondor.job, **condor.get_status()}
-        return {**shown, **self._integrations.build_status_section()}
+            job = self._plan.htcondor.job if self._plan.htcondor is not None else None
+            status["htcondor"] = {"job": job, **condor.get_status()}
+        if (consul := self._integrations.build_consul_status()) is not None:
+            status["consul"] = consul
+        return status
 
 
 STANDARD_FDS = {"stdout": 1, "stderr": 2}

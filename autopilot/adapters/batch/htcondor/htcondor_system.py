@@ -17,7 +17,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from autopilot.adapters.batch.htcondor import node_config, preflight
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
@@ -33,6 +33,9 @@ from autopilot.process import cgroup
 from autopilot.runtime.command_runner import CommandRunner
 from autopilot.spec.plan import Htcondor as HtcondorPlan
 from autopilot.spec.plan import Lifetime
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import HtcondorAdapterStatus
 
 EVICT_TIMEOUT_S = 1.2  # s from SIGTERM to the starters to SIGQUIT to the master: a job that obeys is gone in 0.1 s
 SCHEDD_DELAY_S = 0.3  # s; seen: 0.06 s from a starter's end to its job being Idle
@@ -223,7 +226,7 @@ class HtcondorSystem:
             return True, "condor_master answers condor_who; it sends no heartbeat (yet)"
         return False, "condor_master neither sends its heartbeat nor answers condor_who"
 
-    def get_status(self) -> dict[str, object]:
+    def get_status(self) -> HtcondorAdapterStatus:
         """What a status page shows. Plain data; times in seconds."""
         picture = self._node_state
         age = picture.heartbeat.compute_age(asyncio.get_running_loop().time())
