@@ -1,10 +1,11 @@
 """Define every JSON message of the control socket and of the telemetry port.
 
-The server, the command line and the status page share these types; `docs/api.md` and `docs/openapi.json` are generated
-from them (`python -m autopilot.api`). Import this module under TYPE_CHECKING: it costs a running supervisor nothing then.
+The server, the command line and the status page share these types; `docs/api.md` and `docs/openapi.json` are
+generated from them (`python -m autopilot.api`). Import this module under TYPE_CHECKING: it then costs a running
+supervisor nothing.
 
-Times are seconds since the epoch, durations are seconds, unless a field says otherwise. A field without a value is null;
-a field that is marked optional may be missing. Clients must ignore fields they do not know.
+Times are seconds since the epoch, durations are seconds, unless a field says otherwise. A field without a value is
+null; a field that is marked optional may be missing. Clients must ignore fields they do not know.
 """
 
 from __future__ import annotations

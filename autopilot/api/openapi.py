@@ -21,11 +21,11 @@ REF_TEMPLATE = "#/components/schemas/{model}"
 SERVERS: Mapping[Interface, Schema] = {
     "control": {
         "url": "http://control",
-        "description": "Control socket, a unix socket that only its owner may use: curl --unix-socket PATH http://control/v1/status",
+        "description": "Control socket, a unix socket for its owner alone: curl --unix-socket PATH http://control/v1/status",
     },
     "telemetry": {
         "url": "http://{host}:{port}",
-        "description": "Telemetry port, read only and without a password; the section `telemetry` of the job spec opens it.",
+        "description": "Telemetry port, read only, without a password; the section `telemetry` opens it.",
         "variables": {"host": {"default": "127.0.0.1"}, "port": {"default": "9090"}},
     },
 }

@@ -1,6 +1,7 @@
 """List every operation of the control socket and of the telemetry port, with its messages and status codes.
 
-`tests/api` sends each of them to a running supervisor, and finds a path that the supervisor answers and this table lacks.
+`tests/api` sends each of them to a running supervisor, and finds a path that the supervisor answers and this table
+lacks.
 """
 
 from __future__ import annotations
@@ -271,7 +272,7 @@ CONTAINERPILOT_OPERATIONS = (
         "Read the job spec again and apply its changes",
         {200: Answer("The changes have been applied.", m.ReloadResult)},
         errors={405: "The method is not POST.", 422: "The job spec has problems. Nothing has changed."},
-        description="Unlike ContainerPilot the supervisor answers with the changes, and keeps jobs that have not changed.",
+        description="Unlike ContainerPilot the supervisor answers with the changes, and keeps unchanged jobs.",
     ),
     _define_containerpilot_operation(
         "/v3/maintenance/enable", "enableMaintenanceAsContainerPilot", "Take the services out of the traffic"

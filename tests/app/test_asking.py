@@ -175,7 +175,7 @@ def test_plan_diff(pilot: SupervisorProcess, tmp_path: Path) -> None:
     for line in (
         "fresh: would be started",
         "heeds: would be restarted",
-        "crashes: would go on by other rules",
+        "crashes: would be updated without a restart",
         "nightly: would be stopped and removed",
         "jobs[crashes].restarts: nothing -> 3",
         'jobs[db].command.env.DB_PASSWORD: nothing -> "***"',
