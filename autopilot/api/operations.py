@@ -108,8 +108,8 @@ def _define_stream(path: str, id: str, summary: str, record: Any, *parameters: P
         summary,
         {200: Answer("One JSON object on each line, the oldest first.", record | m.LostRecord, NDJSON)},
         parameters=(*parameters, *_WINDOW),
-        description="With `follow` the answer ends with the life of the supervisor. A client that reads too slowly loses"
-        " records and receives a `LostRecord` in their place.",
+        description="With `follow` the answer ends with the life of the supervisor. A client that reads too slowly"
+        " loses records and receives a `LostRecord` in their place.",
         errors={**({404: _NO_SUCH_JOB} if parameters else {}), 503: _TOO_MANY_FOLLOWERS},
     )
 

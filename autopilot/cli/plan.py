@@ -31,7 +31,8 @@ _SECRET_MAPPINGS = {"env", "headers", "settings"}  # sections with names and val
 def command(config: str, output: str, diff: bool, given_socket: str | None) -> None:
     """Print the effective plan of the job spec CONFIG.
 
-    Templates are rendered with this shell's variables, and every default is filled in. With --diff, print the jobs that a reload would start, restart or remove, and each value that differs.
+    Templates are rendered with this shell's variables, and every default is filled in. With --diff, print the jobs that
+    a reload would start, restart or remove, and each value that differs.
 
     Values of variables, headers and settings are masked when their names look like secrets; arguments of commands are
     not masked.

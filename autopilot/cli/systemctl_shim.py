@@ -144,8 +144,8 @@ def _reload(client: UnitClient, unit: str, job_status: JobStatus, options: Optio
         return 1
     if not _has_sighup_handler(job_status["pid"]):
         print_error(
-            f"Failed to reload {format_unit_name(unit)}: Job type reload is not applicable: its process has no handler for"
-            " SIGHUP. Use restart, or reload-or-restart."
+            f"Failed to reload {format_unit_name(unit)}: Job type reload is not applicable: its process has no"
+            " handler for SIGHUP. Use restart, or reload-or-restart."
         )
         return NOT_APPLICABLE_EXIT_CODE
     client.send_signal(job_status["name"], "SIGHUP", group=False)

@@ -70,7 +70,7 @@ def test_what_jobs_do(tmp_path: Path) -> None:
     at 8m signal SIGTERM
     """
     lines = run_simulation(tmp_path, script)
-    assert lines[0] == "assumed: runs of alarm take 1 s; `run JOB for ...` says else"
+    assert lines[0] == "assumed: runs of alarm take 1 s; `run JOB for ...` changes it"
     assert "+0:00:03.000  report: ended, exit 1" in lines
     assert any("web: unhealthy: no answer" in line for line in lines)
     assert any(line.startswith("+0:05:1") and line.endswith("alarm: started") for line in lines)
