@@ -19,22 +19,22 @@ VALUE_FLAGS = ("config", "out", "maintenance", "putenv", "putmetric")
 USAGE = """\
 Usage of containerpilot:
   -config string
-    \tThe configuration file; CONTAINERPILOT in the environment when left out.
+    \tPath of the configuration file (default: $CONTAINERPILOT).
   -maintenance string
-    \t'enable' or 'disable' the maintenance of a running supervisor.
+    \tSwitch the maintenance of a running supervisor: 'enable' or 'disable'.
   -out string
-    \tWhere -template writes; '-', which is stdout, when left out.
+    \tPath that -template writes to (default: '-', stdout).
   -ping
-    \tAsk whether the supervisor answers on its control socket.
+    \tCheck that the supervisor answers on its control socket.
   -putenv value
-    \tSet an environment variable, 'key=value', for what the supervisor starts from now on;
+    \tSet an environment variable, 'key=value', of processes that start from now on;
     \t'key=' unsets it. May be given several times.
   -putmetric value
     \tSet a metric, 'key=value'. May be given several times.
   -reload
-    \tHave the supervisor read its configuration again.
+    \tLet the supervisor read its configuration again.
   -template
-    \tPrint the configuration with its template filled in, and quit.
+    \tPrint the configuration with its template rendered, and quit.
   -version
     \tPrint the version and quit.
 """

@@ -23,7 +23,7 @@ APP = {"name": "app", "exec": shell("trap 'echo gone; exit 0' TERM; echo up; whi
 
 
 def list_job_output(pilot):
-    """What the jobs wrote, in order: (job, line)."""
+    """Return the lines that the jobs wrote, in order, as (job, line)."""
     return [(line["job"], line["event"]) for line in pilot.lines if line.get("stream") == "stdout"]
 
 
@@ -119,7 +119,7 @@ def test_before_and_after_the_stop(tmp_path):
 
 
 def test_stop_timeout_ends_what_is_left(tmp_path):
-    """What still runs when stopTimeout is over is killed, also a post-stop job."""
+    """Processes that still run at the end of stopTimeout are killed, those of a post-stop job too."""
     behind = {"name": "post", "exec": "sleep 1000", **build_trigger("app", "once", "stopped")}
     with SupervisorProcess(tmp_path, {"stopTimeout": "1", "jobs": [APP, behind]}) as pilot:
         pilot.wait_for_event("app", "up")
@@ -219,7 +219,7 @@ def test_service_without_a_process(agent, tmp_path):
 
 
 def test_service_without_a_process_keeps_nothing_alive(tmp_path):
-    """When everything that has a process is over, so is the container."""
+    """The container ends when no job has a process any more."""
     public = {"name": "public", "port": 80, "health": {"exec": "true", "interval": 1, "ttl": 5}}
     with SupervisorProcess(tmp_path, {"jobs": [public, {"name": "app", "exec": shell("exit 3")}]}) as pilot:
         assert pilot.wait() == 3
