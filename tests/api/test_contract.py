@@ -156,12 +156,16 @@ class Client:
 
     def open(self, interface: Interface, method: str, target: str, body: Any = None) -> http.client.HTTPResponse:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)
-        if interface == "control":
-            connection.sock = socket.socket(socket.AF_UNIX)
-            connection.sock.settimeout(TIMEOUT_S)
-            connection.sock.connect(str(self._socket_path))
-        connection.request(method, target, body=None if body is None else json.dumps(body))
-        return connection.getresponse()
+        try:
+            if interface == "control":
+                connection.sock = socket.socket(socket.AF_UNIX)
+                connection.sock.settimeout(TIMEOUT_S)
+                connection.sock.connect(str(self._socket_path))
+            connection.request(method, target, body=None if body is None else json.dumps(body))
+            return connection.getresponse()
+        except OSError:
+            connection.close()
+            raise
 
     def open_operation(self, operation: Operation, interface: Interface, example: Example) -> http.client.HTTPResponse:
         target = operation.path.format(**example.path) + (f"?{example.query}" if example.query else "")
