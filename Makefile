@@ -4,8 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test check lint types api-docs bench wheelhouse watchdog.pyz install-watchdog clean
+# Modules are compiled once, not in each of the many processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test check coverage lint types api-docs bench diagrams wheelhouse watchdog.pyz install-watchdog clean
 PREFIX ?= /usr/local
+SIDE_BY_SIDE = --numprocesses=auto --dist=loadgroup
+QUICK = --numprocesses=logical --dist=loadgroup -m "not real and not slow"
 UNITS = autopilot-watchdog.service autopilot-watchdog.timer autopilot-watchdog-events.service autopilot-watchdog-alert@.service
 
 help:  ## this list
@@ -19,11 +24,14 @@ $(READY): pyproject.toml watchdog/pyproject.toml lab/virtual_environment.py
 demo: $(READY)  ## the life of a worker node, live (ARGS=--stand-in: without HTCondor)
 	@$(BIN)/python -m examples.demo $(ARGS)
 
-test: $(READY)  ## all tests; those whose real parts this machine cannot have are skipped by name
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## all tests, side by side; those whose real parts this machine cannot have are skipped by name
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 check: $(READY)  ## the quick tests: no real pool, no containers, nothing slow
-	$(BIN)/python -m pytest -m "not real and not slow" $(ARGS)
+	$(BIN)/python -m pytest $(QUICK) $(ARGS)
+
+coverage: $(READY)  ## lines and branches the quick tests reach (not in processes they start)
+	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(READY)  ## style
 	$(BIN)/ruff check .
@@ -36,6 +44,9 @@ api-docs: $(READY)  ## docs/api.md and docs/openapi.json, from the message types
 
 bench: $(READY)  ## how quick it is, beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+diagrams: $(READY)  ## the state machines' diagrams, from their tables, into docs/state-machines.md
+	@$(BIN)/python -m lab diagrams docs/state-machines.md
 
 wheelhouse: $(READY)  ## all wheels for the worker image, into examples/worker-node/wheelhouse
 	$(BIN)/python -m lab wheelhouse examples/worker-node/wheelhouse

@@ -37,6 +37,12 @@ def build_pyz(target: Path) -> None:
     build_zipapp(target)
 
 
+def write_diagrams(target: Path) -> None:
+    from lab.state_diagrams import write_document
+
+    write_document(target)
+
+
 def clean_cache() -> None:
     for entry in get_cache_folder().iterdir():
         discard(entry)
@@ -56,6 +62,9 @@ def main() -> int:
     verb = verbs.add_parser("pyz", help="pack the watchdog into one file")
     verb.add_argument("target", type=Path)
     verb.set_defaults(call=build_pyz)
+    verb = verbs.add_parser("diagrams", help="draw the state machines from their tables into a Markdown file")
+    verb.add_argument("target", type=Path)
+    verb.set_defaults(call=write_diagrams)
     verb = verbs.add_parser("clean", help="remove what the lab has built and kept")
     verb.set_defaults(call=clean_cache)
     arguments = vars(parser.parse_args())

@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -22,11 +21,12 @@ from uuid import NAMESPACE_DNS, uuid5
 from lab.cache import create_run_folder, discard
 from lab.debs import DebianPackage, get_unpacked_package
 from lab.lab_errors import LabError
+from lab.ports import find_free_network
 
 CONSUL_PACKAGE = DebianPackage(
     "consul", "1.8.7+dfsg1-2+b3", "bullseye", "e4e888bba104daba1d9161f49bfc52649a7e4efd45b1a7ead5bc54f2cb9c89d9"
 )
-STARTUP_TIMEOUT_S = 20.0  # s for an agent to answer and a cluster to have a leader
+STARTUP_TIMEOUT_S = 60.0  # s for an agent to answer and a cluster to have a leader
 ROOT_TOKEN = "6f1e8d2a-5c1b-4d0e-8f3a-000000000001"
 DATACENTER = "lab"
 
@@ -155,9 +155,9 @@ class Agent:
 
 
 def _choose_addresses(count: int) -> list[str]:
-    """Loopback addresses nobody else is likely to use now."""
-    net = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"
-    return [f"{net}.{number + 1}" for number in range(count)]
+    """Return loopback addresses nobody else of the lab uses."""
+    network = find_free_network()
+    return [f"{network}.{number + 1}" for number in range(count)]
 
 
 @contextmanager

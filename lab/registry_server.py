@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 from lab import system_packages
 from lab.cache import create_run_folder
 from lab.lab_errors import LabError
+from lab.ports import find_free_port
 
 CONFIG = """\
 version: 0.1
@@ -85,16 +85,10 @@ def start_registry(user: str = "", password: str = "") -> Iterator[Registry]:
             ).stdout  # fmt: skip
             (folder / "htpasswd").write_text(f"{user}:{hashed}\n")
             auth = f"auth: {{htpasswd: {{realm: lab, path: {folder}/htpasswd}}}}"
-        found = Registry(folder, _find_free_port())
+        found = Registry(folder, find_free_port())
         (folder / "config.yml").write_text(CONFIG.format(folder=folder, port=found.port, auth=auth))
         found.start()
         try:
             yield found
         finally:
             found.stop()
-
-
-def _find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

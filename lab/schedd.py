@@ -12,6 +12,7 @@ from lab import pool_settings
 from lab.lab_errors import LabError
 
 T = TypeVar("T")
+BUSY = 3.0
 JOB_STATUS_NAMES = {
     1: "Idle",
     2: "Running",
@@ -89,7 +90,14 @@ queue
         return {"Scheduler", "Negotiator"} <= set(known.split())
 
     def wait_until(self, predicate: Callable[[], T], timeout: float, description: str = "") -> T:
-        """Ask until the answer is true and return it; after `timeout` seconds a LabError tells the last answer."""
+        """Ask until the answer is true and return it; else a LabError tells the last answer.
+
+        Args:
+            predicate: the question.
+            timeout: seconds that are enough on an idle machine; a busy one is given `BUSY` times as many.
+            what: the sentence that should become true.
+        """
+        timeout *= BUSY
         end = time.monotonic() + timeout
         while not (answer := predicate()):
             if time.monotonic() > end:

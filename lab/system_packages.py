@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
+from lab.cache import hold_lock
 from lab.lab_errors import LabError
 
 # Debian's package for each program we call.
@@ -38,8 +39,9 @@ def install(*packages: str) -> None:
     remedy = f"apt-get install {' '.join(packages)}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise LabError(f"not installed: {', '.join(packages)} (as root: {remedy})")
-    _run_apt_get("update")
-    _run_apt_get("install", "--yes", "--no-install-recommends", *packages)
+    with hold_lock("apt"):  # tests that run side by side: apt-get update waits for nobody
+        _run_apt_get("update")
+        _run_apt_get("install", "--yes", "--no-install-recommends", *packages)
 
 
 @functools.cache

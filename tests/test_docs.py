@@ -102,7 +102,7 @@ def test_supervisord_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_simulation_of_the_documentation(tmp_path: Path) -> None:
     """The script lines that docs/command-line.md shows are understood."""
     text = (Path(__file__).parents[1] / "docs" / "command-line.md").read_text()
-    cells = re.findall(r"(?m)^\| ((?:`[^`]+`(?:, )?)+) \|", text[text.index("## Simulation") :])
+    cells = re.findall(r"(?m)^\| ((?:`[^`]+`(?:, )?)+) \|", text[text.index("## Simulate a life") :])
     lines = [
         line.replace("JOB", "main").replace("NAME", "db") for cell in cells for line in re.findall(r"`([^`]+)`", cell)
     ]

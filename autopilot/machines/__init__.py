@@ -1,1 +1,1 @@
-"""Pure state machines: (state, cue, now) -> (state, effects). No asyncio, no I/O, no clock."""
+"""Decide on everything in pure state machines: (state, input, now) -> (state, effects), without I/O or a clock."""

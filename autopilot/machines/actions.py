@@ -1,4 +1,4 @@
-"""Actions: what the core tells the shell to do. Plain data; the shell does each at once and answers with cues."""
+"""Define the actions: orders of the core to the shell, which carries each out at once and answers with cues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from autopilot.spec.plan import Health, Job
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start the job; answered by Spawned, or by Exited with a problem. `periodic`: it may wait for others' restarts."""
+    """Start the job; answered by Spawned, or by Exited with a problem. `periodic`: other jobs' starts go first."""
 
     job: str
     run: int
@@ -19,7 +19,7 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """To the whole group (and descendants that left it), or to the leader alone."""
+    """Send a signal to the leader alone, or to the whole group and the descendants that left it."""
 
     job: str
     run: int
@@ -29,7 +29,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL to every process of the job, wherever it moved."""
+    """Send SIGKILL to every process of the job, also to those that left its group."""
 
     job: str
     run: int
@@ -37,7 +37,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class RunCheck:
-    """Answered by Checked with the same run."""
+    """Run the health check; answered by CheckFinished with the same run."""
 
     job: str
     run: int
@@ -46,42 +46,44 @@ class RunCheck:
 
 @dataclass(frozen=True, slots=True)
 class CancelCheck:
-    """The check ran out of time, or its job is gone: end it, its answer is no longer wanted."""
+    """End the running check: it ran out of time, or its job is gone."""
 
     job: str
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPermit:
-    """The lifetime is over, and its end waits for its turn among the hosts; answered by Permitted."""
+    """Ask for this container's turn to end among the hosts; answered by PermitGranted."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartDrain:
-    """Answered, whenever that is, by Drained."""
+    """Let payloads finish and accept no new ones; answered by Drained, after however long."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class TerminatePayloads:
-    """Payloads are asked to end (SIGTERM)."""
+    """Ask payloads to end (SIGTERM)."""
 
 
 @dataclass(frozen=True, slots=True)
 class KillPayloads:
-    """Payloads are killed, in a way the batch system notices."""
+    """Kill payloads, in a way that the batch system notices."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvictPayloads:
-    """The stop does not wait for payloads: the batch system is to give them back to their queue. Answered by Evicted,
-    within two seconds; until then its own process is not stopped."""
+    """Let the batch system return its payloads to their queue: the stop does not wait for them.
+
+    Answered by Evicted within two seconds; until then the batch system's main process is not stopped.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a life ended. `reason` is one of the last words' reasons, `code` the exit code."""
+    """End of a life. `reason` is one of the last words' reasons, `code` the exit code."""
 
     reason: str
     detail: str
@@ -90,7 +92,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Everything is over: write the last words and exit."""
+    """Write the last words and exit: the life is over."""
 
     outcome: Outcome
     remaining_jobs: tuple[str, ...] = ()

@@ -1,13 +1,14 @@
-"""The core: every machine of one supervisor, and the routing between them.
+"""Run every machine of one supervisor, and route events between them.
 
-Theory of operation. `feed` takes one cue with its time, `tick` lets what is due fall due; both return the effects
-in order: actions for the shell, facts for the listeners. Inside, a fact that a machine emits goes into one queue
-and is heard by everything in the same order: by every job's `when`, then by the lifetime, then by whom it concerns.
-So all jobs see all events in one order, and nothing is lost between a start and a subscription. When no news is
-left, the core takes stock: what is over, what can never happen any more, which group stops next.
+Theory of operation. `feed` takes one cue with its time, `tick` handles the deadlines that have come; both return the
+effects in order: actions for the shell, events for the listeners. Inside, an event that a machine emits goes into one
+queue and is handled by everything in the same order: by every job's `when`, then by the lifetime, then by the jobs that
+it is about. So all jobs see all events in one order, and no event is lost between a start and a subscription. When the
+queue is empty, the core reconciles: it looks for jobs that are over, waits that can never be met, and the next group to
+stop.
 
-The core opens nothing, reads no clock (it is told `now`, and for jobs with `cron` what the wall clock shows) and draws
-its randomness from the generator it is given: a day of a worker node runs in a test in milliseconds.
+The core opens no file, reads no clock (`now` is an argument, and for jobs with `cron` the wall clock too) and draws its
+randomness from the generator that it is given: a day of a worker node runs in a test in milliseconds.
 """
 
 from __future__ import annotations
@@ -24,26 +25,35 @@ from autopilot.machines import (
     health,
     job,
     lifetime,
+    outcomes,
     plan_changes,
     shutdown,
     triggers,
 )
 from autopilot.machines.actions import Action, EvictPayloads, Finish, Outcome, Signal
-from autopilot.machines.job_record import IDLE_PHASES, JobRecord, build_all_jobs_outcome, build_essential_job_outcome
+from autopilot.machines.deadlines import is_due
+from autopilot.machines.job_record import JobRecord
+from autopilot.machines.job_replacer import JobReplacer
 from autopilot.machines.job_set import JobSet
 from autopilot.spec.plan import Drain, Lifetime, Plan
 
 Effect = Action | events.Event
 
-EX_UNAVAILABLE = 69  # a check failed and its job asked for a shutdown
-EX_TEMPFAIL = 75  # the drain was forced at its deadline
-
 
 class Core:
+    """All machines of one supervisor. Moments are seconds on one clock that never goes back."""
+
     def __init__(
         self, plan: Plan, *, rng: random.Random, now: float, next_time: cron_schedule.NextTime = lambda *_: None
     ) -> None:
-        """`next_time` is asked by jobs with `cron`."""
+        """Create the machines of a plan.
+
+        Args:
+            plan: The plan.
+            rng: The source of all randomness.
+            now: Seconds on the core's clock.
+            next_time: Finds the next time of a `cron` expression.
+        """
         self.plan = plan
         self.job_set = JobSet(
             plan,
@@ -53,6 +63,7 @@ class Core:
             emit=self._emit,
             must_wait_before_stop=self._must_wait_before_stop,
         )
+        self._job_replacer = JobReplacer(self.job_set, plan)
         self.lifetime_plan = _get_lifetime_plan(plan)
         self.lifetime = lifetime.LifetimeState()
         self.shutdown = shutdown.ShutdownState()
@@ -60,7 +71,7 @@ class Core:
         self.payloads: tuple[str, ...] = ()
         self.conditions: dict[str, str] = {}
         self._deregistered = False  # our services are out of the registry, so its agent may stop
-        self._evicting = False  # payloads are being given back: the batch system's process is not stopped yet
+        self._evicting = False  # payloads are being returned: the batch system's main process is not stopped yet
         self._rng = rng
         self._now = now
         self._pending_events: deque[events.Event] = deque()
@@ -69,34 +80,43 @@ class Core:
     # --- in and out ---
 
     def begin(self, now: float, wall: float = 0.0) -> list[Effect]:
-        """`wall`, here and below: what the wall clock shows at the same moment, in seconds since the epoch."""
+        """Start the life.
+
+        Args:
+            now: Seconds on the core's clock.
+            wall: The wall clock at the same moment, in seconds since the epoch.
+        """
         return self._process(now, wall, lambda: self._emit(events.SupervisorStarted()))
 
     def feed(self, cue: cues.Cue, now: float, wall: float = 0.0) -> list[Effect]:
+        """Handle one cue. `now` and `wall` are those of `begin`."""
         return self._process(now, wall, lambda: self._handle_cue(cue))
 
     def tick(self, now: float, wall: float = 0.0) -> list[Effect]:
+        """Handle every deadline that has come. `now` and `wall` are those of `begin`."""
         return self._process(now, wall, self._handle_deadlines)
 
     def get_deadline(self) -> float | None:
-        """When `tick` is wanted next, None: only a cue can change anything."""
-        return min((when for when in self._list_deadlines() if when is not None), default=None)
+        """Return the moment of the next `tick`; None when only a cue can change the state."""
+        return min((deadline for deadline in self._list_deadlines() if deadline is not None), default=None)
 
     @property
     def ending(self) -> bool:
+        """True from the beginning of the shutdown on."""
         return self.shutdown.phase is not shutdown.Phase.UP
 
     @property
     def job_records(self) -> dict[str, JobRecord]:
-        """In the job spec's order."""
+        """Jobs by name, in the job spec's order."""
         return self.job_set.job_records
 
     def list_healthy_jobs(self) -> set[str]:
-        return {name for name, unit in self.job_records.items() if unit.health.status is health.Status.HEALTHY}
+        """Return the names of the jobs whose check passes."""
+        return {name for name, record in self.job_records.items() if record.health.status is health.Status.HEALTHY}
 
     @property
     def stopped_by_operator(self) -> frozenset[str]:
-        """Jobs that a person has stopped."""
+        """Names of the jobs that an operator has stopped."""
         return frozenset(self.job_set.stopped_by_operator)
 
     def _list_deadlines(self) -> Iterator[float | None]:
@@ -107,7 +127,7 @@ class Core:
 
     def _process(self, now: float, wall: float, body: Callable[[], None]) -> list[Effect]:
         self._now, self._effects = now, []
-        self.job_set.now, self.job_set.wall_offset = now, wall - now
+        self.job_set.set_time(now, wall_offset=wall - now)
         body()
         while self._pending_events:
             self._handle_event(self._pending_events.popleft())
@@ -164,9 +184,16 @@ class Core:
                 self._handle_request(cue)
 
     def _notify_template_jobs(self, cue: cues.TemplateWritten) -> None:
-        for name, on in ((cue.reload, job.Input.RELOAD), (cue.restart, job.Input.RESTART)):
-            if name in self.job_records and self.job_records[name].state.phase is job.Phase.RUNNING:
-                self.job_set.step_job(self.job_records[name], on)  # one that starts later reads the file by itself
+        """Reload and restart the jobs that read a file. A job that starts later reads the file as it starts."""
+        if cue.reload in self.job_records:
+            self.job_set.step_job(self.job_records[cue.reload], job.Input.RELOAD)
+        if cue.restart in self.job_records:
+            self._restart_unless_unwanted(self.job_records[cue.restart])
+
+    def _restart_unless_unwanted(self, record: JobRecord) -> None:
+        """Restart a running job for a reason of its own; one that an operator or a drain ends must not come back."""
+        if not self.ending and record.state.want_up and record.state.phase is job.Phase.RUNNING:
+            self.job_set.step_job(record, job.Input.RESTART)
 
     def _handle_request(self, request: cues.RequestReceived) -> None:
         match request.request:
@@ -175,21 +202,19 @@ class Core:
             case "drain":
                 self._start_drain("drain", request.requested_by, request.deadline)
             case "stop":
-                self._begin_shutdown(Outcome("signal", f"stopped by {request.requested_by}", 0))
+                self._begin_shutdown(outcomes.build_stop_outcome(request.requested_by))
             case "stop-job":
                 self.job_set.stopped_by_operator.add(request.job)
                 self.job_set.stop(self.job_records[request.job])
-            case "start-job" | "restart-job":
+            case "start-job" | "restart-job" if not self.ending:  # a life that ends starts no job but its stop hooks
                 self.job_set.stopped_by_operator.discard(request.job)
                 if not self.job_records[request.job].being_replaced:  # its successor starts by itself
-                    self.job_set.step_job(
-                        self.job_records[request.job],
-                        job.Input.START if request.request == "start-job" else job.Input.RESTART,
-                    )
+                    on = job.Input.START if request.request == "start-job" else job.Input.RESTART
+                    self.job_set.step_job(self.job_records[request.job], on)
             case "signal-job":
-                unit = self.job_records[request.job]
-                if unit.state.pid is not None:
-                    self._emit(Signal(request.job, unit.state.run, request.signal, request.group))
+                record = self.job_records[request.job]
+                if record.state.pid is not None:
+                    self._emit(Signal(request.job, record.state.run, request.signal, request.group))
             case "enter-maintenance" | "leave-maintenance":
                 self.job_set.set_maintenance(request.request == "enter-maintenance")
 
@@ -199,7 +224,7 @@ class Core:
         elif self.plan.on_sigterm == "drain" and self.lifetime.phase not in lifetime.DRAIN_PHASES:
             self._start_drain("signal", requested_by, None)
         else:
-            self._begin_shutdown(Outcome("signal", f"stopped by {requested_by}", 0))
+            self._begin_shutdown(outcomes.build_stop_outcome(requested_by))
 
     def _start_drain(self, reason: str, requested_by: str, deadline_in: float | None) -> None:
         if self.shutdown.phase is shutdown.Phase.UP:
@@ -214,27 +239,22 @@ class Core:
         self._step_lifetime(lifetime.Input.PAYLOADS, busy=bool(payloads))
 
     def _handle_deadlines(self) -> None:
-        now = self._now
-
-        def is_due(deadline: float | None) -> bool:
-            return deadline is not None and deadline <= now
-
         self.job_set.handle_deadlines()
-        if is_due(self.lifetime.deadline):
+        if is_due(self.lifetime.deadline, self._now):
             self._step_lifetime(lifetime.Input.ELAPSED)
-        if is_due(self.shutdown.deadline):
+        if is_due(self.shutdown.deadline, self._now):
             self._step_shutdown(shutdown.Input.ELAPSED)
-        if is_due(self.boot_success.deadline):
+        if is_due(self.boot_success.deadline, self._now):
             self.boot_success = boot_success.mark_reached(self.boot_success)
             self._emit(events.BootSucceeded(self.plan.healthy_for))
-        if not self._pending_events:  # else the stock-taking does it
-            self.job_set.apply_replacements()
+        if not self._pending_events:  # else `_reconcile` does it
+            self._job_replacer.apply_replacements()
 
     def _adopt_plan(self, plan: Plan) -> None:
         self._emit(events.PlanAdopted(plan_changes.compare_plans(self.plan, plan)))
         old, self.plan, self.lifetime_plan = self.plan, plan, _get_lifetime_plan(plan)
         self._step_lifetime(lifetime.Input.REPLANNED)
-        self.job_set.apply_plan(old, plan)
+        self._job_replacer.apply_plan(old, plan)
 
     # --- the machines ---
 
@@ -254,45 +274,47 @@ class Core:
         self._emit(*effects)
 
     def _step_shutdown(self, on: shutdown.Input, *, outcome: Outcome | None = None, requested_by: str = "") -> None:
-        self.shutdown, orders = shutdown.step(
+        self.shutdown, commands = shutdown.step(
             self.shutdown,
             on,
             self._now,
-            remaining_orders=tuple(sorted({unit.plan.stop.order for unit in self.job_set.list_remaining()})),
+            remaining_orders=tuple(sorted({record.plan.stop.order for record in self.job_set.list_remaining()})),
             outcome=outcome,
             budget=self.plan.stop_timeout,
             requested_by=requested_by,
         )
-        for order in orders:
-            self._execute_shutdown_command(order)
+        for command in commands:
+            self._execute_shutdown_command(command)
 
     def _execute_shutdown_command(self, command: shutdown.ShutdownCommand) -> None:
         match command:
             case shutdown.StopGroup():
-                for unit in self.job_set.list_remaining():
-                    if unit.plan.stop.order == command.order and not unit.is_stop_hook:
-                        self.job_set.stop(unit)
+                for record in self.job_set.list_remaining():
+                    if record.plan.stop.order == command.order and not record.is_stop_hook:
+                        self.job_set.stop(record)
             case shutdown.KillAll():
-                left = tuple(unit.plan.name for unit in self.job_set.list_remaining())
-                self._emit(events.ShutdownForced(command.requested_by, left))
-                for unit in self.job_set.list_remaining():
-                    self.job_set.step_job(unit, job.Input.HURRY)
+                self._emit(events.ShutdownForced(command.requested_by, self._list_remaining_names()))
+                for record in self.job_set.list_remaining():
+                    self.job_set.step_job(record, job.Input.HURRY)
             case shutdown.FinishShutdown():
                 assert self.shutdown.outcome is not None, "a shutdown has an outcome from its first step"
-                self._emit(
-                    Finish(self.shutdown.outcome, tuple(unit.plan.name for unit in self.job_set.list_remaining()))
-                )
+                self._emit(Finish(self.shutdown.outcome, self._list_remaining_names()))
+
+    def _list_remaining_names(self) -> tuple[str, ...]:
+        return tuple(record.plan.name for record in self.job_set.list_remaining())
 
     def _must_wait_before_stop(self, record: JobRecord) -> bool:
-        """It is the batch system's process, and its payloads are still on their way back; or the registry's agent, and
-        our services are still in it."""
+        """Return True while a job may not be stopped yet: payloads are being returned, or services are registered.
+
+        The former concerns the batch system's main process, the latter the registry's agent.
+        """
         condor, name = self.plan.htcondor, record.plan.name
         gives_back = self._evicting and condor is not None and name == condor.job
         return gives_back or (name == self._consul_agent_job and not self._deregistered)
 
     @property
     def _consul_agent_job(self) -> str | None:
-        """The registry's agent: it stops when our services are out of it."""
+        """Job of the registry's agent; it stops when our services are deregistered."""
         return None if self.plan.consul_agent is None else self.plan.consul_agent.job
 
     def _begin_shutdown(self, outcome: Outcome) -> None:
@@ -306,11 +328,11 @@ class Core:
             if self.plan.htcondor is not None:
                 self._evicting = True
                 self._emit(EvictPayloads())
-        for unit in self.job_records.values():
-            if unit.state.phase in IDLE_PHASES and not unit.is_stop_hook:  # nothing starts any more but farewells
-                self.job_set.step_job(unit, job.Input.STOP)
+        for record in self.job_records.values():
+            if record.is_idle and not record.is_stop_hook:  # only stop hooks start from now on
+                self.job_set.step_job(record, job.Input.STOP)
 
-    # --- facts ---
+    # --- events ---
 
     def _handle_event(self, event: events.Event) -> None:
         self.job_set.handle_event(event, ending=self.ending)
@@ -321,10 +343,7 @@ class Core:
             case events.DrainBegun():
                 self._retire_batch_job()
             case events.DrainCompleted():
-                code = EX_TEMPFAIL if event.forced else 0
-                self._begin_shutdown(
-                    Outcome(self.lifetime.reason, "drained" + (", forced" if event.forced else ""), code)
-                )
+                self._begin_shutdown(outcomes.build_drain_outcome(self.lifetime.reason, forced=event.forced))
             case events.JobStopped():
                 self._handle_job_done(self.job_records[event.job])
 
@@ -336,17 +355,16 @@ class Core:
     def _handle_unhealthy(self, record: JobRecord, event: events.Unhealthy) -> None:
         if self.ending:
             return
-        what = record.plan.health.on_failure if record.plan.health else "event"
-        if what == "restart" and record.state.want_up:  # one that is being stopped must not come back for that
-            self.job_set.step_job(record, job.Input.RESTART)
-        elif what == "drain":
+        reaction = record.plan.health.on_failure if record.plan.health else "event"
+        if reaction == "restart":
+            self._restart_unless_unwanted(record)
+        elif reaction == "drain":
             self._start_drain("check-failed", f"{event.job} is unhealthy", None)
-        elif what == "shutdown":
-            self._begin_shutdown(Outcome("check-failed", f"{event.job} is unhealthy: {event.output}", EX_UNAVAILABLE))
+        elif reaction == "shutdown":
+            self._begin_shutdown(outcomes.build_check_outcome(event.job, event.output))
 
     def _retire_batch_job(self) -> None:
-        """A draining node's startd goes, and its master may (`condor_off -drain -master`): that is no illness, and the
-        master must not come back."""
+        """Let the batch system's main process end with its drain: that is no failure, and it must not come back."""
         if self.plan.htcondor is not None and self.lifetime_plan.drain.htcondor:
             unit = self.job_records[self.plan.htcondor.job]
             self.job_set.step_job(unit, job.Input.RETIRE)
@@ -358,38 +376,38 @@ class Core:
         if self._is_end_of_drain(record):
             self._step_lifetime(lifetime.Input.DRAINED)
         elif record.plan.essential:
-            self._begin_shutdown(build_essential_job_outcome(record))
+            self._begin_shutdown(outcomes.build_essential_job_outcome(record))
 
     def _is_end_of_drain(self, record: JobRecord) -> bool:
-        """The batch system's own process is gone, and not by an accident: nothing can run any more."""
+        """Return True when the batch system's main process has ended in order while draining: no payload is left."""
         condor = self.plan.htcondor
         if condor is None or record.plan.name != condor.job or self.lifetime.phase not in lifetime.DRAIN_PHASES:
             return False
         return not record.state.status or self.lifetime.phase is lifetime.Phase.KILLING
 
-    # --- when all news is heard ---
+    # --- between two events ---
 
     def _reconcile(self) -> None:
         self.job_set.release_waiting_stops()
         if self._pending_events:
-            return  # a job without a process is over at once: that is heard first
+            return  # a job without a process is over at once: its events come first
         if self.ending:
             self._step_shutdown(shutdown.Input.EVENTS_HANDLED)
             return
-        self.job_set.apply_replacements()
+        self._job_replacer.apply_replacements()
         if not self.boot_success.reached:
             self._update_boot_success()
         if self.job_set.recheck_waits:
             self.job_set.cancel_impossible_waits()
-            if not self._pending_events:  # else those who were abandoned are heard first
+            if not self._pending_events:  # else the events of the abandoned jobs come first
                 self.job_set.recheck_waits = False
                 if self.job_set.is_work_done(self._consul_agent_job):
-                    self._begin_shutdown(build_all_jobs_outcome(self.job_records.values()))
+                    self._begin_shutdown(outcomes.build_all_jobs_outcome(self.job_records.values()))
 
     def _update_boot_success(self) -> None:
-        well = all(unit.counts_as_good for unit in self.job_records.values())
+        all_good = all(record.counts_as_good for record in self.job_records.values())
         self.boot_success = boot_success.observe(
-            self.boot_success, all_good=well, now=self._now, healthy_for=self.plan.healthy_for
+            self.boot_success, all_good=all_good, now=self._now, healthy_for=self.plan.healthy_for
         )
 
 

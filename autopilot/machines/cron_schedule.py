@@ -1,12 +1,12 @@
-"""Runs at times of the calendar: `when: {cron: ...}`.
+"""Plan the runs of a job at times of the calendar, for `when: {cron: ...}`.
 
-Theory of operation. A job that waits for its time looks at the wall clock at least once in LOOK seconds, as cron
-itself does, because nobody tells when that clock is set. A time that has come less than LATE ago is run; times that
-were passed while the job still ran, or by a clock that was set forward, are skipped and counted. After a clock that
-was set back no time is run twice, unless it was set back by more than SET_BACK: then the earlier clock was wrong.
+Theory of operation. A job that waits for its time checks the wall clock every CLOCK_CHECK_INTERVAL_S, as cron itself
+does, because a change of that clock is not announced. A time that came at most MAX_LATE_S ago is run; times that passed
+while the job still ran, or by a clock that was set forward, are skipped and counted. After a clock that was set back no
+time is run twice, unless it was set back by more than MAX_SET_BACK_S: then the earlier clock was wrong.
 
-All here are seconds of the wall clock (since the epoch), which the core is told with every turn. Which times an
-expression names is the caller's `next_time`: it alone knows calendars and time zones.
+All times are seconds of the wall clock (since the epoch), which the core gets with every turn. The caller's `next_time`
+finds the times of an expression: it alone knows calendars and time zones.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from dataclasses import dataclass
 
 from autopilot.spec.plan import When
 
-CLOCK_CHECK_INTERVAL_S = 60.0  # s between two looks at the wall clock, at most
-MAX_LATE_S = 60.0  # s after its time that a run still begins
+CLOCK_CHECK_INTERVAL_S = 60.0  # s between two checks of the wall clock, at most
+MAX_LATE_S = 60.0  # s after its time within which a run still begins
 MAX_SET_BACK_S = 3 * 3600.0  # s, as Debian's cron
-MAX_COUNTED_TIMES = 1000  # times that are counted when many were passed
+MAX_COUNTED_TIMES = 1000  # times that are counted at most
 
-NextTime = Callable[[When, float], float | None]  # the first time after a moment, None: never again
+NextTime = Callable[[When, float], float | None]  # returns the first time after a moment, None: never again
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The wall clock beside ours: `ahead` seconds later than `now`."""
+    """The wall clock, as `wall_offset` seconds ahead of the core's clock, and its calendar."""
 
     wall_offset: float
     next_time: NextTime
@@ -34,7 +34,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class NextRun:
-    """The next time of a job. `looked`: what the wall clock showed when it was last seen."""
+    """The next time of a job, and the wall clock's time when it was last checked."""
 
     due: float
     checked_at: float
@@ -42,7 +42,7 @@ class NextRun:
 
 @dataclass(frozen=True, slots=True)
 class ClockCheck:
-    """What a look at the clock gives. `upcoming` None: there is no time any more."""
+    """Result of a check of the clock. `next_run` None: there is no further time."""
 
     next_run: NextRun | None
     is_due: bool = False
@@ -50,7 +50,17 @@ class ClockCheck:
 
 
 def check_clock(when: When, planned: NextRun | None, wall: float, next_time: NextTime) -> ClockCheck:
-    """Of a job that waits. With `came` the appointment is that of the run that begins now."""
+    """Check the clock for a job that waits.
+
+    Args:
+        when: The `when` of the job.
+        planned: The result of the check before, None for the first one.
+        wall: The wall clock's time.
+        next_time: Finds the times of the expression.
+
+    Returns:
+        The next run; when it is due, it is the one that begins now.
+    """
     if planned is None or wall < planned.checked_at - MAX_SET_BACK_S:
         return ClockCheck(_find_next_run(when, wall, wall, next_time))
     if wall < planned.due:
@@ -62,7 +72,15 @@ def check_clock(when: When, planned: NextRun | None, wall: float, next_time: Nex
 
 
 def plan_next_run(when: When, previous: NextRun | None, started: float, wall: float, next_time: NextTime) -> ClockCheck:
-    """Of a job whose run has ended: what came while it ran is skipped. `held`: the time this run was for, if any."""
+    """Plan the next run of a job whose run has ended; the times that passed while it ran are skipped.
+
+    Args:
+        when: The `when` of the job.
+        previous: The planned run that has ended, None if it was started by request.
+        started: The wall clock's time at its beginning.
+        wall: The wall clock's time now.
+        next_time: Finds the times of the expression.
+    """
     skipped, _ = _count_passed(when, started, wall, next_time)
     ran_for = previous.due if previous is not None and previous.due - wall <= MAX_SET_BACK_S else wall
     return ClockCheck(_find_next_run(when, max(wall, ran_for), wall, next_time), skipped=skipped)
@@ -74,7 +92,11 @@ def _find_next_run(when: When, after: float, wall: float, next_time: NextTime) -
 
 
 def _count_passed(when: When, after: float, wall: float, next_time: NextTime) -> tuple[int, float]:
-    """How many times lie after a moment, up to now, and the last of them (the moment itself, when there is none)."""
+    """Count the times after a moment, up to now.
+
+    Returns:
+        The number of times, and the last of them; the moment itself when there is none.
+    """
     count, last = 0, after
     while count < MAX_COUNTED_TIMES:
         upcoming = next_time(when, last)

@@ -1,4 +1,4 @@
-"""Cues: what the shell tells the core. Each says one thing that happened outside, in plain data."""
+"""Define the cues: news from the outside for the core, as plain data."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from autopilot.spec.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """A job's leader ended. `status` is the shell's: 0..255, 128+n for signal n. `problem` says why it could not even
-    start ("cannot execute ...: no such file"), with status 126 or 127. `leftovers`: members of the job still alive."""
+    """A job's leader ended.
+
+    `status` is that of a shell: 0..255, 128+n for signal n. `problem` says why it could not even start ("cannot execute
+    ...: no such file"), with status 126 or 127. `leftovers` is the number of members of the job that are still alive.
+    """
 
     job: str
     run: int
     status: int
     leftovers: int = 0
     problem: str | None = None
-    oom: bool = False  # the kernel's out-of-memory killer did it
+    oom: bool = False  # ended by the kernel's out-of-memory killer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class GroupEmptied:
 
 @dataclass(frozen=True, slots=True)
 class CheckFinished:
-    """A health check finished (or ran out of time: `passed` False). `run` is the job's run it belongs to."""
+    """A health check finished, or ran out of time (`passed` False). `run` is the job's run that it belongs to."""
 
     job: str
     run: int
@@ -50,24 +53,24 @@ class CheckFinished:
 
 @dataclass(frozen=True, slots=True)
 class PayloadsObserved:
-    """What the batch system runs here now: one id for each payload (HTCondor: its GlobalJobId)."""
+    """The batch system runs these payloads here now; an id is unique in the whole pool."""
 
     payloads: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """The drain that was begun is complete: nothing runs and nothing new can start."""
+    """The drain is complete: no payload runs and no new one can start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evicted:
-    """The payloads of an ordered stop have been given back, or have had their time: the batch system may be stopped."""
+    """The payloads of an ordered stop were returned, or had their time: the batch system may be stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionDetected:
-    """A condition of the batch node began: `kind` like "startd-hung", `detail` one sentence with the remedy."""
+    """A condition of the node began; `kind` is its short name, `detail` one sentence with the remedy."""
 
     kind: str
     detail: str
@@ -82,8 +85,10 @@ class ConditionResolved:
 
 @dataclass(frozen=True, slots=True)
 class WatchChanged:
-    """The healthy instances of a watched service are others than before, or a watched key has another value;
-    `healthy`: there are any, the key is there."""
+    """The healthy instances of a watched service are others than before, or a watched key has another value.
+
+    `healthy`: there is at least one instance, or the key is there.
+    """
 
     watch: str
     healthy: bool
@@ -91,7 +96,7 @@ class WatchChanged:
 
 @dataclass(frozen=True, slots=True)
 class TemplateWritten:
-    """A rendered file has changed; `reload` and `restart` name jobs that are to take notice."""
+    """A rendered file has changed; `reload` and `restart` name the jobs that have to read it."""
 
     path: str
     reload: str | None = None
@@ -100,21 +105,21 @@ class TemplateWritten:
 
 @dataclass(frozen=True, slots=True)
 class PermitGranted:
-    """It is this container's turn to end. `known` False: Consul did not answer, and the lock is open."""
+    """It is this container's turn to end. `confirmed` False: Consul did not answer, and the lock is open."""
 
     confirmed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Deregistered:
-    """Our services are out of the registry, as far as that can be had: its agent may stop now."""
+    """Our services are deregistered, or the attempt was given up: the registry's agent may stop now."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestReceived:
-    """A person, a signal or another program wants something. `who` is said in the logs ("SIGTERM", "control socket").
+    """An operator, a signal or another program made a request. `requested_by` is for the logs ("SIGTERM").
 
-    `terminate` is what a signal asks: a drain or a stop, as the plan says, and each further one hurries it.
+    `terminate` is the request of a signal: a drain or a stop, as the plan says, and each further one hurries it.
     """
 
     request: Literal[
@@ -137,14 +142,14 @@ class RequestReceived:
 
 @dataclass(frozen=True, slots=True)
 class PlanChanged:
-    """Somebody wants this life to follow another plan. It has been looked at: `machines.changes.refusals` has none."""
+    """This life has to follow another plan, for which `plan_changes.list_refusals` has found no reason against."""
 
     plan: Plan
 
 
 @dataclass(frozen=True, slots=True)
 class SignalArrived:
-    """A signal jobs may wait for (SIGHUP, SIGUSR2)."""
+    """A signal arrived that jobs may wait for (SIGHUP, SIGUSR2)."""
 
     name: str
 

@@ -1,7 +1,7 @@
-"""Facts: what is now true, in the past tense.
+"""Define the events: frozen facts in the past tense, for listeners and for the `when` clauses of jobs.
 
-Listeners (logs, last words, status, registries) read them; `when` clauses match on them. `event` is
-ContainerPilot's name of the fact where it has one: that is what a `when` clause waits for.
+Listeners (logs, last words, status, registries) read them. `trigger_name` is ContainerPilot's name of an event, where
+it has one: a `when` clause waits for that name. Field names are public: `autopilot events -o json` shows them.
 """
 
 from __future__ import annotations
@@ -14,32 +14,39 @@ from autopilot.machines.plan_changes import Changes
 
 @dataclass(frozen=True, slots=True)
 class Event:
+    """Base of all events."""
+
     trigger_name: ClassVar[str] = ""
 
     @property
     def source(self) -> str:
-        """The job the fact is about, "" for the supervisor itself."""
+        """Job that the event is about, "" for the supervisor itself."""
         return str(getattr(self, "job", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisorStarted(Event):
+    """The life began."""
+
     trigger_name: ClassVar[str] = "startup"
 
 
 @dataclass(frozen=True, slots=True)
 class SignalReceived(Event):
+    """The supervisor got a signal that jobs may wait for."""
+
     trigger_name: ClassVar[str] = "signal"
     name: str
 
     @property
     def source(self) -> str:
+        """Name of the signal."""
         return self.name
 
 
 @dataclass(frozen=True, slots=True)
 class JobStarted(Event):
-    """`pid` 0: a job without a process, which is only checked and advertised."""
+    """The job runs. `pid` is 0 for a job without a process, which is only checked and advertised."""
 
     trigger_name: ClassVar[str] = "started"
     job: str
@@ -49,7 +56,7 @@ class JobStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobExited(Event):
-    """`asked`: somebody wanted it to end, so a signal's status is no failure."""
+    """The job's leader ended. `asked`: its end was requested, so a signal's status is no failure."""
 
     job: str
     run: int
@@ -62,12 +69,16 @@ class JobExited(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobSucceeded(Event):
+    """The job's leader ended with status 0."""
+
     trigger_name: ClassVar[str] = "exitSuccess"
     job: str
 
 
 @dataclass(frozen=True, slots=True)
 class JobFailed(Event):
+    """The job's leader ended with another status than 0."""
+
     trigger_name: ClassVar[str] = "exitFailed"
     job: str
     status: int
@@ -75,13 +86,15 @@ class JobFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobStopping(Event):
+    """The job is about to stop; its pre-stop jobs run now."""
+
     trigger_name: ClassVar[str] = "stopping"
     job: str
 
 
 @dataclass(frozen=True, slots=True)
 class JobStopped(Event):
-    """The job is over: it will not run again unless a person starts it. `status` is None if it never ran."""
+    """The job is over: only an operator can start it again. `status` is None if it never ran."""
 
     trigger_name: ClassVar[str] = "stopped"
     job: str
@@ -90,7 +103,7 @@ class JobStopped(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobTimedOut(Event):
-    """The run was longer than the job's `timeout` (s): all of it is killed."""
+    """The run lasted longer than the job's `timeout` (s): every process of it is killed."""
 
     job: str
     timeout: float
@@ -98,7 +111,7 @@ class JobTimedOut(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobKilled(Event):
-    """The job did not end within `after` seconds of being asked: SIGKILL to everything that is left of it."""
+    """The job did not end within `after` seconds of its stop signal: SIGKILL to its remaining processes."""
 
     job: str
     after: float
@@ -106,7 +119,7 @@ class JobKilled(Event):
 
 @dataclass(frozen=True, slots=True)
 class WaitTimedOut(Event):
-    """What the job waits for did not happen within `timeout` seconds: it will not run."""
+    """The job's `when` did not come true within `timeout` seconds: it will not run."""
 
     job: str
     timeout: float
@@ -114,7 +127,7 @@ class WaitTimedOut(Event):
 
 @dataclass(frozen=True, slots=True)
 class WaitAbandoned(Event):
-    """What the job waits for can never happen any more (its source is over): it will not run."""
+    """The job's `when` can never come true any more (its source is over): it will not run."""
 
     job: str
     waiting_for: str
@@ -122,8 +135,10 @@ class WaitAbandoned(Event):
 
 @dataclass(frozen=True, slots=True)
 class RunsSkipped(Event):
-    """A periodic job was still running when so many further runs were due; runs never overlap. `late`: the wall clock
-    was set forward past the times of a job with `cron`."""
+    """A periodic job was still running when `count` further runs were due; runs never overlap.
+
+    `late`: the wall clock was set forward past the times of a job with `cron`.
+    """
 
     job: str
     count: int
@@ -132,6 +147,8 @@ class RunsSkipped(Event):
 
 @dataclass(frozen=True, slots=True)
 class RestartScheduled(Event):
+    """The job runs again after `delay` seconds; `failures` is the length of its streak of short runs."""
+
     job: str
     delay: float
     failures: int
@@ -139,7 +156,7 @@ class RestartScheduled(Event):
 
 @dataclass(frozen=True, slots=True)
 class CrashLoopDetected(Event):
-    """So many runs in a row ended sooner than the back-off's `reset_after`."""
+    """`failures` runs in a row ended sooner than the back-off's `reset_after`."""
 
     job: str
     failures: int
@@ -148,13 +165,15 @@ class CrashLoopDetected(Event):
 
 @dataclass(frozen=True, slots=True)
 class CheckPassed(Event):
+    """A health check passed."""
+
     job: str
     output: str
 
 
 @dataclass(frozen=True, slots=True)
 class CheckFailed(Event):
-    """`starting`: the job has never been healthy in this run and is still within its grace."""
+    """A health check failed. `starting`: the job was never healthy in this run and is still within its grace."""
 
     job: str
     output: str
@@ -164,7 +183,7 @@ class CheckFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ChecksSkipped(Event):
-    """The check was still running when so many further checks were due; checks of one job never overlap."""
+    """The check was still running when `count` further checks were due; checks of one job never overlap."""
 
     job: str
     count: int
@@ -172,12 +191,16 @@ class ChecksSkipped(Event):
 
 @dataclass(frozen=True, slots=True)
 class Healthy(Event):
+    """The job became healthy."""
+
     trigger_name: ClassVar[str] = "healthy"
     job: str
 
 
 @dataclass(frozen=True, slots=True)
 class Unhealthy(Event):
+    """The job became unhealthy, after `failures` failed checks in a row."""
+
     trigger_name: ClassVar[str] = "unhealthy"
     job: str
     output: str
@@ -186,13 +209,15 @@ class Unhealthy(Event):
 
 @dataclass(frozen=True, slots=True)
 class BootSucceeded(Event):
-    """Boot success: all that has a check has been healthy for `seconds` without a break."""
+    """Every job that has a check was healthy for `seconds` without a break."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadsChanged(Event):
+    """The batch system's payloads are others than before."""
+
     payloads: tuple[str, ...]
     started: tuple[str, ...]
     ended: tuple[str, ...]
@@ -200,12 +225,16 @@ class PayloadsChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class ConditionRaised(Event):
+    """A condition of the node began; `kind` is its short name, `detail` one sentence with the remedy."""
+
     kind: str
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionCleared(Event):
+    """The condition of that kind is over."""
+
     kind: str
 
 
@@ -215,54 +244,65 @@ class _WatchEvent(Event):
 
     @property
     def source(self) -> str:
+        """Name of the watch as `when` clauses have it."""
         return f"watch.{self.watch}"
 
 
 @dataclass(frozen=True, slots=True)
 class WatchChanged(_WatchEvent):
-    """The healthy instances of a watched service, or the value of a watched key, are others than before; one of the two
-    below follows."""
+    """The healthy instances of a watched service, or the value of a watched key, are others than before.
+
+    WatchHealthy or WatchUnhealthy follows.
+    """
 
     trigger_name: ClassVar[str] = "changed"
 
 
 @dataclass(frozen=True, slots=True)
 class WatchHealthy(_WatchEvent):
+    """The watched service has a healthy instance, or the watched key is there."""
+
     trigger_name: ClassVar[str] = "healthy"
 
 
 @dataclass(frozen=True, slots=True)
 class WatchUnhealthy(_WatchEvent):
+    """The watched service has no healthy instance, or the watched key is missing."""
+
     trigger_name: ClassVar[str] = "unhealthy"
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateWritten(Event):
+    """A rendered file has changed."""
+
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceEntered(Event):
-    """Our services take no more traffic; checks rest."""
+    """Our services take no more traffic; no check runs."""
 
     trigger_name: ClassVar[str] = "enterMaintenance"
 
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceExited(Event):
+    """Our services take traffic again; checks run again."""
+
     trigger_name: ClassVar[str] = "exitMaintenance"
 
 
 @dataclass(frozen=True, slots=True)
 class LifetimeBegun(Event):
-    """The lifetime is counted from now; `seconds` is its one draw, None when only idleness ends it."""
+    """The lifetime is counted from now; `seconds` is its length, None when only idleness ends it."""
 
     seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class LifetimeChanged(Event):
-    """A new plan has another length: `seconds` are left, None: only idleness ends it."""
+    """A new plan has another length: `seconds` remain, None when only idleness ends it."""
 
     seconds: float | None
 
@@ -274,7 +314,11 @@ class LifetimeQueued(Event):
 
 @dataclass(frozen=True, slots=True)
 class DrainBegun(Event):
-    """`reason`: lifetime, idle, drain, signal, check-failed. `deadline` (s): then payloads get SIGTERM; None: never."""
+    """The drain began.
+
+    `reason` is lifetime, idle, drain, signal or check-failed; `deadline` is the seconds until payloads get SIGTERM,
+    None for never.
+    """
 
     reason: str
     who: str
@@ -283,6 +327,8 @@ class DrainBegun(Event):
 
 @dataclass(frozen=True, slots=True)
 class DrainDeadlineChanged(Event):
+    """A second request gave the drain another deadline, `deadline` seconds from now."""
+
     who: str
     deadline: float
 
@@ -296,22 +342,24 @@ class DrainDeadlineReached(Event):
 
 @dataclass(frozen=True, slots=True)
 class DrainGraceExpired(Event):
-    """The grace is over too: the batch system is told to kill what runs."""
+    """The grace is over too: the batch system is told to kill its payloads."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrainCompleted(Event):
+    """The node is drained. `forced`: the deadline ended payloads."""
+
     forced: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadsEvicted(Event):
-    """The batch system has given its payloads back to their queues."""
+    """The batch system has returned its payloads to their queues."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanAdopted(Event):
-    """This life follows another plan from now on; jobs that have to go are on their way."""
+    """This life follows another plan from now on; jobs that have to go are stopping."""
 
     changes: Changes
 
@@ -323,6 +371,8 @@ class PlanApplied(Event):
 
 @dataclass(frozen=True, slots=True)
 class ShutdownBegun(Event):
+    """The ordered stop of all jobs began."""
+
     trigger_name: ClassVar[str] = "shutdown"
     reason: str
     detail: str
@@ -330,7 +380,7 @@ class ShutdownBegun(Event):
 
 @dataclass(frozen=True, slots=True)
 class ShutdownForced(Event):
-    """What is left is killed: somebody asked twice, or the stop's budget is spent (`who`)."""
+    """All remaining jobs are killed. `who` says why: a second request, or the spent budget of the stop."""
 
     who: str
     jobs: tuple[str, ...]

@@ -1,33 +1,39 @@
-"""The health of one running job.
+"""Decide on the health of one running job.
 
-Theory of operation. One check at a time: a check is due on a fixed grid (so many `interval`s from the first one); a
-check that overruns the grid is not run twice but skips what it missed, and says so. Before the first success a job
-is *starting*: it is asked more often (QUICK, doubling, never slower than the interval), and within its grace
-(`initial_delay` plus one interval) a failure is not held against it: with the paper's 60 s interval a node is known
-to be healthy after 2 s, not 60.
+Theory of operation. Checks never overlap. A check is due on a fixed grid (whole `interval`s from the first one); a
+check that overruns the grid is not run twice: the times it missed are skipped and reported. Before the first success a
+job is *starting*: it is checked more often (STARTING_INTERVAL_S, doubling, never slower than the interval), and within
+its grace (`initial_delay` plus one interval) a failure does not count. So a node with an interval of 60 s is known to
+be healthy after 2 s, not 60.
+
+docs/state-machines.md draws `TABLE`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from autopilot.machines import events
 from autopilot.machines.actions import Action, CancelCheck, RunCheck
+from autopilot.machines.tables import IGNORE, Cell, StepContext, build_table
 from autopilot.spec.plan import Health
 
-STARTING_INTERVAL_S = 0.25  # s, first distance between two checks of a starting job
+STARTING_INTERVAL_S = 0.25  # s between the first two checks of a starting job
 
 
 class Phase(Enum):
+    """Activity of a job's health check."""
+
     OFF = "off"  # the job does not run
     WAITING = "waiting"  # for the next check to be due
     CHECKING = "checking"
 
 
 class Status(Enum):
+    """Health of a job as far as it is known."""
+
     UNKNOWN = "unknown"
     STARTING = "starting"
     HEALTHY = "healthy"
@@ -35,8 +41,10 @@ class Status(Enum):
 
 
 class Input(Enum):
-    UP = "up"
-    DOWN = "down"
+    """Input of the health machine: news of the job, or of its check."""
+
+    UP = "up"  # the job runs
+    DOWN = "down"  # it does not run, or is in maintenance
     ELAPSED = "elapsed"
     PASSED = "passed"
     FAILED = "failed"
@@ -44,12 +52,14 @@ class Input(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HealthState:
+    """State of one job's health between two steps. Moments are seconds on the core's clock."""
+
     phase: Phase = Phase.OFF
     status: Status = Status.UNKNOWN
     deadline: float | None = None
     run: int = 0
     up_since: float = 0.0
-    due: float = 0.0  # when the running or the last check was due
+    due: float = 0.0  # moment at which the running or the last check was due
     starting_interval: float = STARTING_INTERVAL_S
     passes: int = 0  # in a row
     failures: int = 0  # in a row
@@ -61,22 +71,26 @@ Step = tuple[HealthState, tuple[Effect, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _StepContext:
+class _StepContext(StepContext[HealthState]):
     job: str
     plan: Health
-    state: HealthState
-    now: float
     run: int
     output: str
 
 
 def step(job: str, plan: Health, state: HealthState, on: Input, now: float, *, run: int = 0, output: str = "") -> Step:
-    """The state after `on`. `run` comes with UP, `output` (of the check) with PASSED and FAILED."""
-    return TABLE[state.phase, on](_StepContext(job, plan, state, now, run, output))
+    """Return the state after an input, and the actions and events that follow from it, in order.
 
-
-def _ignore(t: _StepContext) -> Step:
-    return t.state, ()
+    Args:
+        job: The job's name.
+        plan: The plan of its check.
+        state: The state before.
+        on: The input.
+        now: Seconds on the core's clock.
+        run: Number of the job's run, with UP.
+        output: Output of the check, with PASSED and FAILED.
+    """
+    return TABLE[state.phase, on](_StepContext(state, now, job, plan, run, output))
 
 
 def _start_checking(t: _StepContext) -> Step:
@@ -128,7 +142,7 @@ def _record_failure(t: _StepContext) -> Step:
 
 
 def _wait_for_next_check(t: _StepContext, effects: list[Effect]) -> Step:
-    """For the next check on the grid; a starting job does not wait for the grid."""
+    """Wait for the next check on the grid; a starting job does not wait for the grid."""
     s, every = t.state, t.plan.interval
     if s.status is Status.STARTING:
         due = t.now + min(s.starting_interval, every)
@@ -142,22 +156,31 @@ def _wait_for_next_check(t: _StepContext, effects: list[Effect]) -> Step:
     return replace(s, phase=Phase.WAITING, deadline=due, due=due), tuple(effects)
 
 
-Cell = Callable[[_StepContext], Step]
+Row = dict[str, Cell[_StepContext, Step]]
+P = Phase
 
-TABLE: dict[tuple[Phase, Input], Cell] = {
-    (Phase.OFF, Input.UP): _start_checking,
-    (Phase.OFF, Input.DOWN): _ignore,
-    (Phase.OFF, Input.ELAPSED): _ignore,
-    (Phase.OFF, Input.PASSED): _ignore,
-    (Phase.OFF, Input.FAILED): _ignore,
-    (Phase.WAITING, Input.UP): _start_checking,
-    (Phase.WAITING, Input.DOWN): _stop_checking,
-    (Phase.WAITING, Input.ELAPSED): _start_check,
-    (Phase.WAITING, Input.PASSED): _ignore,  # a dropped check's late answer
-    (Phase.WAITING, Input.FAILED): _ignore,
-    (Phase.CHECKING, Input.UP): _start_checking,
-    (Phase.CHECKING, Input.DOWN): _stop_checking,
-    (Phase.CHECKING, Input.ELAPSED): _handle_check_timeout,
-    (Phase.CHECKING, Input.PASSED): _record_pass,
-    (Phase.CHECKING, Input.FAILED): _record_failure,
-}
+TABLE = build_table(
+    Phase,
+    Input,
+    off=Row(
+        up=Cell(_start_checking, P.WAITING),
+        down=IGNORE,
+        elapsed=IGNORE,
+        passed=IGNORE,
+        failed=IGNORE,
+    ),
+    waiting=Row(
+        up=Cell(_start_checking),
+        down=Cell(_stop_checking, P.OFF),
+        elapsed=Cell(_start_check, P.CHECKING),
+        passed=IGNORE,  # the late answer of a check that was cancelled
+        failed=IGNORE,
+    ),
+    checking=Row(
+        up=Cell(_start_checking, P.WAITING),
+        down=Cell(_stop_checking, P.OFF),
+        elapsed=Cell(_handle_check_timeout, P.WAITING),
+        passed=Cell(_record_pass, P.WAITING),
+        failed=Cell(_record_failure, P.WAITING),
+    ),
+)

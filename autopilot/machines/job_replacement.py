@@ -1,14 +1,14 @@
-"""How the units of a running life come to a new plan.
+"""Decide on the effect of a new plan on one job, and build the record that takes its place.
 
-Pure. `fate` says what becomes of one unit; `renewed` is the unit that takes its place. A unit that has to go is stopped
-as any job is (its pre-stop jobs first, its post-stop jobs after); its successor is armed when all that is over, so
-that old and new never overlap. An armed unit is offered what holds already: a job that waits for another's health
-does not wait for ever because that one has been healthy for an hour.
+Pure functions; `job_replacer` applies them. A job that a plan removes or replaces is stopped as any job is (its
+pre-stop jobs first, its post-stop jobs after). Its successor is armed when all that is over, so that old and new never
+overlap. A newly armed job gets the events that still hold: a job that waits for another's health does not wait for ever
+because that one has been healthy for an hour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from enum import Enum
 
@@ -17,27 +17,35 @@ from autopilot.machines.job_record import JobRecord
 from autopilot.machines.plan_changes import must_restart
 from autopilot.spec.plan import Job
 
-REARMABLE_PHASES = frozenset({job.Phase.WAITING, job.Phase.DELAYED, job.Phase.RESTING})
+REARMABLE_PHASES = job.IDLE_PHASES - {job.Phase.BACKOFF}
 
 
 class ReloadStep(Enum):
+    """Effect of a new plan on one job."""
+
     KEEP = "goes on, by the new rules"
     START_NOW = "starts at once instead of waiting for its back-off"
     REARM = "begins anew"
     REPLACE = "is stopped, then begins anew"
     STOP = "is stopped for good"
-    REMOVE = "is not there any more"
+    REMOVE = "is removed at once"
 
 
 def choose_reload_step(record: JobRecord, planned: Job | None, *, stopped_by_operator: bool) -> ReloadStep:
-    """`planned`: the job of that name in the new plan; `held`: a person stopped it."""
+    """Choose the effect of a new plan on a job.
+
+    Args:
+        record: The job.
+        planned: The job of that name in the new plan.
+        stopped_by_operator: True when the job is down by an operator's request, and stays so.
+    """
     phase = record.state.phase
     if record.being_replaced:
         return ReloadStep.STOP if planned is None else ReloadStep.REPLACE
     if planned is None:
-        return ReloadStep.STOP if phase in job.ALIVE_PHASES else ReloadStep.REMOVE
+        return ReloadStep.STOP if record.is_alive else ReloadStep.REMOVE
     other_process = must_restart(record.plan, planned)
-    if phase in job.ALIVE_PHASES:
+    if record.is_alive:
         return ReloadStep.REPLACE if other_process else ReloadStep.KEEP
     if phase is job.Phase.BACKOFF:
         return ReloadStep.START_NOW if other_process else ReloadStep.KEEP
@@ -49,7 +57,10 @@ def choose_reload_step(record: JobRecord, planned: Job | None, *, stopped_by_ope
 
 
 def build_record(planned: Job, now: float, previous: JobRecord | None = None) -> JobRecord:
-    """A unit that waits for its `when`. It counts its runs from those `before`: their late news are not for it."""
+    """Build the record of a job that waits for its `when`.
+
+    Its runs are counted on from those of `previous`, so that late news of those is not taken for its own.
+    """
     state = job.build_initial_state(planned, now)
     if previous is not None:
         state = replace(state, run=previous.state.run, restarts=previous.state.restarts)
@@ -57,47 +68,56 @@ def build_record(planned: Job, now: float, previous: JobRecord | None = None) ->
 
 
 def build_stopped_record(planned: Job, now: float, previous: JobRecord) -> JobRecord:
-    """As `renewed`, of a job that a person has stopped."""
-    unit = build_record(planned, now, previous)
-    unit.state = replace(unit.state, phase=job.Phase.DONE, deadline=None, want_up=False, stop_requested=True)
-    return unit
+    """Build the record of a job that stays stopped, as an operator has asked."""
+    record = build_record(planned, now, previous)
+    record.state = replace(
+        record.state, phase=job.Phase.DONE, deadline=None, want_up=False, stop_requested=True, stop_announced=True
+    )
+    return record
 
 
 def update_rules(record: JobRecord, planned: Job) -> None:
-    """The unit goes on by the rules of `planned`; its health is its caller's to turn off and on. Another `timeout`
-    counts from its next run on: nothing that runs is killed by a reload."""
-    was, record.plan = record.plan, planned
-    if was.when != planned.when:
+    """Let a job go on by the rules of `planned`; the caller turns its health check off and on.
+
+    Another `timeout` counts from the next run on: a reload kills no running process.
+    """
+    old, record.plan = record.plan, planned
+    if old.when != planned.when:
         record.matched_triggers = frozenset()
-    if was.restarts != planned.restarts:
+    if old.restarts != planned.restarts:
         record.state = replace(record.state, restarts_remaining=planned.restarts)
 
 
 def list_current_events(
     job_records: Mapping[str, JobRecord], *, maintenance: bool, watches: Mapping[str, bool]
 ) -> Iterator[events.Event]:
-    """What holds now, as the facts that a unit would have heard had it been there. Only what lasts: a start, a change
-    or a stop is over once it is heard."""
+    """Yield the events that still hold, as a job would have got them had it been there.
+
+    Only lasting conditions count: a start, a change or a stop is over with its event.
+    """
     yield events.SupervisorStarted()
     if maintenance:
         yield events.MaintenanceEntered()
     for watch, healthy in watches.items():
         yield events.WatchHealthy(watch) if healthy else events.WatchUnhealthy(watch)
-    for name, unit in job_records.items():
-        if unit.health.status is health.Status.HEALTHY:
+    for name, record in job_records.items():
+        if record.health.status is health.Status.HEALTHY:
             yield events.Healthy(name)
-        elif unit.health.status is health.Status.UNHEALTHY:
-            yield events.Unhealthy(name, unit.health.output, unit.health.failures)
-        if unit.is_done and not unit.being_replaced and unit.state.status is not None:
-            status = unit.state.status
+        elif record.health.status is health.Status.UNHEALTHY:
+            yield events.Unhealthy(name, record.health.output, record.health.failures)
+        if record.is_done and not record.being_replaced and record.state.status is not None:
+            status = record.state.status
             yield events.JobFailed(name, status) if status else events.JobSucceeded(name)
 
 
-def apply_current_events(record: JobRecord, current_events: Iterator[events.Event]) -> bool:
-    """Whether its `when` is true already. An `each` waits for what comes, but for the start, which was."""
-    true = False
-    for fact in current_events:
-        if not record.plan.when.each or isinstance(fact, events.SupervisorStarted):
-            record.matched_triggers, now_true = triggers.apply_event(record.plan.when, record.matched_triggers, fact)
-            true = true or now_true
-    return true
+def apply_current_events(record: JobRecord, current_events: Iterable[events.Event]) -> bool:
+    """Match the triggers of a newly armed job, and return True when its `when` is true already.
+
+    An `each` waits for events to come; of those that hold only the supervisor's start counts.
+    """
+    met = False
+    for event in current_events:
+        if not record.plan.when.each or isinstance(event, events.SupervisorStarted):
+            record.matched_triggers, met_now = triggers.apply_event(record.plan.when, record.matched_triggers, event)
+            met = met or met_now
+    return met

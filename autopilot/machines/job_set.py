@@ -1,30 +1,24 @@
-"""The crew: the jobs of one supervisor, each as a unit, and what one of them means to the others.
+"""Hold the jobs of one supervisor, and apply to each the events of the others.
 
-Theory of operation. The core routes; the crew knows the units: who waits for which event, whose pre- and post-stop jobs
-go first, what is over and what can never happen any more. A new plan meets each unit once (`machines.succession` says
-what becomes of it); one that has to go stays, as `going`, until its last process and its farewells are over, and then
-makes room for its successor. So old and new never overlap, and nobody else is touched.
+Theory of operation. The core routes; the job set knows the relations between jobs: a job waits for an event of another,
+its pre-stop jobs run before its stop, and a wait for a job that is over can never be met. A reload is the matter of
+`job_replacer`.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from autopilot.machines import cron_schedule, cues, events, health, job, job_replacement, triggers
 from autopilot.machines.actions import Action
-from autopilot.machines.backoff import FailureStreak
-from autopilot.machines.job_record import IDLE_PHASES, STOP_HOOK_EVENTS, JobRecord
-from autopilot.machines.job_replacement import ReloadStep
-from autopilot.spec.plan import Job, Plan
+from autopilot.machines.deadlines import is_due
+from autopilot.machines.job_record import JobRecord
+from autopilot.spec.plan import Plan
 
 
 class JobSet:
-    """`now` and `ahead` (of the wall clock) are set by the core before each turn.
-
-    `emit` takes effects; `others_go_first`: something outside the crew has to happen before this unit is stopped.
-    """
+    """The jobs of one supervisor, with their machines."""
 
     def __init__(
         self,
@@ -36,271 +30,171 @@ class JobSet:
         emit: Callable[[*tuple[Action | events.Event, ...]], None],
         must_wait_before_stop: Callable[[JobRecord], bool],
     ) -> None:
-        self.now, self.wall_offset = now, 0.0
-        self.job_records = {p.name: job_replacement.build_record(p, now) for p in plan.jobs}
-        self.watches: dict[str, bool] = {}  # healthy or not, as far as known
+        """Create the jobs of a plan; each waits for its `when`.
+
+        Args:
+            plan: The plan.
+            rng: The source of all randomness.
+            now: Seconds on the core's clock.
+            next_time: Finds the next time of a `cron` expression.
+            emit: Takes the effects of every step.
+            must_wait_before_stop: Tells if a job may not be stopped yet, for a reason other than its pre-stop jobs.
+        """
+        self.now, self.emit = now, emit
+        self.job_records = {planned.name: job_replacement.build_record(planned, now) for planned in plan.jobs}
+        self.watches: dict[str, bool] = {}  # watch -> healthy, as far as known
         self.maintenance = False
-        self.stopped_by_operator: set[str] = set()  # stopped by a person: their end is not the work's end
-        self.replacing_jobs = False  # a new plan's predecessors are on their way out
-        self.recheck_waits = False  # since the last stock-taking
-        self._stop_timeout = plan.stop_timeout
+        self.stopped_by_operator: set[str] = set()  # their end is not the end of the work
+        self.recheck_waits = False  # a job ended since the waits were checked
+        self._wall_offset = 0.0  # s from the core's clock to the wall clock
         self._rng, self._next_time = rng, next_time
-        self._emit, self._must_wait_before_stop = emit, must_wait_before_stop
-        self._waiting_by_trigger = self._group_by_trigger()
+        self._must_wait_before_stop = must_wait_before_stop
+        self.group_by_trigger()
+
+    def set_time(self, now: float, wall_offset: float) -> None:
+        """Set the time for all steps until the next call.
+
+        Args:
+            now: Seconds on the core's clock.
+            wall_offset: Seconds that the wall clock is ahead of it.
+        """
+        self.now, self._wall_offset = now, wall_offset
 
     # --- the machines ---
 
     def list_deadlines(self) -> Iterator[float | None]:
-        for unit in self.job_records.values():
-            yield unit.state.deadline
-            yield unit.health.deadline
-            yield unit.replace_deadline
+        """Yield every deadline of every job, None for those without one."""
+        for record in self.job_records.values():
+            yield record.state.deadline
+            yield record.health.deadline
+            yield record.replace_deadline
 
     def handle_deadlines(self) -> None:
-        def is_due(deadline: float | None) -> bool:
-            return deadline is not None and deadline <= self.now
-
-        for unit in self.job_records.values():
-            if is_due(unit.state.deadline):
-                self.step_job(unit, job.Input.ELAPSED)
-            if is_due(unit.health.deadline):
-                self.step_health(unit, health.Input.ELAPSED)
+        """Step every machine whose deadline has come."""
+        for record in self.job_records.values():
+            if is_due(record.state.deadline, self.now):
+                self.step_job(record, job.Input.ELAPSED)
+            if is_due(record.health.deadline, self.now):
+                self.step_health(record, health.Input.ELAPSED)
 
     def handle_run_cue(
         self, name: str, run: int, on: job.Input, *, exited: cues.Exited | None = None, pid: int | None = None
     ) -> None:
-        """What the shell says of one run; said of an earlier run, or of a job that is gone, it comes too late."""
-        unit = self.job_records.get(name)
-        if unit is not None and run == unit.state.run:
-            self.step_job(unit, on, exited=exited, pid=pid)
+        """Step a job by news of its run; late news, of an earlier run or of a removed job, is dropped."""
+        record = self.job_records.get(name)
+        if record is not None and run == record.state.run:
+            self.step_job(record, on, exited=exited, pid=pid)
 
     def handle_check_result(self, cue: cues.CheckFinished) -> None:
-        unit = self.job_records.get(cue.job)
-        if unit is not None and cue.run == unit.health.run:
-            self.step_health(unit, health.Input.PASSED if cue.passed else health.Input.FAILED, output=cue.output)
+        """Step a job's health by the result of its check; a late result is dropped."""
+        record = self.job_records.get(cue.job)
+        if record is not None and cue.run == record.health.run:
+            self.step_health(record, health.Input.PASSED if cue.passed else health.Input.FAILED, output=cue.output)
 
     def step_job(
         self, record: JobRecord, on: job.Input, *, exited: cues.Exited | None = None, pid: int | None = None
     ) -> None:
+        """Step a job's own machine, and emit the effects."""
+        clock = cron_schedule.Clock(self._wall_offset, self._next_time) if record.plan.when.cron is not None else None
+        draw = self._rng.random()
         record.state, effects = job.step(
-            record.plan,
-            record.state,
-            on,
-            self.now,
-            exited=exited,
-            pid=pid,
-            draw=self._rng.random(),
-            clock=None if record.plan.when.cron is None else cron_schedule.Clock(self.wall_offset, self._next_time),
+            record.plan, record.state, on, self.now, exited=exited, pid=pid, draw=draw, clock=clock
         )
-        self._emit(*effects)
+        self.emit(*effects)
 
     def step_health(self, record: JobRecord, on: health.Input, *, output: str = "") -> None:
+        """Step a job's health machine, and emit the effects; a job without a check has none."""
         if record.plan.health is not None:
             name, plan = record.plan.name, record.plan.health
             record.health, effects = health.step(
                 name, plan, record.health, on, self.now, run=record.state.run, output=output
             )
-            self._emit(*effects)
+            self.emit(*effects)
 
     def set_maintenance(self, enabled: bool) -> None:
-        """In maintenance nothing is checked: what a person does to a service then is no illness."""
+        """Enter or leave maintenance: no check runs in it, since an operator's work on a service is no failure."""
         if self.maintenance is enabled:
             return
         self.maintenance = enabled
-        self._emit(events.MaintenanceEntered() if enabled else events.MaintenanceExited())
-        for unit in self.job_records.values():
-            if unit.state.phase is job.Phase.RUNNING:
-                self.step_health(unit, health.Input.DOWN if enabled else health.Input.UP)
+        self.emit(events.MaintenanceEntered() if enabled else events.MaintenanceExited())
+        for record in self.job_records.values():
+            if record.state.phase is job.Phase.RUNNING:
+                self.step_health(record, health.Input.DOWN if enabled else health.Input.UP)
 
     # --- events ---
 
     def handle_event(self, event: events.Event, *, ending: bool) -> None:
-        """Every unit hears every fact; while everything ends, only farewells come true."""
-        for unit in self._waiting_by_trigger.get((event.source, event.trigger_name), ()):
-            if unit.being_replaced and not unit.is_stop_hook:
+        """Apply an event to every job that waits for it; while everything ends, only stop hooks start."""
+        for record in self._waiting_by_trigger.get((event.source, event.trigger_name), ()):
+            if record.being_replaced and not record.is_stop_hook:
                 continue
-            unit.matched_triggers, true = triggers.apply_event(unit.plan.when, unit.matched_triggers, event)
-            if true and (unit.is_stop_hook or not ending):
-                self.step_job(unit, job.Input.TRIGGERED)
+            record.matched_triggers, met = triggers.apply_event(record.plan.when, record.matched_triggers, event)
+            if met and (record.is_stop_hook or not ending):
+                self.step_job(record, job.Input.TRIGGERED)
         match event:
             case events.JobStarted() if not self.maintenance:
                 self.step_health(self.job_records[event.job], health.Input.UP)
             case events.JobExited():
-                unit = self.job_records[event.job]
-                self.step_health(unit, health.Input.DOWN)
-                if unit.plan.when.each:  # what it waits for again may have become impossible while it ran
+                record = self.job_records[event.job]
+                self.step_health(record, health.Input.DOWN)
+                if record.plan.when.each:  # its wait may have become impossible while it ran
                     self.recheck_waits = True
             case events.JobStopped():
                 self.recheck_waits = True
                 self.step_health(self.job_records[event.job], health.Input.DOWN)
 
-    def _group_by_trigger(self) -> dict[tuple[str, str], list[JobRecord]]:
-        waiting: dict[tuple[str, str], list[JobRecord]] = {}
-        for unit in self.job_records.values():
-            for trigger in triggers.list_triggers(unit.plan.when):
-                waiting.setdefault(triggers.get_trigger_key(trigger), []).append(unit)
-        return waiting
+    def group_by_trigger(self) -> None:
+        """Index the jobs by the events that they wait for, after any change of the records."""
+        self._waiting_by_trigger: dict[tuple[str, str], list[JobRecord]] = {}
+        for record in self.job_records.values():
+            for trigger in triggers.list_triggers(record.plan.when):
+                self._waiting_by_trigger.setdefault(triggers.get_trigger_key(trigger), []).append(record)
 
     # --- stops ---
 
     def list_remaining(self) -> list[JobRecord]:
-        """The jobs a stop has to wait for: not those armed for a farewell that has not come."""
+        """Return the jobs that a shutdown has to wait for; an armed stop hook whose event has not come is none."""
         return [
-            u
-            for u in self.job_records.values()
-            if not u.is_done and not (u.is_stop_hook and u.state.phase in IDLE_PHASES)
+            record
+            for record in self.job_records.values()
+            if not record.is_done and not (record.is_stop_hook and record.is_idle)
         ]
 
     def stop(self, record: JobRecord) -> None:
-        """Once its pre-stop jobs are over."""
-        awaited = any(other.is_pre_stop_hook_of(record.plan.name) for other in self.job_records.values())
-        self.step_job(record, job.Input.HOLD if awaited or self._must_wait_before_stop(record) else job.Input.STOP)
+        """Stop a job, after its pre-stop jobs."""
+        must_hold = bool(self._list_pre_stop_hooks(record)) or self._must_wait_before_stop(record)
+        self.step_job(record, job.Input.HOLD if must_hold else job.Input.STOP)
 
     def release_waiting_stops(self) -> None:
-        for unit in self.job_records.values():
-            if unit.state.phase is job.Phase.HOLDING:
-                name = unit.plan.name
-                pre_stop = [other for other in self.job_records.values() if other.is_pre_stop_hook_of(name)]
-                busy = any(other.state.phase in job.ALIVE_PHASES for other in pre_stop)
-                if not busy and not self._must_wait_before_stop(unit):
-                    self.step_job(unit, job.Input.RELEASE)
+        """Let go on every stop whose pre-stop jobs are over; one that never started is not waited for."""
+        for record in self.job_records.values():
+            if record.state.phase is job.Phase.HOLDING:
+                busy = any(hook.is_alive for hook in self._list_pre_stop_hooks(record))
+                if not busy and not self._must_wait_before_stop(record):
+                    self.step_job(record, job.Input.RELEASE)
 
-    # --- when all news is heard ---
+    def _list_pre_stop_hooks(self, record: JobRecord) -> list[JobRecord]:
+        return [other for other in self.job_records.values() if other.is_pre_stop_hook_of(record.plan.name)]
 
-    def apply_replacements(self) -> None:
-        """Only when all news is heard: what was said of a unit must not meet its successor."""
-        if self.replacing_jobs:
-            self._replace_finished_jobs()
+    # --- the end of the work ---
 
     def cancel_impossible_waits(self) -> None:
-        """A job that waits for an event of a job that is over would wait for ever."""
+        """Give up every wait for an event of a job that is over: it would last for ever."""
         over = {
-            name for name, unit in self.job_records.items() if unit.is_done and not unit.being_replaced
+            name for name, record in self.job_records.items() if record.is_done and not record.being_replaced
         } - self.stopped_by_operator
-        for unit in self.job_records.values():
-            if unit.is_waiting and any(trigger.source in over for trigger in unit.missing_triggers):
-                self.step_job(unit, job.Input.ABANDON)
+        for record in self.job_records.values():
+            if record.is_waiting and any(trigger.source in over for trigger in record.missing_triggers):
+                self.step_job(record, job.Input.ABANDON)
 
     def is_work_done(self, consul_agent_job: str | None) -> bool:
-        """Every job that works is over; the registry's `agent` is there for the others."""
-        units = [unit for name, unit in self.job_records.items() if name != consul_agent_job]
-        if self.stopped_by_operator or self.replacing_jobs or not any(unit.is_done for unit in units):
+        """Return True when every job that works is over.
+
+        Args:
+            consul_agent_job: The job of the registry's agent, which only serves the others.
+        """
+        records = [record for name, record in self.job_records.items() if name != consul_agent_job]
+        replacing = any(record.being_replaced for record in self.job_records.values())
+        if self.stopped_by_operator or replacing or not any(record.is_done for record in records):
             return False
-        return all(unit.is_done or unit.is_passive for unit in units)
-
-    # --- another plan ---
-
-    def apply_plan(self, old: Plan, plan: Plan) -> None:
-        if old.consul != plan.consul:
-            self.watches.clear()
-        for name in {watch.name for watch in {*old.watches} ^ {*plan.watches}}:
-            self.watches.pop(name, None)  # what was seen of another watch says nothing
-        before, planned = self.job_records, {job.name: job for job in plan.jobs}
-        leaving = {name: unit for name, unit in before.items() if name not in planned}
-        fresh = {
-            name: job_replacement.build_record(job, self.now) for name, job in planned.items() if name not in before
-        }
-        self.job_records = {name: fresh.get(name) or before[name] for name in planned} | leaving
-        self.stopped_by_operator &= planned.keys()
-        self._stop_timeout, self.replacing_jobs, self.recheck_waits = plan.stop_timeout, True, True
-        for unit in sorted(before.values(), key=lambda unit: unit.is_stop_hook):  # whom they say goodbye to goes first
-            self._apply_plan_to_job(unit, planned.get(unit.plan.name))
-        self._waiting_by_trigger = self._group_by_trigger()
-        for unit in fresh.values():
-            self._trigger_if_met(unit)
-
-    def _apply_plan_to_job(self, record: JobRecord, planned: Job | None) -> None:
-        """One unit comes to the new plan."""
-        name = record.plan.name
-        what = job_replacement.choose_reload_step(record, planned, stopped_by_operator=name in self.stopped_by_operator)
-        if what is ReloadStep.REMOVE and self._is_hook_of_replaced_job(record):
-            record.being_replaced = True
-        elif what is ReloadStep.REMOVE:
-            del self.job_records[name]
-        elif what in (ReloadStep.STOP, ReloadStep.REPLACE):
-            already, record.being_replaced, record.successor = record.being_replaced, True, planned
-            if not already:
-                self._stop_for_replacement(record)
-        elif planned is not None:
-            self._update_rules(record, planned)
-            if what is ReloadStep.START_NOW:
-                record.state = replace(record.state, streak=FailureStreak())
-                self.step_job(record, job.Input.START)
-            elif what is ReloadStep.REARM:
-                self._replace_record(record, planned)
-
-    def _stop_for_replacement(self, record: JobRecord) -> None:
-        """Its pre-stop jobs have the time they were given, and never more than a stop's."""
-        self.stop(record)
-        if record.state.phase is job.Phase.HOLDING and record.state.deadline is None:
-            record.state = replace(record.state, deadline=self.now + self._stop_timeout)
-
-    def _update_rules(self, record: JobRecord, planned: Job) -> None:
-        other_health = record.plan.health != planned.health
-        if other_health:
-            self.step_health(record, health.Input.DOWN)
-        job_replacement.update_rules(record, planned)
-        if other_health and record.state.phase is job.Phase.RUNNING and not self.maintenance:
-            self.step_health(record, health.Input.UP)
-
-    def _replace_finished_jobs(self) -> None:
-        """Those that had to go and are over make room for their successors."""
-        while over := [unit for unit in self._list_replaceable() if unit.is_done or unit.state.phase in IDLE_PHASES]:
-            for unit in over:  # it may be what another one was still there for
-                self._replace_job(unit)
-        for unit in self._list_replaceable():  # a farewell that is said
-            self.stop(unit)
-        self._waiting_by_trigger = self._group_by_trigger()
-        if not any(unit.being_replaced for unit in self.job_records.values()):
-            self.replacing_jobs = False
-            self._emit(events.PlanApplied())
-
-    def _list_replaceable(self) -> list[JobRecord]:
-        return [unit for unit in self.job_records.values() if unit.being_replaced and not self._is_still_needed(unit)]
-
-    def _is_still_needed(self, record: JobRecord) -> bool:
-        """It is on its way out, or its post-stop jobs are, or it is one itself that may still be needed."""
-        if not record.is_done:
-            stopping = record.state.stop_requested and record.state.phase in job.ALIVE_PHASES
-            return stopping or not record.is_stop_hook or self._is_hook_of_replaced_job(record)
-        name = record.plan.name
-        if not any(
-            o.is_post_stop_hook_of(name) and o.state.phase in job.ALIVE_PHASES for o in self.job_records.values()
-        ):
-            return False
-        record.replace_deadline = (
-            self.now + self._stop_timeout if record.replace_deadline is None else record.replace_deadline
-        )
-        return self.now < record.replace_deadline
-
-    def _is_hook_of_replaced_job(self, record: JobRecord) -> bool:
-        """To a job that is on its way out."""
-        sources = {trigger.source for trigger in record.plan.when.triggers if trigger.event in STOP_HOOK_EVENTS}
-        return any(source in self.job_records and self.job_records[source].being_replaced for source in sources)
-
-    def _replace_job(self, record: JobRecord) -> None:
-        name = record.plan.name
-        if record.successor is None:
-            del self.job_records[name]
-            return
-        if name in self.stopped_by_operator:
-            self.job_records[name] = job_replacement.build_stopped_record(record.successor, self.now, record)
-            return
-        self._replace_record(record, record.successor)
-        for other in list(self.job_records.values()):  # its farewells have their work before them again
-            waits_for_it = any(t.source == name for t in other.plan.when.triggers)
-            if other.is_done and other.is_stop_hook and waits_for_it and not other.being_replaced:
-                self._replace_record(other, other.plan)
-
-    def _replace_record(self, record: JobRecord, planned: Job) -> None:
-        self.job_records[planned.name] = successor = job_replacement.build_record(planned, self.now, record)
-        self._waiting_by_trigger = self._group_by_trigger()
-        self._trigger_if_met(successor)
-
-    def _trigger_if_met(self, record: JobRecord) -> None:
-        """What holds already counts."""
-        holding = job_replacement.list_current_events(
-            self.job_records, maintenance=self.maintenance, watches=self.watches
-        )
-        if job_replacement.apply_current_events(record, holding):
-            self.step_job(record, job.Input.TRIGGERED)
+        return all(record.is_done or record.is_passive for record in records)

@@ -1,25 +1,28 @@
-"""The life of the container: when it is over, and how the node is emptied before it ends.
+"""Decide when the life of the container is over, and drain the node before it ends.
 
-Theory of operation. One draw decides the length of a life (redrawn at every tick, a variance of 30 s would become a
-mean of 6 s). However a life's end comes about (expiry, idleness, `autopilot drain`, SIGTERM, a failed check), it is
-one path: DRAINING lets payloads finish; only where a deadline is given are they asked to end (SOFTENED) and then
-killed (HARDENED).
+Theory of operation. One draw decides the length of a life (drawn anew at every tick, a variance of 30 s would become a
+mean of 6 s). Every reason for an end (expiry, idleness, `autopilot drain`, SIGTERM, a failed check) takes one path:
+DRAINING lets payloads finish; only at a deadline are they asked to end (TERMINATING) and then killed (KILLING).
+
+docs/state-machines.md draws `TABLE`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from autopilot.machines import events
 from autopilot.machines.actions import Action, KillPayloads, RequestPermit, StartDrain, TerminatePayloads
+from autopilot.machines.tables import IGNORE, Cell, StepContext, build_table, keep_state
 from autopilot.spec.plan import Lifetime
 
-KILL_TIMEOUT_S = 35.0  # s after the hard stop; HTCondor's SHUTDOWN_FAST_TIMEOUT of our configuration is 30 s
+KILL_TIMEOUT_S = 35.0  # s for the batch system to kill its payloads; its own limit is 30 s in our configuration
 
 
 class Phase(Enum):
+    """Stage of the container's life."""
+
     NOT_STARTED = "not yet counted"  # waits for `after`
     COUNTING = "counting"
     QUEUED = "over, waits for its turn to drain"
@@ -33,23 +36,27 @@ DRAIN_PHASES = frozenset({Phase.DRAINING, Phase.TERMINATING, Phase.KILLING})
 
 
 class Input(Enum):
+    """Input of the lifetime machine."""
+
     BEGIN = "begin"  # `after` has happened
     ELAPSED = "elapsed"
     PAYLOADS = "payloads"
     PERMITTED = "permitted"  # it is this container's turn
-    DRAIN = "drain"  # somebody asks
+    DRAIN = "drain"  # a drain is requested
     DRAINED = "drained"
-    REPLANNED = "replanned"  # the plan is another one
+    REPLANNED = "replanned"  # another plan is in effect
     STOP = "stop"  # the supervisor stops without a drain
 
 
 @dataclass(frozen=True, slots=True)
 class LifetimeState:
+    """State of the lifetime between two steps. Moments are seconds on the core's clock."""
+
     phase: Phase = Phase.NOT_STARTED
     deadline: float | None = None
-    began: float = 0.0  # when it began to count
-    draw: float = 0.0  # its one draw
-    expires: float | None = None  # when the life is over
+    began: float = 0.0  # moment from which it is counted
+    draw: float = 0.0  # the one random number of its length
+    expires: float | None = None  # moment at which the life is over
     idle_since: float | None = None
     busy: bool = False
     drain_began: float | None = None
@@ -62,10 +69,8 @@ Step = tuple[LifetimeState, tuple[Effect, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _StepContext:
+class _StepContext(StepContext[LifetimeState]):
     plan: Lifetime
-    state: LifetimeState
-    now: float
     draw: float
     busy: bool
     reason: str
@@ -85,16 +90,20 @@ def step(
     requested_by: str = "",
     deadline_in: float | None = None,
 ) -> Step:
-    """The state after `on`.
+    """Return the state after an input, and the actions and events that follow from it, in order.
 
-    `draw` (uniform in [0, 1)) comes with BEGIN; `busy` with PAYLOADS; `reason`, `who` and `within` (seconds from now to
-    the soft stop, None: the plan's) with DRAIN.
+    Args:
+        plan: The plan of the lifetime.
+        state: The state before.
+        on: The input.
+        now: Seconds on the core's clock.
+        draw: A random number, uniform in [0, 1), with BEGIN.
+        busy: True while payloads run, with PAYLOADS.
+        reason: The reason of the end, with DRAIN.
+        requested_by: The author of the request, with DRAIN.
+        deadline_in: Seconds until payloads are asked to end, with DRAIN; None: as the plan says.
     """
-    return TABLE[state.phase, on](_StepContext(plan, state, now, draw, busy, reason, requested_by, deadline_in))
-
-
-def _ignore(t: _StepContext) -> Step:
-    return t.state, ()
+    return TABLE[state.phase, on](_StepContext(state, now, plan, draw, busy, reason, requested_by, deadline_in))
 
 
 def _start_counting(t: _StepContext) -> Step:
@@ -110,7 +119,7 @@ def _compute_length(plan: Lifetime, draw: float) -> float | None:
 
 
 def _apply_new_plan(t: _StepContext) -> Step:
-    """The same draw of the new length, from the same beginning."""
+    """Apply the same draw to the new length, from the same beginning."""
     life = _compute_length(t.plan, t.state.draw)
     expires = None if life is None else max(t.now, t.state.began + life)
     moved = _set_earliest_deadline(t.plan, replace(t.state, expires=expires))
@@ -155,9 +164,9 @@ def _start_drain(t: _StepContext) -> Step:
 
 
 def _change_deadline(t: _StepContext) -> Step:
-    """Asked again while draining: a new deadline counts, nothing else is new."""
+    """Take the deadline of a second request; the drain goes on as it is."""
     if t.deadline_in is None:
-        return _ignore(t)
+        return keep_state(t)
     return replace(t.state, deadline=t.now + t.deadline_in), (
         events.DrainDeadlineChanged(t.requested_by, t.deadline_in),
     )
@@ -179,7 +188,7 @@ def _complete_drain(t: _StepContext) -> Step:
 
 
 def _complete_external_drain(t: _StepContext) -> Step:
-    """Somebody emptied the node past us (`condor_off -peaceful`, by hand or as a job): this life is over too."""
+    """End the life of a node that was drained without us: by the batch system's own commands, or by a job."""
     return _complete_drain(replace(t, state=replace(t.state, reason="drain")))
 
 
@@ -187,43 +196,80 @@ def _end(t: _StepContext) -> Step:
     return replace(t.state, phase=Phase.OVER, deadline=None), ()
 
 
-Cell = Callable[[_StepContext], Step]
+Row = dict[str, Cell[_StepContext, Step]]
+P = Phase
 
-
-def _build_row(phase: Phase, **cells: Cell) -> dict[tuple[Phase, Input], Cell]:
-    return {(phase, on): cells.get(on.name.lower(), _ignore) for on in Input}
-
-
-TABLE: dict[tuple[Phase, Input], Cell] = {
-    **_build_row(
-        Phase.NOT_STARTED,
-        begin=_start_counting,
-        payloads=_record_payloads,
-        drain=_start_drain,
-        drained=_complete_external_drain,
-        stop=_end,
+TABLE = build_table(
+    Phase,
+    Input,
+    not_started=Row(
+        begin=Cell(_start_counting, P.COUNTING),
+        elapsed=IGNORE,
+        payloads=Cell(_record_payloads),
+        permitted=IGNORE,
+        drain=Cell(_start_drain, P.DRAINING),
+        drained=Cell(_complete_external_drain, P.OVER),
+        replanned=IGNORE,  # the length is drawn at BEGIN, from the plan of that moment
+        stop=Cell(_end, P.OVER),
     ),
-    **_build_row(
-        Phase.COUNTING,
-        elapsed=_expire,
-        payloads=_update_idle_time,
-        replanned=_apply_new_plan,
-        drain=_start_drain,
-        drained=_complete_external_drain,
-        stop=_end,
+    counting=Row(
+        begin=IGNORE,
+        elapsed=Cell(_expire, P.QUEUED, P.DRAINING),
+        payloads=Cell(_update_idle_time),
+        permitted=IGNORE,
+        drain=Cell(_start_drain, P.DRAINING),
+        drained=Cell(_complete_external_drain, P.OVER),
+        replanned=Cell(_apply_new_plan),
+        stop=Cell(_end, P.OVER),
     ),
-    **_build_row(
-        Phase.QUEUED,
-        permitted=_expire,
-        payloads=_record_payloads,
-        drain=_start_drain,
-        drained=_complete_external_drain,
-        stop=_end,
+    queued=Row(
+        begin=IGNORE,
+        elapsed=IGNORE,
+        payloads=Cell(_record_payloads),
+        permitted=Cell(_expire, P.DRAINING),
+        drain=Cell(_start_drain, P.DRAINING),
+        drained=Cell(_complete_external_drain, P.OVER),
+        replanned=IGNORE,  # the life is over; only its end waits
+        stop=Cell(_end, P.OVER),
     ),
-    **_build_row(
-        Phase.DRAINING, elapsed=_terminate_payloads, drain=_change_deadline, drained=_complete_drain, stop=_end
+    draining=Row(
+        begin=IGNORE,
+        elapsed=Cell(_terminate_payloads, P.TERMINATING),
+        payloads=IGNORE,  # the batch system reports the end of the drain
+        permitted=IGNORE,
+        drain=Cell(_change_deadline),
+        drained=Cell(_complete_drain, P.OVER),
+        replanned=IGNORE,
+        stop=Cell(_end, P.OVER),
     ),
-    **_build_row(Phase.TERMINATING, elapsed=_kill_payloads, drained=_complete_drain, stop=_end),
-    **_build_row(Phase.KILLING, elapsed=_complete_drain, drained=_complete_drain, stop=_end),
-    **_build_row(Phase.OVER),
-}
+    terminating=Row(
+        begin=IGNORE,
+        elapsed=Cell(_kill_payloads, P.KILLING),
+        payloads=IGNORE,
+        permitted=IGNORE,
+        drain=IGNORE,  # payloads were asked to end already, which cannot be called back
+        drained=Cell(_complete_drain, P.OVER),
+        replanned=IGNORE,
+        stop=Cell(_end, P.OVER),
+    ),
+    killing=Row(
+        begin=IGNORE,
+        elapsed=Cell(_complete_drain, P.OVER),
+        payloads=IGNORE,
+        permitted=IGNORE,
+        drain=IGNORE,
+        drained=Cell(_complete_drain, P.OVER),
+        replanned=IGNORE,
+        stop=Cell(_end, P.OVER),
+    ),
+    over=Row(
+        begin=IGNORE,
+        elapsed=IGNORE,
+        payloads=IGNORE,
+        permitted=IGNORE,
+        drain=IGNORE,
+        drained=IGNORE,
+        replanned=IGNORE,
+        stop=IGNORE,
+    ),
+)

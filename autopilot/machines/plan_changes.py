@@ -1,8 +1,8 @@
-"""What a new plan changes in a running life, and what it may not change.
+"""Compare a new plan with that of the running life, and refuse changes that a running life cannot take.
 
-Pure. A job is known by its name. What makes its process another one (its command, in the widest sense) restarts it;
-everything else is a rule that the running job follows from now on. What a life was built on is settled until its end:
-the next life, which is never far, has it.
+A job is known by its name. A change of its command (user, environment and limits included) restarts it; any other
+change is a rule that the running job follows from now on. Sections that the whole life was built on stay as they are
+until its end; the next life has the new ones.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ REMEDY = "it is settled for this life, and the next one will have it (autopilot 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Names of jobs, in the order of the new file (those removed: of the old one); `sections`: other keys of the plan
-    that are in effect at once."""
+    """Differences of two plans: names of jobs, and of other sections that take effect at once.
+
+    Names are in the order of the new file, those of removed jobs in the order of the old one.
+    """
 
     started: tuple[str, ...] = ()
     restarted: tuple[str, ...] = ()
@@ -32,6 +34,7 @@ class Changes:
 
 
 def compare_plans(old: Plan, new: Plan) -> Changes:
+    """Return the differences of two plans."""
     before, after = {job.name: job for job in old.jobs}, {job.name: job for job in new.jobs}
     both = [(before[name], job) for name, job in after.items() if name in before]
     return Changes(
@@ -48,27 +51,28 @@ def compare_plans(old: Plan, new: Plan) -> Changes:
 
 
 def must_restart(old: Job, new: Job) -> bool:
+    """Return True when the new plan of a job needs another process."""
     return old.command != new.command
 
 
 def list_refusals(old: Plan, new: Plan) -> list[str]:
-    """Why `new` cannot be this life's plan: one sentence for each reason."""
-    said = [
+    """Return the reasons for which `new` cannot be this life's plan, a sentence each."""
+    reasons = [
         f"{CONFIG_PATHS.get(name, name)}: cannot change: {REMEDY}"
         for name in FIXED_SECTIONS
         if getattr(old, name) != getattr(new, name)
     ]
     if _get_drain_settings(old.lifetime) != _get_drain_settings(new.lifetime):
-        said.append(f"lifetime.drain, lifetime.after: cannot change: {REMEDY}")
+        reasons.append(f"lifetime.drain, lifetime.after: cannot change: {REMEDY}")
     if old.consul != new.consul and (old.locks or old.consul_agent is not None):
-        said.append(f"consul: cannot change where there are locks or a consul_agent: {REMEDY}")
+        reasons.append(f"consul: cannot change where there are locks or a consul_agent: {REMEDY}")
     if old.htcondor is not None:
-        said.extend(_list_batch_job_refusals(old, new, old.htcondor.job))
-    return said
+        reasons.extend(_list_batch_job_refusals(old, new, old.htcondor.job))
+    return reasons
 
 
 def _get_drain_settings(lifetime: Lifetime | None) -> object:
-    """How the node is emptied, and from when on its life counts."""
+    """Return the settings of the drain, and of the moment from which the life counts."""
     return None if lifetime is None else (lifetime.drain, lifetime.after, lifetime.queue)
 
 
@@ -76,5 +80,5 @@ def _list_batch_job_refusals(old: Plan, new: Plan, name: str) -> list[str]:
     was, job = ({j.name: j for j in plan.jobs}.get(name) for plan in (old, new))
     if was is None or (job is not None and not must_restart(was, job)):
         return []
-    what = "removed" if job is None else "started another way"
-    return [f"jobs[{name}]: cannot be {what}: that would kill the payloads that run; {REMEDY}"]
+    change = "removed" if job is None else "started another way"
+    return [f"jobs[{name}]: cannot be {change}: that would kill the payloads that run; {REMEDY}"]

@@ -1,23 +1,27 @@
-"""The ordered stop of everything, within one budget.
+"""Stop all jobs in order, within one budget.
 
-Theory of operation. Jobs stop in groups of equal `stop.order`, lowest first; a group is asked when the one before
-it is gone. No sleep anywhere: the stop is over when the last job is empty. When the budget is spent, or somebody
-asks a second time, all that is left is killed; LAST_PATIENCE later we leave whatever the kernel still holds, and
-name it.
+Theory of operation. Jobs stop in groups of equal `stop.order`, lowest first; a group is asked to stop when the one
+before it is gone. There is no sleep: the stop is over when the last process of the last job is gone. When the budget
+is spent, or the stop is requested a second time, all remaining jobs are killed. KILL_TIMEOUT_S later the supervisor
+leaves, and names the jobs that the kernel still holds.
+
+docs/state-machines.md draws `TABLE`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from autopilot.machines.actions import Outcome
+from autopilot.machines.tables import IGNORE, Cell, StepContext, build_table, keep_state
 
-KILL_TIMEOUT_S = 3.0  # s between the kill of everything and leaving without it
+KILL_TIMEOUT_S = 3.0  # s between the kill of all jobs and leaving without them
 
 
 class Phase(Enum):
+    """Progress of the shutdown."""
+
     UP = "up"
     STOPPING = "stopping"
     KILLING = "killing"
@@ -25,14 +29,18 @@ class Phase(Enum):
 
 
 class Input(Enum):
+    """Input of the shutdown machine."""
+
     STOP = "stop"
-    EVENTS_HANDLED = "settled"  # all news is heard; `left` says which orders still have a job
+    EVENTS_HANDLED = "settled"  # no event is pending; `remaining_orders` is up to date
     HURRY = "hurry"
     ELAPSED = "elapsed"
 
 
 @dataclass(frozen=True, slots=True)
 class ShutdownState:
+    """State of the shutdown between two steps."""
+
     phase: Phase = Phase.UP
     deadline: float | None = None
     order: int | None = None  # the group that is being stopped
@@ -48,12 +56,14 @@ class StopGroup:
 
 @dataclass(frozen=True, slots=True)
 class KillAll:
+    """Kill every remaining job."""
+
     requested_by: str
 
 
 @dataclass(frozen=True, slots=True)
 class FinishShutdown:
-    """Nothing is left, or nothing more can be done."""
+    """Leave: no job remains, or no more can be done about those that do."""
 
 
 ShutdownCommand = StopGroup | KillAll | FinishShutdown
@@ -61,9 +71,7 @@ Step = tuple[ShutdownState, tuple[ShutdownCommand, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _StepContext:
-    state: ShutdownState
-    now: float
+class _StepContext(StepContext[ShutdownState]):
     remaining_orders: tuple[int, ...]
     outcome: Outcome | None
     budget: float
@@ -80,15 +88,18 @@ def step(
     budget: float = 0.0,
     requested_by: str = "",
 ) -> Step:
-    """The state after `on`.
+    """Return the state after an input, and the commands that follow from it, in order.
 
-    `left`: the orders of the jobs that are not done yet, ascending. `outcome` and `budget` (s) come with STOP.
+    Args:
+        state: The state before.
+        on: The input.
+        now: Seconds on the core's clock.
+        remaining_orders: The `stop.order`s of the jobs that are not done yet, ascending.
+        outcome: The end of the life, with STOP.
+        budget: Seconds for the whole stop, with STOP.
+        requested_by: The author of a HURRY.
     """
     return TABLE[state.phase, on](_StepContext(state, now, remaining_orders, outcome, budget, requested_by))
-
-
-def _ignore(t: _StepContext) -> Step:
-    return t.state, ()
 
 
 def _stop(t: _StepContext) -> Step:
@@ -99,7 +110,7 @@ def _stop_next_group(t: _StepContext) -> Step:
     if not t.remaining_orders:
         return _finish(t)
     if t.state.order is not None and t.remaining_orders[0] <= t.state.order:
-        return _ignore(t)  # the group being stopped (or a post-stop job of an earlier one) is not gone yet
+        return keep_state(t)  # the group being stopped (or a post-stop job of an earlier one) is not gone yet
     return replace(t.state, order=t.remaining_orders[0]), (StopGroup(t.remaining_orders[0]),)
 
 
@@ -109,30 +120,41 @@ def _kill_all(t: _StepContext) -> Step:
 
 
 def _finish_if_empty(t: _StepContext) -> Step:
-    return _ignore(t) if t.remaining_orders else _finish(t)
+    return keep_state(t) if t.remaining_orders else _finish(t)
 
 
 def _finish(t: _StepContext) -> Step:
     return replace(t.state, phase=Phase.OVER, deadline=None), (FinishShutdown(),)
 
 
-Cell = Callable[[_StepContext], Step]
+Row = dict[str, Cell[_StepContext, Step]]
+P = Phase
 
-TABLE: dict[tuple[Phase, Input], Cell] = {
-    (Phase.UP, Input.STOP): _stop,
-    (Phase.UP, Input.EVENTS_HANDLED): _ignore,
-    (Phase.UP, Input.HURRY): _ignore,
-    (Phase.UP, Input.ELAPSED): _ignore,
-    (Phase.STOPPING, Input.STOP): _ignore,
-    (Phase.STOPPING, Input.EVENTS_HANDLED): _stop_next_group,
-    (Phase.STOPPING, Input.HURRY): _kill_all,
-    (Phase.STOPPING, Input.ELAPSED): _kill_all,
-    (Phase.KILLING, Input.STOP): _ignore,
-    (Phase.KILLING, Input.EVENTS_HANDLED): _finish_if_empty,
-    (Phase.KILLING, Input.HURRY): _ignore,
-    (Phase.KILLING, Input.ELAPSED): _finish,
-    (Phase.OVER, Input.STOP): _ignore,
-    (Phase.OVER, Input.EVENTS_HANDLED): _ignore,
-    (Phase.OVER, Input.HURRY): _ignore,
-    (Phase.OVER, Input.ELAPSED): _ignore,
-}
+TABLE = build_table(
+    Phase,
+    Input,
+    up=Row(
+        stop=Cell(_stop, P.STOPPING),
+        events_handled=IGNORE,
+        hurry=IGNORE,
+        elapsed=IGNORE,
+    ),
+    stopping=Row(
+        stop=IGNORE,  # a stop has one outcome, its first
+        events_handled=Cell(_stop_next_group, P.OVER),
+        hurry=Cell(_kill_all, P.KILLING),
+        elapsed=Cell(_kill_all, P.KILLING),
+    ),
+    killing=Row(
+        stop=IGNORE,
+        events_handled=Cell(_finish_if_empty, P.OVER),
+        hurry=IGNORE,
+        elapsed=Cell(_finish, P.OVER),
+    ),
+    over=Row(
+        stop=IGNORE,
+        events_handled=IGNORE,
+        hurry=IGNORE,
+        elapsed=IGNORE,
+    ),
+)

@@ -1,1 +1,1 @@
-"""The event loop's side: processes, commands with a time limit, and the runner of the core."""
+"""Run the core on an event loop: processes, commands with a time limit, and timers."""

@@ -1,4 +1,4 @@
-"""Commands with a time limit: how a helper program (a health check, a condor tool) is run and waited for."""
+"""Run helper programs, such as health checks and batch system tools, with a time limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ OnLines = Callable[[str, list[bytes]], None]
 
 
 class CommandResult(NamedTuple):
-    """How a command ended: the shell's status (126, 127, 128+n) and the end of stdout and stderr together."""
+    """Result of a command: its status as a shell has it (126, 127, 128+n), and its output.
+
+    `output` is the end of stdout and stderr together, at most MAX_OUTPUT_BYTES.
+    """
 
     status: int
     output: str
@@ -26,13 +29,24 @@ class CommandResult(NamedTuple):
 
 
 class CommandRunner(Protocol):
+    """Runs commands for those that need their result."""
+
     async def run(self, command: Command, *, timeout: float, name: str) -> CommandResult:
-        """Run `command`; after `timeout` seconds kill all of it. Never raises for what the command does."""
+        """Run a command, and kill every process of it after the timeout.
+
+        Args:
+            command: The command.
+            timeout: Seconds.
+            name: Name of the command for people.
+
+        Returns:
+            The result, also of a command that cannot start: no failure of a command raises.
+        """
         ...
 
 
 class ProcessCommandRunner:
-    """Runs commands among our processes. A command that leaves processes behind has them killed."""
+    """Runs commands among our processes, and kills the processes that a command leaves behind."""
 
     def __init__(self, processes: ProcessTable, environ: Callable[[], Mapping[str, str]]) -> None:
         self._processes = processes
@@ -41,7 +55,14 @@ class ProcessCommandRunner:
     async def run(
         self, command: Command, *, timeout: float, name: str, on_lines: OnLines | None = None
     ) -> CommandResult:
-        """As CommandRunner says; `sink` gets the lines as well, as they come. Cancelled, it kills the command."""
+        """Run a command as `CommandRunner.run` describes; when the task is cancelled, the command is killed.
+
+        Args:
+            command: The command.
+            timeout: Seconds.
+            name: Name of the command for people.
+            on_lines: Gets the lines of the output as they come.
+        """
         loop = asyncio.get_running_loop()
         started = loop.time()
         kept: deque[bytes] = deque()

@@ -1,4 +1,4 @@
-"""Which times a cron expression names, in which time zone. Only jobs with `cron` load what it needs, 8 ms."""
+"""Find the times of a cron expression in its time zone. Its libraries are loaded for jobs with `cron` only: 8 ms."""
 
 from __future__ import annotations
 
@@ -14,20 +14,28 @@ if TYPE_CHECKING:
 
 
 def find_next_time(when: When, after: float) -> float | None:
-    """The first time after a moment, both in seconds since the epoch; None: never in the next 50 years."""
+    """Find the first time of a job's `cron` after a moment.
+
+    Args:
+        when: The `when` of a job that has `cron`.
+        after: The moment, in seconds since the epoch.
+
+    Returns:
+        Seconds since the epoch; None when there is no such time in the next 50 years.
+    """
     from datetime import datetime
 
     from cronsim import CronSim
 
-    assert when.cron is not None, "asked of jobs that have one"
+    assert when.cron is not None, "only jobs with cron have times"
     zone = get_local_zone() if when.timezone is None else time_zones.find_zone(when.timezone)
-    found = next(CronSim(when.cron, datetime.fromtimestamp(after, zone)), None)
-    return None if found is None else found.timestamp()
+    moment = next(CronSim(when.cron, datetime.fromtimestamp(after, zone)), None)
+    return None if moment is None else moment.timestamp()
 
 
 @cache
 def get_local_zone() -> tzinfo:
-    """This machine's; UTC where nobody can tell."""
+    """Return the time zone of this machine, UTC if it cannot be determined."""
     try:
         return time_zones.find_local_zone()
     except LookupError:
@@ -35,7 +43,7 @@ def get_local_zone() -> tzinfo:
 
 
 def build_timezone_warning(jobs: Iterable[Job]) -> str | None:
-    """Why jobs with `cron` may run at the wrong hour, in one sentence."""
+    """Return a sentence on why jobs with `cron` may run at the wrong hour, None if they do not."""
     names = [job.name for job in jobs if job.when.cron is not None and job.when.timezone is None]
     if not names:
         return None

@@ -1,4 +1,4 @@
-"""Runs a core on the event loop: cues in, effects out in order, one timer for the earliest deadline."""
+"""Run a core on the event loop: cues in, effects out in order, one timer for the earliest deadline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from autopilot.machines.cues import Cue
 
 
 class MachineRunner:
-    """`do` is called with each effect, in order. A cue that arrives while effects are being done waits for its turn."""
+    """Feeds cues to a core and performs its effects in order.
+
+    A cue that arrives while effects are performed waits for its turn.
+    """
 
     def __init__(self, core: Core, loop: asyncio.AbstractEventLoop, perform: Callable[[Effect], None]) -> None:
         self.core = core
@@ -22,9 +25,11 @@ class MachineRunner:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
+        """Start the life."""
         self._run_effects(self.core.begin(self._loop.time(), time.time()))
 
     def feed(self, cue: Cue) -> None:
+        """Feed one cue, now or after those that wait already."""
         self._cues.append(cue)
         if not self._working:
             self._run_effects([])

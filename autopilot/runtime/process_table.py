@@ -1,8 +1,8 @@
-"""Every process we started, and the one place that waits for them.
+"""Own every process that the supervisor started: the one place that waits for them.
 
 Theory of operation. SIGCHLD (or a start) leads to `reap`, which collects every child that ended, ours or an adopted
-orphan. A leader's end is told at once (`on_exit`), whoever still holds its output; when members of its job are
-left, they are watched by pidfd and the last one's end is told (`on_empty`). Nothing here sleeps or polls.
+orphan. The end of a leader is reported at once (`on_exit`), even while another process holds its output. Members of its
+job that remain are watched by pidfd, and the end of the last one is reported (`on_empty`). There is no sleep or poll.
 """
 
 from __future__ import annotations
@@ -21,23 +21,28 @@ from autopilot.process.line_buffer import LineSplitter
 from autopilot.process.spawn import SpawnedProcess, read_problem, spawn
 from autopilot.spec.plan import Command
 
-MAX_WATCHED_MEMBERS = 8  # members of one job that are watched at a time
-READ_CHUNK_BYTES = 16 * 1024  # bytes read from one pipe before others have their turn
-MAX_FINAL_READ_BYTES = 1 << 20  # bytes read at most at a job's end; a pipe holds 64 KiB, unless somebody enlarged it
+MAX_WATCHED_MEMBERS = 8  # members of one job watched at a time
+READ_CHUNK_BYTES = 16 * 1024  # bytes read from one pipe before the others have their turn
+MAX_FINAL_READ_BYTES = 1 << 20  # bytes read at most at a job's end; a pipe holds 64 KiB by default
 
 OnLines = Callable[[str, list[bytes]], None]  # stream ("stdout", "stderr") and its lines
-OnExit = Callable[[int, str | None, int], None]  # status, why it could not start, members left
+OnExit = Callable[[int, str | None, int], None]  # status, reason why it could not start, number of members left
 
 
 class Backpressure(Protocol):
-    """Whether the place where lines go wants them slower for a moment."""
+    """A receiver of lines that may need a pause."""
 
-    def is_backlogged(self) -> bool: ...
-    def call_when_ready(self, resume: Callable[[], None]) -> None: ...
+    def is_backlogged(self) -> bool:
+        """Return True while no more lines should come."""
+        ...
+
+    def call_when_ready(self, resume: Callable[[], None]) -> None:
+        """Call `resume` once lines may come again."""
+        ...
 
 
 class OutputPipe:
-    """One pipe of a process: its lines go to `sink` as they come; closing it loses nothing that was written."""
+    """One pipe of a process. Its lines go to `on_lines` as they come; closing it loses no line that was written."""
 
     def __init__(
         self,
@@ -70,7 +75,7 @@ class OutputPipe:
             self._loop.add_reader(self._fd, self._read)
 
     def read_chunk(self) -> int | None:
-        """What one read brought, in bytes; 0 at the end of the stream, None when nothing is there."""
+        """Read once, and return the number of bytes; 0 at the end of the stream, None when the pipe is empty now."""
         try:
             data = os.read(self._fd, READ_CHUNK_BYTES)
         except BlockingIOError:
@@ -81,7 +86,7 @@ class OutputPipe:
         return len(data)
 
     def flush(self) -> None:
-        """All that is there now, an unterminated last line too: its writer is gone."""
+        """Read everything that is in the pipe, an unterminated last line too: its writer is gone."""
         taken = 0
         while self._open and taken < MAX_FINAL_READ_BYTES:
             count = self.read_chunk()
@@ -93,6 +98,7 @@ class OutputPipe:
             self._on_lines(self._stream, rest)
 
     def close(self) -> None:
+        """Close the pipe, and hand on its last line."""
         if self._open:
             self._open = False
             self._loop.remove_reader(self._fd)
@@ -119,18 +125,20 @@ class Process:
         self._killing = False
         self.outputs: list[OutputPipe] = []
 
-    # --- told by the owner of a job ---
+    # --- for the owner of a job ---
 
     def signal(self, number: int, *, group: bool) -> None:
-        """To the leader alone, or to its group and to every descendant that left it. One that was stopped goes on, or
-        it would never act on it."""
+        """Send a signal to the leader alone, or to its group and to every descendant that left it.
+
+        SIGCONT follows: a process that was stopped would never act on its signal.
+        """
         self._find_members()
         self._send_all(number, group=group)
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             self._send_all(signal.SIGCONT, group=group)
 
     def _send_all(self, number: int, *, group: bool) -> None:
-        if not self._exited:  # once reaped, its number may be another's
+        if not self._exited:  # once the leader is reaped, its pid may be that of another process
             if group:
                 with suppress(ProcessLookupError):  # just forked, it has no group of its own yet
                     os.killpg(self.pid, number)
@@ -142,37 +150,38 @@ class Process:
                     self._send(pid, number)
 
     def kill(self) -> None:
-        """SIGKILL to everything, and to whatever still turns up."""
+        """Send SIGKILL to every process of the job, and to each that turns up later."""
         self._killing = True
         self.signal(signal.SIGKILL, group=True)
 
     def list_remaining(self) -> list[str]:
-        """`name (pid)` of everything that is alive."""
+        """Return `name (pid)` of every live process of the job."""
         leader = [] if self._exited else [self.pid]
         return [f"{job_processes.read_name(pid)} ({pid})" for pid in (*leader, *sorted(self._find_members()))]
 
-    # --- told by the reaper ---
+    # --- for the reaper ---
 
     def handle_leader_exit(self, wait_status: int) -> None:
+        """Report the end of the leader, and watch the members that remain."""
         self._exited = True
         for output in self.outputs:
             output.flush()
-        left = self._find_members()
+        members = self._find_members()
         if self._killing:
             self._kill_members()
-        self._watch_members(left)
-        self._on_exit(exit_status.decode_wait_status(wait_status), read_problem(self._problem_fd), len(left))
-        if not left:
+        self._watch_members(members)
+        self._on_exit(exit_status.decode_wait_status(wait_status), read_problem(self._problem_fd), len(members))
+        if not members:
             self._close()
 
     def recheck_members(self) -> None:
-        """A member ended: who is left, and is that the end?"""
-        before = bool(self._watched_pidfds)
-        left = self._find_members()
+        """Look for the members that remain after the end of one, and report the end of the last."""
+        had_members = bool(self._watched_pidfds)
+        members = self._find_members()
         if self._killing:
             self._kill_members()
-        self._watch_members(left)
-        if before and not left:
+        self._watch_members(members)
+        if had_members and not members:
             self._close()
             self._on_empty()
 
@@ -199,7 +208,7 @@ class Process:
             os.kill(pid, number)
 
     def _watch_members(self, members: set[int]) -> None:
-        """Watch some of these: the end of any of them is worth another look. Not all, a job may leave thousands."""
+        """Watch a few of the members, since a job may leave thousands; the end of any of them leads to a recheck."""
         if not self._exited:
             return
         for pid in self._watched_pidfds.keys() - members:
@@ -216,7 +225,7 @@ class Process:
 
 
 class ProcessTable:
-    """The owner of waitpid."""
+    """All processes of the supervisor; only this class calls waitpid."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -235,7 +244,20 @@ class ProcessTable:
         own_pid_variables: Iterable[str] = (),
         backpressure: Backpressure | None = None,
     ) -> Process:
-        """Start `command`; raises CannotSpawn. `on_exit` comes from the loop, never before this returns."""
+        """Start a command.
+
+        Args:
+            command: The command.
+            environ: Its environment.
+            on_lines: Gets the lines of its output.
+            on_exit: Is called when the leader has ended, never before this method returns.
+            on_empty: Is called when the last member has ended, if the leader left any.
+            own_pid_variables: Names of environment variables that get the process's own pid.
+            backpressure: Pauses the reading of its output.
+
+        Raises:
+            SpawnError: The process cannot be created.
+        """
         spawned = spawn(command, environ, own_pid_variables=own_pid_variables)
         return self.adopt(spawned, on_lines=on_lines, on_exit=on_exit, on_empty=on_empty, backpressure=backpressure)
 
@@ -248,7 +270,7 @@ class ProcessTable:
         on_empty: Callable[[], None] = lambda: None,
         backpressure: Backpressure | None = None,
     ) -> Process:
-        """Take over a process that was started before the loop was there."""
+        """Take over a process that was started before the event loop; the arguments are those of `start`."""
         process = Process(self, spawned, on_exit, on_empty)
         self._by_leader[process.pid] = process
         process.outputs = [
@@ -279,46 +301,56 @@ class ProcessTable:
                 process.recheck_members()
 
     def get_leaders(self) -> set[int]:
+        """Return the pids of all leaders that are not reaped."""
         return set(self._by_leader)
 
     def list_strays(self) -> list[str]:
-        """`name (pid)` of every live process below us that is no leader."""
+        """Return `name (pid)` of every live process below the supervisor that is no leader."""
         return [
             f"{job_processes.read_name(pid)} ({pid})" for pid in sorted(job_processes.find_strays(self.get_leaders()))
         ]
 
     def kill_all(self, max_wait_s: float = 0.5) -> None:
-        """The end, without a loop: SIGKILL to every process below us, and at most `patience` seconds for them to go."""
-        until = time.monotonic() + max_wait_s
-        while left := job_processes.find_strays(set()):
-            for pid in left:
+        """Send SIGKILL to every process below the supervisor, without the loop, and wait `max_wait_s` at most."""
+        deadline = time.monotonic() + max_wait_s
+        while remaining := job_processes.find_strays(set()):
+            for pid in remaining:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             with suppress(ProcessLookupError):
-                pidfd = os.pidfd_open(min(left))
-                select.select([pidfd], [], [], max(0.0, until - time.monotonic()))
+                pidfd = os.pidfd_open(min(remaining))
+                select.select([pidfd], [], [], max(0.0, deadline - time.monotonic()))
                 os.close(pidfd)
-            if time.monotonic() >= until:
+            if time.monotonic() >= deadline:
                 break
         with suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
 
     def watch(self, pid: int, process: Process) -> int:
-        """A pidfd whose end leads to another look; raises ProcessLookupError when the process is gone already."""
+        """Watch a member of a job: its end leads to a recheck of the job's members.
+
+        Returns:
+            The pidfd, for `unwatch`.
+
+        Raises:
+            ProcessLookupError: The member is gone already.
+        """
         pidfd = os.pidfd_open(pid)
 
         def handle_end() -> None:
             self._loop.remove_reader(pidfd)
-            self.reap()  # when it is our child it must not count as alive any more
+            self.reap()  # a child of ours counts as alive until it is reaped
             process.recheck_members()
 
         self._loop.add_reader(pidfd, handle_end)
         return pidfd
 
     def unwatch(self, pidfd: int) -> None:
+        """Stop watching a member."""
         self._loop.remove_reader(pidfd)
         os.close(pidfd)
 
     def remove(self, process: Process) -> None:
+        """Forget a job whose last process is gone."""
         self._lingering.discard(process)

@@ -1,4 +1,4 @@
-"""Loading a heavy library beside the running jobs: an import in the event loop's thread would hold all of them up."""
+"""Import heavy libraries in a thread: an import in the event loop's thread would delay every job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 
 
 async def import_modules(*modules: str) -> None:
-    """Returns when the modules are imported. Raises what their import raises."""
+    """Import modules in a thread of their own, and raise the error that an import raises."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -30,5 +30,5 @@ async def import_modules(*modules: str) -> None:
         if not loop.is_closed():
             loop.call_soon_threadsafe(set_outcome, error)
 
-    threading.Thread(target=load, name="loading", daemon=True).start()  # of its own: a pool would keep one for ever
+    threading.Thread(target=load, name="loading", daemon=True).start()  # a pool would keep a thread for ever
     await done

@@ -1,4 +1,4 @@
-"""A simulated world for a core: processes, checks and payloads under a virtual clock. Nothing here sleeps.
+"""Simulate the world of a core: processes, checks and payloads under a virtual clock, without any sleep.
 
 `autopilot check --simulate` and the tests of the machines run whole lives in it.
 """
@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from autopilot.errors import AutopilotError
 from autopilot.machines import actions, cues, events
 from autopilot.machines.actions import Action, Finish
 from autopilot.machines.core import Core, Effect
@@ -18,21 +19,21 @@ from autopilot.machines.events import Event
 from autopilot.runtime.cron_times import find_next_time
 from autopilot.spec.plan import Job, Plan
 
-MAX_EVENTS = 200_000  # facts of one life that are worth looking at
+MAX_EVENTS = 200_000  # events of one life
 EXIT_BY_SIGNAL = {15: 143, 9: 137, 3: 131, 2: 130}
 
 
-class TooManyEventsError(Exception):
-    """So much happens that nobody would read it."""
+class TooManyEventsError(AutopilotError):
+    """A simulated life with more than MAX_EVENTS events."""
 
 
 @dataclass
 class Behaviour:
-    """How a job's processes behave: how long a run takes, how it ends, how a check answers."""
+    """Behaviour of a job's processes: the length and status of its runs, and the answers of its check."""
 
-    run_duration: Callable[[random.Random], float | None] = lambda rng: None  # None: until it is signalled
+    run_duration: Callable[[random.Random], float | None] = lambda rng: None  # s, None: until it gets a signal
     status: Callable[[random.Random], int] = lambda rng: 0
-    ignores_signals: bool = False  # to everything but SIGKILL
+    ignores_signals: bool = False  # all but SIGKILL
     leftovers: int = 0  # members left when the leader exits
     check: Callable[[random.Random], bool | None] = lambda rng: True  # None: it never answers
     check_duration: float = 0.01
@@ -41,11 +42,13 @@ class Behaviour:
 
 @dataclass
 class SimulatedWorld:
+    """A core and its world, from the beginning of a life to its end. Moments are seconds of the virtual clock."""
+
     plan: Plan
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     seed: int = 0
-    drain_duration: float | None = 0.0  # None: never
-    drain_ends_with_payloads: bool = False  # the drain is over when no payload runs any more
+    drain_duration: float | None = 0.0  # s, None: it never ends
+    drain_ends_with_payloads: bool = False  # the drain is over when no payload runs
     wall_offset: float = 0.0  # of the wall clock, in seconds since the epoch
     now: float = 0.0
     events: list[tuple[float, Event]] = field(default_factory=list)
@@ -67,10 +70,18 @@ class SimulatedWorld:
     # --- time ---
 
     def schedule(self, delay: float, cue: cues.Cue) -> None:
+        """Feed a cue `delay` seconds from now."""
         heapq.heappush(self._pending_cues, (self.now + delay, next(self._order), cue))
 
     def run(self, end_time: float) -> SimulatedWorld:
-        """Let the time pass up to `until`, or to the end of the life. Raises Endless."""
+        """Let the time pass.
+
+        Args:
+            end_time: The moment to stop at, unless the life ends before.
+
+        Raises:
+            TooManyEventsError: The life has more than MAX_EVENTS events.
+        """
         while self.finish is None:
             deadline = self.core.get_deadline()
             event = self._pending_cues[0][0] if self._pending_cues else None
@@ -91,12 +102,13 @@ class SimulatedWorld:
         return self
 
     def feed(self, cue: cues.Cue) -> None:
+        """Feed a cue now."""
         self._apply_effects(self.core.feed(cue, self.now, self.now + self.wall_offset))
 
     def _deliver(self, cue: cues.Cue) -> None:
         if isinstance(cue, cues.Exited):
             if self.live_runs.get(cue.job) != cue.run or cue.job in self._leftovers:
-                return  # that run is over already, or its leader is
+                return  # the run is over already, or its leader is
             if cue.leftovers:
                 self._leftovers[cue.job] = cue.leftovers
             else:
@@ -108,7 +120,7 @@ class SimulatedWorld:
             self._leftovers.pop(cue.job, None)
         self.feed(cue)
 
-    # --- what the core wants ---
+    # --- effects of the core ---
 
     def _apply_effects(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -126,6 +138,7 @@ class SimulatedWorld:
             self.schedule(0.1, cues.Deregistered())
 
     def complete_drain_if_empty(self) -> None:
+        """Complete a drain that was waiting for the last payload."""
         if self._draining and not self.core.payloads:
             self._draining = False
             self.schedule(0.0, cues.Drained())
@@ -137,9 +150,9 @@ class SimulatedWorld:
                 self.live_runs[job] = run
                 self.schedule(0, cues.Spawned(job, run, next(self._pids)))
                 behaviour = self._get_behaviour(job)
-                runs_for = behaviour.run_duration(self.rng)
-                if runs_for is not None:
-                    self.schedule(runs_for, cues.Exited(job, run, behaviour.status(self.rng), behaviour.leftovers))
+                duration = behaviour.run_duration(self.rng)
+                if duration is not None:
+                    self.schedule(duration, cues.Exited(job, run, behaviour.status(self.rng), behaviour.leftovers))
             case actions.Signal(job, run, number):
                 assert self.live_runs.get(job) == run, "a signal to a run that is over"
                 if not self._get_behaviour(job).ignores_signals:
@@ -150,8 +163,8 @@ class SimulatedWorld:
                 behaviour = self._get_behaviour(job)
                 passed = behaviour.check(self.rng)
                 if passed is not None:
-                    says = behaviour.check_output or ("passed" if passed else "failed")
-                    self.schedule(behaviour.check_duration, cues.CheckFinished(job, run, passed, says))
+                    output = behaviour.check_output or ("passed" if passed else "failed")
+                    self.schedule(behaviour.check_duration, cues.CheckFinished(job, run, passed, output))
             case actions.RequestPermit():
                 self.schedule(0.0, cues.PermitGranted(confirmed=True))
             case actions.StartDrain() if self.drain_ends_with_payloads:
@@ -175,10 +188,12 @@ class SimulatedWorld:
     def _get_behaviour(self, job: str) -> Behaviour:
         return self.behaviours.get(job, Behaviour())
 
-    # --- questions ---
+    # --- the record ---
 
     def list_times(self, kind: type[Event], job: str = "") -> list[float]:
-        return [when for when, fact in self.events if isinstance(fact, kind) and fact.source == job]
+        """Return the moments of all events of a kind and source."""
+        return [at for at, event in self.events if isinstance(event, kind) and event.source == job]
 
     def list_spawn_times(self, job: str) -> list[float]:
-        return [t for t, action in self.actions if isinstance(action, actions.Spawn) and action.job == job]
+        """Return the moments at which a job's processes were started."""
+        return [at for at, action in self.actions if isinstance(action, actions.Spawn) and action.job == job]

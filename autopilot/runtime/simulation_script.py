@@ -1,13 +1,13 @@
-"""A script of what happens to a life, for `autopilot check --simulate`: one thing on a line.
+"""Parse and run a script of a life, for `autopilot check --simulate`: one happening on a line.
 
     run report for 5s exit 1     # each of its runs takes so long, and ends so
     at 10m  exit web 1           # its process ends
     at 1h   check web fails cannot connect
-    at 2h   payloads 1.0 2.0     # what the batch system runs from now on; none without ids
+    at 2h   payloads 1.0 2.0     # payloads that run from now on; none without ids
     at 3h   signal SIGTERM
     end 4h
 
-docs/command-line.md has all of it.
+docs/command-line.md describes every line.
 """
 
 from __future__ import annotations
@@ -16,38 +16,39 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from autopilot.errors import AutopilotError
 from autopilot.machines import cues
 from autopilot.machines.triggers import MANUAL_START_EVENT
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
 from autopilot.spec.plan import Job, Plan
 from autopilot.spec.quantities import parse_duration
 
-DEFAULT_TAIL_S = 86400.0  # s that a life is looked at after the script's last line, when it names no end
-ASSUMED_RUN_S = 1.0  # s that a job's run is assumed to take when nothing is said of it and nothing keeps it up
+DEFAULT_TAIL_S = 86400.0  # s that a life goes on after the script's last line, when it names no end
+ASSUMED_RUN_S = 1.0  # s that a run of a task takes when the script does not mention it
 TERMINATION_SIGNALS, JOB_SIGNALS = ("SIGTERM", "SIGINT"), ("SIGHUP", "SIGUSR2")
 
 Step = Callable[[SimulatedWorld], None]
 
 
-class ScriptError(Exception):
-    """`line` is what is wrong, with its number."""
+class ScriptError(AutopilotError):
+    """A line of a script that cannot be read; the message has its number."""
 
 
 @dataclass
 class SimulationScript:
+    """A parsed script. Moments are seconds from the beginning of the life."""
+
     plan: Plan
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
-    assumed_jobs: set[str] = field(
-        default_factory=set
-    )  # jobs whose runs are taken to be SHORT: nothing is said of them
+    assumed_jobs: set[str] = field(default_factory=set)  # tasks that it does not mention: they take ASSUMED_RUN_S
     steps: list[tuple[float, Step]] = field(default_factory=list)
     drain_duration: float | None = None
-    drain_ends_with_payloads: bool = True  # a drain is over when no payload runs any more
+    drain_ends_with_payloads: bool = True  # a drain is over when no payload runs
     end_time: float | None = None
 
 
 def _is_task(job: Job) -> bool:
-    """A task, not a service: it has no check, is not essential, and is run by events or the clock, or once."""
+    """Return True for a task: it has no check, is not essential, and is started by events or by the clock."""
     by_events = (
         any(t.event != MANUAL_START_EVENT for t in job.when.triggers)
         or job.when.every is not None
@@ -57,23 +58,36 @@ def _is_task(job: Job) -> bool:
 
 
 def parse_script(text: str, plan: Plan) -> SimulationScript:
-    """Raises ScriptError for the first line that is wrong."""
-    scenario = SimulationScript(plan)
-    scenario.assumed_jobs = {job.name for job in plan.jobs if _is_task(job)}
-    scenario.behaviours = {name: _build_run_behaviour(ASSUMED_RUN_S, 0) for name in scenario.assumed_jobs}
+    """Parse a script against a plan.
+
+    Raises:
+        ScriptError: A line cannot be read; the first one is reported.
+    """
+    script = SimulationScript(plan)
+    script.assumed_jobs = {job.name for job in plan.jobs if _is_task(job)}
+    script.behaviours = {name: _build_run_behaviour(ASSUMED_RUN_S, 0) for name in script.assumed_jobs}
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if words:
             try:
-                _parse_line(scenario, words)
+                _parse_line(script, words)
             except (ValueError, IndexError) as error:
-                said = str(error) if isinstance(error, ValueError) else "it ends too soon"
-                raise ScriptError(f"line {number}: cannot read {line.strip()!r}: {said}") from None
-    return scenario
+                reason = str(error) if isinstance(error, ValueError) else "it ends too soon"
+                raise ScriptError(f"line {number}: cannot read {line.strip()!r}: {reason}") from None
+    return script
 
 
 def run_script(script: SimulationScript, seed: int, wall_start: float) -> SimulatedWorld:
-    """The whole life; `wall`: when it begins, in seconds since the epoch, for jobs with `cron`. Raises Endless."""
+    """Run the whole life of a script.
+
+    Args:
+        script: The script.
+        seed: The seed of all randomness.
+        wall_start: The wall clock at its beginning, in seconds since the epoch, for jobs with `cron`.
+
+    Raises:
+        TooManyEventsError: The life has too many events.
+    """
     world = SimulatedWorld(
         script.plan,
         script.behaviours,
@@ -165,7 +179,7 @@ def _check_job_name(script: SimulationScript, name: str) -> str:
     return name
 
 
-# --- what happens at its time ---
+# --- happenings ---
 
 
 def _parse_exit(script: SimulationScript, rest: list[str]) -> Step:
@@ -179,10 +193,10 @@ def _parse_exit(script: SimulationScript, rest: list[str]) -> Step:
 
 
 def _parse_payloads(script: SimulationScript, rest: list[str]) -> Step:
-    seen = cues.PayloadsObserved(tuple(rest))
+    observed = cues.PayloadsObserved(tuple(rest))
 
     def step(world: SimulatedWorld) -> None:
-        world.feed(seen)
+        world.feed(observed)
         world.complete_drain_if_empty()
 
     return step
@@ -206,8 +220,10 @@ def _parse_ask(script: SimulationScript, rest: list[str]) -> Step:
         case ["stop"]:
             return _build_cue_step(cues.RequestReceived("stop", "autopilot stop"))
         case ["start" | "stop" | "restart" as verb, name]:
-            asked: Any = f"{verb}-job"
-            return _build_cue_step(cues.RequestReceived(asked, f"autopilot {verb}", job=_check_job_name(script, name)))
+            request: Any = f"{verb}-job"
+            return _build_cue_step(
+                cues.RequestReceived(request, f"autopilot {verb}", job=_check_job_name(script, name))
+            )
         case ["maintenance", "on"]:
             return _build_cue_step(cues.RequestReceived("enter-maintenance", "autopilot maintenance on"))
         case ["maintenance", "off"]:

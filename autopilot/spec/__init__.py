@@ -1,6 +1,6 @@
-"""The job spec: from a file to a `Plan`.
+"""Turn a job spec file into a `Plan`, or into the list of everything that is wrong with it.
 
-Importing this package is cheap; pydantic, the parsers and the template engine are loaded at the first use of a function
+Importing this package is cheap: pydantic, the parsers and the template engine are loaded at the first use of a function
 that needs them.
 """
 

@@ -1,4 +1,4 @@
-"""Addresses as a job spec writes them: URLs, host and port, HTTP headers and status ranges, network interfaces."""
+"""Parse addresses of a job spec: URLs, host and port, HTTP headers and status ranges, network interfaces."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from autopilot.spec.quantities import format_value, parse_whole_number
+from autopilot.spec.quantities import InvalidValueError, format_value, parse_whole_number
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_.\-]+(?::inet6?|\[[0-9]{1,3}\])?")
 _INTERFACE_HELP = 'write "eth0", "eth0:inet6", "eth0[1]", "10.0.0.0/16", "inet", "inet6" or "static:ADDRESS"'
 
 
 def parse_url(value: Any) -> str:
+    """Return an http or https URL."""
     if not isinstance(value, str) or not _is_url(value):
-        raise ValueError(f'cannot be {format_value(value)}; write a URL like "http://localhost:8080/health"')
+        raise InvalidValueError(f'cannot be {format_value(value)}; write a URL like "http://localhost:8080/health"')
     return value
 
 
@@ -28,7 +29,7 @@ def _is_url(value: str) -> bool:
 
 
 def parse_host_port(value: Any) -> tuple[str, int]:
-    """("localhost", 80) from "localhost:80", "[::1]:80", ":80" or 80."""
+    """Return host and port, such as ("localhost", 80), from "localhost:80", ":80", 80 or "[::1]:80"."""
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
     match = (
         re.fullmatch(r"(?:(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]*)):)?([0-9]{1,5})", text)
@@ -36,53 +37,55 @@ def parse_host_port(value: Any) -> tuple[str, int]:
         else None
     )
     if match is None:
-        raise ValueError(f'cannot be {format_value(value)}; write "HOST:PORT"')
+        raise InvalidValueError(f'cannot be {format_value(value)}; write "HOST:PORT"')
     return match[1] or match[2] or "localhost", parse_whole_number(match[3], 1, 65535)
 
 
 def parse_consul_address(value: Any) -> str:
-    """Consul's address: "host:port", with the scheme if one likes."""
+    """Return the address of Consul: "host:port", with or without http:// or https:// before it."""
     text = value.removeprefix("http://").removeprefix("https://") if isinstance(value, str) else value
     parse_host_port(text)
     return str(value)
 
 
 def parse_status_range(value: Any) -> tuple[int, int]:
-    """(200, 399) from 200, "200-399" or [200, 399]."""
+    """Return the first and the last status, from 200, "200-399" or [200, 399]."""
     bounds = value.split("-") if isinstance(value, str) else value if isinstance(value, list | tuple) else [value]
     try:
         first, last = parse_whole_number(bounds[0], 100, 599), parse_whole_number(bounds[-1], 100, 599)
         if len(bounds) > 2 or first > last:
             raise ValueError
     except (ValueError, IndexError):
-        raise ValueError(
+        raise InvalidValueError(
             f'cannot be {format_value(value)}; write one status like 200 or a range like "200-399"'
         ) from None
     return first, last
 
 
 def parse_headers(value: Any) -> dict[str, str]:
+    """Return HTTP headers: tokens and strings of one line."""
     if not isinstance(value, dict):
-        raise ValueError(f"cannot be {format_value(value)}; write an object of names and strings")
+        raise InvalidValueError(f"cannot be {format_value(value)}; write an object of names and strings")
     for name, text in value.items():
         if (
             not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name)
             or not isinstance(text, str)
             or re.search(r"[\r\n]", text)
         ):
-            raise ValueError(
-                f"cannot hold {format_value(name)}: {format_value(text)}; a header is a token and a string in one line"
+            raise InvalidValueError(
+                f"cannot contain {format_value(name)}: {format_value(text)}; write a token and a string of one line"
             )
     return dict(value)
 
 
 def parse_interfaces(value: Any) -> tuple[str, ...]:
+    """Return the interfaces to take an address from, from one string or an array, in ContainerPilot's syntax."""
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list | tuple) or not items:
-        raise ValueError(f"cannot be {format_value(value)}; {_INTERFACE_HELP}")
+        raise InvalidValueError(f"cannot be {format_value(value)}; {_INTERFACE_HELP}")
     for item in items:
         if not isinstance(item, str) or not _is_interface(item):
-            raise ValueError(f"cannot hold {format_value(item)}; {_INTERFACE_HELP}")
+            raise InvalidValueError(f"cannot contain {format_value(item)}; {_INTERFACE_HELP}")
     return tuple(items)
 
 

@@ -1,4 +1,4 @@
-"""The sections that ContainerPilot has around a service registry: validated in full, so that its files load."""
+"""Model the sections that ContainerPilot has around a service registry, in full, so that its files load."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MetricType = Annotated[
 
 
 class Tls(StrictModel):
-    """TLS to Consul."""
+    """Certificates for TLS to Consul."""
 
-    cafile: f.OptionalText = Field(default=None, description="file of the authority's certificate")
-    capath: f.OptionalText = Field(default=None, description="directory of authorities' certificates")
-    clientcert: f.OptionalText = Field(default=None, description="file of our certificate")
-    clientkey: f.OptionalText = Field(default=None, description="file of our key")
-    servername: f.OptionalText = Field(default=None, description="the name the server's certificate must carry")
+    cafile: f.OptionalText = Field(default=None, description="file with the certificate of the authority")
+    capath: f.OptionalText = Field(default=None, description="directory with certificates of authorities")
+    clientcert: f.OptionalText = Field(default=None, description="file with the client's certificate")
+    clientkey: f.OptionalText = Field(default=None, description="file with the client's key")
+    servername: f.OptionalText = Field(default=None, description="the name that the server's certificate must have")
     verify: f.Flag = Field(default=True, description="check the server's certificate")
 
 
@@ -45,15 +45,15 @@ class ConsulAgent(StrictModel):
 
     join: f.TextList = Field(description="addresses of servers, or of other agents, to join")
     exec: f.Text = Field(default="consul", description="the program")
-    datacenter: f.Text = Field(default="dc1", description="the data centre it belongs to")
+    datacenter: f.Text = Field(default="dc1", description="the data centre of the agent")
     node: f.Text | None = Field(default=None, description="the node's name; wn-HOSTNAME when left out")
-    bind: f.Text | None = Field(default=None, description="the address other agents reach it at")
+    bind: f.Text | None = Field(default=None, description="the address at which other agents reach it")
     meta: f.Environment = Field(default_factory=dict, description="further metadata of the node")
     config: f.AbsolutePath | None = Field(default=None, description="a file with further configuration of the agent")
 
 
 class OnChange(StrictModel):
-    """What follows when a template's file has changed."""
+    """Actions after a template's file has changed."""
 
     reload: f.Text | None = Field(default=None, description="a job that gets SIGHUP")
     restart: f.Text | None = Field(default=None, description="a job that is restarted")
@@ -72,38 +72,42 @@ class Template(StrictModel):
 
 
 class Lock(StrictModel):
-    """At most so many containers of a site at once: before a lifetime's end, or before each run of a job."""
+    """A permit that only `limit` containers of a site may hold, for a lifetime's end or for each run of a job."""
 
-    name: f.Text = Field(description="the same for all containers that share it")
-    limit: f.Count = Field(default=1, description="so many hold it at once")
-    before: f.Text = Field(description='"lifetime" (its end), or a job')
-    ttl: f.PositiveDuration = Field(default=15.0, description="a holder that died is out after at most twice this")
-    on_error: OnError = Field(default="closed", description="without Consul: open goes on after 10 s, closed waits")
+    name: f.Text = Field(description="the same name in all containers that share the permit")
+    limit: f.Count = Field(default=1, description="how many containers may hold it at the same time")
+    before: f.Text = Field(description='"lifetime" (the end of the container), or a job (each of its runs)')
+    ttl: f.PositiveDuration = Field(
+        default=15.0, description="a dead holder loses the permit after at most twice this time"
+    )
+    on_error: OnError = Field(
+        default="closed", description="when Consul is unreachable: open continues after 10 s, closed waits"
+    )
 
 
 class ServiceConsul(StrictModel):
     """Consul's own settings for one service."""
 
-    enable_tag_override: f.Flag = Field(default=False, description="others may change the tags")
+    enable_tag_override: f.Flag = Field(default=False, description="other Consul clients may change the tags")
     deregister_critical_service_after: f.PositiveDuration | None = Field(
-        default=None, description="Consul removes it when critical for so long"
+        default=None, description="Consul removes the service after this time in the state critical"
     )
 
 
 class Watch(StrictModel):
-    """One service, or one key, to watch."""
+    """A service or a key of Consul to watch."""
 
-    name: f.Text = Field(description="the service; with a key: what `watch.NAME` calls it")
+    name: f.Text = Field(description="the service; with a key: the name in `watch.NAME`")
     key: f.Text | None = Field(default=None, description="a key of Consul's KV store to watch instead of a service")
     interval: f.PositiveDuration = Field(
-        description="the least time between two looks; a change after a quiet time is seen at once"
+        description="the shortest time between two requests; a change after a quiet time is noticed at once"
     )
     tag: f.OptionalText = Field(default=None, description="only instances with this tag")
     dc: f.OptionalText = Field(default=None, description="the data centre")
 
 
 class Metric(StrictModel):
-    """One metric that jobs may set through the control socket."""
+    """A metric that jobs may set through the control socket."""
 
     namespace: f.OptionalText = Field(default=None, description="first part of its name")
     subsystem: f.OptionalText = Field(default=None, description="second part of its name")
@@ -114,6 +118,7 @@ class Metric(StrictModel):
 
     @property
     def full_name(self) -> str:
+        """The name on the telemetry port: namespace, subsystem and name joined by _."""
         return "_".join(part for part in (self.namespace, self.subsystem, self.name) if part)
 
 
@@ -121,6 +126,8 @@ class Telemetry(StrictModel):
     """Metrics and status over HTTP."""
 
     port: f.Port = Field(default=9090, description="where to listen")
-    interfaces: f.Interfaces = Field(default=("eth0:inet", "inet"), description="where to take the address from")
+    interfaces: f.Interfaces = Field(
+        default=("eth0:inet", "inet"), description="where to take the address from; the first that matches"
+    )
     tags: f.TextList = Field(default=(), description="tags of the service `containerpilot`")
     metrics: tuple[Metric, ...] = Field(default=(), description="metrics of the jobs")

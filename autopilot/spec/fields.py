@@ -1,7 +1,7 @@
-"""The types of single values in a job spec.
+"""Define the types of single values in a job spec.
 
-Each is a pydantic type that runs one plain function of this package, so that every message is ours, and carries the
-JSON Schema that an editor shows.
+Every type runs one plain function of this package, so that no message comes from pydantic, and has the JSON Schema that
+an editor shows.
 """
 
 from __future__ import annotations
@@ -14,62 +14,71 @@ from typing import Annotated, Any, Literal
 from pydantic import PlainValidator, WithJsonSchema
 
 from autopilot.spec import address_rules, cron_expressions, os_names, quantities
-from autopilot.spec.quantities import format_value
+from autopilot.spec.quantities import InvalidValueError, format_value
 
 
 def parse_text(value: Any) -> str:
+    """Return a string that is not blank."""
     if not isinstance(value, str):
-        raise ValueError(f"cannot be {format_value(value)}; write a string in quotes")
+        raise InvalidValueError(f"cannot be {format_value(value)}; write a string in quotes")
     if not value.strip():
-        raise ValueError("cannot be empty; leave the key out to get its default")
+        raise InvalidValueError("cannot be empty; leave the key out to get its default")
     return value
 
 
 def parse_optional_text(value: Any) -> str | None:
-    """A key that a template filled with a variable that is not set counts as left out."""
+    """Return a string; None for "", which a template writes for a variable that is not set."""
     return None if value == "" else parse_text(value)
 
 
 def parse_absolute_path(value: Any) -> str:
+    """Return an absolute path."""
     if not parse_text(value).startswith("/"):
-        raise ValueError(f"cannot be {format_value(value)}; write an absolute path")
+        raise InvalidValueError(f"cannot be {format_value(value)}; write an absolute path")
     return str(value)
 
 
 def parse_socket_path(value: Any) -> str:
+    """Return a path short enough for a unix socket."""
     path = parse_text(value)
     if len(path.encode()) > 107:
-        raise ValueError(f"cannot be longer than 107 bytes (the limit of a unix socket), got {len(path.encode())}")
+        raise InvalidValueError(
+            f"cannot be longer than 107 bytes (the limit of a unix socket), got {len(path.encode())}"
+        )
     return path
 
 
 def parse_argv(value: Any) -> tuple[str, ...]:
-    """A command: a string is split at spaces, as ContainerPilot does it; an array is taken as it is."""
+    """Return the words of a command: a string is split at spaces, as ContainerPilot does; an array is unchanged."""
     if isinstance(value, str):
         words: list[Any] = value.split()
     elif isinstance(value, list | tuple):
         words = [str(word) if isinstance(word, int | float) and not isinstance(word, bool) else word for word in value]
     else:
-        raise ValueError(f"cannot be {format_value(value)}; write a string (split at spaces) or an array of strings")
+        raise InvalidValueError(
+            f"cannot be {format_value(value)}; write a string (split at spaces) or an array of strings"
+        )
     for word in words:
         if not isinstance(word, str):
-            raise ValueError(f"cannot hold {format_value(word)}; each word of a command is a string")
+            raise InvalidValueError(f"cannot contain {format_value(word)}; each word of a command is a string")
     if not words or not words[0].strip():
-        raise ValueError("cannot be empty; write a string (split at spaces) or an array of strings")
+        raise InvalidValueError("cannot be empty; write a string (split at spaces) or an array of strings")
     return tuple(words)
 
 
 def parse_text_list(value: Any) -> tuple[str, ...]:
+    """Return strings that are not blank, from an array or from one string."""
     items = [value] if isinstance(value, str) else value
     if not isinstance(items, list | tuple):
-        raise ValueError(f"cannot be {format_value(value)}; write an array of strings")
+        raise InvalidValueError(f"cannot be {format_value(value)}; write an array of strings")
     return tuple(parse_text(item) for item in items)
 
 
 def parse_positive_duration(value: Any) -> float:
+    """Return a duration above 0, in seconds."""
     result = quantities.parse_duration(value)
     if result == 0:
-        raise ValueError("cannot be 0; write a duration above it")
+        raise InvalidValueError("cannot be 0; write a duration above 0")
     return result
 
 
@@ -77,6 +86,7 @@ RestartWord = Literal["unlimited", "on-failure", "never"]
 
 
 def parse_restarts(value: Any) -> int | RestartWord:
+    """Return a number of restarts, or a word for them."""
     words: tuple[RestartWord, ...] = ("unlimited", "on-failure", "never")
     for word in words:
         if value == word:
@@ -85,49 +95,56 @@ def parse_restarts(value: Any) -> int | RestartWord:
         return quantities.parse_whole_number(value, 0, 1_000_000_000)
     except ValueError:
         message = f'cannot be {format_value(value)}; write a number of restarts, "unlimited", "on-failure" or "never"'
-        raise ValueError(message) from None
+        raise InvalidValueError(message) from None
 
 
 def parse_number_list(value: Any) -> tuple[float, ...]:
+    """Return numbers in ascending order."""
     if not isinstance(value, list | tuple):
-        raise ValueError(f"cannot be {format_value(value)}; write an array of numbers")
+        raise InvalidValueError(f"cannot be {format_value(value)}; write an array of numbers")
     numbers = tuple(quantities.parse_number(item) for item in value)
     if any(after <= before for before, after in pairwise(numbers)):
-        raise ValueError("cannot be out of order; write the buckets from the smallest to the largest")
+        raise InvalidValueError("cannot be out of order; write the buckets from the smallest to the largest")
     return numbers
 
 
 def parse_metadata(value: Any) -> dict[str, str]:
-    """Metadata of a service, as Consul takes it."""
+    """Return metadata of a service, within Consul's limits; numbers become text."""
     if not isinstance(value, dict):
-        raise ValueError(f"cannot be {format_value(value)}; write an object of names and strings")
+        raise InvalidValueError(f"cannot be {format_value(value)}; write an object of names and strings")
     for name, text in value.items():
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", name):
-            raise ValueError(f"cannot use {format_value(name)} as a name; at most 128 letters, digits, _ and -")
+            raise InvalidValueError(f"cannot use {format_value(name)} as a name; at most 128 letters, digits, _ and -")
         if isinstance(text, bool) or not isinstance(text, str | int | float) or len(str(text)) > 512:
-            raise ValueError(f'"{name}" cannot be {format_value(text)}; write a string of at most 512 characters')
+            raise InvalidValueError(
+                f'"{name}" cannot be {format_value(text)}; write a string of at most 512 characters'
+            )
     return {name: str(text) for name, text in value.items()}
 
 
 def parse_user(value: Any) -> str:
+    """Return the name or the numeric id of a user or a group."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return str(value)
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?", value):
-        raise ValueError(f"cannot be {format_value(value)}; write a name or a numeric id")
+        raise InvalidValueError(f"cannot be {format_value(value)}; write a name or a numeric id")
     return value
 
 
 def build_choice_validator(*known: str) -> Callable[[Any], str]:
+    """Return a function that accepts the known words only."""
+
     def check(value: Any) -> str:
         if not isinstance(value, str) or value not in known:
             near = os_names.format_suggestion(value, known) if isinstance(value, str) else ""
-            raise ValueError(f"cannot be {format_value(value)}; one of {', '.join(known)}{near}")
+            raise InvalidValueError(f"cannot be {format_value(value)}; one of {', '.join(known)}{near}")
         return value
 
     return check
 
 
 def parse_log_level(value: Any) -> str:
+    """Return a log level in upper case."""
     return build_choice_validator("DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC")(
         value.upper() if isinstance(value, str) else value
     )
@@ -137,7 +154,7 @@ def _build_number_validator(minimum: float, maximum: float) -> Callable[[Any], f
     def check(value: Any) -> float:
         result = quantities.parse_number(value)
         if not minimum <= result <= maximum:
-            raise ValueError(f"cannot be {format_value(value)}; it must be from {minimum:g} to {maximum:g}")
+            raise InvalidValueError(f"cannot be {format_value(value)}; it must be from {minimum:g} to {maximum:g}")
         return result
 
     return check

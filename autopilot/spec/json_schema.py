@@ -1,4 +1,4 @@
-"""The JSON Schema of the job spec, for editors: every key in both spellings, with its description."""
+"""Build the JSON Schema of the job spec for editors: every key in both spellings, with its description."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _SHORTHAND_TYPES = {
 
 
 def build_json_schema() -> dict[str, Any]:
+    """Return the schema as a JSON-able dict."""
     schema = Spec.model_json_schema()
     for name, part in [("Spec", schema), *schema["$defs"].items()]:
         properties = part.get("properties", {})
@@ -25,5 +26,8 @@ def build_json_schema() -> dict[str, Any]:
                 value["anyOf"].insert(0, {"type": kind})
             properties[convert_to_camel_case(key)] = value
         properties.update({other: properties[key] for other, key in KEY_SYNONYMS.get(name, {}).items()})
-    schema["properties"]["$schema"] = {"type": "string", "description": "this schema, for editors; not looked at"}
+    schema["properties"]["$schema"] = {
+        "type": "string",
+        "description": "this schema, for editors; autopilot ignores it",
+    }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "autopilot job spec"}

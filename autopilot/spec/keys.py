@@ -1,6 +1,6 @@
-"""Keys: both spellings folded into one, unknown ones refused with the nearest known key.
+"""Normalize the keys of a tree to snake_case, and refuse unknown keys with the nearest known key.
 
-Done before pydantic sees the tree, because only here the key as the user wrote it, and so its place, is known.
+This happens before pydantic sees the tree, because only here the key as written, and so its place, is known.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from functools import cache
 from typing import Any, get_args
 
 from autopilot.spec.findings import Finding
+from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.model_base import StrictModel
 from autopilot.spec.os_names import find_nearest, format_suggestion
-from autopilot.spec.parsing import KeyPath
 
-# Keys of the design that later versions bring, by the model that will have them.
+# Keys that a later version brings, by the model that will have them.
 _RESERVED_KEYS = {
     "Spec": {"checks"},
     "Raw": {"files"},
 }
 
-# Other names that ContainerPilot has for a key.
+# ContainerPilot's second names of a key, by model.
 KEY_SYNONYMS = {"Job": {"uid": "user", "gid": "group"}}
 
-# What earlier versions of ContainerPilot called a key.
+# Names of a key in earlier versions of ContainerPilot, by model.
 _FORMER_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     "When": {"event": ("once", "each"), "frequency": ("interval",)},
     "Health": {"poll": ("interval",)},
@@ -32,17 +32,25 @@ _FORMER_KEYS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def convert_to_camel_case(name: str) -> str:
+    """Return a snake_case name in camelCase."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 
 
 class NormalizedTree:
-    """A tree with snake_case keys only. `written` leads from its paths to those of the file."""
+    """A tree with snake_case keys only.
+
+    Attributes:
+        tree: The values, without unknown keys.
+        findings: The unknown and the repeated keys.
+        written_paths: The path in the file for each path of the tree.
+        intended_paths: Paths of the keys that misspelt ones probably meant.
+    """
 
     def __init__(self, tree: Any, model: type[StrictModel]) -> None:
         self.findings: list[Finding] = []
         self.written_paths: dict[KeyPath, KeyPath] = {}
-        self.intended_paths: set[KeyPath] = set()  # keys that were probably meant by a misspelt one
+        self.intended_paths: set[KeyPath] = set()
         self.tree = self._normalize(tree, model, (), ())
 
     def _normalize(self, tree: Any, model: type[StrictModel], path: KeyPath, written_path: KeyPath) -> Any:
@@ -50,26 +58,26 @@ class NormalizedTree:
         if not isinstance(tree, dict):
             return tree
         spellings = _map_spellings(model)
-        found: dict[str, Any] = {}
+        normalized: dict[str, Any] = {}
         for key, value in tree.items():
             if key == "$schema" and not path:
-                continue  # for editors
-            name, here = spellings.get(key), (*written_path, key)
+                continue  # names the schema for editors
+            name, key_path = spellings.get(key), (*written_path, key)
             if name is None:
-                self.findings.append(_build_unknown_key_finding(key, model, here))
-                meant = _get_replacement_keys(model, key) or tuple(
+                self.findings.append(_build_unknown_key_finding(key, model, key_path))
+                intended = _get_replacement_keys(model, key) or tuple(
                     spellings[near] for near in find_nearest(key, spellings)
                 )
-                self.intended_paths.update((*path, other) for other in meant)
+                self.intended_paths.update((*path, other) for other in intended)
                 if path and key in _list_reserved_keys(model):
                     self.intended_paths.add(path)
-            elif name in found:
+            elif name in normalized:
                 other = next(k for k in tree if k != key and spellings.get(k) == name)
                 message = f'cannot be given twice: "{other}" and "{key}" are the same key'
-                self.findings.append(Finding(here, message, at_key=True))
+                self.findings.append(Finding(key_path, message, at_key=True))
             else:
-                found[name] = self._normalize_value(value, model, name, (*path, name), here)
-        return found
+                normalized[name] = self._normalize_value(value, model, name, (*path, name), key_path)
+        return normalized
 
     def _normalize_value(
         self, value: Any, model: type[StrictModel], name: str, path: KeyPath, written_path: KeyPath
@@ -87,9 +95,9 @@ def _build_unknown_key_finding(key: str, model: type[StrictModel], written_path:
     if key in _list_reserved_keys(model):
         return Finding(written_path, "cannot be used in this version; remove it", at_key=True)
     former = _get_replacement_keys(model, key)
-    near = f"; write {' or '.join(former)}" if former else format_suggestion(key, _map_spellings(model))
-    known = near or f"; known here: {', '.join(sorted(model.model_fields))}"
-    return Finding(written_path, f"cannot be used: there is no such key{known}", at_key=True)
+    suggestion = f"; write {' or '.join(former)}" if former else format_suggestion(key, _map_spellings(model))
+    remedy = suggestion or f"; known here: {', '.join(sorted(model.model_fields))}"
+    return Finding(written_path, f"cannot be used: there is no such key{remedy}", at_key=True)
 
 
 def _get_replacement_keys(model: type[StrictModel], key: str) -> tuple[str, ...]:
@@ -111,7 +119,7 @@ def _map_spellings(model: type[StrictModel]) -> dict[str, str]:
 
 @cache
 def find_nested_model(model: type[StrictModel], name: str) -> tuple[type[StrictModel] | None, bool]:
-    """The model a field holds, if any, and whether it holds a sequence of them."""
+    """Return the model that a field contains (or None), and True when the field is a sequence of them."""
     return _find_model_in(model.model_fields[name].annotation)
 
 

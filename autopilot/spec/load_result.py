@@ -1,6 +1,6 @@
-"""What loading a job spec gives: a plan with warnings, or every problem at once.
+"""Define the results of loading a job spec: a plan with warnings, or an error that holds every problem.
 
-Light on purpose: the supervisor imports this module, but neither pydantic nor the template engine.
+This module is light on purpose: the supervisor imports it, but neither pydantic nor the template engine.
 """
 
 from __future__ import annotations
@@ -9,19 +9,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from autopilot.errors import AutopilotError
 from autopilot.spec.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong (or, as a warning, doubtful), and what would be right.
+    """A mistake (or, as a warning, a doubt) at its place in the file, with the remedy.
 
-    `line` and `column` count from 1 and point into the file as written; 0 means that no place can be named. `note` says
-    where the rendered text differs from the file.
+    Attributes:
+        message: The sentence after the path: "cannot ..., got ...; REMEDY".
+        path: Path of the value, such as "jobs[web].health.ttl"; "" for the file as a whole.
+        line: Line in the file as written, from 1; 0 when no place can be named.
+        column: Column in that line, from 1; 0 when no place can be named.
+        file: Name of the file.
+        note: The place in the rendered text, when a template action generated the text there.
     """
 
     message: str
-    path: str = ""  # "jobs[web].health.ttl"; "" for the file as a whole
+    path: str = ""
     line: int = 0
     column: int = 0
     file: str = ""
@@ -34,15 +40,17 @@ class Problem:
         return f"{place}{path}{self.message}{note}"
 
     def serialize(self) -> dict[str, Any]:
+        """Return the problem as a JSON-able dict."""
         return asdict(self)
 
     @classmethod
     def deserialize(cls, data: Mapping[str, Any]) -> Problem:
+        """Build the problem that `serialize` returned."""
         return cls(**data)
 
 
-class SpecError(Exception):
-    """The job spec cannot be used. Holds every problem that was found, and the warnings beside them."""
+class SpecError(AutopilotError):
+    """A job spec that cannot be used: every problem that was found, and the warnings beside them."""
 
     def __init__(self, problems: Iterable[Problem], warnings: Iterable[Problem] = ()) -> None:
         self.problems = tuple(problems)
@@ -50,13 +58,13 @@ class SpecError(Exception):
         super().__init__("\n".join(map(str, self.problems)))
 
 
-class ValidatorError(RuntimeError):
-    """The child that validates job specs ended without an answer: a bug of ours or a lack of memory, not a bad spec."""
+class ValidatorError(AutopilotError):
+    """The validating child ended without an answer: an internal error or a lack of memory, not a bad job spec."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedSpec:
-    """A job spec that can run."""
+    """A job spec that can run, as a plan."""
 
     plan: Plan
     warnings: tuple[Problem, ...]

@@ -1,6 +1,7 @@
-"""Names that each metric takes on the telemetry port: of two that take the same, none could tell which is meant.
+"""List the sample names that each metric exports on the telemetry port, and find metrics that export the same one.
 
-A job's metrics are named freely, also `process_...` or `containerpilot_...`: refused is only what is really there.
+Jobs may name their metrics freely, also `process_...` or `containerpilot_...`: only a name that would really be
+exported twice is refused.
 """
 
 from __future__ import annotations
@@ -44,13 +45,19 @@ OWN_SAMPLE_NAMES = frozenset(name + suffix for name, suffixes in _OWN_METRICS.it
 
 
 def list_sample_names(name: str, metric_type: str) -> tuple[str, ...]:
-    """By a metric of the jobs. A counter has the name its owner gave it, nothing added."""
+    """Return the sample names that a job's metric exports; a counter keeps its name, without `_total`."""
     return (name, *(name + suffix for suffix in SAMPLE_SUFFIXES.get(metric_type, ())))
 
 
 def find_clashes(metrics: Sequence[tuple[str, str]]) -> Iterator[tuple[int, str, int | None]]:
-    """Of metrics as (whole name, type): the index of each that cannot be beside those before it, the first name it
-    shares, and the index of the metric it shares it with; None: with our own."""
+    """Find the metrics that export a sample name already taken.
+
+    Args:
+        metrics: Full name and type of each metric.
+
+    Returns:
+        For each such metric: its index, the shared name, and the index of the earlier metric (None: autopilot's own).
+    """
     owner: dict[str, int | None] = dict.fromkeys(OWN_SAMPLE_NAMES)
     for index, metric in enumerate(metrics):
         names = list_sample_names(*metric)

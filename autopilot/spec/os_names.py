@@ -1,4 +1,4 @@
-"""Names the operating system knows: signals, limits, users, environment variables, modes, programs."""
+"""Parse and look up names of the operating system: signals, limits, users, variables, modes, programs."""
 
 from __future__ import annotations
 
@@ -13,46 +13,41 @@ import signal
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from autopilot.spec.quantities import format_value, parse_size
+from autopilot.spec.quantities import InvalidValueError, format_value, parse_size
 
 LIMIT_NAMES = {name.removeprefix("RLIMIT_").lower() for name in dir(resource) if name.startswith("RLIMIT_")}
 _NON_TERMINATING_SIGNALS = {signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD}
 
 
 def find_nearest(name: str, known: Iterable[str]) -> list[str]:
-    """The known name that was probably meant, if any."""
+    """Return the known name that was probably meant, or no name."""
     return difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
 
 
 def format_suggestion(name: str, known: Iterable[str]) -> str:
-    """`; did you mean "x"?` when a known name is near, else nothing."""
+    """Return `; did you mean "x"?` when a known name is near, else ""."""
     return "".join(f'; did you mean "{near}"?' for near in find_nearest(name, known))
 
 
 def parse_stop_signal(value: Any) -> int:
-    """The number of a signal given as "SIGTERM", "TERM", "SIGRTMIN+3" or a number."""
+    """Return the number of a signal that ends a process, given as "SIGTERM", "TERM", "SIGRTMIN+3" or a number."""
     if isinstance(value, str):
         number = find_signal_number(value)
     else:
         number = value if isinstance(value, int) and not isinstance(value, bool) else None
     if number not in signal.valid_signals():
-        near = (
-            format_suggestion(f"SIG{value.upper().removeprefix('SIG')}", signal.Signals.__members__)
-            if isinstance(value, str)
-            else ""
-        )
-        raise ValueError(
-            f"cannot be {format_value(value)}: no such signal{near or '; write a name like ' + chr(34) + 'SIGTERM' + chr(34)}"
-        )
+        full_name = f"SIG{value.upper().removeprefix('SIG')}" if isinstance(value, str) else ""
+        remedy = format_suggestion(full_name, signal.Signals.__members__) or '; write a name like "SIGTERM"'
+        raise InvalidValueError(f"cannot be {format_value(value)}: no such signal{remedy}")
     if number in _NON_TERMINATING_SIGNALS:
-        raise ValueError(
+        raise InvalidValueError(
             f'cannot be {format_value(value)}: it does not end a process; write "SIGTERM", "SIGINT" or "SIGQUIT"'
         )
     return int(number)
 
 
 def find_signal_number(name: str) -> int | None:
-    """The number of "SIGTERM", "term", "SIGRTMIN+3" or "15"; None when there is no such signal."""
+    """Return the number of "SIGTERM", "term", "SIGRTMIN+3" or "15"; None when there is no such signal."""
     name = name.strip().upper()
     if re.fullmatch(r"[0-9]{1,3}", name):
         return _keep_valid_signal(int(name))
@@ -67,50 +62,51 @@ def _keep_valid_signal(number: int) -> int | None:
 
 
 def parse_umask(value: Any) -> int:
-    """An octal string such as "022". A number is refused: 22 would be read as decimal."""
+    """Return a mode from an octal string such as "022"; refuse a number, which would be decimal."""
     if isinstance(value, str) and re.fullmatch(r"(0o?)?[0-7]{1,3}", value):
         return int(value.replace("o", ""), 8)
-    raise ValueError(f'cannot be {format_value(value)}; write an octal string like "022"')
+    raise InvalidValueError(f'cannot be {format_value(value)}; write an octal string like "022"')
 
 
 def parse_limits(value: Any) -> dict[str, int]:
-    """Resource limits by name; "unlimited" is -1."""
+    """Return resource limits by name in lower case, without RLIMIT_; -1 is unlimited."""
     if not isinstance(value, dict):
-        raise ValueError(f"cannot be {format_value(value)}; write an object like {{nofile: 65536}}")
-    found: dict[str, int] = {}
+        raise InvalidValueError(f"cannot be {format_value(value)}; write an object like {{nofile: 65536}}")
+    limits: dict[str, int] = {}
     for name, amount in value.items():
         key = name.lower().removeprefix("rlimit_")
         if key not in LIMIT_NAMES:
-            raise ValueError(f'cannot use "{name}": no such limit{format_suggestion(key, LIMIT_NAMES)}')
+            raise InvalidValueError(f'cannot use "{name}": no such limit{format_suggestion(key, LIMIT_NAMES)}')
         try:
-            found[key] = -1 if amount in ("unlimited", "infinity") or amount == -1 else parse_size(amount)
+            limits[key] = -1 if amount in ("unlimited", "infinity") or amount == -1 else parse_size(amount)
         except ValueError as error:
-            raise ValueError(f'"{name}" {error}, or "unlimited"') from None
-    return found
+            raise InvalidValueError(f'"{name}" {error}, or "unlimited"') from None
+    return limits
 
 
 def parse_environment(value: Any) -> dict[str, str]:
-    """Environment variables; numbers become text."""
+    """Return environment variables; numbers become text."""
     if not isinstance(value, dict):
-        raise ValueError(f"cannot be {format_value(value)}; write an object of names and strings")
-    found: dict[str, str] = {}
+        raise InvalidValueError(f"cannot be {format_value(value)}; write an object of names and strings")
+    variables: dict[str, str] = {}
     for name, text in value.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.]*", name):
-            raise ValueError(
-                f"cannot use {format_value(name)} as the name of a variable; letters, digits and _ only, not a digit first"
+            raise InvalidValueError(
+                f"cannot use {format_value(name)} as the name of a variable; write letters, digits and _ only"
             )
         if isinstance(text, bool) or not isinstance(text, str | int | float):
-            raise ValueError(f'"{name}" cannot be {format_value(text)}; write it as a string in quotes')
-        found[name] = text if isinstance(text, str) else f"{text}"
-    return found
+            raise InvalidValueError(f'"{name}" cannot be {format_value(text)}; write it as a string in quotes')
+        variables[name] = text if isinstance(text, str) else f"{text}"
+    return variables
 
 
 def is_unknown_user(name: str | None) -> bool:
-    """Whether a user name cannot be found here. Numeric ids need no entry."""
+    """Return True for a user name without an entry on this machine; numeric ids need none."""
     return name is not None and not name.isdigit() and not _has_entry(pwd.getpwnam, name)
 
 
 def is_unknown_group(name: str | None) -> bool:
+    """Return True for a group name without an entry on this machine; numeric ids need none."""
     return name is not None and not name.isdigit() and not _has_entry(grp.getgrnam, name)
 
 
@@ -123,7 +119,7 @@ def _has_entry(lookup: Any, name: str) -> bool:
 
 
 def is_missing_program(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None) -> bool:
-    """Whether the first word names nothing that can be run here."""
+    """Return True when the first word of a command names no program on this machine."""
     program = argv[0]
     if "/" in program:
         return shutil.which(os.path.join(cwd or "", program)) is None

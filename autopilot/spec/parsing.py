@@ -1,4 +1,4 @@
-"""From text to a tree of plain values that knows where each of them stands."""
+"""Parse JSON or JSON5 into plain values, and find the place of each value in the text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 from autopilot.spec import scanner
-from autopilot.spec.scanner import KeyPath, Positions, SpecSyntaxError
+from autopilot.spec.key_paths import KeyPath
+from autopilot.spec.scanner import Positions, SpecSyntaxError
 
-__all__ = ["KeyPath", "ParsedTree", "SpecSyntaxError", "parse"]
+__all__ = ["ParsedTree", "SpecSyntaxError", "parse"]
 
 
 class ParsedTree:
-    """The parsed value. Positions are looked for when somebody asks: a spec without problems never needs them."""
+    """Parsed plain values. Positions are computed at first use: a spec without problems never needs them."""
 
     def __init__(self, text: str, value: Any, positions: Positions | None = None) -> None:
         self.value = value
@@ -21,16 +22,17 @@ class ParsedTree:
 
     @property
     def positions(self) -> Positions:
+        """Offsets of keys and values in the text."""
         if self._positions is None:
             self._positions = scanner.scan(self._text)
         return self._positions
 
     def list_duplicate_keys(self) -> list[KeyPath]:
-        """Keys that stand twice in one object. Only a text that went through the scanner can have any."""
+        """Return the keys given twice in one object; only text that strict JSON refused can have any."""
         return [] if self._positions is None else self._positions.duplicates
 
     def find_offset(self, path: KeyPath, *, at_key: bool = False) -> int:
-        """Where the value (or its key) stands; for a path that is not in the text, where its nearest parent stands."""
+        """Return the offset of the value or key at a path, or of its nearest parent in the text."""
         if at_key and path in self.positions.keys:
             return self.positions.keys[path]
         while path not in self.positions.values:
@@ -43,11 +45,20 @@ class _DuplicateKeyError(ValueError):
 
 
 def parse(text: str) -> ParsedTree:
-    """Parse JSON or JSON5. Raises SyntaxProblem with the place of the first thing that is wrong.
+    """Parse JSON or JSON5.
 
-    Strict JSON takes the standard library's parser, which is the cheap path. What it refuses is JSON5 or broken; then
-    the scanner goes first, because it knows the exact place, and pyjson5 makes the values. Duplicate keys are left in
+    The standard library's parser handles strict JSON, which is the cheap path. Text that it refuses is JSON5 or broken:
+    then the scanner goes first, because it knows exact places, and pyjson5 makes the values. Duplicate keys are kept in
     `positions.duplicates`, so that they are reported together with everything else.
+
+    Args:
+        text: The whole text.
+
+    Returns:
+        The values with their positions.
+
+    Raises:
+        SpecSyntaxError: The text is neither, with the place of the first mistake.
     """
     try:
         if "\\u" in text:  # may be a NUL or half a surrogate pair, which json lets pass
@@ -65,7 +76,7 @@ def parse(text: str) -> ParsedTree:
 
 
 def _require_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise _DuplicateKeyError
-    return found
+    return members

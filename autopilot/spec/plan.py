@@ -1,8 +1,8 @@
-"""The plan: what the supervisor runs, with every default filled in.
+"""Define the plan that the supervisor runs, with every default filled in.
 
-The third of the three types a job spec goes through: *as written* (text) -> *spec* (`autopilot.spec.spec_model`, pydantic:
-validates) -> *plan* (this module: frozen, plain, quick to load). Everything below the spec layer knows only the plan.
-Times are seconds, sizes bytes, signals numbers. Sequences are tuples, so a plan can be compared and hashed.
+A job spec passes through three types: *as written* (text) -> *spec* (`autopilot.spec.spec_model`: pydantic, validates)
+-> *plan* (this module: frozen, plain, quick to load). All layers above the spec layer know only the plan. Times are
+seconds, sizes bytes, signals numbers. Sequences are tuples, so a plan can be compared and hashed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ OnSigterm = Literal["stop", "drain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """How to start one process; no `argv`: a job without one. `env` is laid over the supervisor's own environment,
-    `env_file` under `env`."""
+    """The command of one process, and the settings to start it with.
+
+    An empty `argv` belongs to a job without a process. `env` overrides `env_file`, and both override the supervisor's
+    own environment.
+    """
 
     argv: tuple[str, ...]
     user: str | None = None
@@ -43,10 +46,10 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """How a job is stopped. Jobs of a lower `order` are gone before those of a higher one are asked."""
+    """Settings of a job's stop. Jobs of a lower `order` have ended before jobs of a higher order are stopped."""
 
     signal: int = 15
-    timeout: float = 5.0  # then SIGKILL to everything that is left of the job
+    timeout: float = 5.0  # then SIGKILL to every remaining process of the job
     order: int = 0
     group: bool = True  # False: signals go to the leader alone
     escalate: tuple[tuple[float, int], ...] = ()  # (seconds after the stop began, signal), before the timeout's SIGKILL
@@ -84,6 +87,8 @@ Probe = ExecProbe | HttpProbe | TcpProbe | HtcondorProbe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
+    """A health check of a job, and the consequences of its results."""
+
     probe: Probe
     interval: float
     timeout: float
@@ -96,7 +101,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """One event to wait for. `source` is a job, `watch.NAME`, a signal name, or "" for the supervisor itself."""
+    """An event to wait for. `source` is a job, `watch.NAME`, a signal name, or "" for the supervisor itself."""
 
     source: str
     event: str  # healthy, unhealthy, exitSuccess, exitFailed, stopping, stopped, changed, startup, ...
@@ -104,7 +109,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class When:
-    """When a job runs. At most one of `triggers`, `every` and `cron` says something; none means: once at startup."""
+    """Conditions of a job's runs: at most one of `triggers`, `every` and `cron`; without any, once at startup."""
 
     triggers: tuple[Trigger, ...] = ()  # all of them must have been seen
     each: bool = False  # True: every time, not only the first
@@ -112,17 +117,17 @@ class When:
     timeout: float | None = None  # give up waiting after so long
     every: float | None = None  # run again and again, so many seconds from start to start
     cron: str | None = None  # run at the times it names: five fields, or six with seconds first
-    timezone: str | None = None  # in which `cron` is meant; None: this machine's
+    timezone: str | None = None  # time zone of `cron`; None: this machine's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What a job with a port offers, as the service registry is told."""
+    """A service that a job with a port offers, as it is registered."""
 
     port: int
     initial_status: str | None = None
     tags: tuple[str, ...] = ()
-    meta: Mapping[str, str] = field(default_factory=dict)  # beside ours, which win
+    meta: Mapping[str, str] = field(default_factory=dict)  # added to our own keys, which win
     interfaces: tuple[str, ...] = ()
     enable_tag_override: bool = False
     deregister_critical_service_after: str | None = None
@@ -130,6 +135,8 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
+    """A process that the supervisor runs, or (with an empty command) a service that it only checks."""
+
     name: str
     command: Command
     when: When = When()
@@ -139,7 +146,7 @@ class Job:
     backoff: Backoff = Backoff()
     stop: Stop = Stop()
     timeout: float | None = None  # longest run; then the whole job is killed
-    stopping_wait: float | None = None  # for its `stopping` jobs, when it stops (ContainerPilot's stopTimeout)
+    stopping_wait: float | None = None  # longest wait for its pre-stop jobs (ContainerPilot's stopTimeout)
     health: Health | None = None
     service: Service | None = None
     raw: bool = False  # output without prefixes
@@ -157,6 +164,8 @@ class Drain:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
+    """Limits of the container's life, and the way it drains at its end."""
+
     drain: Drain
     max: float | None = None  # counted from `after`; the life is max + one draw of uniform(0, jitter)
     jitter: float = 0.0
@@ -164,7 +173,7 @@ class Lifetime:
     idle: float | None = None  # end earlier when no payload has run for so long
     deadline: float | None = None  # from the drain's start to the soft stop (payloads get SIGTERM)
     grace: float = 300.0  # from the soft stop to the hard one
-    queue: bool = False  # its end waits for a permit
+    queue: bool = False  # True: its end waits for a lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,7 +200,7 @@ class Htcondor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """Files, and the name the server's certificate must carry. None: the system's own."""
+    """Certificate files, and the name that the server's certificate must have; None: the system's defaults."""
 
     cafile: str | None = None
     capath: str | None = None
@@ -203,7 +212,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consul:
-    """How the Consul agent is reached. What is None may come from Consul's own environment variables."""
+    """Connection to the Consul agent; Consul's own environment variables may fill in a None."""
 
     address: str  # host:port
     scheme: Literal["http", "https"] | None = None
@@ -214,7 +223,7 @@ class Consul:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsulAgent:
-    """Consul's agent as a job. Its command is completed when the state directory and the host are known."""
+    """Consul's agent as a job; its command is completed once the state directory and the host are known."""
 
     job: str
     join: tuple[str, ...]
@@ -231,7 +240,7 @@ class Watch:
     """Instances of one service in Consul, or one key of its store."""
 
     name: str
-    interval: float  # s, the least time between two looks
+    interval: float  # shortest time between two requests
     tag: str | None = None
     dc: str | None = None
     key: str | None = None  # its path; None: the service `name`
@@ -239,7 +248,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A file rendered from the environment and Consul, and what follows when it changes."""
+    """A file rendered from the environment and Consul, and the actions after a change."""
 
     source: str
     destination: str
@@ -253,18 +262,18 @@ class Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lock:
-    """A permit of which only `limit` exist among all containers."""
+    """A permit that at most `limit` containers hold at the same time."""
 
     name: str
     limit: int
     holder: str  # a job, "" for the lifetime's end
-    ttl: float  # s; a dead holder is out after at most twice this
+    ttl: float  # a dead holder loses it after at most twice this time
     fail_open: bool  # go on without Consul
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """One metric that jobs set through the control socket. `name` is whole: namespace_subsystem_name."""
+    """A metric that jobs set through the control socket; `name` is namespace_subsystem_name."""
 
     name: str
     help: str
@@ -284,15 +293,17 @@ class Telemetry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
+    """Level, format and destination of the supervisor's log."""
+
     level: str = "INFO"
-    format: Literal["default", "auto", "text", "json"] = (
-        "default"  # autopilot.adapters.logs.log_formats says what they are
-    )
+    format: Literal["default", "auto", "text", "json"] = "default"  # see autopilot.adapters.logs.log_formats
     output: str = "stdout"  # stdout, stderr or a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
+    """All settings of one supervisor."""
+
     jobs: tuple[Job, ...] = ()
     lifetime: Lifetime | None = None
     htcondor: Htcondor | None = None
@@ -302,7 +313,7 @@ class Plan:
     templates: tuple[Template, ...] = ()
     locks: tuple[Lock, ...] = ()
     telemetry: Telemetry | None = None
-    stop_timeout: float = 5.0  # from the stop's begin to the kill of what is left, pre- and post-stop jobs included
+    stop_timeout: float = 5.0  # from the start of the stop to the kill of all remaining processes
     on_sigterm: OnSigterm = "stop"
     logging: Logging = Logging()
     state: str | None = None  # None: $AUTOPILOT_STATE, else the default of `autopilot.app.paths`

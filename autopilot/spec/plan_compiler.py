@@ -1,4 +1,4 @@
-"""From a valid `Spec` to the `Plan`: every default filled in, every shorthand written out."""
+"""Compile a valid `Spec` to its `Plan`: fill in every default, expand every shorthand."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from autopilot.spec import plan as p
 from autopilot.spec import registry_compiler as registry
 from autopilot.spec import spec_model as m
 from autopilot.spec.findings import Finding
+from autopilot.spec.job_queries import list_awaited_events
 from autopilot.spec.quantities import format_seconds
 from autopilot.spec.stop_budget import compute_worst_stop_time
-from autopilot.spec.trigger_rules import SIGNAL_SOURCES, SUPERVISOR_SOURCES, list_awaited_events
+from autopilot.spec.vocabulary import LOCK_BEFORE_LIFETIME, SIGNAL_SOURCES, SUPERVISOR_SOURCES
 
-_MIN_STOP_TIMEOUT_S = 5.0  # s; ContainerPilot's stopTimeout
+_MIN_STOP_TIMEOUT_S = 5.0  # ContainerPilot's stopTimeout
 
 
 def compile_plan(spec: m.Spec) -> p.Plan:
+    """Return the plan of a spec that has passed all rules."""
     batch = spec.batch_jobs[0].label if spec.batch_jobs else None
     jobs = tuple(_compile_job(spec, job, is_batch_job=job.label == batch) for job in spec.jobs)
     consul, agent = registry.compile_consul(spec), registry.compile_consul_agent(spec)
@@ -47,7 +49,7 @@ def compile_plan(spec: m.Spec) -> p.Plan:
 
 
 def check_plan(plan: p.Plan) -> Iterator[Finding]:
-    """Warnings that only the plan shows, because they depend on its defaults."""
+    """Yield the warnings that depend on the plan's defaults."""
     worst = compute_worst_stop_time(plan.jobs)
     if plan.stop_timeout < worst:
         message = (
@@ -76,7 +78,7 @@ def _compile_job(spec: m.Spec, job: m.Job, *, is_batch_job: bool) -> p.Job:
 
 
 def _compile_command(job: m.Job, argv: tuple[str, ...]) -> p.Command:
-    """A command with the job's surroundings. Its health check gets the same: it looks at what the job sees."""
+    """Return a command that runs as the job does: same user, directory and environment, also for its health check."""
     return p.Command(
         argv=argv,
         user=job.user,
@@ -93,10 +95,10 @@ def _compile_when(job: m.Job) -> p.When:
     when = job.when
     if when is None:
         return p.When()
-    triggers = tuple(_compile_trigger(source, event) for source, event, _ in list_awaited_events(job, ()))
+    triggers = tuple(_compile_trigger(source, event) for source, event, _ in list_awaited_events(job))
     if not triggers:
         return p.When(every=when.interval, cron=when.cron, timezone=when.timezone)
-    each = when.each is not None or (when.once is None and when.all is None)  # a signal named alone: each time
+    each = when.each is not None or (when.once is None and when.all is None)  # a signal without `once` counts each time
     return p.When(triggers=triggers, each=each, delay=when.interval or 0.0, timeout=when.timeout)
 
 
@@ -108,7 +110,7 @@ def _compile_trigger(source: str, event: str) -> p.Trigger:
 
 def _compile_restarts(job: m.Job) -> int | None:
     if job.restarts is None:
-        periodic = job.when is not None and not list_awaited_events(job, ())
+        periodic = job.when is not None and not list_awaited_events(job)
         return None if periodic else 0
     words = {"unlimited": None, "on-failure": None, "never": 0}
     return words[job.restarts] if isinstance(job.restarts, str) else job.restarts
@@ -179,7 +181,7 @@ def _compile_lifetime(spec: m.Spec) -> p.Lifetime | None:
         idle=life.idle,
         deadline=life.deadline,
         grace=life.grace,
-        queue=any(lock.before == registry.LOCK_BEFORE_LIFETIME for lock in spec.locks),
+        queue=any(lock.before == LOCK_BEFORE_LIFETIME for lock in spec.locks),
     )
 
 

@@ -1,6 +1,6 @@
-"""A plan as plain JSON data and back, exactly.
+"""Convert a plan to plain JSON data and back, exactly.
 
-The supervisor caches the compiled plan in this form, so that a start needs no pydantic. The number below is part of the
+The supervisor caches the compiled plan in this form, so that a start needs no pydantic. PLAN_VERSION is part of the
 data: a plan written by another version is refused rather than misread.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from autopilot.errors import AutopilotError
 from autopilot.spec import plan as p
 
 PLAN_VERSION = 2
@@ -53,21 +54,25 @@ _PROBE_TYPES: dict[str, type] = {
 _PROBE_KINDS = {cls: kind for kind, cls in _PROBE_TYPES.items()}
 
 
+class PlanDataError(AutopilotError, ValueError):
+    """Data that is no plan of this version."""
+
+
 def serialize_plan(plan: p.Plan) -> dict[str, Any]:
-    """The plan as a JSON-able dict, every field written out."""
+    """Return the plan as a JSON-able dict with every field."""
     return {"plan_version": PLAN_VERSION, **_serialize_value(plan)}
 
 
 def deserialize_plan(data: dict[str, Any]) -> p.Plan:
-    """The plan that `plan_to_data` wrote. Raises ValueError for anything else."""
+    """Return the plan that `serialize_plan` wrote; raise PlanDataError for any other data."""
     if not isinstance(data, dict) or data.get("plan_version") != PLAN_VERSION:
-        raise ValueError(
+        raise PlanDataError(
             "cannot use this plan: it was written by another version of autopilot; compile the job spec again"
         )
     try:
         plan: p.Plan = _build_object(p.Plan, {k: v for k, v in data.items() if k != "plan_version"})
     except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"cannot use this plan: it is damaged ({error}); compile the job spec again") from error
+        raise PlanDataError(f"cannot use this plan: it is damaged ({error}); compile the job spec again") from error
     return plan
 
 

@@ -1,7 +1,7 @@
-"""Numbers with a unit, as people write them: durations, sizes, shares, and plain numbers that come as strings.
+"""Parse numbers as people write them: durations, sizes, shares, and plain numbers given as strings.
 
-Each function takes what stood in the file and returns the number, or raises ValueError with a message that begins with
-"cannot" and says what would be right.
+Each parser takes a value from the file and returns the number, or raises InvalidValueError with a message that begins
+with "cannot" and ends with the remedy.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import json
 import math
 import re
 from typing import Any
+
+from autopilot.errors import AutopilotError
 
 _NANOSECONDS_PER_UNIT = {
     "ns": 1,
@@ -21,7 +23,7 @@ _NANOSECONDS_PER_UNIT = {
     "m": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_MAX_DURATION_NS = (1 << 63) - 1  # nanoseconds; where Go's duration ends, 292 years
+_MAX_DURATION_NS = (1 << 63) - 1  # the longest duration of Go, 292 years
 _NUMBER = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?")
 _DURATION_PART = re.compile(r"([0-9]*)(?:\.([0-9]*))?(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
 _FLOAT = re.compile(r"-?[0-9]+(\.[0-9]+)?(e-?[0-9]+)?")
@@ -33,50 +35,53 @@ _BYTES_PER_UNIT = {"": 1, "b": 1} | {
     for power, prefix in enumerate("kmgt", start=1)
     for suffix, base in (("", 1024), ("b", 1000), ("ib", 1024))
 }
-_MAX_NUMBER_CHARS = 40  # of any number; longer ones are mistakes, and Python's int() is quadratic
+_MAX_NUMBER_CHARS = 40  # longer numbers are mistakes, and int() takes quadratic time
+
+
+class InvalidValueError(AutopilotError, ValueError):
+    """A value that a job spec cannot have; a ValueError, so that pydantic collects it."""
 
 
 def format_value(value: Any) -> str:
-    """A value from the file, short enough for a message."""
+    """Return a value from the file as JSON of at most 60 characters, for a message."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def format_seconds(value: float) -> str:
-    """A duration for a message: `30 s`."""
+    """Return a duration for a message, such as `30 s`."""
     return f"{value:.15g} s"
 
 
 def parse_duration(value: Any) -> float:
-    """Seconds from a number, a numeric string or Go's duration syntax."""
+    """Return seconds from a number, a numeric string or Go's duration syntax."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"cannot be {format_value(value)}; {_DURATION_HELP}")
+        raise InvalidValueError(f"cannot be {format_value(value)}; {_DURATION_HELP}")
     nanoseconds = _parse_duration_text(value) if isinstance(value, str) else _convert_seconds_to_ns(value)
     if nanoseconds > _MAX_DURATION_NS:
-        raise ValueError(f"cannot be longer than 292 years, got {format_value(value)}")
+        raise InvalidValueError(f"cannot be longer than 292 years, got {format_value(value)}")
     return nanoseconds / 1_000_000_000
 
 
 def _convert_seconds_to_ns(value: float) -> int:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"cannot be {value}; {_DURATION_HELP}")
+        raise InvalidValueError(f"cannot be {value}; {_DURATION_HELP}")
     if value < 0:
-        raise ValueError(f"cannot be negative, got {format_value(value)}")
+        raise InvalidValueError(f"cannot be negative, got {format_value(value)}")
     return round(min(value, 1e12) * 1_000_000_000) if isinstance(value, float) else value * 1_000_000_000
 
 
 def _parse_duration_text(text: str) -> int:
     if text.startswith("-"):
-        raise ValueError(f"cannot be negative, got {format_value(text)}")
+        raise InvalidValueError(f"cannot be negative, got {format_value(text)}")
     plain = _NUMBER.fullmatch(text)
     body = text.removeprefix("+")
     parts = [(*plain.groups(), "s")] if plain else [match.groups() for match in _DURATION_PART.finditer(body)]
-    whole = plain is not None or sum(match.end() - match.start() for match in _DURATION_PART.finditer(body)) == len(
-        body
-    )
-    digits = all(whole_part or fraction for whole_part, fraction, _ in parts)
-    if not (parts and whole and digits and len(text) <= _MAX_NUMBER_CHARS):
-        raise ValueError(f"cannot be read as a duration: {format_value(text)}; {_DURATION_HELP}")
+    matched_chars = sum(match.end() - match.start() for match in _DURATION_PART.finditer(body))
+    is_complete = plain is not None or matched_chars == len(body)
+    has_digits = all(whole or fraction for whole, fraction, _ in parts)
+    if not (parts and is_complete and has_digits and len(text) <= _MAX_NUMBER_CHARS):
+        raise InvalidValueError(f"cannot be read as a duration: {format_value(text)}; {_DURATION_HELP}")
     return sum(_compute_nanoseconds(*part) for part in parts)
 
 
@@ -87,13 +92,13 @@ def _compute_nanoseconds(whole: str, fraction: str | None, unit: str) -> int:
 
 
 def parse_size(value: Any) -> int:
-    """Bytes from a number or a text like "1GB" (1000-based), "1GiB" or "1G" (1024-based)."""
+    """Return bytes from a number or a text like "1GB" (1000-based), "1GiB" or "1G" (1024-based)."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return _require_size_in_range(value, value)
     match = _SIZE.fullmatch(value) if isinstance(value, str) and len(value) <= _MAX_NUMBER_CHARS else None
     unit = _BYTES_PER_UNIT.get(match[3].lower()) if match else None
     if match is None or unit is None:
-        raise ValueError(
+        raise InvalidValueError(
             f'cannot be read as a size: {format_value(value)}; write a number of bytes or a text like "512MB" or "1GiB"'
         )
     fraction = match[2] or ""
@@ -102,50 +107,52 @@ def parse_size(value: Any) -> int:
 
 def _require_size_in_range(number: int, value: object) -> int:
     if number >= 1 << 63:
-        raise ValueError(f"cannot be so large: {format_value(value)}; the limit is 2^63 - 1 bytes")
+        raise InvalidValueError(f"cannot be so large: {format_value(value)}; the limit is 2^63 - 1 bytes")
     return number
 
 
 def parse_whole_number(value: Any, minimum: int = 0, maximum: int = (1 << 31) - 1) -> int:
-    """A whole number, or a string of digits."""
+    """Return a whole number within bounds from a number or a string of digits."""
     if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,20}", value):
         value = int(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"cannot be {format_value(value)}; write a whole number from {minimum} to {maximum}")
+        raise InvalidValueError(f"cannot be {format_value(value)}; write a whole number from {minimum} to {maximum}")
     if not minimum <= value <= maximum:
-        raise ValueError(f"cannot be {format_value(value)}; it must be from {minimum} to {maximum}")
+        raise InvalidValueError(f"cannot be {format_value(value)}; it must be from {minimum} to {maximum}")
     return value
 
 
 def parse_number(value: Any) -> float:
-    """A finite number, or a string that is one."""
+    """Return a finite number from a number or a string."""
     if isinstance(value, str) and len(value) <= _MAX_NUMBER_CHARS and _FLOAT.fullmatch(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"cannot be {format_value(value)}; write a number")
-    if not abs(value) < 1e300:  # NaN compares false, so it ends here too
-        raise ValueError(f"cannot be {format_value(value)}; write a finite number")
+        raise InvalidValueError(f"cannot be {format_value(value)}; write a number")
+    if not abs(value) < 1e300:  # true for NaN too: it compares false
+        raise InvalidValueError(f"cannot be {format_value(value)}; write a finite number")
     return float(value)
 
 
 def parse_share(value: Any) -> float:
-    """A share from 0 to 1, or a percentage like "10%"."""
+    """Return a share from 0 to 1 from a number or a percentage like "10%"."""
     percent = isinstance(value, str) and value.endswith("%")
     try:
         result = parse_number(value.removesuffix("%")) / 100 if percent else parse_number(value)
     except ValueError:
         result = -1.0
     if not 0 <= result <= 1:
-        raise ValueError(f'cannot be {format_value(value)}; write a share from 0 to 1 or a percentage like "10%"')
+        raise InvalidValueError(
+            f'cannot be {format_value(value)}; write a share from 0 to 1 or a percentage like "10%"'
+        )
     return result
 
 
 def parse_flag(value: Any) -> bool:
-    """true or false; templates can only write them as strings, so those are fine too."""
+    """Return a flag from true, false, or their strings, because templates can only write strings."""
     if value in ("true", "false"):
         return bool(value == "true")
     if not isinstance(value, bool):
-        raise ValueError(f"cannot be {format_value(value)}; write true or false")
+        raise InvalidValueError(f"cannot be {format_value(value)}; write true or false")
     return value

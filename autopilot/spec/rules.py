@@ -1,7 +1,7 @@
-"""What must hold between keys: each function yields what it finds, with the path and the remedy.
+"""Check the rules between keys: every function yields findings with path and remedy.
 
-The values themselves are valid by then. `also` names further paths a finding was concluded from; when one of them had
-to be taken out as broken, the finding is dropped rather than reported as a second error for the same mistake.
+The single values are already valid here. `related_paths` names further paths that a conclusion rests on; when one of
+them was removed as broken, the finding is dropped instead of reported as a second error for the same mistake.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator
 
 from autopilot.spec.findings import Finding
+from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.metric_names import find_clashes
 from autopilot.spec.os_names import format_suggestion
-from autopilot.spec.parsing import KeyPath
 from autopilot.spec.quantities import format_seconds
 from autopilot.spec.registry_rules import check_registry
 from autopilot.spec.spec_model import Health, Job, Spec, When
 from autopilot.spec.trigger_rules import check_triggers
+from autopilot.spec.vocabulary import SIGNAL_SOURCES
 
 _SERVICE_NAME = re.compile(r"[a-z][a-zA-Z0-9\-]+")
 _PROBE_KEYS = ("exec", "http", "tcp", "htcondor")
@@ -24,6 +25,7 @@ _WHEN_FORMS = "{source, once or each}, {all: [...]}, {interval} or {cron}"
 
 
 def check_rules(spec: Spec) -> Iterator[Finding]:
+    """Yield the findings of all rules."""
     yield from _check_jobs(spec)
     yield from check_triggers(spec)
     yield from _check_htcondor(spec)
@@ -38,16 +40,13 @@ def _check_jobs(spec: Spec) -> Iterator[Finding]:
         yield Finding(
             ("jobs",), 'cannot be empty: there is nothing to run; write jobs: [{name: "main", exec: "COMMAND"}]'
         )
-    seen: dict[str, int] = {}
+    first_indices: dict[str, int] = {}
     for index, job in enumerate(spec.jobs):
         path: KeyPath = ("jobs", index)
-        if job.label in seen:
-            yield Finding(
-                (*path, "name"),
-                f'cannot be "{job.label}" again: jobs[{seen[job.label]}] has this name',
-                related_paths=(path,),
-            )
-        seen.setdefault(job.label, index)
+        if job.label in first_indices:
+            message = f'cannot be "{job.label}" again: jobs[{first_indices[job.label]}] has this name; choose another'
+            yield Finding((*path, "name"), message, related_paths=(path,))
+        first_indices.setdefault(job.label, index)
         if job.exec is None:
             yield from _check_job_without_process(job, path)
         yield from _check_service(job, path)
@@ -58,37 +57,40 @@ def _check_jobs(spec: Spec) -> Iterator[Finding]:
         if job.health is not None:
             yield from _check_health(job.health, (*path, "health"))
         if job.backoff.max < job.backoff.initial:
-            found = f"cannot be shorter than initial ({format_seconds(job.backoff.initial)}), got {format_seconds(job.backoff.max)}"
-            yield Finding((*path, "backoff", "max"), found, related_paths=((*path, "backoff", "initial"),))
+            initial, longest = format_seconds(job.backoff.initial), format_seconds(job.backoff.max)
+            message = f"cannot be shorter than initial ({initial}), got {longest}"
+            yield Finding((*path, "backoff", "max"), message, related_paths=((*path, "backoff", "initial"),))
 
 
 def _check_job_without_process(job: Job, path: KeyPath) -> Iterator[Finding]:
-    """A job that is only checked and advertised: what others run, or a further address of what runs here."""
-    given: KeyPath = (*path, "exec")
+    """Check a job without a process: it checks and advertises a service that runs elsewhere or in another job."""
+    exec_path: KeyPath = (*path, "exec")
     if job.health is None:
         message = "cannot be left out; it is the command (without one a job needs a health check and offers a service)"
-        yield Finding(given, message, related_paths=(given, (*path, "health")))
+        yield Finding(exec_path, message, related_paths=(exec_path, (*path, "health")))
         return
     if job.name is None:
         yield Finding(
-            (*path, "name"), "cannot be left out where there is no exec to name the job by", related_paths=(given,)
+            (*path, "name"), "cannot be left out without exec, which would name the job", related_paths=(exec_path,)
         )
         return
     if job.when is not None and (job.when.each is not None or _is_periodic(job.when)):
         message = "cannot make a job without exec run again and again: it has no process; write `once`, or add exec"
-        yield Finding((*path, "when"), message, related_paths=(given,))
+        yield Finding((*path, "when"), message, related_paths=(exec_path,))
     if job.essential:
-        yield Finding((*path, "essential"), "cannot be true without exec: the job has no end", related_paths=(given,))
+        yield Finding(
+            (*path, "essential"), "cannot be true without exec: the job has no end", related_paths=(exec_path,)
+        )
 
 
 def _check_service(job: Job, path: KeyPath) -> Iterator[Finding]:
     if job.port is not None:
         if not _SERVICE_NAME.fullmatch(job.label):
-            wanted = "a lower-case letter, then one or more letters, digits and hyphens"
-            message = f'cannot be "{job.label}" in a job with a port; a service\'s name has {wanted}'
+            form = "a lower-case letter, then one or more letters, digits and hyphens"
+            message = f'cannot be "{job.label}" in a job with a port; the name of a service is {form}'
             yield Finding((*path, "name"), message, related_paths=((*path, "exec"),))
         if job.health is None:
-            message = "cannot be given without health: nothing would say whether the service works; add a health check"
+            message = "cannot be given without health, which tells if the service works; add a health check"
             yield Finding((*path, "port"), message, at_key=True, related_paths=((*path, "health"),))
         return
     for key in ("initial_status", "tags", "meta", "interfaces", "consul"):
@@ -123,7 +125,8 @@ def _check_escalation(job: Job, limit: float, path: KeyPath) -> Iterator[Finding
     previous = 0.0
     for index, step in enumerate(job.stop.escalate or ()):
         if not previous < step.after < limit:
-            message = f"cannot be {format_seconds(step.after)}; it comes after {format_seconds(previous)} and before {format_seconds(limit)}"
+            bounds = f"after {format_seconds(previous)} and before {format_seconds(limit)}"
+            message = f"cannot be {format_seconds(step.after)}; it must come {bounds}"
             yield Finding((*path, index, "after"), message, related_paths=((*path[:-1], "timeout"),))
         previous = step.after
 
@@ -145,10 +148,12 @@ def _check_when_form(when: When, path: KeyPath) -> Iterator[Finding]:
     if when.all is not None and when.source is not None:
         yield Finding((*path, "source"), "cannot stand beside `all`; put it into the items: all: [{source, once}]")
     if when.timezone is not None and when.cron is None:
-        yield Finding((*path, "timezone"), "cannot be given without cron, whose times it is for", related_paths=broken)
-    if not forms and when.interval is None and when.source not in ("SIGHUP", "SIGUSR2"):
-        what = "once or each is missing beside source" if when.source is not None else "it says nothing"
-        yield Finding(path, f"cannot be used: {what}; write one of {_WHEN_FORMS}", related_paths=broken)
+        yield Finding(
+            (*path, "timezone"), "cannot be given without cron; add cron or remove this", related_paths=broken
+        )
+    if not forms and when.interval is None and when.source not in SIGNAL_SOURCES:
+        reason = "once or each is missing beside source" if when.source is not None else "it names no event and no time"
+        yield Finding(path, f"cannot be used: {reason}; write one of {_WHEN_FORMS}", related_paths=broken)
     if (not forms and when.interval is not None) or forms == ["cron"]:
         alone = "cron" if forms else "an interval alone"
         for key in ("source", "timeout", *(("interval",) if forms else ())):
@@ -251,7 +256,7 @@ def _check_metrics(spec: Spec) -> Iterator[Finding]:
         for key in ("namespace", "subsystem", "name"):
             value = getattr(metric, key)
             if value is not None and not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", value):
-                yield Finding((*path, key), f'cannot be "{value}"; letters, digits and _ only, not a digit first')
+                yield Finding((*path, key), f'cannot be "{value}"; write letters, digits and _ only, no digit first')
         if metric.buckets is not None and metric.type != "histogram":
             yield Finding(
                 (*path, "buckets"),
@@ -261,11 +266,11 @@ def _check_metrics(spec: Spec) -> Iterator[Finding]:
     for index, shared, other in find_clashes([(metric.full_name, metric.type) for metric in metrics]):
         metric = metrics[index]
         if other is None:
-            whose = f'autopilot itself exports "{shared}"'
+            reason = f'autopilot itself exports "{shared}"'
         else:
             first = metrics[other]
-            whose = f'the {first.type} "{first.full_name}" exports "{shared}" too'
-        message = f'cannot make the {metric.type} "{metric.full_name}": {whose}; write another name or namespace'
+            reason = f'the {first.type} "{first.full_name}" exports "{shared}" too'
+        message = f'cannot make the {metric.type} "{metric.full_name}": {reason}; write another name or namespace'
         about = tuple(
             ("telemetry", "metrics", i, key)
             for i in (index, other)

@@ -1,7 +1,7 @@
-"""Where things are in a JSON5 text, and exactly what is wrong with one that cannot be parsed.
+"""Find the place of each key and value in a JSON5 text, and the exact mistake in one that cannot be parsed.
 
-The values themselves come from well-kept libraries (`autopilot.spec.parsing`); they give at best an offset and accept
-duplicate keys. This walk gives, for each path, where its key and its value stand.
+Libraries make the values themselves (`autopilot.spec.parsing`), but report at best an offset and accept duplicate keys.
+This walk records the offsets of the key and of the value at each path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import NoReturn
 
 import pyjson5
 
-KeyPath = tuple[str | int, ...]
+from autopilot.errors import AutopilotError
+from autopilot.spec.key_paths import KeyPath
 
 MAX_DEPTH = 32  # nesting; the deepest key of a job spec has 6 levels
 
@@ -24,17 +25,23 @@ _NUMBER = re.compile(
     r"[+-]?(?:0[xX][0-9a-fA-F]+|Infinity|NaN|(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
 )
 _IDENTIFIER = re.compile(r"(?:[\w$]|\\u[0-9a-fA-F]{4})+")
-# What must not stand in a string: bad escapes, NUL (no argument or variable can hold it), half a surrogate pair.
+# Refused in a string: bad escapes, NUL (no argument or variable can contain it), half a surrogate pair.
 _BAD_ESCAPE = re.compile(
     r"\\x(?![0-9a-fA-F]{2})|\\u(?![0-9a-fA-F]{4})|\\[1-9]|\\0|\\x00|\\u0000|\0|[\ud800-\udfff]"
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
-_EXPONENT = re.compile(r"[0-9.+-]+[eE]")  # at the beginning: not in 0x1E, Infinity
+_EXPONENT = re.compile(r"[0-9.+-]+[eE]")  # only at the start: 0x1E and Infinity have no exponent
 _MAX_NUMBER_CHARS = 100
 
 
-class SpecSyntaxError(Exception):
-    """The text is not JSON5. `path` is how far the walk had come."""
+class SpecSyntaxError(AutopilotError):
+    """A text that is not JSON5.
+
+    Attributes:
+        message: The mistake and its remedy.
+        offset: Index of the first wrong character.
+        path: Path of the value being read there.
+    """
 
     def __init__(self, message: str, offset: int, path: KeyPath) -> None:
         self.message, self.offset, self.path = message, offset, path
@@ -43,7 +50,7 @@ class SpecSyntaxError(Exception):
 
 @dataclass(slots=True)
 class Positions:
-    """Offsets of keys and values by path, and the keys that stand in one object twice."""
+    """Offsets of keys and values by path, and the keys given twice in one object."""
 
     values: dict[KeyPath, int] = field(default_factory=dict)
     keys: dict[KeyPath, int] = field(default_factory=dict)
@@ -51,7 +58,7 @@ class Positions:
 
 
 def scan(text: str) -> Positions:
-    """Walk the whole text. Raises SyntaxProblem at the first thing that is wrong."""
+    """Record the positions in the whole text; raise SpecSyntaxError at the first mistake."""
     scanner = _Scanner(text)
     scanner.scan_value(())
     scanner.expect_end()
@@ -117,7 +124,7 @@ class _Scanner:
         bad = _BAD_ESCAPE.search(match[0].replace("\\\\", "__"))
         if bad:
             self.offset += bad.start()
-            self.fail(f"a string cannot hold {bad[0]!a} here; for a backslash write two", path)
+            self.fail(f"a string cannot contain {bad[0]!a} here; for a backslash write two", path)
         self.offset = match.end()
         return match[0]
 
@@ -185,8 +192,8 @@ class _Scanner:
             return "the end of the text"
         match = _STRING.match(self.text, self.offset) or _WORD.match(self.text, self.offset)
         text = match[0] if match else self.text[self.offset]
-        shown = text if len(text) <= 40 else f"{text[:37]}..."
-        return shown if shown[0] in "\"'" else f'"{shown}"'
+        excerpt = text if len(text) <= 40 else f"{text[:37]}..."
+        return excerpt if excerpt[0] in "\"'" else f'"{excerpt}"'
 
     def fail(self, message: str, path: KeyPath) -> NoReturn:
         raise SpecSyntaxError(message, self.offset, path)

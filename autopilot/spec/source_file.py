@@ -1,4 +1,4 @@
-"""Reading the file: from a path to text, with one clear message for everything that is not text."""
+"""Read a job spec as text, and refuse everything that is not text with one clear message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ MAX_SPEC_BYTES = 1 << 20  # a job spec is some kilobytes; a bigger file is the w
 
 
 def read_source(path: str | os.PathLike[str]) -> str:
-    """The file's text, without a byte order mark."""
+    """Read a file as UTF-8 text, without its byte order mark.
+
+    Raises:
+        SpecError: The file cannot be read, is larger than MAX_SPEC_BYTES, or is no UTF-8 text.
+    """
     name = os.fspath(path)
     try:
         data = _read_bytes(name)
@@ -19,12 +23,20 @@ def read_source(path: str | os.PathLike[str]) -> str:
             name, f"cannot read the job spec: {(error.strerror or str(error)).lower()}{_find_remedy(error)}"
         ) from None
     except ValueError:  # a NUL in the path
-        raise build_spec_error(name, "cannot read the job spec: its path holds a NUL character") from None
+        raise build_spec_error(name, "cannot read the job spec: its path contains a NUL character") from None
     return decode_source(data, name)
 
 
 def decode_source(data: bytes, name: str) -> str:
-    """Bytes as text, or the refusal that fits what they are."""
+    """Decode the bytes of a file.
+
+    Args:
+        data: The bytes of the file.
+        name: The file's name in messages.
+
+    Raises:
+        SpecError: There are more than MAX_SPEC_BYTES, or they are no UTF-8 text.
+    """
     if len(data) > MAX_SPEC_BYTES:
         raise _build_too_large_error(name)
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -32,7 +44,7 @@ def decode_source(data: bytes, name: str) -> str:
     if b"\x00" in data:
         raise build_spec_error(
             name,
-            f"cannot be a binary file: it holds a NUL byte at offset {data.index(0)}; a job spec is JSON or JSON5 text",
+            f"cannot be a binary file: it contains a NUL byte at offset {data.index(0)}; write JSON or JSON5 text",
         )
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
@@ -46,21 +58,24 @@ def decode_source(data: bytes, name: str) -> str:
 
 
 def check_source(text: str, name: str) -> str:
-    """The text, unless there is none or too much of it."""
+    """Return the text; raise SpecError when it is blank or longer than MAX_SPEC_BYTES."""
     if len(text) > MAX_SPEC_BYTES:
         raise _build_too_large_error(name)
     if not text.strip():
-        raise build_spec_error(name, 'cannot be empty; the least is {jobs: [{name: "main", exec: "COMMAND"}]}')
+        raise build_spec_error(
+            name, 'cannot be empty; the smallest job spec is {jobs: [{name: "main", exec: "COMMAND"}]}'
+        )
     return text
 
 
 def find_line_and_column(text: str, offset: int) -> tuple[int, int]:
-    """Line and column, both from 1, of an offset."""
+    """Return line and column of an offset, both counted from 1."""
     before = text[:offset]
     return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
 
 
 def build_spec_error(name: str, message: str) -> SpecError:
+    """Return the error whose only problem concerns the whole file."""
     return SpecError([Problem(file=name, message=message)])
 
 
@@ -69,7 +84,7 @@ def _build_too_large_error(name: str) -> SpecError:
 
 
 def _read_bytes(name: str) -> bytes:
-    # O_NONBLOCK: a FIFO without a writer must not hold up the start; it then reads as empty.
+    # O_NONBLOCK: a FIFO without a writer reads as empty instead of blocking the start.
     descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     with open(descriptor, "rb") as file:
         os.set_blocking(descriptor, True)

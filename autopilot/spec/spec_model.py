@@ -1,7 +1,8 @@
-"""The job spec as pydantic validates it: frozen, without unknown keys, one field for each key a user may write.
+"""Model the job spec for pydantic: frozen, without unknown keys, one field for each key that a user may write.
 
-The second of the three types. A field that is None was not written; the compiler fills in the defaults, because many of
-them depend on other keys. Keys come here in snake_case (`autopilot.spec.keys` has folded both spellings into it).
+This is the second of the three types that `autopilot.spec.plan` describes. A field that is None was not written; the
+compiler fills in the defaults, because many of them depend on other keys. Keys are in snake_case here:
+`autopilot.spec.keys` has converted both spellings.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ LogFormat = Annotated[
 
 
 class Trigger(StrictModel):
-    """One event to wait for."""
+    """An event to wait for."""
 
     source: f.OptionalText = Field(
         default=None, description="a job, watch.NAME, SIGHUP or SIGUSR2; left out: the supervisor itself"
@@ -43,7 +44,7 @@ class Trigger(StrictModel):
 
 
 class When(StrictModel):
-    """When a job runs; without it, once at startup."""
+    """Conditions of a job's runs; without them it runs once at startup."""
 
     source: f.OptionalText = Field(
         default=None, description="a job, watch.NAME, SIGHUP or SIGUSR2; left out: the supervisor itself"
@@ -52,11 +53,13 @@ class When(StrictModel):
     each: f.Text | None = Field(default=None, description="run at each such event of the source")
     all: tuple[Trigger, ...] | None = Field(default=None, description="run once all of these events have been seen")
     interval: f.PositiveDuration | None = Field(
-        default=None, description="alone: run so often; beside once or all: wait so long before the run"
+        default=None, description="alone: run at this interval; beside once or all: the delay before the run"
     )
-    timeout: f.PositiveDuration | None = Field(default=None, description="give up waiting for the event after so long")
+    timeout: f.PositiveDuration | None = Field(
+        default=None, description="give up waiting for the event after this time"
+    )
     cron: f.Cron | None = Field(default=None, description="alone: run at the times this cron expression names")
-    timezone: f.Text | None = Field(default=None, description="in which cron is meant; this machine's when left out")
+    timezone: f.Text | None = Field(default=None, description="time zone of cron; this machine's when left out")
 
 
 class Backoff(StrictModel):
@@ -66,26 +69,26 @@ class Backoff(StrictModel):
     factor: f.Factor = Field(default=2.0, description="growth from one restart to the next")
     max: f.PositiveDuration = Field(default=30.0, description="the longest delay")
     jitter: f.Share = Field(default=0.1, description="share of the delay that is random")
-    reset_after: f.Duration = Field(default=60.0, description="a run of at least so long ends the streak")
+    reset_after: f.Duration = Field(default=60.0, description="a run of at least this time ends the streak")
 
 
 class Escalation(StrictModel):
     """A further signal to a job that has not stopped yet."""
 
-    after: f.PositiveDuration = Field(description="so long after the stop began")
-    signal: f.SignalNumber = Field(description="the signal to send then")
+    after: f.PositiveDuration = Field(description="time since the stop began")
+    signal: f.SignalNumber = Field(description="the signal to send")
 
 
 class Stop(StrictModel):
-    """How a job is stopped."""
+    """Settings of a job's stop."""
 
     signal: f.SignalNumber | None = Field(default=None, description="the signal that asks it to stop; SIGTERM")
     timeout: f.PositiveDuration | None = Field(
-        default=None, description="then SIGKILL to all that is left; 5 s, 30 s for condor_master"
+        default=None, description="then SIGKILL to every remaining process; 5 s, 30 s for condor_master"
     )
     escalate: tuple[Escalation, ...] | None = Field(default=None, description="further signals before the timeout")
     order: f.Order = Field(
-        default=0, description="jobs of a lower order are gone before those of a higher one are asked"
+        default=0, description="jobs of a lower order have ended before jobs of a higher order are stopped"
     )
     group: f.Flag | None = Field(
         default=None, description="true: signal the whole process group; false: the leader alone"
@@ -93,7 +96,7 @@ class Stop(StrictModel):
 
 
 class Raw(StrictModel):
-    """How output is passed on."""
+    """Settings of a process's output."""
 
     raw: f.Flag = Field(default=False, description="without prefixes, as the process wrote it")
 
@@ -130,7 +133,7 @@ class Health(StrictModel):
 
 
 class Job(StrictModel):
-    """One process that the supervisor looks after."""
+    """A process that the supervisor runs, or a service that it only checks."""
 
     name: f.Text | None = Field(default=None, description="unique; the command when left out")
     exec: f.Argv | None = Field(
@@ -139,10 +142,10 @@ class Job(StrictModel):
     )
     when: When | None = Field(default=None, description="when it runs; once at startup when left out")
     timeout: f.PositiveDuration | None = Field(
-        default=None, description="kill the whole job after so long; without limit when left out"
+        default=None, description="kill the whole job after this time; without limit when left out"
     )
     stop_timeout: f.Duration | None = Field(
-        default=None, description="how long it waits, when stopping, for the jobs that run at its stopping"
+        default=None, description="how long its stop waits for the jobs that run at its event stopping"
     )
     restarts: f.Restarts | None = Field(
         default=None,
@@ -171,7 +174,7 @@ class Job(StrictModel):
 
     @property
     def label(self) -> str:
-        """Its name, or what stands for one."""
+        """The name; the command when no name is given."""
         return self.name or " ".join(self.exec or ())
 
 
@@ -185,15 +188,17 @@ class Drain(StrictModel):
 
 
 class Lifetime(StrictModel):
-    """How long this container lives before it drains and ends."""
+    """Limits of this container's life, after which it drains and ends."""
 
     max: f.PositiveDuration | None = Field(default=None, description="counted from `after`")
-    jitter: f.Duration = Field(default=0.0, description="one random share of this is added to max")
+    jitter: f.Duration = Field(default=0.0, description="a random part of this is added to max, drawn once")
     after: Trigger | None = Field(default=None, description="the event from which max counts; startup when left out")
-    idle: f.PositiveDuration | None = Field(default=None, description="end earlier when no payload has run for so long")
+    idle: f.PositiveDuration | None = Field(
+        default=None, description="end earlier when no payload has run for this time"
+    )
     drain: Drain | None = Field(default=None, description="{htcondor: true} when there is an htcondor section")
     deadline: f.PositiveDuration | None = Field(
-        default=None, description="from the drain's start to the soft stop of what still runs"
+        default=None, description="from the start of the drain to the soft stop of the remaining payloads"
     )
     grace: f.Duration = Field(default=300.0, description="from the soft stop to the hard one")
 
@@ -251,16 +256,19 @@ class Control(StrictModel):
 class Spec(StrictModel):
     """A job spec of autopilot."""
 
-    jobs: tuple[Job, ...] = Field(default=(), description="what runs in this container")
+    jobs: tuple[Job, ...] = Field(default=(), description="the processes of this container")
     lifetime: Lifetime | None = Field(default=None, description="how long this container lives")
     htcondor: Annotated[Htcondor | None, BeforeValidator(_expand_htcondor)] = Field(
         default=None, description="true, the job's name, or an object"
     )
     stop_timeout: f.Duration | None = Field(
-        default=None, description="from the stop's begin to the kill; the worst ordered stop, at least 5 s"
+        default=None,
+        description="from the start of the stop to the kill; by default the longest ordered stop, at least 5 s",
     )
-    on_sigterm: OnSigterm = Field(default="stop", description="what SIGTERM begins")
-    healthy_for: f.Duration = Field(default=120.0, description="healthy for so long makes this life a good one")
+    on_sigterm: OnSigterm = Field(default="stop", description="what SIGTERM starts: stop or drain")
+    healthy_for: f.Duration = Field(
+        default=120.0, description="the boot has succeeded after being healthy for this time"
+    )
     state: f.AbsolutePath | None = Field(default=None, description="the state directory")
     logging: Logging | None = Field(default=None, description="the supervisor's own log")
     control: Control | None = Field(default=None, description="the control socket")

@@ -1,4 +1,4 @@
-"""How long an ordered stop may take: orders one after the other, in each the slowest job."""
+"""Compute how long an ordered stop may take: order by order, the slowest job of each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from autopilot.spec.plan import Job
 
 
 def find_slowest_by_order(jobs: Iterable[Job]) -> list[Job]:
-    """The job that decides how long its order takes, for each order, in the order of the stop."""
+    """Return the slowest job of each order, in the sequence of the stop."""
     slowest: dict[int, Job] = {}
     for job in jobs:
         if job.stop.order not in slowest or compute_stop_time(job) > compute_stop_time(slowest[job.stop.order]):
@@ -17,9 +17,10 @@ def find_slowest_by_order(jobs: Iterable[Job]) -> list[Job]:
 
 
 def compute_stop_time(job: Job) -> float:
-    """The longest one job may take to be gone: the wait for its `stopping` jobs, and the time until its SIGKILL."""
+    """Return the seconds a job may take to end at most: the wait for its pre-stop jobs, then up to its SIGKILL."""
     return job.stop.timeout + (job.stopping_wait or 0.0)
 
 
 def compute_worst_stop_time(jobs: Iterable[Job]) -> float:
+    """Return the longest time an ordered stop of all jobs may take, in seconds."""
     return sum(map(compute_stop_time, find_slowest_by_order(jobs)))

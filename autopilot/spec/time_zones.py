@@ -1,4 +1,4 @@
-"""Time zones by their names in the tz database, and the one of this machine."""
+"""Find time zones by their names in the tz database, and the zone of this machine."""
 
 from __future__ import annotations
 
@@ -6,27 +6,38 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
+from autopilot.errors import AutopilotError
+
 if TYPE_CHECKING:
     from datetime import tzinfo
 
 LOCALTIME_PATH = "/etc/localtime"
 
 
+class TimeZoneError(AutopilotError, LookupError):
+    """A time zone that cannot be found or read on this machine."""
+
+
 @cache
 def find_zone(name: str) -> tzinfo:
-    """Raises LookupError for one that nobody knows here."""
-    from datetime import UTC  # 3 ms, for jobs with `cron` alone
+    """Return the zone of a name; raise TimeZoneError when this machine does not know it."""
+    from datetime import UTC  # takes 3 ms, which only jobs with `cron` spend
     from zoneinfo import ZoneInfo
 
     try:
-        return UTC if name == "UTC" else ZoneInfo(name)  # an image without tzdata knows UTC as well
+        return UTC if name == "UTC" else ZoneInfo(name)  # UTC works in an image without tzdata too
     except (OSError, ValueError) as error:  # a folder's name, a path
-        raise LookupError(f"no time zone {name!r}") from error
+        raise TimeZoneError(f"this machine has no time zone {name!r}") from error
 
 
 def find_local_zone() -> tzinfo:
-    """This machine's: $TZ as glibc reads it (a name, a file, POSIX's own form), else /etc/localtime, else UTC. Raises
-    LookupError with one sentence for what is none of these; for glibc it is UTC then."""
+    """Return this machine's zone: $TZ, else /etc/localtime, else UTC.
+
+    $TZ is read as glibc reads it: a name, the path of a zone file, or a rule in POSIX's form.
+
+    Raises:
+        TimeZoneError: $TZ or /etc/localtime is set but is no time zone. (glibc takes UTC then.)
+    """
     given = os.environ.get("TZ", "")
     if not given:
         try:
@@ -34,19 +45,19 @@ def find_local_zone() -> tzinfo:
         except FileNotFoundError:
             return find_zone("UTC")
         except (OSError, ValueError) as error:
-            raise LookupError(f"{LOCALTIME_PATH} cannot be read as a time zone: {error}") from error
+            raise TimeZoneError(f"{LOCALTIME_PATH} cannot be read as a time zone: {error}") from error
     zone = given.removeprefix(":")
-    for understood in (_read_zone_file,) if zone.startswith("/") else (find_zone, _parse_posix_rule):
+    for read_zone in (_read_zone_file,) if zone.startswith("/") else (find_zone, _parse_posix_rule):
         try:
-            return understood(zone)
+            return read_zone(zone)
         except (LookupError, OSError, ValueError):
             pass
     remedy = 'write a name like "Europe/Berlin" (it needs tzdata) or the path of a zone file'
-    raise LookupError(f"TZ={given} is no time zone here; {remedy}")
+    raise TimeZoneError(f"TZ={given} is no time zone here; {remedy}")
 
 
 def _read_zone_file(path: str) -> tzinfo:
-    """Raises OSError or ValueError."""
+    """Return the zone of a file; raise OSError or ValueError."""
     from zoneinfo import ZoneInfo
 
     with open(path, "rb") as file:
@@ -54,10 +65,13 @@ def _read_zone_file(path: str) -> tzinfo:
 
 
 def _parse_posix_rule(rule: str) -> tzinfo:
-    """Of a rule such as CET-1CEST,M3.5.0,M10.5.0/3. Raises ValueError.
+    """Return the zone of a POSIX rule such as CET-1CEST,M3.5.0,M10.5.0/3.
 
-    Files of the tz database end with such a rule, for the years after those they list: so one that lists none is made
-    (RFC 8536: two headers, each with one type of local time, then the rule).
+    A file of the tz database ends with such a rule, for the years after those that it lists. So build a file that lists
+    none (RFC 8536: two headers, each with one type of local time, then the rule).
+
+    Raises:
+        ValueError: The rule is wrong.
     """
     import struct
     from io import BytesIO

@@ -1,8 +1,8 @@
-"""From a tree to a `Spec` and its `Plan`, with every problem of every part found in one pass.
+"""Validate a tree as a `Spec` and compile its `Plan`, finding every problem of every part in one pass.
 
-pydantic finds all bad values at once but gives no model when there is one. So that the checks between keys still see
-the rest, bad values are taken out and the remainder is validated again; what was taken out is remembered, and nothing
-is concluded from its absence.
+pydantic finds all bad values at once, but builds no model when there is one. Therefore bad values are removed and the
+rest is validated again, so that the rules between keys still see the rest. The removed paths are remembered, and no
+conclusion is drawn from their absence.
 """
 
 from __future__ import annotations
@@ -15,38 +15,46 @@ from pydantic import ValidationError
 
 from autopilot.spec.findings import Finding
 from autopilot.spec.host_checks import check_host, check_quoted_words
+from autopilot.spec.key_paths import KeyPath, get_value_at
 from autopilot.spec.keys import NormalizedTree, find_nested_model
-from autopilot.spec.parsing import KeyPath, ParsedTree
+from autopilot.spec.parsing import ParsedTree
 from autopilot.spec.plan import Plan
-from autopilot.spec.plan_compiler import check_plan
-from autopilot.spec.plan_compiler import compile_plan as compiled
+from autopilot.spec.plan_compiler import check_plan, compile_plan
 from autopilot.spec.quantities import format_value
 from autopilot.spec.rules import check_rules
 from autopilot.spec.spec_model import Spec
 
-_MAX_ROUNDS = 8  # taking out a required value takes out its parent too, at most one level each round
+_MAX_ROUNDS = 8  # removing a required value removes its parent too, at most one level in each round
 
 
 def validate_tree(tree: ParsedTree, *, runs_here: bool) -> tuple[Plan | None, list[Finding]]:
-    """The plan, unless a finding is an error, and all findings with paths as written."""
-    folded = NormalizedTree(tree.value, Spec)
+    """Validate a tree and compile it.
+
+    Args:
+        tree: The parsed job spec.
+        runs_here: True when the spec is to run on this machine.
+
+    Returns:
+        The plan (None when a finding is an error), and all findings with paths as written in the file.
+    """
+    normalized = NormalizedTree(tree.value, Spec)
     findings = [
         Finding(path, "cannot be given twice in one object", at_key=True) for path in tree.list_duplicate_keys()
     ]
-    findings += folded.findings
-    spec, bad_values, broken = _build_spec(folded.tree)
-    findings += [_restore_written_path(f, folded) for f in bad_values if f.path not in folded.intended_paths]
+    findings += normalized.findings
+    spec, bad_values, broken = _build_spec(normalized.tree)
+    findings += [_restore_written_path(f, normalized) for f in bad_values if f.path not in normalized.intended_paths]
     if spec is not None:
-        untrusted = broken | folded.intended_paths
+        untrusted = broken | normalized.intended_paths
         findings += [
-            _restore_written_path(f, folded)
-            for f in _run_checks(spec, folded.tree, runs_here)
+            _restore_written_path(f, normalized)
+            for f in _run_checks(spec, normalized.tree, runs_here)
             if _is_trusted(f, untrusted)
         ]
     if spec is None or any(not f.warning for f in findings):
         return None, findings
-    plan = compiled(spec)
-    return plan, findings + [_restore_written_path(f, folded) for f in check_plan(plan)]
+    plan = compile_plan(spec)
+    return plan, findings + [_restore_written_path(f, normalized) for f in check_plan(plan)]
 
 
 def _run_checks(spec: Spec, tree: Any, runs_here: bool) -> Iterator[Finding]:
@@ -75,8 +83,8 @@ def _build_spec(tree: Any) -> tuple[Spec | None, list[Finding], set[KeyPath]]:
 
 
 def _format_error(error: Any) -> str:
-    kind, given = error["type"], error["input"]
-    match kind:
+    given = error["input"]
+    match error["type"]:
         case "value_error":
             return str(error["ctx"]["error"])
         case "missing":
@@ -93,7 +101,7 @@ def _describe_value(value: Any) -> str:
 
 
 def _describe_key(loc: KeyPath) -> str:
-    """What the key at a path is for, from the model's own description."""
+    """Return "it is DESCRIPTION" for the key at a path, from the model's description of it."""
     model: Any = Spec
     field = None
     for step in loc:
@@ -104,37 +112,28 @@ def _describe_key(loc: KeyPath) -> str:
 
 
 def _remove_value(tree: Any, path: KeyPath, *, missing: bool) -> KeyPath:
-    """Remove the value at a path, or what it leaves incomplete. Returns the path that was removed."""
-    if path[:1] == ("jobs",) and len(path) == 2:  # a job is not dropped: others may name it
+    """Remove the value at a path, or the object that its absence makes incomplete; return the removed path."""
+    if path[:1] == ("jobs",) and len(path) == 2:  # a job is replaced, not removed: others may name it
         tree["jobs"][path[1]] = {"name": f"jobs[{path[1]}]", "exec": ["true"]}
         return path
     if missing:
         return _remove_value(tree, path[:-1], missing=False)
-    parent = _get_value_at(tree, path[:-1]) if path else None
+    parent = get_value_at(tree, path[:-1]) if path else None
     if isinstance(parent, dict):
         parent.pop(path[-1], None)
         return path
-    # An item of a list, or inside of a shorthand (`http: "URL"`): what holds it goes as a whole.
+    # An item of a list, or part of a shorthand (`http: "URL"`): remove the container as a whole.
     return _remove_value(tree, path[:-1], missing=False) if path else path
 
 
-def _get_value_at(tree: Any, path: KeyPath) -> Any:
-    for step in path:
-        try:
-            tree = tree[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return tree
-
-
 def _restore_written_path(finding: Finding, normalized: NormalizedTree) -> Finding:
-    known = finding.path
-    while known not in normalized.written_paths:
-        known = known[:-1]
-    path = normalized.written_paths[known] + finding.path[len(known) :]
+    parent = finding.path
+    while parent not in normalized.written_paths:
+        parent = parent[:-1]
+    path = normalized.written_paths[parent] + finding.path[len(parent) :]
     return Finding(path, finding.message, finding.at_key, finding.warning)
 
 
 def _is_trusted(finding: Finding, untrusted: set[KeyPath]) -> bool:
-    about = (finding.path, *finding.related_paths)
-    return not any(path[:n] in untrusted for path in about for n in range(len(path) + 1))
+    paths = (finding.path, *finding.related_paths)
+    return not any(path[:length] in untrusted for path in paths for length in range(len(path) + 1))

@@ -1,7 +1,7 @@
-"""Validation in a short-lived child: the supervisor stays small and never loads pydantic.
+"""Validate a job spec in a short-lived child, so that the supervisor stays small and never loads pydantic.
 
-Before there is an event loop the child is forked and waited for (`validated_in_child`). Later it is a command like any
-other, that calls `main`, and `answered` reads the file it leaves.
+Before the event loop runs, `validate_in_child` forks the child and waits for it. Later the child is an ordinary command
+that calls `main`, and `parse_answer` reads the file that it wrote.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from autopilot.spec.load_result import LoadedSpec, Problem, SpecError, ValidatorError
 from autopilot.spec.plan_data import deserialize_plan, serialize_plan
 
-VALIDATION_TIMEOUT_S = 60.0  # s; a cold start from a slow disk takes some, an endless loop would take for ever
+VALIDATION_TIMEOUT_S = 60.0  # a cold start from a slow disk takes several seconds; an endless loop must end
 
 
 def validate_in_child(
@@ -28,9 +28,19 @@ def validate_in_child(
     runs_here: bool = True,
     timeout: float = VALIDATION_TIMEOUT_S,
 ) -> LoadedSpec:
-    """As `load`, in a child. Raises SpecError as `load` does, ValidatorFailed when the child gives no answer.
+    """Load a job spec as `spec_loading.load` does, in a forked child.
 
-    To be called before there are threads or an event loop. Only this child is waited for, by its pid.
+    Call it before the first thread and before the event loop. Only this child is waited for, by its pid.
+
+    Args:
+        path: The job spec, or "-" for standard input.
+        env: Variables that templates see; None: this process's environment.
+        runs_here: True when the spec is to run on this machine.
+        timeout: Seconds until the child is killed.
+
+    Raises:
+        SpecError: The job spec cannot be used.
+        ValidatorError: The child gave no answer.
     """
     reading, writing = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
@@ -48,7 +58,7 @@ def validate_in_child(
 
 
 def _run_child(pipe: int, path: str | os.PathLike[str], env: Mapping[str, str] | None, runs_here: bool) -> NoReturn:
-    """The child's whole life. It ends by _exit: what the parent has buffered or registered is not ours to run."""
+    """Run the child from fork to end. It ends by _exit: buffers and exit handlers belong to the parent."""
     status = 70
     try:
         payload = json.dumps(_build_answer(path, env, runs_here)).encode()
@@ -80,7 +90,7 @@ def _serialize_problems(problems: tuple[Problem, ...]) -> list[dict[str, Any]]:
 
 
 def _read_all(pipe: int, timeout: float) -> bytes | None:
-    """All that the child writes, or None when it takes too long."""
+    """Return everything that the child writes, or None after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     chunks: list[bytes] = []
     while True:
@@ -94,7 +104,7 @@ def _read_all(pipe: int, timeout: float) -> bytes | None:
 
 
 def _reap_child(pid: int, timeout: float) -> int:
-    """The child's exit code, after a moment to end by itself once it has answered."""
+    """Return the child's exit code, or minus the signal; kill it if it has not ended after `timeout` seconds."""
     descriptor = os.pidfd_open(pid)
     try:
         if not select.select([descriptor], [], [], timeout)[0]:
@@ -107,12 +117,21 @@ def _reap_child(pid: int, timeout: float) -> int:
 def _interpret_result(data: bytes | None, status: int, timeout: float) -> LoadedSpec:
     if data is None:
         raise ValidatorError(f"internal error: the job spec was not validated within {timeout:g} s")
-    how = f"signal {-status}" if status < 0 else f"exit code {status}"
-    return parse_answer(data, how)
+    exit_description = f"signal {-status}" if status < 0 else f"exit code {status}"
+    return parse_answer(data, exit_description)
 
 
 def parse_answer(data: bytes, exit_description: str) -> LoadedSpec:
-    """What the child found. `how` it ended is said when it has not answered. Raises as `validated_in_child`."""
+    """Return the loaded spec from the child's answer.
+
+    Args:
+        data: The JSON text that the child wrote.
+        exit_description: The end of the child ("exit code 3", "signal 9"), for the message when there is no answer.
+
+    Raises:
+        SpecError: The child found problems.
+        ValidatorError: The child gave no answer, or failed itself.
+    """
     try:
         answer = json.loads(data)
     except ValueError:
@@ -128,6 +147,6 @@ def parse_answer(data: bytes, exit_description: str) -> LoadedSpec:
 
 
 def main(config_path: str, answer_path: str) -> None:
-    """Write what `load` gives, or its problems, to the file `answer`, which only we may read."""
+    """Load a job spec and write the answer to a file that only this user may read."""
     with open(os.open(answer_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump(_build_answer(config_path, None, True), file)

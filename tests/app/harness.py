@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-TIMEOUT_S = 20.0  # s; how long a test waits for what must happen
+from lab.ports import find_free_port
+
+__all__ = ["PROMPT_S", "TIMEOUT_S", "VICTIM", "SupervisorProcess", "eventually", "find_free_port", "shell"]
+
+TIMEOUT_S = 60.0  # s; how long a test waits for what must happen, on a busy machine too
+# s; what waits for nobody takes far less, on a busy machine too; what is held up takes seconds, or never ends
+PROMPT_S = 1.0
 
 
 class SupervisorProcess:
@@ -173,12 +178,6 @@ class SupervisorProcess:
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def shell(script: str) -> list[str]:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -77,24 +78,30 @@ def test_stopped_job_is_stopped(tmp_path):
         assert "heard" in pilot.list_job_output("a")
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users reach; those of pytest are its own."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @pytest.mark.real("root")
-def test_orphans_that_hide(tmp_path):
+def test_orphans_that_hide(open_folder):
     """An orphan in a session of its own, with an emptied environment and as another user, is gone before the next run,
     also where we may not trace others."""
-    pids = tmp_path / "pids"
+    pids = open_folder / "pids"
     pids.touch()
     pids.chmod(0o666)
-    tmp_path.chmod(0o755)
     hide = f"env -i /usr/bin/setsid /bin/sh -c 'echo $$ >> {pids}; exec /bin/sleep 1000' &"
-    job = {"name": "a", "exec": shell(f"{hide} sleep 0.3; exit 1"), "user": "nobody", "restarts": 2}
-    (tmp_path / "c.json").write_text(json.dumps({"jobs": [{**job, "backoff": {"initial": "1ms"}}]}))
-    for folder in tmp_path.parents:
-        if folder.is_relative_to(tempfile.gettempdir()) and str(folder) != tempfile.gettempdir():
-            folder.chmod(0o755)  # pytest keeps them to itself
+    hidden = f"until [ $(wc -l < {pids}) -gt $before ]; do sleep 0.01; done"
+    script = f"before=$(wc -l < {pids}); {hide} {hidden}; exit 1"
+    job = {"name": "a", "exec": shell(script), "user": "nobody", "restarts": 2}
+    (open_folder / "c.json").write_text(json.dumps({"jobs": [{**job, "backoff": {"initial": "1ms"}}]}))
     blind = ["setpriv", "--bounding-set=-sys_ptrace,-sys_admin", "--inh-caps=-sys_ptrace,-sys_admin"]
     done = subprocess.run(
-        [*blind, sys.executable, "-m", "autopilot", "run", str(tmp_path / "c.json")],
-        env={**os.environ, "AUTOPILOT_STATE": str(tmp_path / "state")},
+        [*blind, sys.executable, "-m", "autopilot", "run", str(open_folder / "c.json")],
+        env={**os.environ, "AUTOPILOT_STATE": str(open_folder / "state")},
         capture_output=True,
         text=True,
         timeout=30,

@@ -117,6 +117,7 @@ def test_user_opens_its_own_stdout(tmp_path):
         assert sorted(pilot.list_job_output("a")) == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_unusable_log_file(tmp_path):
     """A log file that cannot be opened is said on stderr: exit 78, and nothing is left running."""
     with SupervisorProcess(tmp_path, {"jobs": [VICTIM], "logging": {"output": "/proc/nowhere/log"}}) as pilot:
@@ -124,6 +125,7 @@ def test_unusable_log_file(tmp_path):
         assert "cannot open the log" in pilot.stderr_text
 
 
+@pytest.mark.slow
 def test_log_file_is_reopened(tmp_path):
     """SIGUSR1 reopens the log file after it was rotated away."""
     log = tmp_path / "log"
@@ -164,6 +166,7 @@ def test_missing_config():
     assert "AUTOPILOT_CONFIG" in done.stderr
 
 
+@pytest.mark.slow
 def test_second_supervisor_leaves(tmp_path):
     """A second supervisor on the same state leaves with 64 and harms neither the socket nor the words of the first."""
     first_place, second_place = tmp_path / "1", tmp_path / "2"
@@ -179,6 +182,7 @@ def test_second_supervisor_leaves(tmp_path):
         assert first.stop() == 0
 
 
+@pytest.mark.slow
 def test_status_and_socket(tmp_path):
     """The control socket is its owner's alone; status, ping and job verbs work through it."""
     with SupervisorProcess(
@@ -200,6 +204,7 @@ def test_status_and_socket(tmp_path):
         assert pilot.run_verb("ping").returncode == 69
 
 
+@pytest.mark.slow
 def test_drain_by_command(tmp_path):
     """`autopilot drain` runs the drain command, waits until `until` says so, and ends the life with 0."""
     gate = tmp_path / "gate"
@@ -219,6 +224,7 @@ def test_drain_by_command(tmp_path):
         assert pilot.read_last_words()["reason"] == "drain"
 
 
+@pytest.mark.slow
 def test_lifetime_expires(tmp_path):
     """When its lifetime is over the life drains and ends by itself."""
     spec = {"jobs": [VICTIM], "lifetime": {"max": "300ms", "drain": {"exec": "true", "until": "true"}}}
@@ -247,6 +253,7 @@ def test_words_while_alive(tmp_path):
         pilot.stop()
 
 
+@pytest.mark.slow
 def test_compiled_plan_is_used_and_never_stale(tmp_path):
     """A changed config is compiled anew; an unchanged one starts from its compiled plan."""
     compiled = tmp_path / "state" / (str(tmp_path / "autopilot.json5").replace("/", "%") + ".plan")
@@ -285,6 +292,7 @@ def test_http_and_tcp_checks(tmp_path):
         pilot.stop()
 
 
+@pytest.mark.slow
 def test_internal_error(tmp_path):
     """A bug of ours ends the life with 70: said with its traceback, in the last words, and nothing is left running."""
     code = (

@@ -10,11 +10,9 @@ import time
 
 import pytest
 
-from tests.app.harness import VICTIM, SupervisorProcess, eventually, shell
+from tests.app.harness import PROMPT_S, VICTIM, SupervisorProcess, eventually, shell
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
-
-PROMPT_S = 0.1  # s
 
 
 def measure_stop(pilot):
@@ -26,13 +24,13 @@ def measure_stop(pilot):
 
 def test_check_slower_than_its_interval(tmp_path):
     """A slow check delays nobody, never runs twice at once, and does not hold the stop."""
-    health = {"exec": shell("sleep 0.7; echo checked"), "interval": "100ms", "timeout": "5s", "ttl": "30s"}
+    health = {"exec": shell("sleep 3; echo checked"), "interval": "100ms", "timeout": "10s", "ttl": "30s"}
     slow = {"name": "slow", "exec": ["sleep", "1000"], "health": health}
     with SupervisorProcess(tmp_path, {"jobs": [slow, VICTIM]}) as pilot:
         pilot.wait_for_event("victim", "started")
         pilot.wait_for_event("slow", "health check is slower than its interval")
         assert pilot.measure_restart_delay("victim") < PROMPT_S
-        assert measure_stop(pilot) < PROMPT_S * 3
+        assert measure_stop(pilot) < PROMPT_S * 2
 
 
 def test_deaf_job(tmp_path):
@@ -40,7 +38,7 @@ def test_deaf_job(tmp_path):
     deaf = {
         "name": "deaf",
         "exec": shell("trap '' TERM; echo deaf; while :; do sleep 0.05; done"),
-        "stop": {"timeout": "1s"},
+        "stop": {"timeout": "3s"},
     }
     with SupervisorProcess(tmp_path, {"jobs": [deaf, VICTIM]}) as pilot:
         pilot.wait_for_event("deaf", "deaf")
@@ -49,7 +47,7 @@ def test_deaf_job(tmp_path):
         assert pilot.stop() == 0
         victim = [line for line in pilot.lines if line.get("job") == "victim" and line["event"].startswith("ended")][-1]
         assert victim["arrived"] - began < PROMPT_S
-        assert 0.9 < time.monotonic() - began < 1.6
+        assert 2.9 < time.monotonic() - began < 3.0 + PROMPT_S * 2
 
 
 def test_whole_family_is_gone(tmp_path):
@@ -68,12 +66,11 @@ def test_whole_family_is_gone(tmp_path):
 def test_leftovers_do_not_run_beside_the_next_run(tmp_path):
     """What a dead leader leaves behind, a double fork too, is gone before the job runs again."""
     pids = tmp_path / "pids"
+    pids.touch()
     daemon = f"(setsid sh -c 'echo $$ >> {pids}; exec sleep 1000' &)"
-    spec = {
-        "jobs": [
-            {"name": "a", "exec": shell(f"{daemon}; sleep 0.3; exit 1"), "restarts": 2, "backoff": {"initial": "1ms"}}
-        ]
-    }
+    runs = f"until [ $(wc -l < {pids}) -gt $before ]; do sleep 0.01; done"
+    script = f"before=$(wc -l < {pids}); {daemon}; {runs}; exit 1"
+    spec = {"jobs": [{"name": "a", "exec": shell(script), "restarts": 2, "backoff": {"initial": "1ms"}}]}
     with SupervisorProcess(tmp_path, spec) as pilot:
         assert pilot.wait() == 1
         assert len(pids.read_text().split()) == 3
@@ -97,7 +94,7 @@ def test_descendant_holds_stdout(tmp_path):
     with SupervisorProcess(tmp_path, spec) as pilot:
         began = time.monotonic()
         assert pilot.wait() == 1
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 15  # the descendant holds it for 30 s
         assert pilot.list_job_output("a") == ["gone", "gone"]
 
 
@@ -152,7 +149,7 @@ def assert_prompt_without_log(pilot, path):
     pilot.signal()
     began = time.monotonic()
     assert pilot.process.wait(10) == 0
-    assert time.monotonic() - began < 1.0 + PROMPT_S * 3  # a second is what the last log lines are given
+    assert time.monotonic() - began < 1.0 + PROMPT_S * 2  # a second is what the last log lines are given
 
 
 def test_full_pipe(tmp_path):
@@ -212,7 +209,7 @@ def test_twenty_signals_in_a_row(tmp_path):
             pilot.send_signal(signal.SIGHUP)
         assert pilot.measure_restart_delay("victim") < PROMPT_S
         pilot.wait_for_event("hup", "ended")
-        assert measure_stop(pilot) < PROMPT_S * 3
+        assert measure_stop(pilot) < PROMPT_S * 2
 
 
 def test_two_hundred_jobs_every_50_ms(tmp_path):
@@ -227,7 +224,7 @@ def test_two_hundred_jobs_every_50_ms(tmp_path):
         before = pilot.measure_memory()
         assert measure_restart(path) < PROMPT_S
         assert pilot.measure_memory() - before < 4 << 20
-        assert measure_stop(pilot) < PROMPT_S * 5
+        assert measure_stop(pilot) < PROMPT_S * 2
 
 
 def test_silent_control_client(tmp_path):
@@ -240,7 +237,7 @@ def test_silent_control_client(tmp_path):
             client.connect(str(pilot.state / "autopilot.sock"))
             silent.append(client)
         assert pilot.run_verb("ping").returncode == 0
-        assert measure_stop(pilot) < PROMPT_S * 3
+        assert measure_stop(pilot) < PROMPT_S * 2
         for client in silent:
             client.close()
 

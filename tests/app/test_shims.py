@@ -14,7 +14,10 @@ import pytest
 
 from tests.app.harness import SupervisorProcess, shell
 
-pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+pytestmark = [
+    pytest.mark.slow,  # seconds each: for `make test`, not for `make check`
+    pytest.mark.xdist_group("shims"),  # one supervisor for all of them
+]
 
 HEEDS_HUP = 'trap "echo read again" HUP; trap "exit 0" TERM; echo ready; while :; do sleep 1000 & wait; done'
 SPEC = {

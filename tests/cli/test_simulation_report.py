@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from autopilot.cli import main as autopilot
 
 SPEC: dict[str, Any] = {
     "htcondor": {"job": "master"},
@@ -25,15 +28,21 @@ SPEC: dict[str, Any] = {
 
 
 def simulate(place: Path, script: str, *options: str, spec: dict[str, Any] = SPEC) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process: its start is of no interest here."""
     (place / "spec.json").write_text(json.dumps(spec))
     (place / "script").write_text(script)
-    return subprocess.run(
-        [sys.executable, "-m", "autopilot", "check", "spec.json", "--simulate", "script", *options],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["check", "spec.json", "--simulate", "script", *options]
+    out, errors = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(place),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(errors),
+        pytest.raises(SystemExit) as ended,
+    ):
+        autopilot(words, prog_name="autopilot")
+    code = ended.value.code
+    assert code is None or isinstance(code, int)
+    return subprocess.CompletedProcess(words, code or 0, out.getvalue(), errors.getvalue())
 
 
 def run_simulation(place: Path, script: str) -> list[str]:
@@ -90,14 +99,14 @@ def test_cron(tmp_path: Path) -> None:
     """A job with `cron` runs by the virtual clock, which begins now."""
     hourly = {"jobs": [{"name": "hourly", "exec": "true", "when": {"cron": "0 * * * *"}}]}
     found = json.loads(simulate(tmp_path, "end 179m\n", "-o", "json", spec=hourly).stdout)
-    runs = [event["at"] for event in found["timeline"] if event["event"] == "JobStarted"]
+    runs = [fact["at"] for fact in found["timeline"] if fact["fact"] == "JobStarted"]
     assert [round(later - earlier) for earlier, later in itertools.pairwise(runs)] in ([3600], [3600, 3600])
 
 
 def test_as_json(tmp_path: Path) -> None:
     """For a script: the facts with their times in seconds, and how the life ended."""
     found = json.loads(simulate(tmp_path, "at 10s ask stop\n", "-o", "json").stdout)
-    assert {"at": 0.0, "event": "JobStarted", "job": "web", "run": 1, "pid": found["timeline"][3]["pid"]} in found[
+    assert {"at": 0.0, "fact": "JobStarted", "job": "web", "run": 1, "pid": found["timeline"][3]["pid"]} in found[
         "timeline"
     ]
     assert found["outcome"] == {"reason": "signal", "detail": "stopped by autopilot stop", "code": 0}

@@ -1,8 +1,8 @@
 """ContainerPilot's behaviour that is worth keeping, on real processes and a real Consul.
 
 Shown elsewhere: interface forms (tests/adapters/test_interfaces.py, tests/adapters/consul/test_registering.py), numeric
-strings and Go's durations (tests/spec/test_units.py, test_examples.py here), Consul's variables for a token and for TLS
-(tests/adapters/consul/test_access.py, test_security.py), a job's stopTimeout (test_defects.py).
+strings and Go's durations (tests/spec/test_quantities.py, test_examples.py here), Consul's variables for a token and
+for TLS (tests/adapters/consul/test_access.py, test_security.py), a job's stopTimeout (test_defects.py).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def test_before_and_after_the_stop(tmp_path):
         began = time.monotonic()
         assert pilot.stop() == 0
         assert list_job_output(pilot) == [("app", "up"), ("pre", "pre"), ("app", "gone"), ("post", "post")]
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 4.5  # less than each of the two limits
 
 
 def test_stop_timeout_ends_what_is_left(tmp_path):
@@ -125,19 +125,21 @@ def test_stop_timeout_ends_what_is_left(tmp_path):
         pilot.wait_for_event("app", "up")
         began = time.monotonic()
         pilot.stop()
-        assert 0.9 < time.monotonic() - began < 3
+        assert 0.9 < time.monotonic() - began < 10
 
 
 def test_signals_start_jobs(tmp_path):
     """SIGHUP and SIGUSR2 run the jobs that wait for them, each time, and such jobs keep no container alive."""
     jobs = [{"name": name, "exec": f"echo {name}", "when": {"source": name.upper()}} for name in ("sighup", "sigusr2")]
-    app = {"name": "app", "exec": shell("echo up; sleep 2")}
+    enough = tmp_path / "enough"
+    app = {"name": "app", "exec": shell(f"echo up; until [ -e {enough} ]; do sleep 0.02; done")}
     with SupervisorProcess(tmp_path, {"jobs": [app, *jobs]}) as pilot:
         pilot.wait_for_event("app", "up")
         for number in (signal.SIGHUP, signal.SIGUSR2):
             for times in (1, 2):
                 pilot.send_signal(number)
                 eventually(lambda n=number, t=times: len(pilot.list_job_output(n.name.lower())) == t, "it runs")
+        enough.touch()
         assert pilot.wait() == 0
 
 
@@ -214,7 +216,7 @@ def test_service_without_a_process(agent, tmp_path):
         assert pilot.run_verb("start", "app").returncode == 0
         began = time.monotonic()
         assert pilot.stop() == 0
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4
     assert agent.ask("/v1/agent/services") == {}
 
 

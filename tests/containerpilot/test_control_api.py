@@ -12,7 +12,10 @@ import pytest
 from tests.app.harness import TIMEOUT_S, SupervisorProcess, eventually, find_free_port, shell
 from tests.containerpilot.drop_in import PROGRAM, DropIn
 
-pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+pytestmark = [
+    pytest.mark.slow,  # seconds each: for `make test`, not for `make check`
+    pytest.mark.xdist_group("control-api"),  # one supervisor for many of them
+]
 
 # says a variable at each start, and is started again by each kill
 TELLER = {
@@ -214,11 +217,13 @@ def test_maintenance_stops_and_starts_the_checks(tmp_path):
         for _ in range(2):
             assert pilot.send_request("POST", "/v3/maintenance/enable") == (200, "\n")
         assert json.loads(pilot.send_request("GET", "/v1/status")[1])["jobs"][0]["health"] != "healthy"
+        pilot.wait_for(lambda line: line["event"].startswith("maintenance: services"))
         assert len(pilot.find_events("maintenance: services")) == 1
         for _ in range(2):
             assert pilot.send_request("POST", "/v3/maintenance/disable") == (200, "\n")
         since = counter.read_text().count("\n")
         eventually(lambda: counter.read_text().count("\n") > since, "checked again")
+        pilot.wait_for(lambda line: "maintenance is over" in line["event"])
         assert len(pilot.find_events("maintenance is over")) == 1
 
 

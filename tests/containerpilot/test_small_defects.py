@@ -8,7 +8,7 @@ Shown elsewhere, on the same config or a stricter one:
 | `unhealthy` does nothing but stop the heartbeats | tests/adapters/consul/test_registering.py::test_check_output_and_status |
 | a metric without namespace is dropped, unknown ones return success | tests/adapters/telemetry/test_telemetry.py::test_metrics_of_jobs |
 | `{{ .VAR }}` cuts a value at its second `=` | tests/spec/test_gotemplate.py::test_a_value_keeps_its_second_equals_sign |
-| duplicate job names are accepted, a mistyped source waits for ever | tests/spec/test_problems.py |
+| duplicate job names are accepted, a mistyped source waits for ever | tests/spec/test_validation.py |
 | `consul` is mandatory | every test here without one |
 | /status knows no pid, exit code nor restart count | tests/app/test_life.py::test_status_and_socket |
 | a second instance steals the control socket | tests/app/test_abuse.py::test_shared_socket_is_left_alone |
@@ -208,7 +208,7 @@ def test_interval_job_may_take_its_time(tmp_path):
     with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
         assert pilot.wait() == 0
         assert pilot.list_job_output("backup") == ["done", "done"]
-        assert pilot.find_events("2 runs skipped")
+        assert pilot.find_events("runs skipped")  # two, or more on a busy machine
 
 
 @pytest.mark.parametrize("form", ["json", "text", "default"])
@@ -218,7 +218,7 @@ def test_arguments_are_not_logged(tmp_path, form):
     spec = {
         "logging": {"level": "DEBUG", "format": form},
         "jobs": [
-            {"name": "app", "exec": login, "health": {"exec": login, "interval": "50ms", "ttl": 5}},
+            {"name": "app", "exec": login, "health": {"exec": login, "interval": "50ms", "timeout": "10s", "ttl": 5}},
             {"name": "broken", "exec": ["/no/such/program", "--password=s3cret"], "restarts": 1},
         ],
     }

@@ -1,7 +1,7 @@
 """Features that ContainerPilot's users asked for and never got work with real processes.
 
 Shown elsewhere: a user per job (tests/app/test_life.py::test_user_with_its_groups), a Consul key as a watch
-(tests/adapters/consul/test_watches.py), the calendar itself (tests/machines/test_calendar.py).
+(tests/adapters/consul/test_watches.py), the calendar itself (tests/machines/test_cron_schedule.py).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def test_once_with_interval(tmp_path):
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "app", "exec": "true"}, late]}) as pilot:
         assert pilot.wait() == 0
         took = pilot.wait_for_event("late", "started")["arrived"] - pilot.wait_for_event("app", "ended")["arrived"]
-        assert 0.9 < took < 2
+        assert 0.9 < took < 10
 
 
 def test_cron(tmp_path):

@@ -1,4 +1,4 @@
-"""What a user's plan does, under a virtual clock."""
+"""Lives of plans as users write them, under a virtual clock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def build_ending_behaviour(seconds, status=0, **fields):
 
 
 def test_all_jobs_over_ends_the_life():
-    """When the last job is over the supervisor exits with 0."""
+    """The supervisor exits with 0 after the end of the last job."""
     world = SimulatedWorld(
         build_plan(build_job("a"), build_job("b")), {"a": build_ending_behaviour(1), "b": build_ending_behaviour(2)}
     ).run(10)
@@ -137,7 +137,7 @@ def test_backoff_grows_and_resets():
     lengths = iter([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 100.0, 0.1])
     flaky = Behaviour(run_duration=lambda rng: next(lengths, 1e9), status=lambda rng: 1)
     world = SimulatedWorld(build_plan(build_job("a", restarts=None, backoff=EXACT)), {"a": flaky}).run(1000)
-    delays = [round(fact.delay, 3) for _, fact in world.events if isinstance(fact, events.RestartScheduled)]
+    delays = [round(event.delay, 3) for _, event in world.events if isinstance(event, events.RestartScheduled)]
     assert delays == [0.5, 1, 2, 4, 8, 16, 30, 30, 0.5, 1]
     assert len(world.list_times(events.CrashLoopDetected, "a")) == 1
 
@@ -156,7 +156,7 @@ def test_periodic_runs_keep_their_grid():
     slow = Behaviour(run_duration=lambda rng: next(lengths, 1))
     world = SimulatedWorld(build_plan(build_job("a", when=When(every=10), restarts=None)), {"a": slow}).run(65)
     assert world.list_spawn_times("a") == [pytest.approx(t) for t in (0, 10, 40, 50, 60)]
-    assert [fact.count for _, fact in world.events if isinstance(fact, events.RunsSkipped)] == [2]
+    assert [event.count for _, event in world.events if isinstance(event, events.RunsSkipped)] == [2]
 
 
 def test_periodic_with_restarts():
@@ -211,7 +211,7 @@ def test_checks_never_overlap():
     world = SimulatedWorld(build_plan(build_job("a", health=build_check(1, timeout=20, ttl=60))), {"a": slow}).run(60)
     starts = [t for t, action in world.actions if isinstance(action, actions.RunCheck)]
     assert all(b - a >= 8 for a, b in itertools.pairwise(starts))
-    assert sum(fact.count for _, fact in world.events if isinstance(fact, events.ChecksSkipped)) > 30
+    assert sum(event.count for _, event in world.events if isinstance(event, events.ChecksSkipped)) > 30
 
 
 def test_hung_check_is_dropped():
@@ -296,7 +296,7 @@ def test_hurried_job_gets_its_last_signal_first():
 
 
 def test_stop_budget():
-    """When the stop's budget is spent all that is left is killed, and the life ends."""
+    """All remaining jobs are killed at the end of the stop's budget, and the life ends."""
     world = SimulatedWorld(
         build_plan(build_job("a", stop=Stop(timeout=60)), stop_timeout=7), {"a": Behaviour(ignores_signals=True)}
     ).run(1)
@@ -398,7 +398,7 @@ def test_lifetime_draws_its_jitter_once():
     drawn = set()
     for seed in range(30):
         world = SimulatedWorld(build_node_plan(max=100, jitter=50), seed=seed).run(10000)
-        begun = [fact.seconds for _, fact in world.events if isinstance(fact, events.LifetimeBegun)]
+        begun = [event.seconds for _, event in world.events if isinstance(event, events.LifetimeBegun)]
         assert len(begun) == 1 and 100 <= begun[0] <= 150
         drawn.add(round(begun[0]))
     assert len(drawn) > 10

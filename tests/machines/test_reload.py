@@ -1,4 +1,4 @@
-"""A life that takes a new plan: what goes on, what is replaced, what leaves."""
+"""A running life takes a new plan: jobs go on, are replaced, or leave."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def get_pid(world: SimulatedWorld, name: str) -> int | None:
 
 
 def list_starts(world: SimulatedWorld, name: str) -> list[float]:
-    return [at for at, fact in world.events if isinstance(fact, events.JobStarted) and fact.job == name]
+    return [at for at, event in world.events if isinstance(event, events.JobStarted) and event.job == name]
 
 
 def list_events(world: SimulatedWorld, kind: type[events.Event]) -> list[events.Event]:
-    return [fact for _, fact in world.events if isinstance(fact, kind)]
+    return [event for _, event in world.events if isinstance(event, kind)]
 
 
 def test_unchanged_jobs_keep_their_pid():
@@ -58,12 +58,12 @@ def test_a_changed_command_restarts_without_overlap():
 
 
 def test_changed_rules_keep_the_process():
-    """What is not the process itself is in effect at once and restarts nothing."""
+    """A rule that does not concern the process is in effect at once and restarts nothing."""
     world = SimulatedWorld(build_plan(make("a", health=build_check(10)))).run(1)
     was = get_pid(world, "a")
     change_plan(world, make("a", health=build_check(2, failures=3), restarts=None, timeout=30.0)).run(50)
     assert get_pid(world, "a") == was, "a timeout counts from the next run on"
-    passed = [at for at, fact in world.events if isinstance(fact, events.CheckPassed)]
+    passed = [at for at, event in world.events if isinstance(event, events.CheckPassed)]
     assert len([at for at in passed if at > 10]) >= 19
     world.feed(RequestReceived("restart-job", "test", job="a"))
     world.run(90)
@@ -71,7 +71,7 @@ def test_changed_rules_keep_the_process():
 
 
 def test_a_removed_job_is_stopped_and_gone():
-    """It gets its stop as ever, and then the core does not know it any more."""
+    """A removed job gets its usual stop, and then the core does not know it any more."""
     world = SimulatedWorld(build_plan(make("a"), make("b"))).run(1)
     change_plan(world, make("a")).run(2)
     assert "b" not in world.core.job_records and "b" not in world.live_runs
@@ -79,20 +79,20 @@ def test_a_removed_job_is_stopped_and_gone():
 
 
 def test_an_essential_job_that_is_replaced_does_not_end_the_container():
-    """Its end was asked for by the new plan, so it is no reason to leave."""
+    """The end of an essential job that the new plan replaces is no reason to leave."""
     world = SimulatedWorld(build_plan(make("a", essential=True))).run(1)
     change_plan(world, Job(name="a", command=OTHER, essential=True)).run(5)
     assert world.finish is None and get_phase(world, "a") is job.Phase.RUNNING
 
 
-def test_a_new_job_hears_what_holds_already():
+def test_a_new_job_gets_the_events_that_hold_already():
     """A job added later that waits for another's health runs when that one is healthy already."""
     world = SimulatedWorld(build_plan(make("a", health=build_check(1)))).run(5)
     change_plan(world, make("a", health=build_check(1)), make("b", when=build_when("a", "healthy"))).run(6)
     assert get_phase(world, "b") is job.Phase.RUNNING
 
 
-def test_a_new_job_waits_for_what_does_not_hold():
+def test_a_new_job_waits_for_events_that_do_not_hold():
     """An event that was before the job was there is not made up for it."""
     world = SimulatedWorld(build_plan(make("a"))).run(5)
     world.feed(cues.SignalArrived("SIGHUP"))
@@ -102,7 +102,7 @@ def test_a_new_job_waits_for_what_does_not_hold():
     assert get_phase(world.run(7), "b") is job.Phase.RUNNING
 
 
-def test_a_replaced_job_has_its_farewells_each_time():
+def test_a_replaced_job_has_its_stop_hooks_each_time():
     """Pre-stop runs before the old process is asked to end, post-stop before the new one starts; and so each time."""
     before, behind = build_when("a", "stopping"), build_when("a", "stopped")
     jobs = (make("before", when=before), make("behind", when=behind))
@@ -114,7 +114,7 @@ def test_a_replaced_job_has_its_farewells_each_time():
     assert rounded == {"a": [0, 3, 12], "before": [1, 10], "behind": [2, 11]}
 
 
-def test_a_removed_job_takes_its_farewell_with_it():
+def test_a_removed_job_takes_its_stop_hook_with_it():
     """A pre-stop job that is removed together with its job still runs, once."""
     jobs = make("a", stopping_wait=9.0), make("before", when=build_when("a", "stopping")), make("b")
     world = SimulatedWorld(build_plan(*jobs), {"before": Behaviour(run_duration=lambda rng: 1.0)}).run(1)
@@ -123,7 +123,7 @@ def test_a_removed_job_takes_its_farewell_with_it():
     assert set(world.core.job_records) == {"b"} and list_events(world, events.PlanApplied)
 
 
-def test_farewells_hold_a_successor_up_for_a_while_only():
+def test_stop_hooks_delay_a_successor_for_a_while_only():
     """Pre- and post-stop jobs that never end have the stop's budget each, then the successor starts."""
     jobs = make("before", when=build_when("a", "stopping")), make("behind", when=build_when("a", "stopped"))
     world = SimulatedWorld(build_plan(make("a"), *jobs, stop_timeout=4.0)).run(1)
@@ -203,7 +203,7 @@ def test_a_health_check_goes_while_its_job_stops():
 
 
 def test_bounds_that_fall_due_together():
-    """Two jobs whose farewells take too long at the same moment leave one after the other, and nothing is lost."""
+    """Two jobs whose stop hooks take too long at the same moment leave one after the other, and nothing is lost."""
     empty = Command(argv=())
     jobs = (
         Job(name="aa", command=empty, health=build_check(1)),
@@ -287,13 +287,13 @@ def test_the_batch_systems_process_is_never_restarted():
     ],
 )
 def test_what_a_life_was_built_on_is_settled(fields, named):
-    """Each such key is refused by its name, with the remedy."""
+    """A key that cannot change is refused by its name, with the remedy."""
     (sentence,) = plan_changes.list_refusals(build_plan(make("a")), build_plan(make("a"), **fields))
     assert sentence.startswith(named) and "autopilot drain" in sentence
 
 
 def test_changes_are_named():
-    """What a reload says it did is what the two plans differ in."""
+    """A reload reports the differences of the two plans."""
     old = build_plan(make("a"), make("b"), make("c"), make("d"))
     new = build_plan(
         make("a"), Job(name="b", command=OTHER), make("c", raw=True), make("e"), telemetry=Telemetry(port=1)

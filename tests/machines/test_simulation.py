@@ -1,10 +1,10 @@
-"""Whole lives under random trouble: what must hold whatever happens."""
+"""Whole lives under random trouble, and the rules that they keep."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ def build_flaky_behaviour(mean):
 
 
 def test_a_day_of_a_worker_node():
-    """A day of a worker node with random crashes: every payload-free rule holds, and it takes under a second."""
+    """A day of a worker node with random crashes: every payload-free rule holds, and nothing is done for nothing."""
     node = build_plan(
         build_job(
             "master",
@@ -49,9 +49,8 @@ def test_a_day_of_a_worker_node():
         "report": build_flaky_behaviour(20),
         "warm": build_flaky_behaviour(5),
     }
-    began = time.process_time()
     world = SimulatedWorld(node, behaviours, seed=3, drain_duration=3600.0).run(2 * DAY)
-    assert time.process_time() - began < 1.0
+    assert len(world.events) + len(world.actions) < 40_000  # nothing spins: a check every 10 s is most of it
     assert world.finish is not None
     assert world.now < DAY + 600
     assert len(world.list_spawn_times("master")) > 3
@@ -144,6 +143,7 @@ def change_jobs(some_jobs):
 later = st.tuples(st.tuples(*(jobs(name) for name in NAMES)).flatmap(change_jobs), st.floats(0.0, 40.0))
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     st.tuples(*(jobs(name) for name in NAMES)),
@@ -196,7 +196,7 @@ def test_a_drain_always_ends(how, seed, drain_takes, deadline):
     if drain_takes is None and deadline is None:
         return  # a payload may take as long as it needs: this world has one that never ends
     assert world.finish is not None
-    drained = any(isinstance(fact, events.DrainCompleted) for _, fact in world.events)
+    drained = any(isinstance(event, events.DrainCompleted) for _, event in world.events)
     if drained and not any(isinstance(action, actions.TerminatePayloads) for _, action in world.actions):
         assert world.finish.outcome.code == 0
         assert not any(isinstance(action, actions.EvictPayloads) for _, action in world.actions)

@@ -1,4 +1,4 @@
-"""check, plan and schema, as a user calls them."""
+"""Test the verbs check, plan and schema as a user calls them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ DATA = Path(__file__).parent / "data"
 
 
 def run(command: Any, *arguments: str) -> Result:
+    """Run a verb and return its result."""
     return CliRunner().invoke(command, list(arguments), catch_exceptions=False)
 
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
+    """Return a job spec with secrets and two stop orders."""
     path = tmp_path / "spec.json5"
     path.write_text(
         """{jobs: [{name: "a", exec: "true", env: {API_TOKEN: "s3cret", MODE: "x", MONKEY: ""}, stop: {timeout: "7s"},
@@ -58,7 +60,7 @@ def test_check_prints_warnings() -> None:
 
 @pytest.mark.parametrize(("budget", "code"), [("10s", 78), ("12s", 0)])
 def test_stop_budget(spec: Path, budget: str, code: int) -> None:
-    """--stop-budget fails when the worst ordered stop is longer, and says which jobs make it so."""
+    """--stop-budget fails when the worst ordered stop is longer, and names the jobs that cause it."""
     result = run(check.command, str(spec), "--stop-budget", budget)
     assert result.exit_code == code
     assert ("the worst ordered stop takes 12 s (a 7 s, then b 5 s)" in result.output) == bool(code)
@@ -73,7 +75,7 @@ def test_a_wrong_budget_is_a_usage_error(spec: Path) -> None:
 
 @pytest.mark.parametrize("name", ["figure4.json", "figure4-as-printed.txt"])
 def test_check_as_json(name: str) -> None:
-    """-o json says the same with the same exit code."""
+    """-o json reports the same problems with the same exit code."""
     text, data = run(check.command, str(DATA / name)), run(check.command, str(DATA / name), "-o", "json")
     report = json.loads(data.output)
     assert data.exit_code == text.exit_code
@@ -82,7 +84,7 @@ def test_check_as_json(name: str) -> None:
 
 
 def test_compile_writes_what_a_start_uses(spec: Path) -> None:
-    """--compile leaves the plan beside the config, where a start finds it for this very text."""
+    """--compile writes the plan beside the config, where a start finds it as long as the text is the same."""
     assert run(check.command, str(spec), "--compile").exit_code == 0
     assert plan_cache.find(spec.read_text(), plan_cache.get_path_beside(str(spec))) == json.loads(
         json.dumps(serialize_plan(load(spec).plan))

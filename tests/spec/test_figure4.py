@@ -1,4 +1,4 @@
-"""The paper's Figure 4, the reference job spec: refused as printed, loaded as meant."""
+"""Test the paper's Figure 4, the reference job spec: refused as printed, loaded as intended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DATA = Path(__file__).parent / "data"
 
 
 def test_as_meant() -> None:
-    """The corrected text means: a master with a check every minute, and a peaceful off 30 min after it is healthy."""
+    """The corrected text gives a master with a check every minute, and a peaceful off 30 min after it is healthy."""
     master, payload = load(DATA / "figure4.json", {}).plan.jobs
     assert master.name == "condor-master"
     assert master.command.argv == ("condor_master", "-f")
@@ -27,7 +27,7 @@ def test_as_meant() -> None:
 
 
 def test_as_meant_without_warnings() -> None:
-    """Its ttl equals interval + timeout, which is fine: nothing is warned about."""
+    """A ttl equal to interval + timeout causes no warning."""
     assert load(DATA / "figure4.json", {}).warnings == ()
 
 

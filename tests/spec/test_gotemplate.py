@@ -1,4 +1,4 @@
-"""The template engine: equal to Go's where Go accepts, refused with a place where it does not, and always bounded."""
+"""Test the template engine: it renders as Go does, refuses with a place where Go refuses, and is always bounded."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopilot.spec import SpecError, load_text
-from autopilot.spec.spec_rendering import TemplateError, render_template
+from autopilot.spec.gotemplate.rendered_template import TemplateError
+from autopilot.spec.gotemplate.rendering import render_template
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "gotemplate.json").read_text())
 ENV: dict[str, str] = VECTORS["env"]
 
 
 def render(template: str) -> str:
+    """Return the rendered text."""
     return render_template(template, ENV).text
 
 
 def get_template_error(template: str) -> TemplateError:
+    """Return the error of a template that must be refused."""
     with pytest.raises(TemplateError) as caught:
         render(template)
     return caught.value
@@ -28,13 +31,13 @@ def get_template_error(template: str) -> TemplateError:
 
 @pytest.mark.parametrize("case", [c for c in VECTORS["cases"] if "ok" in c], ids=lambda c: c["template"])
 def test_as_go_renders_it(case: dict[str, str]) -> None:
-    """What Go's text/template rendered, we render to the character."""
+    """A template that Go accepts is rendered to the same characters."""
     assert render(case["template"]) == case["ok"]
 
 
 @pytest.mark.parametrize("case", [c for c in VECTORS["cases"] if "err" in c], ids=lambda c: c["template"])
 def test_as_go_refuses_it(case: dict[str, str]) -> None:
-    """What Go refuses, we refuse, saying "cannot" and where."""
+    """A template that Go refuses is refused with a message that begins with "cannot", and with a place."""
     error = get_template_error(case["template"])
     assert str(error).startswith("cannot")
     assert 0 <= error.offset <= len(case["template"])
@@ -109,7 +112,7 @@ def test_more_of_go(template: str, text: str) -> None:
     ],
 )
 def test_bounds(template: str) -> None:
-    """What would run, grow or nest without bound is refused, and so is a pattern that RE2 and `re` read differently."""
+    """Unbounded time, size or nesting is refused, and so is a pattern that RE2 and `re` read differently."""
     assert str(get_template_error(template)).startswith("cannot")
 
 
@@ -140,7 +143,7 @@ PIECES = [
     | st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 )
 def test_any_template_is_rendered_or_refused(template: str) -> None:
-    """Whatever the template, the engine ends with a text or with its own error at a place of the template."""
+    """Any template ends with a text or with the engine's own error at a place of the template."""
     try:
         result = render_template(template, ENV)
     except TemplateError as error:
@@ -158,7 +161,7 @@ def test_any_template_is_rendered_or_refused(template: str) -> None:
     )
 )
 def test_any_pattern_ends(pieces: list[str]) -> None:
-    """Whatever the pattern, a replacement ends with a text or with the engine's own error."""
+    """Any pattern ends with a text or with the engine's own error."""
     template = f'{{{{ regexReplaceAll "{"".join(pieces)}" "<$0$1${{2}}>" "aabbccaabbccaabbccaabbcc11" }}}}'
     try:
         assert isinstance(render(template), str)
@@ -167,7 +170,7 @@ def test_any_pattern_ends(pieces: list[str]) -> None:
 
 
 def test_problems_point_into_the_file_as_written() -> None:
-    """A problem in text that the template copied has its own place; in text it made, the place of the action."""
+    """A problem in copied text has its own place; in generated text, the place of the action."""
     text = '{{ range loop 3 }}\n{{ end -}}\n{jobs: [{name: "{{ .N }}", exec: "x", restarts: "{{ .R }}",\n'
     text += '  timeout: "1x"}]}'
     with pytest.raises(SpecError) as caught:
@@ -177,13 +180,13 @@ def test_problems_point_into_the_file_as_written() -> None:
     assert (timeout.line, timeout.column, timeout.note) == (4, 12, "")
 
 
-def test_a_place_in_made_text_says_so() -> None:
-    """When the wrong text itself was made by the template, the message gives the place in the rendered text too."""
+def test_a_place_in_generated_text_has_a_note() -> None:
+    """For wrong text that the template generated, the message gives the place in the rendered text too."""
     with pytest.raises(SpecError) as caught:
         load_text("{jobs: [{exec: 'x', port:\n{{ .PORT }}}]}", "f", {"PORT": "[1,\n2}"})
     (problem,) = caught.value.problems
     assert (problem.line, problem.column) == (2, 1)
-    assert problem.note == "in what the template renders here: line 3, column 2 of that text"
+    assert problem.note == "in the text that the template renders here: its line 3, column 2"
 
 
 def test_template_errors_have_a_place() -> None:

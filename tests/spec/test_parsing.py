@@ -1,4 +1,4 @@
-"""JSON and JSON5: values, places and syntax errors."""
+"""Test JSON and JSON5: values, places and syntax errors."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ TREES = st.recursive(
 
 
 def get_syntax_error(text: str) -> tuple[int, int, str]:
+    """Return line, column and message of the only problem of a text."""
     with pytest.raises(SpecError) as caught:
         load_text(text, env={})
     (problem,) = caught.value.problems
@@ -48,9 +49,9 @@ def get_syntax_error(text: str) -> tuple[int, int, str]:
         ("jobs: []", 1, 1, 'expected a value, found "jobs"; put strings in quotes'),
         ("{1a: 2}", 1, 2, 'expected a key or "}", found "1a"'),
         ("{a: 1e999}", 1, 5, 'this number is too large: "1e999"'),
-        ("{a: '\\ud800'}", 1, 6, "a string cannot hold '\\\\ud800' here; for a backslash write two"),
-        ('{"a": "\\u0000"}', 1, 8, "a string cannot hold '\\\\u0000' here; for a backslash write two"),
-        ("{a: 'C:\\x'}", 1, 8, "a string cannot hold '\\\\x' here; for a backslash write two"),
+        ("{a: '\\ud800'}", 1, 6, "a string cannot contain '\\\\ud800' here; for a backslash write two"),
+        ('{"a": "\\u0000"}', 1, 8, "a string cannot contain '\\\\u0000' here; for a backslash write two"),
+        ("{a: 'C:\\x'}", 1, 8, "a string cannot contain '\\\\x' here; for a backslash write two"),
         ("[" * 10_000, 1, 34, "cannot be nested deeper than 32 levels"),
         ('{"a": 1' + "1" * 5000 + "}", 1, 7, 'this number is too large: "' + "1" * 37 + '..."'),
     ],
@@ -67,7 +68,7 @@ def test_json5() -> None:
 
 
 def test_duplicate_keys_are_refused_with_everything_else() -> None:
-    """A key that stands twice in one object is refused at its second place, beside other problems."""
+    """A key given twice in one object is refused at its second place, together with other problems."""
     with pytest.raises(SpecError) as caught:
         load_text('{"jobs": [{"name": "a",\n "name": "b", "exec": 7}]}', env={})
     assert [(p.line, p.column, p.path) for p in caught.value.problems] == [
@@ -78,7 +79,7 @@ def test_duplicate_keys_are_refused_with_everything_else() -> None:
 
 @given(TREES, st.sampled_from([None, 1]))
 def test_places_lead_to_their_values(tree: Any, indent: int | None) -> None:
-    """For every path of any JSON text, the offset is where that value begins."""
+    """The offset of every path of any JSON text is the place of that value."""
     text = json.dumps(tree, ensure_ascii=False, indent=indent)
     if "\\u0000" in text:
         return
@@ -87,15 +88,15 @@ def test_places_lead_to_their_values(tree: Any, indent: int | None) -> None:
         value = tree
         for step in path:
             value = value[step]
-        found, _ = json.JSONDecoder().raw_decode(text, offset)
-        assert found == value
+        decoded, _ = json.JSONDecoder().raw_decode(text, offset)
+        assert decoded == value
     for path, offset in positions.keys.items():
         assert json.JSONDecoder().raw_decode(text, offset)[0] == path[-1]
 
 
 @given(st.text(alphabet="{}[]:,\"'\\ux0123aeEtrfnul+-.\n /*#$", max_size=30) | st.text(max_size=20))
 def test_what_the_scanner_accepts_the_library_reads(text: str) -> None:
-    """Any text is read as pyjson5 reads it, or refused with a SyntaxProblem at a place inside of it."""
+    """Any text is read as pyjson5 reads it, or refused with a SpecSyntaxError at a place inside of it."""
     try:
         value = parse(text).value
     except SpecSyntaxError as problem:
@@ -107,7 +108,7 @@ def test_what_the_scanner_accepts_the_library_reads(text: str) -> None:
 
 @given(st.text(alphabet="{}[]:,\"'\\ajobsexc0123. \n/*", max_size=40) | st.text() | TREES.map(json.dumps))
 def test_any_text_is_loaded_or_refused(text: str) -> None:
-    """Whatever the text, loading it gives a plan or a SpecError with at least one problem, and nothing else."""
+    """Any text gives a plan or a SpecError with at least one problem, and nothing else."""
     try:
         assert load_text(text, env={}).plan.jobs
     except SpecError as error:

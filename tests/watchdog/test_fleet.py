@@ -65,7 +65,7 @@ def test_passes_left_out_change_nothing(consul: object, speaks: bool) -> None:
         outages = [(BEGIN + 5 * HOUR, BEGIN + 6 * HOUR)]
         registry = SimulatedRegistry([(0, A), (BEGIN + HOUR, B), (BEGIN + 9 * HOUR, C)], outages, behaviours)
         rules = {} if consul is None else {"consul": consul}
-        hosts = [build_host(registry, build_config(f"h{n}", 2, DEFAULT, **rules), staggered=True) for n in range(8)]
+        hosts = [build_host(registry, build_config(f"h{n}", 2, DEFAULT, **rules), settled=True) for n in range(8)]
         it = SimulatedFleet(hosts, BEGIN, every_pass=every_pass)
         it.run_until(BEGIN + 12 * HOUR)
         deeds = [[(round(at - BEGIN, 3), action) for at, action in host.executed_actions] for host in it.hosts]
@@ -119,13 +119,14 @@ events = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(events)
 def test_any_day_ends_well(day: list[tuple[str, int, float]]) -> None:
     """Whatever happens: one container per slot, no crash loop, and when all is well again all slots fill."""
     registry = SimulatedRegistry([(0.0, A)])
     broken: set[str] = set()
-    it = build_host(registry, build_config(count=3), is_broken=lambda now: bool(broken))
+    it = build_host(registry, build_config(count=3), broken=lambda now: bool(broken))
     now = BEGIN
     for kind, number, seconds in day:
         it.run_pass(now)

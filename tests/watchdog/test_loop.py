@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,7 +16,7 @@ from lab.registry_server import start_registry
 from tests.watchdog.site import Site, eventually
 from tests.watchdog.test_engines import get_slot
 
-pytestmark = pytest.mark.real("docker", "registry")
+pytestmark = [pytest.mark.real("docker", "registry"), pytest.mark.xdist_group("machine")]
 
 LIFETIME = "20s"
 
@@ -117,8 +116,7 @@ def test_renewal(farm: tuple[Site, ContainerPool], built: worker_image.WorkerIma
         f"v2 started {started - last:.1f} s, its slot in the pool {joined - started:.1f} s, job {begin - joined:.1f} s"
     )
     print(f"renewal gap {begin - last} s: {parts}")
-    idle = os.getloadavg()[0] <= (os.cpu_count() or 1)
-    assert begin - last <= (10 if idle else 30), "more is the machine's doing only when others keep it busy"
+    assert begin - last <= 40, "the next pass would have been a minute later"
     bury = site.read_audit("bury")[-1]
     assert bury["code"] == "lifetime" and bury["verdict"] in ("neutral", "good")
 

@@ -8,11 +8,11 @@ while the agent cannot be reached (CUT) wishes only change `wanted`, and its ret
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from autopilot.adapters.consul.service_definition import ServiceDefinition
+from autopilot.machines.tables import IGNORE, Cell, StepContext, build_table
 
 HEARTBEATS_PER_TTL = 3  # in one TTL: two may be lost
 OUTPUT_UPDATE_INTERVAL_S = 2.0  # s between two updates that change nothing but the check's output
@@ -130,9 +130,7 @@ Step = tuple[Registration, tuple[Effect, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class _StepContext:
-    state: Registration
-    now: float
+class _StepContext(StepContext[Registration]):
     desired: Desired | None
     reason: str
     draw: float
@@ -143,10 +141,6 @@ def step(
 ) -> Step:
     """The state after `on`. `wanted` comes with WANTED, `why` with REFUSED; `draw` is uniform in [0, 1)."""
     return TABLE[state.phase, on](_StepContext(state, now, desired, reason, draw))
-
-
-def _ignore(t: _StepContext) -> Step:
-    return t.state, ()
 
 
 # --- what to do next ---
@@ -269,40 +263,50 @@ def _resume_calls(t: _StepContext) -> Step:
     return _start_next_call(t)
 
 
-Cell = Callable[[_StepContext], Step]
+Row = dict[str, Cell[_StepContext, Step]]
 P = Phase
 
-TABLE: dict[tuple[Phase, Input], Cell] = {
-    (P.IDLE, Input.DESIRED_CHANGED): _set_desired_and_start_call,
-    (P.IDLE, Input.CALL_SUCCEEDED): _ignore,
-    (P.IDLE, Input.SERVICE_MISSING): _handle_missing_service,
-    (P.IDLE, Input.REDEFINED): _back_off_after_redefinition,
-    (P.IDLE, Input.CALL_REFUSED): _ignore,
-    (P.IDLE, Input.AGENT_LOST): _enter_unreachable,
-    (P.IDLE, Input.AGENT_RETURNED): _ignore,
-    (P.IDLE, Input.DEADLINE_ELAPSED): _resume_calls,
-    (P.CALLING, Input.DESIRED_CHANGED): _set_desired,  # the answer of the call that is out comes first
-    (P.CALLING, Input.CALL_SUCCEEDED): _complete_call,
-    (P.CALLING, Input.SERVICE_MISSING): _handle_missing_service,
-    (P.CALLING, Input.REDEFINED): _ignore,  # the sentinel looks again after each registration
-    (P.CALLING, Input.CALL_REFUSED): _back_off_after_refusal,
-    (P.CALLING, Input.AGENT_LOST): _enter_unreachable,
-    (P.CALLING, Input.AGENT_RETURNED): _ignore,
-    (P.CALLING, Input.DEADLINE_ELAPSED): _ignore,
-    (P.BACKING_OFF, Input.DESIRED_CHANGED): _set_desired,
-    (P.BACKING_OFF, Input.CALL_SUCCEEDED): _ignore,
-    (P.BACKING_OFF, Input.SERVICE_MISSING): _forget_observed_definition,
-    (P.BACKING_OFF, Input.REDEFINED): _forget_observed_definition,
-    (P.BACKING_OFF, Input.CALL_REFUSED): _ignore,
-    (P.BACKING_OFF, Input.AGENT_LOST): _enter_unreachable,
-    (P.BACKING_OFF, Input.AGENT_RETURNED): _ignore,
-    (P.BACKING_OFF, Input.DEADLINE_ELAPSED): _resume_calls,
-    (P.UNREACHABLE, Input.DESIRED_CHANGED): _set_desired,
-    (P.UNREACHABLE, Input.CALL_SUCCEEDED): _ignore,
-    (P.UNREACHABLE, Input.SERVICE_MISSING): _ignore,
-    (P.UNREACHABLE, Input.REDEFINED): _ignore,
-    (P.UNREACHABLE, Input.CALL_REFUSED): _ignore,
-    (P.UNREACHABLE, Input.AGENT_LOST): _ignore,
-    (P.UNREACHABLE, Input.AGENT_RETURNED): _resume_calls,
-    (P.UNREACHABLE, Input.DEADLINE_ELAPSED): _ignore,
-}
+TABLE = build_table(
+    Phase,
+    Input,
+    idle=Row(
+        desired_changed=Cell(_set_desired_and_start_call, P.CALLING),
+        call_succeeded=IGNORE,
+        service_missing=Cell(_handle_missing_service, P.CALLING),
+        redefined=Cell(_back_off_after_redefinition, P.BACKING_OFF),
+        call_refused=IGNORE,
+        agent_lost=Cell(_enter_unreachable, P.UNREACHABLE),
+        agent_returned=IGNORE,
+        deadline_elapsed=Cell(_resume_calls, P.CALLING),
+    ),
+    calling=Row(
+        desired_changed=Cell(_set_desired),  # the answer of the call that is out comes first
+        call_succeeded=Cell(_complete_call, P.IDLE),
+        service_missing=Cell(_handle_missing_service, P.IDLE),
+        redefined=IGNORE,  # the sentinel looks again after each registration
+        call_refused=Cell(_back_off_after_refusal, P.BACKING_OFF),
+        agent_lost=Cell(_enter_unreachable, P.UNREACHABLE),
+        agent_returned=IGNORE,
+        deadline_elapsed=IGNORE,
+    ),
+    backing_off=Row(
+        desired_changed=Cell(_set_desired),
+        call_succeeded=IGNORE,
+        service_missing=Cell(_forget_observed_definition),
+        redefined=Cell(_forget_observed_definition),
+        call_refused=IGNORE,
+        agent_lost=Cell(_enter_unreachable, P.UNREACHABLE),
+        agent_returned=IGNORE,
+        deadline_elapsed=Cell(_resume_calls, P.IDLE, P.CALLING),
+    ),
+    unreachable=Row(
+        desired_changed=Cell(_set_desired),
+        call_succeeded=IGNORE,
+        service_missing=IGNORE,
+        redefined=IGNORE,
+        call_refused=IGNORE,
+        agent_lost=IGNORE,
+        agent_returned=Cell(_resume_calls, P.IDLE, P.CALLING),
+        deadline_elapsed=IGNORE,
+    ),
+)

@@ -1,4 +1,4 @@
-"""Go's escapers for HTML, JavaScript and URLs."""
+"""Escape text for HTML, JavaScript and URLs as Go does."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ _JAVASCRIPT = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u00
 
 
 def escape_html(text: str) -> str:
+    """Return text for an HTML document."""
     return text.translate(_HTML)
 
 
 def escape_javascript(text: str) -> str:
+    """Return text for a string of JavaScript."""
     return "".join(_JAVASCRIPT.get(c) or (c if c.isprintable() else f"\\u{ord(c):04X}") for c in text)
 
 
 def escape_url_query(text: str) -> str:
+    """Return text for the query of a URL."""
     return quote_plus(text, errors="surrogateescape").replace("/", "%2F")

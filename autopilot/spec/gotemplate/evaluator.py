@@ -1,7 +1,7 @@
-"""Walks the tree and writes text, and remembers for each piece of it where it comes from.
+"""Evaluate a template's tree to text, and record the origin of each piece of the text.
 
-Theory of operation. One `_Run` for one rendering: a stack of variables, a list of output pieces and a budget of steps,
-which is what keeps nested loops finite. Functions are looked up in `functions.TABLE`, which checks what they are given.
+Theory of operation: one `_Evaluation` serves one rendering. It has a stack of variables, a list of output pieces and a
+budget of steps, which keeps nested loops finite. `functions.FUNCTIONS` looks up functions and checks their arguments.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from typing import Any, NoReturn
 from autopilot.spec.gotemplate import nodes as n
 from autopilot.spec.gotemplate.formatting import format_value, get_type_name
 from autopilot.spec.gotemplate.functions import FUNCTIONS, FunctionCallError, estimate_data_cost
-from autopilot.spec.spec_rendering import Piece, TemplateError
+from autopilot.spec.gotemplate.rendered_template import Piece, TemplateError
 
 MAX_STEPS = 200_000
-MAX_OUTPUT_CHARS = 1 << 20  # characters
+MAX_OUTPUT_CHARS = 1 << 20
 _MAX_INCLUDE_DEPTH = 50
-_NO_VALUE = object()  # no value comes through the pipe
+_NO_VALUE = object()  # the pipe passes no value on
 
 
 def evaluate(template: n.Template, env: Mapping[str, str]) -> tuple[str, tuple[Piece, ...]]:
-    run = _Evaluation(template, dict(env))
-    run.walk(template.main, run.root)
-    return "".join(run.output), tuple(run.pieces)
+    """Return the text of a template over an environment, and its pieces; raise TemplateError."""
+    evaluation = _Evaluation(template, dict(env))
+    evaluation.walk(template.main, evaluation.root)
+    return "".join(evaluation.output), tuple(evaluation.pieces)
 
 
 class _Evaluation:
@@ -38,7 +39,7 @@ class _Evaluation:
         self.variables: list[tuple[str, Any]] = [("$", env)]
 
     def walk(self, nodes: list[n.Node], dot: Any) -> str:
-        """Run the nodes; returns "break" or "continue" when one of these ended them early."""
+        """Evaluate nodes; return "break" or "continue" when one of these ended them early, else ""."""
         for node in nodes:
             self.count_steps(node.offset)
             match node:
@@ -140,12 +141,12 @@ class _Evaluation:
         except FunctionCallError as error:
             self.fail(f"cannot call {function.name}: {error}", function.offset)
         if isinstance(result, str | list) and len(result) > MAX_OUTPUT_CHARS:
-            self.fail(f"cannot hold more than {MAX_OUTPUT_CHARS} characters", function.offset)
+            self.fail(f"cannot make a value of more than {MAX_OUTPUT_CHARS} characters", function.offset)
         self.count_steps(function.offset, estimate_data_cost([result]))
         return result
 
     def evaluate_logical(self, function: n.Function, operands: list[n.Operand], dot: Any, piped_value: Any) -> Any:
-        """`and` and `or` stop at the first value that decides."""
+        """Evaluate `and` or `or` up to the first value that decides."""
         value: Any = _NO_VALUE
         for operand in operands:
             value = self.evaluate_operand(operand, dot)
@@ -175,18 +176,18 @@ class _Evaluation:
         for name in names:
             if not isinstance(value, dict):
                 self.fail(f"cannot look up .{name} in {get_type_name(value)}: only the environment has names", offset)
-            value = value.get(name, "")  # ContainerPilot: a variable that is not set is empty
+            value = value.get(name, "")  # as in ContainerPilot, a variable that is not set is empty
         return value
 
     def find_variable(self, name: str) -> Any:
-        return next(value for known, value in reversed(self.variables) if known == name)
+        return next(value for other, value in reversed(self.variables) if other == name)
 
     def set_variable(self, name: str, value: Any, *, declares: bool) -> None:
         if declares:
             self.variables.append((name, value))
             return
-        at = next(i for i in reversed(range(len(self.variables))) if self.variables[i][0] == name)
-        self.variables[at] = (name, value)
+        index = next(i for i in reversed(range(len(self.variables))) if self.variables[i][0] == name)
+        self.variables[index] = (name, value)
 
     def write(self, text: str, offset: int, *, generated: bool) -> None:
         if not text:

@@ -1,4 +1,4 @@
-"""How Go prints values: `%v` and printf with its verbs, flags, width and precision."""
+"""Format values as Go does: `%v`, and printf with its verbs, flags, width and precision."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _TYPE_NAMES: dict[type, str] = {
 
 
 def get_type_name(value: Any) -> str:
-    """Go's name of a value's type."""
+    """Return Go's name of a value's type."""
     if isinstance(value, list):
         return "[]int" if value and isinstance(value[0], int) else "[]string"
     return _TYPE_NAMES[type(value)]
 
 
 def format_value(value: Any) -> str:
-    """`%v`."""
+    """Return a value as `%v` prints it."""
     match value:
         case bool() | None:
             return {True: "true", False: "false", None: "<no value>"}[value]
@@ -44,7 +44,7 @@ def format_value(value: Any) -> str:
 
 
 def format_print(values: list[Any]) -> str:
-    """fmt.Sprint: a space between two operands when neither is a string."""
+    """Return values as fmt.Sprint prints them: with a space between two that are no strings."""
     text = ""
     for index, value in enumerate(values):
         if index and not isinstance(value, str) and not isinstance(values[index - 1], str):
@@ -54,7 +54,7 @@ def format_print(values: list[Any]) -> str:
 
 
 def format_printf(pattern: str, values: list[Any]) -> str:
-    """fmt.Sprintf. As in Go, what does not fit is said in the text, not refused."""
+    """Return values as fmt.Sprintf prints them; as in Go, a mismatch is printed in the text instead of refused."""
     rest = list(values)
 
     def format_directive(match: re.Match[str]) -> str:
@@ -130,7 +130,7 @@ def _format_float(value: float, flags: str, precision: int | None, verb: str) ->
 
 
 def _format_general(value: float, precision: int | None, verb: str, flags: str) -> str:
-    """%g; without a precision it has the shortest digits that mean the number, and an exponent from 1e+06 on."""
+    """Format %g; without a precision, the fewest digits that identify the number, and an exponent from 1e+06 on."""
     if precision is not None:
         text = format(abs(value), f".{precision}{verb}")
     else:

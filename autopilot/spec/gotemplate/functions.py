@@ -1,4 +1,4 @@
-"""The functions of a template: Go's own and ContainerPilot's, each with the types it takes."""
+"""Define the functions of a template, Go's own and ContainerPilot's, with the types of their arguments."""
 
 from __future__ import annotations
 
@@ -9,46 +9,57 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from autopilot.errors import AutopilotError
 from autopilot.spec.gotemplate.escaping import escape_html, escape_javascript, escape_url_query
 from autopilot.spec.gotemplate.formatting import format_print, format_printf, format_value, get_type_name
 
 MAX_LOOP_ROUNDS = 10_000
 
 
-class FunctionCallError(Exception):
-    """A function cannot take what it was given."""
+class FunctionCallError(AutopilotError):
+    """A call with arguments that the function cannot take."""
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """`takes` names the types of the arguments; the last one repeats when `many`."""
+    """A function of a template.
+
+    Attributes:
+        run: The implementation.
+        argument_types: Go's type name of each argument, or "any".
+        variadic: True when the last argument may be repeated or left out.
+        needs_env: True when `run` takes the environment as its first argument.
+        cost_estimator: Steps that a call costs; None: those of handling its values.
+    """
 
     run: Callable[..., Any]
     argument_types: tuple[str, ...] = ()
     variadic: bool = False
     needs_env: bool = False
-    cost_estimator: Callable[[list[Any]], int] | None = None  # steps it costs, where they are not those of its data
+    cost_estimator: Callable[[list[Any]], int] | None = None
 
     def estimate_cost(self, values: list[Any]) -> int:
+        """Return the steps that a call with these values costs."""
         return estimate_data_cost(values) if self.cost_estimator is None else self.cost_estimator(values)
 
     def call(self, values: list[Any], env: Mapping[str, str]) -> Any:
-        least = len(self.argument_types) - self.variadic
-        if len(values) < least or (len(values) > least and not self.variadic):
+        """Check the values against the argument types and call the function; raise FunctionCallError."""
+        minimum = len(self.argument_types) - self.variadic
+        if len(values) < minimum or (len(values) > minimum and not self.variadic):
             raise FunctionCallError(
-                f"it takes {'at least ' if self.variadic else ''}{least} arguments, got {len(values)}"
+                f"it takes {'at least ' if self.variadic else ''}{minimum} arguments, got {len(values)}"
             )
         for index, value in enumerate(values):
-            wanted = self.argument_types[min(index, len(self.argument_types) - 1)]
-            if wanted not in ("any", get_type_name(value)) and not (wanted == "[]string" and value == []):
+            expected = self.argument_types[min(index, len(self.argument_types) - 1)]
+            if expected not in ("any", get_type_name(value)) and not (expected == "[]string" and value == []):
                 raise FunctionCallError(
-                    f"argument {index + 1} must be a {wanted}, got {get_type_name(value)} {format_value(value)[:40]}"
+                    f"argument {index + 1} must be a {expected}, got {get_type_name(value)} {format_value(value)[:40]}"
                 )
         return self.run(env, *values) if self.needs_env else self.run(*values)
 
 
 def estimate_data_cost(values: list[Any]) -> int:
-    """The steps that handling these values counts for: long texts and lists cost more."""
+    """Return the steps that handling these values costs: one for each 50 characters or items."""
     return sum(len(value) // 50 for value in values if isinstance(value, str | list))
 
 
@@ -72,9 +83,9 @@ def _join(separator: str, items: list[str]) -> str:
 
 
 def _replace_all(old: str, new: str, text: str) -> str:
-    grown = len(text) + text.count(old) * (len(new) - len(old))
-    if grown > 1 << 20:
-        raise FunctionCallError(f"the result would be {grown} characters long")
+    length = len(text) + text.count(old) * (len(new) - len(old))
+    if length > 1 << 20:
+        raise FunctionCallError(f"the result would be {length} characters long, more than {1 << 20}")
     return text.replace(old, new)
 
 
@@ -92,7 +103,7 @@ def _estimate_regex_cost(values: list[Any]) -> int:
 
     try:
         return estimate_steps(*values[::2]) // 1000 if all(isinstance(value, str) for value in values) else 0
-    except (PatternError, TypeError):  # the call itself says it better
+    except (PatternError, TypeError):  # the call itself raises the better message
         return 0
 
 
@@ -119,7 +130,7 @@ def _require_comparable(left: Any, right: Any, *, ordered: bool) -> None:
         raise FunctionCallError(f"{get_type_name(left)} and {get_type_name(right)} cannot be compared")
     if get_type_name(left) != get_type_name(right):
         raise FunctionCallError(
-            f"{get_type_name(left)} and {get_type_name(right)} are different types; quote numbers to compare with variables"
+            f"{get_type_name(left)} and {get_type_name(right)} are different types; quote numbers to compare them"
         )
     if ordered and isinstance(left, bool):
         raise FunctionCallError("true and false have no order")
@@ -167,14 +178,14 @@ def _get_item(value: Any, *keys: Any) -> Any:
 def _slice(value: Any, *bounds: Any) -> Any:
     items = value.encode(errors="surrogateescape") if isinstance(value, str) else value
     if not isinstance(items, list | bytes):
-        raise FunctionCallError(f"{get_type_name(value)} cannot be cut")
+        raise FunctionCallError(f"{get_type_name(value)} cannot be sliced")
     if len(bounds) > (2 if isinstance(value, str) else 3) or not all(type(bound) is int for bound in bounds):
-        raise FunctionCallError("it takes whole numbers: where to begin and where to end")
+        raise FunctionCallError("it takes whole numbers: the start and the end")
     start, stop = (*bounds, 0)[0], bounds[1] if len(bounds) > 1 else len(items)
     if not 0 <= start <= stop <= len(items):
         raise FunctionCallError(f"{start}:{stop} is out of range: the length is {len(items)}")
-    cut = items[start:stop]
-    return cut.decode(errors="replace") if isinstance(cut, bytes) else cut
+    part = items[start:stop]
+    return part.decode(errors="replace") if isinstance(part, bytes) else part
 
 
 def _refuse_call(value: Any, *_: Any) -> Any:

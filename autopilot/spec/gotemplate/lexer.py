@@ -1,7 +1,7 @@
-"""The text of a template as a list of tokens: runs of text, and what stands in actions.
+"""Split a template into tokens: runs of text, and the parts of actions.
 
-Spaces in actions are dropped, but every token knows whether it touches the one before: `.A.B` is one
-operand, `.A .B` two.
+Spaces in actions are dropped, but every token records if it touches the previous one: `.A.B` is one operand, `.A .B`
+are two.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NoReturn
 
-from autopilot.spec.spec_rendering import TemplateError
+from autopilot.spec.gotemplate.rendered_template import TemplateError
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+)
@@ -36,16 +36,17 @@ _SPACE = " \t\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    kind: str  # text, open, close, end, or a name of a group above
+    """A token, at its offset in the template."""
+
+    kind: str  # text, open, close, end, or the name of a group in _TOKEN
     value: str
     offset: int
     touches_previous: bool = False  # no space before it
 
 
 def list_tokens(template: str) -> list[Token]:
-    """All tokens, with an `end` at the end. `{{-` and `-}}` have already trimmed the text beside them."""
-    found = list(_generate_tokens(template))
-    return [*found, Token("end", "", len(template))]
+    """Return all tokens and a final `end`; `{{-` and `-}}` have already trimmed the text beside them."""
+    return [*_generate_tokens(template), Token("end", "", len(template))]
 
 
 def _generate_tokens(template: str) -> Iterator[Token]:
@@ -84,7 +85,7 @@ def _generate_tokens(template: str) -> Iterator[Token]:
 
 
 def _skip_space(template: str, at: int, trims: bool) -> int:
-    """A comment may follow `{{- ` but not `{{ `."""
+    """Return the place of a possible comment: it may follow `{{- `, but not `{{ `."""
     while trims and at < len(template) and template[at] in _SPACE:
         at += 1
     return at

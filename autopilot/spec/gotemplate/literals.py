@@ -1,10 +1,10 @@
-"""Go's literals: strings, runes and numbers as they stand in a template."""
+"""Parse Go's literals in a template: strings, runes and numbers."""
 
 from __future__ import annotations
 
 import re
 
-from autopilot.spec.spec_rendering import TemplateError
+from autopilot.spec.gotemplate.rendered_template import TemplateError
 
 _ESCAPE = re.compile(
     r"""\\(?:([abfnrtv\\'"])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3})|(.?))""", re.S
@@ -14,7 +14,7 @@ _MAX_NUMBER_CHARS = 100
 
 
 def parse_literal(kind: str, text: str, offset: int) -> str | int | float:
-    """The value of a literal token."""
+    """Return the value of a literal token; raise TemplateError at `offset` for a wrong one."""
     try:
         if kind == "number":
             return _parse_number(text)
@@ -27,7 +27,7 @@ def parse_literal(kind: str, text: str, offset: int) -> str | int | float:
         return inner
     if len(inner) != 1:
         raise TemplateError(
-            f"cannot read {text[:40]}: single quotes hold one character; write strings in double quotes", offset
+            f"cannot read {text[:40]}: single quotes enclose one character; write strings in double quotes", offset
         )
     return ord(inner)
 

@@ -1,4 +1,4 @@
-"""What a parsed template is made of."""
+"""Define the nodes of a parsed template; each records its offset in the text."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Literal:
+    """A string, number, character, true, false or nil."""
+
     offset: int
     value: str | int | float | bool | None
 
 
 @dataclass(slots=True)
 class Field:
-    """`.A.B`; without names, the dot itself."""
+    """The fields `.A.B` of the dot; without names, the dot itself."""
 
     offset: int
     names: tuple[str, ...]
@@ -21,7 +23,7 @@ class Field:
 
 @dataclass(slots=True)
 class Variable:
-    """`$x.A`; "$" is the data the template was given."""
+    """The fields `.A` of the variable `$x`; "$" is the data that the template was given."""
 
     offset: int
     name: str
@@ -30,7 +32,7 @@ class Variable:
 
 @dataclass(slots=True)
 class Chain:
-    """`(pipeline).A`."""
+    """The fields `.A` of a pipeline in parentheses."""
 
     offset: int
     inner: Pipe
@@ -39,18 +41,24 @@ class Chain:
 
 @dataclass(slots=True)
 class Function:
+    """The name of a function."""
+
     offset: int
     name: str
 
 
 @dataclass(slots=True)
 class Command:
+    """A value, or a function with its arguments: one part of a pipeline."""
+
     offset: int
     operands: list[Operand]
 
 
 @dataclass(slots=True)
 class Pipe:
+    """Commands that pass their value on, and the variables that are set to the result."""
+
     offset: int
     commands: list[Command]
     variables: tuple[str, ...] = ()
@@ -62,19 +70,23 @@ Operand = Literal | Field | Variable | Chain | Function | Pipe
 
 @dataclass(slots=True)
 class Text:
+    """Text outside of actions."""
+
     offset: int
     value: str
 
 
 @dataclass(slots=True)
 class Action:
+    """A pipeline whose value is written."""
+
     offset: int
     pipe: Pipe
 
 
 @dataclass(slots=True)
 class Branch:
-    """if, with or range."""
+    """An `if`, `with` or `range` with its blocks."""
 
     offset: int
     kind: str
@@ -85,7 +97,7 @@ class Branch:
 
 @dataclass(slots=True)
 class Jump:
-    """break or continue."""
+    """A `break` or `continue`."""
 
     offset: int
     kind: str
@@ -93,7 +105,7 @@ class Jump:
 
 @dataclass(slots=True)
 class Include:
-    """{{ template "name" pipeline }}"""
+    """An inclusion: {{ template "name" pipeline }}."""
 
     offset: int
     name: str
@@ -105,5 +117,7 @@ Node = Text | Action | Branch | Jump | Include
 
 @dataclass(slots=True)
 class Template:
+    """The nodes of a template, and of the templates that it defines."""
+
     main: list[Node]
     definitions: dict[str, list[Node]]

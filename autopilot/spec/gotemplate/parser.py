@@ -1,4 +1,4 @@
-"""Tokens to a tree, with Go's rules: what is undefined is found here, before anything runs."""
+"""Parse tokens into a tree by Go's rules; undefined names are found here, before anything is evaluated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from autopilot.spec.gotemplate import literals
 from autopilot.spec.gotemplate import nodes as n
 from autopilot.spec.gotemplate.functions import FUNCTION_NAMES
 from autopilot.spec.gotemplate.lexer import Token, list_tokens
-from autopilot.spec.spec_rendering import TemplateError
+from autopilot.spec.gotemplate.rendered_template import TemplateError
 
 MAX_DEPTH = 60  # nested blocks and parentheses
 _BLOCKS = ("if", "with", "range")
@@ -16,6 +16,7 @@ _KEYWORDS = {*_BLOCKS, "else", "end", "define", "block", "template", "break", "c
 
 
 def parse(template: str) -> n.Template:
+    """Return the tree of a template; raise TemplateError for a wrong one."""
     return _Parser(template).parse_template()
 
 
@@ -35,21 +36,21 @@ class _Parser:
         return n.Template(main, self.definitions)
 
     def parse_nodes(self) -> tuple[list[n.Node], Token]:
-        """Nodes up to {{ else }}, {{ end }} or the end of all, and the token that stopped them, which is consumed."""
-        found: list[n.Node] = []
+        """Parse nodes up to {{ else }}, {{ end }} or the end; return them and that token, which is consumed."""
+        nodes: list[n.Node] = []
         while True:
             token = self.read_token()
             if token.kind == "end":
-                return found, token
+                return nodes, token
             if token.kind == "text":
-                found.append(n.Text(token.offset, token.value))
+                nodes.append(n.Text(token.offset, token.value))
                 continue
             word = self.peek()
             if word.kind == "word" and word.value in ("else", "end"):
-                return found, self.read_token()
+                return nodes, self.read_token()
             node = self.parse_action(token)
             if node is not None:
-                found.append(node)
+                nodes.append(node)
 
     def parse_action(self, opening: Token) -> n.Node | None:
         word = self.peek()
@@ -107,7 +108,7 @@ class _Parser:
         return n.Include(opening.offset, name, pipe)
 
     def parse_definition(self, opening: Token, kind: str) -> n.Include | None:
-        """{{ define "x" }}...{{ end }}; {{ block "x" . }} is that and its use in one."""
+        """Parse {{ define "x" }}...{{ end }}, or {{ block "x" . }}, which also includes the template."""
         if kind == "define" and self.depth:
             self.fail("cannot define a template inside of a block; move it to the top level", opening)
         self.enter_block(opening)
@@ -129,7 +130,7 @@ class _Parser:
         return str(literals.parse_literal(token.kind, token.value, token.offset))
 
     def parse_pipe(self, closing: str, max_declared: int = 0) -> n.Pipe:
-        """A pipeline up to `}}` or `)`, which is consumed."""
+        """Parse a pipeline up to `}}` or `)`, which is consumed."""
         start = self.peek()
         variables, declared = self.parse_assignment(max_declared)
         pipe = n.Pipe(start.offset, [], variables, declared)
@@ -177,8 +178,8 @@ class _Parser:
         while (operand := self.parse_operand()) is not None:
             operands.append(operand)
         if not operands:
-            where = first if first.kind != "end" else start
-            self.fail("cannot be empty: a value is missing here; write a name, a string or a number", where)
+            place = first if first.kind != "end" else start
+            self.fail("cannot be empty: a value is missing here; write a name, a string or a number", place)
         return n.Command(first.offset, operands)
 
     def parse_operand(self) -> n.Operand | None:

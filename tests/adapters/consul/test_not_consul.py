@@ -12,7 +12,7 @@ from autopilot.adapters.consul import blocking_query
 from autopilot.adapters.consul.connection_settings import build_connection_settings
 from autopilot.adapters.consul.consul_client import ConsulClient, ConsulRefusedError
 from autopilot.spec.spec_loading import load_text
-from tests.app.harness import VICTIM, SupervisorProcess
+from tests.app.harness import PROMPT_S, VICTIM, SupervisorProcess
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -51,7 +51,7 @@ async def test_what_is_no_answer_is_refused(address, monkeypatch):
             await client.call(client.api.session.create(name="n", ttl=10))
         with pytest.raises(ConsulRefusedError, match="no answer of Consul"):
             await client.find_node_name("web")
-        monkeypatch.setattr(blocking_query, "FAILURES_BEFORE_REPORT", 1)
+        monkeypatch.setattr(blocking_query, "BLIND", 1)
         refused = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(
             blocking_query.run_blocking_query(
@@ -71,5 +71,5 @@ def test_a_life_goes_on(tmp_path, address):
     more = {"watches": [{"name": "w", "interval": 1}, {"key": "k", "name": "k", "interval": 1}], "locks": [lock]}
     with SupervisorProcess(tmp_path, {"consul": address, "jobs": [VICTIM, work], **more}) as pilot:
         pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-w")
-        assert pilot.measure_restart_delay("victim", times=2) < 1
+        assert pilot.measure_restart_delay("victim", times=2) < PROMPT_S
         assert pilot.stop() == 0

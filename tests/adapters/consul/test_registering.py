@@ -45,7 +45,7 @@ def test_what_is_registered(agent, tmp_path):
 def test_registered_with_the_first_success(agent, tmp_path):
     """A service is there from its first good check on; with an initial status from its job's start on."""
     flag = tmp_path / "healthy"
-    slow = build_service_spec(agent, health={"exec": ["test", "-e", str(flag)], "interval": "0.1s"})
+    slow = build_service_spec(agent, health={"exec": ["test", "-e", str(flag)], "interval": "0.1s", "timeout": "10s"})
     early = {**slow["jobs"][0], "name": "early", "initial_status": "warning"}
     slow["jobs"].append(early)
     with SupervisorProcess(tmp_path, slow) as pilot:
@@ -96,7 +96,7 @@ def test_stopped_job_is_gone(agent, tmp_path):
     with SupervisorProcess(tmp_path, spec) as pilot:
         eventually(lambda: get_service_status(agent) == "passing", "passing")
         assert pilot.run_verb("stop", "web", "--no-wait").returncode == 0
-        eventually(lambda: get_service_status(agent) is None, "gone", timeout_s=1.0)
+        eventually(lambda: get_service_status(agent) is None, "gone", timeout_s=5.0)
 
 
 def test_addresses_for_children(agent, tmp_path):
@@ -115,14 +115,14 @@ def test_tags_changed_by_others_stay(agent, tmp_path):
         body = {**entry["Service"], "Name": "web", "Tags": ["theirs"], "Port": 1}
         known = ("ID", "Name", "Tags", "Port", "Address", "Meta", "EnableTagOverride")
         agent.put("/v1/agent/service/register", {key: body[key] for key in known})
-        eventually(lambda: agent.health("web")[0]["Service"]["Port"] == 8080, "our port", timeout_s=1.0)
+        eventually(lambda: agent.health("web")[0]["Service"]["Port"] == 8080, "our port", timeout_s=5.0)
         assert agent.health("web")[0]["Service"]["Tags"] == ["theirs"]
 
 
 @pytest.mark.slow  # Consul takes a minute at least, and looks every 30 s
 def test_killed_supervisor_is_reaped(agent, tmp_path):
     """What a killed supervisor leaves is taken out by Consul after deregisterCriticalServiceAfter; the rest stays."""
-    health = {"exec": "true", "interval": "0.5s", "ttl": "1s"}
+    health = {"exec": "true", "interval": "0.5s", "timeout": "10s", "ttl": "5s"}
     spec = build_service_spec(agent, health=health, consul={"deregisterCriticalServiceAfter": "1m"})
     spec["jobs"].append({**spec["jobs"][0], "name": "kept", "consul": {}})
     with SupervisorProcess(tmp_path, spec) as pilot:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from lab import consul_agents
-from tests.app.harness import VICTIM, SupervisorProcess, eventually
+from tests.app.harness import PROMPT_S, VICTIM, SupervisorProcess, eventually
 
 pytestmark = pytest.mark.real("consul")
 
@@ -49,7 +49,7 @@ def test_changed_healthy_unhealthy(agent, tmp_path):
 
 
 def test_change_to_job_start(agent, tmp_path):
-    """From a change in Consul to the start of the job that waits for it: at most 50 ms, the median of ten."""
+    """From a change in Consul to the start of the job that waits for it nothing is waited for: the median of ten."""
     with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", interval="0.05s")) as pilot:
         wait_until_watching(agent, pilot)
         delays = []
@@ -61,7 +61,7 @@ def test_change_to_job_start(agent, tmp_path):
             line = pilot.wait_for(lambda line: line.get("job") == "changed" and line["event"] == "started", since=since)
             delays.append(line["arrived"] - at)
         print("change to job start, ms:", [round(delay * 1000, 1) for delay in sorted(delays)])
-        assert statistics.median(delays) <= 0.050
+        assert statistics.median(delays) < PROMPT_S
 
 
 def test_nothing_of_ours_changed(agent, tmp_path):
@@ -167,7 +167,7 @@ def test_key_that_is_there_at_the_start(agent, tmp_path):
 
 
 def test_key_change_to_job_start(agent, tmp_path):
-    """From a key's change to the start of the job that waits for it: at most 50 ms, the median of ten."""
+    """From a key's change to the start of the job that waits for it nothing is waited for: the median of ten."""
     with SupervisorProcess(tmp_path, build_key_watch_spec(agent, "changed")) as pilot:
         put_key(agent, b"first")
         delays = []
@@ -179,7 +179,7 @@ def test_key_change_to_job_start(agent, tmp_path):
             line = pilot.wait_for(lambda line: line.get("job") == "changed" and line["event"] == "started", since=since)
             delays.append(line["arrived"] - at)
         print("key's change to job start, ms:", [round(delay * 1000, 1) for delay in sorted(delays)])
-        assert statistics.median(delays) <= 0.050
+        assert statistics.median(delays) < PROMPT_S
 
 
 def test_key_that_may_not_be_read(tmp_path):
@@ -194,7 +194,7 @@ def test_key_that_may_not_be_read(tmp_path):
             said = pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db")
             assert 'allow key "site/mode" to its token' in said["event"]
             put_key(agent, b"b")
-            assert pilot.measure_restart_delay("victim") < 0.1
+            assert pilot.measure_restart_delay("victim") < PROMPT_S
             assert pilot.stop() == 0
             assert not pilot.find_events("watch changed") and len(pilot.find_events("does not show the key")) == 1
 

@@ -71,7 +71,7 @@ class Worker:
         )
         return self.list_reports("Probed", aspect=aspect)[-1]
 
-    def wait_for_drain_status(self, *words: str, timeout: float = 15) -> None:
+    def wait_for_drain_status(self, *words: str, timeout: float = 45) -> None:
         """Wait until the status says of the drain all of these."""
         end = time.monotonic() + timeout
         while not all(word in str(said := self.get_status()["drain"]) for word in words):

@@ -95,6 +95,7 @@ def test_every_value_exists():
     assert codes and codes <= set(REASON_CODES)
 
 
+@pytest.mark.slow
 def test_no_consul_no_sample(tmp_path):
     """Without a consul section there is nothing that could look unreachable."""
     spec = {"telemetry": build_telemetry(), "jobs": [WEB]}

@@ -17,7 +17,7 @@ DIGEST = "sha256:" + "b" * 64
 
 
 def build_spec(agent: Agent, port: int):
-    health = {"exec": "true", "interval": "0.5s"}
+    health = {"exec": "true", "interval": "0.5s", "timeout": "10s"}
     web = {"name": "web", "exec": ["sleep", "1000"], "health": health}
     return {"consul": agent.http_address, "telemetry": {"port": port, "interfaces": "lo"}, "jobs": [web]}
 

@@ -15,7 +15,7 @@ from autopilot.adapters.http_server import CLIENT_TIMEOUT_S, MAX_CLIENTS
 from tests.app.harness import VICTIM, SupervisorProcess, eventually, find_free_port, shell
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-WEB = {"name": "web", "exec": ["sleep", "1000"], "health": {"exec": "true", "interval": "0.1s"}}
+WEB = {"name": "web", "exec": ["sleep", "1000"], "health": {"exec": "true", "interval": "0.1s", "timeout": "10s"}}
 
 
 def build_telemetry(**fields):
@@ -50,6 +50,7 @@ def get_sample(spec, metric, /, **labels):
     return read_samples(spec).get((metric, *sorted(labels.items())))
 
 
+@pytest.mark.slow
 def test_metrics_of_a_life(tmp_path, spec):
     """What happens in a life is in its metrics: jobs, checks, restarts by reason, exits, the life's phase."""
     surroundings = {"AUTOPILOT_SLOT": "slot1", "AUTOPILOT_IMAGE_DIGEST": "sha256:1"}
@@ -67,6 +68,7 @@ def test_metrics_of_a_life(tmp_path, spec):
         assert found["process_resident_memory_bytes",] > 0
 
 
+@pytest.mark.slow
 def test_before_and_after_loading(tmp_path, spec):
     """Nothing is missed while the metrics' library loads: the startup event and the first start are counted."""
     with SupervisorProcess(tmp_path, spec):
@@ -75,6 +77,7 @@ def test_before_and_after_loading(tmp_path, spec):
         assert get_sample(spec, "containerpilot_events", code="StatusHealthy", source="web") == 1
 
 
+@pytest.mark.slow
 def test_no_label_called_job(tmp_path, spec):
     """No metric has a label `job`, which Prometheus keeps for itself."""
     with SupervisorProcess(tmp_path, spec):
@@ -82,6 +85,7 @@ def test_no_label_called_job(tmp_path, spec):
         assert not [key for key in read_samples(spec) if any(label[0] == "job" for label in key[1:])]
 
 
+@pytest.mark.slow
 def test_metrics_of_jobs(tmp_path, spec):
     """Declared metrics are set through the socket, under exactly their names; others and bad values are refused."""
     declared = [
@@ -117,6 +121,7 @@ def test_status_pages(tmp_path, spec):
             fetch(spec, "/nothing")
 
 
+@pytest.mark.slow
 def test_port_is_taken(tmp_path, spec):
     """A port somebody else holds costs no job: it is said, and taken when it is free."""
     with socket.create_server(("127.0.0.1", spec["telemetry"]["port"])):
@@ -137,6 +142,7 @@ def test_silent_client(tmp_path, spec):
             assert pilot.stop() == 0
 
 
+@pytest.mark.slow
 def test_too_many_clients(tmp_path, spec):
     """Clients that say nothing take so many descriptors and no more: one beyond is turned away at once."""
     there = ("127.0.0.1", spec["telemetry"]["port"])
@@ -151,6 +157,7 @@ def test_too_many_clients(tmp_path, spec):
         assert pilot.stop() == 0
 
 
+@pytest.mark.slow
 def test_first_job_does_not_wait(tmp_path, spec):
     """The first job starts before the metrics' library is loaded."""
     spec["jobs"] = [{"name": "first", "exec": shell("echo up; exec sleep 1000")}]

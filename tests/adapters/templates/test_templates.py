@@ -33,6 +33,7 @@ def put_key(agent, key, value):
     agent.put(f"/v1/kv/{key}", value.encode())
 
 
+@pytest.mark.slow
 def test_before_the_first_job(tmp_path, files):
     """What needs nothing from Consul is there when the first job starts, Consul or not."""
     with SupervisorProcess(tmp_path, build_spec(files, "slot={{ env.SLOT }}\n"), env={"SLOT": "s9"}) as pilot:
@@ -53,6 +54,7 @@ def test_mode_and_owner(tmp_path, files):
     assert not owner or (found.st_uid, found.st_gid) == (pwd.getpwnam("nobody").pw_uid, grp.getgrnam("nogroup").gr_gid)
 
 
+@pytest.mark.slow
 def test_bad_template_keeps_the_file(tmp_path, files):
     """A template that cannot be rendered keeps the file that is there, and the log says file, line and why."""
     files[1].write_text("old\n")

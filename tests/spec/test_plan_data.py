@@ -1,4 +1,4 @@
-"""A plan as JSON and back, and what importing it costs."""
+"""Test plans as JSON and back, and the cost of importing them."""
 
 from __future__ import annotations
 
@@ -115,13 +115,13 @@ def test_round_trip(plan: p.Plan) -> None:
     ],
 )
 def test_another_versions_plan_is_refused(data: Any) -> None:
-    """What `plan_to_data` of this version did not write is a ValueError with a remedy, never a wrong plan."""
+    """Data that `serialize_plan` of this version did not write is a ValueError with a remedy, never a wrong plan."""
     with pytest.raises(ValueError, match=r"cannot use this plan: .*; compile the job spec again"):
         deserialize_plan(data)
 
 
 def test_reading_a_plan_imports_nothing_heavy() -> None:
-    """The supervisor's start reads a plan without pydantic, click, re-based parsers or the template engine."""
+    """The supervisor's start reads a plan without pydantic, click, the parsers or the template engine."""
     program = """
 import sys
 import autopilot.spec, autopilot.spec.plan, autopilot.spec.validation_child

@@ -1,4 +1,4 @@
-"""Validation in a child: the same answers, and a bound on every failure of the child itself."""
+"""Test validation in a child: same answers as without one, and a bound on every failure of the child."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from autopilot.spec import SpecError, ValidatorError, load, spec_loading, valida
 
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
+    """Return a job spec with a template action and a warning."""
     path = tmp_path / "spec.json5"
     path.write_text("{jobs: [{name: '{{ .NAME }}', exec: 'true', tags: ['x']}]}")
     return path
 
 
 def has_no_child() -> bool:
+    """Return True when this process has no child, dead or alive."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -46,6 +48,7 @@ def test_problems_come_whole(spec: Path) -> None:
 
 
 def replace_load(monkeypatch: pytest.MonkeyPatch, behaviour: Any) -> None:
+    """Let the child call `behaviour` instead of load."""
     monkeypatch.setattr(spec_loading, "load", behaviour)
 
 

@@ -1,4 +1,4 @@
-"""Files that are no text: one clear message each."""
+"""Test files that are no text: every kind is refused with one clear message."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from autopilot.spec import SpecError, load
 
 
 def get_problem(path: Path | str) -> str:
+    """Return the only problem of a file that must be refused."""
     with pytest.raises(SpecError) as caught:
         load(path, {})
     (problem,) = caught.value.problems
@@ -20,16 +21,16 @@ def get_problem(path: Path | str) -> str:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "cannot be empty; the least is"),
-        (b" \n\t ", "cannot be empty; the least is"),
-        (b"\xef\xbb\xbf", "cannot be empty; the least is"),
+        (b"", "cannot be empty; the smallest job spec is"),
+        (b" \n\t ", "cannot be empty; the smallest job spec is"),
+        (b"\xef\xbb\xbf", "cannot be empty; the smallest job spec is"),
         (b"x" * (10 << 20), "cannot be larger than 1 MiB"),
-        (b"\x7fELF\x00\x01", "cannot be a binary file: it holds a NUL byte at offset 4"),
+        (b"\x7fELF\x00\x01", "cannot be a binary file: it contains a NUL byte at offset 4"),
         (b"\xff\xfe{\x00}\x00", "cannot be UTF-16; save the file as UTF-8"),
     ],
 )
 def test_not_a_text(tmp_path: Path, data: bytes, message: str) -> None:
-    """Empty, huge and binary files are refused, each in its own words."""
+    """Empty, huge and binary files are refused, each with its own message."""
     (tmp_path / "spec").write_bytes(data)
     assert message in get_problem(tmp_path / "spec")
 
@@ -49,7 +50,7 @@ def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    """A missing file is refused with the way to name another."""
+    """A missing file is refused with a hint how to name another."""
     assert "cannot read the job spec: no such file or directory; name it as" in get_problem(tmp_path / "none")
 
 
@@ -60,7 +61,7 @@ def test_directory(tmp_path: Path) -> None:
 
 def test_nul_in_the_path() -> None:
     """A path that no file can have is refused, not an error of Python."""
-    assert "holds a NUL character" in get_problem("a\0b")
+    assert "contains a NUL character" in get_problem("a\0b")
 
 
 def test_unreadable_file(tmp_path: Path) -> None:
@@ -72,10 +73,10 @@ def test_unreadable_file(tmp_path: Path) -> None:
     if before == 0:  # root may read everything
         os.seteuid(65534)
     try:
-        said, uid = get_problem(path), os.geteuid()
+        problem, uid = get_problem(path), os.geteuid()
     finally:
         os.seteuid(before)
-    assert f"permission denied; let uid {uid} read it" in said
+    assert f"permission denied; let uid {uid} read it" in problem
 
 
 def test_a_fifo_without_a_writer_does_not_hold_up_the_start(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Numbers with a unit."""
+"""Test numbers with a unit."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_durations(written: object, seconds: float) -> None:
     ],
 )
 def test_wrong_durations(wrong: object) -> None:
-    """What is no duration is refused with a message that begins with "cannot"."""
+    """A value that is no duration is refused with a message that begins with "cannot"."""
     with pytest.raises(ValueError, match=r"^cannot"):
         quantities.parse_duration(wrong)
 
@@ -77,7 +77,7 @@ def test_durations_are_exact(parts: list[tuple[int, int, str]]) -> None:
 
 @given(st.text(alphabet="0123456789.hmsnuµ+-e", max_size=50) | st.text())
 def test_any_text_is_a_duration_or_refused(text: str) -> None:
-    """Any text is a duration within Go's range, or a ValueError that says "cannot"."""
+    """Any text is a duration within Go's range, or a ValueError that begins with "cannot"."""
     try:
         assert 0 <= quantities.parse_duration(text) <= LONGEST / 10**9
     except ValueError as error:
@@ -104,7 +104,7 @@ def test_sizes(written: object, number: int) -> None:
 
 @pytest.mark.parametrize("wrong", ["", "1XB", "-1", -1, 1.5, True, None, "GB", "9" * 39 + "TB", 2**63, "1" * 50])
 def test_wrong_sizes(wrong: object) -> None:
-    """What is no size is refused."""
+    """A value that is no size is refused."""
     with pytest.raises(ValueError, match=r"^cannot"):
         quantities.parse_size(wrong)
 
@@ -117,7 +117,7 @@ def test_shares(written: object, number: float) -> None:
 
 @pytest.mark.parametrize("wrong", ["110%", 10, -0.1, "x", None, True, "%", float("nan"), "1e999"])
 def test_wrong_shares(wrong: object) -> None:
-    """What is no share is refused."""
+    """A value that is no share is refused."""
     with pytest.raises(ValueError, match=r"^cannot"):
         quantities.parse_share(wrong)
 
@@ -130,7 +130,7 @@ def test_whole_numbers(written: object, number: int) -> None:
 
 @pytest.mark.parametrize("wrong", ["6.5", 6.5, True, None, -1, "-1", "x", 2**31, float("nan"), float("inf"), "9" * 30])
 def test_wrong_whole_numbers(wrong: object) -> None:
-    """What is no whole number in range is refused."""
+    """A value that is no whole number in range is refused."""
     with pytest.raises(ValueError, match=r"^cannot"):
         quantities.parse_whole_number(wrong)
 

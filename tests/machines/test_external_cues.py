@@ -1,4 +1,4 @@
-"""What the world outside tells the core: watches, maintenance, rendered files, permits, the registry's agent."""
+"""Cues of the outside: watches, maintenance, rendered files, permits, the registry's agent."""
 
 from __future__ import annotations
 
@@ -48,40 +48,42 @@ def test_watch_events_start_jobs():
         event: plans.build_job(event, when=plans.build_when("watch.db", event, each=True))
         for event in ("changed", "unhealthy")
     }
-    told = StartedCore(plans.build_job("main"), *waiting.values())
-    assert list_started(told.feed(cues.WatchChanged("db", True))) == ["changed"]
-    effects = told.feed(cues.WatchChanged("db", False))
+    started = StartedCore(plans.build_job("main"), *waiting.values())
+    assert list_started(started.feed(cues.WatchChanged("db", True))) == ["changed"]
+    effects = started.feed(cues.WatchChanged("db", False))
     assert [type(e) for e in effects if isinstance(e, events.Event)][:2] == [events.WatchChanged, events.WatchUnhealthy]
-    assert told.feed(cues.WatchChanged("other", True))[0] == events.WatchChanged("other")
+    assert started.feed(cues.WatchChanged("other", True))[0] == events.WatchChanged("other")
 
 
 def test_maintenance_rests_the_checks():
     """In maintenance nothing is checked; leaving it checks all again, and entering it twice is entering it once."""
-    told = StartedCore(plans.build_job("main", health=plans.build_check()))
-    told.tick(told.core.get_deadline())  # the first check is out
-    effects = told.feed(cues.RequestReceived("enter-maintenance", "a person"))
+    started = StartedCore(plans.build_job("main", health=plans.build_check()))
+    started.tick(started.core.get_deadline())  # the first check is out
+    effects = started.feed(cues.RequestReceived("enter-maintenance", "a person"))
     assert effects == [events.MaintenanceEntered(), actions.CancelCheck("main")]
-    assert told.feed(cues.RequestReceived("enter-maintenance", "a person")) == []
-    assert told.core.job_records["main"].health.deadline is None
-    told.feed(cues.RequestReceived("leave-maintenance", "a person"))
-    assert told.core.job_records["main"].health.deadline is not None
+    assert started.feed(cues.RequestReceived("enter-maintenance", "a person")) == []
+    assert started.core.job_records["main"].health.deadline is None
+    started.feed(cues.RequestReceived("leave-maintenance", "a person"))
+    assert started.core.job_records["main"].health.deadline is not None
 
 
 def test_jobs_wait_for_maintenance():
     """Entering and leaving maintenance are events like others."""
-    told = StartedCore(
+    started = StartedCore(
         plans.build_job("main"), plans.build_job("in", when=plans.build_when("", "enterMaintenance", each=True))
     )
-    assert list_started(told.feed(cues.RequestReceived("enter-maintenance", "a person"))) == ["in"]
+    assert list_started(started.feed(cues.RequestReceived("enter-maintenance", "a person"))) == ["in"]
 
 
 @pytest.mark.parametrize(("notice", "does"), [({"reload": "main"}, 1), ({"restart": "main"}, 15)])
 def test_rendered_file(notice, does):
     """A changed file reloads its job by SIGHUP or restarts it; a job that does not run reads it by itself."""
-    told = StartedCore(plans.build_job("main"), plans.build_job("later", when=plans.build_when("main", "exitSuccess")))
-    effects = told.feed(cues.TemplateWritten("/f", **notice))
+    started = StartedCore(
+        plans.build_job("main"), plans.build_job("later", when=plans.build_when("main", "exitSuccess"))
+    )
+    effects = started.feed(cues.TemplateWritten("/f", **notice))
     assert [effect.signal for effect in effects if isinstance(effect, actions.Signal)] == [does]
-    assert not [e for e in told.feed(cues.TemplateWritten("/f", reload="later")) if isinstance(e, actions.Action)]
+    assert not [e for e in started.feed(cues.TemplateWritten("/f", reload="later")) if isinstance(e, actions.Action)]
 
 
 ENDING = Lifetime(max=10.0, drain=Drain(begin=plans.TRUE, until=plans.TRUE), queue=True)
@@ -89,12 +91,12 @@ ENDING = Lifetime(max=10.0, drain=Drain(begin=plans.TRUE, until=plans.TRUE), que
 
 def test_end_of_a_lifetime_waits_for_its_turn():
     """A lifetime that is over asks once for its permit, drains when it has it, and needs none for a person's drain."""
-    told = StartedCore(plans.build_job("main"), lifetime=ENDING)
-    assert told.tick(10.0) == [events.LifetimeQueued(), actions.RequestPermit()]
-    assert told.core.lifetime.phase is lifetime.Phase.QUEUED
-    effects = told.feed(cues.PermitGranted(True), now=500.0)
+    started = StartedCore(plans.build_job("main"), lifetime=ENDING)
+    assert started.tick(10.0) == [events.LifetimeQueued(), actions.RequestPermit()]
+    assert started.core.lifetime.phase is lifetime.Phase.QUEUED
+    effects = started.feed(cues.PermitGranted(True), now=500.0)
     assert actions.StartDrain("lifetime") in effects
-    assert not [e for e in told.feed(cues.PermitGranted(True)) if isinstance(e, actions.StartDrain)]
+    assert not [e for e in started.feed(cues.PermitGranted(True)) if isinstance(e, actions.StartDrain)]
     asked = StartedCore(plans.build_job("main"), lifetime=ENDING)
     asked.tick(10.0)
     assert actions.StartDrain("drain") in asked.feed(cues.RequestReceived("drain", "a person"))
@@ -104,11 +106,11 @@ AGENT = plans.build_job("consul-agent", restarts=None, stop=Stop(signal=2, order
 
 
 def build_stopping_agent():
-    told = StartedCore(plans.build_job("main"), AGENT, consul_agent=ConsulAgent(job="consul-agent", join=("a",)))
-    told.feed(cues.RequestReceived("stop", "a person"))
-    told.feed(cues.Exited("main", 1, 143))
-    assert told.get_phase("consul-agent") is job.Phase.HOLDING
-    return told
+    started = StartedCore(plans.build_job("main"), AGENT, consul_agent=ConsulAgent(job="consul-agent", join=("a",)))
+    started.feed(cues.RequestReceived("stop", "a person"))
+    started.feed(cues.Exited("main", 1, 143))
+    assert started.get_phase("consul-agent") is job.Phase.HOLDING
+    return started
 
 
 def test_agent_stops_when_services_are_out():
@@ -124,7 +126,7 @@ def test_agent_does_not_wait_for_ever():
 
 
 def test_agent_alone_is_no_work():
-    """When all other jobs are over so is the life."""
-    told = StartedCore(plans.build_job("main"), AGENT, consul_agent=ConsulAgent(job="consul-agent", join=("a",)))
-    effects = told.feed(cues.Exited("main", 1, 0))
+    """The life is over with all other jobs."""
+    started = StartedCore(plans.build_job("main"), AGENT, consul_agent=ConsulAgent(job="consul-agent", join=("a",)))
+    effects = started.feed(cues.Exited("main", 1, 0))
     assert events.ShutdownBegun("completed", "all jobs are over") in effects

@@ -1,4 +1,4 @@
-"""What is wrong is said: at its place, with what was found and what would be right, all in one pass."""
+"""Test that every mistake is reported in one pass: at its place, with the value and the remedy."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import pytest
 from autopilot.spec import LoadedSpec, SpecError, load_text
 
 LONG = "x" * 107
-MARK = "‸"  # where the problem is
+MARK = "‸"  # the place of the problem
 A = "{name: 'a', exec: 'true'}"
 
 
 def list_problems(text: str, *, here: bool = True) -> list[str]:
+    """Return the problems of a text that must be refused, as "LINE:COLUMN: PATH: MESSAGE"."""
     with pytest.raises(SpecError) as caught:
         load_text(text, "f", {}, runs_here=here)
     return [str(problem).removeprefix("f:") for problem in caught.value.problems]
 
 
 def assert_problem_at_mark(marked: str, message: str) -> None:
+    """Check that the text has one problem, at the mark, whose message begins with `message`."""
     (found,) = list_problems(marked.replace(MARK, ""))
     assert found.startswith(f"1:{marked.index(MARK) + 1}: {message}")
 
 
 def load_spec(text: str, *, here: bool = True) -> LoadedSpec:
+    """Load a text that must be accepted."""
     return load_text(text, "f", {}, runs_here=here)
 
 
 def format_job(keys: str) -> str:
+    """Return a spec with one job of these keys."""
     return f"{{jobs: [{{name: 'web', exec: 'true', {keys}}}]}}"
 
 
@@ -35,14 +39,17 @@ def format_job(keys: str) -> str:
     [
         ("‸helth: {}", 'jobs[web].helth: cannot be used: there is no such key; did you mean "health"?'),
         ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stopTimeout" and'),
-        ("‸port: 80", "jobs[web].port: cannot be given without health: nothing would say whether the service works"),
+        ("‸port: 80", "jobs[web].port: cannot be given without health, which tells if the service works"),
         ("port: ‸0, health: {tcp: 'x:1'}", "jobs[web].port: cannot be 0; it must be from 1 to 65535"),
         ("restarts: ‸'always'", 'jobs[web].restarts: cannot be "always"; write a number of restarts, "unlimited",'),
         (
             "when: {interval: 5}, restarts: ‸'on-failure'",
             'jobs[web].restarts: cannot be "on-failure" beside interval',
         ),
-        ("when: ‸{}", "jobs[web].when: cannot be used: it says nothing; write one of {source, once or each}"),
+        (
+            "when: ‸{}",
+            "jobs[web].when: cannot be used: it names no event and no time; write one of {source, once or each}",
+        ),
         ("when: ‸{source: 'x'}", "jobs[web].when: cannot be used: once or each is missing beside source"),
         ("when: {interval: '1s', timeout: ‸1}", "jobs[web].when.timeout: cannot stand beside an interval alone"),
         ("when: ‸{once: 'startup', each: 'startup'}", "jobs[web].when: cannot have both once and each"),
@@ -59,14 +66,20 @@ def format_job(keys: str) -> str:
         ("stop: {signal: ‸'SIGSTOP'}", 'jobs[web].stop.signal: cannot be "SIGSTOP": it does not end a process'),
         (
             "stop: {escalate: [{after: ‸9, signal: 9}]}",
-            "jobs[web].stop.escalate[0].after: cannot be 9 s; it comes after",
+            "jobs[web].stop.escalate[0].after: cannot be 9 s; it must come after",
         ),
         ("limits: ‸{nofiles: 1}", 'jobs[web].limits: cannot use "nofiles": no such limit; did you mean "nofile"?'),
         ("umask: ‸22", 'jobs[web].umask: cannot be 22; write an octal string like "022"'),
         ("env: ‸{'A B': 'x'}", 'jobs[web].env: cannot use "A B" as the name of a variable'),
         ("env: ‸{A: true}", 'jobs[web].env: "A" cannot be true; write it as a string in quotes'),
-        ("user: ‸'nobody-here'", 'jobs[web].user: cannot be used: there is no user "nobody-here" here; create it'),
-        ("group: ‸'nobody-here'", 'jobs[web].group: cannot be used: there is no group "nobody-here" here; create'),
+        (
+            "user: ‸'nobody-here'",
+            'jobs[web].user: cannot be used: there is no user "nobody-here" on this machine; create it',
+        ),
+        (
+            "group: ‸'nobody-here'",
+            'jobs[web].group: cannot be used: there is no group "nobody-here" on this machine; create',
+        ),
         ("cwd: ‸'x'", 'jobs[web].cwd: cannot be "x"; write an absolute path'),
         ("health: ‸{}", "jobs[web].health: cannot be without a check; add one of exec, http, tcp or htcondor"),
         ("health: {exec: 'x', tcp: ‸'y:1'}", "jobs[web].health.tcp: cannot stand beside exec"),
@@ -77,16 +90,16 @@ def format_job(keys: str) -> str:
         ("health: {exec: 'x', onFailure: ‸'drain'}", 'jobs[web].health.onFailure: cannot be "drain" without a'),
         ("backoff: {initial: 9, max: ‸3}", "jobs[web].backoff.max: cannot be shorter than initial (9 s), got 3 s"),
         ("backoff: {factor: ‸0.5}", "jobs[web].backoff.factor: cannot be 0.5; it must be from 1 to 1000"),
-        ("timeout: ‸'0s'", "jobs[web].timeout: cannot be 0; write a duration above it"),
+        ("timeout: ‸'0s'", "jobs[web].timeout: cannot be 0; write a duration above 0"),
         ("timeout: ‸true", "jobs[web].timeout: cannot be true; write seconds as a number or a duration"),
         ("logging: {‸files: []}", "jobs[web].logging.files: cannot be used in this version; remove it"),
-        ("interfaces: ‸['eth0:inet7']", 'jobs[web].interfaces: cannot hold "eth0:inet7"; write "eth0"'),
+        ("interfaces: ‸['eth0:inet7']", 'jobs[web].interfaces: cannot contain "eth0:inet7"; write "eth0"'),
         ("tags: ‸[1]", "jobs[web].tags: cannot be 1; write a string in quotes"),
         ("health: ‸'x'", 'jobs[web].health: cannot be "x"; write an object: {...}'),
     ],
 )
 def test_one_problem_of_a_job(keys: str, message: str) -> None:
-    """Each mistake in a job gives one problem, with the marked place and its remedy, and no second one."""
+    """Every mistake in a job gives one problem, with the marked place and its remedy, and no second one."""
     assert_problem_at_mark(format_job(keys), message)
 
 
@@ -102,14 +115,17 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "{jobs: [{name: 'a', exec: 'true'}, {name: ‸'a', exec: 'true'}]}",
             'jobs[a].name: cannot be "a" again: jobs[0] has this name',
         ),
-        ("{jobs: [{name: ‸'SIGHUP', exec: 'x'}]}", 'jobs[SIGHUP].name: cannot be "SIGHUP": as a source of events'),
+        (
+            "{jobs: [{name: ‸'SIGHUP', exec: 'x'}]}",
+            'jobs[SIGHUP].name: cannot be "SIGHUP": this name is reserved as a source',
+        ),
         (
             "{jobs: [A], consul: 'h:1', watches: [{name: 'db', key: 'a/b', interval: 1, tag: ‸'x'}]}",
             "watches[db].tag: cannot be given with a key: only services have tags",
         ),
         (
             "{jobs: [A], consul: 'h:1', watches: [{name: 'db', key: ‸'/a/b', interval: 1}]}",
-            'watches[db].key: cannot be "/a/b": a key of Consul has no / first; write "a/b"',
+            'watches[db].key: cannot be "/a/b": a key of Consul does not begin with /; write "a/b"',
         ),
         ("{jobs: [{exec: 'a', when: {cron: ‸'61 * * * *'}}]}", 'jobs[0].when.cron: cannot be "61 * * * *": its minute'),
         ("{jobs: [{exec: 'a', when: {cron: ‸'* * * *'}}]}", 'jobs[0].when.cron: cannot be "* * * *": it has 4 fields'),
@@ -117,7 +133,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ("{jobs: [{exec: 'a', when: {cron: ‸'@reboot'}}]}", 'jobs[0].when.cron: cannot be "@reboot"; leave `when` out'),
         (
             "{jobs: [{exec: 'a', when: {cron: ‸'@dayly'}}]}",
-            'jobs[0].when.cron: cannot be "@dayly"; did you mean "@daily"',
+            'jobs[0].when.cron: cannot be "@dayly": there is no such name; did you mean "@daily"',
         ),
         ("{jobs: [{exec: 'a', when: {cron: ‸5}}]}", "jobs[0].when.cron: cannot be 5; write"),
         (
@@ -136,26 +152,43 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "{jobs: [{name: 'a', health: {exec: 'x'}, when: ‸{interval: 5}}]}",
             "jobs[a].when: cannot make a job without exec run again and again",
         ),
-        ("{jobs: [‸{health: {exec: 'x'}}]}", "jobs[0].name: cannot be left out where there is no exec"),
+        ("{jobs: [‸{health: {exec: 'x'}}]}", "jobs[0].name: cannot be left out without exec"),
         ("{jobs: [{name: 'a', health: {exec: 'x'}, essential: ‸true}]}", "jobs[a].essential: cannot be true without"),
         (
             "{jobs: [{exec: 'a', user: 1, ‸uid: 2}]}",
             'jobs[0].uid: cannot be given twice: "user" and "uid" are the same key',
         ),
         ("{jobs: [A], ‸checks: []}", "checks: cannot be used in this version; remove it"),
-        ("{jobs: [A], ‸watches: [{name: 'db', interval: 1}]}", "watches: cannot be looked at without Consul"),
+        ("{jobs: [A], ‸watches: [{name: 'db', interval: 1}]}", "watches: cannot be used without Consul"),
         (
             "{jobs: [A], templates: [{source: '/a', destination: '/b', on_change: {reload: ‸'b'}}]}",
-            'templates[0].on_change.reload: cannot be "b": there is no such job',
+            'templates[0].on_change.reload: cannot be "b": no job has this name',
+        ),
+        ("{jobs: [A], ‸locks: [{name: 'l', before: 'a'}]}", "locks: cannot be used without Consul"),
+        (
+            "{jobs: [A], consul: 'h:1', locks: [{name: 'l', before: ‸'b'}]}",
+            'locks[l].before: cannot be "b": no job has this name',
+        ),
+        (
+            "{jobs: [A], consul: 'h:1', locks: [{name: 'l', before: ‸'lifetime'}]}",
+            'locks[l].before: cannot be "lifetime" without a lifetime section; add one, or name a job',
+        ),
+        (
+            "{jobs: [A], consul: 'h:1', locks: [{name: 'l', before: 'a', ttl: ‸9}]}",
+            "locks[l].ttl: cannot be outside Consul's bounds (10 s to 86400 s), got 9 s",
+        ),
+        (
+            "{jobs: [A, {exec: 'x', when: {once: ‸'healthy'}}]}",
+            'jobs[1].when.once: cannot be "healthy": the supervisor emits no such event; source is left out',
         ),
         ("{jobs: [A], consulAgent: {join: ‸[]}}", "consulAgent.join: cannot be empty; name servers"),
         (
             "{jobs: [{name: ‸'consul-agent', exec: 'x'}], consul_agent: {join: 'a'}}",
-            'jobs[consul-agent].name: cannot be "consul-agent" beside consul_agent',
+            'jobs[consul-agent].name: cannot be "consul-agent" together with consul_agent',
         ),
         (
             "{jobs: [A], consul: {address: 'h:1', ‸token: 't', token_file: '/f'}}",
-            "consul.token: cannot stand beside token_file",
+            "consul.token: cannot be given together with token_file",
         ),
         ("{jobs: [A], onSigterm: ‸'drain'}", 'onSigterm: cannot be "drain" without a lifetime or htcondor'),
         ("{jobs: [A], lifetime: ‸{max: '1h'}}", "lifetime.drain: cannot be left out: nothing says how"),
@@ -179,21 +212,21 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "control.socket: cannot be longer than 107",
         ),
         ("{jobs: [A], consul: ‸{}}", "consul.address: cannot be left out; it is host:port"),
-        ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is the least time"),
+        ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is the shortest time"),
         (
             "{jobs: [A], telemetry: {metrics: [{name: ‸'a-b', help: 'x', type: 'gauge'}]}}",
-            'telemetry.metrics[a-b].name: cannot be "a-b"; letters, digits and _ only',
+            'telemetry.metrics[a-b].name: cannot be "a-b"; write letters, digits and _ only',
         ),
         ("{jobs: [A], logging: {level: ‸'LOUD'}}", 'logging.level: cannot be "LOUD"; one of DEBUG'),
     ],
 )
 def test_one_problem_of_the_whole(text: str, message: str) -> None:
-    """Each mistake around the jobs gives one problem with the marked place and its remedy."""
+    """Every mistake around the jobs gives one problem with the marked place and its remedy."""
     assert_problem_at_mark(text.replace("[A]", f"[{A}]").replace("[A,", f"[{A},"), message)
 
 
 def test_all_problems_in_one_pass() -> None:
-    """Unknown keys, wrong values and what is wrong between keys come together, in the order of the file."""
+    """Unknown keys, wrong values and broken rules between keys are reported together, in the order of the file."""
     text = """{
   jobs: [
     {name: "a", exec: "true", timout: 5},
@@ -217,7 +250,7 @@ def test_nothing_is_concluded_from_what_is_broken() -> None:
 
 
 def test_cycles() -> None:
-    """Jobs that wait for each other are refused once, with the way around."""
+    """Jobs that wait for each other are refused once, with the whole cycle."""
     jobs = ", ".join(
         f"{{name: '{name}', exec: 'x', when: {{source: '{source}', once: 'exitSuccess'}}}}"
         for name, source in [("a", "c"), ("b", "a"), ("c", "b"), ("d", "a")]
@@ -227,7 +260,7 @@ def test_cycles() -> None:
 
 
 def test_a_long_chain_is_no_cycle() -> None:
-    """A thousand jobs that wait one for the next are fine, and quickly so."""
+    """Three hundred jobs in a chain are accepted."""
     jobs = ["{name: 'j0', exec: 'true'}"]
     jobs += [
         f"{{name: 'j{i}', exec: 'true', when: {{source: 'j{i - 1}', once: 'exitSuccess'}}}}" for i in range(1, 300)
@@ -246,13 +279,13 @@ def test_a_long_chain_is_no_cycle() -> None:
         (format_job("tags: ['x']"), "jobs[web].tags: has no effect without a port"),
         (
             "{jobs: [{name: 'q', exec: \"sh -c 'a b'\"}]}",
-            "jobs[q].exec: holds quotes, which the program will get as they are",
+            "jobs[q].exec: contains quotes, which reach the program",
         ),
         (f"{{jobs: [{A}], stopTimeout: 2}}", "stopTimeout: is shorter than the ordered stop may take (5 s)"),
     ],
 )
 def test_warnings(text: str, warning: str) -> None:
-    """What is doubtful but can run is warned about once."""
+    """A doubt about a spec that can run is one warning."""
     (found,) = load_spec(text).warnings
     assert f"{found.path}: {found.message}".startswith(warning)
 
@@ -271,16 +304,16 @@ def test_elsewhere_missing_things_are_warnings() -> None:
     ("when", "warned"), [("cron: '@daily'", True), ("cron: '@daily', timezone: 'UTC'", False), ("interval: 5", False)]
 )
 def test_unknown_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch, when: str, warned: bool) -> None:
-    """A check warns, at the expression, of a $TZ that is no time zone; not where none is needed."""
+    """A check warns, at the expression, of a $TZ that is no time zone, unless the job needs none."""
     monkeypatch.setenv("TZ", "Mars/North")
-    said = [(w.column, w.message) for w in load_spec(format_job(f"when: {{{when}}}"), here=False).warnings]
+    warnings = [(w.column, w.message) for w in load_spec(format_job(f"when: {{{when}}}"), here=False).warnings]
     column = format_job(f"when: {{{when}}}").index("'@daily'") + 1 if warned else 0
-    assert [column for column, _ in said] == [column] * warned
-    assert all(message.startswith("is taken as UTC: TZ=Mars/North is no time zone") for _, message in said)
+    assert [column for column, _ in warnings] == [column] * warned
+    assert all(message.startswith("is taken as UTC: TZ=Mars/North is no time zone") for _, message in warnings)
 
 
 def format_metrics(*wanted: str) -> str:
-    """A spec with metrics, each given as "NAME TYPE"; the name may be marked."""
+    """Return a spec with metrics, each given as "NAME TYPE"; the name may be marked."""
     listed = [f"{{name: '{name}', help: 'x', type: '{kind}'}}" for name, kind in (text.split() for text in wanted)]
     return f"{{jobs: [{A}], telemetry: {{metrics: [{', '.join(listed)}]}}}}".replace(f"'{MARK}", f"{MARK}'")
 
@@ -301,13 +334,13 @@ def format_metrics(*wanted: str) -> str:
     ],
 )
 def test_metrics_that_clash(wanted: tuple[str, ...], message: str) -> None:
-    """Two metrics that would export the same name are one problem, at the second; so is one that takes ours."""
+    """Two metrics that would export the same name are one problem, at the second; so is a name of autopilot."""
     name = wanted[-1].split()[0].removeprefix(MARK)
     assert_problem_at_mark(format_metrics(*wanted), f"telemetry.metrics[{name}].name: {message}")
 
 
 def test_metrics_that_do_not_clash() -> None:
-    """Nothing is added to a counter's name, and a word that our names begin with is not ours."""
+    """A counter's name gets no suffix, and the first word of autopilot's names is free to use."""
     wanted = ("x counter", "x_total counter", "y gauge", "y_count gauge", "process_jobs gauge", "python_info gauge")
     wanted += ("containerpilot_jobs counter", "autopilot_jobs summary", "go_goroutines gauge")
     telemetry = load_spec(format_metrics(*wanted)).plan.telemetry
@@ -315,5 +348,5 @@ def test_metrics_that_do_not_clash() -> None:
 
 
 def test_numeric_users_need_no_entry() -> None:
-    """A numeric id is used as it is."""
+    """A numeric id is used unchanged."""
     assert load_spec(format_job("user: 54321, group: '54321'")).plan.jobs[0].command.user == "54321"

@@ -36,7 +36,7 @@ def build_world(cron, start, *, takes=1.0, zone=BERLIN, **fields):
 
 
 def list_starts(world, zone=BERLIN):
-    """When the job was started, as a clock on the wall showed it; the lateness is some milliseconds."""
+    """Return the starts of the job, as a clock on the wall showed them; the lateness is some milliseconds."""
     moments = [datetime.fromtimestamp(t + world.wall_offset, ZoneInfo(zone)) for t in world.list_spawn_times("a")]
     assert all(moment.microsecond < 10_000 for moment in moments)
     return [f"{moment:%a %H:%M:%S%z}" for moment in moments]
@@ -89,7 +89,9 @@ def test_still_running():
     """Times that come while the job runs are skipped and counted; two runs never overlap."""
     world = build_world("* * * * *", "2026-06-01T12:00:30", takes=150.0).run(10 * 60)
     assert [start[4:12] for start in list_starts(world)] == ["12:01:00", "12:04:00", "12:07:00", "12:10:00"]
-    assert {(fact.count, fact.late) for _, fact in world.events if isinstance(fact, events.RunsSkipped)} == {(2, False)}
+    assert {(event.count, event.late) for _, event in world.events if isinstance(event, events.RunsSkipped)} == {
+        (2, False)
+    }
 
 
 def test_clock_set_forward():
@@ -98,7 +100,7 @@ def test_clock_set_forward():
     world.wall_offset += 2 * HOUR + 600  # 13:41
     world.run(HOUR)
     assert [start[4:12] for start in list_starts(world)] == ["14:00:00"]
-    assert [fact for _, fact in world.events if isinstance(fact, events.RunsSkipped)] == [
+    assert [event for _, event in world.events if isinstance(event, events.RunsSkipped)] == [
         events.RunsSkipped("a", 2, True)
     ]
 
@@ -142,7 +144,7 @@ def test_far_jump_is_counted_to_a_bound():
     world = build_world("* * * * *", "2026-06-01T12:00:30").run(10)
     world.wall_offset += timedelta(days=365).total_seconds()
     world.run(200)
-    (skipped,) = (fact for _, fact in world.events if isinstance(fact, events.RunsSkipped))
+    (skipped,) = (event for _, event in world.events if isinstance(event, events.RunsSkipped))
     assert skipped.count == 1001 and len(world.list_spawn_times("a")) >= 2
 
 

@@ -1,4 +1,4 @@
-"""From spec to plan: every key arrives, every default is a careful one."""
+"""Test the way from spec to plan: every key arrives, every default is careful."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from autopilot.spec import plan as p
 
 
 def compile_plan(text: str) -> p.Plan:
+    """Return the plan of a job spec."""
     return load_text(text, env={}).plan
 
 
 def compile_job(keys: str) -> p.Job:
+    """Return the planned job of these keys."""
     return compile_plan(f"{{jobs: [{{name: 'web', exec: 'run it', {keys}}}]}}").jobs[0]
 
 
-def test_the_least_job() -> None:
+def test_the_smallest_job() -> None:
     """A job with nothing but a command runs once at startup and is named after its command."""
-    (least,) = compile_plan("{jobs: [{exec: 'sleep  1'}]}").jobs
-    assert least == p.Job(name="sleep 1", command=p.Command(argv=("sleep", "1")))
+    (job,) = compile_plan("{jobs: [{exec: 'sleep  1'}]}").jobs
+    assert job == p.Job(name="sleep 1", command=p.Command(argv=("sleep", "1")))
 
 
 def test_every_key_of_a_job() -> None:
@@ -120,7 +122,7 @@ def test_probes() -> None:
 
 @pytest.mark.parametrize(("action", "failures"), [("event", 1), ("restart", 3), ("drain", 3), ("shutdown", 3)])
 def test_failures(action: str, failures: int) -> None:
-    """One failed check is an event; before anything is done about it, three are needed."""
+    """A check that only emits an event needs one failure; a check that acts needs three."""
     text = (
         f"{{htcondor: true, jobs: [{{exec: 'condor_master', health: {{htcondor: 'startd', on_failure: '{action}'}}}}]}}"
     )
@@ -141,7 +143,7 @@ def test_failures(action: str, failures: int) -> None:
     ],
 )
 def test_restarts(keys: str, restarts: int | None) -> None:
-    """Only interval jobs run again when nothing is said."""
+    """Only interval jobs run again by default."""
     assert compile_job(keys).restarts == restarts
 
 
@@ -151,7 +153,7 @@ def test_an_interval_job_is_not_killed_at_its_interval() -> None:
 
 
 def test_stop_timeout_is_the_worst_ordered_stop() -> None:
-    """Orders stop one after the other, each as slow as its slowest job, waits for `stopping` jobs included."""
+    """Orders stop one after the other, each as slow as its slowest job, including waits for pre-stop jobs."""
     jobs = ", ".join(
         f"{{name: 'j{i}', exec: 'x', stop: {{order: {order}, timeout: {timeout}}}, stopTimeout: {wait}}}"
         for i, (order, timeout, wait) in enumerate([(1, 20, 0), (0, 3, 4), (1, 2, 1), (0, 6, 0)])
@@ -160,7 +162,7 @@ def test_stop_timeout_is_the_worst_ordered_stop() -> None:
 
 
 def test_stop_timeout_is_at_least_5_s() -> None:
-    """As ContainerPilot's, the whole stop gets 5 s even when its jobs want less."""
+    """The whole stop gets at least 5 s, as in ContainerPilot, even when its jobs need less."""
     assert compile_plan("{jobs: [{exec: 'x', stop: {timeout: 1}}]}").stop_timeout == 5
     assert compile_plan("{stopTimeout: 2, jobs: [{exec: 'x', stop: {timeout: 1}}]}").stop_timeout == 2
 
@@ -228,7 +230,7 @@ def test_lifetime() -> None:
 
 
 def test_the_rest() -> None:
-    """State, socket, log, SIGTERM and the probation arrive."""
+    """State, socket, log, SIGTERM and the time to boot success arrive."""
     keys = """state: "/s", control: {socket: "/c"}, logging: {level: "debug", format: "json", output: "/l"},
         onSigterm: "drain", htcondor: true, healthyFor: "1m" """
     found = compile_plan(CONDOR % keys)
@@ -287,5 +289,5 @@ def test_restarts_on_failure():
     """`on-failure` is a restart without limit, but not after a success; every other word restarts after both."""
     words = ("on-failure", "unlimited", 3)
     plans = [load_text(json.dumps({"jobs": [{"name": "a", "exec": "true", "restarts": w}]})).plan for w in words]
-    told = [(plan.jobs[0].restarts, plan.jobs[0].restart_after_success) for plan in plans]
-    assert told == [(None, False), (None, True), (3, True)]
+    compiled = [(plan.jobs[0].restarts, plan.jobs[0].restart_after_success) for plan in plans]
+    assert compiled == [(None, False), (None, True), (3, True)]
