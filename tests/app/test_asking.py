@@ -152,8 +152,8 @@ def test_signal_that_cannot_be(pilot: SupervisorProcess, arguments: tuple[str, s
 def test_events(pilot: SupervisorProcess) -> None:
     """Each event is one object, with the name a `when` knows it by."""
     events = [json.loads(line) for line in pilot.run_verb("events", "-n", "1000", "-o", "json").stdout.splitlines()]
-    assert {"JobFailed", "RestartScheduled", "CheckFailed"} <= {event["fact"] for event in events}
-    assert next(event for event in events if event["fact"] == "JobFailed")["event"] == "exitFailed"
+    assert {"JobFailed", "RestartScheduled", "CheckFailed"} <= {event["event"] for event in events}
+    assert next(event for event in events if event["event"] == "JobFailed")["trigger"] == "exitFailed"
     assert "once: ended, exit 3" in pilot.run_verb("events", "-n", "1000").stdout
 
 
@@ -237,7 +237,7 @@ def test_following_shows_the_life_to_its_end(tmp_path: Path) -> None:
             assert pilot.stop() == 0
             assert logs.process.wait(TIMEOUT_S) == events.process.wait(TIMEOUT_S) == 0
         assert logs.lines[-1] == "1000"
-        assert json.loads(events.lines[-1])["fact"] == "JobStopped"
+        assert json.loads(events.lines[-1])["event"] == "JobStopped"
 
 
 def test_deaf_followers_hold_up_nobody(tmp_path: Path) -> None:

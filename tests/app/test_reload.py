@@ -215,7 +215,7 @@ def test_telemetry_comes_moves_and_goes(tmp_path):
 
 
 def list_troubles(pilot) -> set[str]:
-    return set(pilot.status()["troubles"])
+    return set(pilot.get_status()["troubles"])
 
 
 @pytest.mark.parametrize("moved", [True, False])

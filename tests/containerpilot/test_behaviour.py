@@ -146,11 +146,11 @@ def test_signals_start_jobs(tmp_path):
 def set_maintenance(pilot, state):
     if isinstance(pilot, DropIn):
         return pilot.run_with_flags("-maintenance", {"on": "enable", "off": "disable"}[state])
-    return pilot.ask("maintenance", state)
+    return pilot.run_verb("maintenance", state)
 
 
 def list_services(agent):
-    return {service["Service"] for service in agent.ask("/v1/agent/services").values()}
+    return {service["Service"] for service in agent.request("/v1/agent/services").values()}
 
 
 def list_passing(agent):
@@ -171,7 +171,7 @@ def test_maintenance(agent, tmp_path, program, left):
         {"name": "enter", "exec": "true", **build_trigger("global", "each", "enterMaintenance")},
         {"name": "exit", "exec": "true", **build_trigger("global", "each", "exitMaintenance")},
     ]
-    with program(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with program(tmp_path, {"consul": agent.http_address, "jobs": jobs}) as pilot:
         eventually(lambda: list_passing(agent) == ["app", "public"], "registered")
         for times in (1, 2):
             for _ in range(3):
@@ -183,9 +183,9 @@ def test_maintenance(agent, tmp_path, program, left):
             eventually(lambda: list_passing(agent) == ["app", "public"], "back")
             pilot.wait_for(lambda line, n=times: (line.get("job"), line.get("run")) == ("exit", n))
         assert pilot.stop() == 0
-        started = [line["job"] for line in pilot.events("started") if line["job"] in ("enter", "exit")]
+        started = [line["job"] for line in pilot.find_events("started") if line["job"] in ("enter", "exit")]
         assert started == ["enter", "exit"] * 2
-    assert agent.ask("/v1/agent/services") == {}
+    assert agent.request("/v1/agent/services") == {}
 
 
 @pytest.mark.real("consul")
@@ -205,7 +205,7 @@ def test_service_without_a_process(agent, tmp_path):
             **build_trigger("setup", "once", "exitSuccess"),
         },
     ]
-    with SupervisorProcess(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with SupervisorProcess(tmp_path, {"consul": agent.http_address, "jobs": jobs}) as pilot:
         pilot.wait_for_event("public", "started")
         eventually(lambda: get_service_status(agent, "public") == "passing", "registered")
         bad.touch()
@@ -217,7 +217,7 @@ def test_service_without_a_process(agent, tmp_path):
         began = time.monotonic()
         assert pilot.stop() == 0
         assert time.monotonic() - began < 4
-    assert agent.ask("/v1/agent/services") == {}
+    assert agent.request("/v1/agent/services") == {}
 
 
 def test_service_without_a_process_keeps_nothing_alive(tmp_path):

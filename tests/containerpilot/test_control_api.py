@@ -32,9 +32,9 @@ def wait_for_line(pilot, text, since=0):
 
 
 def restart_teller(pilot):
-    """Kill the teller; the number of the log's line from which its next life speaks."""
+    """Kill the teller, and return the number of the log line from which its next life writes."""
     since = len(pilot.lines)
-    os.kill(pilot.events("started")[-1]["pid"], 9)
+    os.kill(pilot.find_events("started")[-1]["pid"], 9)
     return since
 
 
@@ -157,7 +157,7 @@ def test_environment_is_what_we_were_started_with(tmp_path):
 )
 def test_statuses(running, method, path, body, status):
     """Every request has ContainerPilot's status, or a better one; a refusal gives its cause in one sentence."""
-    found, text = running.http(method, path, body)
+    found, text = running.send_request(method, path, body)
     assert found == status, text
     if status >= 400:
         assert json.loads(text)["error"]
@@ -177,7 +177,7 @@ def running(tmp_path_factory):
 def test_nothing_changes_by_half(running):
     """Of an environment with one bad name nothing is set."""
     before = len(running.lines)
-    assert running.http("POST", "/v3/environ", {"GOOD": "x", "BAD=": "y"})[0] == 400
+    assert running.send_request("POST", "/v3/environ", {"GOOD": "x", "BAD=": "y"})[0] == 400
     assert not [line for line in running.lines[before:] if line["event"] == "environment changed"]
 
 
@@ -189,7 +189,7 @@ def test_clients_as_scripts_write_them(running):
     ):
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(TIMEOUT_S)
-            client.connect(str(running.socket))
+            client.connect(str(running.socket_path))
             client.sendall(request)
             client.shutdown(socket.SHUT_WR)
             assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 "
@@ -201,7 +201,7 @@ def test_client_that_asks_before_a_long_body(running):
     head = f"POST /v3/environ HTTP/1.1\r\nHost: c\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(TIMEOUT_S)
-        client.connect(str(running.socket))
+        client.connect(str(running.socket_path))
         client.sendall(head.encode())
         assert client.recv(4096).startswith(b"HTTP/1.1 100 ")
         client.sendall(body)

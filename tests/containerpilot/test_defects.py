@@ -62,7 +62,7 @@ def test_stuck_handler_freezes_nothing(agent, tmp_path):
         {"name": f"on-{n}", "exec": "true", "when": {"source": "chatter", "each": "exitSuccess"}} for n in range(8)
     ]
     spec = {
-        "consul": agent.http,
+        "consul": agent.http_address,
         "jobs": [
             {**RESTARTED, "port": 8000, "interfaces": "lo", "health": {"exec": "true", "interval": 1, "ttl": 5}},
             {"name": "chatter", "exec": "true", "when": {"interval": "20ms"}},
@@ -114,7 +114,7 @@ def test_reload_leaves_services_in_consul(agent, tmp_path):
         {"name": name, "exec": "sleep 1000", "port": 8000 + n, "interfaces": "lo", "health": health}
         for n, name in enumerate(("same", "other"))
     ]
-    with SupervisorProcess(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with SupervisorProcess(tmp_path, {"consul": agent.http_address, "jobs": jobs}) as pilot:
         for name in ("same", "other"):
             eventually(lambda name=name: get_service_status(agent, name) == "passing", "registered")
         before, missed, over = pilot.get_pids(), [], threading.Event()
@@ -126,7 +126,7 @@ def test_reload_leaves_services_in_consul(agent, tmp_path):
         looking = threading.Thread(target=watch_status)
         looking.start()
         jobs[1]["exec"] = "sleep 2000"
-        assert pilot.reload({"consul": agent.http, "jobs": jobs}).returncode == 0
+        assert pilot.reload({"consul": agent.http_address, "jobs": jobs}).returncode == 0
         eventually(lambda: get_service_status(agent, "other") == "passing", "registered again", timeout_s=5)
         over.set()
         looking.join()
