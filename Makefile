@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # Modules are compiled once, not in each of the many processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check coverage lint types bench diagrams wheelhouse watchdog.pyz install-watchdog clean
+.PHONY: help demo test check coverage lint types api-docs bench diagrams wheelhouse watchdog.pyz install-watchdog clean
 PREFIX ?= /usr/local
 SIDE_BY_SIDE = --numprocesses=auto --dist=loadgroup
 QUICK = --numprocesses=logical --dist=loadgroup -m "not real and not slow"
@@ -38,6 +38,9 @@ lint: $(READY)  ## style
 
 types: $(READY)  ## static types
 	$(BIN)/mypy
+
+api-docs: $(READY)  ## docs/api.md and docs/openapi.json, from the message types in autopilot/api
+	$(BIN)/python -m autopilot.api docs
 
 bench: $(READY)  ## how quick it is, beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)
