@@ -1,4 +1,4 @@
-"""Enter the program; `autopilot run` does not load the command line's library, so that its first job need not wait."""
+"""Start `autopilot`. The verb `run` loads no command line library: the first job would wait for it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the verb that the arguments name."""
     restore_initial_environment()
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"] and len(arguments) <= 2 and not any(a.startswith("-") for a in arguments[1:]):
         run_supervisor(arguments[1] if len(arguments) == 2 else None)
-    from autopilot.cli import main as cli
+    from autopilot.cli.main import main as run_verb
 
-    cli(prog_name="autopilot")
+    run_verb(prog_name="autopilot")
 
 
 def run_supervisor(config: str | None, *, containerpilot: bool = False) -> NoReturn:
-    """Run the supervisor and end the process with its exit code; `config` None means the default job spec."""
+    """Run the supervisor, and exit with its code.
+
+    Args:
+        config: Path of the job spec; None for the default one.
+        containerpilot: Use ContainerPilot's defaults.
+    """
     from autopilot.app.boot import run
 
     code = run(config, containerpilot=containerpilot)
-    # a supervisor has cleaned up already, and an interpreter's own end takes as long as its start
+    # a supervisor has nothing left to clean up, and an interpreter's own end takes as long as its start
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -34,10 +39,10 @@ def run_supervisor(config: str | None, *, containerpilot: bool = False) -> NoRet
 
 
 def restore_initial_environment() -> None:
-    """Restore standard descriptors and the environment as they should be at the start.
+    """Undo changes that our caller and Python have made to this process.
 
-    A parent may have closed the standard descriptors, and the first file that we open would take their place. Python
-    may have set LC_CTYPE, which does not belong to our jobs' environment.
+    A caller may have closed the standard descriptors; our first file would then be taken for our output. Python may
+    have set LC_CTYPE, and our jobs would inherit it.
     """
     for fd in range(3):
         try:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 import pytest
 
-from autopilot import cli
+from autopilot.cli.main import main as autopilot_command
 from autopilot.spec import load
 from autopilot.spec.plan import Job
 from tests.test_examples import ENVIRONMENT, EXAMPLES
@@ -38,7 +38,7 @@ def test_commands_that_are_shown(path: Path) -> None:
     wrong = []
     for command in find_commands(path.read_text().replace("\\|", "")):
         _, verb, *words = shlex.split(command.replace("'", "").replace('"', ""))
-        found = cli.main.get_command(click.Context(cli.main), verb)
+        found = autopilot_command.get_command(click.Context(autopilot_command), verb)
         known = {option for parameter in found.params for option in parameter.opts} if found is not None else set()
         options = [word.partition("=")[0].rstrip(".:") for word in words if word.startswith("-") and word != "-"]
         unknown = [option for option in options if option not in {*known, "-h", "--help", "--"}]

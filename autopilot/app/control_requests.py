@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import parse_qs, unquote
 
 from autopilot.adapters.http_server import Page, RequestError, Response, build_json_stream, format_json_lines
@@ -13,6 +13,9 @@ from autopilot.adapters.logs.journal import MAX_FOLLOWERS, EventEntry, Journal
 from autopilot.machines.actions import Finish
 from autopilot.machines.cues import Cue, RequestReceived
 from autopilot.spec.plan import Plan
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import JobStatus, ReloadResult, RunningPlan, Status
 
 MAX_DEADLINE_S = 10 * 365 * 86400
 START_CONFIRMATION_S = 0.1  # that a job must run to count as started: by then a missing program is known
@@ -32,11 +35,11 @@ class ControlTarget(Protocol):
         """Give `cue` to the core."""
         ...
 
-    def build_status(self) -> Mapping[str, Any]:
+    def build_status(self) -> Status:
         """Return the answer of `autopilot status`."""
         ...
 
-    def build_plan_answer(self) -> Mapping[str, object]:
+    def build_plan_answer(self) -> RunningPlan:
         """Return the plan that is followed now."""
         ...
 
@@ -52,7 +55,7 @@ class ControlTarget(Protocol):
         """Set variables of processes that start from now on; "" unsets one."""
         ...
 
-    async def reload(self, *, wait: bool) -> Mapping[str, object]:
+    async def reload(self, *, wait: bool) -> ReloadResult:
         """Read the job spec anew and follow it; raise ReloadError when it is refused."""
         ...
 
@@ -201,10 +204,10 @@ class ControlApi:
                             pass
         return 200, self._target.build_status()
 
-    def _get_job_status(self, job: str) -> Mapping[str, Any]:
+    def _get_job_status(self, job: str) -> JobStatus:
         for shown in self._target.build_status()["jobs"]:
             if shown["name"] == job:
-                return dict(shown)
+                return shown
         raise RequestError(404, f"there is no job {job!r} any more: a reload has removed it")
 
     def _signal_job(self, job: str, body: Mapping[str, object]) -> Response:
@@ -241,7 +244,7 @@ class ControlApi:
             )
 
 
-def _has_taken_effect(verb: str, job_status: Mapping[str, Any], runs_before: int) -> bool:
+def _has_taken_effect(verb: str, job_status: JobStatus, runs_before: int) -> bool:
     """Return True when a request has taken effect, or has failed.
 
     Args:

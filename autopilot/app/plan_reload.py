@@ -10,9 +10,8 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from autopilot.app.life_context import LifeContext
 from autopilot.app.paths import NoConfigError, find_default_config
@@ -23,6 +22,9 @@ from autopilot.runtime.command_runner import CommandRunner
 from autopilot.spec.load_result import SpecError, ValidatorError
 from autopilot.spec.plan import Command, Plan
 from autopilot.spec.validation_child import VALIDATION_TIMEOUT_S, parse_answer
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import ReloadResult
 
 # the child gets our own import path: it may be known to our start only
 VALIDATE_SCRIPT = """
@@ -112,7 +114,7 @@ class Reloader:
         self._lock = asyncio.Lock()
         self._plan_applied = asyncio.Event()  # no job that the last plan ended remains
 
-    async def reload(self, *, wait: bool) -> Mapping[str, object]:
+    async def reload(self, *, wait: bool) -> ReloadResult:
         """Read the job spec and follow it.
 
         Args:
@@ -134,7 +136,7 @@ class Reloader:
         if isinstance(event, PlanApplied):
             self._plan_applied.set()
 
-    async def _reload_in_turn(self) -> Mapping[str, object]:
+    async def _reload_in_turn(self) -> ReloadResult:
         async with self._lock:
             plan, warnings = await read_plan(self._config, self._state, self._commands)
             if self._target.is_ending():
@@ -163,7 +165,7 @@ async def read_found_config(life: LifeContext, commands: CommandRunner) -> tuple
     return await read_plan(config, life.state_directory, commands)
 
 
-def describe_changes(old: Plan, new: Plan, warnings: list[str]) -> dict[str, object]:
+def describe_changes(old: Plan, new: Plan, warnings: list[str]) -> ReloadResult:
     """Return the answer to a reload: names of jobs by their change, changed sections, and warnings."""
     changes = plan_changes.compare_plans(old, new)
     changed = {*changes.started, *changes.restarted, *changes.updated}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from autopilot import __version__
 from autopilot.machines import health, job, triggers
@@ -10,8 +11,11 @@ from autopilot.machines.core import Core
 from autopilot.machines.job_record import JobRecord
 from autopilot.spec.plan import Trigger
 
+if TYPE_CHECKING:
+    from autopilot.api.messages import JobStatus, Status, Wait
 
-def build_status(core: Core, *, now: float, wall: float, life: str) -> dict[str, object]:
+
+def build_status(core: Core, *, now: float, wall: float, life: str) -> Status:
     """Return the core's part of the answer.
 
     Args:
@@ -61,9 +65,7 @@ def _get_wait_end(record: JobRecord, convert_to_epoch: Callable[[float | None], 
     return next_run.due if next_run is not None and record.is_waiting else convert_to_epoch(record.state.deadline)
 
 
-def _describe_job(
-    record: JobRecord, since: float | None, until: float | None, stopped_by_operator: bool
-) -> dict[str, object]:
+def _describe_job(record: JobRecord, since: float | None, until: float | None, stopped_by_operator: bool) -> JobStatus:
     state = record.state
     return {
         "name": record.plan.name,
@@ -79,7 +81,7 @@ def _describe_job(
     }
 
 
-def _describe_wait(record: JobRecord, until: float | None) -> dict[str, object]:
+def _describe_wait(record: JobRecord, until: float | None) -> Wait:
     """Return the reason why the job waits, and until when; empty when it does not wait."""
     waits: dict[job.Phase, str] = {
         job.Phase.BACKOFF: "back-off",
@@ -88,7 +90,7 @@ def _describe_wait(record: JobRecord, until: float | None) -> dict[str, object]:
         job.Phase.KILLING: "its processes",
         job.Phase.HOLDING: "its pre-stop jobs",
     }
-    why: dict[str, object] = {}
+    why: Wait = {}
     if record.is_waiting:
         triggers_text = ", ".join(_describe_trigger(trigger) for trigger in record.missing_triggers)
         why["waits_for"] = triggers_text or "its next time"

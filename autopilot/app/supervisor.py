@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from autopilot.adapters.control import control_server
 from autopilot.adapters.logs.journal import Journal
@@ -48,6 +48,7 @@ from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.http_server import Response
+    from autopilot.api.messages import ReloadResult, RunningPlan, Status
     from autopilot.app.plan_reload import Reloader
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -303,7 +304,7 @@ class Supervisor:
         # names only: values may be secrets
         self.log.log("info", "environment_changed", "environment changed", set=put, unset=unset)
 
-    def build_plan_answer(self) -> Mapping[str, object]:
+    def build_plan_answer(self) -> RunningPlan:
         """Return the plan that is followed now, as `autopilot plan --diff` reads it."""
         from autopilot.spec.plan_data import serialize_plan
 
@@ -311,7 +312,7 @@ class Supervisor:
 
     # --- another plan ---
 
-    async def reload(self, *, wait: bool) -> Mapping[str, object]:
+    async def reload(self, *, wait: bool) -> ReloadResult:
         """Read the job spec anew and follow it; see `Reloader.reload`."""
         from autopilot.app.plan_reload import Reloader, ReloadError  # most lives have one job spec
 
@@ -329,7 +330,7 @@ class Supervisor:
             self.feed(ConditionResolved("reload"))
         return changes
 
-    async def _restart_with_found_config(self) -> Mapping[str, object]:
+    async def _restart_with_found_config(self) -> ReloadResult:
         """Replace this life without a job spec by one with the job spec that has appeared."""
         from autopilot.app.plan_reload import describe_changes, read_found_config
 
@@ -420,12 +421,14 @@ class Supervisor:
     def _build_environ(self) -> Mapping[str, str]:
         return self._environment.build()
 
-    def build_status(self) -> dict[str, object]:
+    def build_status(self) -> Status:
         """Return the answer of `autopilot status`."""
         core, batch, batch_system = self._runner.core, self._plan.batch, self._executor.batch_system
-        shown = status_report.build_status(core, now=self._loop.time(), wall=time.time(), life=self._last_words.life)
-        if batch is not None and batch_system is not None:
-            shown[batch.system] = {"job": batch.job, **batch_system.get_status()}
+        status = status_report.build_status(core, now=self._loop.time(), wall=time.time(), life=self._last_words.life)
+        if batch is not None and batch_system is not None:  # the section is called as the batch system
+            cast("dict[str, object]", status)[batch.system] = {"job": batch.job, **batch_system.get_status()}
         if self._listeners.failures:
-            shown["listener_failures"] = dict(self._listeners.failures)
-        return {**shown, **self._integrations.build_status_section()}
+            status["listener_failures"] = dict(self._listeners.failures)
+        if (consul := self._integrations.consul.build_status()) is not None:
+            status["consul"] = consul
+        return status

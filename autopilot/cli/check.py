@@ -1,4 +1,4 @@
-"""autopilot check: every problem of a job spec in one pass, without running anything."""
+"""Check a job spec: print every problem in one pass, without running anything."""
 
 from __future__ import annotations
 
@@ -8,38 +8,25 @@ from typing import Any, TextIO
 
 import click
 
+from autopilot.cli.verb_options import DurationParam, output_option
 from autopilot.spec.load_result import LoadedSpec, Problem, SpecError
 from autopilot.spec.stop_budget import compute_stop_time, compute_worst_stop_time, find_slowest_by_order
 
 
-class DurationParam(click.ParamType["float"]):
-    """A duration as the job spec writes them."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from autopilot.spec.quantities import parse_duration
-
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.command(name="check", short_help="Check a job spec; exit code 78 when it has problems.")
 @click.argument("config")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="How to print the result.")
+@output_option
 @click.option("--stop-budget", type=DurationParam(), help="Fail when the worst ordered stop takes longer, e.g. 10s.")
-@click.option("--compile", "compiles", is_flag=True, help="Write the compiled plan beside CONFIG: starts get quicker.")
+@click.option("--compile", "compiles", is_flag=True, help="Write the compiled plan beside CONFIG, for quicker starts.")
 @click.option("--simulate", "script", type=click.File(), help="Print the life that SCRIPT leads to, in virtual time.")
-@click.option("--seed", type=int, default=0, help="Of what is drawn in a simulation.")
+@click.option("--seed", type=int, default=0, help="Seed of the random numbers of a simulation.")
 def command(  # noqa: PLR0917 - click
     config: str, output: str, stop_budget: float | None, compiles: bool, script: TextIO | None, seed: int
 ) -> None:
-    """Check the job spec CONFIG ("-": standard input) and print every problem with its place and remedy.
+    """Check the job spec CONFIG ("-": standard input), and print every problem with its place and remedy.
 
-    Nothing is run and nothing is asked over the network. Users and programs that this machine does not have are
-    warnings: the spec may be meant for another one.
+    The check runs no command and uses no network. A user or a program that this machine does not have is a warning:
+    the job spec may be meant for another machine.
     """
     from autopilot.spec.spec_loading import load
 
@@ -87,11 +74,12 @@ def _format_text(
     config: str, loaded: LoadedSpec | None, problems: tuple[Problem, ...], warnings: tuple[Problem, ...]
 ) -> str:
     lines = [str(problem) for problem in problems] + [f"warning: {warning}" for warning in warnings]
-    counted = f"{_format_count(len(problems), 'problem')}, {_format_count(len(warnings), 'warning')}"
+    counts = [_format_count(len(problems), "problem"), _format_count(len(warnings), "warning")]
     if loaded is not None:
         jobs = loaded.plan.jobs
-        counted += f", {_format_count(len(jobs), 'job')}, stops within {min(compute_worst_stop_time(jobs), loaded.plan.stop_timeout):g} s"
-    return "\n".join([*lines, f"{config}: {counted}"])
+        stop_time = min(compute_worst_stop_time(jobs), loaded.plan.stop_timeout)
+        counts += [_format_count(len(jobs), "job"), f"stops within {stop_time:g} s"]
+    return "\n".join([*lines, f"{config}: {', '.join(counts)}"])
 
 
 def _format_count(number: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""autopilot completion SHELL: what makes a shell complete verbs, options and the names of running jobs."""
+"""Print a script that lets a shell complete verbs, options and the names of running jobs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the completion script for SHELL.
+    r"""Print the completion script for SHELL.
 
     \b
     bash   autopilot completion bash > /etc/bash_completion.d/autopilot
     zsh    autopilot completion zsh > "${fpath[1]}/_autopilot"
     fish   autopilot completion fish > ~/.config/fish/completions/autopilot.fish
     """
-    made = get_completion_class(shell)
-    assert made is not None, "click knows these three"
-    click.echo(made(ctx.find_root().command, {}, "autopilot", "_AUTOPILOT_COMPLETE").source())
+    completion = get_completion_class(shell)
+    assert completion is not None, "click knows these three"
+    click.echo(completion(ctx.find_root().command, {}, "autopilot", "_AUTOPILOT_COMPLETE").source())

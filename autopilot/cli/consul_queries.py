@@ -1,4 +1,4 @@
-"""Asks Consul for the verbs that look beyond this container."""
+"""Query Consul, for the verbs that show more than this container."""
 
 from __future__ import annotations
 
@@ -10,29 +10,45 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autopilot.cli.control_client import SupervisorUnreachableError
-
 if TYPE_CHECKING:
     from autopilot.adapters.consul.consul_client import ConsulClient
 
 DEFAULT_ADDRESS = "127.0.0.1:8500"
 
 consul_option = click.option(
-    "--consul", "given", metavar="HOST:PORT", help=f"Consul; $CONSUL_HTTP_ADDR, else {DEFAULT_ADDRESS}."
+    "--consul",
+    "given",
+    metavar="HOST:PORT",
+    help=f"Address of Consul.  [default: $CONSUL_HTTP_ADDR, else {DEFAULT_ADDRESS}]",
 )
 
 
+class ConsulUnreachableError(click.ClickException):
+    """Consul does not answer."""
+
+    exit_code = os.EX_UNAVAILABLE
+
+
 def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[Any]]) -> Any:
-    """The answer to one question. Token and certificates come from Consul's own environment variables."""
+    """Return the answer to one query. Token and certificates come from Consul's own environment variables.
+
+    Args:
+        given: Address, with or without a scheme; None for the default.
+        query: Function that asks a client.
+
+    Raises:
+        ConsulUnreachableError: Consul does not answer.
+        click.ClickException: Consul refused the query, or its library is not installed.
+    """
     if find_spec("consul") is None or find_spec("aiohttp") is None:
         raise click.ClickException("py-consul is not installed: pip install condor-autopilot[consul]")
     from autopilot.adapters.consul.connection_settings import ConsulSetupError, build_connection_settings
     from autopilot.adapters.consul.consul_client import ConsulClient, ConsulRefusedError
-    from autopilot.adapters.consul.consul_client import ConsulUnreachableError as NotReached
+    from autopilot.adapters.consul.consul_client import ConsulUnreachableError as NoAnswerError
     from autopilot.spec.plan import Consul
 
-    written = given or os.environ.get("CONSUL_HTTP_ADDR") or DEFAULT_ADDRESS
-    scheme, _, address = written.rpartition("://")
+    target = given or os.environ.get("CONSUL_HTTP_ADDR") or DEFAULT_ADDRESS
+    scheme, _, address = target.rpartition("://")
 
     async def run_query() -> Any:
         client = ConsulClient(
@@ -47,7 +63,7 @@ def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[An
 
     try:
         return asyncio.run(run_query())
-    except NotReached as error:
-        raise SupervisorUnreachableError(f"cannot reach Consul at {written}: {error}; name it with --consul") from None
+    except NoAnswerError as error:
+        raise ConsulUnreachableError(f"cannot reach Consul at {target}: {error}; name it with --consul") from None
     except (ConsulRefusedError, ConsulSetupError) as error:
-        raise click.ClickException(f"Consul at {written}: {error}") from None
+        raise click.ClickException(f"Consul at {target}: {error}") from None

@@ -1,4 +1,4 @@
-"""autopilot env: change what processes that start from now on find in their environment."""
+"""Change the environment of processes that start from now on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""autopilot fleet: every container that Consul knows."""
+"""Show every container that Consul knows."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Any
 import click
 
 from autopilot.cli.consul_queries import consul_option, query_consul
-from autopilot.cli.control_client import output_option
 from autopilot.cli.text_table import format_duration, format_table
 from autopilot.cli.timestamp import parse_epoch
+from autopilot.cli.verb_options import output_option
 
 
 @click.command()
-@click.option("--host", default="", help="Only this host.")
-@click.option("--datacenter", help="Another data centre than the agent's own.")
+@click.option("--host", default="", help="Show only containers of this host.")
+@click.option("--datacenter", help="Data centre to query.  [default: the agent's own]")
 @consul_option
 @output_option
 def command(host: str, datacenter: str | None, given: str | None, output: str) -> None:
-    """Show every container: host, slot, image, age, lifetime left, drain state, payloads.
+    """Show every container: host, slot, image, age, remaining lifetime, drain state, payloads.
 
-    LEFT is the time until it drains, or until its payloads are asked to end when it drains already. STATUS is alive,
-    maintenance, or lost: Consul hears nothing of it, so it was killed or its host is down.
+    LEFT is the time until the container drains or, while it drains, until its payloads are asked to end. STATUS is
+    alive, maintenance, or lost: the container has stopped reporting to Consul, so it was killed or its host is down.
     """
     from autopilot.adapters.consul import fleet_listing
 
-    every = query_consul(given, lambda client: fleet_listing.list_containers(client, datacenter))
-    found = [container for container in every if host in ("", container["host"])]
+    containers = query_consul(given, lambda client: fleet_listing.list_containers(client, datacenter))
+    chosen = [container for container in containers if host in ("", container["host"])]
     if output == "json":
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(chosen, indent=1))
         return
-    if not found:
-        click.echo(f"none of {len(every)} containers" if every else "Consul knows no container", err=True)
+    if not chosen:
+        click.echo(f"none of {len(containers)} containers" if containers else "Consul knows no container", err=True)
         return
     header = ("HOST", "SLOT", "CONTAINER", "IMAGE", "VERSION", "AGE", "LEFT", "DRAIN", "PAYLOADS", "STATUS")
-    for line in format_table([header, *(_build_row(container) for container in found)]):
+    for line in format_table([header, *(_build_row(container) for container in chosen)]):
         click.echo(line)
-    click.echo(_format_summary(found))
+    click.echo(_format_summary(chosen))
 
 
 def _format_summary(containers: list[dict[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""autopilot metric: set metrics that the job spec declares."""
+"""Set metrics that the job spec declares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""autopilot plan: what a job spec comes to, rendered and with every default filled in."""
+"""Print the effective plan of a job spec, or its difference from the running plan."""
 
 from __future__ import annotations
 
@@ -10,25 +10,32 @@ from urllib.parse import urlsplit, urlunsplit
 
 import click
 
-from autopilot.cli.control_client import find_socket_path, send_request, socket_option
+from autopilot.cli.control_client import find_socket_path, send_request
+from autopilot.cli.verb_options import socket_option
 from autopilot.spec.load_result import SpecError
 
 MASK = "***"
 _SECRET_PATTERN = re.compile(r"token|passw|secret|key|credential|authorization|cookie", re.I)
-_SECRET_MAPPINGS = {"env", "headers", "settings"}  # of names and values that users choose
+_SECRET_MAPPINGS = {"env", "headers", "settings"}  # sections with names and values that users choose
 
 
 @click.command(name="plan", short_help="Print the effective plan of a job spec, with defaults.")
 @click.argument("config")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", help="text: indented.")
-@click.option("--diff", is_flag=True, help="What CONFIG would change in the supervisor that runs.")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Output format; text is indented JSON."
+)
+@click.option(
+    "--diff", is_flag=True, help="Print only what a reload with CONFIG would change in the running supervisor."
+)
 @socket_option
 def command(config: str, output: str, diff: bool, given_socket: str | None) -> None:
-    """Print what the job spec CONFIG comes to: templates rendered with this shell's variables, every default filled in.
+    """Print the effective plan of the job spec CONFIG.
 
-    With --diff: which jobs a reload would start, restart or remove, and each value that differs.
+    Templates are rendered with this shell's variables, and every default is filled in. With --diff, print the jobs that
+    a reload would start, restart or remove, and each value that differs.
 
-    Values of variables, headers and settings whose names look like secrets are masked; arguments of commands are not.
+    Values of variables, headers and settings are masked when their names look like secrets; arguments of commands are
+    not masked.
     """
     from autopilot.spec.plan_data import serialize_plan
     from autopilot.spec.spec_loading import load
@@ -44,16 +51,21 @@ def command(config: str, output: str, diff: bool, given_socket: str | None) -> N
     if diff:
         from autopilot.cli.plan_difference import compute_difference, format_difference
 
-        found = compute_difference(
+        difference = compute_difference(
             send_request(find_socket_path(given_socket), "GET", "/v1/plan"), loaded.plan, redact_secrets
         )
-        click.echo(json.dumps(found, indent=1) if output == "json" else "\n".join(format_difference(found)))
+        click.echo(json.dumps(difference, indent=1) if output == "json" else "\n".join(format_difference(difference)))
         return
     click.echo(json.dumps(redact_secrets(serialize_plan(loaded.plan)), indent=2 if output == "text" else None))
 
 
 def redact_secrets(data: Any, parent_key: str = "") -> Any:
-    """Plan data without what looks like a secret. `holder` is the key that holds `data`."""
+    """Return plan data with a mask in place of every value that looks like a secret.
+
+    Args:
+        data: Plan data, or a part of it.
+        parent_key: Key of the object that holds `data`.
+    """
     if isinstance(data, list):
         return [redact_secrets(item, parent_key) for item in data]
     if isinstance(data, dict):

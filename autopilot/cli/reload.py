@@ -1,4 +1,4 @@
-"""autopilot reload: the running supervisor takes its job spec anew."""
+"""Let the running supervisor read its job spec again."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from autopilot.cli.control_client import add_wait_options, find_socket_path, output_option, send_request, socket_option
+from autopilot.cli.control_client import find_socket_path, send_request
+from autopilot.cli.verb_options import add_wait_options, output_option, socket_option
 
-CHANGE_PHRASES = {
+CHANGE_PHRASES = {  # by the key of a reload's answer
     "started": "started",
     "restarted": "restarted",
-    "updated": "goes on by other rules",
+    "updated": "updated without a restart",
     "removed": "stopped and removed",
 }
 
@@ -23,26 +24,26 @@ CHANGE_PHRASES = {
 @output_option
 @add_wait_options
 def command(given_socket: str | None, output: str, no_wait: bool, timeout: float | None) -> None:
-    """Take the job spec anew, from the file it was started with.
+    """Read the job spec again, from the file the supervisor was started with.
 
-    Jobs that have not changed keep their process. Returns when those that had to end have ended. A job spec that cannot
-    be used changes nothing: every problem is printed, exit code 78.
+    Jobs that have not changed keep their process. The verb returns when jobs that were removed or restarted have ended.
+    A job spec with problems changes nothing: every problem is printed, and the exit code is 78.
     """
     path = find_socket_path(given_socket)
-    done = send_request(path, "POST", "/v1/reload", {"wait": not no_wait}, timeout=timeout)
+    changes = send_request(path, "POST", "/v1/reload", {"wait": not no_wait}, timeout=timeout)
     if output == "json":
-        click.echo(json.dumps(done, indent=2))
+        click.echo(json.dumps(changes, indent=2))
         return
-    print_changes(done)
+    print_changes(changes)
 
 
 def print_changes(changes: Mapping[str, Any]) -> None:
-    """What a reload did, in a line for each job that it touched."""
+    """Print one line for each job that a reload (`ReloadResult`) has changed, and a summary."""
     for warning in changes["warnings"]:
         click.echo(f"warning: {warning}", err=True)
-    for key, said in CHANGE_PHRASES.items():
+    for key, phrase in CHANGE_PHRASES.items():
         for job in changes[key]:
-            click.echo(f"{job}: {said}")
+            click.echo(f"{job}: {phrase}")
     if changes["sections"]:
         click.echo(f"in effect: {', '.join(changes['sections'])}")
     kept = len(changes["unchanged"])

@@ -1,4 +1,4 @@
-"""autopilot run: the supervisor. The entry point takes a shorter way to the same place."""
+"""Run the supervisor. The entry point runs it directly in the usual case, and needs no click then."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import click
 @click.argument("config", required=False, type=click.Path())
 @click.pass_context
 def command(ctx: click.Context, config: str | None) -> None:
-    """Run the supervisor: as PID 1 of a container, or as a plain process.
+    """Run the supervisor, as PID 1 of a container or as a plain process.
 
-    CONFIG is the job spec: else $AUTOPILOT_CONFIG, else $CONTAINERPILOT, else /etc/autopilot.json.
+    CONFIG is the job spec. The default is $AUTOPILOT_CONFIG, else $CONTAINERPILOT, else /etc/autopilot.json.
     """
     from autopilot.app.boot import run
 

@@ -1,4 +1,4 @@
-"""autopilot schema: the JSON Schema of the job spec, for editors."""
+"""Print the JSON Schema of the job spec, for editors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 def command() -> None:
     """Print the JSON Schema of the job spec, for an editor's completion and checks.
 
-    Editors know it by a first line `"$schema": "PATH"` in the job spec, which the loader does not look at.
+    An editor finds the schema by a first line `"$schema": "PATH"` in the job spec; the loader ignores that line.
     """
     from autopilot.spec.json_schema import build_json_schema
 

@@ -1,4 +1,4 @@
-"""What the `service` shim runs: `service NAME VERB` is `systemctl VERB NAME`."""
+"""Run the `service` shim: `service NAME VERB` is `systemctl VERB NAME`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VERBS = ("start", "stop", "restart", "try-restart", "condrestart", "reload", "fo
 @click.argument("verb", required=False)
 @click.option("--status-all", is_flag=True)
 def command(name: str | None, verb: str | None, status_all: bool) -> None:
-    """What the `service` shim runs: see docs/shims.md."""
+    """Act on the jobs of this container as `service` would (docs/command-line.md)."""
     if status_all:
         raise SystemExit(run_systemctl("list-units", (), {}))
     if name is None or verb not in VERBS:

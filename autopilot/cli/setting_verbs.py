@@ -1,21 +1,15 @@
-"""Verbs that send NAME=VALUE settings."""
+"""Build the verbs that send NAME=VALUE settings."""
 
 from __future__ import annotations
 
 import click
 
-from autopilot.cli.control_client import (
-    find_socket_path,
-    output_option,
-    parse_pairs,
-    print_result,
-    send_request,
-    socket_option,
-)
+from autopilot.cli.control_client import find_socket_path, parse_pairs, send_request
+from autopilot.cli.verb_options import output_option, print_result, socket_option
 
 
 def build_settings_command(verb: str, purpose: str, target: str) -> click.Command:
-    """The command `autopilot VERB NAME=VALUE...`, which posts the settings to `target`."""
+    """Build the command `autopilot VERB NAME=VALUE...`, which posts the settings to the path `target`."""
 
     @click.command(verb, help=purpose)
     @click.argument("settings", metavar="NAME=VALUE...", nargs=-1, required=True)

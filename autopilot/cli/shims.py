@@ -1,4 +1,4 @@
-"""autopilot shims DIRECTORY: `systemctl` and `service`, for scripts that know no other way."""
+"""Write `systemctl` and `service` commands, for scripts that need them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from autopilot.cli.control_client import output_option, print_result
+from autopilot.cli.verb_options import output_option, print_result
 
 SHIM_NAMES = ("systemctl", "service")
 SHIM_MARKER = "# written by `autopilot shims`"
@@ -18,21 +18,21 @@ SYSTEMD_RUNTIME_PATH = Path("/run/systemd/system")  # sd_booted(3)
 
 @click.command()
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--replace", is_flag=True, help="Also over a systemctl or service that is not ours.")
+@click.option("--replace", is_flag=True, help="Also replace a systemctl or service of another origin.")
 @output_option
 def command(directory: Path, replace: bool, output: str) -> None:
-    """Write `systemctl` and `service` into DIRECTORY: they talk to this container's autopilot.
+    r"""Write the commands `systemctl` and `service` into DIRECTORY. They act on the jobs of this container.
 
     \b
-    In a Dockerfile, with a directory that PATH has before /usr/bin:
+    In a Dockerfile, into a directory that comes before /usr/bin in PATH:
       RUN autopilot shims /usr/local/bin
     """
     if SYSTEMD_RUNTIME_PATH.exists() and str(directory.resolve()) in os.environ.get("PATH", "").split(":"):
         raise click.ClickException(f"systemd runs this machine: shims in {directory} would hide its own systemctl")
     foreign = [path for path in map(directory.joinpath, SHIM_NAMES) if path.exists() and not _is_our_shim(path)]
     if foreign and not replace:
-        remedy = "choose a directory that PATH has before it, such as /usr/local/bin, or say --replace"
-        raise click.ClickException(f"cannot write {foreign[0]}: something else is there; {remedy}")
+        remedy = "choose a directory that comes earlier in PATH, such as /usr/local/bin, or use --replace"
+        raise click.ClickException(f"cannot write {foreign[0]}: another command is there; {remedy}")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name in SHIM_NAMES:
@@ -51,7 +51,7 @@ def _is_our_shim(path: Path) -> bool:
 
 
 def _write_shim(path: Path, name: str) -> None:
-    """Whole or not at all; never through a link, which would be written at its other end."""
+    """Write a shim whole or not at all, and replace a link instead of writing through it."""
     new = path.with_name(f".{name}.new")
     new.write_text(f'#!/bin/sh\n{SHIM_MARKER}\nexec {_find_program()} {name} "$@"\n')
     new.chmod(0o755)
@@ -59,7 +59,7 @@ def _write_shim(path: Path, name: str) -> None:
 
 
 def _find_program() -> str:
-    """How we were called ourselves, for any shell: the installed command, or the module."""
+    """Return the command that runs this program, quoted for a shell: the installed command, or the module."""
     called = Path(sys.argv[0]).absolute()
     if called.name == "autopilot" and os.access(called, os.X_OK):
         return shlex.quote(str(called))

@@ -1,4 +1,4 @@
-"""What `autopilot check --simulate` prints: the life of a job spec under a script, in virtual time."""
+"""Print the life of a job spec under a script in virtual time, for `autopilot check --simulate`."""
 
 from __future__ import annotations
 
@@ -20,32 +20,44 @@ from autopilot.spec.plan import Plan
 
 
 def simulate(plan: Plan, script: TextIO, output: str, seed: int) -> None:
-    """Raises UsageError when the script is wrong, ClickException when the life never comes to an end."""
+    """Simulate a plan, and print its timeline.
+
+    Args:
+        plan: Plan to follow.
+        script: Script of outside events.
+        output: `text` or `json`.
+        seed: Seed of the random numbers.
+
+    Raises:
+        click.UsageError: The script is wrong.
+        click.ClickException: The life does not come to an end.
+    """
     try:
         scenario = parse_script(script.read(), plan)
         world = run_script(scenario, seed, time.time())
     except ScriptError as error:
         raise click.UsageError(f"{script.name}: {error}") from None
     except TooManyEventsError as error:
-        raise click.ClickException(f"stopped looking: {error}; let something end sooner") from None
+        raise click.ClickException(f"cannot finish the simulation: {error}; let something end sooner") from None
     if output == "json":
         click.echo(json.dumps(_build_report(world), indent=1))
         return
     if scenario.assumed_jobs:
         click.echo(
-            f"assumed: runs of {', '.join(sorted(scenario.assumed_jobs))} take {ASSUMED_RUN_S:g} s; `run JOB for ...` says else"
+            f"assumed: runs of {', '.join(sorted(scenario.assumed_jobs))} take {ASSUMED_RUN_S:g} s;"
+            " `run JOB for ...` changes it"
         )
     for line in _format_lines(world):
         click.echo(escape_controls(line))
 
 
 def _format_lines(world: SimulatedWorld) -> Iterator[str]:
-    """One for each fact that the log would have; the same one again and again only once, with its count."""
-    told = [(at, said) for at, fact in world.events if (said := _format_event(fact)) is not None]
-    for said, group in groupby(told, key=lambda pair: pair[1]):
+    """Yield a line for each event that the log would have; repetitions are one line with their number."""
+    sentences = [(at, text) for at, event in world.events if (text := _format_event(event)) is not None]
+    for text, group in groupby(sentences, key=lambda pair: pair[1]):
         (first, _), *others = group
         again = f" ({len(others)} more until {format_clock(others[-1][0])})" if others else ""
-        yield f"{format_clock(first)}  {said}{again}"
+        yield f"{format_clock(first)}  {text}{again}"
     if world.finish is None:
         yield f"{format_clock(world.now)}  still alive: the script ends here"
     else:
@@ -54,12 +66,13 @@ def _format_lines(world: SimulatedWorld) -> Iterator[str]:
 
 
 def _format_event(event: Event) -> str | None:
-    said = describe_event(event)
-    if said is None:
+    message = describe_event(event)
+    if message is None:
         return None
-    about = getattr(event, "job", "") or getattr(event, "watch", "")
-    running = f", {said[2]['running']} running" if "running" in said[2] else ""
-    return f"{f'{about}: ' if about else ''}{said[1]}{running}"
+    _, sentence, fields = message
+    subject = getattr(event, "job", "") or getattr(event, "watch", "")
+    running = f", {fields['running']} running" if "running" in fields else ""
+    return f"{f'{subject}: ' if subject else ''}{sentence}{running}"
 
 
 def _build_report(world: SimulatedWorld) -> dict[str, Any]:
@@ -70,7 +83,7 @@ def _build_report(world: SimulatedWorld) -> dict[str, Any]:
 
 
 def format_clock(seconds: float) -> str:
-    """`+1:02:03.250`: hours, minutes, seconds from the start."""
-    minutes, left = divmod(seconds, 60)
+    """Format seconds from the start as `+1:02:03.250` (hours, minutes, seconds)."""
+    minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(int(minutes), 60)
-    return f"+{hours}:{minutes:02d}:{left:06.3f}"
+    return f"+{hours}:{minutes:02d}:{rest:06.3f}"

@@ -1,19 +1,12 @@
-"""autopilot stop: everything in order, or one job."""
+"""Stop everything in order, or single jobs."""
 
 from __future__ import annotations
 
 import click
 
-from autopilot.cli.control_client import (
-    add_wait_options,
-    find_socket_path,
-    output_option,
-    print_result,
-    send_request,
-    socket_option,
-    wait_for_end,
-)
+from autopilot.cli.control_client import find_socket_path, send_request, wait_for_end
 from autopilot.cli.job_verbs import complete_job_names, run_job_verb
+from autopilot.cli.verb_options import add_wait_options, output_option, print_result, socket_option
 
 
 @click.command()
@@ -24,7 +17,7 @@ from autopilot.cli.job_verbs import complete_job_names, run_job_verb
 def command(jobs: tuple[str, ...], no_wait: bool, timeout: float | None, output: str, given_socket: str | None) -> None:
     """Stop the named jobs; without a name, stop everything in order and end this life.
 
-    Payloads go back to their queue at once: use `drain` to let them finish.
+    Payloads return to their queue at once; `drain` lets them finish. The verb returns when the jobs have stopped.
     """
     path = find_socket_path(given_socket)
     if jobs:

@@ -1,8 +1,9 @@
-"""What the `systemctl` shim runs: systemctl's verbs, answers and exit codes, for the jobs of this container.
+"""Run the `systemctl` shim: systemctl's verbs, answers and exit codes, for the jobs of this container.
 
-For scripts and people that know no other way. A unit is a job of the same name; `condor` is also the job that the
-htcondor section names. Exit codes are systemctl's own: 0; 1 for what failed; of verbs that ask 3 for a job that does
-not run and 4 for none of that name; 5 for a verb that acts on no such job; 3 for a reload that a job cannot do.
+Scripts and people that use systemctl need no change. A unit is the job of the same name; `condor` is also the job of
+the section `htcondor`. Exit codes are systemctl's own: 0 for success and 1 for failure. Verbs that ask exit with 3
+for a job that does not run, and with 4 for an unknown job; verbs that act exit with 5 for an unknown job; a reload that
+the job does not support exits with 3.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from autopilot.cli.control_client import SupervisorUnreachableError
+from autopilot.cli.control_client import ControlError, SupervisorUnreachableError
 from autopilot.cli.job_verbs import has_failed
-from autopilot.cli.systemd_units import JsonObject, UnitClient, format_unit_name, get_unit_state, print_error
+from autopilot.cli.systemd_units import UnitClient, format_unit_name, get_unit_state, print_error
 from autopilot.cli.text_table import format_duration, format_table
 from autopilot.process.line_buffer import escape_controls
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import JobStatus
 
 NOT_RUNNING_EXIT_CODE, NOT_APPLICABLE_EXIT_CODE, UNKNOWN_EXIT_CODE, NOT_INSTALLED_EXIT_CODE = 3, 3, 4, 5
 SIGHUP = 1
@@ -29,7 +33,7 @@ ALIASES = {
 }
 
 Options = dict[str, Any]
-UnitAction = Callable[[UnitClient, str, JsonObject, Options], int]
+UnitAction = Callable[[UnitClient, str, "JobStatus", Options], int]
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, add_help_option=True)
@@ -56,43 +60,43 @@ UnitAction = Callable[[UnitClient, str, JsonObject, Options], int]
 @click.option("--no-reload", is_flag=True)
 @click.option("--no-ask-password", is_flag=True)
 def command(verb: str, units: tuple[str, ...], **options: Any) -> None:
-    """What the `systemctl` shim runs: see docs/shims.md."""
+    """Act on the jobs of this container as `systemctl` would (docs/command-line.md)."""
     raise SystemExit(run_systemctl(ALIASES.get(verb, verb), units, options))
 
 
 def run_systemctl(verb: str, units: tuple[str, ...], options: Options) -> int:
-    """The exit code."""
+    """Run one verb, and return the exit code."""
     try:
-        known = UnitClient()
+        client = UnitClient()
     except SupervisorUnreachableError as error:
-        print_error(f"{error.message} This container's PID 1 should be autopilot, not systemd.")
+        print_error(f"{error} This container's PID 1 should be autopilot, not systemd.")
         return UNKNOWN_EXIT_CODE if verb in ("status", "is-active", "is-failed", "show") else 1
     if verb == "status" and not units:
         verb = "list-units"
     if verb in SYSTEM_VERBS:
-        return SYSTEM_VERBS[verb](known)
+        return SYSTEM_VERBS[verb](client)
     if verb not in UNIT_VERBS or not units:
         print_error(f"Name a unit, and one of: {', '.join([*UNIT_VERBS, *SYSTEM_VERBS])}.")
         return 1
-    codes = [_run_unit_verb(known, verb, unit, options) for unit in units]
+    codes = [_run_unit_verb(client, verb, unit, options) for unit in units]
     if verb in ("is-active", "is-failed") and 0 in codes:
-        return 0  # one is enough
+        return 0  # one unit in that state is enough
     return max(codes)
 
 
 def _run_unit_verb(client: UnitClient, verb: str, unit: str, options: Options) -> int:
-    shown = client.find_job(unit)
-    if shown is None:
+    job_status = client.find_job(unit)
+    if job_status is None:
         return _report_not_found(verb, unit, options, client)
     try:
-        return UNIT_VERBS[verb](client, unit, shown, options)
-    except click.ClickException as error:
-        print_error(f"Failed to {verb} {format_unit_name(unit)}: {error.message}")
+        return UNIT_VERBS[verb](client, unit, job_status, options)
+    except ControlError as error:
+        print_error(f"Failed to {verb} {format_unit_name(unit)}: {error}")
         return 1
 
 
 def _report_not_found(verb: str, unit: str, options: Options, client: UnitClient) -> int:
-    there = f"the jobs are: {', '.join(client.jobs)}."
+    known = f"the jobs are: {', '.join(client.jobs)}."
     if verb in ("is-active", "is-failed", "is-enabled"):
         _print_word("not-found" if verb == "is-enabled" else "inactive", options)
         return UNKNOWN_EXIT_CODE
@@ -103,11 +107,11 @@ def _report_not_found(verb: str, unit: str, options: Options, client: UnitClient
         )
         return 0
     if verb == "status":
-        print_error(f"Unit {format_unit_name(unit)} could not be found; {there}")
+        print_error(f"Unit {format_unit_name(unit)} could not be found; {known}")
         return UNKNOWN_EXIT_CODE
     if verb.startswith("try-"):
         return 0
-    print_error(f"Failed to {verb} {format_unit_name(unit)}: Unit {format_unit_name(unit)} not found; {there}")
+    print_error(f"Failed to {verb} {format_unit_name(unit)}: Unit {format_unit_name(unit)} not found; {known}")
     return 1 if verb in VERBS_FAILING_ON_UNKNOWN else NOT_INSTALLED_EXIT_CODE
 
 
@@ -115,7 +119,7 @@ def _report_not_found(verb: str, unit: str, options: Options, client: UnitClient
 
 
 def _build_action(verb: str) -> UnitAction:
-    def run_action(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+    def run_action(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
         after = client.run_verb(verb, job_status["name"], wait=not options.get("no_block"))
         if verb != "stop" and has_failed(after):
             last = f"it ended with status {after['status']}"
@@ -127,34 +131,34 @@ def _build_action(verb: str) -> UnitAction:
 
 
 def _build_if_active(action: UnitAction) -> UnitAction:
-    def run_if_active(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+    def run_if_active(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
         return action(client, unit, job_status, options) if get_unit_state(job_status)[0] == "active" else 0
 
     return run_if_active
 
 
-def _reload(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
-    """SIGHUP, to a process that has said what to do with it: any other would die of it."""
+def _reload(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
+    """Send SIGHUP to a process that handles it; another process would die of it."""
     if get_unit_state(job_status)[0] != "active":
         print_error(f"{format_unit_name(unit)} is not active, cannot reload.")
         return 1
     if not _has_sighup_handler(job_status["pid"]):
         print_error(
-            f"Failed to reload {format_unit_name(unit)}: Job type reload is not applicable: its process has no handler for"
-            " SIGHUP. Use restart, or reload-or-restart."
+            f"Failed to reload {format_unit_name(unit)}: Job type reload is not applicable: its process has no"
+            " handler for SIGHUP. Use restart, or reload-or-restart."
         )
         return NOT_APPLICABLE_EXIT_CODE
     client.send_signal(job_status["name"], "SIGHUP", group=False)
     return 0
 
 
-def _reload_or_restart(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+def _reload_or_restart(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
     if get_unit_state(job_status)[0] == "active" and _has_sighup_handler(job_status["pid"]):
         return _reload(client, unit, job_status, options)
     return _build_action("restart")(client, unit, job_status, options)
 
 
-def _has_sighup_handler(pid: int) -> bool:
+def _has_sighup_handler(pid: int | None) -> bool:
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8") as file:
             caught = next(line.split()[1] for line in file if line.startswith("SigCgt:"))
@@ -163,43 +167,41 @@ def _has_sighup_handler(pid: int) -> bool:
     return bool(int(caught, 16) & 1 << SIGHUP - 1)
 
 
-def _kill_unit(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+def _kill_unit(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
     client.send_signal(job_status["name"], options["signal"], group=options["kill_whom"] == "all")
     return 0
 
 
-# --- verbs that say ---
+# --- verbs that ask ---
 
 
-def _check_active(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+def _check_active(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
     active, _ = get_unit_state(job_status)
     _print_word(active, options)
     return 0 if active == "active" else NOT_RUNNING_EXIT_CODE
 
 
-def _check_failed(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+def _check_failed(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
     active, _ = get_unit_state(job_status)
     _print_word(active, options)
     return 0 if active == "failed" else 1
 
 
-def _check_enabled(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+def _check_enabled(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
     _print_word("enabled", options)
     return 0
 
 
-def _print_status(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+def _print_status(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
     active, sub = get_unit_state(job_status)
-    job, since, ago = (
-        job_status["name"],
-        datetime.fromtimestamp(job_status["since"], UTC),
-        format_duration(time.time() - job_status["since"]),
-    )
+    job, now = job_status["name"], time.time()
+    since = now if job_status["since"] is None else job_status["since"]
     dot = {"active": "●", "failed": "x"}.get(active, "○")
     lines = [
         f"{dot} {format_unit_name(unit)} - job {job} of autopilot",
         "     Loaded: loaded (the job spec; enabled)",
-        f"     Active: {active} ({sub}) since {since:%a %Y-%m-%d %H:%M:%S} UTC; {ago} ago",
+        f"     Active: {active} ({sub}) since {datetime.fromtimestamp(since, UTC):%a %Y-%m-%d %H:%M:%S} UTC;"
+        f" {format_duration(now - since)} ago",
     ]
     if job_status["health"]:
         lines.append(f"     Health: {job_status['health']}")
@@ -210,16 +212,14 @@ def _print_status(client: UnitClient, unit: str, job_status: JsonObject, options
     if "waits_for" in job_status["why"]:
         lines.append(f"      Waits: for {job_status['why']['waits_for']}")
     click.echo("\n".join(map(escape_controls, lines)))
-    written = [
-        f"{r['time']} {job}: {escape_controls(r['line'])}"
-        for r in client.read_last_lines(job, options.get("lines", 10))
-    ]
-    if written:
-        click.echo("\n".join(["", *written]))
+    records = client.read_last_lines(job, options.get("lines", 10))
+    lines = [f"{record['time']} {job}: {escape_controls(record['line'])}" for record in records]
+    if lines:
+        click.echo("\n".join(["", *lines]))
     return 0 if active == "active" else NOT_RUNNING_EXIT_CODE
 
 
-def _show_properties(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+def _show_properties(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
     active, sub = get_unit_state(job_status)
     values = {
         "Id": format_unit_name(unit),
@@ -243,36 +243,37 @@ def _print_properties(values: dict[str, str], options: Options) -> int:
     return 0
 
 
-# --- what has no meaning here, and the clear answer ---
+# --- verbs without a meaning in a container ---
 
 
-def _enable(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+def _enable(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
     if not options.get("quiet"):
         print_error(
-            f"{format_unit_name(unit)} is a job of the job spec: it starts with the container, there is nothing to enable."
+            f"{format_unit_name(unit)} is a job of the job spec: it starts with the container,"
+            " there is nothing to enable."
         )
     return _build_action("start")(client, unit, job_status, options) if options.get("now") else 0
 
 
-def _disable(client: UnitClient, unit: str, job_status: JsonObject, options: Options) -> int:
+def _disable(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
     if options.get("now"):
         _build_action("stop")(client, unit, job_status, options)
     print_error(
-        f"Cannot disable {format_unit_name(unit)}: what starts with the container is what the job spec says. For this life:"
-        f" systemctl stop {unit}; for good: take the job out of the spec, then systemctl daemon-reload."
+        f"Cannot disable {format_unit_name(unit)}: the job spec decides which jobs start with the container. For this"
+        f" life: systemctl stop {unit}; for good: remove the job from the spec, then systemctl daemon-reload."
     )
     return 1
 
 
 def _refuse_system_verb(client: UnitClient) -> int:
-    print_error("Cannot do this to a container: `autopilot drain` ends it peacefully, `autopilot stop` now.")
+    print_error("Cannot do this in a container: `autopilot drain` ends it peacefully, `autopilot stop` ends it now.")
     return 1
 
 
 def _list_units(client: UnitClient) -> int:
     rows = [("UNIT", "LOAD", "ACTIVE", "SUB", "DESCRIPTION")]
     rows += [
-        (format_unit_name(name), "loaded", *get_unit_state(shown), f"job {name}") for name, shown in client.jobs.items()
+        (format_unit_name(name), "loaded", *get_unit_state(state), f"job {name}") for name, state in client.jobs.items()
     ]
     for line in format_table(rows):
         click.echo(line)
@@ -288,17 +289,17 @@ def _list_unit_files(client: UnitClient) -> int:
 def _reload_spec(client: UnitClient) -> int:
     try:
         client.reload()
-    except click.ClickException as error:
-        print_error(f"Failed to reload: {error.message}")
+    except ControlError as error:
+        print_error(f"Failed to reload: {error}")
         return 1
     return 0
 
 
 def _check_system_running(client: UnitClient) -> int:
-    bad = any(get_unit_state(shown)[0] == "failed" for shown in client.jobs.values())
-    said = "stopping" if client.status["shutdown"] != "up" else "degraded" if bad else "running"
-    click.echo(said)
-    return 0 if said == "running" else 1
+    failed = any(get_unit_state(state)[0] == "failed" for state in client.jobs.values())
+    word = "stopping" if client.status["shutdown"] != "up" else "degraded" if failed else "running"
+    click.echo(word)
+    return 0 if word == "running" else 1
 
 
 def _do_nothing(client: UnitClient) -> int:

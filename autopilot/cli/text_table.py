@@ -1,4 +1,4 @@
-"""Columns and spans of time as a person reads them."""
+"""Format tables and durations for people."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the rows as lines with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def format_duration(seconds: float) -> str:
-    """`42s`, `3m20s`, `5h07m`, `2d03h`."""
+    """Format a duration as `42s`, `3m20s`, `5h07m` or `2d03h`."""
     whole = max(0, round(seconds))
     minutes, seconds = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""Moments as a person writes them on the command line."""
+"""Parse times as people write them on the command line."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class TimestampParam(click.ParamType["float"]):
-    """`2026-01-31T12:00:00Z`, `2026-01-31 12:00`, `12:00` (today) or `2h` (ago), as seconds since the epoch. What names
-    no time zone is UTC, as all that we print."""
+    """Time as seconds since the epoch: `2026-01-31T12:00:00Z`, `2026-01-31 12:00`, `12:00` (today) or `2h` (ago).
+
+    A time without a time zone is UTC, as in everything that autopilot prints.
+    """
 
     name = "TIME"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = parse_timestamp(str(value), datetime.now(UTC))
-        if found is None:
-            said = "is no time; write 2026-01-31T12:00:00Z, '2026-01-31 12:00', 12:00 (today, UTC) or 2h (ago)"
-            self.fail(f"{value!r} {said}", param, ctx)
-        return found
+        """Convert a text; a wrong one is a usage error."""
+        seconds = parse_timestamp(str(value), datetime.now(UTC))
+        if seconds is None:
+            remedy = "write 2026-01-31T12:00:00Z, '2026-01-31 12:00', 12:00 (today, UTC) or 2h (ago)"
+            self.fail(f"{value!r} is no time; {remedy}", param, ctx)
+        return seconds
 
 
 def parse_epoch(text: str) -> float | None:
-    """Seconds since the epoch of a time as our records have it; None for anything else."""
+    """Return a recorded ISO time as seconds since the epoch; None for anything else."""
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
@@ -35,13 +38,13 @@ def parse_epoch(text: str) -> float | None:
 
 
 def parse_timestamp(text: str, now: datetime) -> float | None:
-    """Seconds since the epoch, None for what is no time."""
+    """Return a time as seconds since the epoch; None for a text that is no time."""
     if ago := AGO_PATTERN.fullmatch(text):
         return (now - timedelta(seconds=float(ago[1]) * SECONDS_PER_UNIT[ago[2]])).timestamp()
     if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text):
         text = f"{now:%Y-%m-%d} {text.zfill(5) if len(text) < 6 else text.zfill(8)}"
     try:
-        read = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

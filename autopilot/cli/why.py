@@ -1,20 +1,22 @@
-"""autopilot why: one line that says why a job is as it is."""
+"""Explain in one line why a job is in its state."""
 
 from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from autopilot.cli.control_client import find_socket_path, output_option, send_request, socket_option
+from autopilot.cli.control_client import find_job, find_socket_path, get_status
 from autopilot.cli.job_verbs import complete_job_names
 from autopilot.cli.text_table import format_duration
+from autopilot.cli.verb_options import output_option, socket_option
 from autopilot.process.exit_status import describe_status
 from autopilot.process.line_buffer import escape_controls
 
-JsonObject = dict[str, Any]
+if TYPE_CHECKING:
+    from autopilot.api.messages import JobStatus, Status
 
 
 @click.command()
@@ -22,26 +24,29 @@ JsonObject = dict[str, Any]
 @output_option
 @socket_option
 def command(job: str, output: str, given_socket: str | None) -> None:
-    """Say why JOB is as it is: what it waits for and why that is not there yet, until when, its last check."""
-    answer = send_request(find_socket_path(given_socket), "GET", "/v1/status")
-    jobs = {shown["name"]: shown for shown in answer["jobs"]}
-    if job not in jobs:
-        raise click.ClickException(f"there is no job {job!r}; there are: {', '.join(jobs)}")
-    line = explain(answer, job, time.time())
-    click.echo(json.dumps({"job": job, "state": jobs[job]["state"], "why": line}) if output == "json" else line)
+    """Explain the state of JOB: the events it waits for, their causes, the time left, the last health check."""
+    status = get_status(find_socket_path(given_socket))
+    state = find_job(status, job)["state"]
+    line = explain(status, job, time.time())
+    click.echo(json.dumps({"job": job, "state": state, "why": line}) if output == "json" else line)
 
 
-def explain(status: JsonObject, job: str, now: float) -> str:
-    """The causes, the nearest first, as one line. `status` is what /v1/status answers, `now` in seconds since the
-    epoch."""
-    jobs = {shown["name"]: shown for shown in status["jobs"]}
-    causes, told, ahead = [], set(), [job]
-    while ahead:
-        name = ahead.pop(0)
-        if name in jobs and name not in told:
-            told.add(name)
+def explain(status: Status, job: str, now: float) -> str:
+    """Return the causes of a job's state as one line, the nearest cause first.
+
+    Args:
+        status: Answer of /v1/status.
+        job: Name of the job.
+        now: Seconds since the epoch.
+    """
+    jobs = {state["name"]: state for state in status["jobs"]}
+    causes, explained, remaining = [], set(), [job]
+    while remaining:
+        name = remaining.pop(0)
+        if name in jobs and name not in explained:
+            explained.add(name)
             causes.append(f"{name} {_explain_job(jobs[name], now)}")
-            ahead += jobs[name]["why"].get("sources", [])
+            remaining += jobs[name]["why"].get("sources", [])
     if status["shutdown"] != "up":
         causes.append(f"everything is being stopped ({status['lifetime']['reason'] or status['shutdown']})")
     elif status["maintenance"]:
@@ -49,54 +54,56 @@ def explain(status: JsonObject, job: str, now: float) -> str:
     return escape_controls("; ".join(causes))
 
 
-def _explain_job(job_status: JsonObject, now: float) -> str:
+def _explain_job(job_status: JobStatus, now: float) -> str:
     why, state = job_status["why"], job_status["state"]
-    left = f"{format_duration(why['until'] - now)} more" if "until" in why else ""
+    time_left = format_duration(why["until"] - now) if "until" in why else ""
     if state == "running":
         return _explain_running(job_status, now)
     if state == "backoff":
         last = "" if job_status["status"] is None else f" after its last run {_describe_last_run(job_status)}"
-        return (
-            f"is in back-off{last}: it starts again in {left.removesuffix(' more')} (restart {job_status['restarts']})"
-        )
+        return f"is in back-off{last}: it starts again in {time_left} (restart {job_status['restarts']})"
     if state == "done":
         return _explain_done(job_status, now)
     sentence = {
         "waiting": f"waits for {why.get('waits_for')}",
         "resting": f"has run {_format_run_count(job_status)} and waits for {why.get('waits_for')}",
-        "delayed": "has seen what it waited for, and waits out its delay",
-        "starting": "is being started: it waits for its process, or for its turn where it needs a lock",
-        "holding": "stops when its pre-stop jobs are done",
-        "stopping": "was asked to end, and still has processes",
+        "delayed": "waits for the end of its delay: the events it needs have happened",
+        "starting": "is starting: it waits for its process, or for a lock",
+        "holding": "will stop when its pre-stop jobs are done",
+        "stopping": "was told to stop, and still has processes",
         "killing": "was killed, and still has processes",
     }[state]
-    return f"{sentence}, {left}" if left else sentence
+    return f"{sentence}, {time_left} more" if time_left else sentence
 
 
-def _explain_running(job_status: JsonObject, now: float) -> str:
+def _explain_running(job_status: JobStatus, now: float) -> str:
     process = f"pid {job_status['pid']}" if job_status["pid"] else "without a process of its own"
-    line = f"runs ({process}, for {format_duration(now - job_status['since'])})"
+    line = f"runs ({process}, for {_format_age(job_status, now)})"
     check = job_status["why"].get("last_check")
-    said = f": its last check said {check.strip().splitlines()[-1]!r}" if check and check.strip() else ""
+    output = f": its last check said {check.strip().splitlines()[-1]!r}" if check and check.strip() else ""
     if job_status["health"] == "unhealthy":
-        return f"{line}, but is unhealthy{said}"
+        return f"{line}, but is unhealthy{output}"
     if job_status["health"] == "starting":
-        return f"{line}, and is not healthy yet{said}"
+        return f"{line}, and is not healthy yet{output}"
     return f"{line}, healthy" if job_status["health"] == "healthy" else line
 
 
-def _explain_done(job_status: JsonObject, now: float) -> str:
-    ago = f"{format_duration(now - job_status['since'])} ago"
+def _explain_done(job_status: JobStatus, now: float) -> str:
+    ago = f"{_format_age(job_status, now)} ago"
     if job_status["asked"]:
         return f"was stopped {ago}; it runs again when somebody starts it"
     if not job_status["runs"]:
-        return f"will not run: what it waited for did not happen in time, or cannot happen any more ({ago})"
+        return f"will not run: the events it waited for did not happen in time, or can no longer happen ({ago})"
     return f"is over: its last run {_describe_last_run(job_status)} {ago}, and it has no restart left"
 
 
-def _describe_last_run(job_status: JsonObject) -> str:
-    return f"ended, {describe_status(job_status['status'])}"
+def _describe_last_run(job_status: JobStatus) -> str:
+    return "ended" if job_status["status"] is None else f"ended, {describe_status(job_status['status'])}"
 
 
-def _format_run_count(job_status: JsonObject) -> str:
+def _format_age(job_status: JobStatus, now: float) -> str:
+    return "some time" if job_status["since"] is None else format_duration(now - job_status["since"])
+
+
+def _format_run_count(job_status: JobStatus) -> str:
     return "once" if job_status["runs"] == 1 else f"{job_status['runs']} times"

@@ -1,1 +1,1 @@
-"""The entry point of a drop-in for ContainerPilot: its command line, and its client, which jobs call often."""
+"""Replace the program `containerpilot`: its command line, and a light client for jobs that call it often."""

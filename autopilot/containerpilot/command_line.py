@@ -1,8 +1,8 @@
-"""The entry point `containerpilot`: its command line on our supervisor, for a site that swaps the binary.
+"""Run the program `containerpilot`: its command line on our supervisor, for a site that swaps the binary.
 
-Without a flag that asks for something else it is the supervisor, with ContainerPilot's defaults: the control socket at
-/var/run/containerpilot.socket, its log formats, and a state directory that need not be had. As quick to start as
-`autopilot run`: what only the other flags need is loaded by them.
+Without a flag that asks for something else it runs the supervisor with ContainerPilot's defaults: the control socket at
+/var/run/containerpilot.socket, ContainerPilot's log formats, and an optional state directory. It starts as fast as
+`autopilot run`: each other flag loads its own modules.
 """
 
 from __future__ import annotations
@@ -19,50 +19,54 @@ VALUE_FLAGS = ("config", "out", "maintenance", "putenv", "putmetric")
 USAGE = """\
 Usage of containerpilot:
   -config string
-    \tThe configuration file; CONTAINERPILOT in the environment when left out.
+    \tPath of the configuration file (default: $CONTAINERPILOT).
   -maintenance string
-    \t'enable' or 'disable' the maintenance of a running supervisor.
+    \tSwitch the maintenance of a running supervisor: 'enable' or 'disable'.
   -out string
-    \tWhere -template writes; '-', which is stdout, when left out.
+    \tPath that -template writes to (default: '-', stdout).
   -ping
-    \tAsk whether the supervisor answers on its control socket.
+    \tCheck that the supervisor answers on its control socket.
   -putenv value
-    \tSet an environment variable, 'key=value', for what the supervisor starts from now on;
+    \tSet an environment variable, 'key=value', of processes that start from now on;
     \t'key=' unsets it. May be given several times.
   -putmetric value
     \tSet a metric, 'key=value'. May be given several times.
   -reload
-    \tHave the supervisor read its configuration again.
+    \tLet the supervisor read its configuration again.
   -template
-    \tPrint the configuration with its template filled in, and quit.
+    \tPrint the configuration with its template rendered, and quit.
   -version
     \tPrint the version and quit.
 """
 
 
 def main() -> None:
+    """Carry out the flags that the arguments name, or run the supervisor."""
     restore_initial_environment()
     try:
         flags, rest = parse_flags(sys.argv[1:], switches=SWITCH_FLAGS, values=VALUE_FLAGS)
     except HelpRequestedError:
         sys.stderr.write(USAGE)
         sys.exit(0)
-    except FlagError as bad:
-        sys.stderr.write(f"{bad}\n{USAGE}")
+    except FlagError as error:
+        sys.stderr.write(f"{error}\n{USAGE}")
         sys.exit(os.EX_USAGE)
     config = flags.get("config", [""])[-1] or None
-    asked = {name for name, given in flags.items() if name not in ("config", "out") and _is_requested(name, given[-1])}
-    if "version" in asked:
+    requested = {
+        name for name, given in flags.items() if name not in ("config", "out") and _is_requested(name, given[-1])
+    }
+    if "version" in requested:
         print(f"Version: {__version__}\nProgram: autopilot")
-    elif "template" in asked:
+    elif "template" in requested:
         _write_rendered_config(config, flags.get("out", ["-"])[-1])
-    elif asked:
-        from autopilot.containerpilot.control_flags import CommandError, send_requests
+    elif requested:
+        from autopilot.cli.control_client import ControlError
+        from autopilot.containerpilot.control_flags import send_requests
 
         try:
-            send_requests(flags, asked, config)
-        except CommandError as failed:
-            sys.exit(_print_failure(str(failed), failed.exit_code))
+            send_requests(flags, requested, config)
+        except ControlError as error:
+            sys.exit(_print_failure(str(error), error.exit_code))
     else:
         if rest:
             print(f"containerpilot: not flags, and not used: {' '.join(rest)}", file=sys.stderr)
@@ -70,7 +74,7 @@ def main() -> None:
 
 
 def _is_requested(name: str, value: str) -> bool:
-    """A switch may be turned off again, and Go takes an empty value for none."""
+    """Return True for a switch that is not turned off again, and for a value that is not empty, as Go does."""
     return value == "true" if name in SWITCH_FLAGS else bool(value)
 
 
@@ -94,8 +98,11 @@ def _write_rendered_config(config: str | None, out: str) -> None:
 
 
 def _write_file(path: str, data: bytes) -> None:
-    """Whole or not at all, where a file can be replaced: a pipe, a device and a mounted file are written to instead.
-    Raises OSError."""
+    """Replace a file whole or not at all; write into a pipe, a device or a mounted file, which cannot be replaced.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     import stat
 
     try:
@@ -122,7 +129,7 @@ def _write_file(path: str, data: bytes) -> None:
 
 
 def _is_mounted(path: str) -> bool:
-    """A file that a container engine mounted; os.path.ismount knows directories only."""
+    """Return True for a file that a container engine mounted; os.path.ismount knows directories only."""
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
         return any(line.split()[4] == os.path.realpath(path) for line in mounts)
 

@@ -1,28 +1,41 @@
-"""Command lines as Go's `flag` package reads them: `-k v`, `-k=v`, one or two dashes, `-k` alone for a switch.
+"""Parse command lines as Go's `flag` package does: `-k v`, `-k=v`, one or two dashes, `-k` alone for a switch.
 
-Reading stops at `--` and at the first argument that is no flag. Imports nothing: a supervisor's first job waits for it.
+Parsing stops at `--` and at the first argument that is no flag. The module loads nothing heavy: the first job of a
+supervisor waits for it.
 """
 
 from __future__ import annotations
+
+from autopilot.errors import AutopilotError
 
 TRUE_VALUES = ("1", "t", "T", "true", "TRUE", "True")
 FALSE_VALUES = ("0", "f", "F", "false", "FALSE", "False")
 
 
-class FlagError(Exception):
-    """One sentence, as Go says it."""
+class FlagError(AutopilotError):
+    """Command line that cannot be parsed; the sentence is Go's."""
 
 
-class HelpRequestedError(Exception):
-    pass
+class HelpRequestedError(AutopilotError):
+    """Command line that asks for the help."""
 
 
 def parse_flags(
     arguments: list[str], *, switches: tuple[str, ...], values: tuple[str, ...]
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """What each given flag was set to, in order ("true" or "false" for a switch), and the arguments that are no flags.
+    """Parse a command line.
 
-    Raises BadFlag, and HelpAsked for -h and -help unless they are declared.
+    Args:
+        arguments: Arguments without the program's name.
+        switches: Names of flags without a value.
+        values: Names of flags with a value.
+
+    Returns:
+        Values of each given flag in their order ("true" or "false" for a switch), and the arguments after the flags.
+
+    Raises:
+        FlagError: A flag is unknown, or its value is missing or wrong.
+        HelpRequestedError: -h or -help is given, and not declared.
     """
     given: dict[str, list[str]] = {}
     rest = list(arguments)

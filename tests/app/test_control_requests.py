@@ -152,8 +152,8 @@ def test_signal_that_cannot_be(pilot: SupervisorProcess, arguments: tuple[str, s
 def test_events(pilot: SupervisorProcess) -> None:
     """Events are objects, one each, with the name that a `when` clause uses."""
     events = [json.loads(line) for line in pilot.run_verb("events", "-n", "1000", "-o", "json").stdout.splitlines()]
-    assert {"JobFailed", "RestartScheduled", "CheckFailed"} <= {event["fact"] for event in events}
-    assert next(event for event in events if event["fact"] == "JobFailed")["event"] == "exitFailed"
+    assert {"JobFailed", "RestartScheduled", "CheckFailed"} <= {event["event"] for event in events}
+    assert next(event for event in events if event["event"] == "JobFailed")["trigger"] == "exitFailed"
     assert "once: ended, exit 3" in pilot.run_verb("events", "-n", "1000").stdout
 
 
@@ -178,7 +178,7 @@ def test_plan_diff(pilot: SupervisorProcess, tmp_path: Path) -> None:
     for line in (
         "fresh: would be started",
         "heeds: would be restarted",
-        "crashes: would go on by other rules",
+        "crashes: would be updated without a restart",
         "nightly: would be stopped and removed",
         "jobs[crashes].restarts: nothing -> 3",
         'jobs[db].command.env.DB_PASSWORD: nothing -> "***"',
@@ -237,7 +237,7 @@ def test_following_shows_the_life_to_its_end(tmp_path: Path) -> None:
             assert pilot.stop() == 0
             assert logs.process.wait(TIMEOUT_S) == events.process.wait(TIMEOUT_S) == 0
         assert logs.lines[-1] == "1000"
-        assert json.loads(events.lines[-1])["fact"] == "JobStopped"
+        assert json.loads(events.lines[-1])["event"] == "JobStopped"
 
 
 def test_deaf_followers_hold_up_nobody(tmp_path: Path) -> None:

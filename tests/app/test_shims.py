@@ -192,7 +192,7 @@ def test_start_of_what_cannot_run_fails(shims: Shims) -> None:
 def test_enable_says_what_enables(shims: Shims) -> None:
     """`enable` has nothing to do, `disable` cannot: both say what does it instead."""
     assert "job spec" in shims.run("systemctl", "enable", "web").stderr
-    assert "take the job out of the spec" in shims.run("systemctl", "disable", "web").stderr
+    assert "remove the job from the spec" in shims.run("systemctl", "disable", "web").stderr
 
 
 def test_daemon_reload_takes_the_job_spec_anew(shims: Shims) -> None:
@@ -233,7 +233,7 @@ def test_never_over_another_systemctl(tmp_path: Path) -> None:
     """A systemctl that is not ours stays, unless --replace is said; ours are written again."""
     (tmp_path / "systemctl").write_text("#!/bin/sh\n# the real one\n")
     refused = write_shims(tmp_path)
-    assert refused.returncode == 1 and "something else is there" in refused.stderr
+    assert refused.returncode == 1 and "another command is there" in refused.stderr
     assert not (tmp_path / "service").exists()
     assert write_shims(tmp_path, "--replace").returncode == 0
     assert write_shims(tmp_path).returncode == 0

@@ -1,4 +1,4 @@
-"""A real supervisor started as `containerpilot`, its clients, and a container's view of it."""
+"""Run a real supervisor as `containerpilot`, its clients, and PID 1 of a namespace."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DEFAULT_SOCKET = "/var/run/containerpilot.socket"
 def run_to_end(
     *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `containerpilot` to its end, with no other of its variables than `env`."""
+    """Run `containerpilot` to its end; of the variables that it reads, set only those in `env`."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("AUTOPILOT_", "CONTAINERPILOT"))}
     return subprocess.run(
         [PROGRAM, *arguments],
@@ -36,7 +36,7 @@ def run_to_end(
 
 
 class DropIn(SupervisorProcess):
-    """Runs a spec as `containerpilot -config`. Its log is our JSON unless the spec says otherwise: tests read that."""
+    """Supervisor that runs a spec as `containerpilot -config`, with our JSON log unless the spec sets another form."""
 
     def __init__(self, place: Path, spec: dict[str, Any], **options: Any) -> None:
         self.socket_path = place / "cp.socket"
@@ -48,10 +48,11 @@ class DropIn(SupervisorProcess):
         return [PROGRAM, "-config", str(config)]
 
     def run_with_flags(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        """Run `containerpilot` as a client of this supervisor."""
         return run_to_end("-config", str(self.config), *flags)
 
     def send_request(self, method: str, path: str, body: object = None) -> tuple[int, str]:
-        """Status and text. A str is sent as it is, anything else as JSON."""
+        """Send a request, and return the status and text of its answer; a body that is no str is sent as JSON."""
         connection = http.client.HTTPConnection("control", timeout=TIMEOUT_S)
         connection.sock = socket.socket(socket.AF_UNIX)
         connection.sock.settimeout(TIMEOUT_S)
@@ -65,8 +66,10 @@ class DropIn(SupervisorProcess):
 
 
 class PidNamespace:
-    """A command as PID 1 of its own PID and mount namespaces, with an empty /run; `prepare` is a shell script that is
-    run in there as root before. Its output is a file, so that nothing waits for a reader."""
+    """Command that runs as PID 1 of its own PID and mount namespaces, with an empty /run.
+
+    `prepare` is a shell script that root runs in there before. The output goes to a file: nothing waits for a reader.
+    """
 
     def __init__(self, place: Path, command: list[str], *, prepare: str = ":", env: Mapping[str, str] | None = None):
         self.output_path = place / "output"
@@ -90,7 +93,7 @@ class PidNamespace:
 
     @property
     def pid(self) -> int:
-        """Of its PID 1, as seen from here."""
+        """Return the process id of its PID 1 outside the namespace."""
         children = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
         return int(children[0])
 
@@ -98,7 +101,7 @@ class PidNamespace:
         return self.output_path.read_text(errors="replace")
 
     def run(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        """A command beside it, as `docker exec` would."""
+        """Run a command in the namespaces, as `docker exec` would."""
         return subprocess.run(
             ["nsenter", "--target", str(self.pid), "--pid", "--mount", *command],
             env={"PATH": os.environ["PATH"], **(env or {})},

@@ -23,7 +23,7 @@ APP = {"name": "app", "exec": shell("trap 'echo gone; exit 0' TERM; echo up; whi
 
 
 def list_job_output(pilot):
-    """What the jobs wrote, in order: (job, line)."""
+    """Return the lines that the jobs wrote, in order, as (job, line)."""
     return [(line["job"], line["message"]) for line in pilot.lines if line.get("stream") == "stdout"]
 
 
@@ -119,7 +119,7 @@ def test_before_and_after_the_stop(tmp_path):
 
 
 def test_stop_timeout_ends_what_is_left(tmp_path):
-    """What still runs when stopTimeout is over is killed, also a post-stop job."""
+    """Processes that still run at the end of stopTimeout are killed, those of a post-stop job too."""
     behind = {"name": "post", "exec": "sleep 1000", **build_trigger("app", "once", "stopped")}
     with SupervisorProcess(tmp_path, {"stopTimeout": "1", "jobs": [APP, behind]}) as pilot:
         pilot.wait_for_event("app", "up")
@@ -150,7 +150,7 @@ def set_maintenance(pilot, state):
 
 
 def list_services(agent):
-    return {service["Service"] for service in agent.ask("/v1/agent/services").values()}
+    return {service["Service"] for service in agent.request("/v1/agent/services").values()}
 
 
 def list_passing(agent):
@@ -171,7 +171,7 @@ def test_maintenance(agent, tmp_path, program, left):
         {"name": "enter", "exec": "true", **build_trigger("global", "each", "enterMaintenance")},
         {"name": "exit", "exec": "true", **build_trigger("global", "each", "exitMaintenance")},
     ]
-    with program(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with program(tmp_path, {"consul": agent.http_address, "jobs": jobs}) as pilot:
         eventually(lambda: list_passing(agent) == ["app", "public"], "registered")
         for times in (1, 2):
             for _ in range(3):
@@ -185,7 +185,7 @@ def test_maintenance(agent, tmp_path, program, left):
         assert pilot.stop() == 0
         started = [line["job"] for line in pilot.find_events("started") if line["job"] in ("enter", "exit")]
         assert started == ["enter", "exit"] * 2
-    assert agent.ask("/v1/agent/services") == {}
+    assert agent.request("/v1/agent/services") == {}
 
 
 @pytest.mark.real("consul")
@@ -205,7 +205,7 @@ def test_service_without_a_process(agent, tmp_path):
             **build_trigger("setup", "once", "exitSuccess"),
         },
     ]
-    with SupervisorProcess(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with SupervisorProcess(tmp_path, {"consul": agent.http_address, "jobs": jobs}) as pilot:
         pilot.wait_for_event("public", "started")
         eventually(lambda: get_service_status(agent, "public") == "passing", "registered")
         bad.touch()
@@ -217,11 +217,11 @@ def test_service_without_a_process(agent, tmp_path):
         began = time.monotonic()
         assert pilot.stop() == 0
         assert time.monotonic() - began < 4
-    assert agent.ask("/v1/agent/services") == {}
+    assert agent.request("/v1/agent/services") == {}
 
 
 def test_service_without_a_process_keeps_nothing_alive(tmp_path):
-    """When everything that has a process is over, so is the container."""
+    """The container ends when no job has a process any more."""
     public = {"name": "public", "port": 80, "health": {"exec": "true", "interval": 1, "ttl": 5}}
     with SupervisorProcess(tmp_path, {"jobs": [public, {"name": "app", "exec": shell("exit 3")}]}) as pilot:
         assert pilot.wait() == 3

@@ -44,7 +44,7 @@ SLEEPER = {"name": "sleeper", "exec": ["sleep", "1000"]}
     ],
 )
 def test_as_go_reads_flags(arguments, given, rest):
-    """One or two dashes, `-k v`, `-k=v`, switches alone or with a value, the end at `--` or at the first other word."""
+    """Flags have one or two dashes, `-k v` or `-k=v`; they end at `--` and at the first other word."""
     assert parse_flags(arguments, switches=("s",), values=("v",)) == (given, rest)
 
 
@@ -197,7 +197,7 @@ def test_no_config_named():
 
 
 def test_wrong_uses(tmp_path):
-    """What ContainerPilot took for `disable`, dropped or sent on is refused before anything is asked."""
+    """Values that ContainerPilot took for `disable`, dropped or passed on are refused before any request."""
     for flags, sentence in (
         (["-maintenance", "on"], 'invalid value "on" for flag -maintenance: write enable or disable'),
         (["-putmetric", "x"], "cannot set 'x'; write NAME=VALUE"),
@@ -271,7 +271,7 @@ def test_the_verbs_of_autopilot(tmp_path):
 
 
 def test_arguments_that_are_no_flags(tmp_path):
-    """What stands behind the flags is not used, as in ContainerPilot 3, but it is said."""
+    """Arguments after the flags are ignored, as in ContainerPilot 3, with a message."""
     config = tmp_path / "c"
     config.write_text(json.dumps({"control": {"socket": str(tmp_path / "s")}, "jobs": [{"name": "a", "exec": "true"}]}))
     done = run_to_end("-config", str(config), "node", "server.js", env={"AUTOPILOT_STATE": str(tmp_path / "state")})
@@ -309,4 +309,5 @@ def test_starts_as_light_as_autopilot_run():
         "autopilot.containerpilot",
         "autopilot.containerpilot.command_line",
         "autopilot.containerpilot.go_flags",
+        "autopilot.errors",
     }

@@ -32,7 +32,7 @@ def wait_for_line(pilot, text, since=0):
 
 
 def restart_teller(pilot):
-    """Kill the teller; the number of the log's line from which its next life speaks."""
+    """Kill the teller, and return the number of the log line from which its next life writes."""
     since = len(pilot.lines)
     os.kill(pilot.find_events("started")[-1]["pid"], 9)
     return since
@@ -40,7 +40,7 @@ def restart_teller(pilot):
 
 @pytest.mark.parametrize("path", ["/v3/environ", "/v3/env"])
 def test_environment_of_later_processes(tmp_path, path):
-    """What is put is in the environment of each process that starts later; "" and null take it out again."""
+    """A variable that is put is in the environment of each later process; "" and null unset it."""
     with DropIn(tmp_path, {"jobs": [TELLER]}, env={"WORD": "given"}) as pilot:
         wait_for_line(pilot, "WORD=given.")
         assert pilot.send_request("POST", path, {"WORD": "put", "OTHER": "a=b c"}) == (200, "\n")
@@ -152,7 +152,7 @@ def test_environment_is_what_we_were_started_with(tmp_path):
     ],
 )
 def test_statuses(running, method, path, body, status):
-    """Each request has ContainerPilot's status, or a better one; what is refused says why in one sentence."""
+    """Every request has ContainerPilot's status, or a better one; a refusal gives its cause in one sentence."""
     found, text = running.send_request(method, path, body)
     assert found == status, text
     if status >= 400:
@@ -268,7 +268,7 @@ def test_reload_by_netcat(tmp_path):
 
 
 def test_exits_when_all_jobs_are_complete(tmp_path):
-    """When every job is over it leaves at once with 0, without sleeping through its stopTimeout."""
+    """The supervisor exits with 0 as soon as every job is over, without sleeping through its stopTimeout."""
     jobs = [
         {"name": "one", "exec": "true"},
         {"name": "two", "exec": "true", "when": {"source": "one", "once": "stopped"}},

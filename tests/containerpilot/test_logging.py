@@ -73,7 +73,7 @@ def test_json(tmp_path):
 
 
 def test_checks_are_heard(tmp_path):
-    """What a health check writes is in the log, by the name `check.JOB`."""
+    """The output of a health check is in the log, under the name `check.JOB`."""
     with DropIn(tmp_path, {"jobs": [CHECKED], "logging": {"format": "json"}}) as pilot:
         line = pilot.wait_for(lambda line: line.get("msg") == "well")
         assert (line["check"], line["level"]) == ("check.checked", "info")
@@ -134,7 +134,7 @@ def test_rotation(tmp_path):
 
 
 def test_rotation_that_fails(tmp_path):
-    """When the file cannot be opened again, the old one is written on, and says why."""
+    """A log file that cannot be reopened stays in use, and gets a line with the cause."""
     (tmp_path / "logs").mkdir()
     file = tmp_path / "logs" / "log"
     with DropIn(tmp_path, {"jobs": [CHECKED], "logging": {"output": str(file)}}) as pilot:

@@ -94,7 +94,7 @@ def test_named_config_that_is_missing(tmp_path):
 
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_read_only_state(tmp_path, user):
-    """Where neither /var/lib nor a home can be written it still runs, its state beside its socket."""
+    """The supervisor runs with its state beside its socket when neither /var/lib nor a home can be written."""
     config = tmp_path / "c.json5"
     socket = DEFAULT_SOCKET if user == "root" else "/run/mine/cp.socket"
     config.write_text(json.dumps({"jobs": [SLEEPER], "control": {"socket": socket}}))
@@ -145,7 +145,7 @@ def test_default_socket(tmp_path):
 
 
 def test_socket_that_cannot_be_had(tmp_path):
-    """Where not even the socket can be made it says so and exits 78, as it must: nobody could ask it for anything."""
+    """The supervisor exits with 78 and a message when it cannot make its socket: no client could reach it."""
     config = tmp_path / "c.json5"
     config.write_text(json.dumps({"jobs": [SLEEPER], "control": {"socket": "/var/lib/cp.socket"}}))
     prepare = "mount -t tmpfs -o ro tmpfs /var/lib"

@@ -117,7 +117,7 @@ def test_first_check_is_early(agent, tmp_path):
     health = {"exec": ["test", "-e", str(ready)], "interval": "60", "ttl": "120"}
     app = {"name": "app", "exec": shell(f"sleep 0.3; touch {ready}; exec sleep 1000"), "port": 8000}
     with SupervisorProcess(
-        tmp_path, {"consul": agent.http, "jobs": [{**app, "interfaces": "lo", "health": health}]}
+        tmp_path, {"consul": agent.http_address, "jobs": [{**app, "interfaces": "lo", "health": health}]}
     ) as pilot:
         pilot.wait_for_event("app", "started")
         eventually(lambda: get_service_status(agent, "app") == "passing", "registered", timeout_s=4)
@@ -130,7 +130,7 @@ def put_instance(agent, id, **fields):
 
 def build_watch_spec(agent, *watches):
     changed = {"name": "on-change", "exec": "echo changed", "when": {"source": "watch.db", "each": "changed"}}
-    return {"consul": agent.http, "watches": list(watches), "jobs": [VICTIM, changed]}
+    return {"consul": agent.http_address, "watches": list(watches), "jobs": [VICTIM, changed]}
 
 
 @pytest.mark.real("consul")

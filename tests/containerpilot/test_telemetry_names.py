@@ -1,4 +1,4 @@
-"""What a Prometheus of a ContainerPilot site finds at the telemetry port: the old names and labels, by a real one."""
+"""The metrics that a real Prometheus of a ContainerPilot site scrapes have their old names and labels."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_metrics_that_cannot_be_set(tmp_path, port):
 
 
 def test_metric_put_at_once(tmp_path, port):
-    """What a job puts before the metrics' library is loaded is kept until it is."""
+    """Values that a job puts before the library of the metrics is loaded are kept until then."""
     early = f"{PROGRAM} -config {tmp_path}/autopilot.json5 -putmetric free_memory=5 && echo put || echo refused"
     job = {"name": "early", "exec": shell(f"{early}; exec sleep 1000")}
     with DropIn(tmp_path, {"jobs": [job], "telemetry": build_telemetry(port)}) as pilot:

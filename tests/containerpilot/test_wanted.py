@@ -1,4 +1,4 @@
-"""What ContainerPilot's users asked for and never got, on real processes.
+"""Features that ContainerPilot's users asked for and never got work with real processes.
 
 Shown elsewhere: a user per job (tests/app/test_supervisor.py::test_user_with_its_groups), a Consul key as a watch
 (tests/adapters/consul/test_watches.py), the calendar itself (tests/machines/test_cron_schedule.py).

@@ -23,6 +23,7 @@ from autopilot.spec.plan import Lock, Plan, Watch
 if TYPE_CHECKING:
     from autopilot.adapters.consul.consul_client import ConsulClient
     from autopilot.adapters.consul.registrar import Registrar
+    from autopilot.api.messages import ConsulStatus, RegisteredService, ScrapeTarget, WatchStatus
 
 TARGETS_TIMEOUT_S = 5.0  # s for a question somebody waits for
 LEAVE_TIMEOUT_S = 1.0  # s for the deregistration when this life ends
@@ -287,10 +288,10 @@ class ConsulAdapter:
 
     # --- asked for by status ---
 
-    def build_status(self) -> dict[str, object]:
+    def build_status(self) -> ConsulStatus:
         if self._registrar is None:
             return {"reachable": None, "services": [], "watches": []}
-        services = [
+        services: list[RegisteredService] = [
             {
                 "id": id,
                 "name": state.desired.definition.name,
@@ -301,10 +302,12 @@ class ConsulAdapter:
             for id, state in self._registrar.get_registered().items()
             if state.desired is not None
         ]
-        watches = [{"name": watch.name, "instances": count} for watch, count in self._instance_counts.items()]
+        watches: list[WatchStatus] = [
+            {"name": watch.name, "instances": count} for watch, count in self._instance_counts.items()
+        ]
         return {"reachable": self._registrar.reachable, "services": services, "watches": watches}
 
-    async def list_targets(self) -> list[dict[str, object]]:
+    async def list_targets(self) -> list[ScrapeTarget]:
         """Every telemetry port that Consul knows, as http_sd of Prometheus wants it. Raises ConnectionError."""
         from autopilot.adapters.consul.consul_client import ConsulRefusedError, ConsulUnreachableError
         from autopilot.adapters.consul.prometheus_targets import build_target

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import ScrapeTarget
 
 LABEL_META_KEYS = ("container-id", "image-digest", "host", "slot", "version")
 
 
-def build_target(entry: Mapping[str, Any]) -> dict[str, object]:
+def build_target(entry: Mapping[str, Any]) -> ScrapeTarget:
     """One entry of GET /v1/health/service/NAME. Labels carry no dots or dashes."""
     node, service = entry["Node"], entry["Service"]
     address = service["Address"] or node["Address"]

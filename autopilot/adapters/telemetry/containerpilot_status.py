@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import JobStatus, Status, TelemetryHealth, TelemetryStatus
 
 TELEMETRY_SERVICE = "containerpilot"  # as it registers its own port
 
@@ -16,7 +19,7 @@ class Service(NamedTuple):
     port: int
 
 
-def build_status(autopilot_status: Mapping[str, Any], services: Sequence[Service]) -> dict[str, object]:
+def build_status(autopilot_status: Status, services: Sequence[Service]) -> TelemetryStatus:
     """A job that offers a service is among the services alone."""
     of = {job["name"]: _convert_job_status(job, autopilot_status["maintenance"]) for job in autopilot_status["jobs"]}
     offered = {service.name for service in services}
@@ -36,14 +39,14 @@ def build_status(autopilot_status: Mapping[str, Any], services: Sequence[Service
     }
 
 
-def _convert_job_status(job: Mapping[str, Any], maintenance: bool) -> str:
+def _convert_job_status(job: JobStatus, maintenance: bool) -> TelemetryHealth:
     """A job without a check is healthy while it runs."""
     if job["state"] == "done":
         return "completed"
     if maintenance and job["health"] is not None:
         return "maintenance"
     if job["health"] in ("healthy", "unhealthy"):
-        return str(job["health"])
+        return job["health"]
     if job["health"] is None and job["pid"] is not None:
         return "healthy"
     return "unknown"

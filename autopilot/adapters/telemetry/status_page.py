@@ -11,14 +11,16 @@ import base64
 import hashlib
 import json
 import re
-import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from autopilot.adapters.http_server import CLIENT_TIMEOUT_S, Page, RequestError, Stream
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import PageStatus
 
 MAX_LISTENERS = 16
 MIN_EVENT_INTERVAL_S = 0.5  # s between two events
@@ -29,7 +31,7 @@ PAGE_PATH = Path(__file__).with_name("page.html")
 
 
 class StatusStream:
-    def __init__(self, read_status: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, read_status: Callable[[], PageStatus]) -> None:
         """Made with a running loop. `look` gives what a page shows."""
         self._read_status = read_status
         # weak: a stream whose client leaves before its first event is never run, and so cannot take itself out
@@ -50,7 +52,7 @@ class StatusStream:
     async def _generate_events(self, stirred: asyncio.Event) -> AsyncGenerator[bytes, None]:
         try:
             while True:
-                yield b"data: %s\n\n" % json.dumps({**self._read_status(), "now": time.time()}).encode()
+                yield b"data: %s\n\n" % json.dumps(self._read_status()).encode()
                 await asyncio.sleep(MIN_EVENT_INTERVAL_S)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(MAX_EVENT_INTERVAL_S):

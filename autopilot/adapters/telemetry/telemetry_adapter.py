@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.telemetry.job_metrics import JobMetrics
     from autopilot.adapters.telemetry.life_metrics import LifeMetrics
     from autopilot.adapters.telemetry.status_page import StatusStream
+    from autopilot.api.messages import ScrapeTarget, Status
 
 FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 0.5, 30.0  # s, when the port is taken
 PORT_CONDITION, METRICS_CONDITION = "telemetry-port", "telemetry-metrics"
@@ -40,7 +41,7 @@ class TelemetrySetupError(Exception):
 class StatusSource(Protocol):
     """What is looked at when somebody asks."""
 
-    def get_status(self) -> Mapping[str, Any]: ...
+    def get_status(self) -> Status: ...
 
     def get_counts(self) -> tuple[int, int]:
         """Orphans reaped, bytes of log dropped."""
@@ -48,7 +49,7 @@ class StatusSource(Protocol):
 
     def list_services(self) -> Sequence[Service]: ...
 
-    async def list_targets(self) -> Sequence[Mapping[str, object]]:
+    async def list_targets(self) -> Sequence[ScrapeTarget]:
         """What http_sd of Prometheus wants to know."""
         ...
 
@@ -199,7 +200,7 @@ class TelemetryAdapter:
         from autopilot.adapters.telemetry.status_page import StatusStream
 
         self._status_stream = self._status_stream or StatusStream(
-            lambda: {**self._status_source.get_status(), "about": self._metadata}
+            lambda: {**self._status_source.get_status(), "about": dict(self._metadata), "now": time.time()}
         )
         return self._status_stream.open_stream()
 

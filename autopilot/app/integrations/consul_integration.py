@@ -13,6 +13,7 @@ from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.consul.consul_adapter import ConsulAdapter
+    from autopilot.api.messages import ConsulStatus, ScrapeTarget
 
 
 class ConsulIntegration:
@@ -141,11 +142,11 @@ class ConsulIntegration:
         self._adapter.subscribe(kind, name, on_value)
         return True
 
-    def build_status_section(self) -> dict[str, object]:
-        """Return the part `consul` of `autopilot status`; empty without Consul."""
-        return {} if self._adapter is None else {"consul": self._adapter.build_status()}
+    def build_status(self) -> ConsulStatus | None:
+        """Return the section `consul` of `autopilot status`; None without one in the job spec."""
+        return None if self._adapter is None else self._adapter.build_status()
 
-    async def list_targets(self) -> Sequence[Mapping[str, object]]:
+    async def list_targets(self) -> Sequence[ScrapeTarget]:
         """Return the targets for http_sd of Prometheus.
 
         Raises:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autopilot.app.life_context import LifeContext
 from autopilot.errors import AutopilotError
 from autopilot.machines.cues import Cue
 from autopilot.runtime.command_runner import CommandRunner
 from autopilot.spec.plan import Plan
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import Status
 
 
 class IntegrationError(AutopilotError):
@@ -35,7 +38,7 @@ class IntegrationContext:
     report: Callable[[Cue], None]
     start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
     commands: CommandRunner
-    get_status: Callable[[], Mapping[str, Any]]
+    get_status: Callable[[], Status]
     get_counts: Callable[[], tuple[int, int]]
 
 

@@ -79,7 +79,3 @@ class Integrations:
     async def shut_down(self) -> None:
         """Leave Consul, within a time limit."""
         await self.consul.shut_down()
-
-    def build_status_section(self) -> dict[str, object]:
-        """Return the integrations' part of `autopilot status`."""
-        return self.consul.build_status_section()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autopilot.app.integrations.addresses import SUPERVISOR_KEY, AddressBook
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
@@ -13,6 +13,7 @@ from autopilot.spec.plan import Plan
 if TYPE_CHECKING:
     from autopilot.adapters.telemetry.containerpilot_status import Service
     from autopilot.adapters.telemetry.telemetry_adapter import TelemetryAdapter
+    from autopilot.api.messages import ScrapeTarget, Status
 
 
 class TelemetryIntegration:
@@ -23,7 +24,7 @@ class TelemetryIntegration:
         plan: Plan,
         context: IntegrationContext,
         address_book: AddressBook,
-        list_targets: Callable[[], Awaitable[Sequence[Mapping[str, object]]]],
+        list_targets: Callable[[], Awaitable[Sequence[ScrapeTarget]]],
     ) -> None:
         self._plan, self._context, self._address_book, self._list_targets = plan, context, address_book, list_targets
         self._adapter: TelemetryAdapter | None = None
@@ -103,7 +104,7 @@ class TelemetryIntegration:
 
     # --- the source of the port's values ---
 
-    def get_status(self) -> Mapping[str, Any]:
+    def get_status(self) -> Status:
         """Return the answer of `autopilot status`."""
         return self._context.get_status()
 
@@ -125,7 +126,7 @@ class TelemetryIntegration:
             services.append(Service(TELEMETRY_SERVICE, addresses[SUPERVISOR_KEY], self._plan.telemetry.port))
         return services
 
-    async def list_targets(self) -> Sequence[Mapping[str, object]]:
+    async def list_targets(self) -> Sequence[ScrapeTarget]:
         """Return the targets for http_sd of Prometheus.
 
         Raises:

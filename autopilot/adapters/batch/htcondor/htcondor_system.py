@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
 from autopilot.adapters.batch.htcondor import node_config, preflight
@@ -30,6 +31,9 @@ from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.machines.cues import Evicted
 from autopilot.process import cgroup
 from autopilot.spec.plan import Lifetime
+
+if TYPE_CHECKING:
+    from autopilot.api.messages import HtcondorAdapterStatus
 
 EVICT_TIMEOUT_S = 1.2  # from SIGTERM to the starters to SIGQUIT to the master: a job that obeys is gone in 0.1 s
 SCHEDD_DELAY_S = 0.3  # measured: 0.06 s from a starter's end to its job being Idle
@@ -229,7 +233,7 @@ class HtcondorSystem:
             return True, "condor_master answers condor_who; it sends no heartbeat (yet)"
         return False, "condor_master neither sends its heartbeat nor answers condor_who"
 
-    def get_status(self) -> dict[str, object]:
+    def get_status(self) -> HtcondorAdapterStatus:
         """Return the section of `autopilot status`: plain data, times in seconds."""
         node = self._node_state
         age = node.heartbeat.compute_age(asyncio.get_running_loop().time())

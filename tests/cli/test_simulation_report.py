@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from autopilot.cli import main as autopilot
+from autopilot.cli.main import main as autopilot
 
 SPEC: dict[str, Any] = {
     "htcondor": {"job": "master"},
@@ -79,7 +79,7 @@ def test_what_jobs_do(tmp_path: Path) -> None:
     at 8m signal SIGTERM
     """
     lines = run_simulation(tmp_path, script)
-    assert lines[0] == "assumed: runs of alarm take 1 s; `run JOB for ...` says else"
+    assert lines[0] == "assumed: runs of alarm take 1 s; `run JOB for ...` changes it"
     assert "+0:00:03.000  report: ended, exit 1" in lines
     assert any("web: marked unhealthy: no answer" in line for line in lines)
     assert any(line.startswith("+0:05:1") and line.endswith("alarm: started") for line in lines)
@@ -99,14 +99,14 @@ def test_cron(tmp_path: Path) -> None:
     """A job with `cron` runs by the virtual clock, which begins now."""
     hourly = {"jobs": [{"name": "hourly", "exec": "true", "when": {"cron": "0 * * * *"}}]}
     found = json.loads(simulate(tmp_path, "end 179m\n", "-o", "json", spec=hourly).stdout)
-    runs = [fact["at"] for fact in found["timeline"] if fact["fact"] == "JobStarted"]
+    runs = [event["at"] for event in found["timeline"] if event["event"] == "JobStarted"]
     assert [round(later - earlier) for earlier, later in itertools.pairwise(runs)] in ([3600], [3600, 3600])
 
 
 def test_as_json(tmp_path: Path) -> None:
-    """For a script: the facts with their times in seconds, and how the life ended."""
+    """The events are there for a script, with their times in seconds, and how the life ended."""
     found = json.loads(simulate(tmp_path, "at 10s ask stop\n", "-o", "json").stdout)
-    assert {"at": 0.0, "fact": "JobStarted", "job": "web", "run": 1, "pid": found["timeline"][3]["pid"]} in found[
+    assert {"at": 0.0, "event": "JobStarted", "job": "web", "run": 1, "pid": found["timeline"][3]["pid"]} in found[
         "timeline"
     ]
     assert found["outcome"] == {"reason": "signal", "detail": "stopped by autopilot stop", "code": 0}
