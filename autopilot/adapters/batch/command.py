@@ -7,11 +7,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue, Drained
+from autopilot.retry_delay import RetryDelay
 from autopilot.runtime.command_runner import CommandResult, CommandRunner
 from autopilot.spec.plan import Command, Drain
 
 COMMAND_TIMEOUT_S = 60.0  # s for one command
-FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 1.0, 60.0  # s
+RETRY_DELAY = RetryDelay(first_s=1.0, max_s=60.0, jitter=0.0)
 
 
 class CommandDrain:
@@ -46,16 +47,15 @@ class CommandDrain:
         self._report(Drained())
 
     async def _run_begin_command(self, command: Command) -> None:
-        delay, failed = FIRST_RETRY_DELAY_S, False
+        failures = 0
         while (result := await self._run_command("drain-begin", command)).status != 0:
-            failed = True
+            failures += 1
             tail = result.output.strip().splitlines()[-1:] or ["no output"]
             self._report(
                 ConditionDetected("drain", f"the drain command failed ({result.status}): {tail[0]}; trying again")
             )
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, MAX_RETRY_DELAY_S)
-        if failed:
+            await asyncio.sleep(RETRY_DELAY.compute(failures, 0.5))
+        if failures:
             self._report(ConditionResolved("drain"))
 
     async def _run_command(self, name: str, command: Command) -> CommandResult:
