@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
+from autopilot.retry_delay import RetryDelay
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Backoff:
 
     def record_try(self, now: float, draw: float) -> Backoff:
         """`draw` in 0..1 spreads the next one by a fifth, so that a whole fleet does not come at once."""
-        gap = min(self.first_delay * 2.0 ** min(self.tries, 30), self.max_delay) * (0.8 + 0.4 * draw)
+        gap = RetryDelay(self.first_delay, self.max_delay, jitter=0.2).compute(self.tries + 1, draw)
         return replace(self, tries=self.tries + 1, due_at=now + gap)
 
     def reset(self) -> Backoff:
