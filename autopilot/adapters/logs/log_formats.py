@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, MutableMapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from autopilot.process.line_buffer import escape_controls
+from autopilot.timestamps import format_timestamp
 
 LogEntry = MutableMapping[str, Any]  # `event`: what happened; `level`; `job`, `check`; and whatever else is known of it
 
@@ -62,7 +63,7 @@ class JsonFormat:
 
 
 def _format_now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return format_timestamp(time.time(), digits=6)
 
 
 def _format_object_body(fields: Mapping[str, object]) -> str:
