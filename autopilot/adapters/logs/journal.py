@@ -13,11 +13,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from autopilot.adapters.logs import log_messages
 from autopilot.machines.events import CheckFailed, CheckPassed, Event, Unhealthy
+from autopilot.timestamps import format_timestamp
 
 MAX_JOB_BYTES = 64 * 1024  # bytes of each job's lines
 MAX_TOTAL_BYTES = 8 << 20  # bytes of all jobs' lines
@@ -52,7 +52,7 @@ class LinesEntry:
 
     def build_records(self, last: int | None = None) -> Iterator[dict[str, Any]]:
         """Of all its lines, or the `last` so many, at least one."""
-        when = _format_time(self.time)
+        when = format_timestamp(self.time, digits=3)
         for line in self.data.split(b"\n") if last is None else self.data.rsplit(b"\n", last)[-last:]:
             text = line.decode(errors="replace").rstrip("\r")
             yield {"time": when, "job": self.job, "stream": self.stream, "line": text}
@@ -73,7 +73,7 @@ class EventEntry:
     def build_records(self) -> Iterator[dict[str, Any]]:
         level, sentence, _ = log_messages.describe_event(self.event) or ("debug", "", {})
         head = {
-            "time": _format_time(self.time),
+            "time": format_timestamp(self.time, digits=3),
             "event": type(self.event).__name__,
             "trigger": self.event.trigger_name or None,
         }
@@ -250,7 +250,3 @@ class Journal:
             self._followers.discard(follower)
             if not self._followers:
                 self._no_followers.set()
-
-
-def _format_time(timestamp: float) -> str:
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
