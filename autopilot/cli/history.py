@@ -12,7 +12,8 @@ import click
 from autopilot.cli.consul_queries import consul_option, query_consul
 from autopilot.cli.control_client import output_option
 from autopilot.cli.text_table import format_table
-from autopilot.cli.timestamp import TimestampParam, parse_epoch
+from autopilot.cli.timestamp import TimestampParam
+from autopilot.timestamps import parse_timestamp
 
 FIELDS = ("container_id", "host", "slot", "image_digest", "started", "ended", "ended_before", "reason", "life")
 SHOWN_FIELDS = tuple(field for field in FIELDS if field != "ended_before")
@@ -79,7 +80,7 @@ def _has_run_at(life: Mapping[str, str], moment: float | None) -> bool:
     """A life that was killed may have run until its successor began."""
     if moment is None:
         return True
-    began, over = parse_epoch(life["started"]), parse_epoch(life["ended"] or life["ended_before"])
+    began, over = parse_timestamp(life["started"]), parse_timestamp(life["ended"] or life["ended_before"])
     return began is not None and began <= moment and (over is None or moment <= over)
 
 
