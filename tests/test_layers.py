@@ -67,7 +67,7 @@ def test_foundations_need_no_layer(module):
         assert not name.startswith("autopilot"), f"{module}.py imports {name}"
 
 
-@pytest.mark.parametrize("module", ["consul/registration", "consul/service_definition"])
+@pytest.mark.parametrize("module", ["consul/registration", "consul/registration_state", "consul/service_definition"])
 def test_decisions_of_consul_are_pure(module):
     """What is decided about Consul imports nothing that could open a connection, read a clock or wait."""
     outside = {name.split(".")[0] for name in list_imports(PACKAGE / f"adapters/{module}.py")}

@@ -154,21 +154,21 @@ class Integrations:
         """Offered what an earlier one was."""
         from autopilot.adapters.consul.connection_settings import ConsulSetupError  # loaded by those who use it
         from autopilot.adapters.consul.consul_adapter import ConsulAdapter
-        from autopilot.adapters.consul.desired_services import LifeIdentity
+        from autopilot.adapters.consul.desired_services import DesiredServices, LifeIdentity
 
-        life = LifeIdentity(
-            self._container_info.hostname, _build_metadata(self._container_info, self._life), time.time()
-        )
+        if self._consul is None:
+            metadata = _build_metadata(self._container_info, self._life)
+            life = LifeIdentity(self._container_info.hostname, metadata, time.time())
+            desired_services = DesiredServices(plan, life, self._addresses, hide_in_maintenance=self._containerpilot)
+        else:
+            desired_services = self._consul.desired_services.copy_for_new_consul()
         try:
             return ConsulAdapter(
                 plan,
-                life=life,
-                addresses=self._addresses,
                 env=self._env,
+                desired_services=desired_services,
                 report=self._report,
                 start_task=self._start_task,
-                hide_in_maintenance=self._containerpilot,
-                desired_services=None if self._consul is None else self._consul.desired_services.copy_for_new_consul(),
             )
         except ConsulSetupError as cannot:
             raise IntegrationError(str(cannot)) from None
@@ -294,7 +294,8 @@ class Integrations:
 
     def list_services(self) -> list[Service]:
         """What ContainerPilot's /status lists: the jobs with a port, and the telemetry port itself."""
-        from autopilot.adapters.telemetry.containerpilot_status import TELEMETRY_SERVICE, Service
+        from autopilot.adapters.service_names import TELEMETRY_SERVICE
+        from autopilot.adapters.telemetry.containerpilot_status import Service
 
         offered = [(job.name, job.service.port) for job in self._plan.jobs if job.service is not None]
         own = (

@@ -105,7 +105,7 @@ def test_agent_is_slow(agent, tmp_path):
             assert pilot.stop() == 0
             assert time.monotonic() - asked < 2.0
             assert not pilot.find_events("cannot reach")
-            assert pilot.find_events("cannot take out of Consul")
+            assert pilot.find_events("cannot deregister from Consul")
 
 
 def test_agent_wakes_up(agent, tmp_path):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from autopilot.adapters.consul.consul_client import ConsulRefusedError
+from autopilot.adapters.consul.consul_errors import ConsulRefusedError
 from autopilot.adapters.consul.semaphore import add_holder, parse_holders
 from lab import consul_agents
 from tests.adapters.consul.conftest import build_service_spec, get_service_status

@@ -10,7 +10,8 @@ import pytest
 
 from autopilot.adapters.consul import blocking_query
 from autopilot.adapters.consul.connection_settings import build_connection_settings
-from autopilot.adapters.consul.consul_client import ConsulClient, ConsulRefusedError
+from autopilot.adapters.consul.consul_client import ConsulClient
+from autopilot.adapters.consul.consul_errors import ConsulRefusedError
 from autopilot.spec.spec_loading import load_text
 from tests.app.harness import VICTIM, SupervisorProcess
 

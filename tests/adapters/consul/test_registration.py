@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.consul import registration as r
+from autopilot.adapters.consul import registration
+from autopilot.adapters.consul import registration_state as r
 from autopilot.adapters.consul.service_definition import ServiceDefinition
 
 WEB = ServiceDefinition(id="web-h", name="web", ttl=30.0, port=80)
@@ -25,7 +26,7 @@ class AnsweredRegistration:
         self.effects = []
 
     def apply(self, on, **more):
-        self.state, effects = r.step(self.state, on, self.now, **more)
+        self.state, effects = registration.step(self.state, on, self.now, **more)
         self.effects += effects
         return effects
 
@@ -55,7 +56,7 @@ def registered():
 
 def test_every_cell_is_filled():
     """Every phase has an answer to every event."""
-    assert set(r.TABLE) == {(phase, on) for phase in r.Phase for on in r.Input}
+    assert set(registration.TABLE) == {(phase, on) for phase in r.Phase for on in r.Input}
 
 
 def test_first_registration():
@@ -75,7 +76,7 @@ def test_nothing_is_called_for_what_is_there(registered):
 def test_status_at_once_output_with_a_pause(registered):
     """A status that changed is told at once, another output alone within two seconds."""
     registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, output="still fine"))
-    assert registered.state.deadline == registered.now + r.OUTPUT_UPDATE_INTERVAL_S
+    assert registered.state.deadline == registered.now + registration.OUTPUT_UPDATE_INTERVAL_S
     assert registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, status="critical")) == (
         r.UpdateCheck(WEB, "critical", "fine"),
     )

@@ -7,7 +7,7 @@ import gc
 from types import SimpleNamespace
 
 from autopilot.adapters.consul.consul_adapter import ConsulAdapter
-from autopilot.adapters.consul.desired_services import LifeIdentity
+from autopilot.adapters.consul.desired_services import DesiredServices, LifeIdentity
 from autopilot.app.supervisor import Supervisor
 from autopilot.machines.cues import ConditionDetected, ConditionResolved
 from autopilot.spec.spec_loading import load_text
@@ -21,8 +21,9 @@ class UnreachableConsul:
     def __init__(self) -> None:
         self.cues, self.tasks, self.lost = [], [], asyncio.Event()
         life = LifeIdentity("h", {"life": "1"}, 0.0)
+        desired = DesiredServices(PLAN, life, {"": ""})
         self.consul = ConsulAdapter(
-            PLAN, life=life, addresses={"": ""}, env={}, report=self.report, start_task=self.background
+            PLAN, env={}, desired_services=desired, report=self.report, start_task=self.background
         )
         self.consul.subscribe("key", "k", self.cues.append)
         self.consul.begin()
@@ -63,7 +64,7 @@ async def test_a_retired_consul_is_silent_at_once():
         True,
     ]
     told = len(reached.cues)
-    reached.consul.raise_condition("consul-lost", "said too late")
+    reached.consul.conditions.raise_condition("consul-lost", "said too late")
     await farewell
     assert {cue.kind for cue in reached.cues[told:]} <= {"consul-left-behind"}
 
