@@ -144,11 +144,11 @@ def test_signals_start_jobs(tmp_path):
 def set_maintenance(pilot, state):
     if isinstance(pilot, DropIn):
         return pilot.run_with_flags("-maintenance", {"on": "enable", "off": "disable"}[state])
-    return pilot.ask("maintenance", state)
+    return pilot.run_verb("maintenance", state)
 
 
 def list_services(agent):
-    return {service["Service"] for service in agent.ask("/v1/agent/services").values()}
+    return {service["Service"] for service in agent.request("/v1/agent/services").values()}
 
 
 def list_passing(agent):
@@ -183,7 +183,7 @@ def test_maintenance(agent, tmp_path, program, left):
         assert pilot.stop() == 0
         started = [line["job"] for line in pilot.events("started") if line["job"] in ("enter", "exit")]
         assert started == ["enter", "exit"] * 2
-    assert agent.ask("/v1/agent/services") == {}
+    assert agent.request("/v1/agent/services") == {}
 
 
 @pytest.mark.real("consul")
@@ -215,7 +215,7 @@ def test_service_without_a_process(agent, tmp_path):
         began = time.monotonic()
         assert pilot.stop() == 0
         assert time.monotonic() - began < 2
-    assert agent.ask("/v1/agent/services") == {}
+    assert agent.request("/v1/agent/services") == {}
 
 
 def test_service_without_a_process_keeps_nothing_alive(tmp_path):

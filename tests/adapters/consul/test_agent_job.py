@@ -73,7 +73,7 @@ def build_address(server, last):
 
 
 def list_members(server):
-    return {member["Name"]: member["Status"] for member in server.ask("/v1/agent/members")}
+    return {member["Name"]: member["Status"] for member in server.request("/v1/agent/members")}
 
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -132,7 +132,7 @@ def test_killed_container_comes_back(agent, tmp_path):
 
 
 def get_life(server):
-    found = server.health("web")
+    found = server.get_service_health("web")
     return found[0]["Service"]["Meta"]["life"] if found else None
 
 

@@ -43,7 +43,7 @@ def test_deregistered_by_hand(agent, tmp_path):
     with start_supervisor(tmp_path, agent):
         wait_until_passing(agent)
         for name in ("web", "autopilot"):
-            (entry,) = agent.health(name)
+            (entry,) = agent.get_service_health(name)
             agent.put(f"/v1/agent/service/deregister/{entry['Service']['ID']}")
             wait_until_passing(agent, timeout_s=1.0)
 
@@ -138,13 +138,13 @@ def test_maintenance_survives(agent, tmp_path):
 def get_leader(agent):
     """None while there is none."""
     try:
-        return agent.ask("/v1/status/leader").partition(":")[0] or None
+        return agent.request("/v1/status/leader").partition(":")[0] or None
     except OSError:
         return None
 
 
 def is_in_maintenance(agent):
-    found = agent.health("web")
+    found = agent.get_service_health("web")
     return any(c["CheckID"].startswith("_service_maintenance") for entry in found for c in entry["Checks"])
 
 

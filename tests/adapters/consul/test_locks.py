@@ -82,7 +82,7 @@ def test_an_unreadable_lock_is_waited_for(agent, tmp_path):
         first = wait_for_contender(agent, before=set())
         wait_for_contender(agent, before=first)  # it has looked at the lock, and begins anew
         assert not [line for line in pilot.lines if line.get("job") == "work"]
-        agent.ask("/v1/kv/autopilot/locks/site/.lock", method="DELETE")
+        agent.request("/v1/kv/autopilot/locks/site/.lock", method="DELETE")
         pilot.wait_for_event("work", "started")
 
 
@@ -90,7 +90,7 @@ def wait_for_contender(agent, *, before):
     """The keys of contenders, once there is another than `before`."""
 
     def list_contender_keys():
-        return set(agent.ask("/v1/kv/autopilot/locks/site/?keys") or ()) - {"autopilot/locks/site/.lock"}
+        return set(agent.request("/v1/kv/autopilot/locks/site/?keys") or ()) - {"autopilot/locks/site/.lock"}
 
     eventually(lambda: bool(list_contender_keys() - before), "it contends")
     return before | list_contender_keys()

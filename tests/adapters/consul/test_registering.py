@@ -27,7 +27,7 @@ def test_what_is_registered(agent, tmp_path):
     surroundings = {"AUTOPILOT_SLOT": "slot3", "AUTOPILOT_HOST": "h1", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "a" * 64}
     with SupervisorProcess(tmp_path, spec, env=surroundings) as pilot:
         eventually(lambda: get_service_status(agent) == "passing", "passing")
-        (entry,) = agent.health("web")
+        (entry,) = agent.get_service_health("web")
         found = entry["Service"]
         assert found["ID"] == f"web-{HOST}"
         assert (found["Address"], found["Port"], sorted(found["Tags"])) == ("192.0.2.7", 8080, ["a", "b"])
@@ -36,10 +36,10 @@ def test_what_is_registered(agent, tmp_path):
         assert (meta["slot"], meta["host"], meta["image-digest"]) == ("slot3", "h1", "sha256:" + "a" * 64)
         assert {"version", "life", "lifetime-end"} <= set(meta) and meta["tier"] == "front"
         eventually(lambda: get_service_status(agent, "autopilot") == "passing", "our own")
-        (own,) = agent.health("autopilot")
+        (own,) = agent.get_service_health("autopilot")
         assert {"started", "drain", "payloads", "lifetime-end"} <= set(own["Service"]["Meta"])
         assert pilot.stop() == 0
-    assert agent.ask("/v1/agent/services") == {}
+    assert agent.request("/v1/agent/services") == {}
 
 
 def test_registered_with_the_first_success(agent, tmp_path):
@@ -68,7 +68,7 @@ def test_check_output_and_status(agent, tmp_path):
         flag.touch()
         pilot.wait_for_event("web", "unhealthy")
         eventually(lambda: get_service_status(agent) == "critical", "critical")
-        check_of = agent.ask("/v1/agent/checks")[f"service:web-{HOST}"]
+        check_of = agent.request("/v1/agent/checks")[f"service:web-{HOST}"]
         assert check_of["Output"] == "disk is full"
         flag.unlink()
         eventually(lambda: get_service_status(agent) == "passing", "passing again")
@@ -80,7 +80,7 @@ def test_slow_check_keeps_its_ttl(agent, tmp_path):
 
     def list_modify_indices():
         """Grows when the check's status changes."""
-        (entry,) = agent.health("web")
+        (entry,) = agent.get_service_health("web")
         return [c["ModifyIndex"] for c in entry["Checks"] if c["Type"] == "ttl"]
 
     with SupervisorProcess(tmp_path, build_service_spec(agent, health={**check, "logging": {"raw": True}})) as pilot:
@@ -111,12 +111,12 @@ def test_tags_changed_by_others_stay(agent, tmp_path):
     """With enableTagOverride the tags of others stay; whatever else they change is taken back within a second."""
     with SupervisorProcess(tmp_path, build_service_spec(agent, tags=["ours"], consul={"enableTagOverride": True})):
         eventually(lambda: get_service_status(agent) == "passing", "passing")
-        (entry,) = agent.health("web")
+        (entry,) = agent.get_service_health("web")
         body = {**entry["Service"], "Name": "web", "Tags": ["theirs"], "Port": 1}
         known = ("ID", "Name", "Tags", "Port", "Address", "Meta", "EnableTagOverride")
         agent.put("/v1/agent/service/register", {key: body[key] for key in known})
-        eventually(lambda: agent.health("web")[0]["Service"]["Port"] == 8080, "our port", timeout_s=1.0)
-        assert agent.health("web")[0]["Service"]["Tags"] == ["theirs"]
+        eventually(lambda: agent.get_service_health("web")[0]["Service"]["Port"] == 8080, "our port", timeout_s=1.0)
+        assert agent.get_service_health("web")[0]["Service"]["Tags"] == ["theirs"]
 
 
 @pytest.mark.slow  # Consul takes a minute at least, and looks every 30 s

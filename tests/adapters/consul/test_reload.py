@@ -30,8 +30,10 @@ def test_services_come_and_go_with_the_job_spec(tmp_path, agent):
         assert pilot.reload(spec | {"jobs": jobs}).returncode == 0
         eventually(lambda: get_service_status(agent, "new") == "passing", "the new one is there")
         eventually(lambda: get_service_status(agent, "removed") is None, "the removed one is gone")
-        eventually(lambda: agent.health("changed")[0]["Service"]["Tags"] == ["b"], "the changed one is changed")
-        assert agent.health("changed")[0]["Service"]["Port"] == 9090
+        eventually(
+            lambda: agent.get_service_health("changed")[0]["Service"]["Tags"] == ["b"], "the changed one is changed"
+        )
+        assert agent.get_service_health("changed")[0]["Service"]["Port"] == 9090
         assert get_service_status(agent, "changed") == "passing" and pilot.get_pids()["changed"] == pids["changed"]
         assert list_modify_indices(agent, "web") == before
 

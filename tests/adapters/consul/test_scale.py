@@ -84,7 +84,7 @@ def check_return(agent, relay, pid):
 
 def check_deregistered(agent, relay, pid):
     """One of the last is taken out by hand, another one redefined: both are noticed without their heartbeat."""
-    services = agent.ask("/v1/agent/services")
+    services = agent.request("/v1/agent/services")
     gone, moved = (
         next(id for id in services if id.startswith(f"s{number}-")) for number in (SERVICE_COUNT - 1, SERVICE_COUNT - 2)
     )
@@ -92,7 +92,7 @@ def check_deregistered(agent, relay, pid):
     agent.put("/v1/agent/service/register", {"ID": moved, "Name": services[moved]["Service"], "Port": 1})
 
     def is_repaired():
-        found = agent.ask("/v1/agent/services")
+        found = agent.request("/v1/agent/services")
         return gone in found and found[moved]["Port"] == 80
 
     eventually(is_repaired, "both as they were", timeout_s=2.0)

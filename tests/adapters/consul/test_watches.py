@@ -134,7 +134,7 @@ def build_key_watch_spec(agent, *events):
 
 
 def put_key(agent, value):
-    assert agent.ask("/v1/kv/site/mode", method="PUT", body=value)
+    assert agent.request("/v1/kv/site/mode", method="PUT", body=value)
 
 
 def test_key_as_a_watch(agent, tmp_path):
@@ -144,14 +144,14 @@ def test_key_as_a_watch(agent, tmp_path):
         put_key(agent, b"a")
         eventually(lambda: len(pilot.list_job_output("changed")) == 1, "it is there")
         put_key(agent, b"a")
-        assert agent.ask("/v1/kv/site/mode-of-others", method="PUT", body=b"x")
+        assert agent.request("/v1/kv/site/mode-of-others", method="PUT", body=b"x")
         put_key(agent, b"\xff\xfe")
         eventually(lambda: len(pilot.list_job_output("changed")) == 2, "another value")
         put_key(agent, b"\xff\xfd")
         eventually(lambda: len(pilot.list_job_output("changed")) == 3, "and another")
         put_key(agent, b"")
         eventually(lambda: len(pilot.list_job_output("healthy")) == 4, "an empty value is one")
-        agent.ask("/v1/kv/site/mode", method="DELETE")
+        agent.request("/v1/kv/site/mode", method="DELETE")
         pilot.wait_for_event("unhealthy", "unhealthy")
         eventually(lambda: len(pilot.list_job_output("changed")) == 5, "gone")
         assert pilot.stop() == 0

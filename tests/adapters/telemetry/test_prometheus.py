@@ -31,7 +31,7 @@ def build_config(name: str, **changes: str) -> str:
 
 def list_scraped_targets(server):
     try:
-        return [target for target in server.targets() if target["health"] == "up"]
+        return [target for target in server.list_targets() if target["health"] == "up"]
     except OSError:
         return []
 
