@@ -15,7 +15,8 @@ from autopilot.adapters.http_server import CLIENT_TIMEOUT_S, MAX_CLIENTS
 from tests.app.harness import VICTIM, SupervisorProcess, eventually, find_free_port, shell
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-WEB = {"name": "web", "exec": ["sleep", "1000"], "health": {"exec": "true", "interval": "0.1s"}}
+HEALTH = {"exec": "true", "interval": "0.1s", "timeout": "30s", "ttl": "60s"}  # healthy on a busy machine too
+WEB = {"name": "web", "exec": ["sleep", "1000"], "health": HEALTH}
 
 
 def build_telemetry(**fields):
@@ -105,10 +106,15 @@ def test_metrics_of_jobs(tmp_path, spec):
         assert get_sample(spec, "containerpilot_control_http_requests", code="200", path="/v1/metrics") == 2
 
 
+def list_jobs(spec):
+    """The jobs of ContainerPilot's /status, none while the port is not open yet."""
+    return json.loads(fetch(spec, "/status") or '{"Jobs": []}')["Jobs"]
+
+
 def test_status_pages(tmp_path, spec):
     """/status is ContainerPilot's, /v1/status ours; what is not there is said with what is."""
     with SupervisorProcess(tmp_path, spec):
-        eventually(lambda: '"healthy"' in fetch(spec, "/status"), "healthy")
+        eventually(lambda: {"Name": "web", "Status": "healthy"} in list_jobs(spec), "healthy")
         shown = json.loads(fetch(spec, "/status"))
         assert set(shown) == {"Version", "Jobs", "Services", "Watches"}
         assert {"Name": "web", "Status": "healthy"} in shown["Jobs"]
