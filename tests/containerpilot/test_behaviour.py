@@ -1,8 +1,8 @@
 """ContainerPilot's behaviour that is worth keeping, on real processes and a real Consul.
 
-Shown elsewhere: interface forms (tests/adapters/test_interfaces.py, tests/adapters/consul/test_registering.py), numeric
+Shown elsewhere: interface forms (tests/adapters/test_interfaces.py, tests/adapters/consul/test_registrar.py), numeric
 strings and Go's durations (tests/spec/test_units.py, test_examples.py here), Consul's variables for a token and for TLS
-(tests/adapters/consul/test_access.py, test_security.py), a job's stopTimeout (test_defects.py).
+(tests/adapters/consul/test_connection_settings.py, test_security.py), a job's stopTimeout (test_defects.py).
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def test_maintenance(agent, tmp_path, program, left):
         {"name": "enter", "exec": "true", **build_trigger("global", "each", "enterMaintenance")},
         {"name": "exit", "exec": "true", **build_trigger("global", "each", "exitMaintenance")},
     ]
-    with program(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with program(tmp_path, {"consul": agent.http_address, "jobs": jobs}) as pilot:
         eventually(lambda: list_passing(agent) == ["app", "public"], "registered")
         for times in (1, 2):
             for _ in range(3):
@@ -203,7 +203,7 @@ def test_service_without_a_process(agent, tmp_path):
             **build_trigger("setup", "once", "exitSuccess"),
         },
     ]
-    with SupervisorProcess(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with SupervisorProcess(tmp_path, {"consul": agent.http_address, "jobs": jobs}) as pilot:
         pilot.wait_for_event("public", "started")
         eventually(lambda: get_service_status(agent, "public") == "passing", "registered")
         bad.touch()

@@ -5,8 +5,8 @@ Shown elsewhere, on the same config or a stricter one:
 | defect | test |
 |---|---|
 | 3 overload runs away | tests/app/test_misbehaviour.py::test_two_hundred_jobs_every_50_ms |
-| 4 a hung Consul blocks everything | tests/adapters/consul/test_healing.py::test_agent_hangs, test_agent_is_slow |
-| 5 never registers again | tests/adapters/consul/test_healing.py::test_agent_restarts_empty, _deregistered_by_hand |
+| 4 a hung Consul blocks everything | tests/adapters/consul/test_agent_presence.py::test_agent_hangs, test_agent_is_slow |
+| 5 never registers again | tests/adapters/consul/test_agent_presence.py::test_agent_restarts_empty, _deregistered_by_hand |
 | 6 maintenance is one-way | test_behaviour.py::test_maintenance |
 | 7 a bad config ends the container | tests/app/test_reload.py::test_a_bad_job_spec_changes_nothing |
 | 8 a reload kills every job | also tests/app/test_reload.py::test_only_what_changed_is_restarted, test_a_deaf_job... |
@@ -62,7 +62,7 @@ def test_stuck_handler_freezes_nothing(agent, tmp_path):
         {"name": f"on-{n}", "exec": "true", "when": {"source": "chatter", "each": "exitSuccess"}} for n in range(8)
     ]
     spec = {
-        "consul": agent.http,
+        "consul": agent.http_address,
         "jobs": [
             {**RESTARTED, "port": 8000, "interfaces": "lo", "health": {"exec": "true", "interval": 1, "ttl": 5}},
             {"name": "chatter", "exec": "true", "when": {"interval": "20ms"}},
@@ -114,7 +114,7 @@ def test_reload_leaves_services_in_consul(agent, tmp_path):
         {"name": name, "exec": "sleep 1000", "port": 8000 + n, "interfaces": "lo", "health": health}
         for n, name in enumerate(("same", "other"))
     ]
-    with SupervisorProcess(tmp_path, {"consul": agent.http, "jobs": jobs}) as pilot:
+    with SupervisorProcess(tmp_path, {"consul": agent.http_address, "jobs": jobs}) as pilot:
         for name in ("same", "other"):
             eventually(lambda name=name: get_service_status(agent, name) == "passing", "registered")
         before, missed, over = pilot.get_pids(), [], threading.Event()
@@ -126,7 +126,7 @@ def test_reload_leaves_services_in_consul(agent, tmp_path):
         looking = threading.Thread(target=watch_status)
         looking.start()
         jobs[1]["exec"] = "sleep 2000"
-        assert pilot.reload({"consul": agent.http, "jobs": jobs}).returncode == 0
+        assert pilot.reload({"consul": agent.http_address, "jobs": jobs}).returncode == 0
         eventually(lambda: get_service_status(agent, "other") == "passing", "registered again", timeout_s=5)
         over.set()
         looking.join()

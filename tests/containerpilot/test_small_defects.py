@@ -5,8 +5,8 @@ Shown elsewhere, on the same config or a stricter one:
 | defect | test |
 |---|---|
 | children with their own session survive | tests/app/test_misbehaviour.py::test_whole_family_is_gone |
-| `unhealthy` does nothing but stop the heartbeats | tests/adapters/consul/test_registering.py::test_check_output_and_status |
-| a metric without namespace is dropped, unknown ones return success | tests/adapters/telemetry/test_telemetry.py::test_metrics_of_jobs |
+| `unhealthy` does nothing but stop the heartbeats | tests/adapters/consul/test_registrar.py::test_check_output_and_status |
+| a metric without namespace is dropped, unknown ones return success | tests/adapters/telemetry/test_telemetry_adapter.py::test_metrics_of_jobs |
 | `{{ .VAR }}` cuts a value at its second `=` | tests/spec/test_gotemplate.py::test_a_value_keeps_its_second_equals_sign |
 | duplicate job names are accepted, a mistyped source waits for ever | tests/spec/test_problems.py |
 | `consul` is mandatory | every test here without one |
@@ -117,7 +117,7 @@ def test_first_check_is_early(agent, tmp_path):
     health = {"exec": ["test", "-e", str(ready)], "interval": "60", "ttl": "120"}
     app = {"name": "app", "exec": shell(f"sleep 0.3; touch {ready}; exec sleep 1000"), "port": 8000}
     with SupervisorProcess(
-        tmp_path, {"consul": agent.http, "jobs": [{**app, "interfaces": "lo", "health": health}]}
+        tmp_path, {"consul": agent.http_address, "jobs": [{**app, "interfaces": "lo", "health": health}]}
     ) as pilot:
         pilot.wait_for_event("app", "started")
         eventually(lambda: get_service_status(agent, "app") == "passing", "registered", timeout_s=4)
@@ -130,7 +130,7 @@ def put_instance(agent, id, **fields):
 
 def build_watch_spec(agent, *watches):
     changed = {"name": "on-change", "exec": "echo changed", "when": {"source": "watch.db", "each": "changed"}}
-    return {"consul": agent.http, "watches": list(watches), "jobs": [VICTIM, changed]}
+    return {"consul": agent.http_address, "watches": list(watches), "jobs": [VICTIM, changed]}
 
 
 @pytest.mark.real("consul")
@@ -194,7 +194,7 @@ def is_signal_pending(pid, number):
 
 def count_events(port, source):
     """ContainerPilot's counter of events with this source."""
-    from tests.adapters.telemetry.test_telemetry import read_samples
+    from tests.adapters.telemetry.test_telemetry_adapter import read_samples
 
     found = read_samples({"telemetry": {"port": port}})
     return sum(

@@ -20,7 +20,7 @@ def build_condor_spec(agent, **consul_section):
     spec = build_service_spec(agent, name="condor-master")
     return {
         **spec,
-        "consul": {"address": agent.http, **consul_section},
+        "consul": {"address": agent.http_address, **consul_section},
         "watches": [{"name": "autopilot", "interval": "0.2s"}],
     }
 

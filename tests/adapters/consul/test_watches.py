@@ -19,7 +19,7 @@ def build_watch_spec(agent, *events, **watch):
         for event in events
     ]
     return {
-        "consul": {"address": agent.http, **watch.pop("consul", {})},
+        "consul": {"address": agent.http_address, **watch.pop("consul", {})},
         "watches": [{"name": "db", "interval": "0.1s", **watch}],
         "jobs": [VICTIM, *jobs],
     }

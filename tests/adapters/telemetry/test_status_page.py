@@ -14,7 +14,7 @@ import pytest
 
 from autopilot.adapters.http_server import RequestError
 from autopilot.adapters.telemetry.status_page import MAX_LISTENERS, StatusStream
-from tests.adapters.telemetry.test_telemetry import OPENER, WEB, build_telemetry, read_samples
+from tests.adapters.telemetry.test_telemetry_adapter import OPENER, WEB, build_telemetry, read_samples
 from tests.app.harness import SupervisorProcess, eventually, shell
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`

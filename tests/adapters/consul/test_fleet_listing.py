@@ -1,4 +1,4 @@
-"""What Consul says of all containers, now and in the past."""
+"""`autopilot fleet` and `autopilot history --fleet` show all containers that Consul knows, now and in the past."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from autopilot.adapters.consul.history_store import complete_lives, select_expired_folders
+from autopilot.timestamps import format_timestamp
 from lab import consul_agents
 from tests.adapters.consul.conftest import build_service_spec, get_service_status
 from tests.app.harness import SupervisorProcess, eventually
@@ -20,7 +20,7 @@ HERE = {"AUTOPILOT_HOST": "h7", "AUTOPILOT_SLOT": "slot2", "AUTOPILOT_IMAGE_DIGE
 
 
 def run_verb(agent, *words):
-    command = [sys.executable, "-m", "autopilot", *words, "--consul", agent.http]
+    command = [sys.executable, "-m", "autopilot", *words, "--consul", agent.http_address]
     return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=30, check=False)
 
 
@@ -45,7 +45,7 @@ def test_fleet(agent, tmp_path):
         assert pilot.run_verb("drain", "--no-wait").returncode == 0
         eventually(lambda: query_as_json(agent, "fleet")[0]["drain"] == "drain", "draining")
         text = subprocess.run(
-            [sys.executable, "-m", "autopilot", "fleet", "--consul", agent.http],
+            [sys.executable, "-m", "autopilot", "fleet", "--consul", agent.http_address],
             capture_output=True,
             text=True,
             check=True,
@@ -68,30 +68,10 @@ def test_history_outlives_the_container(agent, tmp_path):
     assert (ended["host"], ended["slot"], ended["reason"]) == ("h7", "ended", "signal")
     assert ended["started"] <= ended["ended"]
     assert (killed["slot"], killed["ended"], killed["reason"]) == ("killed", "", "running")  # until its TTL is over
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    now = format_timestamp(time.time())
     assert query_as_json(agent, "history", "--fleet", "--host", "elsewhere") == []
-    assert [life["slot"] for life in query_as_json(agent, "history", "--fleet", "--at", now, "--host", "h7")][
-        -1
-    ] == "killed"
+    assert query_as_json(agent, "history", "--fleet", "--at", now, "--host", "h7")[-1]["slot"] == "killed"
     assert query_as_json(agent, "history", "--fleet", "--at", "2001-01-01T00:00:00Z") == []
-
-
-def build_life(name, started, **more):
-    return {"life": name, "host": "h", "slot": "s", "started": started, **more}
-
-
-def test_lives_without_an_end():
-    """A life without an end runs or is lost, as Consul says; what it does not know was killed before its successor."""
-    records = [
-        build_life("a", "01:00"),
-        build_life("b", "02:00", ended="02:30", reason="lifetime"),
-        build_life("c", "03:00"),
-        build_life("d", "04:00", slot="other"),
-        build_life("e", "05:00", slot="third"),
-    ]
-    told = complete_lives(records, {"c": "alive", "d": "lost"})
-    assert [one["reason"] for one in told] == ["killed", "lifetime", "running", "lost", "killed"]
-    assert [one.get("ended_before") for one in told] == ["02:00", None, None, None, None]
 
 
 @pytest.mark.real("consul")
@@ -135,13 +115,6 @@ def test_words_that_are_no_time():
 
 def list_slots(agent):
     return {life["slot"] for life in query_as_json(agent, "history", "--fleet")}
-
-
-def test_old_records_go():
-    """Records are kept for twelve months, then their month goes as a whole."""
-    january = 1_768_000_000.0  # 2026-01-09
-    folders = [f"autopilot/lives/{month}/" for month in ("2024-12", "2025-01", "2025-02", "2026-01")]
-    assert select_expired_folders(folders, january) == ["autopilot/lives/2024-12/"]
 
 
 def test_no_consul_is_said():

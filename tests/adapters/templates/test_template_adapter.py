@@ -26,7 +26,7 @@ def build_spec(files, text, *, agent=None, **on_change):
     template = {"source": str(source), "destination": str(target), "on_change": on_change}
     reader = {"name": "reader", "exec": READER, "env": {"FILE": str(target)}}
     found = {"templates": [template], "jobs": [reader]}
-    return {**found, "consul": agent.http} if agent else found
+    return {**found, "consul": agent.http_address} if agent else found
 
 
 def put_key(agent, key, value):

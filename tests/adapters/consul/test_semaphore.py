@@ -44,7 +44,7 @@ def build_limited_spec(agent, script, *, limit=1, **lock):
     """A job that runs only with a permit, beside one that needs none."""
     work = {"name": "work", "exec": shell(script)}
     lock = {"name": "site", "limit": limit, "before": "work", "ttl": "10s", **lock}
-    return {"consul": agent.http, "locks": [lock], "jobs": [work, VICTIM]}
+    return {"consul": agent.http_address, "locks": [lock], "jobs": [work, VICTIM]}
 
 
 @real
