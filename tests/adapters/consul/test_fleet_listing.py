@@ -25,7 +25,7 @@ def run_verb(agent, *words):
 
 
 def query_as_json(agent, *words):
-    """The verb's answer, as data."""
+    """Return the verb's JSON answer."""
     done = run_verb(agent, *words, "-o", "json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -55,7 +55,7 @@ def test_fleet(agent, tmp_path):
 
 @pytest.mark.real("consul")
 def test_history_outlives_the_container(agent, tmp_path):
-    """Which host ran a life at a time is known after it has left Consul, and after it was killed."""
+    """The history names the host of a life after it left Consul, and after it was killed."""
     for name, end in (("ended", signal.SIGTERM), ("killed", signal.SIGKILL)):
         (tmp_path / name).mkdir()
         with SupervisorProcess(
@@ -76,7 +76,7 @@ def test_history_outlives_the_container(agent, tmp_path):
 
 @pytest.mark.real("consul")
 def test_what_may_not_be_seen_is_no_empty_fleet(monkeypatch):
-    """A token that may not look gets an error with what to allow, not an empty table."""
+    """A token without permission gets an error with the rule to allow, not an empty table."""
     with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
         for token in ("", consul_agents.create_token(agent, 'service "x" { policy = "read" }')):
             monkeypatch.setenv("CONSUL_HTTP_TOKEN", token)
@@ -90,7 +90,7 @@ def test_what_may_not_be_seen_is_no_empty_fleet(monkeypatch):
 
 @pytest.mark.real("consul")
 def test_fleet_without_a_leader(tmp_path):
-    """With two of three servers dead both verbs still tell what was known last."""
+    """With two of three servers dead both verbs show the last known state."""
     with (
         consul_agents.start_agents(3, 1) as (*servers, client),
         SupervisorProcess(tmp_path, build_service_spec(client), env=HERE),
@@ -118,7 +118,7 @@ def list_slots(agent):
 
 
 def test_no_consul_is_said():
-    """Without Consul the verb says where it looked, and exits 69."""
+    """Without Consul the verb names the address that it tried, and exits with 69."""
     words = [sys.executable, "-m", "autopilot", "fleet", "--consul", "127.0.0.1:1"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 69 and "cannot reach Consul at 127.0.0.1:1" in done.stderr

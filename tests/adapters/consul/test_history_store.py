@@ -10,7 +10,8 @@ def build_life(name, started, **more):
 
 
 def test_lives_without_an_end():
-    """A life without an end runs or is lost, as Consul says; what it does not know was killed before its successor."""
+    """A life without an end is running or lost by its status in Consul, else it was killed before its successor's
+    start."""
     records = [
         build_life("a", "01:00"),
         build_life("b", "02:00", ended="02:30", reason="lifetime"),
@@ -24,7 +25,7 @@ def test_lives_without_an_end():
 
 
 def test_old_records_go():
-    """Records are kept for twelve months, then their month goes as a whole."""
+    """Records are kept for twelve months, then their month is deleted as a whole."""
     january = 1_768_000_000.0  # 2026-01-09
     folders = [f"autopilot/lives/{month}/" for month in ("2024-12", "2025-01", "2025-02", "2026-01")]
     assert select_expired_folders(folders, january) == ["autopilot/lives/2024-12/"]

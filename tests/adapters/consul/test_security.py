@@ -122,7 +122,7 @@ def test_secrets_stay_secret(tmp_path):
 
 
 def read_process_file(path):
-    """Nothing of a process that has just ended."""
+    """The text of a process's file, "" if the process has just ended."""
     try:
         return path.read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard of examples/monitoring: promtool accepts them, and they ask for what there is."""
+"""promtool accepts the alert rules and the dashboard of examples/monitoring, and they use only exported names."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_dashboard_is_valid(tmp_path):
 
 @pytest.mark.real("consul")
 def test_every_metric_exists(agent, tmp_path):  # noqa: F811 - the fixture
-    """What the rules and the dashboard ask for is exported by a running supervisor or by the watchdog."""
+    """A running supervisor or the watchdog exports every name that the rules and the dashboard use."""
     spec = {"consul": agent.http_address, "telemetry": build_telemetry(), "jobs": [WEB]}
     with SupervisorProcess(tmp_path, spec):
         eventually(lambda: "autopilot_consul_reachable 1.0" in fetch(spec, "/metrics"), "metrics, and Consul answers")
@@ -96,7 +96,7 @@ def test_every_value_exists():
 
 
 def test_no_consul_no_sample(tmp_path):
-    """Without a consul section there is nothing that could look unreachable."""
+    """Without a consul section there is no sample of Consul's reachability."""
     spec = {"telemetry": build_telemetry(), "jobs": [WEB]}
     with SupervisorProcess(tmp_path, spec):
         eventually(lambda: "autopilot_job_up" in fetch(spec, "/metrics"), "metrics")
