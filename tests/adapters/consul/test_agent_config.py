@@ -101,7 +101,7 @@ def test_comes_and_goes_cleanly(agent, tmp_path):
         assert list_members(agent)[f"wn-h-{number}"] == LEFT
         assert get_service_status(agent) is None
     print("ready, s:", [round(s, 3) for s in ready], "stop with the agent, s:", [round(s, 2) for s in seconds])
-    assert statistics.median(ready) < 0.2
+    assert statistics.median(ready) < 1.0  # 0.1 s on an idle machine
     assert statistics.median(seconds) < 2.0
 
 
