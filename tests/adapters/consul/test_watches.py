@@ -192,7 +192,7 @@ def test_key_that_may_not_be_read(tmp_path):
         with SupervisorProcess(tmp_path, spec) as pilot:
             pilot.wait_for_event("victim", "started")
             said = pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db")
-            assert 'allow key "site/mode" to its token' in said["event"]
+            assert 'allow its token key "site/mode" (read)' in said["event"]
             put_key(agent, b"b")
             assert pilot.measure_restart_delay("victim") < 0.1
             assert pilot.stop() == 0
