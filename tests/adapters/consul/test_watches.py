@@ -196,7 +196,7 @@ def test_key_that_may_not_be_read(tmp_path):
             put_key(agent, b"b")
             assert pilot.measure_restart_delay("victim") < 0.1
             assert pilot.stop() == 0
-            assert not pilot.find_events("watch changed") and len(pilot.find_events("does not show the key")) == 1
+            assert not pilot.find_events("watch changed") and len(pilot.find_events("refuses to show the key")) == 1
 
 
 READ_POLICY = (
