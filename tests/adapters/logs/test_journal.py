@@ -169,7 +169,7 @@ def test_facts_are_bounded() -> None:
 def test_last_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty lines are many in few bytes: no more are told than a question may take, and none is expanded in vain."""
     kept, expanded = Journal("ab"), []
-    monkeypatch.setattr(journal, "_format_time", lambda moment: expanded.append(moment) or "")
+    monkeypatch.setattr(journal, "format_timestamp", lambda epoch_s, digits: expanded.append(epoch_s) or "")
     for job in "ab":
         kept.add_lines(job, "stdout", [b""] * 30_000 + [job.encode()])
     assert len(kept.get_last_lines(None, 10**6)) == MAX_LAST_LINES

@@ -1,4 +1,4 @@
-"""What rests because Consul was away goes on when it is back."""
+"""Tasks that wait for Consul continue at its return."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autopilot.adapters.consul.consul_client import ConsulClient
 
 
 async def test_rest_ends_with_the_return():
-    """Whoever rests wakes up at once when Consul answers again; who begins to rest after that does not."""
+    """Tasks that wait continue at once when Consul answers again; a task that begins to wait later does not."""
     client = ConsulClient(ConnectionSettings("http://127.0.0.1:1"))
     began = time.monotonic()
     resting = [asyncio.ensure_future(client.wait_until_reachable(60.0)) for _ in range(3)]

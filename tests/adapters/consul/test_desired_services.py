@@ -1,4 +1,4 @@
-"""What is offered through Consul, from the facts of a life; without any Consul."""
+"""The wanted services follow the events of a life; without any Consul."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ UP = (events.JobStarted("web", 1, 7), events.CheckPassed("web", "fine"), events.
 
 
 def test_the_life_of_a_service(offers):
-    """It is offered from the first success, critical when the job is unhealthy or ended, and gone when it stops."""
+    """A service is wanted from the first passing check, critical when its job is unhealthy or ended, and not after a
+    stop."""
     assert apply_events(offers, UP[0]) is None
     assert apply_events(offers, *UP[1:]).status == "passing"
     assert apply_events(offers, events.CheckFailed("web", "slow", 1, False)).output == "slow"
@@ -47,12 +48,12 @@ def test_the_life_of_a_service(offers):
 
 
 def test_initial_status(offers):
-    """With an initial status it is offered from its job's start."""
+    """A service with an initial status is wanted from its job's start."""
     assert apply_events(offers, events.JobStarted("early", 1, 8), id="early-h").status == "warning"
 
 
 def test_only_what_changed_is_told(offers):
-    """A fact about one job concerns its service alone, one about the life all of them, others none."""
+    """An event of a job changes its service only, one of the life all of them, others none."""
     assert list(offers.on_event(UP[0], NOW)) == []
     assert list(offers.on_event(UP[2], NOW)) == ["web-h"]
     assert set(offers.on_event(events.MaintenanceEntered(), NOW)) == {
@@ -65,7 +66,8 @@ def test_only_what_changed_is_told(offers):
 
 
 def test_metadata(offers):
-    """Every service says whose it is and when the lifetime ends; ours also says drain, deadline and payloads."""
+    """Metadata of every service has the life's identity and the lifetime's end, the supervisor's also the drain, its
+    deadline and the payloads."""
     heard = (
         events.LifetimeBegun(60.0),
         events.DrainBegun("lifetime", "its end", 30.0),
@@ -84,7 +86,7 @@ def test_telemetry_is_a_service_of_its_own(offers):
 
 
 def test_all_is_taken_back(offers):
-    """At the end nothing is offered, whatever was."""
+    """After the deregistration no service is wanted."""
     apply_events(offers, *UP)
     offers.deregistered = True
     assert [offers.compute_desired(id) for id in offers.ids] == [None] * 4
@@ -108,16 +110,16 @@ FOUND = {"Service": "web", "Address": "10.0.0.1", "Port": 80, "Tags": ["a", "b"]
     ],
 )
 def test_what_is_a_difference(change, differ):
-    """Anything we registered that reads back otherwise is a difference; the order of tags is none."""
+    """An entry that differs from the registration in any field is redefined; another order of tags is no difference."""
     assert is_redefined(WEB, {**FOUND, **change}) is differ
 
 
 def test_tags_of_others_are_no_difference():
-    """With enable_tag_override tags belong to others."""
+    """With enable_tag_override other tags are no difference."""
     assert not is_redefined(replace(WEB, enable_tag_override=True), {**FOUND, "Tags": ["theirs"]})
 
 
 def test_a_long_value_is_cut():
-    """Metadata values are cut at the 512 characters Consul takes: one long value must not cost the registration."""
+    """Metadata values are cut at 512 characters, since Consul refuses a registration with a longer one."""
     long = build_registration_body(replace(WEB, meta={"x": "y" * 600}), "passing")
     assert len(long["Meta"]["x"]) == 512

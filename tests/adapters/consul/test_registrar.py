@@ -1,4 +1,4 @@
-"""What a real Consul has of a running supervisor's services."""
+"""A real Consul has the services of a running supervisor."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ HOST = socket.gethostname()
 
 
 def test_what_is_registered(agent, tmp_path):
-    """A job's service has ContainerPilot's id, the address its rules chose, its tags, and who runs it as metadata."""
+    """A job's service has ContainerPilot's id, the address that its rules chose, its tags, and the life's identity as
+    metadata."""
     spec = build_service_spec(
         agent,
         tags=["a", "b"],
@@ -27,7 +28,7 @@ def test_what_is_registered(agent, tmp_path):
     surroundings = {"AUTOPILOT_SLOT": "slot3", "AUTOPILOT_HOST": "h1", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "a" * 64}
     with SupervisorProcess(tmp_path, spec, env=surroundings) as pilot:
         eventually(lambda: get_service_status(agent) == "passing", "passing")
-        (entry,) = agent.health("web")
+        (entry,) = agent.get_service_health("web")
         found = entry["Service"]
         assert found["ID"] == f"web-{HOST}"
         assert (found["Address"], found["Port"], sorted(found["Tags"])) == ("192.0.2.7", 8080, ["a", "b"])
@@ -36,14 +37,14 @@ def test_what_is_registered(agent, tmp_path):
         assert (meta["slot"], meta["host"], meta["image-digest"]) == ("slot3", "h1", "sha256:" + "a" * 64)
         assert {"version", "life", "lifetime-end"} <= set(meta) and meta["tier"] == "front"
         eventually(lambda: get_service_status(agent, "autopilot") == "passing", "our own")
-        (own,) = agent.health("autopilot")
+        (own,) = agent.get_service_health("autopilot")
         assert {"started", "drain", "payloads", "lifetime-end"} <= set(own["Service"]["Meta"])
         assert pilot.stop() == 0
-    assert agent.ask("/v1/agent/services") == {}
+    assert agent.request("/v1/agent/services") == {}
 
 
 def test_registered_with_the_first_success(agent, tmp_path):
-    """A service is there from its first good check on; with an initial status from its job's start on."""
+    """A service is registered from its first passing check, with an initial status from its job's start."""
     flag = tmp_path / "healthy"
     slow = build_service_spec(agent, health={"exec": ["test", "-e", str(flag)], "interval": "0.1s", "timeout": "10s"})
     early = {**slow["jobs"][0], "name": "early", "initial_status": "warning"}
@@ -58,7 +59,7 @@ def test_registered_with_the_first_success(agent, tmp_path):
 
 
 def test_check_output_and_status(agent, tmp_path):
-    """What a job's own check says is what Consul's check says: critical at once when it fails, with its last output."""
+    """Consul's check follows the job's own check: critical at once when it fails, with its last output."""
     flag = tmp_path / "bad"
     check = shell(f"if test -e {flag}; then echo disk is full; exit 1; fi; echo all is well")
     with SupervisorProcess(
@@ -68,7 +69,7 @@ def test_check_output_and_status(agent, tmp_path):
         flag.touch()
         pilot.wait_for_event("web", "marked unhealthy")
         eventually(lambda: get_service_status(agent) == "critical", "critical")
-        check_of = agent.ask("/v1/agent/checks")[f"service:web-{HOST}"]
+        check_of = agent.request("/v1/agent/checks")[f"service:web-{HOST}"]
         assert check_of["Output"] == "disk is full"
         flag.unlink()
         eventually(lambda: get_service_status(agent) == "passing", "passing again")
@@ -79,8 +80,8 @@ def test_slow_check_keeps_its_ttl(agent, tmp_path):
     check = {"exec": shell("sleep 2; echo checked"), "interval": "0.3s", "timeout": "5s", "ttl": "1s"}
 
     def list_modify_indices():
-        """Grows when the check's status changes."""
-        (entry,) = agent.health("web")
+        """The check's ModifyIndex, which grows when its status changes."""
+        (entry,) = agent.get_service_health("web")
         return [c["ModifyIndex"] for c in entry["Checks"] if c["Type"] == "ttl"]
 
     with SupervisorProcess(tmp_path, build_service_spec(agent, health={**check, "logging": {"raw": True}})) as pilot:
@@ -91,7 +92,7 @@ def test_slow_check_keeps_its_ttl(agent, tmp_path):
 
 
 def test_stopped_job_is_gone(agent, tmp_path):
-    """A job that stops is out of Consul when its stop begins, not when it is over."""
+    """A job is deregistered when its stop begins, not when it has ended."""
     spec = build_service_spec(agent, exec=shell("trap 'sleep 3; exit 0' TERM; while :; do sleep 0.1; done"))
     with SupervisorProcess(tmp_path, spec) as pilot:
         eventually(lambda: get_service_status(agent) == "passing", "passing")
@@ -108,20 +109,20 @@ def test_addresses_for_children(agent, tmp_path):
 
 
 def test_tags_changed_by_others_stay(agent, tmp_path):
-    """With enableTagOverride the tags of others stay; whatever else they change is taken back within a second."""
+    """With enableTagOverride the tags of others stay; their other changes are reverted within a second."""
     with SupervisorProcess(tmp_path, build_service_spec(agent, tags=["ours"], consul={"enableTagOverride": True})):
         eventually(lambda: get_service_status(agent) == "passing", "passing")
-        (entry,) = agent.health("web")
+        (entry,) = agent.get_service_health("web")
         body = {**entry["Service"], "Name": "web", "Tags": ["theirs"], "Port": 1}
         known = ("ID", "Name", "Tags", "Port", "Address", "Meta", "EnableTagOverride")
         agent.put("/v1/agent/service/register", {key: body[key] for key in known})
-        eventually(lambda: agent.health("web")[0]["Service"]["Port"] == 8080, "our port", timeout_s=5.0)
-        assert agent.health("web")[0]["Service"]["Tags"] == ["theirs"]
+        eventually(lambda: agent.get_service_health("web")[0]["Service"]["Port"] == 8080, "our port", timeout_s=5.0)
+        assert agent.get_service_health("web")[0]["Service"]["Tags"] == ["theirs"]
 
 
 @pytest.mark.slow  # Consul takes a minute at least, and looks every 30 s
 def test_killed_supervisor_is_reaped(agent, tmp_path):
-    """What a killed supervisor leaves is taken out by Consul after deregisterCriticalServiceAfter; the rest stays."""
+    """Consul deregisters the services of a killed supervisor after deregisterCriticalServiceAfter, others not."""
     health = {"exec": "true", "interval": "0.5s", "timeout": "10s", "ttl": "5s"}
     spec = build_service_spec(agent, health=health, consul={"deregisterCriticalServiceAfter": "1m"})
     spec["jobs"].append({**spec["jobs"][0], "name": "kept", "consul": {}})

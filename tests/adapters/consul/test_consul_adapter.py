@@ -1,4 +1,4 @@
-"""A Consul that is not in use any more leaves nothing behind in this process."""
+"""A Consul that is no longer used leaves nothing behind in this process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gc
 from types import SimpleNamespace
 
 from autopilot.adapters.consul.consul_adapter import ConsulAdapter
-from autopilot.adapters.consul.desired_services import LifeIdentity
+from autopilot.adapters.consul.desired_services import DesiredServices, LifeIdentity
 from autopilot.app.supervisor import Supervisor
 from autopilot.machines.cues import ConditionDetected, ConditionResolved
 from autopilot.spec.spec_loading import load_text
@@ -16,13 +16,14 @@ PLAN = load_text('{consul: "127.0.0.1:1", watches: [{name: "w", interval: 1}], j
 
 
 class UnreachableConsul:
-    """A Consul that cannot be reached, and what is told of it."""
+    """An adapter for a Consul that cannot be reached, and its cues."""
 
     def __init__(self) -> None:
         self.cues, self.tasks, self.lost = [], [], asyncio.Event()
         life = LifeIdentity("h", {"life": "1"}, 0.0)
+        desired = DesiredServices(PLAN, life, {"": ""})
         self.consul = ConsulAdapter(
-            PLAN, life=life, addresses={"": ""}, env={}, report=self.report, start_task=self.background
+            PLAN, env={}, desired_services=desired, report=self.report, start_task=self.background
         )
         self.consul.subscribe("key", "k", self.cues.append)
         self.consul.begin()
@@ -39,7 +40,7 @@ class UnreachableConsul:
 
 
 async def test_a_retired_consul_is_closed():
-    """No session is left to the garbage collector, no task runs, no trouble stays."""
+    """After its retirement no session is open, no task runs, and no condition is active."""
     complaints = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
     reached = UnreachableConsul()
@@ -54,7 +55,7 @@ async def test_a_retired_consul_is_closed():
 
 
 async def test_a_retired_consul_is_silent_at_once():
-    """Nothing that it follows is told once another may be in use, however long its farewell takes."""
+    """A retired adapter reports nothing more, however long its deregistration takes."""
     reached = UnreachableConsul()
     await reached.lost.wait()
     farewell = reached.consul.retire()
@@ -63,20 +64,20 @@ async def test_a_retired_consul_is_silent_at_once():
         True,
     ]
     told = len(reached.cues)
-    reached.consul.raise_condition("consul-lost", "said too late")
+    reached.consul.conditions.raise_condition("consul-lost", "said too late")
     await farewell
     assert {cue.kind for cue in reached.cues[told:]} <= {"consul-left-behind"}
 
 
 async def test_retired_before_it_is_loaded():
-    """Nothing begins any more."""
+    """An adapter that is retired before its client is loaded begins nothing."""
     reached = UnreachableConsul()
     await reached.consul.retire()
     assert [task.get_name() for task in reached.tasks] == ["_begin"] and reached.tasks[0].cancelled()
 
 
 def test_a_complaint_of_the_event_loop_ends_nothing():
-    """What the garbage collector finds is said; an exception that nobody caught ends the life."""
+    """A complaint of the event loop is logged; an uncaught exception ends the life."""
     said, failed = [], []
     supervisor = SimpleNamespace(log=SimpleNamespace(log=lambda *line: said.append(line)), _fail=failed.append)
     Supervisor._handle_loop_error(supervisor, None, {"message": "Unclosed client session"})

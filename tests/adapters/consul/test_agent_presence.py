@@ -41,17 +41,17 @@ def test_agent_restarts_empty(agent, tmp_path):
 
 
 def test_deregistered_by_hand(agent, tmp_path):
-    """A service that somebody takes out is there again in seconds."""
+    """A service that is deregistered by hand is registered again within seconds."""
     with start_supervisor(tmp_path, agent):
         wait_until_passing(agent)
         for name in ("web", "autopilot"):
-            (entry,) = agent.health(name)
+            (entry,) = agent.get_service_health(name)
             agent.put(f"/v1/agent/service/deregister/{entry['Service']['ID']}")
             wait_until_passing(agent, timeout_s=SOON)
 
 
 def test_agent_is_away(agent, tmp_path):
-    """While the agent is dead jobs are restarted at once, the stop takes no longer, and the log says it once."""
+    """While the agent is dead jobs restart at once, the stop takes no longer, and the log has one line about it."""
     with start_supervisor(tmp_path, agent) as pilot:
         wait_until_passing(agent)
         agent.kill()
@@ -87,14 +87,14 @@ def test_agent_hangs(agent, tmp_path):
 
 
 class SlowRelay(Relay):
-    """Answers only after two seconds."""
+    """A relay that delays each answer by two seconds."""
 
     def on_response(self, data):
         time.sleep(2.0)
 
 
 def test_agent_is_slow(agent, tmp_path):
-    """An agent that takes two seconds for each answer delays no restart and no stop, and is told all in the end."""
+    """An agent that takes two seconds for each answer delays no restart and no stop, and gets every change."""
     with SlowRelay(agent) as slow:
         spec = build_service_spec(agent)
         spec["consul"] = slow.http_address
@@ -107,7 +107,7 @@ def test_agent_is_slow(agent, tmp_path):
             assert pilot.stop() == 0
             assert time.monotonic() - asked < 1.0 + PROMPT_S * 2
             assert not pilot.find_events("cannot reach")
-            assert pilot.find_events("cannot take out of Consul")
+            assert pilot.find_events("cannot deregister from Consul")
 
 
 def test_agent_wakes_up(agent, tmp_path):
@@ -123,7 +123,7 @@ def test_agent_wakes_up(agent, tmp_path):
 
 
 def test_maintenance_survives(agent, tmp_path):
-    """Maintenance is there again after the agent has forgotten everything, and ends when it is left."""
+    """Maintenance is set again after the agent lost its state, and is cleared when it ends."""
     with start_supervisor(tmp_path, agent) as pilot:
         wait_until_passing(agent)
         assert pilot.run_verb("maintenance", "on").returncode == 0
@@ -138,15 +138,15 @@ def test_maintenance_survives(agent, tmp_path):
 
 
 def get_leader(agent):
-    """None while there is none."""
+    """The leader's address, None while there is none."""
     try:
-        return agent.ask("/v1/status/leader").partition(":")[0] or None
+        return agent.request("/v1/status/leader").partition(":")[0] or None
     except OSError:
         return None
 
 
 def is_in_maintenance(agent):
-    found = agent.health("web")
+    found = agent.get_service_health("web")
     return any(c["CheckID"].startswith("_service_maintenance") for entry in found for c in entry["Checks"])
 
 
@@ -179,7 +179,8 @@ def test_token_revoked(tmp_path):
 
 
 def test_quorum_lost(tmp_path):
-    """Two of three servers die: jobs go on, what changes meanwhile is registered when there is a leader again."""
+    """After two of three servers died jobs keep running, and changes are registered as soon as there is a leader
+    again."""
     with consul_agents.start_agents(3, 1) as (*servers, client):
         with start_supervisor(tmp_path, client) as pilot:
             wait_until_passing(client)
@@ -197,7 +198,7 @@ def test_quorum_lost(tmp_path):
 
 
 def test_leader_killed(tmp_path):
-    """When the leader dies the others elect one, and nothing of ours is lost or turns critical."""
+    """After the leader's death and a new election none of our services is missing or critical."""
     with consul_agents.start_agents(3, 1) as (*servers, client), start_supervisor(tmp_path, client):
         wait_until_passing(client)
         leader = get_leader(client)

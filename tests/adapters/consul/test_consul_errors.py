@@ -1,4 +1,4 @@
-"""An address that answers, and is not Consul's: a load balancer with its page."""
+"""Answers of a server that is not Consul, such as a load balancer's page, are refusals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from autopilot.adapters.consul import blocking_query
 from autopilot.adapters.consul.connection_settings import build_connection_settings
-from autopilot.adapters.consul.consul_client import ConsulClient, ConsulRefusedError
+from autopilot.adapters.consul.consul_client import ConsulClient
+from autopilot.adapters.consul.consul_errors import ConsulRefusedError
 from autopilot.spec.spec_loading import load_text
 from tests.app.harness import PROMPT_S, VICTIM, SupervisorProcess
 
@@ -43,7 +44,7 @@ def address(request):
 
 
 async def test_what_is_no_answer_is_refused(address, monkeypatch):
-    """No answer that Consul cannot have given is anything but a refusal."""
+    """Every answer that Consul cannot have given is a refusal."""
     plan = load_text(f'{{consul: "{address}", jobs: [{{name: "a", exec: "true"}}]}}').plan
     client = ConsulClient(build_connection_settings(plan.consul, {}))
     try:
@@ -65,7 +66,7 @@ async def test_what_is_no_answer_is_refused(address, monkeypatch):
 
 
 def test_a_life_goes_on(tmp_path, address):
-    """Jobs run, restarts are quick, and the end is in order."""
+    """With such a server jobs run, restarts are quick, and the stop is orderly."""
     lock = {"name": "site", "limit": 1, "before": "work", "ttl": "10s"}
     work = {"name": "work", "exec": "true"}
     more = {"watches": [{"name": "w", "interval": 1}, {"key": "k", "name": "k", "interval": 1}], "locks": [lock]}

@@ -14,7 +14,7 @@ import pytest
 
 from autopilot.adapters.http_server import RequestError
 from autopilot.adapters.telemetry.status_page import MAX_LISTENERS, StatusStream
-from tests.adapters.telemetry.test_telemetry import OPENER, WEB, build_telemetry, read_samples
+from tests.adapters.telemetry.test_telemetry_adapter import OPENER, WEB, build_telemetry, read_samples
 from tests.app.harness import SupervisorProcess, eventually, shell
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
@@ -50,7 +50,7 @@ class Elements(HTMLParser):
 
 
 def test_page_stands_alone(tmp_path, spec):
-    """The page asks nothing of anybody else, puts nothing in as markup, and a browser lets only its own script run."""
+    """The page loads nothing from elsewhere, inserts no markup, and its policy allows only its own script."""
     with SupervisorProcess(tmp_path, spec, env={"AUTOPILOT_HOST": NASTY}):
         eventually(lambda: bool(read_samples(spec)), "there")
         with open_stream(spec, "/") as answer:
@@ -69,7 +69,7 @@ def test_page_stands_alone(tmp_path, spec):
 
 
 def test_stream_is_live(tmp_path, spec):
-    """A listener is told the whole status at once, and each change as it happens, as data and not as markup."""
+    """A listener is sent the whole status at once and after each change, as data and not as markup."""
     with SupervisorProcess(tmp_path, spec, env={"AUTOPILOT_HOST": "h1", "AUTOPILOT_SLOT": "s2"}) as pilot:
         eventually(lambda: bool(read_samples(spec)), "there")
         with open_stream(spec, "/v1/stream") as answer:
@@ -84,7 +84,7 @@ def test_stream_is_live(tmp_path, spec):
 
 
 def test_listeners_are_bounded(tmp_path, spec):
-    """No more than 16 listen; who leaves makes room; none of them holds up the end, not even one that never reads."""
+    """At most 16 clients listen, one that leaves makes room, and none delays the stop, even one that never reads."""
     with SupervisorProcess(tmp_path, spec) as pilot, ExitStack() as stack:
         eventually(lambda: bool(read_samples(spec)), "there")
         listening = [stack.enter_context(open_stream(spec, "/v1/stream")) for _ in range(MAX_LISTENERS)]
@@ -97,7 +97,7 @@ def test_listeners_are_bounded(tmp_path, spec):
 
 
 def test_listeners_are_counted_when_they_come():
-    """Many who come at the same moment are counted before they listen; one that leaves before that makes room."""
+    """Streams are counted when they are opened, not at their first event; one dropped before that makes room."""
     live = StatusStream(dict)
     streams = [live.open_stream() for _ in range(MAX_LISTENERS)]
     with pytest.raises(RequestError):

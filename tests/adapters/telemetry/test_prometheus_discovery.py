@@ -31,7 +31,7 @@ def build_config(name: str, **changes: str) -> str:
 
 def list_scraped_targets(server):
     try:
-        return [target for target in server.targets() if target["health"] == "up"]
+        return [target for target in server.list_targets() if target["health"] == "up"]
     except OSError:
         return []
 
@@ -40,7 +40,7 @@ def list_scraped_targets(server):
     "build", [prometheus_server.WITH_CONSUL, prometheus_server.WITH_HTTP], ids=["consul_sd", "http_sd"]
 )
 def test_discovered_and_scraped(tmp_path, build):
-    """It finds the telemetry port by itself, scrapes it, and knows container, image, host and slot by their labels."""
+    """Prometheus finds the telemetry port by itself and scrapes it; labels name container, image, host and slot."""
     port = find_free_port()
     surroundings = {"AUTOPILOT_SLOT": "slot4", "AUTOPILOT_HOST": "h4", "AUTOPILOT_IMAGE_DIGEST": DIGEST}
     with (

@@ -1,4 +1,4 @@
-"""A template with its values: what it gives, what it needs, what it refuses."""
+"""A template gives its text from known values, names a missing one, and refuses errors."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_values(text, made):
     ],
 )
 def test_what_is_missing_is_an_error(text, said):
-    """Nothing that is missing or wrong becomes an empty word in a file."""
+    """A missing or wrong value is an error, never an empty word in a file."""
     with pytest.raises(RenderError, match=said):
         render(text, {}, KNOWN)
 
 
 def test_what_is_not_known_yet():
-    """A template says what it looks at, even where it has a default: Consul has not been asked yet."""
+    """A template names an unknown value although it has a default, since Consul was not asked yet."""
     with pytest.raises(DependencyPendingError) as raised:
         render("{{ key('other', 'd') }}", {}, KNOWN)
     assert raised.value.dependency == Dependency("key", "other")

@@ -15,7 +15,8 @@ from autopilot.adapters.http_server import CLIENT_TIMEOUT_S, MAX_CLIENTS
 from tests.app.harness import VICTIM, SupervisorProcess, eventually, find_free_port, shell
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-WEB = {"name": "web", "exec": ["sleep", "1000"], "health": {"exec": "true", "interval": "0.1s", "timeout": "10s"}}
+HEALTH = {"exec": "true", "interval": "0.1s", "timeout": "30s", "ttl": "60s"}  # healthy on a busy machine too
+WEB = {"name": "web", "exec": ["sleep", "1000"], "health": HEALTH}
 
 
 def build_telemetry(**fields):
@@ -33,7 +34,7 @@ def fetch(spec, path):
 
 
 def read_samples(spec):
-    """Every sample by its name and labels."""
+    """Return all samples by name and labels."""
     found = {}
     for family in text_string_to_metric_families(fetch(spec, "/metrics")):
         for sample in family.samples:
@@ -52,7 +53,7 @@ def get_sample(spec, metric, /, **labels):
 
 @pytest.mark.slow
 def test_metrics_of_a_life(tmp_path, spec):
-    """What happens in a life is in its metrics: jobs, checks, restarts by reason, exits, the life's phase."""
+    """The metrics count jobs, checks, restarts by reason and exits, and show the life's phase."""
     surroundings = {"AUTOPILOT_SLOT": "slot1", "AUTOPILOT_IMAGE_DIGEST": "sha256:1"}
     with SupervisorProcess(tmp_path, spec, env=surroundings) as pilot:
         eventually(lambda: get_sample(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
@@ -70,7 +71,7 @@ def test_metrics_of_a_life(tmp_path, spec):
 
 @pytest.mark.slow
 def test_before_and_after_loading(tmp_path, spec):
-    """Nothing is missed while the metrics' library loads: the startup event and the first start are counted."""
+    """Events from before the metrics' library is loaded, such as the startup event, are counted."""
     with SupervisorProcess(tmp_path, spec):
         eventually(lambda: get_sample(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
         assert get_sample(spec, "containerpilot_events", code="Startup", source="global") == 1
@@ -109,10 +110,15 @@ def test_metrics_of_jobs(tmp_path, spec):
         assert get_sample(spec, "containerpilot_control_http_requests", code="200", path="/v1/metrics") == 2
 
 
+def list_jobs(spec):
+    """The jobs of ContainerPilot's /status, none while the port is not open yet."""
+    return json.loads(fetch(spec, "/status") or '{"Jobs": []}')["Jobs"]
+
+
 def test_status_pages(tmp_path, spec):
-    """/status is ContainerPilot's, /v1/status ours; what is not there is said with what is."""
+    """/status is ContainerPilot's, /v1/status ours; any other path is answered with 404."""
     with SupervisorProcess(tmp_path, spec):
-        eventually(lambda: '"healthy"' in fetch(spec, "/status"), "healthy")
+        eventually(lambda: {"Name": "web", "Status": "healthy"} in list_jobs(spec), "healthy")
         shown = json.loads(fetch(spec, "/status"))
         assert set(shown) == {"Version", "Jobs", "Services", "Watches"}
         assert {"Name": "web", "Status": "healthy"} in shown["Jobs"]
@@ -123,7 +129,7 @@ def test_status_pages(tmp_path, spec):
 
 @pytest.mark.slow
 def test_port_is_taken(tmp_path, spec):
-    """A port somebody else holds costs no job: it is said, and taken when it is free."""
+    """A port in use is a condition and stops no job; it is opened as soon as it is free."""
     with socket.create_server(("127.0.0.1", spec["telemetry"]["port"])):
         pilot = SupervisorProcess(tmp_path, spec)
         pilot.wait_for(lambda line: line.get("trouble") == "telemetry-port")
@@ -134,7 +140,7 @@ def test_port_is_taken(tmp_path, spec):
 
 
 def test_silent_client(tmp_path, spec):
-    """A client that says nothing holds up neither others nor the end."""
+    """A silent client delays neither others nor the stop."""
     with SupervisorProcess(tmp_path, spec) as pilot:
         eventually(lambda: bool(read_samples(spec)), "metrics")
         with socket.create_connection(("127.0.0.1", spec["telemetry"]["port"])):
@@ -144,7 +150,7 @@ def test_silent_client(tmp_path, spec):
 
 @pytest.mark.slow
 def test_too_many_clients(tmp_path, spec):
-    """Clients that say nothing take so many descriptors and no more: one beyond is turned away at once."""
+    """Silent clients take a limited number of descriptors: a further client is refused at once."""
     there = ("127.0.0.1", spec["telemetry"]["port"])
     with SupervisorProcess(tmp_path, spec) as pilot, ExitStack() as stack:
         eventually(lambda: bool(read_samples(spec)), "metrics")

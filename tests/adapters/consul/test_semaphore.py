@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from autopilot.adapters.consul.consul_client import ConsulRefusedError
+from autopilot.adapters.consul.consul_errors import ConsulRefusedError
 from autopilot.adapters.consul.semaphore import add_holder, parse_holders
 from lab import consul_agents
 from tests.adapters.consul.conftest import build_service_spec, get_service_status
@@ -28,23 +28,23 @@ real = pytest.mark.real("consul")
     ],
 )
 def test_who_is_admitted(holders, alive, after):
-    """There is room for two; a holder whose session has ended makes room."""
+    """A lock with the limit two takes two holders, and another one after a holder's session has ended."""
     assert add_holder(holders, alive, "me", 2) == after
 
 
 @pytest.mark.parametrize("lock", [b"\xff", b"garbage", b"[]", b"7", b"{}", b'{"holders": "me"}', b'{"holders": [1]}'])
 def test_an_unreadable_lock_admits_nobody(lock):
-    """As many as may hold could hold already."""
+    """An unreadable list of holders is a refusal, since the limit may be reached."""
     assert parse_holders(None) == parse_holders(b"") == [] and parse_holders(b'{"holders": ["a"]}') == ["a"]
     with pytest.raises(ConsulRefusedError):
         parse_holders(lock)
 
 
 def build_limited_spec(agent, script, *, limit=1, **lock):
-    """A job that runs only with a permit, beside one that needs none."""
+    """A spec with a job that needs a permit, and one that needs none."""
     work = {"name": "work", "exec": shell(script)}
     lock = {"name": "site", "limit": limit, "before": "work", "ttl": "10s", **lock}
-    return {"consul": agent.http, "locks": [lock], "jobs": [work, VICTIM]}
+    return {"consul": agent.http_address, "locks": [lock], "jobs": [work, VICTIM]}
 
 
 @real
@@ -62,7 +62,7 @@ def test_never_more_than_the_limit(agent, tmp_path):
 
 @real
 def test_waiting_job_can_be_stopped(agent, tmp_path):
-    """A job that waits for its permit delays nobody, and is stopped at once."""
+    """A job that waits for its permit delays no other job, and is stopped at once."""
     for name in ("holder", "waiter"):
         (tmp_path / name).mkdir()
     with SupervisorProcess(tmp_path / "holder", build_limited_spec(agent, "exec sleep 1000")) as holder:
@@ -76,21 +76,21 @@ def test_waiting_job_can_be_stopped(agent, tmp_path):
 
 @real
 def test_an_unreadable_lock_is_waited_for(agent, tmp_path):
-    """Who finds the lock unreadable lives on and waits; when somebody has deleted it, it goes on."""
+    """With an unreadable lock the supervisor runs and its job waits; the job starts after the lock is deleted."""
     agent.put("/v1/kv/autopilot/locks/site/.lock", b"garbage")
     with SupervisorProcess(tmp_path, build_limited_spec(agent, "exec sleep 1000")) as pilot:
         first = wait_for_contender(agent, before=set())
         wait_for_contender(agent, before=first)  # it has looked at the lock, and begins anew
         assert not [line for line in pilot.lines if line.get("job") == "work"]
-        agent.ask("/v1/kv/autopilot/locks/site/.lock", method="DELETE")
+        agent.request("/v1/kv/autopilot/locks/site/.lock", method="DELETE")
         pilot.wait_for_event("work", "started")
 
 
 def wait_for_contender(agent, *, before):
-    """The keys of contenders, once there is another than `before`."""
+    """The keys of contenders, as soon as there is a new one."""
 
     def list_contender_keys():
-        return set(agent.ask("/v1/kv/autopilot/locks/site/?keys") or ()) - {"autopilot/locks/site/.lock"}
+        return set(agent.request("/v1/kv/autopilot/locks/site/?keys") or ()) - {"autopilot/locks/site/.lock"}
 
     eventually(lambda: bool(list_contender_keys() - before), "it contends")
     return before | list_contender_keys()
@@ -98,7 +98,7 @@ def wait_for_contender(agent, *, before):
 
 @real
 def test_dead_holder_frees_itself(agent, tmp_path):
-    """A holder that is killed is out when its session ends, after at most twice its TTL; then the next one has it."""
+    """The permit of a killed holder goes to the next contender after at most twice the session's TTL."""
     for name in ("holder", "waiter"):
         (tmp_path / name).mkdir()
     with SupervisorProcess(tmp_path / "holder", build_limited_spec(agent, "exec sleep 1000")) as holder:
@@ -112,7 +112,7 @@ def test_dead_holder_frees_itself(agent, tmp_path):
 
 @real
 def test_lifetimes_end_one_by_one(agent, tmp_path):
-    """Of two containers whose lifetimes are over one drains; the other lives on until that one is gone."""
+    """Of two containers with expired lifetimes one drains, the other one keeps running until the first has ended."""
     spec = build_service_spec(agent)
     spec["lifetime"] = {"max": "0.5s", "drain": {"exec": "true", "until": f"test -e {tmp_path}/empty", "poll": "0.1s"}}
     spec["locks"] = [{"name": "ends", "limit": 1, "before": "lifetime", "ttl": "10s"}]
@@ -136,7 +136,7 @@ def test_lifetimes_end_one_by_one(agent, tmp_path):
 @real
 @pytest.mark.parametrize("on_error", ["open", "closed"])
 def test_without_consul(tmp_path, on_error):
-    """Without Consul an open lock is granted after 10 s, a closed one when Consul is there."""
+    """Without Consul an open lock is granted after 10 s, a closed one as soon as Consul answers."""
     with consul_agents.start_agent() as agent:
         agent.kill()
         with SupervisorProcess(tmp_path, build_limited_spec(agent, "exec sleep 1000", on_error=on_error)) as pilot:

@@ -1,4 +1,4 @@
-"""The names that validation knows are those that the registry knows; what clashes all the same ends nothing."""
+"""Validation and the registry know the same metric names; a clash that validation missed ends nothing."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_names_of_each_type(registry, kind):
 
 
 def test_clash_is_left_out(registry):
-    """A metric that clashes is left out, and comes when the other is gone; the rest is as it was."""
+    """A metric that clashes is left out until the other one is removed; all others stay as they are."""
     metrics = JobMetrics([FOO], registry)
     metrics.update_metrics([FOO, CLASHING, BAR])
     assert [said.partition(":")[0] for said in metrics.rejected] == ["foo_count"]
@@ -59,7 +59,7 @@ def test_clash_is_left_out(registry):
 
 
 def test_clash_is_a_trouble():
-    """What was left out is shown as a trouble until it is not."""
+    """A metric that is left out is a condition until it is accepted."""
     reported = []
 
     async def life():

@@ -1,4 +1,4 @@
-"""What a reload changes in Consul, and what it leaves alone."""
+"""A reload changes in Consul exactly the services that the spec changes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ pytestmark = pytest.mark.real("consul")
 
 
 def list_modify_indices(agent: Agent, name: str) -> list[int]:
-    """When the service was last written: Consul counts up at each change."""
+    """The service's ModifyIndex, which Consul increases at each write."""
     return [entry["Service"]["ModifyIndex"] for entry in agent.get_service_health(name)]
 
 
 def test_services_come_and_go_with_the_job_spec(tmp_path, agent):
-    """A reload adds a service, changes one, takes one out; that of an unchanged job is not even touched."""
+    """A reload registers a new service, changes one, deregisters one; that of an unchanged job is not written."""
     spec = build_service_spec(agent)
     (web,) = spec["jobs"]
     changed, removed = {**web, "name": "changed", "tags": ["a"]}, {**web, "name": "removed"}
@@ -30,14 +30,16 @@ def test_services_come_and_go_with_the_job_spec(tmp_path, agent):
         assert pilot.reload(spec | {"jobs": jobs}).returncode == 0
         eventually(lambda: get_service_status(agent, "new") == "passing", "the new one is there")
         eventually(lambda: get_service_status(agent, "removed") is None, "the removed one is gone")
-        eventually(lambda: agent.health("changed")[0]["Service"]["Tags"] == ["b"], "the changed one is changed")
-        assert agent.health("changed")[0]["Service"]["Port"] == 9090
+        eventually(
+            lambda: agent.get_service_health("changed")[0]["Service"]["Tags"] == ["b"], "the changed one is changed"
+        )
+        assert agent.get_service_health("changed")[0]["Service"]["Port"] == 9090
         assert get_service_status(agent, "changed") == "passing" and pilot.get_pids()["changed"] == pids["changed"]
         assert list_modify_indices(agent, "web") == before
 
 
 def test_a_service_of_a_running_job(tmp_path, agent):
-    """A port that a healthy job gets by a reload is offered at once, without another check."""
+    """A healthy job that gets a port by a reload is registered at once, without another check."""
     spec = build_service_spec(agent)
     (web,) = spec["jobs"]
     web["health"]["interval"] = 60
@@ -50,7 +52,7 @@ def test_a_service_of_a_running_job(tmp_path, agent):
 
 
 def test_watches_come_and_go(tmp_path, agent):
-    """A watch that a reload adds starts jobs; one that stays says nothing anew; one that goes is silent."""
+    """A watch that a reload adds starts jobs, one that stays causes no new event, a removed one causes none."""
     watcher = {"name": "told", "exec": "true", "when": {"source": "watch.web", "each": "changed"}}
     spec = build_service_spec(agent) | {"watches": [{"name": "web", "interval": 1}]}
     (web,) = spec["jobs"]
@@ -66,7 +68,7 @@ def test_watches_come_and_go(tmp_path, agent):
 
 
 def test_another_consul(tmp_path, agent):
-    """With another address all services leave the one Consul and are in the other; no job is touched."""
+    """After a change of Consul's address all services move to the new one, and no job is restarted."""
     with consul_agents.start_agent() as other:
         with SupervisorProcess(tmp_path, build_service_spec(agent)) as pilot:
             eventually(lambda: get_service_status(agent) == "passing", "it is offered")

@@ -1,4 +1,4 @@
-"""Rendered files in a real life, with a real Consul where they need one."""
+"""A running supervisor renders files, with a real Consul where they use one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build_spec(files, text, *, agent=None, **on_change):
     template = {"source": str(source), "destination": str(target), "on_change": on_change}
     reader = {"name": "reader", "exec": READER, "env": {"FILE": str(target)}}
     found = {"templates": [template], "jobs": [reader]}
-    return {**found, "consul": agent.http} if agent else found
+    return {**found, "consul": agent.http_address} if agent else found
 
 
 def put_key(agent, key, value):
@@ -35,7 +35,7 @@ def put_key(agent, key, value):
 
 @pytest.mark.slow
 def test_before_the_first_job(tmp_path, files):
-    """What needs nothing from Consul is there when the first job starts, Consul or not."""
+    """A template that uses nothing of Consul is rendered before the first job starts, with and without Consul."""
     with SupervisorProcess(tmp_path, build_spec(files, "slot={{ env.SLOT }}\n"), env={"SLOT": "s9"}) as pilot:
         pilot.wait_for_event("reader", "slot=s9")
 
@@ -56,7 +56,7 @@ def test_mode_and_owner(tmp_path, files):
 
 @pytest.mark.slow
 def test_bad_template_keeps_the_file(tmp_path, files):
-    """A template that cannot be rendered keeps the file that is there, and the log says file, line and why."""
+    """A template that cannot be rendered keeps the existing file, and the log names file, line and reason."""
     files[1].write_text("old\n")
     with SupervisorProcess(tmp_path, build_spec(files, "\n{{ env.NOPE }}")) as pilot:
         pilot.wait_for_event("reader", "old")
@@ -82,7 +82,7 @@ def test_change_is_rendered_and_told(tmp_path, files):
 
 @pytest.mark.real("consul")
 def test_missing_key_and_its_return(tmp_path, files):
-    """A key that goes keeps the file and is said; when it is back, so is the file's truth."""
+    """A deleted key keeps the file and is a condition; when it is back the file is rendered again."""
     with consul_agents.start_agent() as agent:
         put_key(agent, "k", "1")
         with SupervisorProcess(tmp_path, build_spec(files, "{{ key('k') }}", agent=agent)) as pilot:
@@ -97,7 +97,7 @@ def test_missing_key_and_its_return(tmp_path, files):
 
 @pytest.mark.real("consul")
 def test_services_and_a_command(tmp_path, files):
-    """Instances that come and go are in the file; the command runs after each change."""
+    """The file follows the instances of a service, and the command runs after each change."""
     text = "{% for i in service('db') %}{{ i.address }}:{{ i.port }}\n{% endfor %}"
     ran = tmp_path / "ran"
     with (
@@ -115,7 +115,7 @@ def test_services_and_a_command(tmp_path, files):
 
 @pytest.mark.real("consul")
 def test_restart(tmp_path, files):
-    """With on_change: restart the job is started anew."""
+    """With on_change: restart a changed file restarts the job."""
     with consul_agents.start_agent() as agent:
         put_key(agent, "k", "1")
         with SupervisorProcess(tmp_path, build_spec(files, "{{ key('k') }}\n", agent=agent, restart="reader")) as pilot:
@@ -128,7 +128,7 @@ def test_restart(tmp_path, files):
 
 @pytest.mark.real("consul")
 def test_consul_away(tmp_path, files):
-    """While Consul is away the file stays, and what changed meanwhile is rendered on its return."""
+    """While Consul is unreachable the file stays, and changes are rendered at its return."""
     with consul_agents.start_agent() as agent:
         put_key(agent, "k", "1")
         with SupervisorProcess(tmp_path, build_spec(files, "{{ key('k', 'gone') }}", agent=agent)) as pilot:

@@ -67,7 +67,7 @@ def build_address(server, last):
 
 
 def list_members(server):
-    return {member["Name"]: member["Status"] for member in server.ask("/v1/agent/members")}
+    return {member["Name"]: member["Status"] for member in server.request("/v1/agent/members")}
 
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -76,7 +76,7 @@ ALIVE, LEFT = 1, 3  # of a serf member
 
 @real
 def test_comes_and_goes_cleanly(agent, tmp_path):
-    """The agent joins, our services are in the catalog; at the end they are gone first, it leaves."""
+    """The agent joins and the catalog has our services; at the end they are deregistered before it leaves."""
     ready, seconds = [], []
     for number in range(3):
         node = {"AUTOPILOT_HOST": "h", "AUTOPILOT_SLOT": str(number)}
@@ -106,7 +106,7 @@ def is_answering(http):
 
 @real
 def test_killed_container_comes_back(agent, tmp_path):
-    """A container that was killed, and made again under its name, is registered again at once."""
+    """A container that was killed and created again under its name is registered again at once."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     node = {"AUTOPILOT_HOST": "h", "AUTOPILOT_SLOT": "1"}
@@ -125,7 +125,7 @@ def test_killed_container_comes_back(agent, tmp_path):
 
 
 def get_life(server):
-    found = server.health("web")
+    found = server.get_service_health("web")
     return found[0]["Service"]["Meta"]["life"] if found else None
 
 
@@ -148,7 +148,7 @@ def test_agent_is_restarted(agent, tmp_path):
 
 @real
 def test_all_jobs_over(agent, tmp_path):
-    """The agent does not keep a container alive whose work is done."""
+    """A container with completed work ends although the agent's job runs."""
     with SupervisorProcess(
         tmp_path, {**build_spec(agent, build_address(agent, 9)), "jobs": [{"name": "once", "exec": ["sleep", "0.5"]}]}
     ) as p:

@@ -1,4 +1,4 @@
-"""Where Consul's address, certificates and token come from."""
+"""Consul's address, certificates and token come from the plan and the environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HERE = Consul(address="127.0.0.1:8500")
 
 
 def test_the_plan_wins():
-    """What the plan says wins over Consul's own variables, which fill in what it leaves out."""
+    """The plan's values win over Consul's environment variables, which complete them."""
     env = {"CONSUL_HTTP_TOKEN": "from-env", "CONSUL_HTTP_SSL": "true", "CONSUL_TLS_SERVER_NAME": "server.dc1.consul"}
     found = build_connection_settings(HERE, env)
     assert (found.base_url, found.read_current_token()) == ("https://127.0.0.1:8500", "from-env")
@@ -30,12 +30,12 @@ def test_token_file(tmp_path):
 
 
 def test_token_is_not_shown():
-    """Nothing that prints an access prints its token."""
+    """The text forms of the settings do not have the token."""
     assert "s3cret" not in repr(build_connection_settings(Consul(address="h:1", acl_token="s3cret"), {}))
 
 
 def test_bad_certificates():
-    """A file that cannot be used is named, with the key to mend."""
+    """The error about an unusable file names the file and the key of the spec."""
     plan = Consul(address="h:1", scheme="https", tls=Tls(cafile="/no/ca.pem"))
     with pytest.raises(ConsulSetupError, match=r"consul.tls: cannot use /no/ca.pem: No such file"):
         build_connection_settings(plan, {})
