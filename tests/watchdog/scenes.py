@@ -6,7 +6,8 @@ import json
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.config_reader import parse_config
-from autopilot_watchdog.simulation.simulated_fleet import DigestBehaviour, SimulatedHost, SimulatedRegistry
+from autopilot_watchdog.simulation.simulated_host import SimulatedHost
+from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 
 A, B, C = ("sha256:" + letter * 64 for letter in "abc")
 BEGIN = 1_800_000_000.0
@@ -35,6 +36,6 @@ def run_passes(host: SimulatedHost, begin: float, seconds: float, every: float =
     now, end = begin, begin + seconds
     while now < end:
         wake = host.run_pass(now)
-        times = [time for time in (wake, host.find_next_end()) if time is not None and time > now]
+        times = [time for time in (wake, host.engine.find_next_end()) if time is not None and time > now]
         now = min([*times, now + every])
     return end

@@ -21,7 +21,7 @@ from autopilot_watchdog.core.slot_actions import (
     Start,
     Verify,
 )
-from autopilot_watchdog.simulation.simulated_fleet import DigestBehaviour, SimulatedRegistry
+from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_failing_behaviour, build_host, run_passes
 
@@ -31,7 +31,7 @@ def list_actions(host, kind):
 
 
 def list_digests(host):
-    return sorted({container.digest for container in host.list_alive()})
+    return sorted({container.digest for container in host.engine.list_alive()})
 
 
 def test_missing_slots_are_filled():
@@ -48,10 +48,10 @@ def test_running_slot_is_never_stopped_for_an_update():
     it = build_host(SimulatedRegistry([(0, A), (BEGIN + 600, B)]))
     run_passes(it, BEGIN, 6 * 3600)
     assert list_digests(it) == [A]
-    assert B in it.digests
+    assert B in it.engine.digests
     assert not list_actions(it, Drain)
-    first = it.list_alive()[0]
-    it.end_container(first.id, BEGIN + 6 * 3600, 0)
+    first = it.engine.list_alive()[0]
+    it.engine.end_container(first.id, BEGIN + 6 * 3600, 0)
     it.run_pass(BEGIN + 6 * 3600)
     assert list_digests(it) == [A, B]
 
@@ -60,7 +60,7 @@ def test_engine_down_is_unknown():
     """An engine that does not answer gives no action at all, and the reason engine-unknown."""
     it = build_host()
     it.run_pass(BEGIN)
-    it.engine_up = False
+    it.engine.is_up = False
     done = len(it.executed_actions)
     it.run_pass(BEGIN + 600)
     assert len(it.executed_actions) == done
@@ -71,10 +71,10 @@ def test_killed_slot_is_refilled_at_once():
     """One SIGKILL from outside costs no wait; a second soon after does."""
     it = build_host(configuration=build_config(count=1))
     it.run_pass(BEGIN)
-    it.end_container(it.list_alive()[0].id, BEGIN + 5, 137)
+    it.engine.end_container(it.engine.list_alive()[0].id, BEGIN + 5, 137)
     it.run_pass(BEGIN + 5)
-    assert len(it.list_alive()) == 1
-    it.end_container(it.list_alive()[0].id, BEGIN + 10, 137)
+    assert len(it.engine.list_alive()) == 1
+    it.engine.end_container(it.engine.list_alive()[0].id, BEGIN + 10, 137)
     it.run_pass(BEGIN + 10)
     assert it.reasons["wn-01"].code == "backoff"
 
@@ -85,7 +85,7 @@ def test_bad_push_is_quarantined_and_the_good_one_takes_over():
         SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours=build_failing_behaviour(B)), build_config(count=1)
     )
     run_passes(it, BEGIN, 1200)
-    it.end_container(it.list_alive()[0].id, BEGIN + 1200, 0)
+    it.engine.end_container(it.engine.list_alive()[0].id, BEGIN + 1200, 0)
     run_passes(it, BEGIN + 1200, 600)
     assert B in it.memory.get_image(KEY).quarantine
     assert list_digests(it) == [A]
@@ -102,9 +102,9 @@ def test_next_good_push_recovers_by_itself():
         build_config(count=1),
     )
     run_passes(it, BEGIN, 1200)
-    it.end_container(it.list_alive()[0].id, BEGIN + 1200, 0)
+    it.engine.end_container(it.engine.list_alive()[0].id, BEGIN + 1200, 0)
     run_passes(it, BEGIN + 1200, 9000)
-    it.end_container(it.list_alive()[0].id, BEGIN + 10200, 0)
+    it.engine.end_container(it.engine.list_alive()[0].id, BEGIN + 10200, 0)
     run_passes(it, BEGIN + 10200, 600)
     assert list_digests(it) == [C]
     assert it.memory.get_image(KEY).last_good == C
@@ -116,7 +116,7 @@ def test_broken_host_acquits_the_new_digest():
     registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)])
     it = build_host(registry, build_config(count=1), is_broken=lambda now: broken[0] <= now < broken[1])
     run_passes(it, BEGIN, 1200)
-    it.end_container(it.list_alive()[0].id, BEGIN + 1200, 0)
+    it.engine.end_container(it.engine.list_alive()[0].id, BEGIN + 1200, 0)
     run_passes(it, BEGIN + 1200, 2 * 3600)
     starts = len(list_actions(it, Start))
     assert starts < 25, "a crash loop"
@@ -138,7 +138,7 @@ def test_registry_down_starts_the_last_good():
     registry = SimulatedRegistry([(0, A)], outages=[(BEGIN + 60, BEGIN + 7200)])
     it = build_host(registry, build_config(count=1))
     run_passes(it, BEGIN, 3600)
-    it.end_container(it.list_alive()[0].id, BEGIN + 3600, 0)
+    it.engine.end_container(it.engine.list_alive()[0].id, BEGIN + 3600, 0)
     seen = it.observe(BEGIN + 3600)
     decision = decide(it.config, seen, it.memory, BEGIN + 3600)
     assert "the registry last answered" in decision.reasons["wn-01"].sentence
@@ -153,7 +153,7 @@ def test_pull_fails_last_good_starts():
     pull = Pull(KEY, B)
     it.memory = memory_updates.apply_registry_answers(it.memory, {KEY: TagDigest(B)}, BEGIN + 3600)
     it.memory = memory_updates.apply_outcome(it.config, it.memory, Outcome(pull, "unexpected EOF"), BEGIN + 3600)
-    it.end_container(it.list_alive()[0].id, BEGIN + 3605, 0)
+    it.engine.end_container(it.engine.list_alive()[0].id, BEGIN + 3605, 0)
     it.run_pass(BEGIN + 3605)
     assert list_digests(it) == [A]
     assert not list_actions(it, Pull)[1:], "tried again at once"
@@ -172,7 +172,7 @@ def test_operator_chooses(order):
     """A pinned digest, or the one before after a rollback, is what the next life takes."""
     it = build_host(SimulatedRegistry([(0, A), (BEGIN + 600, B)]), build_config(count=1))
     run_passes(it, BEGIN, 3600)
-    it.end_container(it.list_alive()[0].id, BEGIN + 3600, 0)
+    it.engine.end_container(it.engine.list_alive()[0].id, BEGIN + 3600, 0)
     run_passes(it, BEGIN + 3600, 3600)
     assert list_digests(it) == [B]
     now = BEGIN + 7200
@@ -181,15 +181,15 @@ def test_operator_chooses(order):
         "rollback": lambda: operator_orders.roll_back(it.memory, KEY, now),
     }
     it.memory, _ = give[order]()
-    it.end_container(it.list_alive()[0].id, now, 0)
+    it.engine.end_container(it.engine.list_alive()[0].id, now, 0)
     run_passes(it, now, 3600)
     assert list_digests(it) == [A]
     undo = {
-        "pin": lambda: operator_orders.remove_pin(it.memory, KEY, now),
+        "pin": lambda: operator_orders.remove_pin(it.memory, KEY),
         "rollback": lambda: operator_orders.release_quarantine(it.memory, KEY, B[:12], now),
     }
     it.memory, _ = undo[order]()
-    it.end_container(it.list_alive()[0].id, now + 3600, 0)
+    it.engine.end_container(it.engine.list_alive()[0].id, now + 3600, 0)
     run_passes(it, now + 3600, 60)
     assert list_digests(it) == [B]
 
@@ -202,14 +202,14 @@ def test_paused_host_starts_nothing():
     assert not it.executed_actions and not it.registry.request_counts
     it.memory, _ = operator_orders.resume(it.memory)
     it.run_pass(BEGIN + 1)
-    assert len(it.list_alive()) == 2
+    assert len(it.engine.list_alive()) == 2
 
 
 def test_unfit_host_starts_nothing():
     """A host whose own pre-flight fails starts nothing and pulls nothing, and buries its dead."""
     it = build_host(configuration=build_config(count=1))
     it.run_pass(BEGIN)
-    it.end_container(it.list_alive()[0].id, BEGIN + 600, 0)
+    it.engine.end_container(it.engine.list_alive()[0].id, BEGIN + 600, 0)
     it.unfit_reasons = ("0.1 GB are free",)
     real, it.observe = it.observe, lambda now: replace(real(now), unfit_reasons=it.unfit_reasons)
     it.run_pass(BEGIN + 600)
@@ -224,10 +224,10 @@ def test_garbage_keeps_what_may_be_needed():
     it = build_host(registry, build_config(count=1))
     for number in range(4):
         at = BEGIN + number * 7200
-        for container in it.list_alive():
-            it.end_container(container.id, at, 0)
+        for container in it.engine.list_alive():
+            it.engine.end_container(container.id, at, 0)
         run_passes(it, at, 7200)
-    assert it.digests == set(digests_in_turn[2:])
+    assert it.engine.digests == set(digests_in_turn[2:])
     assert [action.digest for _, action in list_actions(it, RemoveImage)] == digests_in_turn[:2]
 
 
@@ -247,8 +247,8 @@ def test_garbage_that_somebody_uses_is_left_for_an_hour():
     it._execute = do
     for number in range(4):
         at = BEGIN + number * 7200
-        for life in it.list_alive():
-            it.end_container(life.id, at, 0)
+        for life in it.engine.list_alive():
+            it.engine.end_container(life.id, at, 0)
         run_passes(it, at, 7200)
     first = [at for at in refused if at < BEGIN + 3 * 7200]
     assert 1 <= len(first) <= 2
@@ -264,7 +264,7 @@ def test_clock_jumps():
     it.run_pass(BEGIN + 700)
     it.registry.behaviours = {}
     run_passes(it, BEGIN + 701, 120)
-    assert len(it.list_alive()) == 1
+    assert len(it.engine.list_alive()) == 1
     assert sum(it.memory.lost.values()) < 2000
 
 
@@ -333,7 +333,7 @@ def test_surplus_slot_runs_on():
     it.config = build_config(count=1)
     it.run_pass(BEGIN + 60)
     assert it.reasons["wn-02"].code == "surplus"
-    second = next(container for container in it.list_alive() if container.slot == "wn-02")
-    it.end_container(second.id, BEGIN + 120, 0)
+    second = next(container for container in it.engine.list_alive() if container.slot == "wn-02")
+    it.engine.end_container(second.id, BEGIN + 120, 0)
     it.run_pass(BEGIN + 120)
-    assert len(it.list_alive()) == 1
+    assert len(it.engine.list_alive()) == 1

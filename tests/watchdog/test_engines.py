@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 from autopilot_watchdog.config.config_reader import load_config
-from autopilot_watchdog.engine.docker_api import Engine
 from autopilot_watchdog.engine.engine_http import EngineClient
+from autopilot_watchdog.engine.engine_registry import create_engine
 
 from lab.tiny_images import format_healthy_script
 from tests.watchdog.site import Site, eventually
@@ -29,13 +27,8 @@ def get_slot(site: Site, slot: str = SLOT) -> dict[str, str]:
 
 def kill_container(site: Site, name: str) -> None:
     """SIGKILL to the container's first process, from outside of any engine."""
-    code = (
-        "import sys, autopilot_watchdog.engine.engine_http as c; found = c.Client('x', sys.argv[1])"
-        ".json('GET', f'/containers/{sys.argv[2]}/json'); print(found['State']['Pid'])"
-    )
-    socket = site.document["engines"][site.engine]
-    pid = subprocess.run([sys.executable, "-c", code, socket, name], capture_output=True, text=True, check=True).stdout
-    os.kill(int(pid), signal.SIGKILL)
+    client = EngineClient(site.engine, site.document["engines"][site.engine])
+    os.kill(client.request_json("GET", f"/containers/{name}/json")["State"]["Pid"], signal.SIGKILL)
 
 
 def test_missing_slots_are_filled(site: Site) -> None:
@@ -62,7 +55,7 @@ def test_killed_slot_is_refilled(site: Site) -> None:
     site.run_once()
     second = get_slot(site)
     assert second["state"] == "running" and second["container"] != first
-    assert site.read_audit("bury")[-1]["code"] == "killed"
+    assert site.read_audit("remove")[-1]["code"] == "killed"
 
 
 def test_watch_refills_within_2_s(site: Site) -> None:
@@ -108,7 +101,7 @@ def test_bad_push_rolls_back_and_the_next_good_one_recovers(site: Site) -> None:
         return bool(status["container"]) and status["digest"] == good and bad in site.get_image_record()["quarantine"]
 
     eventually(has_rolled_back, 30, "rolled back")
-    assert "no good" in site.read_audit("printed")[-1]["sentence"]
+    assert "no good" in site.read_audit("container-output")[-1]["sentence"]
     assert [entry["digest"] for entry in site.read_audit("quarantine")] == [bad]
     assert "printed last: no good" in site.run_verb("explain", SLOT).stdout
     assert "(quarantined)" in site.run_verb("status").stdout
@@ -156,13 +149,13 @@ def test_left_over_names_and_containers(site: Site) -> None:
     kill_container(site, name)
     eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")
     site.run_once()
-    names = [entry["sentence"] for entry in site.read_audit("bury")]
+    names = [entry["sentence"] for entry in site.read_audit("remove")]
     assert any(name in sentence for sentence in names)
     assert get_slot(site)["container"] != name
 
 
 def test_stopping_is_left_alone(site: Site) -> None:
-    """While somebody's `stop` waits for a container to end in order, its slot is neither buried nor filled."""
+    """While somebody's `stop` waits for a container to end in order, its slot is neither cleared nor filled."""
     site.push_image(
         format_healthy_script(
             "trap 'touch /var/lib/autopilot/stopping; sleep 6; exit 0' TERM\nwhile true; do sleep 0.1; done"
@@ -176,7 +169,7 @@ def test_stopping_is_left_alone(site: Site) -> None:
     eventually((site.state_folder / "slots/wn-01/stopping").exists, 10, "it has been told to end")
     site.run_once()
     assert get_slot(site)["container"] == first
-    assert not site.read_audit("bury") and len(site.read_audit("start")) == 1
+    assert not site.read_audit("remove") and len(site.read_audit("start")) == 1
     stop.join()
     eventually(lambda: not get_slot(site)["container"], 20, "it has ended")
     site.run_once()
@@ -189,8 +182,8 @@ def test_name_that_is_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None
     site.run_once()
     taken = get_slot(site)["container"]
     drawn = iter([taken.rpartition("-")[2], "00c0ffee"])
-    monkeypatch.setattr("autopilot_watchdog.engine.docker_api.secrets.token_hex", lambda size: next(drawn))
-    its = Engine(EngineClient(site.engine, site.service.socket), "somebody else")
-    id = its.start_container(load_config(site.config).slots[0], 1, digest, host="h1", state_folder=None)
-    assert [found.name for found in its.list_containers() if found.id == id] == [f"{SLOT}-00c0ffee"]
+    monkeypatch.setattr("autopilot_watchdog.engine.docker_engine.secrets.token_hex", lambda size: next(drawn))
+    engine = create_engine(site.engine, site.service.socket, "somebody else")
+    id = engine.start_container(load_config(site.config).slots[0], 1, digest, host="h1", state_folder=None)
+    assert [found.name for found in engine.list_containers() if found.id == id] == [f"{SLOT}-00c0ffee"]
     assert get_slot(site)["container"] == taken

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from autopilot_watchdog.core.observation import TagDigest
-from autopilot_watchdog.engine.docker_api import Engine
 from autopilot_watchdog.engine.engine_http import EngineClient
+from autopilot_watchdog.engine.engine_registry import create_engine
 from autopilot_watchdog.registry import registry_client
 from autopilot_watchdog.registry.image_reference import get_repository
-from autopilot_watchdog.simulation import simulated_fleet
+from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
+from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 
 from lab.tiny_images import build_and_push, format_healthy_script
 from tests.watchdog.scenes import BEGIN, KEY, build_config, build_host
@@ -36,7 +37,8 @@ def replace_container(site: Site, slot: str) -> None:
 
 def test_garbage(site: Site) -> None:
     """What runs, the last good one and the one before are kept; older ones of ours go; nobody else's are touched."""
-    engine = Engine(EngineClient(site.engine, site.service.socket), "nobody")
+    engine = create_engine(site.engine, site.service.socket, "nobody")
+    client = EngineClient(site.engine, site.service.socket)
     own = get_repository(site.reference)
     others = own + "-of-somebody-else"
     foreign = build_and_push(
@@ -49,8 +51,8 @@ def test_garbage(site: Site) -> None:
     )
     for name, digest in ((others, foreign), (own, by_hand)):  # as an administrator's `docker pull`
         query = {"fromImage": name, "tag": digest}
-        with engine.client.open_response("POST", "/images/create", query) as answer:
-            list(engine.client.read_json_lines(answer))
+        with client.open_response("POST", "/images/create", query) as answer:
+            list(client.read_json_lines(answer))
         assert engine.has_image(name, digest)
     site.write_config({"count": 2})
     versions = [site.push_image(format_healthy_script("# 0\nsleep 100000"))]
@@ -65,10 +67,10 @@ def test_garbage(site: Site) -> None:
     assert kept == [True, False, False, True, True], "0 runs in wn-01, 4 is the last good one, 3 the one before"
     assert engine.has_image(others, foreign) and engine.has_image(own, by_hand)
     assert get_slot(site, "wn-01")["digest"] == versions[0]
-    assert [entry["digest"] for entry in site.read_audit("removeimage")] == versions[1:3]
+    assert [entry["digest"] for entry in site.read_audit("remove-image")] == versions[1:3]
 
 
-class RealRegistry(simulated_fleet.SimulatedRegistry):
+class RealRegistry(SimulatedRegistry):
     """Answers of the real one, asked by the real client, counted by virtual minutes."""
 
     def __init__(self, site: Site) -> None:
@@ -76,7 +78,7 @@ class RealRegistry(simulated_fleet.SimulatedRegistry):
         self.known: Counter[str] = Counter()
         self._site = site
 
-    def head(self, now: float) -> TagDigest:
+    def request_tag_digest(self, now: float) -> TagDigest:
         self.request_counts[int(now // 60)] += 1
         asked = registry_client.RegistryClient(self._site.reference, None, (), 5)
         # a host's first look at a digest reads its labels, too
@@ -94,7 +96,7 @@ def test_200_hosts_and_one_registry(docker_site: Site) -> None:
     site.push_image()
     registry = RealRegistry(site)
     rules = {"rollout": RINGS}
-    it = simulated_fleet.SimulatedFleet(
+    it = SimulatedFleet(
         (build_host(registry, build_config(f"h{n}", 1, **rules)) for n in range(200)), BEGIN, every_pass=True
     )
     it.run_until(BEGIN + HOUR)

@@ -119,8 +119,8 @@ def test_renewal(farm: tuple[Site, ContainerPool], built: worker_image.WorkerIma
     print(f"renewal gap {begin - last} s: {parts}")
     idle = os.getloadavg()[0] <= (os.cpu_count() or 1)
     assert begin - last <= (10 if idle else 30), "more is the machine's doing only when others keep it busy"
-    bury = site.read_audit("bury")[-1]
-    assert bury["code"] == "lifetime" and bury["verdict"] in ("neutral", "good")
+    removal = site.read_audit("remove")[-1]
+    assert removal["code"] == "lifetime" and removal["verdict"] in ("neutral", "good")
 
 
 def test_urgent_push(farm: tuple[Site, ContainerPool], built: worker_image.WorkerImage) -> None:
@@ -139,7 +139,7 @@ def test_urgent_push(farm: tuple[Site, ContainerPool], built: worker_image.Worke
         pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 90, "the job ends")
         eventually(lambda: is_running(site, fix), 60, "the fix runs")
     assert_undisturbed(pool, job)
-    assert [bury["code"] for bury in site.read_audit("bury")] == ["drain"]
+    assert [removal["code"] for removal in site.read_audit("remove")] == ["drain"]
 
 
 def is_running(site: Site, digest: str) -> bool:

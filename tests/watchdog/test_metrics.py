@@ -72,9 +72,8 @@ def test_port_that_is_taken(site: Site) -> None:
     site.push_image()
     with socket.create_server(("127.0.0.1", port)), site.run_watch():
         eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
-    assert (
-        f"cannot serve metrics on 127.0.0.1:{port}: Address already in use" in site.read_audit("metrics")[0]["sentence"]
-    )
+    (failure,) = site.read_audit("metrics-failed")
+    assert f"cannot serve metrics on 127.0.0.1:{port}: Address already in use" in failure["sentence"]
 
 
 def has_result(server: Prometheus, query: str) -> bool:

@@ -91,7 +91,7 @@ def test_timer_refills(booted: SystemdContainer, site: Site) -> None:
     first = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
     kill_container(site, first)
     eventually(lambda: get_slot(site)["container"] not in (None, first), 10, "it is refilled")
-    assert "bury: wn-01" in booted.read_journal("autopilot-watchdog")
+    assert "remove: wn-01" in booted.read_journal("autopilot-watchdog")
 
 
 def test_watch_under_systemd(booted: SystemdContainer, site: Site) -> None:

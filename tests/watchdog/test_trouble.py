@@ -160,7 +160,7 @@ def test_engine_dies_in_mid_pass(site: Site, faulty: FaultyProxy) -> None:
         site.build_command("run"), stderr=subprocess.PIPE, env=site.build_environment(), text=True
     )
     log = site.folder / "state/audit.jsonl"
-    eventually(lambda: log.exists() and "news" in log.read_text(), 20, "the pull has begun")
+    eventually(lambda: log.exists() and "new-digest" in log.read_text(), 20, "the pull has begun")
     site.service.crash()
     try:
         _, said = process.communicate(timeout=60)
@@ -183,7 +183,7 @@ def small_disk(site: Site) -> Iterator[Path]:
 
 
 def test_disk_full(site: Site, small_disk: Path) -> None:
-    """Who cannot remember does nothing: with a full disk the pass ends with 73, and the slot stays as it is."""
+    """Without a written memory nothing is started: with a full disk the pass ends with 73, the slot stays as it is."""
     site.push_image()
     site.write_config(audit=str(site.folder / "audit.jsonl"))
     site.run_once()

@@ -45,10 +45,10 @@ def is_running_everywhere(site: Site, digest: str) -> bool:
 
 def assert_drained_one_by_one(site: Site) -> None:
     """First a canary; the other slot when the new digest is good; every life ended by itself, with its job done."""
-    told = [entry["event"] for entry in site.read_audit() if entry["event"] in ("drain", "bury", "start")]
-    assert told[-6:] == ["drain", "bury", "start"] * 2
-    for bury in site.read_audit("bury"):
-        assert (bury["code"], bury["verdict"]) == ("drain", "good"), bury
+    events = [entry["event"] for entry in site.read_audit() if entry["event"] in ("drain", "remove", "start")]
+    assert events[-6:] == ["drain", "remove", "start"] * 2
+    for removal in site.read_audit("remove"):
+        assert (removal["code"], removal["verdict"]) == ("drain", "good"), removal
 
 
 def test_label(site: Site, two_slots: str) -> None:

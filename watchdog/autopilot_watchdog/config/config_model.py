@@ -1,6 +1,6 @@
-"""What /etc/autopilot-watchdog.json may say. Durations in seconds, sizes in bytes, once read.
+"""Declare the keys of /etc/autopilot-watchdog.json. Read values are in seconds and bytes.
 
-Each field's metadata says how its JSON value is read (`read`), and for the reference what it is for (`doc`).
+The metadata of a field holds the reader of its JSON value (`read`) and its sentence in the reference (`doc`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,23 @@ from typing import Any
 from autopilot_watchdog.config import value_readers
 from autopilot_watchdog.config.value_readers import Ring
 
-__all__ = ["Command", "Config", "Consul", "Failures", "Fitness", "Metrics", "Registry", "Ring", "Rollout", "SlotGroup"]
+__all__ = [
+    "Command",
+    "Config",
+    "ConsulConfig",
+    "FailuresConfig",
+    "FitnessConfig",
+    "MetricsConfig",
+    "RegistryConfig",
+    "Ring",
+    "RolloutConfig",
+    "SlotGroup",
+]
+
+DEFAULT_ENGINE_SOCKETS = {  # by the engine's name; engine/engine_registry.py has the factories
+    "docker": "/var/run/docker.sock",
+    "podman": "/run/podman/podman.sock",
+}
 
 
 def _declare_field(doc: str, read: Callable[[object], Any], **default: Any) -> Any:
@@ -21,7 +37,7 @@ def _declare_field(doc: str, read: Callable[[object], Any], **default: Any) -> A
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program of the site's, run without a shell."""
+    """Program of the site, run without a shell."""
 
     exec: tuple[str, ...] = _declare_field("the program and its arguments", value_readers.read_string_list)
     timeout: float = _declare_field("it is killed after so long", value_readers.parse_duration, default=300.0)
@@ -29,7 +45,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class SlotGroup:
-    """Slots that are alike: NAME pattern x count."""
+    """Group of slots that differ in their numbers only."""
 
     name: str = _declare_field(
         "pattern of the slots' names: NN is the number, {host} the host's", value_readers.parse_name_pattern
@@ -92,19 +108,23 @@ class SlotGroup:
 
     @property
     def image_key(self) -> str:
-        """What the memory of an image goes by: the same reference on two engines is two."""
+        """Key of the image in the memory: one reference on two engines has two keys."""
         return f"{self.engine} {self.image}"
 
     def list_slot_names(self, host: str) -> list[str]:
+        """Return the names of the group's slots on this host, in the order of their numbers."""
         return [format_slot_name(self.name, host, number) for number in range(1, self.count + 1)]
 
 
 def format_slot_name(pattern: str, host: str, number: int) -> str:
+    """Fill the host's name ({host}) and the slot's number (NN) into a pattern."""
     return pattern.replace("{host}", host).replace("NN", f"{number:02}")
 
 
 @dataclass(frozen=True, slots=True)
-class Registry:
+class RegistryConfig:
+    """Settings of the requests to image registries."""
+
     timeout: float = _declare_field("of each request to a registry", value_readers.parse_duration, default=10.0)
     check_every: float = _declare_field(
         "how often a host whose slots all run asks for news", value_readers.parse_duration, default=300.0
@@ -126,7 +146,9 @@ class Registry:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutConfig:
+    """Settings of the rings in which hosts take a new digest."""
+
     rings: tuple[Ring, ...] = _declare_field(
         "share of the hosts that may take a new digest, and how long after its push",
         value_readers.parse_rings,
@@ -138,7 +160,9 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
+class FailuresConfig:
+    """Settings of back-off and quarantine."""
+
     quarantine_after: int = _declare_field(
         "failed lives in a row, on this host, of one digest", value_readers.read_positive_integer, default=3
     )
@@ -164,8 +188,8 @@ class Failures:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitness:
-    """The host's own pre-flight."""
+class FitnessConfig:
+    """Settings of the host's own pre-flight."""
 
     free_disk: int = _declare_field("on the engine's and the state's disk", value_readers.parse_size, default=10**9)
     load_per_cpu: float = _declare_field(
@@ -183,7 +207,9 @@ class Fitness:
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class MetricsConfig:
+    """Settings of the metrics for Prometheus."""
+
     textfile: str = _declare_field(
         "node-exporter's textfile to write; empty: none", value_readers.read_text, default=""
     )
@@ -193,7 +219,9 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
-class Consul:
+class ConsulConfig:
+    """Settings of the fleet's shared knowledge in Consul."""
+
     address: str = _declare_field(
         "the local agent's HTTP address", value_readers.read_text, default="http://127.0.0.1:8500"
     )
@@ -207,7 +235,7 @@ class Consul:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole file."""
+    """Configuration of one host: the whole file."""
 
     slots: tuple[SlotGroup, ...] = _declare_field("groups of like slots", value_readers.pass_through)
     host: str = _declare_field("this host's name; empty: its short host name", value_readers.read_text, default="")
@@ -218,21 +246,27 @@ class Config:
         "JSON lines, one per decision; empty: STATE/audit.jsonl", value_readers.read_text, default=""
     )
     engines: Mapping[str, str] = _declare_field(
-        "API sockets by name, beside docker and podman", value_readers.read_string_map, default_factory=dict
+        "API sockets by name, beside docker and podman; KIND:/path where no name tells the kind of engine",
+        value_readers.read_string_map,
+        default_factory=dict,
     )
-    registry: Registry = _declare_field("registries", value_readers.pass_through, default=Registry())
-    rollout: Rollout = _declare_field("who gets a new digest when", value_readers.pass_through, default=Rollout())
-    failures: Failures = _declare_field(
-        "what follows from failed lives", value_readers.pass_through, default=Failures()
+    registry: RegistryConfig = _declare_field("registries", value_readers.pass_through, default=RegistryConfig())
+    rollout: RolloutConfig = _declare_field(
+        "the hosts' turns for a new digest", value_readers.pass_through, default=RolloutConfig()
     )
-    fitness: Fitness = _declare_field("the host's own pre-flight", value_readers.pass_through, default=Fitness())
-    metrics: Metrics = _declare_field("Prometheus", value_readers.pass_through, default=Metrics())
-    consul: Consul | None = _declare_field(
+    failures: FailuresConfig = _declare_field(
+        "back-off and quarantine after failed lives", value_readers.pass_through, default=FailuresConfig()
+    )
+    fitness: FitnessConfig = _declare_field(
+        "the host's own pre-flight", value_readers.pass_through, default=FitnessConfig()
+    )
+    metrics: MetricsConfig = _declare_field("Prometheus", value_readers.pass_through, default=MetricsConfig())
+    consul: ConsulConfig | None = _declare_field(
         "the fleet's shared knowledge; absent: none", value_readers.pass_through, default=None
     )
 
     def map_slots_to_groups(self) -> dict[str, tuple[SlotGroup, int]]:
-        """Slot name -> its group and its number in it."""
+        """Return the group of each slot, and the slot's number in it, by the slot's name."""
         return {
             format_slot_name(group.name, self.host, number): (group, number)
             for group in self.slots
@@ -240,5 +274,5 @@ class Config:
         }
 
     def find_group(self, key: str) -> SlotGroup:
-        """A group that uses the image; groups of one image share its checks (the first one's)."""
+        """Return the first group that uses the image of this key; the others share the checks of that group."""
         return next(group for group in self.slots if group.image_key == key)

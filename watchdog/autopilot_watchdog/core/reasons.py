@@ -1,4 +1,4 @@
-"""Why a slot is as it is: one code, for machines and metrics, and one sentence, for people."""
+"""Define the reasons for a slot's state: a stable code for machines and metrics, a sentence for people."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reason:
+    """Reason for the present state of a slot."""
+
     code: str
     sentence: str
 
 
-# Every code, with its meaning. `lost` slot-seconds are counted under those that leave a slot without a container.
+# Each code with its meaning. Lost slot-seconds are counted under the codes of slots without a container.
 REASON_CODES = {
     "running": "a container runs",
     "draining": "its container takes no new work and ends by itself",

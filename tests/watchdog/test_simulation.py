@@ -6,7 +6,8 @@ import pytest
 from autopilot_watchdog.config.value_readers import Ring
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.core.rollout import compute_rollout_delay
-from autopilot_watchdog.simulation.simulated_fleet import DigestBehaviour, SimulatedFleet, SimulatedRegistry
+from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
+from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,30 +130,30 @@ def test_any_day_ends_well(day: list[tuple[str, int, float]]) -> None:
     now = BEGIN
     for kind, number, seconds in day:
         it.run_pass(now)
-        living = it.list_alive()
+        living = it.engine.list_alive()
         if kind in ("kill", "end") and living:
-            it.end_container(living[number % len(living)].id, now, 137 if kind == "kill" else None)
+            it.engine.end_container(living[number % len(living)].id, now, 137 if kind == "kill" else None)
         elif kind == "engine":
-            it.engine_up = not it.engine_up
+            it.engine.is_up = not it.engine.is_up
         elif kind == "outage":
             registry.outages.append((now, now + seconds))
         elif kind == "push":
             registry.pushes.append((now, (A, B, C)[number % 3]))
         elif kind == "break":
             broken ^= {"x"}
-        started = it.started_count
+        started = it.engine.started_count
         it.run_pass(now + 1)
-        assert it.started_count - started <= 3 * 2, "a crash loop within a pass"
-        slots = [container.slot for container in it.list_alive()]
+        assert it.engine.started_count - started <= 3 * 2, "a crash loop within a pass"
+        slots = [container.slot for container in it.engine.list_alive()]
         assert len(slots) == len(set(slots))
         now += 1 + (seconds if kind != "clock" else -seconds)
     broken.clear()
     registry.outages.clear()
-    it.engine_up = True
+    it.engine.is_up = True
     for _ in range(200):
         now += 60
         it.run_pass(now)
-    assert len(it.list_alive()) == 3
+    assert len(it.engine.list_alive()) == 3
 
 
 @given(st.integers(1, 10_000), st.floats(0.1, 100), st.floats(100, 10_000))

@@ -10,7 +10,8 @@ import pytest
 from autopilot_watchdog.core import memory as remembered
 from autopilot_watchdog.core.clock_check import TIME_FIELDS
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.simulation.simulated_fleet import DigestBehaviour, SimulatedHost, SimulatedRegistry
+from autopilot_watchdog.simulation.simulated_host import SimulatedHost
+from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 
 from tests.watchdog.scenes import BEGIN, KEY, A, B, build_config, build_host, run_passes
 
@@ -23,10 +24,10 @@ def run_with_jumps(it: SimulatedHost, turns: dict[float, float], end: float) -> 
     now, left = BEGIN, sorted(turns.items())
     while now < end:
         wake = it.run_pass(now)
-        times = [time for time in (wake, it.find_next_end()) if time is not None and time > now]
+        times = [time for time in (wake, it.engine.find_next_end()) if time is not None and time > now]
         now = min([*times, BEGIN + 60 * ((now - BEGIN) // 60 + 1)])
         while left and left[0][0] <= now:
-            it.clock_skew += left.pop(0)[1]
+            it.engine.clock_skew += left.pop(0)[1]
 
 
 def simulate_life(speaks: bool, turns: dict[float, float]) -> SimulatedHost:
@@ -77,7 +78,7 @@ def test_long_life_over_a_jump_is_no_short_one(by: float) -> None:
             build_config(count=1),
         )
         it.run_pass(BEGIN)
-        it.clock_skew += by
+        it.engine.clock_skew += by
         it.run_pass(BEGIN + lasts)
         assert bool(it.memory.get_image(KEY).goods) is good
         assert it.memory.counts.get("lives_good", 0) == good
@@ -92,12 +93,12 @@ def test_back_off_neither_hurries_nor_stalls() -> None:
         run_passes(it, BEGIN, 300)
         assert it.reasons["wn-01"].code == "backoff"
         wait, due = it.memory.get_slot("wn-01").not_before - (BEGIN + 300), it.wake_at
-        it.clock_skew += by
-        born = it.started_count
+        it.engine.clock_skew += by
+        born = it.engine.started_count
         assert it.run_pass(BEGIN + 300) == pytest.approx(due)
         assert it.memory.get_slot("wn-01").not_before - (BEGIN + 300 + by) == pytest.approx(wait)
         it.run_pass(BEGIN + 300 + wait + 1)
-        assert it.started_count == born + 1
+        assert it.engine.started_count == born + 1
 
 
 def test_every_time_is_known() -> None:
