@@ -1,4 +1,4 @@
-"""Configurations and virtual hosts for tests of the pure core."""
+"""Build configurations and virtual hosts for tests of the pure core."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ AT_ONCE = {"rings": [{"share": "100%", "after": "0s"}], "spread": "0s"}
 def build_config(
     host: str = "h1", count: int = 2, rollout: object = AT_ONCE, group: object = None, **rest: object
 ) -> Config:
+    """Build a configuration with one group of slots."""
     slots = [{"name": "wn-NN", "image": IMAGE, "count": count, **(group or {})}]
     return parse_config(json.dumps({"host": host, "slots": slots, "rollout": rollout, **rest}))
 
 
 def build_host(registry: SimulatedRegistry | None = None, configuration: Config | None = None, **rest) -> SimulatedHost:
+    """Build a virtual host; by default with two slots, and a registry that always has A."""
     return SimulatedHost(configuration or build_config(), registry or SimulatedRegistry([(0, A)]), **rest)
 
 
 def build_failing_behaviour(digest: str, after: float = 1.0) -> dict[str, DigestBehaviour]:
+    """Let the containers of a digest fail at an age in seconds."""
     return {digest: DigestBehaviour(fails_after=after)}
 
 
 def run_passes(host: SimulatedHost, begin: float, seconds: float, every: float = 60.0) -> float:
-    """Passes as `watch` makes them: when something ends, when something is due, and every so often."""
+    """Run passes as `watch` does: at the end of a container, when an action is due, and every so often."""
     now, end = begin, begin + seconds
     while now < end:
         wake = host.run_pass(now)

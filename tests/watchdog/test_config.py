@@ -1,4 +1,4 @@
-"""The configuration: what is wrong is said with its place, what was found and what would be right."""
+"""The configuration: every problem is reported with its place, the found value and the remedy."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def test_example_is_right() -> None:
 
 
 def test_every_problem_in_one_go() -> None:
-    """Each problem has its line and column, its path, what was found and what would be right."""
-    said = get_error_text({"slot": [], "slots": [{**SLOT, "cpus": -1, "volumes": ["/a"], "verify": {"exec": "x"}}]})
-    assert said.splitlines() == [
+    """Every problem has its line and column, its path, the found value and the expected one."""
+    text = get_error_text({"slot": [], "slots": [{**SLOT, "cpus": -1, "volumes": ["/a"], "verify": {"exec": "x"}}]})
+    assert text.splitlines() == [
         'wd.json:2:2: slot: unknown key; did you mean "slots"?',
         "wd.json:8:12: slots[0].cpus: must be a number of 0 or more, found -1",
         'wd.json:9:15: slots[0].volumes: must be a list of binds such as "/cvmfs:/cvmfs:ro,rslave", found ["/a"]',
@@ -50,7 +50,7 @@ def test_every_problem_in_one_go() -> None:
     ],
 )
 def test_refused(document: object, sentence: str) -> None:
-    """What cannot work is refused."""
+    """A configuration that cannot work is refused."""
     assert sentence in get_error_text(document)
 
 

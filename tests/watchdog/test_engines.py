@@ -26,7 +26,7 @@ def get_slot(site: Site, slot: str = SLOT) -> dict[str, str]:
 
 
 def kill_container(site: Site, name: str) -> None:
-    """SIGKILL to the container's first process, from outside of any engine."""
+    """Kill the container's first process, from outside of any engine."""
     client = EngineClient(site.engine, site.document["engines"][site.engine])
     os.kill(client.request_json("GET", f"/containers/{name}/json")["State"]["Pid"], signal.SIGKILL)
 

@@ -27,18 +27,18 @@ def test_quarantine_and_urgency() -> None:
         assert one.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
         command = [find_program(), "kv", "put", f"-http-addr={consul.http_address}", "autopilot/urgency", "now"]
         subprocess.run(command, check=True, capture_output=True)
-        said = other.read_fleet_state()
-        assert said == FleetState({B: "h1: 3 lives failed"}, "now")
+        state = other.read_fleet_state()
+        assert state == FleetState({B: "h1: 3 lives failed"}, "now")
         assert other.release_quarantine(B) == ""
-        again = one.read_fleet_state()
-        assert again is not None and not again.quarantine
+        state = one.read_fleet_state()
+        assert state is not None and not state.quarantine
 
 
 def test_consul_away() -> None:
     """Without Consul nothing is learned, nothing fails, and the trouble is a sentence."""
-    kv = FleetStore(build_config(consul={"address": "http://127.0.0.1:1"}))
-    assert kv.read_fleet_state() is None
-    assert "cannot reach Consul" in kv.last_error
+    store = FleetStore(build_config(consul={"address": "http://127.0.0.1:1"}))
+    assert store.read_fleet_state() is None
+    assert "cannot reach Consul" in store.last_error
 
 
 def test_the_dead_leave() -> None:
@@ -47,12 +47,12 @@ def test_the_dead_leave() -> None:
         node = client.node_name
         client.kill()
         eventually(lambda: _get_member_status(server, node) == 4, 30, "Consul has seen it fail")
-        began = time.monotonic()
+        start = time.monotonic()
         FleetStore(build_config(consul={"address": f"http://{server.http_address}", "node": node})).force_leave("wn-01")
         eventually(
             lambda: node not in [found["Node"] for found in server.request("/v1/catalog/nodes")], 5, "it is gone"
         )
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - start < 1
 
 
 def _get_member_status(consul: Agent, node: str) -> int:

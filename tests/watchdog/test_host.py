@@ -59,8 +59,8 @@ def test_clock_jumps(site: Site, clock: Callable[[str], object]) -> None:
         site.run_once()
         status = get_slot(site)
         assert status["state"] == "backoff" and len(site.read_audit("start")) == starts, by
-        left = site.read_state()["slots"][SLOT]["not_before"] - site.read_state()["last_pass"]
-        assert 1800 < left <= 3600, by
+        remaining = site.read_state()["slots"][SLOT]["not_before"] - site.read_state()["last_pass"]
+        assert 1800 < remaining <= 3600, by
     assert not site.get_image_record()["quarantine"]
     assert site.read_state()["lost"].get("backoff", 0) < 120
 
@@ -95,9 +95,9 @@ def test_hanging_mount(site: Site) -> None:
     clear_slot(site)
     with mount_hanging_filesystem(cvmfs):
         began = time.monotonic()
-        said = site.run_once()
+        output = site.run_once()
         assert time.monotonic() - began < 10
-        assert f"{cvmfs} does not answer within 1 s" in said
+        assert f"{cvmfs} does not answer within 1 s" in output
         status = site.get_slots()
         assert status[SLOT]["state"] == "host-unfit" and not status[SLOT]["container"]
         assert status["wn-02"] == runs_on

@@ -66,9 +66,9 @@ def push_release(site: Site, built: worker_image.WorkerImage, number: int, *, ur
     """Push the worker image as that version; returns its digest."""
     labels = f"release={number}{' autopilot.urgency=now' if urgent else ''}"
     site.builder.run("build", "--tag", site.push_reference, "-", stdin=f"FROM {built.worker_tag}\nLABEL {labels}\n")
-    said = site.builder.run("push", site.push_reference, timeout=300)
+    output = site.builder.run("push", site.push_reference, timeout=300)
     site.builder.run("rmi", site.push_reference)
-    return next(word for word in said.split() if word.startswith("sha256:") and len(word) == 71)
+    return next(word for word in output.split() if word.startswith("sha256:") and len(word) == 71)
 
 
 # Of HTCondor's job ad: what an eviction, a hold, a restart or a lost connection would have left in it.

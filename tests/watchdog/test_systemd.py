@@ -30,7 +30,7 @@ SOON = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nRandomizedDelaySec=0\n"  # eve
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make install-watchdog` makes of an empty folder."""
+    """Install the watchdog into an empty folder with `make install-watchdog`."""
     target = tmp_path_factory.mktemp("installed")
     done = subprocess.run(
         ["make", "install-watchdog", f"DESTDIR={target}", f"BIN={Path(sys.executable).parent}", "READY="],
@@ -48,9 +48,9 @@ def booted(site: Site, docker: DockerDaemon, installed: Path) -> Iterator[System
 
 
 def _boot_systemd(site: Site, docker: DockerDaemon, installed: Path, state: Path) -> Iterator[SystemdContainer]:
-    here = {str(state): str(state), str(Path(site.service.socket).parent): "/engine", str(installed): "/installed:ro"}
+    mounts = {str(state): str(state), str(Path(site.service.socket).parent): "/engine", str(installed): "/installed:ro"}
     site.write_config(state=str(state), metrics={"textfile": TEXTFILE})
-    with start_systemd(docker.engine, here) as found:
+    with start_systemd(docker.engine, mounts) as found:
         found.run("cp", "-a", "/installed/.", "/")
         found.run("systemd-tmpfiles", "--create", "autopilot-watchdog.conf")
         write_config(found, site)
@@ -75,8 +75,8 @@ def write_drop_in(booted: SystemdContainer, unit: str, text: str) -> None:
 
 def test_units_are_sound(booted: SystemdContainer) -> None:
     """systemd-analyze has nothing to say against the units, and their exposure is at most 2.0."""
-    said = booted.run("systemd-analyze", "verify", *(f"/usr/local/lib/systemd/system/{unit}" for unit in UNITS))
-    assert not said.strip()
+    output = booted.run("systemd-analyze", "verify", *(f"/usr/local/lib/systemd/system/{unit}" for unit in UNITS))
+    assert not output.strip()
     for unit in UNITS[:2]:
         table = booted.run("systemd-analyze", "security", "--no-pager", unit)
         exposure = re.search(r"Overall exposure level for .*: ([0-9.]+)", table)
