@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.config_reader import parse_config
@@ -17,16 +18,18 @@ AT_ONCE = {"rings": [{"share": "100%", "after": "0s"}], "spread": "0s"}
 
 
 def build_config(
-    host: str = "h1", count: int = 2, rollout: object = AT_ONCE, group: object = None, **rest: object
+    host: str = "h1", count: int = 2, rollout: object = AT_ONCE, group: dict[str, Any] | None = None, **rest: object
 ) -> Config:
     """Build a configuration with one group of slots."""
     slots = [{"name": "wn-NN", "image": IMAGE, "count": count, **(group or {})}]
     return parse_config(json.dumps({"host": host, "slots": slots, "rollout": rollout, **rest}))
 
 
-def build_host(registry: SimulatedRegistry | None = None, configuration: Config | None = None, **rest) -> SimulatedHost:
+def build_host(
+    registry: SimulatedRegistry | None = None, configuration: Config | None = None, **rest: Any
+) -> SimulatedHost:
     """Build a virtual host; by default with two slots, and a registry that always has A."""
-    return SimulatedHost(configuration or build_config(), registry or SimulatedRegistry([(0, A)]), **rest)
+    return SimulatedHost(configuration or build_config(), registry or SimulatedRegistry([(0, A)]), **options)
 
 
 def build_failing_behaviour(digest: str, after: float = 1.0) -> dict[str, DigestBehaviour]:

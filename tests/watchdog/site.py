@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lab.docker_engine import Engine
 from lab.registry_server import Registry
@@ -25,6 +25,19 @@ class EngineService(Protocol):
     @property
     def socket(self) -> str:
         """Path of its API socket."""
+        ...
+
+
+@runtime_checkable
+class CrashableEngineService(EngineService, Protocol):
+    """Engine of the lab that a test may crash."""
+
+    def crash(self) -> None:
+        """Kill the engine with its containers, as a power cut does."""
+        ...
+
+    def start(self) -> None:
+        """Start the engine again."""
         ...
 
 
@@ -66,6 +79,16 @@ class Site:
     def state_folder(self) -> Path:
         """Folder of the watchdog's state."""
         return Path(self.document["state"])
+
+    @contextmanager
+    def crash_engine(self) -> Iterator[None]:
+        """Crash the engine; start it again at the end of the block."""
+        assert isinstance(self.service, CrashableEngineService)
+        self.service.crash()
+        try:
+            yield
+        finally:
+            self.service.start()
 
     def use_registry_address(self, address: str) -> None:
         """Let the host reach the registry at another address, such as a proxy's."""
@@ -138,7 +161,7 @@ class Site:
         return [line for line in lines if event in ("", line["event"])]
 
     @contextmanager
-    def run_watch(self):
+    def run_watch(self) -> Iterator[subprocess.Popen[bytes]]:
         """Run `watch` until the end of the block."""
         with (self.folder / "watch.log").open("a") as log:
             process = subprocess.Popen(self.build_command("watch"), stderr=log, env=self.build_environment())

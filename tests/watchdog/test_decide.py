@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from dataclasses import replace
+from typing import Any
 
 import pytest
 from autopilot_watchdog.core import memory_updates, operator_orders
@@ -12,6 +12,7 @@ from autopilot_watchdog.core.decide import decide, list_images_to_check
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import EngineDown, FleetState, Observation, TagDigest
 from autopilot_watchdog.core.slot_actions import (
+    Action,
     Drain,
     Outcome,
     Preflight,
@@ -21,20 +22,21 @@ from autopilot_watchdog.core.slot_actions import (
     Start,
     Verify,
 )
+from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_failing_behaviour, build_host, run_passes
 
 
-def list_actions(host, kind):
+def list_actions(host: SimulatedHost, kind: type[Any]) -> list[tuple[float, Any]]:
     return [(at - BEGIN, action) for at, action in host.executed_actions if isinstance(action, kind)]
 
 
-def list_digests(host):
+def list_digests(host: SimulatedHost) -> list[str]:
     return sorted({container.digest for container in host.engine.list_alive()})
 
 
-def test_missing_slots_are_filled():
+def test_missing_slots_are_filled() -> None:
     """An empty host pulls the newest digest once and starts every slot with it."""
     host = build_host()
     host.run_pass(BEGIN)
@@ -43,7 +45,7 @@ def test_missing_slots_are_filled():
     assert {reason.code for reason in host.reasons.values()} == {"running"}
 
 
-def test_running_slot_is_never_stopped_for_an_update():
+def test_running_slot_is_never_stopped_for_an_update() -> None:
     """A push changes nothing that runs: the new image is fetched, and only the next lives take it."""
     host = build_host(SimulatedRegistry([(0, A), (BEGIN + 600, B)]))
     run_passes(host, BEGIN, 6 * 3600)
@@ -56,7 +58,7 @@ def test_running_slot_is_never_stopped_for_an_update():
     assert list_digests(host) == [A, B]
 
 
-def test_engine_down_is_unknown():
+def test_engine_down_is_unknown() -> None:
     """An engine that does not answer gives no action at all, and the reason engine-unknown."""
     host = build_host()
     host.run_pass(BEGIN)
@@ -67,7 +69,7 @@ def test_engine_down_is_unknown():
     assert {reason.code for reason in host.reasons.values()} == {"engine-unknown"}
 
 
-def test_killed_slot_is_refilled_at_once():
+def test_killed_slot_is_refilled_at_once() -> None:
     """A first SIGKILL from outside costs no wait; a second soon after does."""
     host = build_host(configuration=build_config(count=1))
     host.run_pass(BEGIN)
@@ -79,7 +81,7 @@ def test_killed_slot_is_refilled_at_once():
     assert host.reasons["wn-01"].code == "backoff"
 
 
-def test_bad_push_is_quarantined_and_the_good_one_takes_over():
+def test_bad_push_is_quarantined_and_the_good_one_takes_over() -> None:
     """After three failed lives the slot has the last good digest at once; the bad one is not pulled again."""
     host = build_host(
         SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours=build_failing_behaviour(B)), build_config(count=1)
@@ -95,7 +97,7 @@ def test_bad_push_is_quarantined_and_the_good_one_takes_over():
     assert host.memory.get_image(KEY).quarantine[B].confirmed
 
 
-def test_next_good_push_recovers_by_itself():
+def test_next_good_push_recovers_by_itself() -> None:
     """A push after a quarantined one is taken by the next life, without anybody's hand."""
     host = build_host(
         SimulatedRegistry([(0, A), (BEGIN + 600, B), (BEGIN + 7200, C)], behaviours=build_failing_behaviour(B)),
@@ -110,7 +112,7 @@ def test_next_good_push_recovers_by_itself():
     assert host.memory.get_image(KEY).last_good == C
 
 
-def test_broken_host_acquits_the_new_digest():
+def test_broken_host_acquits_the_new_digest() -> None:
     """If the good digest fails as well, the host is to blame: nothing stays quarantined, and the host backs off."""
     broken = (BEGIN + 1100, BEGIN + 5 * 3600)
     registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)])
@@ -125,7 +127,7 @@ def test_broken_host_acquits_the_new_digest():
     assert list_digests(host) == [B]
 
 
-def test_bad_first_image_backs_off():
+def test_bad_first_image_backs_off() -> None:
     """With nothing to fall back on a failing image is tried again, later and later: no crash loop, no quarantine."""
     host = build_host(SimulatedRegistry([(0, B)], behaviours=build_failing_behaviour(B)))
     run_passes(host, BEGIN, 24 * 3600)
@@ -133,7 +135,7 @@ def test_bad_first_image_backs_off():
     assert len(list_actions(host, Start)) < 80
 
 
-def test_registry_down_starts_the_last_good():
+def test_registry_down_starts_the_last_good() -> None:
     """While the registry is away a slot is refilled with what is there, and the reason says how stale."""
     registry = SimulatedRegistry([(0, A)], outages=[(BEGIN + 60, BEGIN + 7200)])
     host = build_host(registry, build_config(count=1))
@@ -146,7 +148,7 @@ def test_registry_down_starts_the_last_good():
     assert list_digests(host) == [A]
 
 
-def test_pull_fails_last_good_starts():
+def test_pull_fails_last_good_starts() -> None:
     """A newest digest that cannot be pulled does not keep a slot empty."""
     host = build_host(SimulatedRegistry([(0, A), (BEGIN + 3600, B)]), build_config(count=1))
     run_passes(host, BEGIN, 3590)
@@ -159,7 +161,7 @@ def test_pull_fails_last_good_starts():
     assert not list_actions(host, Pull)[1:], "tried again at once"
 
 
-def test_signature_and_preflight_come_first():
+def test_signature_and_preflight_come_first() -> None:
     """A digest is verified, then pre-flighted, before its first life."""
     group = {"verify": {"exec": ["cosign"]}, "preflight": {"exec": ["true"]}}
     host = build_host(configuration=build_config(count=1, group=group))
@@ -168,7 +170,7 @@ def test_signature_and_preflight_come_first():
 
 
 @pytest.mark.parametrize("order", ["pin", "rollback"])
-def test_operator_chooses(order):
+def test_operator_chooses(order: str) -> None:
     """A pinned digest, or the one before after a rollback, is what the next life takes."""
     host = build_host(SimulatedRegistry([(0, A), (BEGIN + 600, B)]), build_config(count=1))
     run_passes(host, BEGIN, 3600)
@@ -194,7 +196,7 @@ def test_operator_chooses(order):
     assert list_digests(host) == [B]
 
 
-def test_paused_host_starts_nothing():
+def test_paused_host_starts_nothing() -> None:
     """After `pause` an empty slot stays empty, and asks no registry; after `resume` it is filled."""
     host = build_host()
     host.memory, _ = operator_orders.pause(host.memory)
@@ -205,20 +207,20 @@ def test_paused_host_starts_nothing():
     assert len(host.engine.list_alive()) == 2
 
 
-def test_unfit_host_starts_nothing():
+def test_unfit_host_starts_nothing() -> None:
     """A host whose own pre-flight fails starts nothing and pulls nothing, and removes its dead containers."""
     host = build_host(configuration=build_config(count=1))
     host.run_pass(BEGIN)
     host.engine.end_container(host.engine.list_alive()[0].id, BEGIN + 600, 0)
     host.unfit_reasons = ("0.1 GB are free",)
-    real, host.observe = host.observe, lambda now: replace(real(now), unfit_reasons=host.unfit_reasons)
+
     host.run_pass(BEGIN + 600)
     assert host.reasons["wn-01"].code == "host-unfit"
     assert [type(action) for at, action in host.executed_actions if at > BEGIN] == [RemoveContainer]
 
 
-def test_garbage_keeps_what_may_be_needed():
-    """Newest, last good, the good one before and what runs are kept; an older image goes."""
+def test_garbage_keeps_what_may_be_needed() -> None:
+    """Newest, last good, second last good and running images are kept; an older image goes."""
     digests_in_turn = [f"sha256:{number:064x}" for number in range(4)]
     registry = SimulatedRegistry([(BEGIN + number * 7200, digest) for number, digest in enumerate(digests_in_turn)])
     host = build_host(registry, build_config(count=1))
@@ -231,20 +233,21 @@ def test_garbage_keeps_what_may_be_needed():
     assert [action.digest for _, action in list_actions(host, RemoveImage)] == digests_in_turn[:2]
 
 
-def test_garbage_that_somebody_uses_is_left_for_an_hour():
+def test_garbage_that_somebody_uses_is_left_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     """An image that the engine does not remove is tried again an hour later, not at every pass."""
     digests_in_turn = [f"sha256:{number:064x}" for number in range(4)]
     registry = SimulatedRegistry([(BEGIN + number * 7200, digest) for number, digest in enumerate(digests_in_turn)])
     host = build_host(registry, build_config(count=1))
-    refused = []
+    refused: list[float] = []
+    execute = host._execute
 
-    def do(action, now, real=host._execute):
+    def refuse_image_removal(action: Action, now: float) -> Outcome:
         if isinstance(action, RemoveImage):
             refused.append(now)
             return Outcome(action, "image is being used by a container")
-        return real(action, now)
+        return execute(action, now)
 
-    host._execute = do
+    monkeypatch.setattr(host, "_execute", refuse_image_removal)
     for number in range(4):
         at = BEGIN + number * 7200
         for life in host.engine.list_alive():
@@ -255,7 +258,7 @@ def test_garbage_that_somebody_uses_is_left_for_an_hour():
     assert all(later - earlier >= 3600 for earlier, later in itertools.pairwise(first))
 
 
-def test_clock_jumps():
+def test_clock_jumps() -> None:
     """A clock that jumps a year ahead and back again neither holds a slot back nor counts the year as lost."""
     host = build_host(SimulatedRegistry([(0, B)], behaviours=build_failing_behaviour(B)), build_config(count=1))
     run_passes(host, BEGIN, 600)
@@ -268,7 +271,7 @@ def test_clock_jumps():
     assert sum(host.memory.lost.values()) < 2000
 
 
-def test_host_asks_the_registry_rarely():
+def test_host_asks_the_registry_rarely() -> None:
     """A host whose slots all run asks once per check_every, however often it passes."""
     host = build_host()
     for second in range(0, 3600, 10):
@@ -278,7 +281,7 @@ def test_host_asks_the_registry_rarely():
     assert list_images_to_check(host.config, nothing, Memory(), BEGIN) == []
 
 
-def test_urgency_drains_a_canary_first():
+def test_urgency_drains_a_canary_first() -> None:
     """An urgent push drains one old slot; the others only when the new digest has proved good."""
     registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours={B: DigestBehaviour(urgency="now")})
     host = build_host(registry, build_config(count=4))
@@ -289,7 +292,7 @@ def test_urgency_drains_a_canary_first():
     assert list_digests(host) == [B]
 
 
-def test_urgency_by_a_date_is_spread():
+def test_urgency_by_a_date_is_spread() -> None:
     """Until a date the turns of the slots are spread over the time left, and all are over in time."""
     date = datetime.datetime.fromtimestamp(BEGIN + 10 * 3600, datetime.UTC).isoformat()
     registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours={B: DigestBehaviour(urgency=date)})
@@ -302,7 +305,7 @@ def test_urgency_by_a_date_is_spread():
 
 
 @pytest.mark.parametrize("source", ["label", "key"])
-def test_urgency_lifts_the_rings(source):
+def test_urgency_lifts_the_rings(source: str) -> None:
     """An urgent digest does not wait for its ring, whether its label or the fleet's key says so."""
     behaviours = {B: DigestBehaviour(urgency="now")} if source == "label" else {}
     registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours=behaviours)
@@ -315,7 +318,7 @@ def test_urgency_lifts_the_rings(source):
     assert list_digests(host) == [B]
 
 
-def test_bad_urgent_push_costs_one_slot():
+def test_bad_urgent_push_costs_one_slot() -> None:
     """An urgent push that fails never reaches the second slot."""
     registry = SimulatedRegistry(
         [(0, A), (BEGIN + 600, B)], behaviours={B: DigestBehaviour(urgency="now", fails_after=1)}
@@ -326,7 +329,7 @@ def test_bad_urgent_push_costs_one_slot():
     assert list_digests(host) == [A]
 
 
-def test_surplus_slot_runs_on():
+def test_surplus_slot_runs_on() -> None:
     """A slot that the configuration no longer has is left alone, and not refilled when it ends."""
     host = build_host(configuration=build_config(count=2))
     host.run_pass(BEGIN)

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 from autopilot_watchdog.config.config_reader import load_config
@@ -21,8 +22,14 @@ pytestmark = pytest.mark.real("docker", "podman", "registry")
 SLOT = "wn-01"
 
 
-def get_slot(site: Site, slot: str = SLOT) -> dict[str, str]:
+def get_slot(site: Site, slot: str = SLOT) -> dict[str, Any]:
+    """Return the slot's row of `status -o json`."""
     return site.get_slots()[slot]
+
+
+def is_refilled(site: Site, old_container: str, slot: str = SLOT) -> bool:
+    """Return True if the slot has a container, and not the old one."""
+    return get_slot(site, slot)["container"] not in (None, old_container)
 
 
 def kill_container(site: Site, name: str) -> None:
@@ -128,17 +135,12 @@ def test_last_words_are_completed(site: Site) -> None:
     words.write_text(words.read_text().replace("ID", full))
     kill_container(site, name)
     eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")
-    previous = words.read_text
-    document = {}
-
-    def read() -> bool:
-        document.update(json.loads(previous()))
-        return document["state"] == "ended"
 
     site.write_config({"count": 1, "name": "other-NN"})  # so that the slot's next life does not write over them
     site.run_once()
-    assert read()
-    assert (document["reason"], document["exit_code"], document["completed_by"]) == ("killed", 137, "watchdog")
+    document = json.loads(words.read_text())
+    assert (document["state"], document["reason"]) == ("ended", "killed")
+    assert (document["exit_code"], document["completed_by"]) == (137, "watchdog")
 
 
 def test_left_over_names_and_containers(site: Site) -> None:

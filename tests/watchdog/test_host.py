@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ from lab.faults import build_clock_offset_prefix, mount_hanging_filesystem
 from lab.tiny_images import format_healthy_script
 from lab.zipapp_build import build_zipapp
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import SLOT, get_slot, kill_container
+from tests.watchdog.test_engines import SLOT, get_slot, is_refilled, kill_container
 from tests.watchdog.test_trouble import clear_slot
 
 pytestmark = pytest.mark.real("docker", "podman", "registry")
@@ -75,12 +76,8 @@ def test_watch_over_a_jump(site: Site, clock: Callable[[str], object]) -> None:
             clock(by)
             kill_container(site, name)
             # without the engine's event it would be the next minute's pass
-            name = eventually(lambda gone=name: find_replacement(site, gone), 20, f"refilled after {by}")
-
-
-def find_replacement(site: Site, gone: str) -> str:
-    name = get_slot(site)["container"]
-    return name if name != gone else ""
+            eventually(partial(is_refilled, site, name), 20, f"refilled after {by}")
+            name = get_slot(site)["container"]
 
 
 @pytest.mark.real("fuse")
@@ -162,7 +159,8 @@ def test_cron_line(docker_site: Site) -> None:
     mounts = " && ".join(f"mount --bind {place}/{here} {there}" for here, there in over.items())
     overlay = f"mount --bind {place}/autopilot-watchdog.json /etc/autopilot-watchdog.json"
     config = Path("/etc/autopilot-watchdog.json")
-    made = not config.exists() and not config.touch()
+    made = not config.exists()
+    config.touch()
     first = get_slot(site)["container"]
     kill_container(site, first)
     command = ["unshare", "--mount", "sh", "-c", f"{mounts} && {overlay} && exec cron -f"]

@@ -80,7 +80,7 @@ TRACES = (
 ONCE = ("NumJobStarts", "NumShadowStarts", "JobRunCount", "NumJobMatches", "NumJobCompletions")
 
 
-def assert_undisturbed(pool: ContainerPool, job: int) -> None:
+def assert_undisturbed(pool: ContainerPool, job: str) -> None:
     """The schedd's history shows one start, one end, status 0 and no trace of anything in between."""
     ad = pool.get_job_ad(job)
     assert {key: ad.get(key) for key in ONCE} == dict.fromkeys(ONCE, 1), ad

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from autopilot_watchdog.config.value_readers import Ring
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
@@ -21,9 +23,7 @@ DEFAULT = {
 }
 
 
-def build_fleet(
-    registry: SimulatedRegistry, size: int = 200, rollout: object = DEFAULT, **rest: object
-) -> SimulatedFleet:
+def build_fleet(registry: SimulatedRegistry, size: int = 200, rollout: object = DEFAULT, **rest: Any) -> SimulatedFleet:
     return SimulatedFleet((build_host(registry, build_config(f"h{n}", 1, rollout, **rest)) for n in range(size)), BEGIN)
 
 
@@ -65,7 +65,7 @@ def test_passes_left_out_change_nothing(consul: object, writes_last_words: bool)
         }
         outages = [(BEGIN + 5 * HOUR, BEGIN + 6 * HOUR)]
         registry = SimulatedRegistry([(0, A), (BEGIN + HOUR, B), (BEGIN + 9 * HOUR, C)], outages, behaviours)
-        rules = {} if consul is None else {"consul": consul}
+        rules: dict[str, Any] = {} if consul is None else {"consul": consul}
         hosts = [build_host(registry, build_config(f"h{n}", 2, DEFAULT, **rules), staggered=True) for n in range(8)]
         fleet = SimulatedFleet(hosts, BEGIN, every_pass=every_pass)
         fleet.run_until(BEGIN + 12 * HOUR)

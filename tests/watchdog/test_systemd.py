@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from lab.faults import start_faulty_proxy
 from lab.systemd_container import SystemdContainer, start_systemd
 from lab.wheelhouse import REPO
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import get_slot, kill_container
+from tests.watchdog.test_engines import get_slot, is_refilled, kill_container
 from tests.watchdog.test_killed import list_own_containers
 
 pytestmark = pytest.mark.real("docker", "podman", "registry", "systemd")
@@ -156,7 +157,7 @@ def test_timer_and_watch_together(booted: SystemdContainer, site: Site) -> None:
     for _ in range(3):
         gone = get_slot(site)["container"]
         kill_container(site, gone)
-        eventually(lambda was=gone: get_slot(site)["container"] not in (None, was), 40, "it is refilled")
+        eventually(partial(is_refilled, site, gone), 40, "it is refilled")
         running = [item for item in list_own_containers(site) if item["State"] == "running"]
         assert sorted(item["Labels"]["autopilot.slot"] for item in running) == ["wn-01", "wn-02"]
     failed = booted.run("systemctl", "list-units", "--failed", "--no-legend", "--plain")

@@ -139,13 +139,10 @@ def test_engine_down(site: Site) -> None:
     site.push_image()
     site.run_once()
     first = get_slot(site)["container"]
-    site.service.crash()
-    try:
+    with site.crash_engine():
         output = site.run_once(75)
         assert f"cannot reach {site.engine}" in output
         assert get_slot(site)["state"] == "engine-unknown"
-    finally:
-        site.service.start()
     eventually(lambda: get_slot(site)["state"] == "starting", 20, "the engine has ended what it lost")
     site.run_once()
     status = get_slot(site)
@@ -161,12 +158,9 @@ def test_engine_dies_in_mid_pass(site: Site, faulty: FaultyProxy) -> None:
     )
     log = site.folder / "state/audit.jsonl"
     eventually(lambda: log.exists() and "new-digest" in log.read_text(), 20, "the pull has begun")
-    site.service.crash()
-    try:
+    with site.crash_engine():
         _, output = process.communicate(timeout=60)
         assert process.returncode == 75, output
-    finally:
-        site.service.start()
     faulty.delay_s = 0
     clear_retry_delay(site, digest)
     site.run_once()

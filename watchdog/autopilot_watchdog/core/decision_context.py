@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autopilot_watchdog.config.config_model import Config, SlotGroup
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.observation import Container, EngineView, Observation
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autopilot_watchdog.config.config_model import SlotGroup
+from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.observation import EngineView

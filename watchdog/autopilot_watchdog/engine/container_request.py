@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autopilot_watchdog.config.config_model import SlotGroup, format_slot_name
+from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.registry.image_reference import get_repository
 
 OWNER_LABEL = "autopilot.watchdog"  # the state folder: two watchdogs on one engine do not see each other's containers

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from autopilot_watchdog.config.config_model import Config, SlotGroup
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.errors import WatchdogError

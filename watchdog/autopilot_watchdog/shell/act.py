@@ -8,7 +8,8 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from autopilot_watchdog.config.config_model import Command, Config
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.slot_config import Command
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.slot_actions import (

@@ -14,7 +14,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from autopilot_watchdog.config.config_model import Config, format_slot_name
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.slot_config import format_slot_name
 from autopilot_watchdog.core.observation import FleetState
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
 

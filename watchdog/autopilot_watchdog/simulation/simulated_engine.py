@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from autopilot_watchdog.config.config_model import SlotGroup, format_slot_name
+from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container, LastWords
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
 from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError
