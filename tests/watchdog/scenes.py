@@ -26,7 +26,7 @@ def build_config(
 
 
 def build_host(
-    registry: SimulatedRegistry | None = None, configuration: Config | None = None, **rest: Any
+    registry: SimulatedRegistry | None = None, configuration: Config | None = None, **options: Any
 ) -> SimulatedHost:
     """Build a virtual host; by default with two slots, and a registry that always has A."""
     return SimulatedHost(configuration or build_config(), registry or SimulatedRegistry([(0, A)]), **options)
