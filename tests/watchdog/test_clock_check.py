@@ -80,7 +80,7 @@ def test_long_life_over_a_jump_is_no_short_one(jump_s: float) -> None:
         host.run_pass(BEGIN)
         host.engine.clock_skew += jump_s
         host.run_pass(BEGIN + lasts)
-        assert bool(host.memory.get_image(KEY).goods) is good
+        assert bool(host.memory.get_image(KEY).known_good) is good
         assert host.memory.counts.get("lives_good", 0) == good
 
 

@@ -98,7 +98,7 @@ def test_bad_push_rolls_back_and_the_next_good_one_recovers(site: Site) -> None:
     good = site.push_image()
     site.run_once()
     site.run_once()
-    assert site.get_image_record()["goods"][0]["digest"] == good
+    assert site.get_image_record()["known_good"][0]["digest"] == good
     bad = site.push_image("echo no good; exit 3")
     kill_container(site, get_slot(site)["container"])
 

@@ -47,7 +47,7 @@ def test_clock_jumps(site: Site, clock: Callable[[str], object]) -> None:
         clock(by)
         site.run_once()
         assert get_slot(site)["container"] == first["container"]
-        assert not site.get_image_record()["goods"], f"{by}: not yet an hour old"
+        assert not site.get_image_record()["known_good"], f"{by}: not yet an hour old"
     site.push_image("exit 3")
     clear_slot(site)
     site.run_once()

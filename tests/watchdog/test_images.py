@@ -102,7 +102,7 @@ def test_200_hosts_and_one_registry(docker_site: Site) -> None:
     fleet.run_until(BEGIN + HOUR)
     new = site.push_image(format_healthy_script("# new\nsleep 100000"))
     fleet.run_until(BEGIN + 2 * HOUR)
-    assert {one.memory.get_image(KEY).head for one in fleet.hosts} == {new}
+    assert {one.memory.get_image(KEY).newest for one in fleet.hosts} == {new}
     minutes = [registry.request_counts[minute] for minute in range(int(BEGIN // 60) + 6, int(BEGIN // 60) + 120)]
     pulls = [registry.pull_counts[minute] for minute in range(int(BEGIN // 60) + 60, int(BEGIN // 60) + 120)]
     heads, gets = site.registry.count_requests("HEAD", path), site.registry.count_requests("GET", path)

@@ -122,7 +122,7 @@ def test_killed_while_filling(site: Site, call: str, answered: bool) -> None:
     site.push_image(format_healthy_script(f"# {site.folder.name}\nsleep 100000"))
     site.write_config({"count": 2})
     run_and_kill_at(site, call, answered=answered)
-    assert all(trial["pulled"] for trial in site.get_image_record()["trials"].values()), (
+    assert all(record["pulled"] for record in site.get_image_record()["records"].values()), (
         "its image is ours to remove one day"
     )
     site.run_once()

@@ -71,7 +71,7 @@ def test_passes_left_out_change_nothing(consul: object, writes_last_words: bool)
         fleet.run_until(BEGIN + 12 * HOUR)
         actions = [[(round(at - BEGIN, 3), action) for at, action in host.executed_actions] for host in fleet.hosts]
         known = [host.memory.get_image(KEY) for host in fleet.hosts]
-        found = [(image.goods, image.quarantine.keys(), image.head, image.trouble) for image in known]
+        found = [(image.known_good, image.quarantine.keys(), image.newest, image.trouble) for image in known]
         outcomes.append(
             (
                 actions,
@@ -106,7 +106,7 @@ def test_consul_spares_the_fleet() -> None:
     tried = [
         host
         for host in fleet.hosts
-        if host.memory.get_image(KEY).trials.get(B) and host.memory.counts.get("lives_failed")
+        if host.memory.get_image(KEY).records.get(B) and host.memory.counts.get("lives_failed")
     ]
     assert len(tried) < 20
     assert all(B in host.memory.get_image(KEY).quarantine for host in fleet.hosts)

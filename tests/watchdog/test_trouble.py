@@ -65,7 +65,7 @@ def test_truncated_pull(site: Site) -> None:
 def clear_retry_delay(site: Site, digest: str) -> None:
     """End the back-off of the digest's pull."""
     state = site.read_state()
-    state["images"][f"{site.engine} {site.reference}"]["trials"][digest]["not_before"] = 0
+    state["images"][f"{site.engine} {site.reference}"]["records"][digest]["not_before"] = 0
     (site.folder / "state/state.json").write_text(json.dumps(state))
 
 

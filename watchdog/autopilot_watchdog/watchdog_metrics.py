@@ -64,11 +64,11 @@ class MetricsCollector(Collector):
         for key in dict.fromkeys(group.image_key for group in self._config.slots):
             image = self._memory.get_image(key)
             quarantined.add_metric([key], len(image.quarantine))
-            answered.add_metric([key], image.head_at)
+            answered.add_metric([key], image.answered_at)
             pinned.add_metric([key], float(bool(image.pin)))
-            for part, digest in (("newest", image.head), ("last_good", image.last_good)):
-                if digest in image.trials:
-                    age.add_metric([key, digest, part], self._now - image.trials[digest].first_seen)
+            for part, digest in (("newest", image.newest), ("last_good", image.last_good)):
+                if digest in image.records:
+                    age.add_metric([key, digest, part], self._now - image.records[digest].first_seen)
         yield from (quarantined, answered, pinned, age)
 
 

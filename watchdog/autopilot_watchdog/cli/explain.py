@@ -64,24 +64,24 @@ def explain(config: Config, slot: str, output: str) -> None:
 
 def _describe_image(config: Config, memory: Memory, key: str, now: float) -> Iterator[str]:
     image = memory.get_image(key)
-    if image.head:
-        yield f"the registry's newest is {image.head}, as of {format_age(now - image.head_at)} ago"
+    if image.newest:
+        yield f"the registry's newest is {image.newest}, as of {format_age(now - image.answered_at)} ago"
     if image.trouble:
         yield f"the registry gave no answer at the last try: {image.trouble}"
     if image.pin:
         yield f"the operator pinned the image to {image.pin}"
-    if image.head and (urgency := image.get_digest_record(image.head, now).urgency or memory.urgency):
-        deadline = compute_drain_deadline(memory, image.get_digest_record(image.head, now))
+    if image.newest and (urgency := image.get_digest_record(image.newest, now).urgency or memory.urgency):
+        deadline = compute_drain_deadline(memory, image.get_digest_record(image.newest, now))
         if deadline is None:
             yield f'the urgency "{urgency}" is neither "now" nor a date, such as 2026-12-01T12:00Z: it is ignored'
         else:
             remaining = f"within {format_age(deadline - now)}" if deadline > now else "at once"
             yield f"the newest is urgent ({urgency}): containers of older ones are asked to drain {remaining}"
-    if image.head and image.head not in image.quarantine:
-        due = compute_admission_time(memory, key, image.head, config, now)
+    if image.newest and image.newest not in image.quarantine:
+        due = compute_admission_time(memory, key, image.newest, config, now)
         if due > now:
             yield f"this host's turn for the newest comes in {format_age(due - now)}"
-    for good in image.goods:
+    for good in image.known_good:
         yield f"{good.digest} proved good on this host"
     for digest, entry in image.quarantine.items():
         source, age = SOURCE_NAMES[entry.source], format_age(now - entry.since)

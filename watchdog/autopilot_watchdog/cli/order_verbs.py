@@ -81,10 +81,10 @@ def resume(config: Config) -> None:
 
 def _find_image_key(config: Config, image: str | None) -> str:
     keys = dict.fromkeys(group.image_key for group in config.slots)
-    found = [key for key in keys if image is None or image in (key, key.partition(" ")[2])]
-    if len(found) != 1:
+    matches = [key for key in keys if image is None or image in (key, key.partition(" ")[2])]
+    if len(matches) != 1:
         raise click.UsageError(f"the image is not clear; give --image with one of: {', '.join(keys)}")
-    return found[0]
+    return matches[0]
 
 
 def _apply_order(config: Config, order: Callable[[Memory], tuple[Memory, str]]) -> None:

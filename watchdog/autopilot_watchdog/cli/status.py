@@ -74,14 +74,16 @@ def _find_empty_since(slot: SlotMemory, code: str) -> float | None:
 
 
 def _describe_image(key: str, image: ImageMemory, now: float) -> str:
-    newest = f"newest {image.head[7:19]}{' (quarantined)' if image.head in image.quarantine else ''}"
-    parts = [newest if image.head else "newest unknown"]
+    newest = f"newest {image.newest[7:19]}{' (quarantined)' if image.newest in image.quarantine else ''}"
+    parts = [newest if image.newest else "newest unknown"]
     parts.append(f"good {image.last_good[7:19]}" if image.last_good else "none is known good")
     if image.pin:
         parts.append(f"pinned to {image.pin[7:19]}")
     if image.trouble:
-        since = f"last answered {format_age(now - image.head_at)} ago" if image.head_at else "has never answered"
+        since = (
+            f"last answered {format_age(now - image.answered_at)} ago" if image.answered_at else "has never answered"
+        )
         parts.append(f"the registry {since}: {image.trouble}")
-    elif image.head_at:
-        parts.append(f"the registry answered {format_age(now - image.head_at)} ago")
+    elif image.answered_at:
+        parts.append(f"the registry answered {format_age(now - image.answered_at)} ago")
     return f"{key}: {', '.join(parts)}"

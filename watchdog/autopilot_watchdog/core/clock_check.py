@@ -68,7 +68,7 @@ def _shift_field(record: Any, name: str, seconds: float) -> Any:
 
 
 TIME_FIELDS = frozenset(
-    {"last_pass", "last_success", "not_before", "head_at", "asked_at", "first_seen"}
+    {"last_pass", "last_success", "not_before", "answered_at", "asked_at", "first_seen"}
     | {"since", "life_started", "started", "ended"}
 )
 
@@ -79,9 +79,9 @@ def _clear_waits(memory: Memory, now: float) -> Memory:
         key: replace(
             image,
             asked_at=0.0,
-            trials={
-                digest: replace(trial, not_before=0.0, first_seen=min(trial.first_seen, now))
-                for digest, trial in image.trials.items()
+            records={
+                digest: replace(record, not_before=0.0, first_seen=min(record.first_seen, now))
+                for digest, record in image.records.items()
             },
         )
         for key, image in memory.images.items()

@@ -180,9 +180,9 @@ def _compute_wake_time(
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
     for group in config.slots:
         image = memory.get_image(group.image_key)
-        times += [trial.not_before for trial in image.trials.values()]
-        if image.head and image.head not in image.quarantine:
-            times.append(compute_admission_time(memory, group.image_key, image.head, config, now))
+        times += [record.not_before for record in image.records.values()]
+        if image.newest and image.newest not in image.quarantine:
+            times.append(compute_admission_time(memory, group.image_key, image.newest, config, now))
     return min((time for time in times if time > now), default=None)
 
 

@@ -14,12 +14,12 @@ from autopilot_watchdog.core.slot_actions import Action, Preflight, Pull, Remove
 
 def get_preparation_step(group: SlotGroup, view: EngineView, image: ImageMemory, digest: str) -> Action | None:
     """Return the next step towards a digest that can be started; None if it can be started."""
-    trial = image.get_digest_record(digest, 0.0)
+    record = image.get_digest_record(digest, 0.0)
     if digest not in view.digests:
         return Pull(group.image_key, digest)
-    if group.verify is not None and not trial.verified:
+    if group.verify is not None and not record.verified:
         return Verify(group.image_key, digest)
-    if group.preflight is not None and not trial.preflighted:
+    if group.preflight is not None and not record.preflighted:
         return Preflight(group.image_key, digest)
     return None
 
@@ -50,10 +50,10 @@ def plan_image_removals(context: DecisionContext, memory: Memory) -> Iterator[Ac
         if group.engine not in context.views:
             continue
         image, view = memory.get_image(key), context.views[group.engine]
-        kept = {image.head, image.pin, *(good.digest for good in image.goods[:2])}
+        kept = {image.newest, image.pin, *(good.digest for good in image.known_good[:2])}
         kept |= {container.digest for container in view.containers}
         # the newest two are kept in any case: none may have proved good yet
-        kept |= set(sorted(image.trials, key=lambda digest: -image.trials[digest].first_seen)[:2])
-        for digest, trial in image.trials.items():
-            if trial.pulled and digest not in kept and context.now >= trial.not_before:
+        kept |= set(sorted(image.records, key=lambda digest: -image.records[digest].first_seen)[:2])
+        for digest, record in image.records.items():
+            if record.pulled and digest not in kept and context.now >= record.not_before:
                 yield RemoveImage(key, digest)

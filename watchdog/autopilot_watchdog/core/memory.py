@@ -45,28 +45,28 @@ class DigestRecord:
 class ImageMemory:
     """Memory of one image reference on one engine."""
 
-    head: str = ""  # the registry's digest for this platform when it last answered
-    head_at: float = 0.0
+    newest: str = ""  # the registry's digest for this platform when it last answered
+    answered_at: float = 0.0
     asked_at: float = 0.0
     trouble: str = ""  # sentence about the registry's failure to answer; "" after an answer
     platforms: Mapping[str, str] = field(default_factory=dict)  # an index's digest -> this platform's
-    trials: Mapping[str, DigestRecord] = field(default_factory=dict)
-    goods: tuple[KnownGood, ...] = ()
+    records: Mapping[str, DigestRecord] = field(default_factory=dict)
+    known_good: tuple[KnownGood, ...] = ()
     quarantine: Mapping[str, Quarantine] = field(default_factory=dict)
     pin: str = ""
 
     @property
     def last_good(self) -> str:
         """Digest that proved good last; "" for none."""
-        return self.goods[0].digest if self.goods else ""
+        return self.known_good[0].digest if self.known_good else ""
 
     def get_digest_record(self, digest: str, now: float) -> DigestRecord:
         """Return the record of a digest; a new one, first seen `now`, if there is none."""
-        return self.trials.get(digest) or DigestRecord(first_seen=now)
+        return self.records.get(digest) or DigestRecord(first_seen=now)
 
     def replace_digest_record(self, digest: str, record: DigestRecord) -> ImageMemory:
         """Return the memory with another record of a digest."""
-        return replace(self, trials={**self.trials, digest: record})
+        return replace(self, records={**self.records, digest: record})
 
 
 @dataclass(frozen=True, slots=True)

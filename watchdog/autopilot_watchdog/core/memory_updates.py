@@ -36,10 +36,10 @@ def apply_registry_answers(memory: Memory, answers: Mapping[str, TagDigest | Reg
             continue
         if answer.index:
             image = replace(image, platforms={answer.index: answer.digest})  # the old index is never asked for again
-        if answer.digest not in image.trials:
+        if answer.digest not in image.records:
             image = image.replace_digest_record(answer.digest, DigestRecord(now, urgency=answer.urgency))
-        is_new = image.head != answer.digest
-        image = replace(image, head=answer.digest, head_at=now, asked_at=now, trouble="")
+        is_new = image.newest != answer.digest
+        image = replace(image, newest=answer.digest, answered_at=now, asked_at=now, trouble="")
         memory = memory.replace_image(key, _drop_unused_digests(image) if is_new else image, "registry_answers")
     return memory
 
@@ -47,9 +47,9 @@ def apply_registry_answers(memory: Memory, answers: Mapping[str, TagDigest | Reg
 def _drop_unused_digests(image: ImageMemory) -> ImageMemory:
     """Forget digests that play no part any more."""
     latest = dict(sorted(image.quarantine.items(), key=lambda item: -item[1].since)[:MAX_QUARANTINED_DIGESTS])
-    kept = {image.head, image.pin, *latest, *(good.digest for good in image.goods)}
-    trials = {digest: trial for digest, trial in image.trials.items() if digest in kept or trial.pulled}
-    return replace(image, quarantine=latest, trials=trials)
+    kept = {image.newest, image.pin, *latest, *(good.digest for good in image.known_good)}
+    records = {digest: record for digest, record in image.records.items() if digest in kept or record.pulled}
+    return replace(image, quarantine=latest, records=records)
 
 
 def apply_fleet_state(memory: Memory, fleet_state: FleetState | None, now: float) -> Memory:
@@ -62,7 +62,7 @@ def apply_fleet_state(memory: Memory, fleet_state: FleetState | None, now: float
         shared = {
             digest: image.quarantine.get(digest) or Quarantine(now, reason, "fleet", confirmed=True)
             for digest, reason in fleet_state.quarantine.items()
-            if digest in image.trials and digest not in own
+            if digest in image.records and digest not in own
         }
         memory = memory.replace_image(key, replace(image, quarantine={**own, **shared}))
     return memory
@@ -73,8 +73,8 @@ def record_action_start(memory: Memory, action: Action, now: float) -> Memory:
     if not isinstance(action, Pull):
         return memory
     image = memory.get_image(action.image)
-    trial = replace(image.get_digest_record(action.digest, now), pulled=True)
-    return memory.replace_image(action.image, image.replace_digest_record(action.digest, trial))
+    record = replace(image.get_digest_record(action.digest, now), pulled=True)
+    return memory.replace_image(action.image, image.replace_digest_record(action.digest, record))
 
 
 def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) -> Memory:  # noqa: PLR0911  # one per action
@@ -121,14 +121,14 @@ def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: f
     key, digest = outcome.action.image, outcome.action.digest
     image = memory.get_image(key)
     if not outcome.error:
-        trial = replace(image.get_digest_record(digest, now), tries=0, not_before=0.0, trouble="")
-        return memory.replace_image(key, image.replace_digest_record(digest, _mark_passed(trial, passed_field)))
-    trial = image.get_digest_record(digest, now)
-    tries = trial.tries + 1
+        record = replace(image.get_digest_record(digest, now), tries=0, not_before=0.0, trouble="")
+        return memory.replace_image(key, image.replace_digest_record(digest, _mark_passed(record, passed_field)))
+    record = image.get_digest_record(digest, now)
+    tries = record.tries + 1
     wait = compute_retry_delay(tries, RETRY_INITIAL_S, RETRY_MAX_S, key, digest, config.host)
-    failures = trial.failures + 1 if outcome.blames_image else trial.failures
+    failures = record.failures + 1 if outcome.blames_image else record.failures
     image = image.replace_digest_record(
-        digest, replace(trial, tries=tries, not_before=now + wait, trouble=outcome.error, failures=failures)
+        digest, replace(record, tries=tries, not_before=now + wait, trouble=outcome.error, failures=failures)
     )
     if outcome.blames_image and failures >= config.failures.quarantine_after and _is_replaceable(image, digest):
         reason = f"the image was refused {failures} times, the last time because {outcome.error}"
@@ -141,4 +141,4 @@ def _mark_passed(record: DigestRecord, passed_field: str) -> DigestRecord:
 
 
 def _is_replaceable(image: ImageMemory, digest: str) -> bool:
-    return digest != image.pin and any(good.digest != digest for good in image.goods)
+    return digest != image.pin and any(good.digest != digest for good in image.known_good)

@@ -19,13 +19,13 @@ def resolve_digest(image: ImageMemory, digest_prefix: str) -> str:
     Raises:
         OrderError: No known digest begins so, or several do.
     """
-    known = {*image.trials, *image.quarantine}
-    found = [digest for digest in known if digest.startswith((digest_prefix, f"sha256:{digest_prefix}"))]
-    if len(found) == 1:
-        return found[0]
+    known = {*image.records, *image.quarantine}
+    matches = [digest for digest in known if digest.startswith((digest_prefix, f"sha256:{digest_prefix}"))]
+    if len(matches) == 1:
+        return matches[0]
     if len(digest_prefix) == len("sha256:") + 64 and digest_prefix.startswith("sha256:"):
         return digest_prefix
-    problem = "several digests begin" if found else "no known digest begins"
+    problem = "several digests begin" if matches else "no known digest begins"
     raise OrderError(
         f"{problem} with {digest_prefix}; give the whole sha256:... (known: {', '.join(sorted(known)) or 'none'})"
     )
@@ -50,8 +50,8 @@ def remove_pin(memory: Memory, key: str) -> tuple[Memory, str]:
 def roll_back(memory: Memory, key: str, now: float) -> tuple[Memory, str]:
     """Quarantine the newest digest, else the last good one; the next lives take the good one before it."""
     image = memory.get_image(key)
-    bad = image.head if image.head and image.head not in image.quarantine else image.last_good
-    rest = [good.digest for good in image.goods if good.digest != bad]
+    bad = image.newest if image.newest and image.newest not in image.quarantine else image.last_good
+    rest = [good.digest for good in image.known_good if good.digest != bad]
     if not bad or not rest:
         raise OrderError(f"cannot roll {key} back: no other good digest is known on this host (pin one instead)")
     memory, image = quarantine.add_quarantine(

@@ -76,17 +76,17 @@ def record_success(memory: Memory, container: Container, now: float) -> Memory:
         return memory
     key, digest = container.image_key, container.digest
     image = memory.get_image(key)
-    goods = {good.digest: good for good in image.goods}
-    latest = max(container.started, goods[digest].life_started if digest in goods else 0.0)
+    known_good = {good.digest: good for good in image.known_good}
+    latest = max(container.started, known_good[digest].life_started if digest in known_good else 0.0)
     if digest not in image.quarantine or image.pin == digest:
-        goods[digest] = KnownGood(digest, latest)
+        known_good[digest] = KnownGood(digest, latest)
     quarantine = {  # a good image lives well on this host, so the quarantined ones failed by themselves
         other: replace(entry, confirmed=entry.confirmed or (other != digest and container.started >= entry.since))
         for other, entry in image.quarantine.items()
     }
     image = replace(
         image.replace_digest_record(digest, replace(image.get_digest_record(digest, now), failures=0, pulled=True)),
-        goods=tuple(sorted(goods.values(), key=lambda good: -good.life_started)[:3]),
+        known_good=tuple(sorted(known_good.values(), key=lambda good: -good.life_started)[:3]),
         quarantine=quarantine,
     )
     slot = replace(slot, container=container.id, digest=digest, started=container.started, proved=True, streak=0)
@@ -99,14 +99,14 @@ def _record_failure(
     image = memory.get_image(key)
     if digest in image.quarantine and digest != image.pin:
         return _clear_slot_backoff(memory, digest)  # the container was started before the quarantine
-    trial = image.get_digest_record(digest, now)
-    trial = replace(trial, failures=trial.failures + 1, trouble=reason)
-    image = image.replace_digest_record(digest, trial)
+    record = image.get_digest_record(digest, now)
+    record = replace(record, failures=record.failures + 1, trouble=reason)
+    image = image.replace_digest_record(digest, record)
     streak = memory.streak + 1
     not_before = memory.not_before
-    if trial.failures >= settings.quarantine_after and digest != image.pin and _has_other_good(image, digest):
+    if record.failures >= settings.quarantine_after and digest != image.pin and _has_other_good(image, digest):
         memory, image = add_quarantine(
-            memory, image, digest, f"the digest failed {trial.failures} times, the last time because {reason}", now=now
+            memory, image, digest, f"the digest failed {record.failures} times, the last time because {reason}", now=now
         )
         not_before = 0.0
     else:
@@ -128,8 +128,8 @@ def add_quarantine(
         The memory with counter and slots changed, and the changed image, which is not yet part of that memory.
     """
     entry = Quarantine(now, reason, source, confirmed=source != "host")
-    goods = tuple(good for good in image.goods if good.digest != digest)
-    image = replace(image, quarantine={**image.quarantine, digest: entry}, goods=goods)
+    known_good = tuple(good for good in image.known_good if good.digest != digest)
+    image = replace(image, quarantine={**image.quarantine, digest: entry}, known_good=known_good)
     return _clear_slot_backoff(memory.increase_count("quarantines"), digest), image
 
 
@@ -144,17 +144,17 @@ def _clear_slot_backoff(memory: Memory, digest: str) -> Memory:
 def release_digest(image: ImageMemory, digest: str, now: float) -> ImageMemory:
     """Lift the quarantine of a digest and forget its failures."""
     kept = {other: entry for other, entry in image.quarantine.items() if other != digest}
-    trial = replace(image.get_digest_record(digest, now), failures=0, tries=0, not_before=0.0, trouble="")
-    return replace(image.replace_digest_record(digest, trial), quarantine=kept)
+    record = replace(image.get_digest_record(digest, now), failures=0, tries=0, not_before=0.0, trouble="")
+    return replace(image.replace_digest_record(digest, record), quarantine=kept)
 
 
 def _has_other_good(image: ImageMemory, digest: str) -> bool:
-    return any(good.digest != digest and good.digest not in image.quarantine for good in image.goods)
+    return any(good.digest != digest and good.digest not in image.quarantine for good in image.known_good)
 
 
 def _release_unconfirmed(image: ImageMemory, failed_digest: str, settings: FailuresConfig, now: float) -> ImageMemory:
     """Lift recent unconfirmed quarantines if the failed digest is a good one: the images were not to blame."""
-    if all(good.digest != failed_digest for good in image.goods):
+    if all(good.digest != failed_digest for good in image.known_good):
         return image
     for digest, entry in list(image.quarantine.items()):
         if entry.source == "host" and not entry.confirmed and now - entry.since <= settings.acquit_within:

@@ -46,14 +46,14 @@ def compute_rollout_delay(host: str, digest: str, rings: Sequence[Ring], ring_sp
 def compute_admission_time(memory: Memory, key: str, digest: str, config: Config, now: float) -> float:
     """Return the epoch seconds of this host's turn for a digest; 0.0 for an urgent or known good one."""
     image = memory.get_image(key)
-    trial = image.get_digest_record(digest, now)
+    record = image.get_digest_record(digest, now)
     if (
-        compute_drain_deadline(memory, trial) is not None
-        or not image.goods
-        or any(good.digest == digest for good in image.goods)
+        compute_drain_deadline(memory, record) is not None
+        or not image.known_good
+        or any(good.digest == digest for good in image.known_good)
     ):
         return 0.0
-    return trial.first_seen + compute_rollout_delay(config.host, digest, config.rollout.rings, config.rollout.spread)
+    return record.first_seen + compute_rollout_delay(config.host, digest, config.rollout.rings, config.rollout.spread)
 
 
 def compute_drain_deadline(memory: Memory, record: DigestRecord) -> float | None:
@@ -80,13 +80,13 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float) ->
         return [DigestChoice(image.pin, "pinned by the operator")]
     choices: list[DigestChoice] = []
     if (
-        image.head
-        and image.head not in image.quarantine
-        and compute_admission_time(memory, key, image.head, config, now) <= now
+        image.newest
+        and image.newest not in image.quarantine
+        and compute_admission_time(memory, key, image.newest, config, now) <= now
     ):
-        choices.append(DigestChoice(image.head, "the newest"))
-    for good in image.goods:
+        choices.append(DigestChoice(image.newest, "the newest"))
+    for good in image.known_good:
         if good.digest not in image.quarantine and all(good.digest != choice.digest for choice in choices):
-            reason = "the last good one" if good is image.goods[0] else "an older good one"
+            reason = "the last good one" if good is image.known_good[0] else "an older good one"
             choices.append(DigestChoice(good.digest, reason))
     return choices

@@ -23,15 +23,15 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
     image = memory.get_image(group.image_key)
     waits: list[str] = []
     for choice in list_digest_choices(memory, group.image_key, context.config, now):
-        trial = image.get_digest_record(choice.digest, now)
+        record = image.get_digest_record(choice.digest, now)
         step = get_preparation_step(group, context.views[group.engine], image, choice.digest)
         if step is None:
             return Reason("starting", _explain_start(choice, image, waits, now)), Start(name, choice.digest)
-        if now >= trial.not_before:
+        if now >= record.not_before:
             sentence = f"the watchdog {STEP_VERBS[type(step)]} {choice.digest[:19]} first, {choice.reason}"
             return Reason("preparing", sentence), step
-        retry = f"the next try is in {trial.not_before - now:.0f} s"
-        waits.append(f"{choice.digest[:19]} cannot be prepared ({trial.trouble}), {retry}")
+        retry = f"the next try is in {record.not_before - now:.0f} s"
+        waits.append(f"{choice.digest[:19]} cannot be prepared ({record.trouble}), {retry}")
     return Reason("no-image", "; ".join(waits) or _explain_no_image(image)), None
 
 
@@ -43,8 +43,8 @@ def _find_wait_reason(context: DecisionContext, memory: Memory, name: str) -> Re
     if context.observation.unfit_reasons:
         return Reason("host-unfit", f"the host is not fit: {'; '.join(context.observation.unfit_reasons)}")
     if now < slot.not_before:
-        trial = memory.get_image(context.groups[name].image_key).trials.get(slot.digest)
-        last = trial.trouble if trial and trial.trouble else "the last life was short"
+        record = memory.get_image(context.groups[name].image_key).records.get(slot.digest)
+        last = record.trouble if record and record.trouble else "the last life was short"
         wait = f"the next start is in {slot.not_before - now:.0f} s"
         return Reason("backoff", f"{slot.streak} lives in a row failed or were short, {wait}; {last}")
     if now < memory.not_before:
@@ -56,7 +56,7 @@ def _find_wait_reason(context: DecisionContext, memory: Memory, name: str) -> Re
 def _explain_start(choice: DigestChoice, image: ImageMemory, waits: Sequence[str], now: float) -> str:
     parts = [f"the watchdog starts {choice.digest[:19]}, {choice.reason}"]
     if image.trouble:
-        age = f"last answered {now - image.head_at:.0f} s ago" if image.head_at else "has never answered"
+        age = f"last answered {now - image.answered_at:.0f} s ago" if image.answered_at else "has never answered"
         parts.append(f"the registry {age} ({image.trouble})")
     return "; ".join([*parts, *waits])
 
@@ -64,7 +64,7 @@ def _explain_start(choice: DigestChoice, image: ImageMemory, waits: Sequence[str
 def _explain_no_image(image: ImageMemory) -> str:
     if image.trouble:
         return f"no digest is known to be good and the registry gave no answer: {image.trouble}"
-    if image.head in image.quarantine:
-        reason = image.quarantine[image.head].reason
-        return f"the newest digest {image.head[:19]} is quarantined ({reason}) and no good one is known"
+    if image.newest in image.quarantine:
+        reason = image.quarantine[image.newest].reason
+        return f"the newest digest {image.newest[:19]} is quarantined ({reason}) and no good one is known"
     return "the registry has not been asked yet"

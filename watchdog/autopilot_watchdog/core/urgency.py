@@ -22,14 +22,14 @@ def plan_drains(context: DecisionContext, memory: Memory) -> Iterator[tuple[floa
     config, alive, views = context.config, context.alive_containers, context.views
     for group in config.slots:
         image = memory.get_image(group.image_key)
-        trial = image.trials.get(image.head)
-        if trial is None or image.pin or image.head in image.quarantine or memory.paused:
+        record = image.records.get(image.newest)
+        if record is None or image.pin or image.newest in image.quarantine or memory.paused:
             continue
-        deadline = compute_drain_deadline(memory, trial)
+        deadline = compute_drain_deadline(memory, record)
         if (
             deadline is None
             or group.engine not in views
-            or get_preparation_step(group, views[group.engine], image, image.head)
+            or get_preparation_step(group, views[group.engine], image, image.newest)
         ):
             continue
         group_containers = [alive[name] for name in group.list_slot_names(config.host) if name in alive]
@@ -37,16 +37,16 @@ def plan_drains(context: DecisionContext, memory: Memory) -> Iterator[tuple[floa
         old = [
             container
             for container in group_containers
-            if container.digest != image.head and container.state == "running"
+            if container.digest != image.newest and container.state == "running"
         ]
-        proved = any(good.digest == image.head for good in image.goods)
+        proved = any(good.digest == image.newest for good in image.known_good)
         changing = missing + sum(_is_draining(container, memory) for container in old)
-        canary_runs = any(container.digest == image.head for container in group_containers)
+        canary_runs = any(container.digest == image.newest for container in group_containers)
         for container in old:
             if _is_draining(container, memory) or not (proved or (not changing and not canary_runs)):
                 continue
-            span = max(0.0, deadline - trial.first_seen)
-            turn = trial.first_seen + span * hash_to_fraction(config.host, container.slot, image.head)
+            span = max(0.0, deadline - record.first_seen)
+            turn = record.first_seen + span * hash_to_fraction(config.host, container.slot, image.newest)
             changing += turn <= context.now
             yield turn, Drain(container.id, container.slot, container.engine)
 

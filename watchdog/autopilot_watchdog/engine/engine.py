@@ -146,6 +146,6 @@ def list_digests_on_disk(config: Config, engine: Engine, memory: Memory) -> Iter
     """Yield the remembered digests that are on the engine's disk."""
     for group in {group.image_key: group for group in config.slots if group.engine == engine.name}.values():
         repository = get_repository(group.image)
-        for digest in memory.get_image(group.image_key).trials:
+        for digest in memory.get_image(group.image_key).records:
             if engine.has_image(repository, digest):
                 yield digest

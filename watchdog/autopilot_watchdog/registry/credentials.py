@@ -43,11 +43,11 @@ def list_credential_files(configured: str, env: Mapping[str, str]) -> list[Path]
     if configured:
         return [Path(configured)]
     home = Path(env["HOME"]) if "HOME" in env else Path.home()
-    found = [Path(env["DOCKER_CONFIG"], "config.json")] if "DOCKER_CONFIG" in env else []
-    found += [Path(env["REGISTRY_AUTH_FILE"])] if "REGISTRY_AUTH_FILE" in env else []
-    found.append(home / ".docker/config.json")
-    found.append(Path(env.get("XDG_RUNTIME_DIR", "/run"), "containers/auth.json"))
-    return found
+    paths = [Path(env["DOCKER_CONFIG"], "config.json")] if "DOCKER_CONFIG" in env else []
+    paths += [Path(env["REGISTRY_AUTH_FILE"])] if "REGISTRY_AUTH_FILE" in env else []
+    paths.append(home / ".docker/config.json")
+    paths.append(Path(env.get("XDG_RUNTIME_DIR", "/run"), "containers/auth.json"))
+    return paths
 
 
 def find_credentials(host: str, configured: str, env: Mapping[str, str]) -> Credentials | None:
@@ -73,8 +73,8 @@ def find_credentials(host: str, configured: str, env: Mapping[str, str]) -> Cred
             continue
         except (OSError, ValueError) as error:
             raise CredentialsError(f"cannot read credentials from {path}: {error}") from None
-        if found := _find_in_document(document, host):
-            return found
+        if login := _find_in_document(document, host):
+            return login
     return None
 
 
@@ -104,8 +104,8 @@ def _find_in_document(document: dict[str, Any], host: str) -> Credentials | None
             return Credentials(user, password.rstrip("\0"))
     if store := document.get("credsStore"):
         for name in names:
-            if found := _ask_helper(store, name):
-                return found
+            if login := _ask_helper(store, name):
+                return login
     return None
 
 

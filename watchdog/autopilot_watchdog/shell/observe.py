@@ -55,7 +55,7 @@ def fetch_tag_digests(
         try:
             platform = engines[group.engine].get_platform()
             client = build_registry_client(config, group.image)
-            answers[key] = client.fetch_tag_digest(platform, image.platforms, image.trials)
+            answers[key] = client.fetch_tag_digest(platform, image.platforms, image.records)
         except (RegistryError, EngineUnreachableError) as error:
             answers[key] = RegistryFailure(str(error))
     return answers

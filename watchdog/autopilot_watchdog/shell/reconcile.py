@@ -182,9 +182,9 @@ class Watchdog:
             self._audit.record(AuditEvent.URGENCY, f"the fleet's urgency {change}", "warning", urgency=after.urgency)
 
     def _record_image_changes(self, key: str, before: ImageMemory, after: ImageMemory) -> None:
-        if after.head != before.head:
-            sentence = f"the registry's newest digest of {key} is {after.head}"
-            self._audit.record(AuditEvent.NEW_DIGEST, sentence, image=key, digest=after.head)
+        if after.newest != before.newest:
+            sentence = f"the registry's newest digest of {key} is {after.newest}"
+            self._audit.record(AuditEvent.NEW_DIGEST, sentence, image=key, digest=after.newest)
         if after.trouble and after.trouble != before.trouble:
             self._audit.record(AuditEvent.REGISTRY_FAILED, after.trouble, "warning", image=key)
         if before.trouble and not after.trouble:
