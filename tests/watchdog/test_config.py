@@ -47,6 +47,15 @@ def test_every_problem_in_one_go() -> None:
         ({"slots": [{**SLOT, "ports": ["65535:1"]}]}, "gives wn-02 port 65536/tcp, which belongs to no host"),
         ({"slots": [SLOT], "rollout": {"rings": [{"share": "50%", "after": "0s"}]}}, "rollout.rings: must be rings"),
         ({"slots": [SLOT], "registry": {"timeout": "10"}}, 'registry.timeout: must be a duration such as "90s"'),
+        (
+            {"slots": [SLOT], "fitness": {"earliest": "2025-1-1"}},
+            'fitness.earliest: must be a date such as "2025-01-01"',
+        ),
+        (
+            {"slots": [SLOT], "fitness": {"earliest": "20250101"}},
+            'fitness.earliest: must be a date such as "2025-01-01"',
+        ),
+        ({"slots": [SLOT], "fitness": {"earliest": 2025}}, "fitness.earliest: must be a string, found 2025"),
     ],
 )
 def test_refused(document: object, sentence: str) -> None:

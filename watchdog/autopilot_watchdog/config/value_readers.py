@@ -5,12 +5,12 @@ Every reader takes the JSON value and returns the value in use, or raises Invali
 
 from __future__ import annotations
 
-import datetime
 import itertools
 import re
 from dataclasses import dataclass
 
 from autopilot_watchdog.errors import WatchdogError
+from autopilot_watchdog.timestamps import format_date, parse_timestamp
 
 SECONDS_PER_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 BYTES_PER_UNIT = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -106,11 +106,13 @@ def parse_size(json_value: object) -> int:
 
 def parse_date(json_value: object) -> str:
     """Check a date such as "2025-01-01" and return its text."""
+    text = read_text(json_value)
     try:
-        datetime.date.fromisoformat(read_text(json_value))
+        if format_date(parse_timestamp(text)) == text:
+            return text
     except ValueError:
-        raise InvalidValueError('a date such as "2025-01-01"') from None
-    return read_text(json_value)
+        pass
+    raise InvalidValueError('a date such as "2025-01-01"')
 
 
 def parse_name_pattern(json_value: object) -> str:
