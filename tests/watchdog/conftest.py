@@ -15,18 +15,21 @@ from tests.watchdog.site import Site
 
 @pytest.fixture(scope="session")
 def docker() -> Iterator[DockerDaemon]:
+    """Start a Docker engine."""
     with start_docker_daemon() as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def podman_service() -> Iterator[Podman]:
+    """Start Podman's API service."""
     with start_podman("127.0.0.1") as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def the_registry() -> Iterator[Registry]:
+    """Start a registry."""
     with start_registry() as found:
         yield found
 

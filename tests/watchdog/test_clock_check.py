@@ -66,6 +66,7 @@ def test_jumps_change_nothing(writes_last_words: bool) -> None:
 
 
 def list_actions(host: SimulatedHost) -> list[tuple[float, str]]:
+    """Return the executed actions with the virtual seconds since the beginning."""
     return [(round(at - BEGIN, 2), type(action).__name__) for at, action in host.executed_actions]
 
 

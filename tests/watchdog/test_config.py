@@ -13,6 +13,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples/watchdog/autopilot-watchdog.json
 
 
 def get_error_text(document: object) -> str:
+    """Return the message about a wrong configuration."""
     with pytest.raises(ConfigError) as raised:
         parse_config(json.dumps(document, indent=1), "wd.json")
     return str(raised.value)

@@ -29,10 +29,12 @@ from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_faili
 
 
 def list_actions(host: SimulatedHost, kind: type[Any]) -> list[tuple[float, Any]]:
+    """Return the executed actions of a kind with the virtual seconds since the beginning."""
     return [(at - BEGIN, action) for at, action in host.executed_actions if isinstance(action, kind)]
 
 
 def list_digests(host: SimulatedHost) -> list[str]:
+    """Return the digests of the living containers."""
     return sorted({container.digest for container in host.engine.list_alive()})
 
 

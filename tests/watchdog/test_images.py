@@ -79,6 +79,7 @@ class RealRegistry(SimulatedRegistry):
         self._site = site
 
     def request_tag_digest(self, now: float) -> TagDigest:
+        """Count a request and send it to the real registry."""
         self.request_counts[int(now // 60)] += 1
         client = registry_client.RegistryClient(self._site.reference, None, (), 5)
         # a host's first look at a digest reads its labels, too

@@ -39,6 +39,7 @@ class InterceptingProxy:
         self.hit = threading.Event()
 
     def serve(self, listener: socket.socket) -> None:
+        """Accept connections until the listener is closed."""
         with suppress(OSError):  # closed at the end
             while True:
                 client, _ = listener.accept()
@@ -69,6 +70,7 @@ def _copy(client: socket.socket, server: socket.socket) -> None:
 
 @contextmanager
 def intercept_call(site: Site, call: str, answered: bool, then: Callable[[], bool]) -> Iterator[InterceptingProxy]:
+    """Put a proxy before the engine's socket in the configuration."""
     path = str(site.folder / "between.sock")
     real = site.document["engines"][site.engine]
     found = InterceptingProxy(real, call, answered, then)
@@ -133,6 +135,7 @@ def test_killed_while_filling(site: Site, call: str, answered: bool) -> None:
 
 
 def is_settled(site: Site) -> bool:
+    """Return True if every slot has one running container, and there is no other."""
     found = list_own_containers(site)
     slots = sorted(item["Labels"]["autopilot.slot"] for item in found)
     return slots == ["wn-01", "wn-02"] and all(item["State"] == "running" for item in found)

@@ -42,6 +42,7 @@ def test_core_knows_no_shell() -> None:
 
 
 def name_module(path: Path) -> str:
+    """Return the module name of a file."""
     return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 

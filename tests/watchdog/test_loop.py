@@ -24,6 +24,7 @@ LIFETIME = "20s"
 
 @pytest.fixture(scope="module")
 def built() -> worker_image.WorkerImage:
+    """Build the worker image."""
     with docker_engine.open_build_engine() as engine:
         return worker_image.build_worker_image(engine)
 
@@ -143,5 +144,6 @@ def test_urgent_push(farm: tuple[Site, ContainerPool], built: worker_image.Worke
 
 
 def is_running(site: Site, digest: str) -> bool:
+    """Return True if the slot runs the digest."""
     status = get_slot(site, "worker-01")
     return bool(status["container"]) and status["digest"] == digest

@@ -77,6 +77,7 @@ def test_port_that_is_taken(site: Site) -> None:
 
 
 def has_result(server: Prometheus, query: str) -> bool:
+    """Return True if the query has a result."""
     try:
         return bool(server.run_query(query))
     except OSError:

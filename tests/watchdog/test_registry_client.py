@@ -55,6 +55,7 @@ def test_platform_that_is_not_there(site: Site) -> None:
 
 
 def fetch_head(site: Site, platforms: dict[str, str]) -> TagDigest:
+    """Ask the site's registry for the tag's digest."""
     return RegistryClient(site.reference, None, (), 5).fetch_tag_digest(
         ("linux", "amd64"), platforms, platforms.values()
     )

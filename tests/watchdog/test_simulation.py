@@ -24,6 +24,7 @@ DEFAULT = {
 
 
 def build_fleet(registry: SimulatedRegistry, size: int = 200, rollout: object = DEFAULT, **rest: Any) -> SimulatedFleet:
+    """Build a fleet of hosts with one slot each."""
     return SimulatedFleet((build_host(registry, build_config(f"h{n}", 1, rollout, **rest)) for n in range(size)), BEGIN)
 
 

@@ -68,6 +68,7 @@ def write_config(booted: SystemdContainer, site: Site) -> None:
 
 
 def write_drop_in(booted: SystemdContainer, unit: str, text: str) -> None:
+    """Add a drop-in to a unit."""
     folder = f"/etc/systemd/system/{unit}.d"
     booted.run("mkdir", "-p", folder)
     booted.write_file(f"{folder}/test{abs(hash(text))}.conf", text)
@@ -144,6 +145,7 @@ def test_hang_is_cut_off(booted: SystemdContainer, site: Site) -> None:
 
 
 def count_restarts(booted: SystemdContainer) -> int:
+    """Return the number of restarts of the events service."""
     return int(booted.run("systemctl", "show", "--property=NRestarts", "--value", "autopilot-watchdog-events"))
 
 

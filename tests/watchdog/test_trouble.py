@@ -169,6 +169,7 @@ def test_engine_dies_in_mid_pass(site: Site, faulty: FaultyProxy) -> None:
 
 @pytest.fixture
 def small_disk(site: Site) -> Iterator[Path]:
+    """Mount a file system of 256 KiB as the state folder."""
     folder = site.folder / "state"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=True)

@@ -40,6 +40,7 @@ def two_slots(site: Site) -> str:
 
 
 def is_running_everywhere(site: Site, digest: str) -> bool:
+    """Return True if every slot runs the digest."""
     return all(slot["container"] and slot["digest"] == digest for slot in site.get_slots().values())
 
 
@@ -61,6 +62,7 @@ def test_label(site: Site, two_slots: str) -> None:
 
 @pytest.fixture
 def consul(site: Site) -> Iterator[Agent]:
+    """Start a Consul agent and configure it."""
     with start_agent() as found:
         site.write_config(consul={"address": f"http://{found.http_address}"})
         yield found
