@@ -6,6 +6,7 @@ import json
 import urllib.request
 
 import pytest
+from autopilot_watchdog.core.observation import TagDigest
 from autopilot_watchdog.registry.image_reference import get_repository, get_tag, split_host_and_path
 from autopilot_watchdog.registry.registry_client import (
     INDEX_MEDIA_TYPES,
@@ -53,7 +54,8 @@ def test_platform_that_is_not_there(site: Site) -> None:
         fetch_head(site, {})
 
 
-def fetch_head(site: Site, platforms: dict[str, str]):
+def fetch_head(site: Site, platforms: dict[str, str]) -> TagDigest:
+    """Ask the site's registry for the tag's digest."""
     return RegistryClient(site.reference, None, (), 5).fetch_tag_digest(
         ("linux", "amd64"), platforms, platforms.values()
     )

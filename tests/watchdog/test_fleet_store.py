@@ -26,18 +26,18 @@ def test_quarantine_and_urgency() -> None:
         assert one.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
         command = [find_program(), "kv", "put", f"-http-addr={consul.http_address}", "autopilot/urgency", "now"]
         subprocess.run(command, check=True, capture_output=True)
-        said = other.read_fleet_state()
-        assert said == FleetState({B: "h1: 3 lives failed"}, "now")
+        state = other.read_fleet_state()
+        assert state == FleetState({B: "h1: 3 lives failed"}, "now")
         assert other.release_quarantine(B) == ""
-        again = one.read_fleet_state()
-        assert again is not None and not again.quarantine
+        state = one.read_fleet_state()
+        assert state is not None and not state.quarantine
 
 
 def test_consul_away() -> None:
     """Without Consul nothing is learned, nothing fails, and the trouble is a sentence."""
-    kv = FleetStore(build_config(consul={"address": "http://127.0.0.1:1"}))
-    assert kv.read_fleet_state() is None
-    assert "cannot reach Consul" in kv.last_error
+    store = FleetStore(build_config(consul={"address": "http://127.0.0.1:1"}))
+    assert store.read_fleet_state() is None
+    assert "cannot reach Consul" in store.last_error
 
 
 def test_the_dead_leave() -> None:
