@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from autopilot.adapters.consul import registration
+from autopilot.adapters.consul.service_definition import ServiceDefinition
 from autopilot.machines import cron_schedule, events, health, job, lifetime, shutdown
 from autopilot.machines.actions import Outcome, Spawn
 from autopilot.machines.cues import Exited
@@ -235,7 +236,7 @@ def test_targets_of_the_shutdown_table():
 
 def test_targets_of_the_registration_table():
     """Every phase that a registration's cell names is reached from it, and no other."""
-    definition = registration.ServiceDefinition(id="web", name="web", ttl=30.0)
+    definition = ServiceDefinition(id="web", name="web", ttl=30.0)
     desired = (None, registration.Desired(definition, "passing"))
 
     def list_steps(state):

@@ -26,7 +26,13 @@ WEB = {"name": "web", "exec": ["sleep", "1000"], "port": 80, "interfaces": "lo",
 
 
 def build_settings(**changes):
-    found = {"node": "wn-h-1", "listen": "127.0.0.1:8500", "bind": "10.0.0.9", "data": Path("/d"), "meta": {}}
+    found = {
+        "node": "wn-h-1",
+        "listen_address": "127.0.0.1:8500",
+        "bind_address": "10.0.0.9",
+        "data_dir": Path("/d"),
+        "meta": {},
+    }
     return recipe.build_settings(PLAN, **{**found, "token": "", **changes})
 
 
@@ -45,7 +51,7 @@ def test_metadata_without_dashes():
 
 def test_token_is_in_a_private_file(tmp_path):
     """The agent's token is in a file only we may read, and in no argument."""
-    recipe.prepare_state(tmp_path, build_settings(data=tmp_path / "consul/data", token="s3cret"))
+    recipe.prepare_state(tmp_path, build_settings(data_dir=tmp_path / "consul/data", token="s3cret"))
     file = tmp_path / "consul/agent.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text())["acl"]["tokens"]["agent"] == "s3cret"
