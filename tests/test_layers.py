@@ -67,7 +67,14 @@ def test_adapter_stands_alone(room):
             assert name.startswith(own) or not name.startswith(others), f"{path.relative_to(PACKAGE)} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["consul/registration", "consul/service_definition"])
+@pytest.mark.parametrize("module", ["errors", "retry_delay", "timestamps"])
+def test_foundations_need_no_layer(module):
+    """The modules that every layer may import import nothing of the package themselves."""
+    for name in list_imports(PACKAGE / f"{module}.py"):
+        assert not name.startswith("autopilot"), f"{module}.py imports {name}"
+
+
+@pytest.mark.parametrize("module", ["consul/registration", "consul/registration_state", "consul/service_definition"])
 def test_decisions_of_consul_are_pure(module):
     """What is decided about Consul imports nothing that could open a connection, read a clock or wait."""
     outside = {name.split(".")[0] for name in list_imports(PACKAGE / f"adapters/{module}.py")}

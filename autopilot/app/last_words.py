@@ -20,6 +20,7 @@ from autopilot.app.container_info import ContainerInfo
 from autopilot.machines import events
 from autopilot.machines.actions import EvictPayloads, Outcome
 from autopilot.machines.core import Effect
+from autopilot.timestamps import format_timestamp
 
 FORMAT_VERSION = 1
 HEARTBEAT_INTERVAL_S = 30.0
@@ -160,4 +161,4 @@ class LastWordsListener:
 
 
 def _format_now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1_000_000 % 1000:03d}Z"
+    return format_timestamp(time.time(), digits=3)

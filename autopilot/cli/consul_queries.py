@@ -43,8 +43,9 @@ def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[An
     if find_spec("consul") is None or find_spec("aiohttp") is None:
         raise click.ClickException("py-consul is not installed: pip install condor-autopilot[consul]")
     from autopilot.adapters.consul.connection_settings import ConsulSetupError, build_connection_settings
-    from autopilot.adapters.consul.consul_client import ConsulClient, ConsulRefusedError
-    from autopilot.adapters.consul.consul_client import ConsulUnreachableError as NoAnswerError
+    from autopilot.adapters.consul.consul_client import ConsulClient
+    from autopilot.adapters.consul.consul_errors import ConsulRefusedError
+    from autopilot.adapters.consul.consul_errors import ConsulUnreachableError as NoAnswerError
     from autopilot.spec.plan import Consul
 
     target = given or os.environ.get("CONSUL_HTTP_ADDR") or DEFAULT_ADDRESS

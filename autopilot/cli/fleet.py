@@ -11,8 +11,8 @@ import click
 
 from autopilot.cli.consul_queries import consul_option, query_consul
 from autopilot.cli.text_table import format_duration, format_table
-from autopilot.cli.timestamp import parse_epoch
 from autopilot.cli.verb_options import output_option
+from autopilot.timestamps import parse_timestamp
 
 
 @click.command()
@@ -56,9 +56,9 @@ def _is_draining(container: dict[str, Any]) -> bool:
 
 def _build_row(container: dict[str, Any]) -> tuple[str, ...]:
     now = time.time()
-    started, end = parse_epoch(container["started"]), parse_epoch(container["lifetime_end"])
+    started, end = parse_timestamp(container["started"]), parse_timestamp(container["lifetime_end"])
     if _is_draining(container):
-        end = parse_epoch(container["drain_deadline"])
+        end = parse_timestamp(container["drain_deadline"])
     return (
         container["host"],
         container["slot"] or "-",

@@ -11,8 +11,9 @@ import click
 
 from autopilot.cli.consul_queries import consul_option, query_consul
 from autopilot.cli.text_table import format_table
-from autopilot.cli.timestamp import TimestampParam, parse_epoch
+from autopilot.cli.timestamp import TimestampParam
 from autopilot.cli.verb_options import output_option
+from autopilot.timestamps import parse_timestamp
 
 FIELDS = ("container_id", "host", "slot", "image_digest", "started", "ended", "ended_before", "reason", "life")
 SHOWN_FIELDS = tuple(field for field in FIELDS if field != "ended_before")
@@ -82,7 +83,7 @@ def _has_run_at(life: Mapping[str, str], moment: float | None) -> bool:
     """Return True when the life may have run at that time: a killed one until its successor began."""
     if moment is None:
         return True
-    start, end = parse_epoch(life["started"]), parse_epoch(life["ended"] or life["ended_before"])
+    start, end = parse_timestamp(life["started"]), parse_timestamp(life["ended"] or life["ended_before"])
     return start is not None and start <= moment and (end is None or moment <= end)
 
 

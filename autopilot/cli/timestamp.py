@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from autopilot.timestamps import parse_timestamp
+
 AGO_PATTERN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -22,29 +24,17 @@ class TimestampParam(click.ParamType["float"]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Convert a text; a wrong one is a usage error."""
-        seconds = parse_timestamp(str(value), datetime.now(UTC))
+        seconds = parse_typed_time(str(value), datetime.now(UTC))
         if seconds is None:
             remedy = "write 2026-01-31T12:00:00Z, '2026-01-31 12:00', 12:00 (today, UTC) or 2h (ago)"
             self.fail(f"{value!r} is no time; {remedy}", param, ctx)
         return seconds
 
 
-def parse_epoch(text: str) -> float | None:
-    """Return a recorded ISO time as seconds since the epoch; None for anything else."""
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return None
-
-
-def parse_timestamp(text: str, now: datetime) -> float | None:
+def parse_typed_time(text: str, now: datetime) -> float | None:
     """Return a time as seconds since the epoch; None for a text that is no time."""
     if ago := AGO_PATTERN.fullmatch(text):
         return (now - timedelta(seconds=float(ago[1]) * SECONDS_PER_UNIT[ago[2]])).timestamp()
     if re.fullmatch(r"\d{1,2}:\d\d(:\d\d)?", text):
         text = f"{now:%Y-%m-%d} {text.zfill(5) if len(text) < 6 else text.zfill(8)}"
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return parse_timestamp(text)

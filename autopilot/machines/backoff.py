@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autopilot.retry_delay import RetryDelay
 from autopilot.spec.plan import Backoff
 
 CRASH_LOOP_FAILURES = 5
@@ -35,7 +36,5 @@ def compute_backoff(
         The new streak, the delay in seconds, and True when a crash loop begins.
     """
     failures = 1 if run_seconds >= backoff.reset_after else streak.failures + 1
-    # the exponent is bounded, since 2.0 ** 1024 overflows after a few days of restarts
-    base = min(backoff.initial * backoff.factor ** min(failures - 1, 64), backoff.max)
-    delay = max(0.0, base * (1 + backoff.jitter * (2 * draw - 1)))
-    return FailureStreak(failures), delay, failures == CRASH_LOOP_FAILURES
+    growth = RetryDelay(backoff.initial, backoff.max, backoff.factor, backoff.jitter)
+    return FailureStreak(failures), growth.compute(failures, draw), failures == CRASH_LOOP_FAILURES

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from autopilot.cli.timestamp import parse_epoch, parse_timestamp
+from autopilot.cli.timestamp import parse_typed_time
+from autopilot.timestamps import parse_timestamp
 
 NOW = datetime(2026, 1, 31, 15, 30, tzinfo=UTC)
 
@@ -27,10 +28,10 @@ NOW = datetime(2026, 1, 31, 15, 30, tzinfo=UTC)
 )
 def test_moments(written, read):
     """A moment is an ISO time, a time of today, or so long ago; without a zone it is UTC."""
-    assert parse_timestamp(written, NOW) == parse_epoch(read)
+    assert parse_typed_time(written, NOW) == parse_timestamp(read)
 
 
 @pytest.mark.parametrize("written", ["yesterday", "", "25:00", "2026-13-01", "2x", "-2h"])
 def test_no_moments(written):
     """Anything else is refused."""
-    assert parse_timestamp(written, NOW) is None
+    assert parse_typed_time(written, NOW) is None

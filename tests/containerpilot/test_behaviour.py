@@ -1,8 +1,8 @@
 """ContainerPilot's behaviour that is worth keeping, on real processes and a real Consul.
 
-Shown elsewhere: interface forms (tests/adapters/test_interfaces.py, tests/adapters/consul/test_registering.py), numeric
+Shown elsewhere: interface forms (tests/adapters/test_interfaces.py, tests/adapters/consul/test_registrar.py), numeric
 strings and Go's durations (tests/spec/test_quantities.py, test_examples.py here), Consul's variables for a token and
-for TLS (tests/adapters/consul/test_access.py, test_security.py), a job's stopTimeout (test_defects.py).
+for TLS (tests/adapters/consul/test_connection_settings.py, test_security.py), a job's stopTimeout (test_defects.py).
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Shown elsewhere, on the same config or a stricter one:
 | defect | test |
 |---|---|
 | 3 overload runs away | tests/app/test_misbehaviour.py::test_two_hundred_jobs_every_50_ms |
-| 4 a hung Consul blocks everything | tests/adapters/consul/test_healing.py::test_agent_hangs, test_agent_is_slow |
-| 5 never registers again | tests/adapters/consul/test_healing.py::test_agent_restarts_empty, _deregistered_by_hand |
+| 4 a hung Consul blocks everything | tests/adapters/consul/test_agent_presence.py::test_agent_hangs, _is_slow |
+| 5 never registers again | tests/adapters/consul/test_agent_presence.py::test_agent_restarts_empty |
 | 6 maintenance is one-way | test_behaviour.py::test_maintenance |
 | 7 a bad config ends the container | tests/app/test_plan_reload.py::test_a_bad_job_spec_changes_nothing |
 | 8 a reload kills every job | also tests/app/test_plan_reload.py::test_only_what_changed_is_restarted, ... |

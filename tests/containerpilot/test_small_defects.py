@@ -5,8 +5,8 @@ Shown elsewhere, on the same config or a stricter one:
 | defect | test |
 |---|---|
 | children with their own session survive | tests/app/test_misbehaviour.py::test_whole_family_is_gone |
-| `unhealthy` does nothing but stop the heartbeats | tests/adapters/consul/test_registering.py::test_check_output_and_status |
-| a metric without namespace is dropped, unknown ones return success | tests/adapters/telemetry/test_telemetry.py::test_metrics_of_jobs |
+| `unhealthy` does nothing but stop the heartbeats | tests/adapters/consul/test_registrar.py::test_check_output_and_status |
+| a metric without namespace is dropped, unknown ones return success | tests/adapters/telemetry/test_telemetry_adapter.py::test_metrics_of_jobs |
 | `{{ .VAR }}` cuts a value at its second `=` | tests/spec/test_gotemplate.py::test_a_value_keeps_its_second_equals_sign |
 | duplicate job names are accepted, a mistyped source waits for ever | tests/spec/test_validation.py |
 | `consul` is mandatory | every test here without one |
@@ -194,7 +194,7 @@ def is_signal_pending(pid, number):
 
 def count_events(port, source):
     """ContainerPilot's counter of events with this source."""
-    from tests.adapters.telemetry.test_telemetry import read_samples
+    from tests.adapters.telemetry.test_telemetry_adapter import read_samples
 
     found = read_samples({"telemetry": {"port": port}})
     return sum(

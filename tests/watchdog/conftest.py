@@ -1,4 +1,4 @@
-"""Real engines and a real registry, started once for all tests of the watchdog."""
+"""Start real engines and a real registry once for all tests of the watchdog."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from tests.watchdog.site import Site
 
 @pytest.fixture(scope="session")
 def docker() -> Iterator[DockerDaemon]:
+    """Start a Docker engine."""
     with start_docker_daemon() as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def podman_service() -> Iterator[Podman]:
+    """Start Podman's API service."""
     with start_podman("127.0.0.1") as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def the_registry() -> Iterator[Registry]:
+    """Start a registry."""
     with start_registry() as found:
         yield found
 
 
 @pytest.fixture
 def docker_site(tmp_path: Path, docker: DockerDaemon, the_registry: Registry) -> Iterator[Site]:
-    """A host with Docker. Its containers are gone at the end; images stay for the next test."""
+    """Set up a host with Docker; remove its containers at the end and keep its images for the next test."""
     found = Site(tmp_path, "docker", docker, the_registry, docker.engine)
     yield found
     names = docker.engine.run("ps", "--all", "--quiet").split()
@@ -43,14 +46,14 @@ def docker_site(tmp_path: Path, docker: DockerDaemon, the_registry: Registry) ->
 
 @pytest.fixture
 def podman_site(tmp_path: Path, docker: DockerDaemon, podman_service: Podman, the_registry: Registry) -> Iterator[Site]:
-    """A host with Podman; its images are built with Docker."""
+    """Set up a host with Podman; its images are built with Docker."""
     yield Site(tmp_path, "podman", podman_service, the_registry, docker.engine)
     podman_service.run("rm", "--all", "--force", "--time=0", check=False)
 
 
 @pytest.fixture(params=["docker", "podman"])
 def site(request: pytest.FixtureRequest) -> Site:
-    """The same test on both engines."""
+    """Run the test on both engines."""
     found = request.getfixturevalue(f"{request.param}_site")
     assert isinstance(found, Site)
     return found

@@ -1,4 +1,4 @@
-"""`python -m tests.watchdog.figures`: how quick and how small the watchdog is here, on a real engine and registry."""
+"""Measure the watchdog's speed and size on a real engine and registry: `python -m tests.watchdog.figures`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,24 +17,24 @@ from lab.dockerd import start_docker_daemon
 from lab.registry_server import start_registry
 from lab.zipapp_build import build_zipapp
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import get_slot, kill_container
+from tests.watchdog.test_engines import get_slot, is_refilled, kill_container
 
 ROUNDS = 9
 
 
 def measure_refill_gaps(site: Site, process: subprocess.Popen[bytes]) -> Iterator[float]:
-    """Seconds from a container's death to its successor's start, as the kernel and the engine date them."""
+    """Measure the seconds from a container's death to the start of its successor."""
     for _ in range(ROUNDS):
         name = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
         process.poll()
         began = time.time()
         kill_container(site, name)
-        eventually(lambda gone=name: get_slot(site)["container"] not in (None, gone), 30, "refilled")
+        eventually(partial(is_refilled, site, name), 30, "refilled")
         yield get_slot(site)["since"] - began
 
 
 def measure_passes(site: Site) -> Iterator[float]:
-    """Wall-clock seconds of a whole `run`, with nothing to do."""
+    """Measure the wall-clock seconds of a whole `run` with nothing to do."""
     for _ in range(ROUNDS):
         began = time.monotonic()
         site.run_once()
@@ -41,6 +42,7 @@ def measure_passes(site: Site) -> Iterator[float]:
 
 
 def main() -> None:
+    """Print all figures."""
     with tempfile.TemporaryDirectory() as folder, start_registry() as images, start_docker_daemon() as engine:
         site = Site(Path(folder), "docker", engine, images, engine.engine)
         site.write_config(failures={"initial": "1ms", "longest": "1ms"})

@@ -1,4 +1,4 @@
-"""A host as an administrator sets it up: a real engine, a real registry, a configuration, and the real command."""
+"""Set up a host as an administrator does: a real engine, a real registry, a configuration, and the real command."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lab.docker_engine import Engine
 from lab.registry_server import Registry
@@ -21,14 +21,29 @@ BUSY = 3.0  # times as many seconds are given as are enough on an idle machine
 
 
 class EngineService(Protocol):
-    """An engine that can be talked to."""
+    """Running engine of the lab."""
 
     @property
-    def socket(self) -> str: ...
+    def socket(self) -> str:
+        """Path of its API socket."""
+        ...
+
+
+@runtime_checkable
+class CrashableEngineService(EngineService, Protocol):
+    """Engine of the lab that a test may crash."""
+
+    def crash(self) -> None:
+        """Kill the engine with its containers, as a power cut does."""
+        ...
+
+    def start(self) -> None:
+        """Start the engine again."""
+        ...
 
 
 class Site:
-    """`run` is the real command in a process of its own, as the timer calls it."""
+    """Host with one engine; the watchdog's verbs run in their own processes, as the timer calls them."""
 
     def __init__(self, folder: Path, engine: str, service: EngineService, registry: Registry, builder: Engine) -> None:
         self.folder = folder
@@ -37,7 +52,7 @@ class Site:
         self.registry = registry
         self.builder = builder
         self.path = os.environ["PATH"]
-        self.command_prefix: list[str] = []  # what is put before each command: a wrong clock, another namespace
+        self.command_prefix: list[str] = []  # before each command: a wrong clock, another namespace
         self.config = folder / "autopilot-watchdog.json"
         self.document: dict[str, Any] = {
             "host": "h1",
@@ -53,34 +68,47 @@ class Site:
 
     @property
     def push_reference(self) -> str:
-        """The image as its builders push it."""
+        """Reference of the image for its builders."""
         return f"{self.registry.address}/site/{self.folder.name.lower()}:stable"
 
     @property
     def reference(self) -> str:
-        """The image as the host knows it: through the same registry, maybe by another wire."""
+        """Reference of the image in the host's configuration; a proxy may lie between host and registry."""
         return str(self.document["slots"][0]["image"])
 
     @property
     def state_folder(self) -> Path:
-        """The watchdog's state folder."""
+        """Folder of the watchdog's state."""
         return Path(self.document["state"])
 
+    @contextmanager
+    def crash_engine(self) -> Iterator[None]:
+        """Crash the engine; start it again at the end of the block."""
+        assert isinstance(self.service, CrashableEngineService)
+        self.service.crash()
+        try:
+            yield
+        finally:
+            self.service.start()
+
     def use_registry_address(self, address: str) -> None:
+        """Let the host reach the registry at another address, such as a proxy's."""
         self.write_config({"image": self.push_reference.replace(self.registry.address, address)})
 
     def write_config(self, slot: dict[str, Any] | None = None, **rest: Any) -> None:
+        """Change keys of the slot group and of the configuration, and write the file."""
         self.document.update(rest)
         self.document["slots"][0].update(slot or {})
         self.config.write_text(json.dumps(self.document, indent=1))
 
     def push_image(self, script: str | None = None, **options: Any) -> str:
-        """A new image under the tag; returns its digest. Two scripts that are alike are one image."""
+        """Push an image that runs the script under the tag; return its digest. Equal scripts give one image."""
         return build_and_push(
             self.builder, self.push_reference, format_healthy_script() if script is None else script, **options
         )
 
     def build_command(self, *words: str) -> list[str]:
+        """Build the command line of a verb."""
         return [
             *self.command_prefix,
             sys.executable,
@@ -93,6 +121,7 @@ class Site:
         ]
 
     def run_verb(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a verb with its arguments."""
         return subprocess.run(
             self.build_command(*words),
             capture_output=True,
@@ -103,10 +132,11 @@ class Site:
         )
 
     def build_environment(self) -> dict[str, str]:
+        """Build the environment of the watchdog's processes."""
         return {**os.environ, "HOME": str(self.folder), "DOCKER_CONFIG": str(self.folder / "docker"), "PATH": self.path}
 
     def run_once(self, expected_exit_code: int | None = 0, timeout: float = 60) -> str:
-        """One pass; returns what it said."""
+        """Run one pass and return its lines on standard error."""
         done = self.run_verb("run", timeout=timeout)
         assert expected_exit_code is None or done.returncode == expected_exit_code, (
             f"exit {done.returncode}\n{done.stderr}"
@@ -114,22 +144,26 @@ class Site:
         return done.stderr
 
     def get_slots(self) -> dict[str, dict[str, Any]]:
+        """Return the slots of `status -o json` by name."""
         document = json.loads(self.run_verb("status", "-o", "json").stdout)
         return {slot["slot"]: slot for slot in document["slots"]}
 
     def read_state(self) -> dict[str, Any]:
+        """Read the watchdog's memory."""
         return dict(json.loads((self.state_folder / "state.json").read_text()))
 
     def get_image_record(self) -> dict[str, Any]:
+        """Return the memory of the image."""
         return dict(self.read_state()["images"][f"{self.engine} {self.reference}"])
 
     def read_audit(self, event: str = "") -> list[dict[str, Any]]:
+        """Read the audit log's entries with this event id; all without one."""
         lines = [json.loads(line) for line in (self.state_folder / "audit.jsonl").read_text().splitlines()]
         return [line for line in lines if event in ("", line["event"])]
 
     @contextmanager
-    def run_watch(self):
-        """`watch`, until the end of the block."""
+    def run_watch(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run `watch` until the end of the block."""
         with (self.folder / "watch.log").open("a") as log:
             process = subprocess.Popen(self.build_command("watch"), stderr=log, env=self.build_environment())
         try:
@@ -140,7 +174,7 @@ class Site:
 
 
 def eventually(predicate: Callable[[], Any], timeout_s: float, description: str) -> Any:
-    """The first truthy answer; fails with the sentence when there is none in time."""
+    """Return the predicate's first truthy answer; fail with the description if there is none in time."""
     timeout_s *= BUSY
     end = time.monotonic() + timeout_s
     while True:

@@ -1,4 +1,4 @@
-"""The configuration: what is wrong is said with its place, what was found and what would be right."""
+"""The configuration: every problem is reported with its place, the found value and the remedy."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples/watchdog/autopilot-watchdog.json
 
 
 def get_error_text(document: object) -> str:
+    """Return the message about a wrong configuration."""
     with pytest.raises(ConfigError) as raised:
         parse_config(json.dumps(document, indent=1), "wd.json")
     return str(raised.value)
@@ -24,9 +25,9 @@ def test_example_is_right() -> None:
 
 
 def test_every_problem_in_one_go() -> None:
-    """Each problem has its line and column, its path, what was found and what would be right."""
-    said = get_error_text({"slot": [], "slots": [{**SLOT, "cpus": -1, "volumes": ["/a"], "verify": {"exec": "x"}}]})
-    assert said.splitlines() == [
+    """Every problem has its line and column, its path, the found value and the expected one."""
+    text = get_error_text({"slot": [], "slots": [{**SLOT, "cpus": -1, "volumes": ["/a"], "verify": {"exec": "x"}}]})
+    assert text.splitlines() == [
         'wd.json:2:2: slot: unknown key; did you mean "slots"?',
         "wd.json:8:12: slots[0].cpus: must be a number of 0 or more, found -1",
         'wd.json:9:15: slots[0].volumes: must be a list of binds such as "/cvmfs:/cvmfs:ro,rslave", found ["/a"]',
@@ -47,10 +48,19 @@ def test_every_problem_in_one_go() -> None:
         ({"slots": [{**SLOT, "ports": ["65535:1"]}]}, "gives wn-02 port 65536/tcp, which belongs to no host"),
         ({"slots": [SLOT], "rollout": {"rings": [{"share": "50%", "after": "0s"}]}}, "rollout.rings: must be rings"),
         ({"slots": [SLOT], "registry": {"timeout": "10"}}, 'registry.timeout: must be a duration such as "90s"'),
+        (
+            {"slots": [SLOT], "fitness": {"earliest": "2025-1-1"}},
+            'fitness.earliest: must be a date such as "2025-01-01"',
+        ),
+        (
+            {"slots": [SLOT], "fitness": {"earliest": "20250101"}},
+            'fitness.earliest: must be a date such as "2025-01-01"',
+        ),
+        ({"slots": [SLOT], "fitness": {"earliest": 2025}}, "fitness.earliest: must be a string, found 2025"),
     ],
 )
 def test_refused(document: object, sentence: str) -> None:
-    """What cannot work is refused."""
+    """A configuration that cannot work is refused."""
     assert sentence in get_error_text(document)
 
 

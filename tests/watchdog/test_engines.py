@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 from autopilot_watchdog.config.config_reader import load_config
-from autopilot_watchdog.engine.docker_api import Engine
 from autopilot_watchdog.engine.engine_http import EngineClient
+from autopilot_watchdog.engine.engine_registry import create_engine
 
 from lab.tiny_images import format_healthy_script
 from tests.watchdog.site import Site, eventually
@@ -23,19 +22,20 @@ pytestmark = pytest.mark.real("docker", "podman", "registry")
 SLOT = "wn-01"
 
 
-def get_slot(site: Site, slot: str = SLOT) -> dict[str, str]:
+def get_slot(site: Site, slot: str = SLOT) -> dict[str, Any]:
+    """Return the slot's row of `status -o json`."""
     return site.get_slots()[slot]
 
 
+def is_refilled(site: Site, old_container: str, slot: str = SLOT) -> bool:
+    """Return True if the slot has a container, and not the old one."""
+    return get_slot(site, slot)["container"] not in (None, old_container)
+
+
 def kill_container(site: Site, name: str) -> None:
-    """SIGKILL to the container's first process, from outside of any engine."""
-    code = (
-        "import sys, autopilot_watchdog.engine.engine_http as c; found = c.Client('x', sys.argv[1])"
-        ".json('GET', f'/containers/{sys.argv[2]}/json'); print(found['State']['Pid'])"
-    )
-    socket = site.document["engines"][site.engine]
-    pid = subprocess.run([sys.executable, "-c", code, socket, name], capture_output=True, text=True, check=True).stdout
-    os.kill(int(pid), signal.SIGKILL)
+    """Kill the container's first process, from outside of any engine."""
+    client = EngineClient(site.engine, site.document["engines"][site.engine])
+    os.kill(client.request_json("GET", f"/containers/{name}/json")["State"]["Pid"], signal.SIGKILL)
 
 
 def test_missing_slots_are_filled(site: Site) -> None:
@@ -62,7 +62,7 @@ def test_killed_slot_is_refilled(site: Site) -> None:
     site.run_once()
     second = get_slot(site)
     assert second["state"] == "running" and second["container"] != first
-    assert site.read_audit("bury")[-1]["code"] == "killed"
+    assert site.read_audit("remove")[-1]["code"] == "killed"
 
 
 def test_watch_refills_at_once(site: Site) -> None:
@@ -99,7 +99,7 @@ def test_bad_push_rolls_back_and_the_next_good_one_recovers(site: Site) -> None:
     good = site.push_image()
     site.run_once()
     site.run_once()
-    assert site.get_image_record()["goods"][0]["digest"] == good
+    assert site.get_image_record()["known_good"][0]["digest"] == good
     bad = site.push_image("echo no good; exit 3")
     kill_container(site, get_slot(site)["container"])
 
@@ -109,7 +109,7 @@ def test_bad_push_rolls_back_and_the_next_good_one_recovers(site: Site) -> None:
         return bool(status["container"]) and status["digest"] == good and bad in site.get_image_record()["quarantine"]
 
     eventually(has_rolled_back, 30, "rolled back")
-    assert "no good" in site.read_audit("printed")[-1]["sentence"]
+    assert "no good" in site.read_audit("container-output")[-1]["sentence"]
     assert [entry["digest"] for entry in site.read_audit("quarantine")] == [bad]
     assert "printed last: no good" in site.run_verb("explain", SLOT).stdout
     assert "(quarantined)" in site.run_verb("status").stdout
@@ -136,17 +136,12 @@ def test_last_words_are_completed(site: Site) -> None:
     words.write_text(words.read_text().replace("ID", full))
     kill_container(site, name)
     eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")
-    previous = words.read_text
-    document = {}
-
-    def read() -> bool:
-        document.update(json.loads(previous()))
-        return document["state"] == "ended"
 
     site.write_config({"count": 1, "name": "other-NN"})  # so that the slot's next life does not write over them
     site.run_once()
-    assert read()
-    assert (document["reason"], document["exit_code"], document["completed_by"]) == ("killed", 137, "watchdog")
+    document = json.loads(words.read_text())
+    assert (document["state"], document["reason"]) == ("ended", "killed")
+    assert (document["exit_code"], document["completed_by"]) == (137, "watchdog")
 
 
 def test_left_over_names_and_containers(site: Site) -> None:
@@ -157,13 +152,13 @@ def test_left_over_names_and_containers(site: Site) -> None:
     kill_container(site, name)
     eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")
     site.run_once()
-    names = [entry["sentence"] for entry in site.read_audit("bury")]
+    names = [entry["sentence"] for entry in site.read_audit("remove")]
     assert any(name in sentence for sentence in names)
     assert get_slot(site)["container"] != name
 
 
 def test_stopping_is_left_alone(site: Site) -> None:
-    """While somebody's `stop` waits for a container to end in order, its slot is neither buried nor filled."""
+    """While somebody's `stop` waits for a container to end in order, its slot is neither cleared nor filled."""
     shared = "/var/lib/autopilot"
     ends = f"touch {shared}/stopping; until test -e {shared}/released; do sleep 0.1; done; exit 0"
     site.push_image(format_healthy_script(f"trap '{ends}' TERM\nwhile true; do sleep 0.1; done"))
@@ -175,7 +170,7 @@ def test_stopping_is_left_alone(site: Site) -> None:
     eventually((site.state_folder / "slots/wn-01/stopping").exists, 10, "it has been told to end")
     site.run_once()
     assert get_slot(site)["container"] == first
-    assert not site.read_audit("bury") and len(site.read_audit("start")) == 1
+    assert not site.read_audit("remove") and len(site.read_audit("start")) == 1
     (site.state_folder / "slots/wn-01/released").touch()
     stop.join()
     eventually(lambda: not get_slot(site)["container"], 20, "it has ended")
@@ -189,8 +184,8 @@ def test_name_that_is_taken(site: Site, monkeypatch: pytest.MonkeyPatch) -> None
     site.run_once()
     taken = get_slot(site)["container"]
     drawn = iter([taken.rpartition("-")[2], "00c0ffee"])
-    monkeypatch.setattr("autopilot_watchdog.engine.docker_api.secrets.token_hex", lambda size: next(drawn))
-    its = Engine(EngineClient(site.engine, site.service.socket), "somebody else")
-    id = its.start_container(load_config(site.config).slots[0], 1, digest, host="h1", state_folder=None)
-    assert [found.name for found in its.list_containers() if found.id == id] == [f"{SLOT}-00c0ffee"]
+    monkeypatch.setattr("autopilot_watchdog.engine.docker_engine.secrets.token_hex", lambda size: next(drawn))
+    engine = create_engine(site.engine, site.service.socket, "somebody else")
+    id = engine.start_container(load_config(site.config).slots[0], 1, digest, host="h1", state_folder=None)
+    assert [found.name for found in engine.list_containers() if found.id == id] == [f"{SLOT}-00c0ffee"]
     assert get_slot(site)["container"] == taken

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ from lab.faults import build_clock_offset_prefix, mount_hanging_filesystem
 from lab.tiny_images import format_healthy_script
 from lab.zipapp_build import build_zipapp
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import SLOT, get_slot, kill_container
+from tests.watchdog.test_engines import SLOT, get_slot, is_refilled, kill_container
 from tests.watchdog.test_trouble import clear_slot
 
 pytestmark = pytest.mark.real("docker", "podman", "registry")
@@ -46,7 +47,7 @@ def test_clock_jumps(site: Site, clock: Callable[[str], object]) -> None:
         clock(by)
         site.run_once()
         assert get_slot(site)["container"] == first["container"]
-        assert not site.get_image_record()["goods"], f"{by}: not yet an hour old"
+        assert not site.get_image_record()["known_good"], f"{by}: not yet an hour old"
     site.push_image("exit 3")
     clear_slot(site)
     site.run_once()
@@ -59,8 +60,8 @@ def test_clock_jumps(site: Site, clock: Callable[[str], object]) -> None:
         site.run_once()
         status = get_slot(site)
         assert status["state"] == "backoff" and len(site.read_audit("start")) == starts, by
-        left = site.read_state()["slots"][SLOT]["not_before"] - site.read_state()["last_pass"]
-        assert 1800 < left <= 3600, by
+        remaining = site.read_state()["slots"][SLOT]["not_before"] - site.read_state()["last_pass"]
+        assert 1800 < remaining <= 3600, by
     assert not site.get_image_record()["quarantine"]
     assert site.read_state()["lost"].get("backoff", 0) < 120
 
@@ -75,12 +76,8 @@ def test_watch_over_a_jump(site: Site, clock: Callable[[str], object]) -> None:
             clock(by)
             kill_container(site, name)
             # without the engine's event it would be the next minute's pass
-            name = eventually(lambda gone=name: find_replacement(site, gone), 20, f"refilled after {by}")
-
-
-def find_replacement(site: Site, gone: str) -> str:
-    name = get_slot(site)["container"]
-    return name if name != gone else ""
+            eventually(partial(is_refilled, site, name), 20, f"refilled after {by}")
+            name = get_slot(site)["container"]
 
 
 @pytest.mark.real("fuse")
@@ -95,9 +92,9 @@ def test_hanging_mount(site: Site) -> None:
     clear_slot(site)
     with mount_hanging_filesystem(cvmfs):
         began = time.monotonic()
-        said = site.run_once()
+        output = site.run_once()
         assert time.monotonic() - began < 10
-        assert f"{cvmfs} does not answer within 1 s" in said
+        assert f"{cvmfs} does not answer within 1 s" in output
         status = site.get_slots()
         assert status[SLOT]["state"] == "host-unfit" and not status[SLOT]["container"]
         assert status["wn-02"] == runs_on
@@ -162,7 +159,8 @@ def test_cron_line(docker_site: Site) -> None:
     mounts = " && ".join(f"mount --bind {place}/{here} {there}" for here, there in over.items())
     overlay = f"mount --bind {place}/autopilot-watchdog.json /etc/autopilot-watchdog.json"
     config = Path("/etc/autopilot-watchdog.json")
-    made = not config.exists() and not config.touch()
+    made = not config.exists()
+    config.touch()
     first = get_slot(site)["container"]
     kill_container(site, first)
     command = ["unshare", "--mount", "sh", "-c", f"{mounts} && {overlay} && exec cron -f"]

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from autopilot_watchdog.core.observation import TagDigest
-from autopilot_watchdog.engine.docker_api import Engine
 from autopilot_watchdog.engine.engine_http import EngineClient
+from autopilot_watchdog.engine.engine_registry import create_engine
 from autopilot_watchdog.registry import registry_client
 from autopilot_watchdog.registry.image_reference import get_repository
-from autopilot_watchdog.simulation import simulated_fleet
+from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
+from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 
 from lab.tiny_images import build_and_push, format_healthy_script
 from tests.watchdog.scenes import BEGIN, KEY, build_config, build_host
@@ -25,7 +26,7 @@ RINGS = {"rings": [{"share": "10%", "after": "0s"}, {"share": "100%", "after": "
 
 
 def replace_container(site: Site, slot: str) -> None:
-    """The slot's life is over, and its successor has proved good."""
+    """End the slot's life and let its successor prove good."""
     gone = get_slot(site, slot)["container"]
     kill_container(site, gone)
     eventually(lambda: not get_slot(site, slot)["container"], 10, "the engine has seen it")
@@ -35,8 +36,9 @@ def replace_container(site: Site, slot: str) -> None:
 
 
 def test_garbage(site: Site) -> None:
-    """What runs, the last good one and the one before are kept; older ones of ours go; nobody else's are touched."""
-    engine = Engine(EngineClient(site.engine, site.service.socket), "nobody")
+    """Running, last good and second last good images are kept; our older ones go; images of others are not touched."""
+    engine = create_engine(site.engine, site.service.socket, "nobody")
+    client = EngineClient(site.engine, site.service.socket)
     own = get_repository(site.reference)
     others = own + "-of-somebody-else"
     foreign = build_and_push(
@@ -49,8 +51,8 @@ def test_garbage(site: Site) -> None:
     )
     for name, digest in ((others, foreign), (own, by_hand)):  # as an administrator's `docker pull`
         query = {"fromImage": name, "tag": digest}
-        with engine.client.open_response("POST", "/images/create", query) as answer:
-            list(engine.client.read_json_lines(answer))
+        with client.open_response("POST", "/images/create", query) as answer:
+            list(client.read_json_lines(answer))
         assert engine.has_image(name, digest)
     site.write_config({"count": 2})
     versions = [site.push_image(format_healthy_script("# 0\nsleep 100000"))]
@@ -65,22 +67,23 @@ def test_garbage(site: Site) -> None:
     assert kept == [True, False, False, True, True], "0 runs in wn-01, 4 is the last good one, 3 the one before"
     assert engine.has_image(others, foreign) and engine.has_image(own, by_hand)
     assert get_slot(site, "wn-01")["digest"] == versions[0]
-    assert [entry["digest"] for entry in site.read_audit("removeimage")] == versions[1:3]
+    assert [entry["digest"] for entry in site.read_audit("remove-image")] == versions[1:3]
 
 
-class RealRegistry(simulated_fleet.SimulatedRegistry):
-    """Answers of the real one, asked by the real client, counted by virtual minutes."""
+class RealRegistry(SimulatedRegistry):
+    """Registry in virtual time with the answers of a real one, asked by the real client."""
 
     def __init__(self, site: Site) -> None:
         super().__init__([])
         self.known: Counter[str] = Counter()
         self._site = site
 
-    def head(self, now: float) -> TagDigest:
+    def request_tag_digest(self, now: float) -> TagDigest:
+        """Count a request and send it to the real registry."""
         self.request_counts[int(now // 60)] += 1
-        asked = registry_client.RegistryClient(self._site.reference, None, (), 5)
+        client = registry_client.RegistryClient(self._site.reference, None, (), 5)
         # a host's first look at a digest reads its labels, too
-        found = asked.fetch_tag_digest(
+        found = client.fetch_tag_digest(
             ("linux", "amd64"), {}, [digest for digest, hosts in self.known.items() if hosts >= 200]
         )
         self.known[found.digest] += 1
@@ -94,13 +97,13 @@ def test_200_hosts_and_one_registry(docker_site: Site) -> None:
     site.push_image()
     registry = RealRegistry(site)
     rules = {"rollout": RINGS}
-    it = simulated_fleet.SimulatedFleet(
+    fleet = SimulatedFleet(
         (build_host(registry, build_config(f"h{n}", 1, **rules)) for n in range(200)), BEGIN, every_pass=True
     )
-    it.run_until(BEGIN + HOUR)
+    fleet.run_until(BEGIN + HOUR)
     new = site.push_image(format_healthy_script("# new\nsleep 100000"))
-    it.run_until(BEGIN + 2 * HOUR)
-    assert {one.memory.get_image(KEY).head for one in it.hosts} == {new}
+    fleet.run_until(BEGIN + 2 * HOUR)
+    assert {one.memory.get_image(KEY).newest for one in fleet.hosts} == {new}
     minutes = [registry.request_counts[minute] for minute in range(int(BEGIN // 60) + 6, int(BEGIN // 60) + 120)]
     pulls = [registry.pull_counts[minute] for minute in range(int(BEGIN // 60) + 60, int(BEGIN // 60) + 120)]
     heads, gets = site.registry.count_requests("HEAD", path), site.registry.count_requests("GET", path)
@@ -111,11 +114,11 @@ def test_200_hosts_and_one_registry(docker_site: Site) -> None:
     assert heads >= sum(registry.request_counts.values())
     assert 38 <= sum(minutes) / len(minutes) <= 42 and max(minutes) <= 60
     assert sum(pulls) == 200 and max(pulls) <= 40
-    assert it.compute_lost_slot_seconds() == 0
+    assert fleet.compute_lost_slot_seconds() == 0
 
 
 def test_a_herd_would_be_survived(docker_site: Site) -> None:
-    """Should 200 hosts ask at the same moment after all, a real registry answers every one of them in seconds."""
+    """If 200 hosts ask at the same moment after all, a real registry answers every one of them in seconds."""
     site = docker_site
     digest = site.push_image()
 

@@ -25,10 +25,10 @@ LABEL = "autopilot.watchdog"
 
 
 class InterceptingProxy:
-    """A unix socket in front of the engine's. When a call that matches comes by, `then` is done, once.
+    """Proxy in front of the engine's socket that calls `then` once, at the first matching call.
 
-    Before the engine gets the call (`answered` False), or when it has answered and the watchdog does not know yet.
-    The connection is closed when `then` returns False.
+    `then` is called before the engine gets the call or, with `answered`, between the engine's answer and its delivery
+    to the watchdog. The connection is closed if `then` returns False.
     """
 
     def __init__(self, target: str, call: str, answered: bool, then: Callable[[], bool]) -> None:
@@ -39,36 +39,38 @@ class InterceptingProxy:
         self.hit = threading.Event()
 
     def serve(self, listener: socket.socket) -> None:
+        """Accept connections until the listener is closed."""
         with suppress(OSError):  # closed at the end
             while True:
-                here, _ = listener.accept()
-                threading.Thread(target=self._forward, args=(here,), daemon=True).start()
+                client, _ = listener.accept()
+                threading.Thread(target=self._forward, args=(client,), daemon=True).start()
 
-    def _forward(self, here: socket.socket) -> None:
-        with here, socket.socket(socket.AF_UNIX) as there, suppress(OSError):
-            there.connect(self._target)
-            asked = here.recv(1 << 20)  # the watchdog's calls are small
-            hit = self._call in asked.split(b"\r\n")[0] and not self.hit.is_set()
+    def _forward(self, client: socket.socket) -> None:
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(OSError):
+            server.connect(self._target)
+            request = client.recv(1 << 20)  # the watchdog's calls are small
+            hit = self._call in request.split(b"\r\n")[0] and not self.hit.is_set()
             if hit:
                 self.hit.set()
             if hit and not self._answered and not self._then():
                 return
-            there.sendall(asked)
-            threading.Thread(target=_copy, args=(here, there), daemon=True).start()
-            while data := there.recv(65536):
+            server.sendall(request)
+            threading.Thread(target=_copy, args=(client, server), daemon=True).start()
+            while data := server.recv(65536):
                 if hit and self._answered and not self._then():
                     return
-                here.sendall(data)
+                client.sendall(data)
 
 
-def _copy(here: socket.socket, there: socket.socket) -> None:
+def _copy(client: socket.socket, server: socket.socket) -> None:
     with suppress(OSError):
-        while data := here.recv(65536):
-            there.sendall(data)
+        while data := client.recv(65536):
+            server.sendall(data)
 
 
 @contextmanager
 def intercept_call(site: Site, call: str, answered: bool, then: Callable[[], bool]) -> Iterator[InterceptingProxy]:
+    """Put a proxy before the engine's socket in the configuration."""
     path = str(site.folder / "between.sock")
     real = site.document["engines"][site.engine]
     found = InterceptingProxy(real, call, answered, then)
@@ -83,7 +85,7 @@ def intercept_call(site: Site, call: str, answered: bool, then: Callable[[], boo
 
 
 def run_and_kill_at(site: Site, call: str, *, answered: bool) -> None:
-    """One pass that is killed with SIGKILL at that call to the engine."""
+    """Run one pass and kill it with SIGKILL at that call to the engine."""
     process: list[subprocess.Popen[bytes]] = []
 
     def kill_process() -> bool:
@@ -98,7 +100,7 @@ def run_and_kill_at(site: Site, call: str, *, answered: bool) -> None:
 
 
 def list_own_containers(site: Site) -> list[dict[str, Any]]:
-    """Every container with the watchdog's label, throwaway ones too."""
+    """Return every container with the watchdog's label, throwaway ones too."""
     client = EngineClient(site.engine, site.service.socket)
     query = {"all": "true", "filters": json.dumps({"label": [LABEL]})}
     found: list[dict[str, Any]] = client.request_json("GET", "/containers/json", query)
@@ -118,11 +120,11 @@ POINTS = [
 
 @pytest.mark.parametrize(("call", "answered"), POINTS)
 def test_killed_while_filling(site: Site, call: str, answered: bool) -> None:
-    """Wherever it is killed: the next pass leaves one container per slot, under names of their own, and no other."""
+    """After a kill at any call, the next pass leaves one container per slot, under names of their own, and no other."""
     site.push_image(format_healthy_script(f"# {site.folder.name}\nsleep 100000"))
     site.write_config({"count": 2})
     run_and_kill_at(site, call, answered=answered)
-    assert all(trial["pulled"] for trial in site.get_image_record()["trials"].values()), (
+    assert all(record["pulled"] for record in site.get_image_record()["records"].values()), (
         "its image is ours to remove one day"
     )
     site.run_once()
@@ -133,13 +135,14 @@ def test_killed_while_filling(site: Site, call: str, answered: bool) -> None:
 
 
 def is_settled(site: Site) -> bool:
+    """Return True if every slot has one running container, and there is no other."""
     found = list_own_containers(site)
     slots = sorted(item["Labels"]["autopilot.slot"] for item in found)
     return slots == ["wn-01", "wn-02"] and all(item["State"] == "running" for item in found)
 
 
-def test_killed_while_burying(site: Site) -> None:
-    """A life whose burial was cut off is counted once, buried by the next pass, and its slot filled."""
+def test_killed_while_removing(site: Site) -> None:
+    """A life whose removal was cut off is counted once, removed by the next pass, and its slot filled."""
     site.push_image()
     site.run_once()
     kill_container(site, get_slot(site)["container"])
@@ -170,13 +173,13 @@ def test_start_under_way_is_not_doubled(site: Site) -> None:
     (made,) = list_own_containers(site)
 
     def start() -> bool:
-        """What the engine had been told comes true now: after the look, before the burial."""
+        """Let the start come true now: after the look, before the removal."""
         EngineClient(site.engine, site.service.socket).request_json("POST", f"/containers/{made['Id']}/start")
         return True
 
-    with intercept_call(site, "DELETE", answered=False, then=start) as seen:
+    with intercept_call(site, "DELETE", answered=False, then=start) as proxy:
         site.run_once()
-    assert seen.hit.is_set()
+    assert proxy.hit.is_set()
     assert [(item["Id"], item["State"]) for item in list_own_containers(site)] == [(made["Id"], "running")]
     assert get_slot(site)["state"] == "running"
 

@@ -19,11 +19,11 @@ LIFE = Container("f00", "wn-01-x", "docker", "wn-01", "sha256:a", "r/i:t", "exit
 
 
 def write_last_words(folder: Path) -> LastWords:
-    """A supervisor's last words, at the beginning of its life."""
-    where = ContainerInfo("wn-01", "h1", "sha256:a", "wn-01-x", "f00", "wn-01")
-    said = LastWords(folder, where, "life-1")
-    said.begin()
-    return said
+    """Write a supervisor's last words, at the beginning of its life."""
+    info = ContainerInfo("wn-01", "h1", "sha256:a", "wn-01-x", "f00", "wn-01")
+    writer = LastWords(folder, info, "life-1")
+    writer.begin()
+    return writer
 
 
 def test_schema_has_every_key(tmp_path: Path) -> None:
@@ -36,28 +36,28 @@ def test_schema_has_every_key(tmp_path: Path) -> None:
 
 
 def test_reader_understands_the_writer(tmp_path: Path) -> None:
-    """What the supervisor notes is what the watchdog hears, for that container only."""
-    said = write_last_words(tmp_path)
-    said.on_effect(events.BootSucceeded(120.0))
-    heard = last_words_reader.attach_last_words(LIFE, tmp_path).last_words
-    assert heard is not None and heard.good and heard.state == "running"
-    said.finish(Outcome("lifetime", "drained", 0))
-    heard = last_words_reader.attach_last_words(LIFE, tmp_path).last_words
-    assert heard is not None and (heard.state, heard.reason, heard.exit_code) == ("ended", "lifetime", 0)
+    """The supervisor's notes reach the watchdog, for that container only."""
+    writer = write_last_words(tmp_path)
+    writer.on_effect(events.BootSucceeded(120.0))
+    words = last_words_reader.attach_last_words(LIFE, tmp_path).last_words
+    assert words is not None and words.good and words.state == "running"
+    writer.finish(Outcome("lifetime", "drained", 0))
+    words = last_words_reader.attach_last_words(LIFE, tmp_path).last_words
+    assert words is not None and (words.state, words.reason, words.exit_code) == ("ended", "lifetime", 0)
     other = Container("f11", "wn-01-y", "docker", "wn-01", "sha256:a", "r/i:t", "exited")
     assert last_words_reader.attach_last_words(other, tmp_path).last_words is None
 
 
 def test_the_dead_are_completed_once(tmp_path: Path) -> None:
     """A life that could not say how it ended is completed; one that did is left as it is."""
-    said = write_last_words(tmp_path)
+    writer = write_last_words(tmp_path)
     (tmp_path / "last-words.watchdog").symlink_to(tmp_path / "elsewhere")  # the container may try
     assert last_words_reader.complete_last_words(LIFE, tmp_path, "killed", "killed from outside", 1000.0)
     assert not (tmp_path / "elsewhere").exists()
     document = json.loads((tmp_path / "last-words.json").read_text())
     assert (document["state"], document["reason"], document["completed_by"]) == ("ended", "killed", "watchdog")
     assert set(document) <= set(SCHEMA["properties"])
-    said.finish(Outcome("signal", "", 0))
+    writer.finish(Outcome("signal", "", 0))
     assert not last_words_reader.complete_last_words(LIFE, tmp_path, "killed", "x", 1000.0)
 
 

@@ -23,6 +23,7 @@ LIFETIME = "20s"
 
 @pytest.fixture(scope="module")
 def built() -> worker_image.WorkerImage:
+    """Build the worker image."""
     with docker_engine.open_build_engine() as engine:
         return worker_image.build_worker_image(engine)
 
@@ -65,9 +66,9 @@ def push_release(site: Site, built: worker_image.WorkerImage, number: int, *, ur
     """Push the worker image as that version; returns its digest."""
     labels = f"release={number}{' autopilot.urgency=now' if urgent else ''}"
     site.builder.run("build", "--tag", site.push_reference, "-", stdin=f"FROM {built.worker_tag}\nLABEL {labels}\n")
-    said = site.builder.run("push", site.push_reference, timeout=300)
+    output = site.builder.run("push", site.push_reference, timeout=300)
     site.builder.run("rmi", site.push_reference)
-    return next(word for word in said.split() if word.startswith("sha256:") and len(word) == 71)
+    return next(word for word in output.split() if word.startswith("sha256:") and len(word) == 71)
 
 
 # Of HTCondor's job ad: what an eviction, a hold, a restart or a lost connection would have left in it.
@@ -79,7 +80,7 @@ TRACES = (
 ONCE = ("NumJobStarts", "NumShadowStarts", "JobRunCount", "NumJobMatches", "NumJobCompletions")
 
 
-def assert_undisturbed(pool: ContainerPool, job: int) -> None:
+def assert_undisturbed(pool: ContainerPool, job: str) -> None:
     """The schedd's history shows one start, one end, status 0 and no trace of anything in between."""
     ad = pool.get_job_ad(job)
     assert {key: ad.get(key) for key in ONCE} == dict.fromkeys(ONCE, 1), ad
@@ -117,8 +118,8 @@ def test_renewal(farm: tuple[Site, ContainerPool], built: worker_image.WorkerIma
     )
     print(f"renewal gap {begin - last} s: {parts}")
     assert begin - last <= 40, "the next pass would have been a minute later"
-    bury = site.read_audit("bury")[-1]
-    assert bury["code"] == "lifetime" and bury["verdict"] in ("neutral", "good")
+    removal = site.read_audit("remove")[-1]
+    assert removal["code"] == "lifetime" and removal["verdict"] in ("neutral", "good")
 
 
 def test_urgent_push(farm: tuple[Site, ContainerPool], built: worker_image.WorkerImage) -> None:
@@ -137,9 +138,10 @@ def test_urgent_push(farm: tuple[Site, ContainerPool], built: worker_image.Worke
         pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 90, "the job ends")
         eventually(lambda: is_running(site, fix), 60, "the fix runs")
     assert_undisturbed(pool, job)
-    assert [bury["code"] for bury in site.read_audit("bury")] == ["drain"]
+    assert [removal["code"] for removal in site.read_audit("remove")] == ["drain"]
 
 
 def is_running(site: Site, digest: str) -> bool:
+    """Return True if the slot runs the digest."""
     status = get_slot(site, "worker-01")
     return bool(status["container"]) and status["digest"] == digest

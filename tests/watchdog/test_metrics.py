@@ -1,4 +1,4 @@
-"""What Prometheus sees: promtool has nothing to say against it, and a real Prometheus scrapes it."""
+"""The metrics: promtool accepts them, and a real Prometheus scrapes them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = {
 
 
 def check_with_promtool(text: str) -> None:
-    """By promtool, as node-exporter's textfile collector would: types, help, names, no doubles."""
+    """Check types, help, names and duplicates with promtool, as node-exporter's textfile collector does."""
     promtool = prometheus_server.find_program(prometheus_server.WITH_HTTP, "promtool")
     done = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False, timeout=30
@@ -66,18 +66,18 @@ def test_port(site: Site) -> None:
 
 
 def test_port_that_is_taken(site: Site) -> None:
-    """When the port is somebody else's, `watch` says so and fills the slots all the same."""
+    """With its port taken, `watch` reports that and fills the slots all the same."""
     port = find_free_port()
     site.write_config(metrics={"listen": f"127.0.0.1:{port}"})
     site.push_image()
     with socket.create_server(("127.0.0.1", port)), site.run_watch():
         eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
-    assert (
-        f"cannot serve metrics on 127.0.0.1:{port}: Address already in use" in site.read_audit("metrics")[0]["sentence"]
-    )
+    (failure,) = site.read_audit("metrics-failed")
+    assert f"cannot serve metrics on 127.0.0.1:{port}: Address already in use" in failure["sentence"]
 
 
 def has_result(server: Prometheus, query: str) -> bool:
+    """Return True if the query has a result."""
     try:
         return bool(server.run_query(query))
     except OSError:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from lab.faults import start_faulty_proxy
 from lab.systemd_container import SystemdContainer, start_systemd
 from lab.wheelhouse import REPO
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import get_slot, kill_container
+from tests.watchdog.test_engines import get_slot, is_refilled, kill_container
 from tests.watchdog.test_killed import list_own_containers
 
 pytestmark = pytest.mark.real("docker", "podman", "registry", "systemd")
@@ -30,7 +31,7 @@ SOON = "[Timer]\nOnCalendar=\nOnCalendar=*:*:0/2\nRandomizedDelaySec=0\n"  # eve
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `make install-watchdog` makes of an empty folder."""
+    """Install the watchdog into an empty folder with `make install-watchdog`."""
     target = tmp_path_factory.mktemp("installed")
     done = subprocess.run(
         ["make", "install-watchdog", f"DESTDIR={target}", f"BIN={Path(sys.executable).parent}", "READY="],
@@ -48,9 +49,9 @@ def booted(site: Site, docker: DockerDaemon, installed: Path) -> Iterator[System
 
 
 def _boot_systemd(site: Site, docker: DockerDaemon, installed: Path, state: Path) -> Iterator[SystemdContainer]:
-    here = {str(state): str(state), str(Path(site.service.socket).parent): "/engine", str(installed): "/installed:ro"}
+    mounts = {str(state): str(state), str(Path(site.service.socket).parent): "/engine", str(installed): "/installed:ro"}
     site.write_config(state=str(state), metrics={"textfile": TEXTFILE})
-    with start_systemd(docker.engine, here) as found:
+    with start_systemd(docker.engine, mounts) as found:
         found.run("cp", "-a", "/installed/.", "/")
         found.run("systemd-tmpfiles", "--create", "autopilot-watchdog.conf")
         write_config(found, site)
@@ -67,6 +68,7 @@ def write_config(booted: SystemdContainer, site: Site) -> None:
 
 
 def write_drop_in(booted: SystemdContainer, unit: str, text: str) -> None:
+    """Add a drop-in to a unit."""
     folder = f"/etc/systemd/system/{unit}.d"
     booted.run("mkdir", "-p", folder)
     booted.write_file(f"{folder}/test{abs(hash(text))}.conf", text)
@@ -75,8 +77,8 @@ def write_drop_in(booted: SystemdContainer, unit: str, text: str) -> None:
 
 def test_units_are_sound(booted: SystemdContainer) -> None:
     """systemd-analyze has nothing to say against the units, and their exposure is at most 2.0."""
-    said = booted.run("systemd-analyze", "verify", *(f"/usr/local/lib/systemd/system/{unit}" for unit in UNITS))
-    assert not said.strip()
+    output = booted.run("systemd-analyze", "verify", *(f"/usr/local/lib/systemd/system/{unit}" for unit in UNITS))
+    assert not output.strip()
     for unit in UNITS[:2]:
         table = booted.run("systemd-analyze", "security", "--no-pager", unit)
         exposure = re.search(r"Overall exposure level for .*: ([0-9.]+)", table)
@@ -91,7 +93,7 @@ def test_timer_refills(booted: SystemdContainer, site: Site) -> None:
     first = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
     kill_container(site, first)
     eventually(lambda: get_slot(site)["container"] not in (None, first), 10, "it is refilled")
-    assert "bury: wn-01" in booted.read_journal("autopilot-watchdog")
+    assert "remove: wn-01" in booted.read_journal("autopilot-watchdog")
 
 
 def test_watch_under_systemd(booted: SystemdContainer, site: Site) -> None:
@@ -143,6 +145,7 @@ def test_hang_is_cut_off(booted: SystemdContainer, site: Site) -> None:
 
 
 def count_restarts(booted: SystemdContainer) -> int:
+    """Return the number of restarts of the events service."""
     return int(booted.run("systemctl", "show", "--property=NRestarts", "--value", "autopilot-watchdog-events"))
 
 
@@ -156,7 +159,7 @@ def test_timer_and_watch_together(booted: SystemdContainer, site: Site) -> None:
     for _ in range(3):
         gone = get_slot(site)["container"]
         kill_container(site, gone)
-        eventually(lambda was=gone: get_slot(site)["container"] not in (None, was), 40, "it is refilled")
+        eventually(partial(is_refilled, site, gone), 40, "it is refilled")
         running = [item for item in list_own_containers(site) if item["State"] == "running"]
         assert sorted(item["Labels"]["autopilot.slot"] for item in running) == ["wn-01", "wn-02"]
     failed = booted.run("systemctl", "list-units", "--failed", "--no-legend", "--plain")

@@ -1,4 +1,4 @@
-"""What goes wrong on real hosts, done to real engines and a real registry."""
+"""Troubles of real hosts, made on real engines and a real registry."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ V2 = format_healthy_script("# 2\nsleep 100000")
 
 @pytest.fixture
 def faulty(site: Site) -> Iterator[FaultyProxy]:
-    """The wire between the host and the registry."""
+    """Put a faulty proxy between the host and the registry."""
     with start_faulty_proxy(site.registry.port) as found:
         site.use_registry_address(found.address)
         yield found
 
 
 def clear_slot(site: Site) -> None:
-    """The slot's container is killed, and the engine has seen it."""
+    """Kill the slot's container and wait until the engine has seen it."""
     kill_container(site, get_slot(site)["container"])
     eventually(lambda: not get_slot(site)["container"], 10, "the engine has seen it")
 
@@ -46,12 +46,12 @@ def test_truncated_pull(site: Site) -> None:
         site.registry.folder.glob("data/**/blobs/**/data"),
         key=lambda path: path.stat().st_mtime * (path.stat().st_size > 2_000_000),
     )
-    whole = blob.read_bytes()
-    blob.write_bytes(whole[: len(whole) // 2])
+    content = blob.read_bytes()
+    blob.write_bytes(content[: len(content) // 2])
     clear_slot(site)
     assert "pull-failed" in site.run_once(75)
     assert get_slot(site)["digest"] == good
-    blob.write_bytes(whole)
+    blob.write_bytes(content)
     clear_slot(site)
     assert get_slot(site)["state"] == "starting"
     site.run_once()
@@ -63,9 +63,9 @@ def test_truncated_pull(site: Site) -> None:
 
 
 def clear_retry_delay(site: Site, digest: str) -> None:
-    """As if the back-off of the digest's pull were over."""
+    """End the back-off of the digest's pull."""
     state = site.read_state()
-    state["images"][f"{site.engine} {site.reference}"]["trials"][digest]["not_before"] = 0
+    state["images"][f"{site.engine} {site.reference}"]["records"][digest]["not_before"] = 0
     (site.folder / "state/state.json").write_text(json.dumps(state))
 
 
@@ -80,8 +80,8 @@ def test_registry_out_of_reach(site: Site, faulty: FaultyProxy, fault: str) -> N
     else:
         faulty.cut_after_bytes = 0
     clear_slot(site)
-    said = site.run_once()
-    assert "cannot reach" in said
+    output = site.run_once()
+    assert "cannot reach" in output
     status = get_slot(site)
     assert (status["state"], status["digest"]) == ("running", good)
 
@@ -139,13 +139,10 @@ def test_engine_down(site: Site) -> None:
     site.push_image()
     site.run_once()
     first = get_slot(site)["container"]
-    site.service.crash()
-    try:
-        said = site.run_once(75)
-        assert f"cannot reach {site.engine}" in said
+    with site.crash_engine():
+        output = site.run_once(75)
+        assert f"cannot reach {site.engine}" in output
         assert get_slot(site)["state"] == "engine-unknown"
-    finally:
-        site.service.start()
     eventually(lambda: get_slot(site)["state"] == "starting", 20, "the engine has ended what it lost")
     site.run_once()
     status = get_slot(site)
@@ -160,13 +157,10 @@ def test_engine_dies_in_mid_pass(site: Site, faulty: FaultyProxy) -> None:
         site.build_command("run"), stderr=subprocess.PIPE, env=site.build_environment(), text=True
     )
     log = site.folder / "state/audit.jsonl"
-    eventually(lambda: log.exists() and "news" in log.read_text(), 20, "the pull has begun")
-    site.service.crash()
-    try:
-        _, said = process.communicate(timeout=60)
-        assert process.returncode == 75, said
-    finally:
-        site.service.start()
+    eventually(lambda: log.exists() and "new-digest" in log.read_text(), 20, "the pull has begun")
+    with site.crash_engine():
+        _, output = process.communicate(timeout=60)
+        assert process.returncode == 75, output
     faulty.delay_s = 0
     clear_retry_delay(site, digest)
     site.run_once()
@@ -175,6 +169,7 @@ def test_engine_dies_in_mid_pass(site: Site, faulty: FaultyProxy) -> None:
 
 @pytest.fixture
 def small_disk(site: Site) -> Iterator[Path]:
+    """Mount a file system of 256 KiB as the state folder."""
     folder = site.folder / "state"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=True)
@@ -183,7 +178,7 @@ def small_disk(site: Site) -> Iterator[Path]:
 
 
 def test_disk_full(site: Site, small_disk: Path) -> None:
-    """Who cannot remember does nothing: with a full disk the pass ends with 73, and the slot stays as it is."""
+    """Without a written memory nothing is started: with a full disk the pass ends with 73, the slot stays as it is."""
     site.push_image()
     site.write_config(audit=str(site.folder / "audit.jsonl"))
     site.run_once()
@@ -191,8 +186,8 @@ def test_disk_full(site: Site, small_disk: Path) -> None:
     with (small_disk / "fill").open("wb") as file, pytest.raises(OSError):
         file.write(b"x" * 300_000)
         file.flush()
-    said = site.run_once(73)
-    assert "No space left" in said
+    output = site.run_once(73)
+    assert "No space left" in output
     assert not get_slot(site)["container"]
     (small_disk / "fill").unlink()
     site.run_once()

@@ -40,15 +40,16 @@ def two_slots(site: Site) -> str:
 
 
 def is_running_everywhere(site: Site, digest: str) -> bool:
+    """Return True if every slot runs the digest."""
     return all(slot["container"] and slot["digest"] == digest for slot in site.get_slots().values())
 
 
 def assert_drained_one_by_one(site: Site) -> None:
     """First a canary; the other slot when the new digest is good; every life ended by itself, with its job done."""
-    told = [entry["event"] for entry in site.read_audit() if entry["event"] in ("drain", "bury", "start")]
-    assert told[-6:] == ["drain", "bury", "start"] * 2
-    for bury in site.read_audit("bury"):
-        assert (bury["code"], bury["verdict"]) == ("drain", "good"), bury
+    events = [entry["event"] for entry in site.read_audit() if entry["event"] in ("drain", "remove", "start")]
+    assert events[-6:] == ["drain", "remove", "start"] * 2
+    for removal in site.read_audit("remove"):
+        assert (removal["code"], removal["verdict"]) == ("drain", "good"), removal
 
 
 def test_label(site: Site, two_slots: str) -> None:
@@ -61,6 +62,7 @@ def test_label(site: Site, two_slots: str) -> None:
 
 @pytest.fixture
 def consul(site: Site) -> Iterator[Agent]:
+    """Start a Consul agent and configure it."""
     with start_agent() as found:
         site.write_config(consul={"address": f"http://{found.http_address}"})
         yield found

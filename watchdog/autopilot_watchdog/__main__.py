@@ -1,4 +1,4 @@
-"""The entry point."""
+"""Run the command line, as `python -m autopilot_watchdog` and as the zipapp do."""
 
 from __future__ import annotations
 

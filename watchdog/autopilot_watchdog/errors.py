@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class WatchdogError(Exception):
-    """An error with a sentence for people; its subclasses say of which part."""
+    """Base of the watchdog's errors; the message is a sentence for people."""

@@ -1,4 +1,4 @@
-"""What Prometheus is told, from the memory alone: node-exporter's textfile after each pass, or a port of `watch`."""
+"""Export the memory as Prometheus metrics: node-exporter's textfile after each pass, or a port of `watch`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ METRIC_PREFIX = "autopilot_watchdog_"
 
 
 class MetricsCollector(Collector):
+    """Collector of the metrics of one memory."""
+
     def __init__(self, config: Config, memory: Memory, reasons: Mapping[str, Reason], now: float) -> None:
         self._config = config
         self._memory = memory
@@ -24,6 +26,7 @@ class MetricsCollector(Collector):
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
+        """Yield every metric family."""
         memory = self._memory
         slots = GaugeMetricFamily(f"{METRIC_PREFIX}slots", "Slots by why they are as they are.", labels=["code"])
         for code in REASON_CODES:
@@ -48,7 +51,7 @@ class MetricsCollector(Collector):
         yield _build_gauge("failed_lives_in_a_row", "On this host, whatever the slot.", memory.streak)
 
     def _collect_image_metrics(self) -> Iterator[Metric]:
-        held = GaugeMetricFamily(
+        quarantined = GaugeMetricFamily(
             f"{METRIC_PREFIX}quarantined_digests", "Digests that are not started.", labels=["image"]
         )
         answered = GaugeMetricFamily(
@@ -60,13 +63,13 @@ class MetricsCollector(Collector):
         )
         for key in dict.fromkeys(group.image_key for group in self._config.slots):
             image = self._memory.get_image(key)
-            held.add_metric([key], len(image.quarantine))
-            answered.add_metric([key], image.head_at)
+            quarantined.add_metric([key], len(image.quarantine))
+            answered.add_metric([key], image.answered_at)
             pinned.add_metric([key], float(bool(image.pin)))
-            for part, digest in (("newest", image.head), ("last_good", image.last_good)):
-                if digest in image.trials:
-                    age.add_metric([key, digest, part], self._now - image.trials[digest].first_seen)
-        yield from (held, answered, pinned, age)
+            for part, digest in (("newest", image.newest), ("last_good", image.last_good)):
+                if digest in image.records:
+                    age.add_metric([key, digest, part], self._now - image.records[digest].first_seen)
+        yield from (quarantined, answered, pinned, age)
 
 
 def _build_gauge(name: str, doc: str, value: float) -> Metric:
@@ -74,18 +77,23 @@ def _build_gauge(name: str, doc: str, value: float) -> Metric:
 
 
 def write_textfile(config: Config, memory: Memory, reasons: Mapping[str, Reason], now: float) -> None:
-    """Raises OSError."""
+    """Write the metrics to the configured textfile.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     registry = CollectorRegistry()
     registry.register(MetricsCollector(config, memory, reasons, now))
     path = Path(config.metrics.textfile)
     write_to_textfile(str(path), registry)
-    path.chmod(0o644)  # node-exporter is another user
+    path.chmod(0o644)  # node-exporter runs as another user
 
 
 class MetricsServer(Collector):
-    """Serves the figures of the last pass. Raises OSError when the address cannot be had."""
+    """Server of the last pass's metrics over HTTP."""
 
     def __init__(self, listen: str) -> None:
+        """Listen on HOST:PORT; raise OSError if the address cannot be used."""
         host, _, port = listen.rpartition(":")
         self._collector: MetricsCollector | None = None
         registry = CollectorRegistry()
@@ -93,7 +101,9 @@ class MetricsServer(Collector):
         start_http_server(int(port), host.strip("[]"), registry)
 
     def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of the last pass; none before the first."""
         return self._collector.collect() if self._collector else iter(())
 
     def update(self, config: Config, memory: Memory, reasons: Mapping[str, Reason], now: float) -> None:
+        """Serve the metrics of this pass from now on."""
         self._collector = MetricsCollector(config, memory, reasons, now)

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 
 from autopilot.adapters.batch.batch_system import BatchSystem, SupervisorServices
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Drained, Evicted
+from autopilot.retry_delay import RetryDelay
 from autopilot.runtime.command_runner import CommandResult
 from autopilot.spec.plan import Command, Drain
 
 COMMAND_TIMEOUT_S = 60.0
-FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 1.0, 60.0
+RETRY_DELAY = RetryDelay(first_s=1.0, max_s=60.0, jitter=0.0)
 
 
 class CommandDrain:
@@ -56,15 +57,14 @@ class CommandDrain:
         self._services.report(Drained())
 
     async def _run_begin_command(self, command: Command) -> None:
-        delay, failed = FIRST_RETRY_DELAY_S, False
+        failures = 0
         while (result := await self._run_command("drain-begin", command)).status != 0:
-            failed = True
+            failures += 1
             tail = result.output.strip().splitlines()[-1:] or ["no output"]
             detail = f"the drain command failed ({result.status}): {tail[0]}; trying again"
             self._services.report(ConditionDetected("drain", detail))
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, MAX_RETRY_DELAY_S)
-        if failed:
+            await asyncio.sleep(RETRY_DELAY.compute(failures, 0.5))
+        if failures:
             self._services.report(ConditionResolved("drain"))
 
     async def _run_command(self, name: str, command: Command) -> CommandResult:

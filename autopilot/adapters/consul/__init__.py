@@ -1,1 +1,1 @@
-"""Consul: told what our jobs do, it keeps our services registered, watches those of others, and says what changed."""
+"""Connect this life to Consul: register its services, watch others, share limits, keep the history."""

@@ -1,8 +1,8 @@
-"""Consul's agent inside the container: the recipe of its configuration. Pure but for `prepare`, which writes it.
+"""Configure Consul's agent inside the container. Pure, except `prepare_state`, which writes the files.
 
-What was measured decides (Consul 1.8.7): a container that is made again under its node's name with another node id is
-refused for as long as the old node is watched, so the id comes from the name; services that an agent remembers from
-the life before come back as ghosts, so every life begins with an empty data directory.
+Measured with Consul 1.8.7: a container that returns under its node's name with another node id is refused while the
+old node is still monitored, so the id is derived from the name; services that an agent remembers from the previous life
+return as passing without a process, so each life begins with an empty data directory.
 """
 
 from __future__ import annotations
@@ -18,27 +18,28 @@ from uuid import NAMESPACE_DNS, uuid5
 from autopilot.spec.plan import Command, ConsulAgent
 
 AGENT_FOLDER = "consul"  # in the state directory
-LOW_MEMORY_ENV = {
-    "GOGC": "20",
-    "GOMAXPROCS": "1",
-}  # 10 MB of private memory, not 12, and no thread for each core of a big host
+LOW_MEMORY_ENV = {"GOGC": "20", "GOMAXPROCS": "1"}  # 10 MB of private memory instead of 12; one thread, not one a core
 
 
 def build_command(plan: ConsulAgent, state: Path) -> Command:
-    """How the agent is started; its settings are in a file, where no process list shows them."""
+    """Return the agent's command; its settings are in a file, since a process list shows arguments."""
     argv = [plan.program, "agent", "-config-file", str(_get_config_path(state))]
-    further = ["-config-file", plan.config] if plan.config else []
-    return Command(argv=(*argv, *further), env=LOW_MEMORY_ENV)
+    extra_config = ["-config-file", plan.config] if plan.config else []
+    return Command(argv=(*argv, *extra_config), env=LOW_MEMORY_ENV)
 
 
 def choose_node_name(plan: ConsulAgent, *, host: str, slot: str, hostname: str) -> str:
-    """The plan's; else the watchdog's host and slot, which outlive the container; else the hostname."""
+    """Return the plan's node name, else one from the watchdog's host and slot, else one from the hostname.
+
+    Host and slot outlive the container, its hostname does not.
+    """
     if plan.node:
         return plan.node
     return f"wn-{host}-{slot}" if host and slot else f"wn-{hostname}"
 
 
 def derive_node_id(datacenter: str, node: str) -> str:
+    """Return the node id (a UUID) that belongs to a node's name."""
     return str(uuid5(NAMESPACE_DNS, f"{datacenter}/{node}"))
 
 
@@ -52,9 +53,19 @@ def build_settings(
     meta: Mapping[str, str],
     token: str,
 ) -> dict[str, Any]:
-    """The agent's configuration. `listen`: host:port of its HTTP API; `bind`: where other agents reach it."""
+    """Return the agent's configuration.
+
+    Args:
+        plan: The `consul_agent` section.
+        node: The node's name.
+        listen_address: host:port of the agent's HTTP API.
+        bind_address: The address at which other agents reach this one; "" leaves the choice to Consul.
+        data_dir: The agent's data directory.
+        meta: Metadata of the node, completed by the plan's.
+        token: The agent's ACL token, "" for none.
+    """
     host, _, port = listen_address.rpartition(":")
-    found: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "datacenter": plan.datacenter,
         "node_name": node,
         "node_id": derive_node_id(plan.datacenter, node),
@@ -69,14 +80,18 @@ def build_settings(
         "log_level": "warn",
     }
     if plan.bind or bind_address:
-        found["bind_addr"] = plan.bind or bind_address
+        settings["bind_addr"] = plan.bind or bind_address
     if token:
-        found["acl"] = {"enabled": True, "tokens": {"agent": token}}
-    return found
+        settings["acl"] = {"enabled": True, "tokens": {"agent": token}}
+    return settings
 
 
 def prepare_state(state: Path, agent_settings: Mapping[str, Any]) -> None:
-    """An empty data directory, and the configuration, readable by us alone: it may hold a token. Raises OSError."""
+    """Empty the agent's data directory and write its configuration, which only our user may read: it has the token.
+
+    Raises:
+        OSError: The directory or the file cannot be written.
+    """
     data = Path(agent_settings["data_dir"])
     if data.exists():
         shutil.rmtree(data)
@@ -87,6 +102,7 @@ def prepare_state(state: Path, agent_settings: Mapping[str, Any]) -> None:
 
 
 def get_data_directory(state: Path) -> Path:
+    """Return the agent's data directory inside the state directory."""
     return state / AGENT_FOLDER / "data"
 
 

@@ -1,9 +1,9 @@
-"""Follows what others put into Consul, by queries that it holds until something changes.
+"""Follow Consul's contents with blocking queries, which Consul answers once something changes.
 
-A look is a query, and looks begin at least an interval apart: a change after a quiet time is seen at once, a burst of
-changes costs one look for each interval, and a Consul that does not hold queries is polled at that interval. A query
-that returns is no proof of a change: contents are compared. On any error the last known state stays. A token that may
-not read something is shown nothing, without any error: whoever misses what was there asks whether it may still look.
+Queries begin at least an interval apart: a change after a quiet time is seen at once, a burst of changes costs one
+query for each interval, and a Consul that does not block is polled at that interval. An answer does not prove a
+change, so contents are compared. After any error the last known content stays. Consul answers a token without
+permission as if there were nothing, without an error: when something disappears, the permission is checked.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.adapters.consul.consul_client import (
     BLOCKING_QUERY_TIMEOUT_S,
     BLOCKING_WAIT_S,
     ConsulClient,
-    ConsulRefusedError,
-    ConsulUnreachableError,
     compute_next_index,
-    reject_malformed_answers,
 )
+from autopilot.adapters.consul.consul_errors import ConsulRefusedError, ConsulUnreachableError, reject_malformed_answers
+from autopilot.retry_delay import RetryDelay
 
-FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 0.1, 10.0  # s
-FAILURES_BEFORE_REPORT = 5  # failures in a row, some 3 s: no election of a leader takes so long
-NOT_READ_YET = object()  # what is known before the first look
+RETRY_DELAY = RetryDelay(first_s=0.2, max_s=10.0)
+FAILURES_BEFORE_REPORT = 5  # failures in a row, some 3 s: the election of a leader takes less
+NOT_READ_YET = object()  # the known content before the first answer
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """What of an instance matters to who uses it."""
+    """The fields of a service instance that matter to its users."""
 
     node: str
     id: str
@@ -42,17 +42,24 @@ class Instance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """What is followed: the query for an index (0: not held), how its answer is read, and whether Consul still lets us
-    see what was there (`known`) and is not in the new content."""
+    """A blocking query and the reading of its answer.
+
+    Attributes:
+        request: Makes the request for an index; 0 asks for an answer at once.
+        parse: Turns the answer into a content that can be compared.
+        can_still_read: Tells from the known and the new content if the token may still read everything that is
+            missing in the new one.
+        interval: Seconds between the beginnings of two queries, at least.
+    """
 
     request: Callable[[ConsulClient, int], Any]
     parse: Callable[[Any], Any]
     can_still_read: Callable[[ConsulClient, Any, Any], Awaitable[bool]]
-    interval: float = 1.0  # s
+    interval: float = 1.0
 
 
 def build_service_query(name: str, *, tag: str | None = None, dc: str | None = None, interval: float = 1.0) -> Query:
-    """Its healthy instances, as a tuple in order."""
+    """Return the query for the healthy instances of a service, as a sorted tuple of Instance."""
 
     def request(client: ConsulClient, index: int) -> Any:
         return client.api.health.service(name, tag=tag, dc=dc, **_build_blocking_params(index))
@@ -60,14 +67,14 @@ def build_service_query(name: str, *, tag: str | None = None, dc: str | None = N
     async def can_still_read(client: ConsulClient, known: Any, content: tuple[Instance, ...]) -> bool:
         if known is NOT_READ_YET:
             return bool(content) or await client.may_read_service(name, (), dc)
-        gone = {(i.node, i.id) for i in known} - {(i.node, i.id) for i in content}
-        return not gone or await client.may_read_service(name, sorted({node for node, _ in gone}), dc)
+        missing = {(i.node, i.id) for i in known} - {(i.node, i.id) for i in content}
+        return not missing or await client.may_read_service(name, sorted({node for node, _ in missing}), dc)
 
     return Query(request=request, parse=parse_healthy_instances, can_still_read=can_still_read, interval=interval)
 
 
 def build_key_text_query(path: str) -> Query:
-    """Its text, None when there is no such key."""
+    """Return the query for the text of a key; its content is None if the key does not exist."""
     return Query(
         request=lambda client, index: client.api.kv.get(path, **_build_blocking_params(index)),
         parse=_get_value_text,
@@ -76,12 +83,12 @@ def build_key_text_query(path: str) -> Query:
 
 
 async def _can_always_read(*_: object) -> bool:
-    """One key is not hidden: Consul refuses it."""
+    """Return True: Consul refuses to read a single key without permission, it does not hide it."""
     return True
 
 
 def build_key_bytes_query(path: str, *, dc: str | None = None, interval: float = 1.0) -> Query:
-    """A key's bytes, None when there is no such key."""
+    """Return the query for the bytes of a key; its content is None if the key does not exist."""
 
     def request(client: ConsulClient, index: int) -> Any:
         return client.api.kv.get(path, dc=dc, **_build_blocking_params(index))
@@ -90,7 +97,7 @@ def build_key_bytes_query(path: str, *, dc: str | None = None, interval: float =
 
 
 def build_prefix_query(prefix: str) -> Query:
-    """The texts below a prefix, by the rest of their names."""
+    """Return the query for all texts below a prefix; its content maps the rest of each key's path to its text."""
     start = prefix if prefix.endswith("/") else f"{prefix}/"
 
     def parse(items: Any) -> dict[str, str]:
@@ -99,8 +106,8 @@ def build_prefix_query(prefix: str) -> Query:
         }
 
     async def can_still_read(client: ConsulClient, known: Any, content: dict[str, str]) -> bool:
-        gone = () if known is NOT_READ_YET else known.keys() - content.keys()
-        return not gone or await client.may_read_key(start + min(gone))
+        missing = () if known is NOT_READ_YET else known.keys() - content.keys()
+        return not missing or await client.may_read_key(start + min(missing))
 
     return Query(
         request=lambda client, index: client.api.kv.get(start, recurse=True, **_build_blocking_params(index)),
@@ -122,7 +129,7 @@ def _get_value_text(item: Mapping[str, Any] | None) -> str | None:
 
 
 def parse_healthy_instances(answer: Iterable[Mapping[str, Any]]) -> tuple[Instance, ...]:
-    """Those whose every check passes (GET /v1/health/service/NAME)."""
+    """Return the instances with only passing checks from an answer of GET /v1/health/service/NAME."""
     instances = [
         Instance(
             node=entry["Node"]["Node"],
@@ -137,6 +144,29 @@ def parse_healthy_instances(answer: Iterable[Mapping[str, Any]]) -> tuple[Instan
     return tuple(sorted(instances, key=lambda instance: (instance.node, instance.id)))
 
 
+def build_refusal_handler(
+    conditions: ConditionReporter, condition: str, resource_type: Literal["key", "keys", "service"], name: str
+) -> Callable[[str | None], None]:
+    """Return the `on_refused` of a query that raises and clears a condition.
+
+    Args:
+        conditions: The conditions of the adapter.
+        condition: The kind of the condition.
+        resource_type: The kind of content that the query reads.
+        name: The service, the key or the prefix.
+    """
+
+    def on_refused(reason: str | None) -> None:
+        if reason is None:
+            conditions.clear_condition(condition)
+            return
+        rule = "key_prefix" if resource_type == "keys" else resource_type
+        problem = f"Consul refuses to show the {resource_type} {name}: {reason}; the last known state stays"
+        conditions.raise_condition(condition, f'{problem}; allow its token {rule} "{name}" (read)')
+
+    return on_refused
+
+
 async def run_blocking_query(
     query: Query,
     client: ConsulClient,
@@ -145,33 +175,39 @@ async def run_blocking_query(
     known: Any = NOT_READ_YET,
     on_refused: Callable[[str | None], None],
 ) -> None:
-    """For as long as we live: `changed(content)` whenever it is another than was `known`; `refused(why)` when Consul
-    will not let us look, `refused(None)` when it does again."""
+    """Follow a query until cancelled.
+
+    Args:
+        query: The query to repeat.
+        client: The client of the agent to ask.
+        on_change: Called with each content that differs from the one before.
+        known: The content that the caller assumes at the beginning.
+        on_refused: Called with the reason when Consul refuses the query for some seconds, and with None when it
+            answers again.
+    """
     loop = asyncio.get_running_loop()
-    index, failures, blind = 0, 0, False
+    index, failures, refusal_reported = 0, 0, False
     while True:
-        asked_at, held = loop.time(), index > 0
+        began_at, is_blocking = loop.time(), index > 0
         try:
-            answered, found = await client.call(query.request(client, index), timeout_s=BLOCKING_QUERY_TIMEOUT_S)
+            new_index, answer = await client.call(query.request(client, index), timeout_s=BLOCKING_QUERY_TIMEOUT_S)
             with reject_malformed_answers():
-                content, answered = query.parse(found), int(answered)
+                content, new_index = query.parse(answer), int(new_index)
             if not await query.can_still_read(client, known, content):
                 raise ConsulRefusedError("the token may not read it")
         except (ConsulUnreachableError, ConsulRefusedError) as error:
-            index, failures = 0, min(failures + 1, 10)
-            if isinstance(error, ConsulRefusedError) and not blind and failures >= FAILURES_BEFORE_REPORT:
-                blind = True
+            index, failures = 0, failures + 1
+            if isinstance(error, ConsulRefusedError) and not refusal_reported and failures >= FAILURES_BEFORE_REPORT:
+                refusal_reported = True
                 on_refused(str(error))
-            await client.wait_until_reachable(
-                min(FIRST_RETRY_DELAY_S * 2**failures, MAX_RETRY_DELAY_S) * (0.5 + random.random())
-            )
+            await client.wait_until_reachable(RETRY_DELAY.compute(failures, random.random()))
             continue
-        if blind:
-            blind = False
+        if refusal_reported:
+            refusal_reported = False
             on_refused(None)
-        failures, index = 0, compute_next_index(index, answered)
+        failures, index = 0, compute_next_index(index, new_index)
         if content != known:
             known = content
             on_change(content)
-        if held:
-            await asyncio.sleep(max(0.0, asked_at + query.interval - loop.time()))
+        if is_blocking:
+            await asyncio.sleep(max(0.0, began_at + query.interval - loop.time()))

@@ -1,6 +1,6 @@
-"""How Consul is reached: address, TLS and token, from the plan and from Consul's own environment variables.
+"""Determine how Consul is reached: address, TLS and token, from the plan and from Consul's environment variables.
 
-What the plan says wins; the variables are those of Consul's command line and of ContainerPilot.
+The plan's values win; the variables are those of Consul's command line and of ContainerPilot.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autopilot.errors import AutopilotError
 from autopilot.spec.plan import Consul, Tls
 
 if TYPE_CHECKING:
     import ssl
 
 
-class ConsulSetupError(Exception):
-    """The plan or the environment names what cannot be used; says which key and what would be right."""
+class ConsulSetupError(AutopilotError):
+    """The plan or the environment names a setting that cannot be used; the message names the key and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
+    """Address, TLS and token of one Consul agent."""
+
     base_url: str  # http://host:port
     token: str = field(default="", repr=False)
     token_file: str = ""
@@ -29,17 +32,21 @@ class ConnectionSettings:
     server_name: str | None = None
 
     def read_current_token(self) -> str:
-        """A token in a file may be renewed while we live."""
+        """Return the token; a token file is read each time, since it may be renewed while the process runs."""
         if not self.token_file:
             return self.token
         try:
             return Path(self.token_file).read_text().strip()
         except OSError:
-            return self.token  # the last that could be read, "" at first: Consul will say that it is not enough
+            return self.token  # Consul refuses the call when this token does not suffice, and that is reported
 
 
 def build_connection_settings(plan: Consul, env: Mapping[str, str]) -> ConnectionSettings:
-    """Raises CannotUseConsul."""
+    """Return the settings of the plan's `consul` section, completed from the environment.
+
+    Raises:
+        ConsulSetupError: A certificate or key file cannot be used.
+    """
     tls = plan.tls or Tls()
     scheme = plan.scheme or ("https" if _parse_flag(env.get("CONSUL_HTTP_SSL", "")) else "http")
     token_file = plan.token_file or ("" if plan.acl_token else env.get("CONSUL_HTTP_TOKEN_FILE", ""))
@@ -63,9 +70,10 @@ def _build_ssl_context(tls: Tls, env: Mapping[str, str]) -> ssl.SSLContext:
         if certificate:
             context.load_cert_chain(certificate, key or None)
     except (OSError, ssl.SSLError) as error:
-        named = ", ".join(name for name in (authority, folder, certificate, key) if name)
+        files = ", ".join(name for name in (authority, folder, certificate, key) if name)
         reason = getattr(error, "strerror", None) or str(error)
-        raise ConsulSetupError(f"consul.tls: cannot use {named}: {reason}; write PEM files that we may read") from None
+        remedy = "write PEM files that autopilot may read"
+        raise ConsulSetupError(f"consul.tls: cannot use {files}: {reason}; {remedy}") from None
     if not tls.verify or not _parse_flag(env.get("CONSUL_HTTP_SSL_VERIFY", "true")):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context

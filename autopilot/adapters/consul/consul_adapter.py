@@ -1,76 +1,85 @@
-"""The adapter: told every fact of this life, it keeps Consul informed, and reports what Consul says as cues.
+"""Connect this life to Consul: every event goes to the services it offers, Consul's changes come back as cues.
 
-It is there before the first job starts, so that it misses no fact; the HTTP client, which takes 0.3 s to load, is
-loaded beside the running jobs.
+The adapter exists before the first job starts, so that it misses no event; the HTTP client, which takes 0.3 s to
+import, is loaded while the jobs run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sized
-from functools import partial
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.adapters.consul.connection_settings import ConsulSetupError, build_connection_settings
-from autopilot.adapters.consul.desired_services import TELEMETRY_SERVICE, DesiredServices, LifeIdentity
+from autopilot.adapters.consul.desired_services import DesiredServices
 from autopilot.adapters.consul.history_store import HistoryStore
+from autopilot.adapters.consul.permits import Permits
+from autopilot.adapters.consul.subscriptions import ResourceType, Subscriptions
+from autopilot.adapters.consul.watches import Watches
 from autopilot.machines import cues, events
 from autopilot.runtime.script_loading import import_modules
-from autopilot.spec.plan import Lock, Plan, Watch
+from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.consul.consul_client import ConsulClient
     from autopilot.adapters.consul.registrar import Registrar
-    from autopilot.api.messages import ConsulStatus, RegisteredService, ScrapeTarget, WatchStatus
+    from autopilot.api.messages import ConsulStatus, ScrapeTarget
 
-TARGETS_TIMEOUT_S = 5.0  # s for a question somebody waits for
-LEAVE_TIMEOUT_S = 1.0  # s for the deregistration when this life ends
+DEREGISTER_TIMEOUT_S = 1.0  # for the deregistration at the end of this life
 NOT_DEREGISTERED_CONDITION = "consul-left-behind"
 
 
 class ConsulAdapter:
-    """Made with a running loop. Nothing here is ever awaited by who tells, but for `leave`, which has its budget."""
+    """The connection to one Consul agent; made inside a running event loop.
+
+    Its methods return at once, except `deregister_and_release` and `end`, which have a time limit.
+    """
 
     def __init__(
         self,
         plan: Plan,
         *,
-        life: LifeIdentity,
-        addresses: Mapping[str, str],
         env: Mapping[str, str],
+        desired_services: DesiredServices,
         report: Callable[[cues.Cue], None],
         start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
-        hide_in_maintenance: bool = False,
-        desired_services: DesiredServices | None = None,
     ) -> None:
-        """`addresses`: of each job with a port, and ("") of the supervisor itself; `offers`: what another Consul was
-        offered before. Raises CannotUseConsul."""
+        """Prepare; `begin` connects.
+
+        Args:
+            plan: A plan with a `consul` section.
+            env: The environment, which completes that section.
+            desired_services: The services that this life offers, already with their current state.
+            report: Takes the cues.
+            start_task: Starts a task whose failure the caller handles.
+
+        Raises:
+            ConsulSetupError: A library is not installed, or a setting cannot be used.
+        """
         assert plan.consul is not None, "made for plans with Consul"
         missing = [module for module in ("aiohttp", "consul", "ifaddr") if find_spec(module) is None]
         if missing:
             remedy = "pip install condor-autopilot[consul]"
             raise ConsulSetupError(f"consul: cannot be used: not installed: {', '.join(missing)} ({remedy})")
-        self._plan, self.connection_settings = plan, build_connection_settings(plan.consul, env)
-        self._report, self._start_in_parent = report, start_task
+        self.connection_settings = build_connection_settings(plan.consul, env)
+        self.desired_services = desired_services
+        self._report_cue, self._start_in_parent = report, start_task
+        self._retired = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._agent_job = plan.consul_agent.job if plan.consul_agent else None
-        self.desired_services = desired_services or DesiredServices(
-            plan, life, addresses, hide_in_maintenance=hide_in_maintenance
-        )
-        self._history_store = HistoryStore(life)
+        self._history_store = HistoryStore(desired_services.life)
         self._registrar: Registrar | None = None
         self._client: ConsulClient | None = None
         self._loaded = asyncio.Event()
-        self._locks = {lock.holder: lock for lock in plan.locks}
-        self._permit_tasks: dict[str, asyncio.Task[None]] = {}
-        self._query_tasks: list[asyncio.Task[None]] = []  # for others
-        self._pending_queries: list[tuple[Literal["key", "keys", "service"], str, Callable[[Any], None]]] = []
-        self._watch_tasks: dict[Watch, asyncio.Task[None]] = {}
-        self._conditions: set[str] = set()
-        self._not_deregistered_message = ""
-        self._instance_counts = dict.fromkeys(plan.watches, 0)
+        self.conditions = ConditionReporter(self._report)
+        self.permits = Permits(plan.locks, get_client=self._wait_for_client, start_task=self._start_task)
+        self._subscriptions = Subscriptions(conditions=self.conditions, start_task=self._start_task)
+        self._watches = Watches(
+            plan.watches, conditions=self.conditions, report=self._report, start_task=self._start_task
+        )
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._start_in_parent(work)
@@ -78,7 +87,14 @@ class ConsulAdapter:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    def _report(self, cue: cues.Cue) -> None:
+        if not self._retired:
+            self._report_cue(cue)
+
+    # --- from the first job to a new plan ---
+
     def begin(self) -> None:
+        """Load the client, then register, watch and follow."""
         self._start_task(self._begin())
 
     async def _begin(self) -> None:
@@ -89,52 +105,38 @@ class ConsulAdapter:
         self._client = client = ConsulClient(self.connection_settings)
         self._start_task(self._history_store.write_and_purge(client, self._report_history_refused))
         self._registrar = Registrar(
-            client, base_url=self.connection_settings.base_url, reporter=self, start_task=self._start_task
+            client,
+            base_url=self.connection_settings.base_url,
+            conditions=self.conditions,
+            start_task=self._start_task,
         )
         self._apply_desired(self.desired_services.ids)
-        self._update_watches()
+        self._watches.begin(client)
         self._loaded.set()
-        while self._pending_queries:
-            self._start_query(*self._pending_queries.pop())
+        self._subscriptions.begin(client)
+
+    async def _wait_for_client(self) -> ConsulClient:
+        await self._loaded.wait()
+        assert self._client is not None, "loaded"
+        return self._client
 
     def apply_plan(self, plan: Plan, addresses: Mapping[str, str], healthy_jobs: Collection[str]) -> None:
-        """Offer and watch what `plan` does from now on; `healthy`: the jobs that are so now."""
-        self._plan = plan
-        gone = self.desired_services.apply_plan(plan, addresses, healthy_jobs=healthy_jobs)
-        self._instance_counts = {planned: self._instance_counts.get(planned, 0) for planned in plan.watches}
+        """Offer the services and follow the watches of another plan from now on.
+
+        Args:
+            plan: The new plan.
+            addresses: The address of each job with a port, and that of the telemetry port under "".
+            healthy_jobs: The jobs that are healthy now.
+        """
+        removed = self.desired_services.apply_plan(plan, addresses, healthy_jobs=healthy_jobs)
         if self._registrar is not None:
-            for id in gone:
+            for id in removed:
                 self._registrar.set_desired(id, None)
             self._apply_desired(self.desired_services.ids)
-            self._update_watches()
-
-    def _update_watches(self) -> None:
-        """Follow what the plan watches, and nothing else."""
-        from autopilot.adapters.consul import blocking_query
-
-        assert self._client is not None, "watched when it is loaded"
-        for planned in self._watch_tasks.keys() - set(self._plan.watches):
-            self._watch_tasks.pop(planned).cancel()
-            self.clear_condition(f"consul-watch-{planned.name}")
-        for planned in self._plan.watches:
-            if planned in self._watch_tasks:
-                continue
-            blind = partial(self._update_read_condition, f"consul-watch-{planned.name}")
-            if planned.key is None:
-                service = blocking_query.build_service_query(
-                    planned.name, tag=planned.tag, dc=planned.dc, interval=planned.interval
-                )
-                heard, refused = partial(self._report_watch, planned), partial(blind, "service", planned.name)
-                look = blocking_query.run_blocking_query(service, self._client, heard, known=(), on_refused=refused)
-            else:
-                key = blocking_query.build_key_bytes_query(planned.key, dc=planned.dc, interval=planned.interval)
-                heard, refused = partial(self._report_key_watch, planned), partial(blind, "key", planned.key)
-                look = blocking_query.run_blocking_query(key, self._client, heard, known=None, on_refused=refused)
-            self._watch_tasks[planned] = self._start_task(look)
-
-    # --- told ---
+        self._watches.apply_plan(plan.watches)
 
     def on_event(self, event: events.Event) -> None:
+        """Update the offered services."""
         changed = self.desired_services.on_event(event, time.time())
         if isinstance(event, events.ShutdownBegun):
             self._history_store.record_end(event.reason, time.time())
@@ -150,50 +152,80 @@ class ConsulAdapter:
             for id in service_ids:
                 self._registrar.set_desired(id, self.desired_services.compute_desired(id))
 
+    def subscribe(self, resource_type: ResourceType, name: str, on_change: Callable[[Any], None]) -> None:
+        """Call `on_change` with the current content of a key, a prefix or a service, and with each later one."""
+        self._subscriptions.subscribe(resource_type, name, on_change)
+
+    def request_permit(self, holder: str, on_granted: Callable[[bool], None]) -> None:
+        """Contend for the permit of a holder; `on_granted` is called once, with False if granted without Consul."""
+        self.permits.request(holder, on_granted)
+
+    def release_permit(self, holder: str) -> None:
+        """Release the permit of a holder, if it has or requests one."""
+        self.permits.release(holder)
+
+    def _report_history_refused(self, reason: str) -> None:
+        problem = f"Consul refuses the record of this life: {reason}; `autopilot history` will not show it"
+        self.conditions.raise_condition("consul-archive", f'{problem}; allow its token key_prefix "autopilot/" (write)')
+
+    # --- the end ---
+
     async def _deregister_before_agent_stop(self) -> None:
-        """An agent younger than 5 s that leaves with services comes back as a passing ghost."""
+        """Deregister first: services of an agent younger than 5 s would be passing again after its stop."""
         await self.deregister_and_release()
         self._report(cues.Deregistered())
 
-    async def deregister_and_release(self) -> None:
-        """Take our services out and give our permits back, within a bound."""
+    async def deregister_and_release(self) -> str:
+        """Deregister all services and release all permits within DEREGISTER_TIMEOUT_S.
+
+        Returns:
+            The sentence of the condition that services may still be registered, "" if there is none.
+        """
         self.desired_services.deregistered = True
         if self._registrar is None:
-            return
+            return ""
         self._apply_desired(self.desired_services.ids)
-        held = list(self._permit_tasks.values())
-        for holder in tuple(self._permit_tasks):
-            self.release_permit(holder)
-        released = asyncio.wait(held, timeout=LEAVE_TIMEOUT_S) if held else asyncio.sleep(0)
-        leave, close = self._registrar.deregister_all(LEAVE_TIMEOUT_S), self._history_store.close(LEAVE_TIMEOUT_S)
-        remaining, *_ = await asyncio.gather(leave, close, released)
-        if remaining:
-            within = f"cannot take out of Consul within {LEAVE_TIMEOUT_S:g} s"
-            self._not_deregistered_message = f"{within}: {remaining}; it finds them critical after their TTL"
-            self.raise_condition(NOT_DEREGISTERED_CONDITION, self._not_deregistered_message)
+        remaining, *_ = await asyncio.gather(
+            self._registrar.deregister_all(DEREGISTER_TIMEOUT_S),
+            self._history_store.close(DEREGISTER_TIMEOUT_S),
+            self.permits.release_all(),
+        )
+        if not remaining:
+            return ""
+        problem = f"cannot deregister from Consul within {DEREGISTER_TIMEOUT_S:g} s: {', '.join(remaining)}"
+        message = f"{problem}; Consul marks them critical after their TTL"
+        self.conditions.raise_condition(NOT_DEREGISTERED_CONDITION, message)
+        return message
 
-    async def end(self) -> None:
-        """The end of this life: leave, and let go of all that is open."""
-        await self.deregister_and_release()
-        await self._close()
+    async def end(self) -> str:
+        """Deregister, end all tasks and close the connection; return as `deregister_and_release`."""
+        message = await self.deregister_and_release()
+        await asyncio.gather(*self._cancel_tasks(), return_exceptions=True)
+        if self._registrar is not None:
+            self._registrar.close()
+        if self._client is not None:
+            await self._client.close()
+        return message
 
     def retire(self) -> Coroutine[Any, Any, None]:
-        """Another Consul follows, or none: from now on this one tells nothing, and has no trouble. What is returned is
-        `end`, to be awaited by somebody."""
-        for task in (*self._watch_tasks.values(), *self._query_tasks):
-            task.cancel()
-        if self._registrar is None:  # nothing is there, and nothing may come any more
-            self._cancel_tasks()
-        for kind in tuple(self._conditions):
-            self.clear_condition(kind)
-        report, self._report = self._report, _ignore_cue
-        return self._retire(report)
+        """Make way for another Consul: report nothing from now on, and clear all conditions.
 
-    async def _retire(self, report: Callable[[cues.Cue], None]) -> None:
-        await self.end()
-        for kind in self._conditions & {NOT_DEREGISTERED_CONDITION}:  # it is worth a line, and nobody can mend it
-            report(cues.ConditionDetected(kind, self._not_deregistered_message))
-            report(cues.ConditionResolved(kind))
+        Returns:
+            The coroutine that deregisters and closes the connection; the caller runs it.
+        """
+        self._watches.cancel()
+        self._subscriptions.cancel()
+        if self._registrar is None:  # not loaded yet, and must not be any more
+            self._cancel_tasks()
+        self.conditions.clear_all()
+        self._retired = True
+        return self._retire()
+
+    async def _retire(self) -> None:
+        message = await self.end()
+        if message:  # worth a line in the log, but no condition that an operator could mend
+            self._report_cue(cues.ConditionDetected(NOT_DEREGISTERED_CONDITION, message))
+            self._report_cue(cues.ConditionResolved(NOT_DEREGISTERED_CONDITION))
 
     def _cancel_tasks(self) -> list[asyncio.Task[None]]:
         tasks = list(self._tasks)
@@ -201,127 +233,26 @@ class ConsulAdapter:
             task.cancel()
         return tasks
 
-    async def _close(self) -> None:
-        await asyncio.gather(*self._cancel_tasks(), return_exceptions=True)
-        if self._registrar is not None:
-            self._registrar.close()
-        if self._client is not None:
-            await self._client.close()
-
-    # --- limits between hosts ---
-
-    def request_permit(self, holder: str, on_granted: Callable[[bool], None]) -> None:
-        self._permit_tasks[holder] = self._start_task(self._hold_permit(self._locks[holder], on_granted))
-
-    async def _hold_permit(self, lock: Lock, on_granted: Callable[[bool], None]) -> None:
-        """Held until this task is cancelled."""
-        await self._loaded.wait()
-        from autopilot.adapters.consul.semaphore import Permit
-
-        assert self._client is not None, "loaded"
-        permit = Permit(lock, self._client, on_granted=on_granted)
-        try:
-            await permit.hold()
-        finally:
-            await permit.release(LEAVE_TIMEOUT_S)
-
-    def release_permit(self, holder: str) -> None:
-        task = self._permit_tasks.pop(holder, None)
-        if task is not None:
-            task.cancel()
-
-    # --- reporting ---
-
-    def raise_condition(self, kind: str, message: str) -> None:
-        self._conditions.add(kind)
-        self._report(cues.ConditionDetected(kind, message))
-
-    def _report_history_refused(self, reason: str) -> None:
-        said = f"Consul does not take the record of this life: {reason}; allow key_prefix autopilot/ to its token"
-        self.raise_condition("consul-archive", said)
-
-    def clear_condition(self, kind: str) -> None:
-        if kind in self._conditions:
-            self._conditions.remove(kind)
-            self._report(cues.ConditionResolved(kind))
-
-    def _report_watch(self, watch: Watch, instances: Sized) -> None:
-        self._instance_counts[watch] = len(instances)
-        self._report(cues.WatchChanged(watch.name, len(instances) > 0))
-
-    def _report_key_watch(self, watch: Watch, value: bytes | None) -> None:
-        self._report_watch(watch, () if value is None else (value,))
-
-    def _update_read_condition(self, kind: str, resource_type: str, name: str, reason: str | None) -> None:
-        """Consul does not let us look at a service, key or keys; None: it does again."""
-        if reason is None:
-            self.clear_condition(kind)
-        else:
-            allowed = "key_prefix" if resource_type == "keys" else resource_type
-            said = f"Consul does not show the {resource_type} {name}: {reason}; what was known of it stays"
-            self.raise_condition(kind, f'{said}; allow {allowed} "{name}" to its token')
-
-    # --- followed for others ---
-
-    def subscribe(self, kind: Literal["key", "keys", "service"], name: str, on_change: Callable[[Any], None]) -> None:
-        """`changed` hears what Consul says of it, now and at each change."""
-        if self._client is None:
-            self._pending_queries.append((kind, name, on_change))
-        else:
-            self._start_query(kind, name, on_change)
-
-    def _start_query(
-        self, kind: Literal["key", "keys", "service"], name: str, on_change: Callable[[Any], None]
-    ) -> None:
-        from autopilot.adapters.consul import blocking_query
-
-        assert self._client is not None, "followed when it is loaded"
-        subject = {
-            "key": blocking_query.build_key_text_query,
-            "keys": blocking_query.build_prefix_query,
-            "service": blocking_query.build_service_query,
-        }[kind](name)
-        refused = partial(self._update_read_condition, f"consul-{kind}-{name}", kind, name)
-        self._query_tasks.append(
-            self._start_task(blocking_query.run_blocking_query(subject, self._client, on_change, on_refused=refused))
-        )
-
-    # --- asked for by status ---
+    # --- status ---
 
     def build_status(self) -> ConsulStatus:
+        """Return the `consul` section of `autopilot status`."""
         if self._registrar is None:
             return {"reachable": None, "services": [], "watches": []}
-        services: list[RegisteredService] = [
-            {
-                "id": id,
-                "name": state.desired.definition.name,
-                "address": state.desired.definition.address,
-                "port": state.desired.definition.port,
-                "status": "maintenance" if state.desired.maintenance else state.desired.status,
-            }
-            for id, state in self._registrar.get_registered().items()
-            if state.desired is not None
-        ]
-        watches: list[WatchStatus] = [
-            {"name": watch.name, "instances": count} for watch, count in self._instance_counts.items()
-        ]
-        return {"reachable": self._registrar.reachable, "services": services, "watches": watches}
+        return {
+            "reachable": self._registrar.reachable,
+            "services": self._registrar.build_service_status(),
+            "watches": self._watches.build_status(),
+        }
 
     async def list_targets(self) -> list[ScrapeTarget]:
-        """Every telemetry port that Consul knows, as http_sd of Prometheus wants it. Raises ConnectionError."""
-        from autopilot.adapters.consul.consul_client import ConsulRefusedError, ConsulUnreachableError
-        from autopilot.adapters.consul.prometheus_targets import build_target
+        """Return all telemetry ports registered in Consul, as Prometheus's http_sd expects them.
+
+        Raises:
+            ConnectionError: Consul cannot be reached, or refuses.
+        """
+        from autopilot.adapters.consul import prometheus_targets
 
         if self._client is None:
             raise ConnectionError("Consul's client is not loaded yet")
-        try:
-            _, found = await self._client.call(
-                self._client.api.health.service(TELEMETRY_SERVICE), timeout_s=TARGETS_TIMEOUT_S
-            )
-        except (ConsulUnreachableError, ConsulRefusedError) as error:
-            raise ConnectionError(str(error)) from None
-        return [build_target(entry) for entry in found]
-
-
-def _ignore_cue(_cue: cues.Cue) -> None:
-    pass
+        return await prometheus_targets.list_targets(self._client)

@@ -1,127 +1,75 @@
-"""The HTTP API of Consul: py-consul's asynchronous client over one aiohttp session of ours.
+"""Call the HTTP API of Consul with a time limit on every call.
 
-What py-consul cannot do is done here with the same session, and only here: a TTL update with its output in the body
-(in the URL 1 MB is answered 431), a blocking read of one service of the agent, what a token may see, a name for the
-server's certificate, a token in every call, a new token while we run. Every call has a time limit, and whatever
-goes wrong is one of two things: Consul cannot be reached, or it refuses.
+Requests that py-consul lacks are built here on the same session, and only here: a TTL update with its output in the
+body (in the URL 1 MB is answered with 431), a blocking read of one service of the agent, the permissions of a token.
+Every failure is one of two errors: Consul cannot be reached, or it refuses.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import ssl
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
-from consul import aio, base
 from consul.exceptions import ConsulException
 
 from autopilot.adapters.consul.connection_settings import ConnectionSettings
+from autopilot.adapters.consul.consul_errors import (
+    MAX_ERROR_CHARS,
+    ConsulRefusedError,
+    ConsulUnreachableError,
+    NotRegisteredError,
+    reject_malformed_answers,
+)
+from autopilot.adapters.consul.consul_transport import ConsulApi, describe_error, parse_index, parse_json, parse_object
 
-CONNECT_TIMEOUT_S = 5.0  # s
-CALL_TIMEOUT_S = 15.0  # s; with quorum lost an agent answers a registration after 7.1 s, and takes it
-LOCAL_CALL_TIMEOUT_S = 5.0  # s for what an agent answers without its servers: so soon is one that hangs noticed
-BLOCKING_WAIT_S = 60  # s that a blocking query is held; Consul adds up to a sixteenth
-BLOCKING_QUERY_TIMEOUT_S = BLOCKING_WAIT_S * 17 / 16 + 10  # s
+CALL_TIMEOUT_S = 15.0  # an agent whose servers lost their quorum accepts a registration after 7.1 s
+LOCAL_CALL_TIMEOUT_S = 5.0  # for calls that an agent answers without its servers: detects an agent that hangs
+BLOCKING_WAIT_S = 60  # Consul adds up to a sixteenth
+BLOCKING_QUERY_TIMEOUT_S = BLOCKING_WAIT_S * 17 / 16 + 10
 
 MAX_STALE_READS = 3  # the agent may ask a server that has just died
-MAX_AUTHORIZE_REQUESTS = 64  # questions that an agent takes at once
+MAX_AUTHORIZE_REQUESTS = 64  # permissions that an agent checks in one call
 FORBIDDEN_MESSAGES = ("Permission denied", "ACL not found")
 UNKNOWN_SERVICE_MESSAGES = ("does not have associated TTL", "Unknown check", "Unknown service", "unknown service ID")
 
 
-class ConsulUnreachableError(Exception):
-    """No answer: refused, broken off, or not in time."""
-
-
-class ConsulRefusedError(Exception):
-    """An answer that says no."""
-
-
-class NotRegisteredError(ConsulRefusedError):
-    """The agent does not know the service or the check."""
-
-
-@contextmanager
-def reject_malformed_answers() -> Iterator[None]:
-    """Around what reads an answer. Raises Refused when it is none of Consul's: a load balancer's page too comes with
-    a 200."""
-    try:
-        yield
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise ConsulRefusedError(f"no answer of Consul: {error}"[:300]) from None
-
-
-class _Transport(aio.HTTPClient):  # type: ignore[misc]  # py-consul has no types
-    """py-consul's transport, on our session: with our TLS, and without its limits of time and connections."""
-
-    def __init__(self, settings: ConnectionSettings) -> None:
-        parts = urllib.parse.urlsplit(settings.base_url)
-        base.HTTPClient.__init__(self, parts.hostname or "", parts.port or 8500, parts.scheme)
-        self.base_uri = settings.base_url
-        self._server_name = settings.server_name if settings.ssl_context is not None else None
-        connector = aiohttp.TCPConnector(limit=0, ssl=settings.ssl_context or True, keepalive_timeout=60)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
-
-    async def _request(  # noqa: PLR0917 - py-consul's signature
-        self,
-        callback: Callable[[Any], Any],
-        method: str,
-        uri: str,
-        headers: dict[str, str] | None,
-        data: Any = None,
-        connections_timeout: float | None = None,
-        raw: bool = False,
-    ) -> Any:
-        async with self._session.request(
-            method, uri, headers=headers, data=data or None, server_hostname=self._server_name
-        ) as response:
-            body = await response.read()
-            text = body if raw else body.decode(errors="replace")
-            return callback(base.Response(response.status, response.headers, text))
-
-
-class _ConsulApi(aio.Consul):  # type: ignore[misc]
-    def __init__(self, settings: ConnectionSettings) -> None:
-        self._settings = settings
-        super().__init__(host="", port=0)  # neither is asked of the environment then
-        self.token = None  # py-consul would prefer the environment's to ours
-
-    def http_connect(self, *_: Any, **__: Any) -> _Transport:
-        return _Transport(self._settings)
-
-    def prepare_headers(self, token: str | None = None) -> dict[str, str]:
-        own = token or self._settings.read_current_token()
-        return {"X-Consul-Token": own} if own else {}
-
-
 class ConsulClient:
-    """Made with a running loop."""
+    """A client of one Consul agent; made inside a running event loop.
+
+    Every method that calls Consul raises ConsulUnreachableError or ConsulRefusedError.
+    """
 
     def __init__(self, settings: ConnectionSettings) -> None:
-        self.api = _ConsulApi(settings)
+        self.api = ConsulApi(settings)
         self._settings, self._reachable_again = settings, asyncio.Event()
 
     @property
     def token(self) -> str:
+        """The ACL token that the next call sends."""
         return self._settings.read_current_token()
 
     @property
     def token_renewable(self) -> bool:
-        """Whether the token may become another while we live."""
+        """True if the token comes from a file, so that it may change while the process runs."""
         return bool(self._settings.token_file)
 
     async def close(self) -> None:
+        """Close the HTTP session."""
         await self.api.http.close()
 
     async def call(self, request: Any, *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-        """Wait for one of py-consul's requests. Raises Unreachable, Refused, Gone."""
+        """Await one of py-consul's requests and return its result.
+
+        Raises:
+            ConsulUnreachableError: No answer within `timeout_s`, or the connection failed.
+            NotRegisteredError: The agent does not know the service or the check.
+            ConsulRefusedError: Any other error, or an answer that is not Consul's.
+        """
         with reject_malformed_answers():
             return await self._await_request(request, timeout_s)
 
@@ -132,99 +80,116 @@ class ConsulClient:
         except TimeoutError:
             raise ConsulUnreachableError(f"no answer within {timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ConsulUnreachableError(_describe_error(error)) from None
+            raise ConsulUnreachableError(describe_error(error)) from None
         except ConsulException as error:
-            said = str(error).strip()
-            raise (
-                NotRegisteredError if any(text in said for text in UNKNOWN_SERVICE_MESSAGES) else ConsulRefusedError
-            )(said[:300]) from None
+            message = str(error).strip()
+            is_unknown = any(text in message for text in UNKNOWN_SERVICE_MESSAGES)
+            raise (NotRegisteredError if is_unknown else ConsulRefusedError)(message[:MAX_ERROR_CHARS]) from None
 
-    # --- what py-consul does not have ---
+    # --- the agent's services ---
 
     async def register(self, body: Mapping[str, Any]) -> None:
-        """With tags and addresses that may be empty, and the check's own words."""
+        """Register a service; unlike py-consul's call the body may have empty tags and a check output."""
         await self.call(self._put("/v1/agent/service/register", body))
 
     async def update_check(self, check_id: str, status: str, output: str) -> None:
+        """Send a heartbeat: the status and the output of a TTL check."""
         path = f"/v1/agent/check/update/{check_id}"
         await self.call(self._put(path, {"Status": status, "Output": output}), timeout_s=LOCAL_CALL_TIMEOUT_S)
 
     async def get_service(
         self, id: str, *, content_hash: str = "", timeout_s: float | None = None
     ) -> Mapping[str, Any] | None:
-        """What the agent holds of one of its services, None: nothing. With the `hash` of what was seen, not before it
-        is different from that, or a minute has passed."""
+        """Return the agent's entry of one of its services, None if it has none.
+
+        Args:
+            id: The service id.
+            content_hash: The hash of the entry that the caller knows: the agent answers when the entry changes or
+                after a minute. "" for an answer at once.
+            timeout_s: The time limit, None for the usual one.
+        """
         params = [("hash", content_hash), ("wait", f"{BLOCKING_WAIT_S}s")] if content_hash else []
         timeout_s = timeout_s or (BLOCKING_QUERY_TIMEOUT_S if content_hash else CALL_TIMEOUT_S)
-        found: Mapping[str, Any] | None = await self.call(
-            self._get(f"/v1/agent/service/{id}", params, _parse_object), timeout_s=timeout_s
-        )
-        return found
+        request = self._get(f"/v1/agent/service/{id}", params, parse_object)
+        entry: Mapping[str, Any] | None = await self.call(request, timeout_s=timeout_s)
+        return entry
 
     async def list_services(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the agent holds, by id."""
-        found: Mapping[str, Mapping[str, Any]] = await self.call(
-            self._get("/v1/agent/services", [], _parse_object), timeout_s=LOCAL_CALL_TIMEOUT_S
-        )
-        return found
+        """Return the agent's entries of its services by id."""
+        request = self._get("/v1/agent/services", [], parse_object)
+        entries: Mapping[str, Mapping[str, Any]] = await self.call(request, timeout_s=LOCAL_CALL_TIMEOUT_S)
+        return entries
 
     async def get_leader(self, *, timeout_s: float) -> str:
-        """The address of the servers' leader, "" for none."""
-        found: str = await self.call(self._get("/v1/status/leader", []), timeout_s=timeout_s)
-        return found
+        """Return the address of the servers' leader, "" if there is none."""
+        address: str = await self.call(self._get("/v1/status/leader", []), timeout_s=timeout_s)
+        return address
 
     async def find_node_name(self, service_id: str) -> str:
-        """The name of the agent's node, from the check of a service that it holds. Raises Refused: it holds none."""
-        check = json.dumps(service_id)
-        request = self._get("/v1/agent/checks", [("filter", f"ServiceID == {check}")], _parse_object)
-        found = await self.call(request, timeout_s=LOCAL_CALL_TIMEOUT_S)
+        """Return the name of the agent's node, read from the check of one of its services.
+
+        Raises:
+            ConsulRefusedError: The agent shows no check of that service.
+        """
+        quoted = json.dumps(service_id)
+        request = self._get("/v1/agent/checks", [("filter", f"ServiceID == {quoted}")], parse_object)
+        checks = await self.call(request, timeout_s=LOCAL_CALL_TIMEOUT_S)
         with reject_malformed_answers():
-            for check in (found or {}).values():
+            for check in (checks or {}).values():
                 return str(check["Node"])
         raise ConsulRefusedError(f"the agent shows no check of {service_id}")
 
     async def await_node_change(self, node: str, index: int) -> int:
-        """The index of what the servers hold of the services of a node; not before it has moved on from `index`, or a
-        minute has passed. Any server may answer."""
-        held = [("index", index), ("wait", f"{BLOCKING_WAIT_S}s")] if index else []
-        params = [("stale", ""), ("filter", 'ID == ""'), *held]  # the index is all that is wanted
-        answered: int = await self.call(
-            self._get(f"/v1/catalog/node-services/{node}", params, _parse_index), timeout_s=BLOCKING_QUERY_TIMEOUT_S
-        )
-        return answered
+        """Return the servers' index of a node's services once it differs from `index`, or after a minute.
 
-    # --- its presence ---
+        An `index` of 0 is answered at once. Any server may answer, not the leader alone.
+        """
+        blocking = [("index", index), ("wait", f"{BLOCKING_WAIT_S}s")] if index else []
+        params = [("stale", ""), ("filter", 'ID == ""'), *blocking]  # only the index is of use: no service matches
+        request = self._get(f"/v1/catalog/node-services/{node}", params, parse_index)
+        new_index: int = await self.call(request, timeout_s=BLOCKING_QUERY_TIMEOUT_S)
+        return new_index
+
+    # --- reachability ---
 
     def notify_reachable(self) -> None:
-        """Who rests because nobody answered need not wait any longer."""
+        """Wake all tasks in `wait_until_reachable`: Consul is reachable again."""
         self._reachable_again.set()
         self._reachable_again.clear()
 
     async def wait_until_reachable(self, timeout_s: float) -> None:
-        """As long, or until Consul answers again."""
+        """Wait for `timeout_s` seconds, or until Consul is reachable again."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await self._reachable_again.wait()
 
     async def read_with_stale_fallback(self, path: str, **params: str) -> Any:
-        """What the servers hold below a path; without a leader what one of them held last. None: nothing."""
-        attempts, asked = MAX_STALE_READS, list(params.items())
+        """Return the JSON value at a path; without a leader the last state that any server has.
+
+        Returns:
+            None if there is nothing at that path.
+        """
+        remaining_attempts, query = MAX_STALE_READS, list(params.items())
         while True:
             try:
-                return await self.call(self._get(path, asked))
+                return await self.call(self._get(path, query))
             except ConsulRefusedError as refused:
-                if not attempts or not str(refused).startswith("500 "):
+                if not remaining_attempts or not str(refused).startswith("500 "):
                     raise
-            attempts, asked = attempts - 1, [*params.items(), ("stale", "")]
+            remaining_attempts, query = remaining_attempts - 1, [*params.items(), ("stale", "")]
 
-    # --- what a token may see ---
+    # --- permissions of the token ---
 
     async def may_read_service(self, name: str, nodes: Sequence[str] = (), dc: str | None = None) -> bool:
-        """Whether the token may read that service and these nodes; those it may not are left out of answers as if they
-        did not exist, also for a token that is not known at all. Raises Unreachable, Refused: nobody can say.
+        """Return True if the token may read a service and all these nodes.
 
-        The servers say it of a service, by its configuration entry, which need not exist. Of a node only the agent says
-        it, from what it has cached (30 s, `acl_token_ttl`)."""
+        Consul leaves out of its answers everything that the token may not read, without an error, also for a token
+        that it does not know. The servers tell the permission for a service by its configuration entry, which need
+        not exist; the permission for a node only the agent tells, from its cache (30 s, `acl_token_ttl`).
+
+        Raises:
+            ConsulUnreachableError, ConsulRefusedError: The permission cannot be determined.
+        """
         path, params = f"/v1/config/service-defaults/{urllib.parse.quote(name, safe='')}", [("dc", dc)] if dc else []
         if not await self._is_permitted(self._get(path, params)):
             return False
@@ -232,7 +197,7 @@ class ConsulClient:
             return True
         asked = [{"Resource": "node", "Access": "read", "Segment": node} for node in nodes[:MAX_AUTHORIZE_REQUESTS]]
         post = self.api.http.post(
-            _parse_json, "/v1/internal/acl/authorize", data=json.dumps(asked), headers=self.api.prepare_headers()
+            parse_json, "/v1/internal/acl/authorize", data=json.dumps(asked), headers=self.api.prepare_headers()
         )
         try:
             answers = await self.call(post)
@@ -243,7 +208,7 @@ class ConsulClient:
         return all(answer["Allow"] for answer in answers or ())
 
     async def may_read_key(self, path: str) -> bool:
-        """Raises Unreachable, Refused: nobody can say."""
+        """Return True if the token may read a key; raise as `may_read_service`."""
         return await self._is_permitted(self._get(f"/v1/kv/{urllib.parse.quote(path)}", []))
 
     async def _is_permitted(self, request: Any) -> bool:
@@ -256,41 +221,12 @@ class ConsulClient:
         return True
 
     def _get(self, path: str, params: list[tuple[str, Any]], parse: Callable[[Any], Any] | None = None) -> Any:
-        return self.api.http.get(parse or _parse_json, path, params=params, headers=self.api.prepare_headers())
+        return self.api.http.get(parse or parse_json, path, params=params, headers=self.api.prepare_headers())
 
     def _put(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self.api.http.put(_parse_json, path, data=json.dumps(body), headers=self.api.prepare_headers())
-
-
-def _parse_json(response: Any) -> Any:
-    if response.code == 404:
-        return None
-    if response.code >= 400:
-        raise ConsulException(f"{response.code} {response.body}")
-    return json.loads(response.body) if response.body.strip() else None
-
-
-def _parse_object(response: Any) -> Any:
-    data = _parse_json(response)
-    if data is not None and not isinstance(data, dict):
-        raise TypeError(f"{type(data).__name__} instead of an object")
-    return data
-
-
-def _parse_index(response: Any) -> int:
-    _parse_json(response)
-    return int(response.headers.get("X-Consul-Index", 0))
+        return self.api.http.put(parse_json, path, data=json.dumps(body), headers=self.api.prepare_headers())
 
 
 def compute_next_index(index: int, answered_index: int) -> int:
-    """The index to ask with next. One that went backwards is of another history: from the beginning."""
+    """Return the index for the next blocking query; 0 if the server's index went backwards."""
     return answered_index if answered_index >= index else 0
-
-
-def _describe_error(error: BaseException) -> str:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    if isinstance(error, OSError) and error.errno is not None:
-        of_errno = error.errno > 0 and not isinstance(error, ssl.SSLError)  # which has numbers of its own
-        return os.strerror(error.errno) if of_errno else str(error.strerror)
-    return str(error) or type(error).__name__

@@ -1,108 +1,126 @@
-"""What is offered through Consul at any moment, from the facts of this life: our own service and those of the jobs.
+"""Derive from the events of this life the services that Consul should show: the supervisor's own and those of jobs.
 
-Pure. A job's service is there from its first good check (or its start, with an initial status) until it stops; its
-check says what our own check of the job says. Our own service carries in its metadata what a fleet wants to know.
+Pure. A job's service exists from its first passing check (or from its start, with an initial status) until it stops;
+its status is that of our own check of the job. The supervisor's service carries the state of this life in its metadata.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 
-from autopilot.adapters.consul.registration import Desired
+from autopilot.adapters.consul.registration_state import Desired
 from autopilot.adapters.consul.service_definition import ServiceDefinition
+from autopilot.adapters.service_names import SUPERVISOR_SERVICE, TELEMETRY_SERVICE
 from autopilot.machines import events
 from autopilot.spec.plan import Job, Plan
+from autopilot.timestamps import format_timestamp
 
-SUPERVISOR_SERVICE = "autopilot"  # the name of the supervisor's service
-TELEMETRY_SERVICE = "containerpilot"  # ContainerPilot's name for its own, which its users' Prometheus discovers
-SUPERVISOR_TTL_S = 30.0  # s
-SUPERVISOR_DEREGISTER_AFTER = "24h"  # critical for so long, Consul takes it out: nobody else will
+SUPERVISOR_TTL_S = 30.0
+SUPERVISOR_DEREGISTER_AFTER = "24h"  # nothing else deregisters the service of a container that was killed
 
 
 @dataclass(frozen=True, slots=True)
 class LifeIdentity:
-    """Who we are: what every service of ours says in its metadata. Keys as Consul's filters can take them: no dots."""
+    """The identity of this life, which is in the metadata of all its services."""
 
     hostname: str
-    meta: Mapping[str, str]
+    meta: Mapping[str, str]  # Consul's filters cannot take keys with dots
     started: float  # seconds since the epoch
 
 
 @dataclass(slots=True)
 class ServiceEntry:
+    """A service that may be offered, and its current wanted state."""
+
     definition: ServiceDefinition
     initial_status: str | None = None
     desired: Desired | None = None
-    is_supervisor: bool = False  # the supervisor's
+    is_supervisor: bool = False
 
 
 class DesiredServices:
+    """The services of this life and their wanted states."""
+
     def __init__(
         self, plan: Plan, life: LifeIdentity, addresses: Mapping[str, str], *, hide_in_maintenance: bool = False
     ) -> None:
-        """`addresses`: for each job with a port, and "" for the telemetry port. `maintained_away`: in maintenance
-        nothing is offered, as ContainerPilot does it, but for what says that we live."""
-        self._life, self._hide_in_maintenance = life, hide_in_maintenance
+        """Offer the supervisor's own services; those of jobs follow their events.
+
+        Args:
+            plan: The plan.
+            life: The identity of this life.
+            addresses: The address of each job with a port, and that of the telemetry port under "".
+            hide_in_maintenance: Offer only the supervisor's service during maintenance, as ContainerPilot does.
+        """
+        self.life, self._hide_in_maintenance = life, hide_in_maintenance
         self._changing_meta: dict[str, str] = {
             "started": format_timestamp(life.started),
             "drain": "no",
             "payloads": "0",
         }
         self._maintenance = False
-        self.deregistered = False  # everything is taken out
+        self.deregistered = False  # nothing is offered, whatever the events say
         self._entry_by_job: dict[str, ServiceEntry] = {}
         self._entry_by_id: dict[str, ServiceEntry] = {}
         self.apply_plan(plan, addresses, healthy_jobs=())
 
     def apply_plan(self, plan: Plan, addresses: Mapping[str, str], *, healthy_jobs: Collection[str]) -> Collection[str]:
-        """Offer what `plan` offers from now on; `healthy`: the jobs that are so now. The ids that are not offered any
-        more."""
-        before_jobs, before = self._entry_by_job, self._entry_by_id
+        """Offer the services of another plan from now on.
+
+        Args:
+            plan: The new plan.
+            addresses: As for the constructor.
+            healthy_jobs: The jobs that are healthy now.
+
+        Returns:
+            The ids that are no longer offered.
+        """
+        old_entry_by_job, old_ids = self._entry_by_job, self._entry_by_id.keys()
         self._entry_by_job = {
             job.name: self._build_job_entry(job, addresses[job.name]) for job in plan.jobs if job.service is not None
         }
-        for name, offer in self._entry_by_job.items():
-            wanted = before_jobs[name].desired if name in before_jobs else None
-            if wanted is not None:
-                offer.desired = replace(wanted, definition=offer.definition)
+        for name, entry in self._entry_by_job.items():
+            desired = old_entry_by_job[name].desired if name in old_entry_by_job else None
+            if desired is not None:
+                entry.desired = replace(desired, definition=entry.definition)
             elif name in healthy_jobs:
-                offer.desired = Desired(offer.definition, "passing", "healthy")
-        own = self._build_supervisor_entries(plan, addresses.get("", ""))
-        self._entry_by_id = {offer.definition.id: offer for offer in (*own, *self._entry_by_job.values())}
-        return before.keys() - self._entry_by_id.keys()
+                entry.desired = Desired(entry.definition, "passing", "healthy")
+        supervisor_entries = self._build_supervisor_entries(plan, addresses.get("", ""))
+        entries = (*supervisor_entries, *self._entry_by_job.values())
+        self._entry_by_id = {entry.definition.id: entry for entry in entries}
+        return old_ids - self._entry_by_id.keys()
 
     def copy_for_new_consul(self) -> DesiredServices:
-        """The same offers, for another Consul."""
+        """Return a copy to offer the same services to another Consul."""
         copied = copy(self)
         copied._changing_meta, copied.deregistered = dict(self._changing_meta), False
         return copied
 
     @property
     def ids(self) -> Collection[str]:
+        """The ids of all services that may be offered."""
         return self._entry_by_id.keys()
 
     def compute_desired(self, id: str) -> Desired | None:
-        """One service as it should be now."""
-        offer = self._entry_by_id[id]
-        away = self._maintenance and self._hide_in_maintenance and offer.definition.name != SUPERVISOR_SERVICE
-        if offer.desired is None or self.deregistered or away:
+        """Return the state that a service should have in Consul now; None: not registered."""
+        entry = self._entry_by_id[id]
+        hidden = self._maintenance and self._hide_in_maintenance and entry.definition.name != SUPERVISOR_SERVICE
+        if entry.desired is None or self.deregistered or hidden:
             return None
-        changing = (
-            self._changing_meta
-            if offer.is_supervisor
-            else {k: v for k, v in self._changing_meta.items() if k == "lifetime-end"}
-        )
-        definition = replace(offer.definition, meta={**offer.definition.meta, **self._life.meta, **changing})
-        return replace(offer.desired, definition=definition, maintenance=self._maintenance)
+        changing_meta = self._changing_meta
+        if not entry.is_supervisor:
+            changing_meta = {key: value for key, value in changing_meta.items() if key == "lifetime-end"}
+        meta = {**entry.definition.meta, **self.life.meta, **changing_meta}
+        definition = replace(entry.definition, meta=meta)
+        return replace(entry.desired, definition=definition, maintenance=self._maintenance)
 
     def on_event(self, event: events.Event, now: float) -> Collection[str]:
-        """The services that may have changed. `now` in seconds since the epoch."""
-        offer = self._entry_by_job.get(event.source)
-        if offer is not None and _update_entry(offer, event):
-            return (offer.definition.id,)
+        """Apply an event and return the ids of the services that may have changed; `now` in seconds since the epoch."""
+        entry = self._entry_by_job.get(event.source)
+        if entry is not None and _update_entry(entry, event):
+            return (entry.definition.id,)
         return self.ids if self._update_from_life_event(event, now) else ()
 
     def _update_from_life_event(self, event: events.Event, now: float) -> bool:
@@ -129,7 +147,7 @@ class DesiredServices:
         service, health = job.service, job.health
         assert service is not None and health is not None, "a job with a port has both"
         definition = ServiceDefinition(
-            id=f"{job.name}-{self._life.hostname}",
+            id=f"{job.name}-{self.life.hostname}",
             name=job.name,
             ttl=health.ttl,
             address=address,
@@ -144,10 +162,9 @@ class DesiredServices:
     def _build_supervisor_entries(self, plan: Plan, address: str) -> list[ServiceEntry]:
         port = plan.telemetry.port if plan.telemetry else 0
         names = {SUPERVISOR_SERVICE: ()} | ({TELEMETRY_SERVICE: plan.telemetry.tags} if plan.telemetry else {})
-        offers = []
-        for name, tags in names.items():
-            definition = ServiceDefinition(
-                id=f"{name}-{self._life.hostname}",
+        definitions = [
+            ServiceDefinition(
+                id=f"{name}-{self.life.hostname}",
                 name=name,
                 ttl=SUPERVISOR_TTL_S,
                 address=address,
@@ -155,30 +172,28 @@ class DesiredServices:
                 tags=tags,
                 deregister_critical_service_after=SUPERVISOR_DEREGISTER_AFTER,
             )
-            offers.append(
-                ServiceEntry(definition, desired=Desired(definition, "passing", "running"), is_supervisor=True)
-            )
-        return offers
-
-
-def format_timestamp(seconds: float) -> str:
-    """2026-01-31T12:00:00Z"""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+            for name, tags in names.items()
+        ]
+        return [
+            ServiceEntry(definition, desired=Desired(definition, "passing", "running"), is_supervisor=True)
+            for definition in definitions
+        ]
 
 
 def _update_entry(entry: ServiceEntry, event: events.Event) -> bool:
-    wanted = entry.desired
+    """Apply an event of the service's job and return True if the wanted state may have changed."""
+    desired = entry.desired
     match event:
         case events.JobStarted() if entry.initial_status:
             entry.desired = Desired(entry.definition, entry.initial_status)
         case events.Healthy():
-            entry.desired = Desired(entry.definition, "passing", (wanted.output if wanted else "") or "healthy")
-        case events.CheckPassed(_, output) | events.CheckFailed(_, output) if wanted is not None:
-            entry.desired = replace(wanted, output=output)
-        case events.Unhealthy(_, output) if wanted is not None:
-            entry.desired = replace(wanted, status="critical", output=output)
-        case events.JobExited(_, _, status) if wanted is not None:
-            entry.desired = replace(wanted, status="critical", output=f"ended with status {status}")
+            entry.desired = Desired(entry.definition, "passing", (desired.output if desired else "") or "healthy")
+        case events.CheckPassed(_, output) | events.CheckFailed(_, output) if desired is not None:
+            entry.desired = replace(desired, output=output)
+        case events.Unhealthy(_, output) if desired is not None:
+            entry.desired = replace(desired, status="critical", output=output)
+        case events.JobExited(_, _, status) if desired is not None:
+            entry.desired = replace(desired, status="critical", output=f"ended with status {status}")
         case events.JobStopping() | events.JobStopped():
             entry.desired = None
         case _:

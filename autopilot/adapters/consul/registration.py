@@ -1,136 +1,47 @@
-"""One service in Consul: what we want there, what we know to be there, and the one call that brings them together.
+"""Decide the next call that brings one service in Consul from its observed to its desired state.
 
-Theory of operation. `wanted` is ours, `seen` is what Consul is known to hold; None means that nobody knows, which is
-so after every break. At most one call is out at a time, and its answer decides the next one. Heartbeats are due by the
-time of the last one, not by the job's checks: a check may take longer than the TTL. Nothing here waits for Consul:
-while the agent cannot be reached (CUT) wishes only change `wanted`, and its return asserts the whole of it again.
+Theory of operation. `desired` is our state, `observed` the one that Consul is known to have; None means unknown, as
+after every loss of the agent. One call is in flight at most, and its answer decides the next one. Heartbeats are due
+by the time of the last one, not by the job's checks, since a check may take longer than the TTL. Nothing here waits
+for Consul: while the agent is UNREACHABLE changes only replace `desired`, and at its return everything is asserted
+again.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
 
-from autopilot.adapters.consul.service_definition import ServiceDefinition
+from autopilot.adapters.consul.registration_state import (
+    ABSENT,
+    Call,
+    ClearCondition,
+    Deregister,
+    Desired,
+    Effect,
+    Input,
+    Observed,
+    Phase,
+    RaiseCondition,
+    Register,
+    Registration,
+    SetMaintenance,
+    UpdateCheck,
+)
 from autopilot.machines.tables import IGNORE, Cell, StepContext, build_table
+from autopilot.retry_delay import RetryDelay
 
-HEARTBEATS_PER_TTL = 3  # in one TTL: two may be lost
-OUTPUT_UPDATE_INTERVAL_S = 2.0  # s between two updates that change nothing but the check's output
-FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 0.2, 10.0  # s, after what the agent refuses
-
-
-class Phase(Enum):
-    IDLE = "settled"  # until the next heartbeat
-    CALLING = "calling"
-    BACKING_OFF = "resting"  # the agent refused; again at the deadline
-    UNREACHABLE = "cut off"  # the agent cannot be reached
-
-
-class Input(Enum):
-    DESIRED_CHANGED = "wanted"  # the wish has changed
-    CALL_SUCCEEDED = "done"
-    SERVICE_MISSING = "gone"  # the agent does not know the service
-    REDEFINED = "redefined"  # somebody else registered our id
-    CALL_REFUSED = "refused"
-    AGENT_LOST = "lost"
-    AGENT_RETURNED = "back"
-    DEADLINE_ELAPSED = "elapsed"
-
-
-@dataclass(frozen=True, slots=True)
-class Desired:
-    definition: ServiceDefinition
-    status: str  # passing, warning, critical
-    output: str = ""
-    maintenance: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """None in a field: not known."""
-
-    definition: ServiceDefinition | None
-    status: str | None = None
-    output: str | None = None
-    maintenance: bool | None = None
-
-
-ABSENT = Observed(None)
-
-
-@dataclass(frozen=True, slots=True)
-class Register:
-    definition: ServiceDefinition
-    status: str
-    foreign_tags: tuple[str, ...] | None = None  # others' tags, which stay
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateCheck:
-    definition: ServiceDefinition
-    status: str
-    output: str
-
-
-@dataclass(frozen=True, slots=True)
-class SetMaintenance:
-    id: str
-    enable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Deregister:
-    id: str
-
-
-Call = Register | UpdateCheck | SetMaintenance | Deregister
-
-
-@dataclass(frozen=True, slots=True)
-class RaiseCondition:
-    """Consul does not take the service: said once for each streak."""
-
-    id: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClearCondition:
-    id: str
-
-
-Effect = Call | RaiseCondition | ClearCondition
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    id: str
-    phase: Phase = Phase.IDLE
-    deadline: float | None = None
-    desired: Desired | None = None
-    observed: Observed | None = ABSENT
-    call: Call | None = None
-    last_contact_at: float = 0.0  # when Consul last heard from us
-    consecutive_refusals: int = 0  # refusals in a row
-    takeover_count: int = 0  # how often somebody else took our id since the last quiet heartbeat
-    foreign_tags: tuple[str, ...] | None = None  # as others have set them, where they may
-    maintenance_was_set: bool = False  # we have put it into maintenance at some time
-
-    @property
-    def registered(self) -> bool:
-        return self.observed is not None and self.observed.definition is not None
-
-    @property
-    def fully_deregistered(self) -> bool:
-        """Nothing is wanted and nothing is there."""
-        return self.desired is None and self.observed == ABSENT and self.call is None
-
+HEARTBEATS_PER_TTL = 3  # two may be lost
+OUTPUT_UPDATE_INTERVAL_S = 2.0  # between two updates that change nothing but the check's output
+RETRY_DELAY = RetryDelay(first_s=0.2, max_s=10.0)  # after a refusal, and after a redefinition
+TAKEOVERS_BEFORE_REPORT = 3
 
 Step = tuple[Registration, tuple[Effect, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class _StepContext(StepContext[Registration]):
+    """The arguments of one step."""
+
     desired: Desired | None
     reason: str
     draw: float
@@ -139,15 +50,24 @@ class _StepContext(StepContext[Registration]):
 def step(
     state: Registration, on: Input, now: float, *, desired: Desired | None = None, reason: str = "", draw: float = 0.5
 ) -> Step:
-    """The state after `on`. `wanted` comes with WANTED, `why` with REFUSED; `draw` is uniform in [0, 1)."""
+    """Return the state after an input, and the effects.
+
+    Args:
+        state: The state before.
+        on: The input.
+        now: The event loop's time in seconds.
+        desired: The new desired state, with DESIRED_CHANGED.
+        reason: The reason of the refusal, with CALL_REFUSED.
+        draw: A random number, uniform in [0, 1), which spreads the retries.
+    """
     return TABLE[state.phase, on](_StepContext(state, now, desired, reason, draw))
 
 
-# --- what to do next ---
+# --- the next call ---
 
 
 def _start_next_call(t: _StepContext, *effects: Effect) -> Step:
-    """The next call, or rest until the next heartbeat."""
+    """Start the next call, or idle until the next heartbeat."""
     call = _choose_next_call(t.state, t.now)
     if call is not None:
         return replace(t.state, phase=Phase.CALLING, call=call, deadline=None), (*effects, call)
@@ -155,108 +75,103 @@ def _start_next_call(t: _StepContext, *effects: Effect) -> Step:
 
 
 def _choose_next_call(s: Registration, now: float) -> Call | None:
-    wanted, seen = s.desired, s.observed
-    if wanted is None:
-        return None if seen == ABSENT else Deregister(s.id)
-    if seen is None or seen.definition != wanted.definition:
-        status = "critical" if wanted.maintenance else wanted.status  # no moment of traffic before the maintenance
-        return Register(wanted.definition, status, s.foreign_tags)
-    if seen.maintenance is not wanted.maintenance and (wanted.maintenance or s.maintenance_was_set):
-        return SetMaintenance(s.id, wanted.maintenance)
+    desired, observed = s.desired, s.observed
+    if desired is None:
+        return None if observed == ABSENT else Deregister(s.id)
+    if observed is None or observed.definition != desired.definition:
+        status = "critical" if desired.maintenance else desired.status  # no traffic before the maintenance is set
+        return Register(desired.definition, status, s.foreign_tags)
+    if observed.maintenance is not desired.maintenance and (desired.maintenance or s.maintenance_was_set):
+        return SetMaintenance(s.id, desired.maintenance)
     due = _compute_next_update_at(s)
-    if seen.status != wanted.status or (due is not None and now >= due):
-        return UpdateCheck(wanted.definition, wanted.status, wanted.output)
+    if observed.status != desired.status or (due is not None and now >= due):
+        return UpdateCheck(desired.definition, desired.status, desired.output)
     return None
 
 
 def _compute_next_update_at(s: Registration) -> float | None:
     if s.desired is None or s.observed is None:
         return None
-    beat = s.desired.definition.ttl / HEARTBEATS_PER_TTL
-    return s.last_contact_at + (min(beat, OUTPUT_UPDATE_INTERVAL_S) if s.observed.output != s.desired.output else beat)
+    interval = s.desired.definition.ttl / HEARTBEATS_PER_TTL
+    if s.observed.output != s.desired.output:
+        interval = min(interval, OUTPUT_UPDATE_INTERVAL_S)
+    return s.last_contact_at + interval
 
 
-# --- what happens ---
+# --- the inputs ---
 
 
 def _set_desired(t: _StepContext) -> Step:
-    return replace(
-        t.state,
-        desired=t.desired,
-        maintenance_was_set=t.state.maintenance_was_set or _is_maintenance_desired(t.desired),
-    ), ()
+    is_maintenance = t.desired is not None and t.desired.maintenance
+    maintenance_was_set = t.state.maintenance_was_set or is_maintenance
+    return replace(t.state, desired=t.desired, maintenance_was_set=maintenance_was_set), ()
 
 
 def _set_desired_and_start_call(t: _StepContext) -> Step:
     return _start_next_call(replace(t, state=_set_desired(t)[0]))
 
 
-def _is_maintenance_desired(desired: Desired | None) -> bool:
-    return desired is not None and desired.maintenance
-
-
 def _complete_call(t: _StepContext) -> Step:
     s = t.state
-    seen, told = s.observed, s.last_contact_at
+    observed, last_contact_at = s.observed, s.last_contact_at
     match s.call:
-        case Register(definition):  # what it says of the check is asserted by the update that follows
-            seen, told = Observed(definition), t.now
-        case UpdateCheck(_, status, output) if seen is not None:
-            seen, told = replace(seen, status=status, output=output), t.now
-        case SetMaintenance(_, enable) if seen is not None:
-            seen = replace(seen, maintenance=enable)
+        case Register(definition):  # the status counts as unknown: the update that follows asserts it
+            observed, last_contact_at = Observed(definition), t.now
+        case UpdateCheck(_, status, output) if observed is not None:
+            observed, last_contact_at = replace(observed, status=status, output=output), t.now
+        case SetMaintenance(_, enable) if observed is not None:
+            observed = replace(observed, maintenance=enable)
         case Deregister():
-            seen = ABSENT
-    quiet = isinstance(s.call, UpdateCheck) and s.observed is not None and s.observed.status is not None
-    contested = 0 if quiet else s.takeover_count
-    said = (ClearCondition(s.id),) if s.consecutive_refusals or s.takeover_count > contested else ()
-    return _start_next_call(
-        replace(
-            t,
-            state=replace(
-                s, observed=seen, last_contact_at=told, call=None, consecutive_refusals=0, takeover_count=contested
-            ),
-        ),
-        *said,
+            observed = ABSENT
+    undisturbed = isinstance(s.call, UpdateCheck) and s.observed is not None and s.observed.status is not None
+    takeover_count = 0 if undisturbed else s.takeover_count
+    effects = (ClearCondition(s.id),) if s.consecutive_refusals or s.takeover_count > takeover_count else ()
+    state = replace(
+        s,
+        observed=observed,
+        last_contact_at=last_contact_at,
+        call=None,
+        consecutive_refusals=0,
+        takeover_count=takeover_count,
     )
+    return _start_next_call(replace(t, state=state), *effects)
 
 
 def _handle_missing_service(t: _StepContext) -> Step:
     if isinstance(t.state.call, Register | Deregister):
-        return t.state, ()  # that call settles it
+        return t.state, ()  # the answer of that call decides
     return _start_next_call(replace(t, state=replace(t.state, observed=ABSENT, call=None)))
 
 
 def _forget_observed_definition(t: _StepContext) -> Step:
-    """What was there is not known to be there any more."""
-    seen = replace(t.state.observed, definition=None) if t.state.observed is not None else None
-    return replace(t.state, observed=seen), ()
+    """Treat the definition in Consul as unknown."""
+    observed = replace(t.state.observed, definition=None) if t.state.observed is not None else None
+    return replace(t.state, observed=observed), ()
 
 
 def _back_off_after_refusal(t: _StepContext) -> Step:
-    """Rest longer each time, give or take a half, so that many supervisors do not come back together."""
-    failures = t.state.consecutive_refusals + 1
-    state = replace(t.state, call=None, consecutive_refusals=failures)
-    return _back_off(t, state, failures), ((RaiseCondition(t.state.id, t.reason),) if failures == 1 else ())
-
-
-def _back_off(t: _StepContext, state: Registration, attempts: int) -> Registration:
-    delay = min(FIRST_RETRY_DELAY_S * 2 ** (attempts - 1), MAX_RETRY_DELAY_S) * (0.5 + t.draw)
-    return replace(state, phase=Phase.BACKING_OFF, deadline=t.now + delay)
+    refusals = t.state.consecutive_refusals + 1
+    state = replace(t.state, call=None, consecutive_refusals=refusals)
+    return _back_off(t, state, refusals), ((RaiseCondition(t.state.id, t.reason),) if refusals == 1 else ())
 
 
 def _back_off_after_redefinition(t: _StepContext) -> Step:
-    """Ours again, but not in a race: whoever shares our id does the same."""
-    contested = t.state.takeover_count + 1
-    state = replace(t.state, observed=None, takeover_count=contested)
-    why = "somebody else registers the same service id: two containers with one hostname on one agent?"
-    return _back_off(t, state, contested), ((RaiseCondition(t.state.id, why),) if contested == 3 else ())
+    """Register again, but after a growing delay: a process that uses the same id does the same."""
+    takeovers = t.state.takeover_count + 1
+    state = replace(t.state, observed=None, takeover_count=takeovers)
+    reason = "another process registers the same service id: two containers with one hostname on one agent?"
+    condition = (RaiseCondition(t.state.id, reason),) if takeovers == TAKEOVERS_BEFORE_REPORT else ()
+    return _back_off(t, state, takeovers), condition
+
+
+def _back_off(t: _StepContext, state: Registration, failures: int) -> Registration:
+    return replace(state, phase=Phase.BACKING_OFF, deadline=t.now + RETRY_DELAY.compute(failures, t.draw))
 
 
 def _enter_unreachable(t: _StepContext) -> Step:
-    """What was there may be gone; what was not there has not come."""
-    seen = t.state.observed if t.state.fully_deregistered else None
-    return replace(t.state, phase=Phase.UNREACHABLE, observed=seen, call=None, deadline=None), ()
+    """Discard the observed state, unless the service was fully deregistered: no call can have changed that."""
+    observed = t.state.observed if t.state.fully_deregistered else None
+    return replace(t.state, phase=Phase.UNREACHABLE, observed=observed, call=None, deadline=None), ()
 
 
 def _resume_calls(t: _StepContext) -> Step:

@@ -1,4 +1,4 @@
-"""What a service of ours is to Consul: its definition, and how Consul's own words for it are read back."""
+"""Define a service for Consul, and compare a definition with the agent's entry."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_OUTPUT_BYTES = 4096  # bytes of a check's output that Consul keeps; it cuts what is longer
-MAX_META_VALUE_CHARS = 512  # characters
+MAX_OUTPUT_BYTES = 4096  # Consul truncates a longer check output
+MAX_META_VALUE_CHARS = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceDefinition:
-    """One service with its TTL check. An `address` of "" means: the agent's own."""
+    """One service with its TTL check. An `address` of "" means the agent's own."""
 
     id: str
     name: str
-    ttl: float  # s; Consul makes the check critical when it hears nothing for so long
+    ttl: float  # s; without a heartbeat for so long the check becomes critical
     address: str = ""
     port: int = 0
     tags: tuple[str, ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
     enable_tag_override: bool = False
-    deregister_critical_service_after: str | None = None  # Consul makes less than 1m into 1m
+    deregister_critical_service_after: str | None = None  # Consul takes less than 1m as 1m
 
     @property
     def check_id(self) -> str:
+        """The id of the TTL check."""
         return f"service:{self.id}"
 
 
 def build_registration_body(definition: ServiceDefinition, status: str) -> dict[str, Any]:
-    """The body of PUT /v1/agent/service/register."""
+    """Return the body of PUT /v1/agent/service/register."""
     d = definition
     check = {"CheckID": d.check_id, "Name": f"autopilot: {d.name}", "TTL": f"{d.ttl:g}s", "Status": status}
     if d.deregister_critical_service_after:
@@ -51,13 +52,15 @@ def build_registration_body(definition: ServiceDefinition, status: str) -> dict[
 
 
 def is_redefined(definition: ServiceDefinition, agent_service: Mapping[str, Any]) -> bool:
-    """Whether what the agent holds (GET /v1/agent/service/ID) is not what we registered. Tags that others may change
-    are no difference."""
-    wanted = build_registration_body(definition, "")
-    tags = definition.enable_tag_override or sorted(agent_service.get("Tags") or ()) == sorted(definition.tags)
-    return not tags or any(
-        (agent_service.get(theirs) or empty) != wanted.get(ours, empty)
-        for ours, theirs, empty in (
+    """Return True if the agent's entry (GET /v1/agent/service/ID) differs from our definition.
+
+    Tags do not count if others may change them.
+    """
+    body = build_registration_body(definition, "")
+    same_tags = definition.enable_tag_override or sorted(agent_service.get("Tags") or ()) == sorted(definition.tags)
+    return not same_tags or any(
+        (agent_service.get(entry_key) or default) != body.get(body_key, default)
+        for body_key, entry_key, default in (
             ("Name", "Service", ""),
             ("Meta", "Meta", {}),
             ("Port", "Port", 0),
@@ -67,6 +70,6 @@ def is_redefined(definition: ServiceDefinition, agent_service: Mapping[str, Any]
 
 
 def trim_output(output: str) -> str:
-    """The end of it: a check's verdict is its last line."""
+    """Return the last MAX_OUTPUT_BYTES of a check's output: its verdict is the last line."""
     data = output.encode(errors="replace")
     return data[-MAX_OUTPUT_BYTES:].decode(errors="ignore")

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 
 from autopilot.adapters.logs.log_entry import LogEntry, LogFormat
 from autopilot.process.line_buffer import escape_controls
+from autopilot.timestamps import format_local_timestamp
 
 UNQUOTED = re.compile(r"[A-Za-z0-9._/@^+-]+")  # a value that logfmt writes without quotes
 
@@ -66,7 +67,7 @@ class LogfmtFormat(_FieldsFormat):
     """Lines of the form `time=... level=... msg=... key=value`."""
 
     def _format_line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
-        first = {"time": _format_now("seconds"), "level": level, "msg": message}
+        first = {"time": _format_now(digits=0), "level": level, "msg": message}
         rest = {key: value for key, value in sorted({**self._context, **fields}.items())}
         return " ".join(f"{key}={_quote(str(value))}" for key, value in {**first, **rest}.items())
 
@@ -95,6 +96,6 @@ def _quote(value: str) -> str:
     return value if UNQUOTED.fullmatch(value) else json.dumps(value, ensure_ascii=False)
 
 
-def _format_now(precision: str = "microseconds") -> str:
+def _format_now(digits: int = 6) -> str:
     """Return the local time in the form of RFC 3339."""
-    return datetime.now().astimezone().isoformat(timespec=precision).replace("+00:00", "Z")
+    return format_local_timestamp(time.time(), digits)

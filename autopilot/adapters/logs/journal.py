@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from autopilot.adapters.logs import log_messages
 from autopilot.errors import AutopilotError
 from autopilot.machines.events import CheckFailed, CheckPassed, Event, Unhealthy
+from autopilot.timestamps import format_timestamp
 
 MAX_JOB_BYTES = 64 * 1024  # of each job's lines
 MAX_TOTAL_BYTES = 8 << 20  # of all jobs' lines
@@ -56,7 +56,7 @@ class LinesEntry:
 
     def build_records(self, last: int | None = None) -> Iterator[dict[str, Any]]:
         """Yield one record for each line, or for the `last` so many lines (at least one)."""
-        timestamp = _format_time(self.time)
+        timestamp = format_timestamp(self.time, digits=3)
         for line in self.data.split(b"\n") if last is None else self.data.rsplit(b"\n", last)[-last:]:
             text = line.decode(errors="replace").rstrip("\r")
             yield {"time": timestamp, "job": self.job, "stream": self.stream, "line": text}
@@ -79,7 +79,7 @@ class EventEntry:
         """Yield the event's one record, with its sentence in `says`."""
         level, sentence, _ = log_messages.describe_event(self.event) or ("debug", "", {})
         head = {
-            "time": _format_time(self.time),
+            "time": format_timestamp(self.time, digits=3),
             "event": type(self.event).__name__,
             "trigger": self.event.trigger_name or None,
         }
@@ -284,7 +284,3 @@ class Journal:
             self._followers.discard(follower)
             if not self._followers:
                 self._no_followers.set()
-
-
-def _format_time(timestamp: float) -> str:
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,11 +6,12 @@ ContainerPilot's three formats are in `containerpilot_formats`.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from autopilot.adapters.logs.log_entry import LogEntry, LogFormat
 from autopilot.process.line_buffer import escape_controls
+from autopilot.timestamps import format_timestamp
 
 
 class TextFormat:
@@ -81,7 +82,7 @@ def choose_format(format_name: str, *, terminal: bool, containerpilot: bool, con
 
 
 def _format_now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return format_timestamp(time.time(), digits=6)
 
 
 def _format_object_body(fields: Mapping[str, object]) -> str:

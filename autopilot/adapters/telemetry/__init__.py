@@ -1,1 +1,1 @@
-"""The telemetry port: metrics for Prometheus, status for people and programs."""
+"""Serve the telemetry port: metrics for Prometheus, status for people and programs."""

@@ -1,4 +1,4 @@
-"""GET /status as ContainerPilot answers it, from what `autopilot status` shows."""
+"""Build ContainerPilot's answer to GET /status from the status that `autopilot status` shows."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from autopilot.api.messages import JobStatus, Status, TelemetryHealth, TelemetryStatus
 
-TELEMETRY_SERVICE = "containerpilot"  # as it registers its own port
+from autopilot.adapters.service_names import TELEMETRY_SERVICE
 
 
 class Service(NamedTuple):
-    """What this container offers, whether Consul knows it or not."""
+    """A service of this container, registered in Consul or not."""
 
     name: str
     address: str
@@ -20,18 +20,20 @@ class Service(NamedTuple):
 
 
 def build_status(autopilot_status: Status, services: Sequence[Service]) -> TelemetryStatus:
-    """A job that offers a service is among the services alone."""
-    of = {job["name"]: _convert_job_status(job, autopilot_status["maintenance"]) for job in autopilot_status["jobs"]}
+    """Return the answer; a job that offers a service is listed among the services only."""
+    status_by_job = {
+        job["name"]: _convert_job_status(job, autopilot_status["maintenance"]) for job in autopilot_status["jobs"]
+    }
     offered = {service.name for service in services}
     return {
         "Version": autopilot_status["version"],
-        "Jobs": [{"Name": name, "Status": status} for name, status in of.items() if name not in offered],
+        "Jobs": [{"Name": name, "Status": status} for name, status in status_by_job.items() if name not in offered],
         "Services": [
             {
                 "Name": name,
                 "Address": address,
                 "Port": port,
-                "Status": "healthy" if name == TELEMETRY_SERVICE else of[name],
+                "Status": "healthy" if name == TELEMETRY_SERVICE else status_by_job[name],
             }
             for name, address, port in services
         ],
@@ -40,7 +42,7 @@ def build_status(autopilot_status: Status, services: Sequence[Service]) -> Telem
 
 
 def _convert_job_status(job: JobStatus, maintenance: bool) -> TelemetryHealth:
-    """A job without a check is healthy while it runs."""
+    """Return ContainerPilot's word for a job's state; a job without a check is healthy while it runs."""
     if job["state"] == "done":
         return "completed"
     if maintenance and job["health"] is not None:

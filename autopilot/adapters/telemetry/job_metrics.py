@@ -1,4 +1,4 @@
-"""Metrics of the jobs: declared in the job spec, set through the control socket."""
+"""Hold the metrics of the jobs, which the job spec declares and the control socket sets."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ Recorder = Callable[[float], None]
 
 
 class JobMetrics:
+    """The declared metrics that a registry accepts, with their values."""
+
     def __init__(self, planned: Sequence[Metric], registry: CollectorRegistry) -> None:
         self._registry = registry
         self._registered: dict[Metric, tuple[Collector, Recorder]] = {}
         self._recorders: dict[str, Recorder] = {}
-        self.rejected: list[str] = []  # one sentence for each that cannot be
+        self.rejected: list[str] = []  # one sentence for each metric that the registry does not accept
         self.update_metrics(planned)
 
     def update_metrics(self, planned: Sequence[Metric]) -> None:
-        """These metrics from now on. One that is the same as before keeps its value. One that cannot be is left out:
-        validation refuses such, and what it may have missed must not end a life, nor a reload halfway."""
+        """Hold these metrics from now on; an unchanged metric keeps its value.
+
+        A metric that the registry does not accept is left out and named in `rejected`. Validation finds such metrics;
+        one that it misses must neither end this life nor stop a reload halfway.
+        """
         for metric in self._registered.keys() - set(planned):
             collector, _ = self._registered.pop(metric)
             self._registry.unregister(collector)
@@ -31,16 +36,21 @@ class JobMetrics:
         for metric in planned:
             if metric not in self._registered:
                 try:
-                    made = _create_collector(metric)
-                    self._registry.register(made[0])
+                    created = _create_collector(metric)
+                    self._registry.register(created[0])
                 except ValueError as error:
                     self.rejected.append(f"{metric.name}: {error}")
                 else:
-                    self._registered[metric] = made
-        self._recorders = {metric.name: take for metric, (_, take) in self._registered.items()}
+                    self._registered[metric] = created
+        self._recorders = {metric.name: record for metric, (_, record) in self._registered.items()}
 
     def set_metric(self, name: str, number: float) -> None:
-        """As `values.checked` gives them. One that was left out takes none."""
+        """Set a metric, or add to it, as its type says; a rejected metric takes no value.
+
+        Args:
+            name: The declared name, as `parse_metric_value` returns it.
+            number: The number, checked by `parse_metric_value`.
+        """
         if name in self._recorders:
             self._recorders[name](number)
 
@@ -64,13 +74,15 @@ def _create_collector(metric: Metric) -> tuple[Collector, Recorder]:
 
 
 class _ExactNameCounter(Collector):
-    """A counter under exactly the name its owner gave it, as ContainerPilot exports it."""
+    """A counter without the suffix `_total`, under exactly the declared name, as ContainerPilot exports it."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric, self._value = metric, 0.0
 
     def add(self, value: float) -> None:
+        """Add a value."""
         self._value += value
 
     def collect(self) -> Iterator[UnknownMetricFamily]:
+        """Yield the sample (called by the registry)."""
         yield UnknownMetricFamily(self._metric.name, self._metric.help, value=self._value)

@@ -1,7 +1,7 @@
-"""The metrics of this life: told every effect, and filled in at each scrape with what only a look can say.
+"""Count the effects of this life as metrics, and complete them at each scrape from the current status.
 
-Names are the trade's: base units, `_total` for counters, and no label called `job`, which is Prometheus's own. Beside
-ours stand ContainerPilot's, under the very names it uses, for the dashboards that ask for them.
+Names follow Prometheus's conventions: base units, `_total` for counters, and no label `job`, which Prometheus sets
+itself. ContainerPilot's metrics are exported too, under its own names, for existing dashboards.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from autopilot.machines import actions, events
 from autopilot.machines.actions import Action
 from autopilot.machines.events import Event
 
-DURATION_BUCKETS_S = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)  # s
+DURATION_BUCKETS_S = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
 HEALTH_VALUES = {"healthy": 1, "unhealthy": 0, "starting": 0}
 
-# ContainerPilot's names of its events, by the name a `when` uses.
+# ContainerPilot's codes of its events, by the name that a `when` uses.
 EVENT_CODES = {
     "exitSuccess": "ExitSuccess",
     "exitFailed": "ExitFailed",
@@ -38,6 +38,8 @@ EVENT_CODES = {
 
 
 class LifeMetrics:
+    """The metrics of this life in a registry."""
+
     def __init__(self, registry: CollectorRegistry, *, metadata: Mapping[str, str]) -> None:
         def make_counter(name: str, help: str, *labels: str) -> Counter:
             return Counter(f"autopilot_{name}", help, labels, registry=registry)
@@ -49,38 +51,42 @@ class LifeMetrics:
         ProcessCollector(registry=registry)
         self._job_up = make_gauge("job_up", "1 while the job has a process.", "name")
         self._job_healthy = make_gauge(
-            "job_healthy", "1 while the job's check says so; no sample without a check.", "name"
+            "job_healthy", "1 while the job's check passes; no sample without a check.", "name"
         )
         self._restarts = make_counter("job_restarts", "Starts after the first, by reason.", "name", "reason")
         self._exits = make_counter("job_exits", "Ends of the job's process, by the shell's status.", "name", "status")
         self._checks = make_counter("checks", "Health checks that finished, by result.", "name", "result")
         self._checks_skipped = make_counter(
-            "checks_skipped", "Checks not run because the one before still ran.", "name"
+            "checks_skipped", "Checks not run because the previous one was still running.", "name"
         )
         self._runs_skipped = make_counter("runs_skipped", "Runs of a periodic job that were skipped.", "name")
         self._check_durations = Histogram(
-            "autopilot_check_duration_seconds", "From a check's start to its verdict.", ["name"],
+            "autopilot_check_duration_seconds", "Time from a check's start to its result.", ["name"],
             buckets=DURATION_BUCKETS_S, registry=registry,
         )  # fmt: skip
         self._lifetime_remaining = make_gauge(
-            "lifetime_left_seconds", "Until this life drains; +Inf while it is not counted."
+            "lifetime_left_seconds", "Time until this life drains; +Inf while its lifetime is not counted."
         )
         self._phase = make_gauge("life_phase", "1 for the phase this life is in.", "phase")
         self._payloads = make_gauge("payloads_running", "Payloads the batch system runs here.")
-        self._maintenance = make_gauge("maintenance", "1 while services take no traffic.")
-        self._active_conditions = make_gauge("trouble", "1 for each condition that needs somebody's eye.", "kind")
+        self._maintenance = make_gauge("maintenance", "1 while the services are in maintenance.")
+        self._active_conditions = make_gauge(
+            "trouble", "1 for each condition that needs an operator's attention.", "kind"
+        )
         self._orphans = make_gauge("orphans_reaped", "Orphans reaped since the start.")
-        self._log_dropped_bytes = make_gauge("log_dropped_bytes", "Bytes of log dropped because nobody read them.")
-        self._loop_lag = make_gauge("loop_lag_seconds", "How late the event loop was when this was scraped.")
+        self._log_dropped_bytes = make_gauge(
+            "log_dropped_bytes", "Bytes of log dropped because the reader of the log was too slow."
+        )
+        self._loop_lag = make_gauge("loop_lag_seconds", "Delay of the event loop at this scrape.")
         self._registry = registry
-        self._consul_gauges: tuple[Gauge, Gauge] | None = None  # what is not there must not look unreachable
+        self._consul_gauges: tuple[Gauge, Gauge] | None = None  # without a consul section there is no sample
         self._containerpilot = ContainerPilotMetrics()
         registry.register(self._containerpilot)
         self._check_started_at: dict[str, float] = {}
         self._restart_reasons: dict[str, str] = {}
 
     def on_effect(self, effect: Action | Event, now: float) -> None:
-        """`now` in the loop's seconds."""
+        """Count an effect; `now` is the event loop's time in seconds."""
         if isinstance(effect, Event) and effect.trigger_name in EVENT_CODES:
             self._containerpilot.events[EVENT_CODES[effect.trigger_name], effect.source or "global"] += 1
         match effect:
@@ -88,8 +94,8 @@ class LifeMetrics:
                 self._check_started_at[job] = now
             case events.CheckPassed(job) | events.CheckFailed(job):
                 self._checks.labels(job, "passed" if isinstance(effect, events.CheckPassed) else "failed").inc()
-                if (began := self._check_started_at.pop(job, None)) is not None:
-                    self._check_durations.labels(job).observe(now - began)
+                if (started_at := self._check_started_at.pop(job, None)) is not None:
+                    self._check_durations.labels(job).observe(now - started_at)
             case events.ChecksSkipped(job, count):
                 self._checks_skipped.labels(job).inc(count)
             case events.RunsSkipped(job, count):
@@ -104,7 +110,7 @@ class LifeMetrics:
                 self._exits.labels(job, str(status)).inc()
 
     def record_answer(self, status: int, path: str) -> None:
-        """A request on the control socket was answered."""
+        """Count an answered request on the control socket."""
         self._containerpilot.requests[str(status), path.partition("?")[0]] += 1
 
     def update_from_status(
@@ -116,7 +122,15 @@ class LifeMetrics:
         log_dropped_bytes: int,
         loop_lag_s: float,
     ) -> None:
-        """Before a scrape: what `autopilot status` shows, at `wall` seconds since the epoch, and the shell's counts."""
+        """Set the gauges before a scrape.
+
+        Args:
+            status: The status that `autopilot status` shows.
+            epoch_s: The current time in seconds since the epoch.
+            orphans_reaped: Orphans reaped since the start.
+            log_dropped_bytes: Bytes of log dropped since the start.
+            loop_lag_s: The delay of the event loop in seconds.
+        """
         for gauge in (self._job_up, self._job_healthy, self._phase, self._active_conditions):
             gauge.clear()
         for job in status["jobs"]:
@@ -136,22 +150,26 @@ class LifeMetrics:
         consul = status.get("consul")
         if consul is not None:
             self._consul_gauges = self._consul_gauges or _create_consul_gauges(self._registry)
-            for measured, value in zip(
+            for gauge, value in zip(
                 self._consul_gauges, (bool(consul["reachable"]), len(consul["services"])), strict=True
             ):
-                measured.set(value)
+                gauge.set(value)
             self._containerpilot.watches = {watch["name"]: watch["instances"] for watch in consul["watches"]}
 
 
 def _create_consul_gauges(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:
     return (
-        Gauge("autopilot_consul_reachable", "1 while Consul answers; there with a consul section.", registry=registry),
-        Gauge("autopilot_consul_services", "Services of ours that are registered.", registry=registry),
+        Gauge(
+            "autopilot_consul_reachable",
+            "1 while Consul answers; no sample without a consul section.",
+            registry=registry,
+        ),
+        Gauge("autopilot_consul_services", "Services of this container that are registered.", registry=registry),
     )
 
 
 class ContainerPilotMetrics:
-    """Its own metrics, whose counters have no `_total`: prometheus-client would add it."""
+    """ContainerPilot's own metrics, whose counters have no suffix `_total`, which prometheus-client would add."""
 
     def __init__(self) -> None:
         self.events: Counts[tuple[str, str]] = Counts()
@@ -159,6 +177,7 @@ class ContainerPilotMetrics:
         self.watches: Mapping[str, int] = {}
 
     def collect(self) -> Iterator[Metric]:
+        """Yield the metrics (called by the registry)."""
         yield _build_metric_family(
             "containerpilot_events", "Events, by code and source.", ("code", "source"), self.events.items()
         )

@@ -1,4 +1,4 @@
-"""What a metric of the jobs may be set to: decided before prometheus-client is loaded."""
+"""Check a value for a metric of the jobs, without prometheus-client, which may not be loaded yet."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from autopilot.spec.plan import Metric
 
 
 def parse_metric_value(declared_metrics: Sequence[Metric], name: str, value: object) -> tuple[str, float]:
-    """The name as it is declared, and the number. Raises ValueError with what is wrong."""
+    """Return the declared name of a metric, and the number.
+
+    Raises:
+        ValueError: No such metric is declared, or the value is not a number that the metric can take.
+    """
     known = {metric.name: metric for metric in declared_metrics}
-    # a metric without namespace or subsystem could be set in ContainerPilot by `__name` alone: scripts still say so
+    # ContainerPilot took `__name` for a metric without namespace and subsystem, and scripts still use that
     metric = known.get(name) or known.get(re.sub("__+", "_", name.lstrip("_")))
     if metric is None:
         declared = ", ".join(known) or "none is declared in telemetry.metrics"

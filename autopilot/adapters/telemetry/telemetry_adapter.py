@@ -1,7 +1,7 @@
-"""The telemetry port: told every effect of this life; answers the paths below.
+"""Serve the telemetry port: count every effect of this life, answer the requests below.
 
-Served from the event loop: a scrape of 50 metrics takes it 1 ms. prometheus-client, which takes 0.1 s to load, is
-loaded beside the running jobs; what happened before is told to it then.
+The event loop serves it: a scrape of 50 metrics takes 1 ms. prometheus-client, which takes 0.1 s to import, is loaded
+while the jobs run; effects and values that come before are counted then.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
 
+from autopilot.adapters.condition_reporter import ConditionReporter
+from autopilot.errors import AutopilotError
 from autopilot.machines import cues
 from autopilot.machines.actions import Action
 from autopilot.machines.events import Event
+from autopilot.retry_delay import RetryDelay
 from autopilot.runtime.script_loading import import_modules
 from autopilot.spec.plan import Telemetry as Plan
 
@@ -29,32 +32,38 @@ if TYPE_CHECKING:
     from autopilot.adapters.telemetry.status_page import StatusStream
     from autopilot.api.messages import ScrapeTarget, Status
 
-FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 0.5, 30.0  # s, when the port is taken
+RETRY_DELAY = RetryDelay(first_s=0.5, max_s=30.0)  # while the port is in use
 PORT_CONDITION, METRICS_CONDITION = "telemetry-port", "telemetry-metrics"
 PATHS = "/, /metrics, /status, /v1/status, /v1/stream, /v1/targets"
 
 
-class TelemetrySetupError(Exception):
-    pass
+class TelemetrySetupError(AutopilotError):
+    """The telemetry port cannot be used; the message has the remedy."""
 
 
 class StatusSource(Protocol):
-    """What is looked at when somebody asks."""
+    """The parts of the supervisor that answers are made of."""
 
-    def get_status(self) -> Status: ...
-
-    def get_counts(self) -> tuple[int, int]:
-        """Orphans reaped, bytes of log dropped."""
+    def get_status(self) -> Status:
+        """Return the status that `autopilot status` shows."""
         ...
 
-    def list_services(self) -> Sequence[Service]: ...
+    def get_counts(self) -> tuple[int, int]:
+        """Return the orphans reaped and the bytes of log dropped since the start."""
+        ...
+
+    def list_services(self) -> Sequence[Service]:
+        """Return the services of this container, for ContainerPilot's /status."""
+        ...
 
     async def list_targets(self) -> Sequence[ScrapeTarget]:
-        """What http_sd of Prometheus wants to know."""
+        """Return all telemetry ports registered in Consul, as Prometheus's http_sd expects them."""
         ...
 
 
 class TelemetryAdapter:
+    """The metrics of this life and the port that serves them; made inside a running event loop."""
+
     def __init__(
         self,
         plan: Plan,
@@ -65,27 +74,36 @@ class TelemetryAdapter:
         report: Callable[[cues.Cue], None],
         start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
     ) -> None:
-        """Made with a running loop. `address` "": listen on all. Raises CannotUseTelemetry."""
+        """Prepare; `begin` opens the port.
+
+        Args:
+            plan: The `telemetry` section.
+            address: The address to listen on, "" for all.
+            metadata: The identity of this life, for the metric `autopilot_info` and the page.
+            status_source: Read for each answer.
+            report: Takes the cues.
+            start_task: Starts a task whose failure the caller handles.
+
+        Raises:
+            TelemetrySetupError: prometheus-client is not installed.
+        """
         if find_spec("prometheus_client") is None:
             remedy = "pip install condor-autopilot[telemetry]"
             raise TelemetrySetupError(f"telemetry: cannot be used: not installed: prometheus-client ({remedy})")
         self._plan, self._address, self._metadata, self._status_source = plan, address, metadata, status_source
-        self._report, self._start_task = report, start_task
+        self._conditions, self._start_task = ConditionReporter(report), start_task
         self._loop = asyncio.get_running_loop()
-        self._pending_effects: list[tuple[Action | Event, float]] = []
-        self._pending_values: list[tuple[str, float]] = []
-        self._pending_requests: list[tuple[int, str]] = []
         self._registry: CollectorRegistry | None = None
         self._life_metrics: LifeMetrics | None = None
         self._job_metrics: JobMetrics | None = None
+        self._pending_updates: list[Callable[[LifeMetrics, JobMetrics], None]] = []  # from before they are made
         self._status_stream: StatusStream | None = None
         self._server_task: asyncio.Task[None] | None = None
-        self._metrics_condition_raised = False
-        self._client_handler: ClientHandler | None = None  # its limit holds for all ports that there have been
-        self._port_condition_raised = False  # the port is taken, and that has been said
+        self._client_handler: ClientHandler | None = None  # one for all ports of this life, since it limits clients
         self._closed = False
 
     def begin(self) -> None:
+        """Load prometheus-client, then open the port."""
         self._start_task(self._begin())
 
     async def _begin(self) -> None:
@@ -96,79 +114,80 @@ class TelemetryAdapter:
         from autopilot.adapters.telemetry.job_metrics import JobMetrics
         from autopilot.adapters.telemetry.life_metrics import LifeMetrics
 
-        self._registry = CollectorRegistry(auto_describe=True)  # so that it knows of every name, and of every clash
+        self._registry = CollectorRegistry(auto_describe=True)  # so that it knows every name, and finds every clash
         self._client_handler = build_client_handler(self.handle)
         self._life_metrics = LifeMetrics(self._registry, metadata=self._metadata)
         self._job_metrics = JobMetrics(self._plan.metrics, self._registry)
-        self._report_rejected_metrics()
-        for effect, at in self._pending_effects:
-            self._life_metrics.on_effect(effect, at)
-        self._pending_effects.clear()
-        for name, number in self._pending_values:
-            self._job_metrics.set_metric(name, number)
-        self._pending_values.clear()
-        for status, path in self._pending_requests:
-            self._life_metrics.record_answer(status, path)
-        self._pending_requests.clear()
+        self._report_rejected_metrics(self._job_metrics.rejected)
+        for update in self._pending_updates:
+            update(self._life_metrics, self._job_metrics)
+        self._pending_updates.clear()
         if not self._closed:
             self._server_task = self._start_task(self._serve())
 
     def apply_plan(self, plan: Plan, *, address: str) -> None:
-        """Another port from now on, or other metrics; those that are the same keep their values."""
-        moved = (plan.port, address) != (self._plan.port, self._address)
+        """Serve another plan from now on; an unchanged metric keeps its value, an unchanged port stays open."""
+        is_moved = (plan.port, address) != (self._plan.port, self._address)
         self._plan, self._address = plan, address
         if self._job_metrics is not None:
             self._job_metrics.update_metrics(plan.metrics)
-            self._report_rejected_metrics()
-        if moved and self._server_task is not None:
+            self._report_rejected_metrics(self._job_metrics.rejected)
+        if is_moved and self._server_task is not None:
             self._server_task.cancel()
             self._server_task = self._start_task(self._serve())
 
-    def _report_rejected_metrics(self) -> None:
-        assert self._job_metrics is not None, "it is said of metrics that were made"
-        if self._job_metrics.rejected:
-            said = f"telemetry: metrics are left out: {'; '.join(self._job_metrics.rejected)}; give them other names"
-            self._report(cues.ConditionDetected(METRICS_CONDITION, said))
-        elif self._metrics_condition_raised:
-            self._report(cues.ConditionResolved(METRICS_CONDITION))
-        self._metrics_condition_raised = bool(self._job_metrics.rejected)
+    def _report_rejected_metrics(self, rejected: Sequence[str]) -> None:
+        if rejected:
+            problem = f"telemetry: cannot export all metrics, these are left out: {'; '.join(rejected)}"
+            self._conditions.raise_condition(METRICS_CONDITION, f"{problem}; give them other names")
+        else:
+            self._conditions.clear_condition(METRICS_CONDITION)
 
     def close(self) -> None:
+        """Close the port for good."""
         self._closed = True
         if self._server_task is not None:
             self._server_task.cancel()
-        self._clear_port_condition()
+        self._conditions.clear_condition(PORT_CONDITION)
 
-    # --- told ---
+    # --- counting ---
 
     def on_effect(self, effect: Action | Event) -> None:
-        if self._life_metrics is None:
-            self._pending_effects.append((effect, self._loop.time()))
-        else:
-            self._life_metrics.on_effect(effect, self._loop.time())
+        """Count an effect, and send the status to the pages that are open."""
+        now = self._loop.time()
+        self._update(lambda life_metrics, _: life_metrics.on_effect(effect, now))
         if self._status_stream is not None:
             self._status_stream.notify_listeners()
 
     def record_answer(self, status: int, path: str) -> None:
-        """A request on the control socket was answered."""
-        if self._life_metrics is None:
-            self._pending_requests.append((status, path))
-        else:
-            self._life_metrics.record_answer(status, path)
+        """Count an answered request on the control socket."""
+        self._update(lambda life_metrics, _: life_metrics.record_answer(status, path))
 
     def set_metric(self, name: str, value: object) -> None:
-        """Set a metric of the jobs. Raises ValueError with what is wrong."""
+        """Set a metric of the jobs.
+
+        Raises:
+            ValueError: No such metric is declared, or the metric cannot take the value.
+        """
         from autopilot.adapters.telemetry.metric_values import parse_metric_value
 
-        name, number = parse_metric_value(self._plan.metrics, name, value)
-        if self._job_metrics is None:
-            self._pending_values.append((name, number))
-        else:
-            self._job_metrics.set_metric(name, number)
+        declared_name, number = parse_metric_value(self._plan.metrics, name, value)
+        self._update(lambda _, job_metrics: job_metrics.set_metric(declared_name, number))
 
-    # --- asked ---
+    def _update(self, update: Callable[[LifeMetrics, JobMetrics], None]) -> None:
+        if self._life_metrics is None or self._job_metrics is None:
+            self._pending_updates.append(update)
+        else:
+            update(self._life_metrics, self._job_metrics)
+
+    # --- answers ---
 
     async def handle(self, method: str, path: str, _body: Mapping[str, object]) -> Response:
+        """Answer a request.
+
+        Raises:
+            RequestError: There is no such path, or it takes another method.
+        """
         from autopilot.adapters.http_server import RequestError
         from autopilot.adapters.telemetry import containerpilot_status
 
@@ -192,7 +211,7 @@ class TelemetryAdapter:
         raise RequestError(404, f"nothing answers to {method} {path}; there are {PATHS}")
 
     def _build_page(self) -> Page:
-        from autopilot.adapters.telemetry import status_page  # for those who look at it
+        from autopilot.adapters.telemetry import status_page  # loaded at the first request
 
         return status_page.load_page()
 
@@ -209,42 +228,36 @@ class TelemetryAdapter:
 
         from autopilot.adapters.http_server import Page
 
-        assert self._life_metrics is not None and self._registry is not None, "served after they are made"
-        asked = self._loop.time()
+        assert self._life_metrics is not None and self._registry is not None, "the port opens after they are made"
+        yielded_at = self._loop.time()
         await asyncio.sleep(0)
-        lag = self._loop.time() - asked
-        orphans, dropped = self._status_source.get_counts()
+        loop_lag_s = self._loop.time() - yielded_at
+        orphans_reaped, log_dropped_bytes = self._status_source.get_counts()
         self._life_metrics.update_from_status(
             self._status_source.get_status(),
             epoch_s=time.time(),
-            orphans_reaped=orphans,
-            log_dropped_bytes=dropped,
-            loop_lag_s=lag,
+            orphans_reaped=orphans_reaped,
+            log_dropped_bytes=log_dropped_bytes,
+            loop_lag_s=loop_lag_s,
         )
         return Page(CONTENT_TYPE_LATEST, generate_latest(self._registry))
 
     # --- the port ---
 
     async def _serve(self) -> None:
-        """For as long as we live; a port that is taken now may be free later."""
-        attempt = 0
-        assert self._client_handler is not None, "served when it is loaded"
+        """Open the port, again and again while it is in use, and serve it until cancelled."""
+        failures = 0
+        assert self._client_handler is not None, "the port opens after it is made"
         while True:
             try:
                 server = await asyncio.start_server(self._client_handler, self._address or None, self._plan.port)
                 break
             except OSError as error:
-                self._port_condition_raised = True
-                where = f"{self._address}:{self._plan.port}"
-                said = f"telemetry: cannot listen on {where}: {error.strerror or error}; it is tried again"
-                self._report(cues.ConditionDetected(PORT_CONDITION, f"{said}; free the port or change telemetry.port"))
-            await asyncio.sleep(min(FIRST_RETRY_DELAY_S * 2**attempt, MAX_RETRY_DELAY_S) * (0.5 + random.random()))
-            attempt = min(attempt + 1, 10)
-        self._clear_port_condition()
+                failures += 1
+                problem = f"telemetry: cannot listen on {self._address}:{self._plan.port}: {error.strerror or error}"
+                remedy = "it is tried again; free the port or change telemetry.port"
+                self._conditions.raise_condition(PORT_CONDITION, f"{problem}; {remedy}")
+            await asyncio.sleep(RETRY_DELAY.compute(failures, random.random()))
+        self._conditions.clear_condition(PORT_CONDITION)
         async with server:
             await server.serve_forever()
-
-    def _clear_port_condition(self) -> None:
-        if self._port_condition_raised:
-            self._port_condition_raised = False
-            self._report(cues.ConditionResolved(PORT_CONDITION))

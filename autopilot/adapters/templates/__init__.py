@@ -1,1 +1,1 @@
-"""Files rendered by Jinja2 from the environment and from what Consul knows."""
+"""Keep files rendered by Jinja2 up to date with the environment and with Consul."""

@@ -1,8 +1,8 @@
-"""Rendering: a template with its values, or what it still needs. Pure: values are given, nothing is looked up.
+"""Render a template from given values, or name the value that is still unknown. Pure.
 
 A template sees `env` (the environment), `key(PATH)` and `keys(PREFIX)` of Consul's KV store, and `service(NAME)`, the
-healthy instances. What is missing is an error, never an empty word in a configuration; `key(PATH, "default")` and
-`env.get(NAME, "default")` say what to take instead.
+healthy instances. A missing value is an error, never an empty word in a configuration; `key(PATH, "default")` and
+`env.get(NAME, "default")` give a default.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from typing import Any, Literal
 from jinja2 import StrictUndefined, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from autopilot.errors import AutopilotError
+
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """One thing of Consul's that a template looks at."""
+    """A value of Consul that a template uses: a key, all keys below a prefix, or a service."""
 
     kind: Literal["key", "keys", "service"]
     name: str
 
 
-class RenderError(Exception):
-    """One sentence, with the template's line where there is one."""
+class RenderError(AutopilotError):
+    """A template cannot be rendered; the message has the template's line if it is known."""
 
 
-class DependencyPendingError(Exception):
-    """The template looks at something that is not known yet."""
+class DependencyPendingError(AutopilotError):
+    """A template uses a value of Consul that is not known yet."""
 
     def __init__(self, dependency: Dependency) -> None:
         super().__init__(dependency)
@@ -39,7 +41,10 @@ _NO_DEFAULT = object()
 
 
 class _TemplateFunctions:
-    """The functions a template calls. Values: a key's text or None, a prefix's texts by name, a service's instances."""
+    """The functions that a template calls.
+
+    Their values are a key's text or None, the texts below a prefix by name, and a service's instances.
+    """
 
     def __init__(self, known_values: Mapping[Dependency, Any]) -> None:
         self._known_values = known_values
@@ -63,10 +68,22 @@ class _TemplateFunctions:
 
 
 def render(text: str, env: Mapping[str, str], known_values: Mapping[Dependency, Any]) -> str:
-    """Raises CannotRender, NotYet."""
-    look = _TemplateFunctions(known_values)
+    """Return the rendered text.
+
+    Args:
+        text: The template.
+        env: The environment that the template sees.
+        known_values: The values of Consul that are known.
+
+    Raises:
+        RenderError: The template is wrong, or a value is missing.
+        DependencyPendingError: The template uses a value that is not known yet.
+    """
+    functions = _TemplateFunctions(known_values)
     engine = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
-    engine.globals.update(env=dict(env), key=look.get_key, keys=look.list_keys, service=look.list_instances)
+    engine.globals.update(
+        env=dict(env), key=functions.get_key, keys=functions.list_keys, service=functions.list_instances
+    )
     try:
         return engine.from_string(text).render()
     except TemplateError as error:

@@ -72,20 +72,21 @@ class ConsulIntegration:
         """Return an adapter that offers the services of the present one, if there is one."""
         from autopilot.adapters.consul.connection_settings import ConsulSetupError  # loaded only when used
         from autopilot.adapters.consul.consul_adapter import ConsulAdapter
-        from autopilot.adapters.consul.desired_services import LifeIdentity
+        from autopilot.adapters.consul.desired_services import DesiredServices, LifeIdentity
 
         life = self._context.life
-        before = self._adapter
+        if self._adapter is not None:
+            desired = self._adapter.desired_services.copy_for_new_consul()
+        else:
+            identity = LifeIdentity(life.container_info.hostname, life.build_metadata(), time.time())
+            desired = DesiredServices(plan, identity, addresses, hide_in_maintenance=life.containerpilot)
         try:
             return ConsulAdapter(
                 plan,
-                life=LifeIdentity(life.container_info.hostname, life.build_metadata(), time.time()),
-                addresses=addresses,
                 env=life.env,
+                desired_services=desired,
                 report=self._context.report,
                 start_task=self._context.start_task,
-                hide_in_maintenance=life.containerpilot,
-                desired_services=None if before is None else before.desired_services.copy_for_new_consul(),
             )
         except ConsulSetupError as error:
             raise IntegrationError(str(error)) from None

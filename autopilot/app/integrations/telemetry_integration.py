@@ -114,7 +114,8 @@ class TelemetryIntegration:
 
     def list_services(self) -> list[Service]:
         """Return the services that ContainerPilot's /status lists: jobs with a port, and the telemetry port."""
-        from autopilot.adapters.telemetry.containerpilot_status import TELEMETRY_SERVICE, Service
+        from autopilot.adapters.service_names import TELEMETRY_SERVICE
+        from autopilot.adapters.telemetry.containerpilot_status import Service
 
         addresses = self._address_book.addresses
         services = [

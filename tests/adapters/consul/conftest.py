@@ -1,4 +1,4 @@
-"""A real agent for each test, and what a test asks of it."""
+"""A real agent for each test, and its answers to a test's questions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def build_service_spec(agent: Agent, **fields: Any) -> dict[str, Any]:
 
 
 def get_service_status(agent: Agent, name: str = "web") -> str | None:
-    """The worst status of the service's checks, None when it is not there, or nobody can say."""
+    """The worst status of the service's checks; None if it is not registered or the agent does not answer."""
     try:
         found = agent.get_service_health(name)
     except OSError:
@@ -47,7 +47,7 @@ def get_service_status(agent: Agent, name: str = "web") -> str | None:
 
 
 class Relay(socketserver.ThreadingTCPServer):
-    """Hands everything on to a real agent; who inherits sees the requests and the answers."""
+    """Forwards everything to a real agent and back; a subclass sees the requests and the answers."""
 
     daemon_threads = True
 
@@ -65,13 +65,13 @@ class Relay(socketserver.ThreadingTCPServer):
         self.server_close()
 
     def on_request(self, data: bytes) -> None:
-        """Before a request, or a part of one, is handed on."""
+        """Called before a request, or a part of one, is forwarded."""
 
     def on_response(self, data: bytes) -> None:
-        """Before an answer, or a part of one, is handed on."""
+        """Called before an answer, or a part of one, is forwarded."""
 
     def handle_error(self, *_: object) -> None:
-        """A client that leaves is none of ours."""
+        """Ignore a client that disconnects."""
 
 
 class _RelayHandler(socketserver.BaseRequestHandler):

@@ -1,4 +1,4 @@
-"""The registration of one service, without any Consul: every cell, and what follows from what."""
+"""The machine of one registration, without any Consul: every cell of its table, and its sequences of calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.consul import registration as r
+from autopilot.adapters.consul import registration
+from autopilot.adapters.consul import registration_state as r
 from autopilot.adapters.consul.service_definition import ServiceDefinition
 
 WEB = ServiceDefinition(id="web-h", name="web", ttl=30.0, port=80)
@@ -25,12 +26,12 @@ class AnsweredRegistration:
         self.effects = []
 
     def apply(self, on, **more):
-        self.state, effects = r.step(self.state, on, self.now, **more)
+        self.state, effects = registration.step(self.state, on, self.now, **more)
         self.effects += effects
         return effects
 
     def get_call_name(self):
-        """The call that is out, by its name."""
+        """The name of the call in flight."""
         return type(self.state.call).__name__
 
     def complete_calls(self):
@@ -55,12 +56,12 @@ def registered():
 
 
 def test_every_cell_is_filled():
-    """Every phase has an answer to every event."""
-    assert set(r.TABLE) == {(phase, on) for phase in r.Phase for on in r.Input}
+    """The table has a cell for every phase and input."""
+    assert set(registration.TABLE) == {(phase, on) for phase in r.Phase for on in r.Input}
 
 
 def test_first_registration():
-    """A wish becomes a registration, then an update with the output, then a heartbeat three times in each TTL."""
+    """A desired service is registered, updated with its output, then gets three heartbeats in each TTL."""
     service = AnsweredRegistration()
     service.apply(r.Input.DESIRED_CHANGED, desired=UP)
     assert service.complete_calls() == ["Register", "UpdateCheck"]
@@ -69,21 +70,21 @@ def test_first_registration():
 
 
 def test_nothing_is_called_for_what_is_there(registered):
-    """The same wish again calls nobody."""
+    """The same desired state again causes no call."""
     assert registered.apply(r.Input.DESIRED_CHANGED, desired=UP) == ()
 
 
 def test_status_at_once_output_with_a_pause(registered):
-    """A status that changed is told at once, another output alone within two seconds."""
+    """A changed status is sent at once, a changed output alone within two seconds."""
     registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, output="still fine"))
-    assert registered.state.deadline == registered.now + r.OUTPUT_UPDATE_INTERVAL_S
+    assert registered.state.deadline == registered.now + registration.OUTPUT_UPDATE_INTERVAL_S
     assert registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, status="critical")) == (
         r.UpdateCheck(WEB, "critical", "fine"),
     )
 
 
 def test_heartbeat_without_checks(registered):
-    """Heartbeats go on for as long as nothing new is heard of the job: a slow check never lets the TTL lapse."""
+    """Heartbeats continue while the job's state does not change, so a slow check never lets the TTL lapse."""
     told = []
     for _ in range(20):
         registered.pass_deadline()
@@ -95,7 +96,7 @@ def test_heartbeat_without_checks(registered):
 
 @pytest.mark.parametrize("break_", ["told by the sentinel", "told by a heartbeat", "the agent restarted empty"])
 def test_forgotten(registered, break_):
-    """Whoever notices that Consul has forgotten the service, it is registered again with the next call."""
+    """A service that the agent does not know any more is registered by the next call, whichever input showed it."""
     if break_ == "told by the sentinel":
         registered.apply(r.Input.SERVICE_MISSING)
     elif break_ == "told by a heartbeat":
@@ -109,7 +110,7 @@ def test_forgotten(registered, break_):
 
 
 def test_wishes_while_cut_off(registered):
-    """While the agent is away nothing is called; its return asserts the last wish."""
+    """An unreachable agent gets no call; its return asserts the last desired state."""
     registered.apply(r.Input.AGENT_LOST)
     for status in ("critical", "passing", "critical"):
         assert registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, status=status)) == ()
@@ -117,14 +118,14 @@ def test_wishes_while_cut_off(registered):
 
 
 def test_never_offered_never_called():
-    """A service that was never wanted is no business of Consul's when the agent comes back."""
+    """A service that was never desired causes no call at the agent's return."""
     service = AnsweredRegistration()
     service.apply(r.Input.AGENT_LOST)
     assert service.apply(r.Input.AGENT_RETURNED) == ()
 
 
 def test_taken_out_while_cut_off(registered):
-    """A service that ended while the agent was away is taken out on its return."""
+    """A service that ended while the agent was unreachable is deregistered at its return."""
     registered.apply(r.Input.AGENT_LOST)
     registered.apply(r.Input.DESIRED_CHANGED, desired=None)
     assert registered.apply(r.Input.AGENT_RETURNED) == (r.Deregister("web-h"),)
@@ -141,7 +142,7 @@ def test_maintenance_survives_registration(registered):
 
 
 def test_maintenance_that_ended_while_cut_off(registered):
-    """An agent that kept the maintenance over its restart is told that it is over."""
+    """The end of the maintenance is sent to an agent that kept it over its restart."""
     registered.apply(r.Input.DESIRED_CHANGED, desired=replace(UP, maintenance=True))
     registered.complete_calls()
     registered.apply(r.Input.AGENT_LOST)
@@ -151,7 +152,8 @@ def test_maintenance_that_ended_while_cut_off(registered):
 
 
 def test_refused_backs_off_with_jitter():
-    """A refusal is said once, tried again ever more rarely, apart from each other, and its end is said too."""
+    """A streak of refusals raises one condition, is retried with growing spread delays, and its end clears the
+    condition."""
     service = AnsweredRegistration()
     service.apply(r.Input.DESIRED_CHANGED, desired=UP)
     waits = []
@@ -170,7 +172,7 @@ def test_refused_backs_off_with_jitter():
 
 
 def test_two_with_one_id_do_not_race(registered):
-    """Two supervisors that share an id register ever more rarely, and say why."""
+    """Two supervisors that share an id register with growing delays, and raise a condition."""
     waits = []
     for _ in range(6):
         registered.apply(r.Input.REDEFINED)
@@ -189,7 +191,7 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_always_converges(events):
-    """Whatever happened, an agent that is back and answers ends up with exactly what is wanted."""
+    """After any sequence of inputs an agent that answers gets exactly the desired state."""
     service = AnsweredRegistration()
     for on, wanted, maintain in events:
         wish = wanted and replace(wanted, maintenance=maintain)
@@ -209,7 +211,7 @@ def test_always_converges(events):
 
 @given(EVENTS)
 def test_one_call_at_a_time(events):
-    """A call is out exactly while the phase says so."""
+    """A call is in flight exactly in the phase CALLING."""
     service = AnsweredRegistration()
     for on, wanted, _ in events:
         service.now += 1.0

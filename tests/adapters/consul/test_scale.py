@@ -31,7 +31,7 @@ MAX_FIFTY_CPU_SHARE = 0.40  # of a core, 50 supervisors with 100 services togeth
 
 
 class CountingRelay(Relay):
-    """Counts what is asked of the agent."""
+    """A relay that counts the requests to the agent."""
 
     def __init__(self, agent):
         super().__init__(agent)
@@ -50,7 +50,7 @@ def wait_until_all_pass(agent, count, timeout_s=120.0):
 
 
 def test_many_services_of_one_supervisor(tmp_path):
-    """200 services come back with two calls each, all are guarded by held queries, memory and CPU are bounded."""
+    """200 services come back with two calls each, all are guarded by blocking queries, CPU and memory are bounded."""
     spec = {"jobs": [build_job(f"s{number}", interval="30s", ttl="30s") for number in range(SERVICE_COUNT)]}
     with (
         consul_agents.start_agent(LIMITS) as agent,
@@ -86,8 +86,8 @@ def check_return(agent, relay, pid):
 
 
 def check_deregistered(agent, relay, pid):
-    """One of the last is taken out by hand, another one redefined: both are noticed without their heartbeat."""
-    services = agent.ask("/v1/agent/services")
+    """A deregistered and a redefined service without own watchers are repaired before their heartbeat."""
+    services = agent.request("/v1/agent/services")
     gone, moved = (
         next(id for id in services if id.startswith(f"s{number}-")) for number in (SERVICE_COUNT - 1, SERVICE_COUNT - 2)
     )
@@ -95,14 +95,14 @@ def check_deregistered(agent, relay, pid):
     agent.put("/v1/agent/service/register", {"ID": moved, "Name": services[moved]["Service"], "Port": 1})
 
     def is_repaired():
-        found = agent.ask("/v1/agent/services")
+        found = agent.request("/v1/agent/services")
         return gone in found and found[moved]["Port"] == 80
 
     eventually(is_repaired, "both as they were", timeout_s=5.0)
 
 
 def check_heartbeats(agent, relay, pid):
-    """CPU for a number of heartbeats, whatever time they take."""
+    """The CPU time of a heartbeat is within its limit."""
     relay.calls.clear()
     before = read_cpu_time(pid)
     eventually(lambda: relay.calls[UPDATE] >= HEARTBEAT_COUNT, "heartbeats", timeout_s=60.0, interval_s=0.1)

@@ -20,7 +20,7 @@ def build_condor_spec(agent, **consul_section):
     spec = build_service_spec(agent, name="condor-master")
     return {
         **spec,
-        "consul": {"address": agent.http, **consul_section},
+        "consul": {"address": agent.http_address, **consul_section},
         "watches": [{"name": "autopilot", "interval": "0.2s"}],
     }
 
@@ -122,7 +122,7 @@ def test_secrets_stay_secret(tmp_path):
 
 
 def read_process_file(path):
-    """Nothing of a process that has just ended."""
+    """The text of a process's file, "" if the process has just ended."""
     try:
         return path.read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Watches on a real agent: what a job that waits for them sees, and when."""
+"""Watches on a real agent start the jobs that wait for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def build_watch_spec(agent, *events, **watch):
         for event in events
     ]
     return {
-        "consul": {"address": agent.http, **watch.pop("consul", {})},
+        "consul": {"address": agent.http_address, **watch.pop("consul", {})},
         "watches": [{"name": "db", "interval": "0.1s", **watch}],
         "jobs": [VICTIM, *jobs],
     }
@@ -31,13 +31,13 @@ def put_instance(agent, id, status="passing", **fields):
 
 
 def wait_until_watching(agent, pilot):
-    """The supervisor watches: the first instance is seen."""
+    """Wait until the supervisor watches: it has reported the first instance."""
     put_instance(agent, "db-1")
     pilot.wait_for(lambda line: line.get("watch") == "db")
 
 
 def test_changed_healthy_unhealthy(agent, tmp_path):
-    """An instance that comes or goes is `changed`, then `healthy` or, with none left, `unhealthy`."""
+    """A new or a missing instance is `changed`, then `healthy` or, without any instance, `unhealthy`."""
     with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", "healthy", "unhealthy")) as pilot:
         wait_until_watching(agent, pilot)
         pilot.wait_for_event("healthy", "marked healthy")
@@ -90,7 +90,7 @@ def test_tag(agent, tmp_path):
 
 
 def test_burst_is_spaced(agent, tmp_path):
-    """Looks are an interval apart: many changes are at most one event for each interval, and the last state is seen."""
+    """Many changes cause at most one event in each interval, and the last state is reported."""
     with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", "unhealthy", interval="0.5s")) as pilot:
         wait_until_watching(agent, pilot)
         began = time.monotonic()
@@ -103,7 +103,7 @@ def test_burst_is_spaced(agent, tmp_path):
 
 
 def test_agent_lost_is_no_event(agent, tmp_path):
-    """While Consul is away the last state stays; what changed meanwhile is seen when it is back."""
+    """While Consul is unreachable the last state stays; changes are reported at its return."""
     with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", "unhealthy")) as pilot:
         wait_until_watching(agent, pilot)
         agent.kill()
@@ -116,7 +116,7 @@ def test_agent_lost_is_no_event(agent, tmp_path):
 
 
 def test_unknown_token_is_no_event(tmp_path):
-    """A revoked token sees no instances and no error; that is not taken for `unhealthy`."""
+    """A revoked token, which is shown no instances and no error, does not cause `unhealthy`."""
     with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
         rules = 'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" }'
         token = consul_agents.create_token(agent, rules)
@@ -136,24 +136,24 @@ def build_key_watch_spec(agent, *events):
 
 
 def put_key(agent, value):
-    assert agent.ask("/v1/kv/site/mode", method="PUT", body=value)
+    assert agent.request("/v1/kv/site/mode", method="PUT", body=value)
 
 
 def test_key_as_a_watch(agent, tmp_path):
-    """A key that gets another value is `changed`, and `healthy`; one that is taken away is `changed` and `unhealthy`.
-    The same value again, another key and bytes that are no text are what they are."""
+    """A new value of a key is `changed` and `healthy`, its deletion `changed` and `unhealthy`; the same value again and
+    other keys cause no event, and a value need not be text."""
     with SupervisorProcess(tmp_path, build_key_watch_spec(agent, "changed", "healthy", "unhealthy")) as pilot:
         put_key(agent, b"a")
         eventually(lambda: len(pilot.list_job_output("changed")) == 1, "it is there")
         put_key(agent, b"a")
-        assert agent.ask("/v1/kv/site/mode-of-others", method="PUT", body=b"x")
+        assert agent.request("/v1/kv/site/mode-of-others", method="PUT", body=b"x")
         put_key(agent, b"\xff\xfe")
         eventually(lambda: len(pilot.list_job_output("changed")) == 2, "another value")
         put_key(agent, b"\xff\xfd")
         eventually(lambda: len(pilot.list_job_output("changed")) == 3, "and another")
         put_key(agent, b"")
         eventually(lambda: len(pilot.list_job_output("healthy")) == 4, "an empty value is one")
-        agent.ask("/v1/kv/site/mode", method="DELETE")
+        agent.request("/v1/kv/site/mode", method="DELETE")
         pilot.wait_for_event("unhealthy", "marked unhealthy")
         eventually(lambda: len(pilot.list_job_output("changed")) == 5, "gone")
         assert pilot.stop() == 0
@@ -161,7 +161,7 @@ def test_key_as_a_watch(agent, tmp_path):
 
 
 def test_key_that_is_there_at_the_start(agent, tmp_path):
-    """A key that has a value when the watch begins is `changed` once, as a service that is there."""
+    """A key that has a value when the watch begins is `changed` once, as a service with instances is."""
     put_key(agent, b"a")
     with SupervisorProcess(tmp_path, build_key_watch_spec(agent, "changed")) as pilot:
         pilot.wait_for_event("changed", "changed")
@@ -187,7 +187,7 @@ def test_key_change_to_job_start(agent, tmp_path):
 
 
 def test_key_that_may_not_be_read(tmp_path):
-    """Without the right to read its key a watch is no event; the jobs run, and what is missing is said once."""
+    """Without the permission to read its key a watch causes no event; jobs run, and one line names the missing rule."""
     with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
         rules = 'service_prefix "" { policy = "write" } node_prefix "" { policy = "read" }'
         spec = build_key_watch_spec(agent, "changed", "unhealthy")
@@ -196,11 +196,11 @@ def test_key_that_may_not_be_read(tmp_path):
         with SupervisorProcess(tmp_path, spec) as pilot:
             pilot.wait_for_event("victim", "started")
             said = pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db")
-            assert 'allow key "site/mode" to its token' in said["message"]
+            assert 'allow its token key "site/mode" (read)' in said["message"]
             put_key(agent, b"b")
             assert pilot.measure_restart_delay("victim") < PROMPT_S
             assert pilot.stop() == 0
-            assert not pilot.find_events("watch changed") and len(pilot.find_events("does not show the key")) == 1
+            assert not pilot.find_events("watch changed") and len(pilot.find_events("refuses to show the key")) == 1
 
 
 READ_POLICY = (
@@ -215,7 +215,7 @@ DENYING_POLICIES = {
 
 @pytest.mark.parametrize("lost", DENYING_POLICIES)
 def test_lost_policy_is_no_event(tmp_path, lost):
-    """A token that is known and may no longer look is shown an empty service; that is said, and is no event."""
+    """A known token that lost its permission, which is shown an empty service, causes a condition and no event."""
     with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
         token = consul_agents.create_token(agent, READ_POLICY)
         with SupervisorProcess(
@@ -231,7 +231,7 @@ def test_lost_policy_is_no_event(tmp_path, lost):
 
 
 def test_lost_policy_without_connect(tmp_path):
-    """The same through an agent whose servers know better than its cache, and have no Connect."""
+    """The permission is checked at the servers too, through an agent with an outdated cache and without Connect."""
     with consul_agents.start_agents(3, 1, config=consul_agents.DEFAULT_DENY_CONFIG) as (server, *_, client):
         token = consul_agents.create_token(server, READ_POLICY)
         with SupervisorProcess(
@@ -245,7 +245,7 @@ def test_lost_policy_without_connect(tmp_path):
 
 
 def test_emptied_under_default_deny(tmp_path):
-    """A service that is really gone is `unhealthy` for a token that may look."""
+    """A service without instances is `unhealthy` for a token with permission."""
     with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
         token = consul_agents.create_token(agent, READ_POLICY)
         with SupervisorProcess(tmp_path, build_watch_spec(agent, "unhealthy", consul={"token": token})) as pilot:

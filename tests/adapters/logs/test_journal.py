@@ -174,11 +174,11 @@ def test_last_lines_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Journal("ab")
     expanded: list[float] = []
 
-    def format_time(epoch_s: float) -> str:
+    def format_timestamp(epoch_s: float, digits: int) -> str:
         expanded.append(epoch_s)
         return ""
 
-    monkeypatch.setattr(journal, "_format_time", format_time)
+    monkeypatch.setattr(journal, "format_timestamp", format_timestamp)
     for job in "ab":
         kept.add_lines(job, "stdout", [b""] * 30_000 + [job.encode()])
     assert len(kept.get_last_lines(None, 10**6)) == MAX_LAST_LINES

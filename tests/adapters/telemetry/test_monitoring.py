@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard of examples/monitoring: promtool accepts them, and they ask for what there is."""
+"""promtool accepts the alert rules and the dashboard of examples/monitoring, and they use only exported names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from autopilot.machines.lifetime import Phase
 from lab import prometheus_server
 from tests.adapters.consul.conftest import agent  # noqa: F401 - a fixture
-from tests.adapters.telemetry.test_prometheus import EXAMPLES
-from tests.adapters.telemetry.test_telemetry import WEB, build_telemetry, fetch
+from tests.adapters.telemetry.test_prometheus_discovery import EXAMPLES
+from tests.adapters.telemetry.test_telemetry_adapter import WEB, build_telemetry, fetch
 from tests.app.harness import SupervisorProcess, eventually
 
 RULES = (EXAMPLES / "alerts.yml").read_text()
@@ -73,8 +73,8 @@ def test_dashboard_is_valid(tmp_path):
 
 @pytest.mark.real("consul")
 def test_every_metric_exists(agent, tmp_path):  # noqa: F811 - the fixture
-    """What the rules and the dashboard ask for is exported by a running supervisor or by the watchdog."""
-    spec = {"consul": agent.http, "telemetry": build_telemetry(), "jobs": [WEB]}
+    """A running supervisor or the watchdog exports every name that the rules and the dashboard use."""
+    spec = {"consul": agent.http_address, "telemetry": build_telemetry(), "jobs": [WEB]}
     with SupervisorProcess(tmp_path, spec):
         eventually(lambda: "autopilot_consul_reachable 1.0" in fetch(spec, "/metrics"), "metrics, and Consul answers")
         there = set(list_families(fetch(spec, "/metrics")))
@@ -97,7 +97,7 @@ def test_every_value_exists():
 
 @pytest.mark.slow
 def test_no_consul_no_sample(tmp_path):
-    """Without a consul section there is nothing that could look unreachable."""
+    """Without a consul section there is no sample of Consul's reachability."""
     spec = {"telemetry": build_telemetry(), "jobs": [WEB]}
     with SupervisorProcess(tmp_path, spec):
         eventually(lambda: "autopilot_job_up" in fetch(spec, "/metrics"), "metrics")

@@ -1,1 +1,1 @@
-"""The command line: one file per verb or family of verbs."""
+"""Provide the command line: one file per verb or family of verbs."""

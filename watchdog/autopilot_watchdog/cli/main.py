@@ -1,4 +1,4 @@
-"""autopilot-watchdog: keeps a host's slots filled with the newest good image."""
+"""Define the command autopilot-watchdog and its table of verbs."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ VERB_MODULES = {
 
 
 class VerbGroup(click.Group):
-    """Loads a verb's file when it is asked for."""
+    """Group of verbs that imports the file of a verb on demand."""
 
     def list_commands(self, context: click.Context) -> list[str]:
+        """Return the names of the verbs."""
         return list(VERB_MODULES)
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Return the command of a verb; None for an unknown name."""
         if name not in VERB_MODULES:
             return None
         module = importlib.import_module(f"autopilot_watchdog.cli.{VERB_MODULES[name]}")

@@ -1,4 +1,4 @@
-"""autopilot-watchdog run: one pass, what the timer calls."""
+"""Run one pass: the verb `run`, which the timer calls."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import click
 
 from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, EX_TEMPFAIL, config_option, fail, open_audit
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core.slot_actions import describe
+from autopilot_watchdog.core.audit_events import AuditEvent, describe_action
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import PassReport, Watchdog
 from autopilot_watchdog.shell.state_file import AlreadyRunningError, StateError
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Say what would be done first; do and remember nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the first actions; do and remember nothing.")
 @config_option
 def run(config: Config, dry_run: bool) -> None:
-    """One pass: look, decide, act. When another watchdog is at work, this one leaves.
+    """Run one pass: look, decide, act. Leave if another watchdog is at work.
 
-    Exit 0: all is well; 75: something does not answer or failed; 73: no state can be kept; 78: bad configuration.
+    Exit 0: all is well; 75: an engine does not answer, or a pull or start failed; 73: the state cannot be kept; 78: bad
+    configuration.
     """
     if dry_run:
         decision = Watchdog(config, Audit()).plan_pass()
         for name, reason in decision.reasons.items():
             click.echo(f"{name}  {reason.code}: {reason.sentence}")
         for action in decision.actions:
-            click.echo("would {}: {}".format(*describe(action)))
+            click.echo("would {}: {}".format(*describe_action(action)))
         return
     audit = open_audit(config)
     watchdog = Watchdog(config, audit)
@@ -45,13 +46,14 @@ def run(config: Config, dry_run: bool) -> None:
 
 
 def report_pass(config: Config, report: PassReport, audit: Audit) -> None:
-    """Troubles to the journal, figures to Prometheus."""
-    for trouble in report.problems:
-        audit.record("trouble", trouble, "error")
+    """Write a pass's problems to the audit log and its figures to the metrics' textfile."""
+    for problem in report.problems:
+        audit.record(AuditEvent.PASS_FAILED, problem, "error")
     if config.metrics.textfile:
         from autopilot_watchdog import watchdog_metrics
 
         try:
             watchdog_metrics.write_textfile(config, report.memory, report.reasons, time.time())
         except OSError as error:
-            audit.record("metrics", f"cannot write {config.metrics.textfile}: {error.strerror}", "warning")
+            sentence = f"cannot write {config.metrics.textfile}: {error.strerror}"
+            audit.record(AuditEvent.METRICS_FAILED, sentence, "warning")

@@ -1,4 +1,4 @@
-"""autopilot-watchdog simulate: what a push does to a fleet, in virtual time, decided by the real decide function."""
+"""Simulate the effects of a push on a fleet, in virtual time with the real decisions: the verb `simulate`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,16 @@ from pathlib import Path
 import click
 
 from autopilot_watchdog.cli.verb_support import EX_USAGE, ConfigFile, fail, output_option
-from autopilot_watchdog.config.config_model import Config, Consul
+from autopilot_watchdog.config.config_model import Config, ConsulConfig
 from autopilot_watchdog.config.config_reader import parse_config
-from autopilot_watchdog.simulation.simulated_fleet import (
-    DigestBehaviour,
-    SimulatedFleet,
-    SimulatedHost,
-    SimulatedRegistry,
-)
+from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
+from autopilot_watchdog.simulation.simulated_host import SimulatedHost
+from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 
 OLD_DIGEST, NEW_DIGEST = (f"sha256:{letter * 64}" for letter in "01")
 HOUR_S = 3600.0
-PUSH_DELAY_S = 2 * HOUR_S  # after the beginning: the fleet has settled
-OUTAGE_WINDOW_S = (HOUR_S, 9 * HOUR_S)  # of the registry, after the push
+PUSH_DELAY_S = 2 * HOUR_S  # from the beginning, until the fleet has settled
+OUTAGE_WINDOW_S = (HOUR_S, 9 * HOUR_S)  # begin and end of the registry's outage, from the push
 SCENARIO_LABELS = {"good": "a good push", "bad": "one that exits at once", "outage": "a good one, registry away (grey)"}
 START_TIME_S = 1_800_000_000.0
 EXAMPLE_CONFIG = (
@@ -35,6 +32,8 @@ EXAMPLE_CONFIG = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
+    """State of the fleet at one time."""
+
     hours: float  # since the push
     updated: float  # share of the living containers
     quarantined: float  # share of the hosts
@@ -63,10 +62,10 @@ def simulate(
     config: Config | None,
     output: str,
 ) -> None:
-    """What a good push, a bad push and a registry's outage do to a fleet: in virtual time, by the real decisions."""
+    """Show the effects of a good push, a bad push and a registry's outage, in virtual time with the real decisions."""
     config = config or parse_config(EXAMPLE_CONFIG)
     if consul:
-        config = replace(config, consul=config.consul or Consul())
+        config = replace(config, consul=config.consul or ConsulConfig())
     names = ("good", "bad", "outage") if scenario == "all" else (scenario,)
     runs = {}
     with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
@@ -84,12 +83,21 @@ def simulate(
 
 
 def _run_scenario(scenario: str, config: Config, hosts: int, hours: float, step: float) -> tuple[list[Sample], float]:
-    """In a process of its own. With the seconds of computing that it took."""
-    began = time.process_time()
-    return list(collect_samples(scenario, config, hosts, hours, step)), time.process_time() - began
+    """Run a scenario; return its samples and the seconds of computing time."""
+    start = time.process_time()
+    return list(collect_samples(scenario, config, hosts, hours, step)), time.process_time() - start
 
 
 def collect_samples(scenario: str, config: Config, hosts: int, hours: float, step: float) -> Iterator[Sample]:
+    """Simulate a scenario and yield a sample every so many hours after the push.
+
+    Args:
+        scenario: "good", "bad" or "outage".
+        config: The configuration of every host.
+        hosts: Number of hosts.
+        hours: Hours to simulate after the push.
+        step: Hours between two samples.
+    """
     push = START_TIME_S + PUSH_DELAY_S
     registry = SimulatedRegistry(
         [(0.0, OLD_DIGEST), (push, NEW_DIGEST)],
@@ -144,7 +152,7 @@ def _plot(runs: dict[str, list[Sample]], hosts: int, path: Path) -> None:
         "pulls in the worst minute": lambda sample: sample.pulls,
     }
     for axis, (title, value) in zip(axes, panels.items(), strict=True):
-        for (name, run), dashes in zip(runs.items(), ("-", "--", ":"), strict=False):  # some lie upon each other
+        for (name, run), dashes in zip(runs.items(), ("-", "--", ":"), strict=False):  # some lines overlap
             begin = [] if "minute" in title else [(0.0, 0.0)]
             points = [*begin, *((sample.hours, value(sample)) for sample in run)]
             axis.plot(*zip(*points, strict=True), dashes, marker=".", linewidth=2, label=SCENARIO_LABELS[name])

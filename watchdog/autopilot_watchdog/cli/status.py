@@ -1,4 +1,4 @@
-"""autopilot-watchdog status: the table of slots."""
+"""Print the table of slots: the verb `status`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
 from autopilot_watchdog.core.observation import EngineView
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
+from autopilot_watchdog.timestamps import format_age
 
 
 @click.command()
 @output_option
 @config_option
 def status(config: Config, output: str) -> None:
-    """Every slot: state, since, digest, container. Looks at the engines, not at registries; changes nothing."""
+    """Print state, age, digest and container of every slot. Look at the engines, not at registries; change nothing."""
     watchdog = Watchdog(config, Audit())
     memory, now = watchdog.store.peek(), time.time()
-    seen = watchdog.observe(memory, with_network=False)
-    decision = decide(config, seen, memory, now)
-    views = [view for view in seen.engines.values() if isinstance(view, EngineView)]
-    living = {container.slot: container for view in views for container in view.containers if container.alive}
+    observation = watchdog.observe(memory, with_network=False)
+    decision = decide(config, observation, memory, now)
+    views = [view for view in observation.engines.values() if isinstance(view, EngineView)]
+    alive = {container.slot: container for view in views for container in view.containers if container.alive}
     rows = []
     for name, reason in sorted(decision.reasons.items()):
-        container = living.get(name)
+        container = alive.get(name)
         rows.append(
             {
                 "slot": name,
@@ -67,31 +68,22 @@ def status(config: Config, output: str) -> None:
 
 
 def _find_empty_since(slot: SlotMemory, code: str) -> float | None:
-    """When a slot without a container came to be so: its last life's end, else when its reason was first given."""
+    """Return the epoch seconds since which a slot is empty: the end of its last life, else the start of its reason."""
     known = slot.since if slot.code == code else 0.0
     return (known if code == "engine-unknown" else slot.ended or known) or None
 
 
 def _describe_image(key: str, image: ImageMemory, now: float) -> str:
-    newest = f"newest {image.head[7:19]}{' (quarantined)' if image.head in image.quarantine else ''}"
-    parts = [newest if image.head else "newest unknown"]
+    newest = f"newest {image.newest[7:19]}{' (quarantined)' if image.newest in image.quarantine else ''}"
+    parts = [newest if image.newest else "newest unknown"]
     parts.append(f"good {image.last_good[7:19]}" if image.last_good else "none is known good")
     if image.pin:
         parts.append(f"pinned to {image.pin[7:19]}")
     if image.trouble:
-        since = f"last answered {format_age(now - image.head_at)} ago" if image.head_at else "has never answered"
+        since = (
+            f"last answered {format_age(now - image.answered_at)} ago" if image.answered_at else "has never answered"
+        )
         parts.append(f"the registry {since}: {image.trouble}")
-    elif image.head_at:
-        parts.append(f"the registry answered {format_age(now - image.head_at)} ago")
+    elif image.answered_at:
+        parts.append(f"the registry answered {format_age(now - image.answered_at)} ago")
     return f"{key}: {', '.join(parts)}"
-
-
-def format_age(seconds: float) -> str:
-    """The two largest units: 3d4h, 5m12s."""
-    parts: list[str] = []
-    rest = max(0, int(seconds))
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        amount, rest = divmod(rest, size)
-        if amount or (unit == "s" and not parts):
-            parts.append(f"{amount}{unit}")
-    return "".join(parts[:2])

@@ -1,4 +1,4 @@
-"""What the verbs share: the configuration, the audit log, exit codes (sysexits.h)."""
+"""Support the verbs: the configuration option, the audit log, exit codes (sysexits.h)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ EX_USAGE, EX_CANTCREAT, EX_TEMPFAIL, EX_CONFIG = 64, 73, 75, 78
 
 
 class ConfigFile(click.Path):
-    """A file that is read and validated on the way in."""
+    """Parameter type of a configuration file, which is read and validated."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the file's Config; exit with 78 if it has problems."""
         if isinstance(value, Config):
             return value
         try:
@@ -44,15 +45,18 @@ output_option = click.option(
 
 
 def fail(sentence: str, code: int) -> NoReturn:
+    """Print a sentence to standard error and exit with the code."""
     click.echo(sentence, err=True)
     raise SystemExit(code)
 
 
 def open_audit(config: Config) -> Audit:
-    with contextlib.suppress(OSError):  # whoever needs the folder says what is wrong with it
+    """Open the audit log for writing."""
+    with contextlib.suppress(OSError):  # the state store reports a folder that cannot be created
         Path(config.state).mkdir(parents=True, exist_ok=True, mode=0o755)
     return Audit(get_audit_path(config))
 
 
 def get_audit_path(config: Config) -> Path:
+    """Return the path of the audit log."""
     return Path(config.audit) if config.audit else Path(config.state) / "audit.jsonl"

@@ -1,4 +1,4 @@
-"""autopilot-watchdog watch: stay, and react to the engines' events at once."""
+"""Stay and react to the engines' events at once: the verb `watch`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from autopilot_watchdog.cli.run import report_pass
 from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, config_option, fail, open_audit
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.value_readers import InvalidValueError, parse_duration
-from autopilot_watchdog.engine.docker_api import Engine
-from autopilot_watchdog.engine.engine_http import EngineRefusedError, EngineUnreachableError
+from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.core.retry_delay import compute_retry_delay
+from autopilot_watchdog.engine.engine import Engine, EngineError
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
 from autopilot_watchdog.shell.state_file import StateError
@@ -24,28 +25,28 @@ from autopilot_watchdog.shell.systemd_notify import extend_timeout, get_watchdog
 if TYPE_CHECKING:  # loaded only where metrics are asked for
     from autopilot_watchdog import watchdog_metrics
 
-RECONNECT_DELAYS_S = (0.25, 5.0)  # s: first and longest wait before an engine is asked for its events again
-LOCK_WAIT_S = 2 * 3600.0  # s that another watchdog's pass may last, by far
-MIN_PASS_INTERVAL_S = 0.05  # s between passes that were only due, not called for
+RECONNECT_INITIAL_S, RECONNECT_MAX_S = 0.25, 5.0  # waits before an engine is asked for its events again
+LOCK_WAIT_S = 2 * 3600.0  # more than another watchdog's pass can last
+MIN_PASS_INTERVAL_S = 0.05  # between passes without an event
 
 
 @click.command()
 @click.option("--every", default="60s", show_default=True, help="A pass at least so often, events or not.")
 @config_option
 def watch(config: Config, every: str) -> None:
-    """Stay, and fill a slot as soon as the engine says that its container ended."""
+    """Stay, and fill a slot as soon as its engine reports the end of its container."""
     try:
         period = parse_duration(every)
     except InvalidValueError as error:
         raise click.BadParameter(f"must be {error}", param_hint="--every") from None
     audit = open_audit(config)
     watchdog = Watchdog(config, audit)
-    heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+    events: queue.SimpleQueue[str] = queue.SimpleQueue()
     for engine in watchdog.engines.values():
         threading.Thread(
-            target=_forward_events, args=(engine, heard), daemon=True, name=f"events of {engine.name}"
+            target=_forward_events, args=(engine, events), daemon=True, name=f"events of {engine.name}"
         ).start()
-    port = _start_metrics_server(config, audit)
+    metrics_server = _start_metrics_server(config, audit)
     notify("READY=1")
     period = min(period, (get_watchdog_interval_s() or float("inf")) / 2)
     while True:
@@ -56,13 +57,13 @@ def watch(config: Config, every: str) -> None:
                     stack.enter_context(watchdog.store.lock(wait=True))
                 report = watchdog.run_pass()
                 report_pass(config, report, audit)
-                if port:
-                    port.update(config, report.memory, report.reasons, time.time())
+                if metrics_server:
+                    metrics_server.update(config, report.memory, report.reasons, time.time())
         except StateError as error:
             fail(str(error), EX_CANTCREAT)  # systemd starts us again
         due = time.time() + period
         due = min(due, report.wake_at) if report.wake_at else due
-        _wait_for_event(heard, max(MIN_PASS_INTERVAL_S, due - time.time()))
+        _wait_for_event(events, max(MIN_PASS_INTERVAL_S, due - time.time()))
 
 
 def _start_metrics_server(config: Config, audit: Audit) -> watchdog_metrics.MetricsServer | None:
@@ -73,13 +74,14 @@ def _start_metrics_server(config: Config, audit: Audit) -> watchdog_metrics.Metr
     try:
         return watchdog_metrics.MetricsServer(config.metrics.listen)
     except OSError as error:
-        sentence = f"cannot serve metrics on {config.metrics.listen}: {error.strerror or error}; going on without"
-        audit.record("metrics", sentence, "error")
+        reason = error.strerror or error
+        sentence = f"cannot serve metrics on {config.metrics.listen}: {reason}; the watchdog goes on without them"
+        audit.record(AuditEvent.METRICS_FAILED, sentence, "error")
         return None
 
 
 def _wait_for_event(events: queue.SimpleQueue[str], seconds: float) -> None:
-    """Until an event comes or the time is over; what came together is one call."""
+    """Wait for an event at most so many seconds; drop the further events that came together with it."""
     try:
         events.get(timeout=seconds)
         while True:
@@ -89,14 +91,15 @@ def _wait_for_event(events: queue.SimpleQueue[str], seconds: float) -> None:
 
 
 def _forward_events(engine: Engine, events: queue.SimpleQueue[str]) -> None:
-    """Pass every end of a container on. A connection that was lost, or came back, is news as well."""
-    wait = RECONNECT_DELAYS_S[0]
+    """Forward every end of a container, and every connection to the engine, to the queue; reconnect for ever."""
+    failures = 0
     while True:
         try:
             for slot in engine.watch_container_ends():
                 events.put(slot)
-                wait = RECONNECT_DELAYS_S[0]
-        except (EngineUnreachableError, EngineRefusedError, OSError, ValueError):
-            pass  # the next pass says so
-        time.sleep(wait)  # a socket that is not there notifies nobody
-        wait = min(wait * 2, RECONNECT_DELAYS_S[1])
+                failures = 0
+        except (EngineError, OSError, ValueError):
+            pass  # the next pass reports the engine
+        failures += 1
+        # nothing notifies us of a socket that comes into being
+        time.sleep(compute_retry_delay(failures, RECONNECT_INITIAL_S, RECONNECT_MAX_S, engine.name))

@@ -1,1 +1,1 @@
-"""The configuration: JSON text -> validated, frozen dataclasses. Touches no engine, no registry, no network."""
+"""Read the configuration: JSON text becomes validated, frozen dataclasses, without engine, registry or network."""

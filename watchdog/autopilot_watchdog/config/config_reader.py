@@ -1,4 +1,4 @@
-"""From the file's text to a Config, with every problem in one go: where, what was found, what would be right."""
+"""Read the configuration's text into a Config; report every problem at once, with place, found value and remedy."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.config_model import DEFAULT_ENGINE_SOCKETS, Config
 from autopilot_watchdog.config.value_readers import InvalidValueError
+from autopilot_watchdog.errors import WatchdogError
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    pointer: tuple[str | int, ...]  # where in the document
+    """Problem of a configuration, at one place of the document."""
+
+    pointer: tuple[str | int, ...]  # keys and indexes from the root to the place
     sentence: str
-    at_key: bool = False
+    at_key: bool = False  # the key is wrong, not its value
 
 
-class ConfigError(Exception):
-    """Every problem of a configuration, one line each."""
+class ConfigError(WatchdogError):
+    """The configuration cannot be used; every problem has one line."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = list(lines)
@@ -32,7 +35,11 @@ class ConfigError(Exception):
 
 
 def load_config(path: Path) -> Config:
-    """Raises ConfigError."""
+    """Read and validate a configuration file.
+
+    Raises:
+        ConfigError: The file cannot be read, or has problems.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -41,20 +48,28 @@ def load_config(path: Path) -> Config:
 
 
 def parse_config(text: str, name: str = "config") -> Config:
-    """Raises ConfigError."""
-    doubles: list[str] = []
+    """Validate a configuration's text.
+
+    Args:
+        text: The JSON document.
+        name: The document's name in the messages.
+
+    Raises:
+        ConfigError: The document has problems.
+    """
+    duplicates: list[str] = []
 
     def collect_duplicate_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
         keys = [key for key, _ in pairs]
-        doubles.extend(key for key in set(keys) if keys.count(key) > 1)
+        duplicates.extend(key for key in set(keys) if keys.count(key) > 1)
         return dict(pairs)
 
     try:
         document = json.loads(text, object_pairs_hook=collect_duplicate_keys)
     except json.JSONDecodeError as error:
-        said = f"cannot read the configuration as JSON: {error.msg}"
-        raise ConfigError([f"{name}:{error.lineno}:{error.colno}: {said}"]) from None
-    problems: list[Problem] = [Problem((), f'the key "{key}" is given twice; keep one') for key in doubles]
+        sentence = f"cannot read the configuration as JSON: {error.msg}"
+        raise ConfigError([f"{name}:{error.lineno}:{error.colno}: {sentence}"]) from None
+    problems: list[Problem] = [Problem((), f'the key "{key}" is given twice; keep one') for key in duplicates]
     config = _read_object(Config, document, (), problems)
     if config is not None and not problems:
         config = replace(config, host=config.host or socket.gethostname().split(".")[0])
@@ -64,16 +79,16 @@ def parse_config(text: str, name: str = "config") -> Config:
     return typing.cast(Config, config)
 
 
-def _read_object(kind: type, found: object, pointer: tuple[str | int, ...], problems: list[Problem]) -> Any:
-    """The dataclass `kind` from a JSON object; None when something was wrong."""
-    if not isinstance(found, dict):
-        problems.append(Problem(pointer, f"must be an object, found {_format_value(found)}"))
+def _read_object(kind: type, json_value: object, pointer: tuple[str | int, ...], problems: list[Problem]) -> Any:
+    """Build the dataclass `kind` from a JSON object; return None if it has problems, which are added to `problems`."""
+    if not isinstance(json_value, dict):
+        problems.append(Problem(pointer, f"must be an object, found {_format_value(json_value)}"))
         return None
     known = {field.name: field for field in fields(kind)}
     hints = typing.get_type_hints(kind)
     before = len(problems)
     given: dict[str, Any] = {}
-    for key, value in found.items():
+    for key, value in json_value.items():
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
             remedy = f'did you mean "{close[0]}"?' if close else f"known here: {', '.join(known)}"
@@ -81,26 +96,28 @@ def _read_object(kind: type, found: object, pointer: tuple[str | int, ...], prob
         else:
             given[key] = _read_value(known[key], hints[key], value, (*pointer, key), problems)
     for key, field in known.items():
-        if key not in found and field.default is MISSING and field.default_factory is MISSING:
+        if key not in json_value and field.default is MISSING and field.default_factory is MISSING:
             problems.append(Problem(pointer, f'"{key}" is missing: {field.metadata["doc"]}'))
     return kind(**given) if len(problems) == before else None
 
 
 def _read_value(
-    field: Field[Any], hint: Any, found: object, pointer: tuple[str | int, ...], problems: list[Problem]
+    field: Field[Any], hint: Any, json_value: object, pointer: tuple[str | int, ...], problems: list[Problem]
 ) -> Any:
     inner = _find_dataclass(hint)
     if inner is not None and typing.get_origin(hint) is tuple and field.name == "slots":
-        if not isinstance(found, list) or not found:
-            problems.append(Problem(pointer, f"must be a list with at least one object, found {_format_value(found)}"))
+        if not isinstance(json_value, list) or not json_value:
+            problems.append(
+                Problem(pointer, f"must be a list with at least one object, found {_format_value(json_value)}")
+            )
             return None
-        return tuple(_read_object(inner, item, (*pointer, index), problems) for index, item in enumerate(found))
+        return tuple(_read_object(inner, item, (*pointer, index), problems) for index, item in enumerate(json_value))
     if inner is not None and field.name != "rings":
-        return _read_object(inner, found, pointer, problems)
+        return _read_object(inner, json_value, pointer, problems)
     try:
-        return field.metadata["read"](found)
+        return field.metadata["read"](json_value)
     except InvalidValueError as error:
-        problems.append(Problem(pointer, f"must be {error}, found {_format_value(found)}"))
+        problems.append(Problem(pointer, f"must be {error}, found {_format_value(json_value)}"))
         return None
 
 
@@ -115,28 +132,30 @@ def _find_dataclass(hint: Any) -> type | None:
 
 
 def _check_combinations(config: Config) -> Iterator[Problem]:
-    """What no single key can be wrong about."""
-    seen: dict[str, int] = {}
-    ports: dict[str, str] = {}
+    """Yield the problems of keys that are right by themselves and wrong together."""
+    groups_by_slot: dict[str, int] = {}
+    slots_by_port: dict[str, str] = {}
+    engines = list(dict.fromkeys([*DEFAULT_ENGINE_SOCKETS, *config.engines]))
     for index, group in enumerate(config.slots):
         if group.count > 1 and "NN" not in group.name:
             yield Problem(("slots", index, "name"), f"must contain NN, the number, when there are {group.count} slots")
             continue
-        if group.engine not in {"docker", "podman", *config.engines}:
-            names = ", ".join(["docker", "podman", *config.engines])
-            yield Problem(("slots", index, "engine"), f'must be one of {names}, found "{group.engine}"')
-        for name in group.list_slot_names(config.host):
-            if name in seen:
-                yield Problem(("slots", index, "name"), f"gives {name}, which slots[{seen[name]}] gives, too")
-            seen[name] = index
+        if group.engine not in engines:
+            sentence = f'must be one of {", ".join(engines)}, found "{group.engine}"'
+            yield Problem(("slots", index, "engine"), sentence)
+        for offset, name in enumerate(group.list_slot_names(config.host)):
+            if name in groups_by_slot:
+                other_group = groups_by_slot[name]
+                yield Problem(("slots", index, "name"), f"gives {name}, which slots[{other_group}] gives, too")
+            groups_by_slot[name] = index
             for port in group.ports:
                 first, rest = port.split(":", 1)
-                number = int(first) + group.list_slot_names(config.host).index(name)
+                number = int(first) + offset
                 taken = f"{number}/{rest.partition('/')[2] or 'tcp'}"
-                if taken in ports or number > 65535:
-                    other = ports.get(taken, "no host: it is above 65535")
+                if taken in slots_by_port or number > 65535:
+                    other = slots_by_port.get(taken, "no host: it is above 65535")
                     yield Problem(("slots", index, "ports"), f"gives {name} port {taken}, which belongs to {other}")
-                ports[taken] = name
+                slots_by_port[taken] = name
 
 
 def _format_problems(problems: Iterable[Problem], text: str, name: str) -> Iterator[str]:
@@ -151,6 +170,6 @@ def _format_problems(problems: Iterable[Problem], text: str, name: str) -> Itera
         yield f"{name}:{place.line + 1}:{place.column + 1}: {path + ': ' if path else ''}{problem.sentence}"
 
 
-def _format_value(found: object) -> str:
-    shown = json.dumps(found)
+def _format_value(json_value: object) -> str:
+    shown = json.dumps(json_value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -1,1 +1,1 @@
-"""The pure core: what is seen and what is remembered in, what to do and why out. Opens nothing, reads no clock."""
+"""Decide, purely: observation and memory in, actions and reasons out. Nothing here opens a file or reads a clock."""

@@ -1,9 +1,9 @@
-"""One decision: `(config, observation, memory, now) -> (memory, actions, reasons)`, and when to look again.
+"""Decide on the next actions: `(config, observation, memory, now) -> (memory, actions, reasons)`, and the next wake-up.
 
-Theory of operation. A pass is rounds of look, decide, act, until there is nothing left to do. A decision asks for what
-can be done now; what depends on its outcome (a start after a pull) is asked for in the next round. A slot whose
-container is alive is never touched. A slot whose engine does not answer is unknown. Only a slot that is missing is
-filled: with the best digest that is prepared, unless a better one can be prepared first.
+Theory of operation. A pass is a sequence of rounds: look, decide, act, until there is nothing left to do. A decision
+asks for the actions that are possible now; an action that depends on an outcome (a start after a pull) is asked for in
+the next round. A slot with a living container is never touched. A slot is unknown while its engine does not answer.
+Only an empty slot is filled: with the best digest that is prepared, unless a better one can be prepared first.
 """
 
 from __future__ import annotations
@@ -21,69 +21,79 @@ from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
 from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, ShareQuarantine, Start
 
-MAX_PASS_GAP_S = 3600.0  # s; a longer time between passes is not counted as lost: the host was down or its clock jumped
+MAX_PASS_GAP_S = 3600.0  # a longer time between passes is not counted as lost: the host was down
 OCCUPIED_CODES = ("", "running", "draining", "stopping", "paused-container")  # codes of a slot that has a container
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
+    """Result of a decision."""
+
     memory: Memory
     actions: tuple[Action, ...]
     reasons: dict[str, Reason]  # by slot
-    wake_at: float | None  # when something will be due without any event, but for the registry; None: nothing
-    ask_registry_at: float | None  # when a registry's answer will be too old
+    wake_at: float | None  # epoch seconds of the next due action, registries aside; None for none
+    ask_registry_at: float | None  # epoch seconds at which a registry's answer will be too old
 
 
 def list_images_to_check(config: Config, observation: Observation, memory: Memory, now: float) -> list[str]:
-    """The images whose registry is asked this time: at most once per pass, and not while the last answer is fresh."""
-    wanted: list[str] = []
+    """Return the keys of the images to ask registries for: those with an answer that is too old."""
+    due: list[str] = []
     memory = clock_check.apply_clock_change(memory, observation, now)
-    here = build_context(config, observation, now)
+    context = build_context(config, observation, now)
     for group in config.slots:
         image = memory.get_image(group.image_key)
-        if group.image_key in wanted or group.engine not in here.views or memory.paused:
+        if group.image_key in due or group.engine not in context.views or memory.paused:
             continue
         missing = now >= memory.not_before and any(
-            name not in here.alive_containers and memory.get_slot(name).not_before <= now
+            name not in context.alive_containers and memory.get_slot(name).not_before <= now
             for name in group.list_slot_names(config.host)
         )
-        patience = config.registry.fresh if missing else config.registry.check_every
-        if not image.asked_at <= now < image.asked_at + patience:
-            wanted.append(group.image_key)
-    return wanted
+        max_age_s = config.registry.fresh if missing else config.registry.check_every
+        if not image.asked_at <= now < image.asked_at + max_age_s:
+            due.append(group.image_key)
+    return due
 
 
 def decide(config: Config, observation: Observation, memory: Memory, now: float) -> Decision:
-    here = build_context(config, observation, now)
+    """Decide on the next actions of this host.
+
+    Args:
+        config: The configuration.
+        observation: The latest look at the host.
+        memory: The memory of earlier passes and rounds.
+        now: Epoch seconds.
+    """
+    context = build_context(config, observation, now)
     memory = clock_check.apply_clock_change(memory, observation, now)
     memory = memory_updates.apply_fleet_state(
         memory_updates.apply_registry_answers(memory, observation.tag_digests, now), observation.fleet, now
     )
-    memory, actions = _process_containers(here, memory)
+    memory, actions = _process_containers(context, memory)
     actions += _build_share_actions(config, memory)
     reasons: dict[str, Reason] = {}
-    steps = image_planner.plan_preparations(here, memory)  # one preparing step per image and round
-    for name, group in here.groups.items():
+    steps = image_planner.plan_preparations(context, memory)  # one preparing step per image and round
+    for name, group in context.groups.items():
         view = observation.engines[group.engine]
         if isinstance(view, EngineDown):
-            reasons[name] = Reason("engine-unknown", view.sentence)
-        elif name in here.alive_containers:
-            reasons[name] = _explain_occupied_slot(here.alive_containers[name])
+            reasons[name] = Reason("engine-unknown", f"the slot's state is unknown: {view.sentence}")
+        elif name in context.alive_containers:
+            reasons[name] = _explain_occupied_slot(context.alive_containers[name])
         else:
-            reasons[name], step = slot_planner.plan_empty_slot(here, memory, name)
+            reasons[name], step = slot_planner.plan_empty_slot(context, memory, name)
             if isinstance(step, Start):
                 actions.append(step)
             elif step is not None:
                 steps[group.image_key] = step
-    for name in here.alive_containers.keys() - here.groups.keys():
-        said = f"{here.alive_containers[name].name} runs; the configuration has no such slot any more"
-        reasons[name] = Reason("surplus", said)
+    for name in context.alive_containers.keys() - context.groups.keys():
+        container = context.alive_containers[name]
+        reasons[name] = Reason("surplus", f"{container.name} runs, but the configuration has no such slot any more")
     actions += steps.values()
-    drains = list(urgency.plan_drains(here, memory))
+    drains = list(urgency.plan_drains(context, memory))
     actions += [drain for turn, drain in drains if turn <= now]
     if not actions:
-        actions += image_planner.plan_image_removals(here, memory)
-    memory = _record_reasons(here, memory, reasons)
+        actions += image_planner.plan_image_removals(context, memory)
+    memory = _record_reasons(context, memory, reasons)
     return Decision(
         memory,
         tuple(actions),
@@ -94,7 +104,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
 
 
 def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memory, list[Action]]:
-    """Count every end once, bury the dead, and note who has proved good."""
+    """Count every end once, ask for the removal of dead containers, and record proofs of good images."""
     actions: list[Action] = []
     rules = context.config.failures
     present = {container.id for container in context.containers}
@@ -104,8 +114,8 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
             judged=tuple(id for id in memory.judged if id in present),
             drained=tuple(id for id in memory.drained if id in present),
         )
-    for seen in context.containers:
-        container = clock_check.fix_container_times(seen, memory.get_slot(seen.slot), context.now)
+    for observed in context.containers:
+        container = clock_check.fix_container_times(observed, memory.get_slot(observed.slot), context.now)
         if container.alive:
             if has_proved_good(container, rules.good_after, context.now):
                 memory = quarantine.record_success(memory, container, context.now)
@@ -125,32 +135,32 @@ def _build_share_actions(config: Config, memory: Memory) -> Iterator[Action]:
     if config.consul is None:
         return
     for key, image in memory.images.items():
-        for digest, held in image.quarantine.items():
-            if held.source == "host" and held.confirmed:
-                yield ShareQuarantine(key, digest, held.reason)
+        for digest, entry in image.quarantine.items():
+            if entry.source == "host" and entry.confirmed:
+                yield ShareQuarantine(key, digest, entry.reason)
 
 
 def _explain_occupied_slot(container: Container) -> Reason:
-    said = f"{container.name} runs {container.digest[:19]}"
+    name, digest = container.name, container.digest[:19]
     if container.state == "paused":
-        return Reason("paused-container", f"{said}; somebody froze it")
+        return Reason("paused-container", f"{name} is frozen: somebody paused it in the engine, so it is left alone")
     if container.state != "running":
-        return Reason("stopping", f"{container.name} is {container.state}")
+        return Reason("stopping", f"{name} is {container.state}: it is left alone until the engine has ended it")
     if container.last_words is not None and container.last_words.draining:
-        return Reason("draining", f"{said} and takes no new work")
-    return Reason("running", said)
+        return Reason("draining", f"{name} drains {digest}: it takes no new work and ends by itself")
+    return Reason("running", f"{name} runs {digest}")
 
 
 def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str, Reason]) -> Memory:
-    """Each slot's reason, and the slot-seconds lost since the last decision under the reason it gave."""
+    """Record the slots' reasons, and count the slot-seconds lost since the last pass under the reasons of that time."""
     lost, slots, now = dict(memory.lost), dict(memory.slots), context.now
     for name in context.groups:
         slot, reason = memory.get_slot(name), reasons[name]
         if name not in context.alive_containers and reason.code != "engine-unknown":
-            begin = max(memory.last_pass, slot.ended)
+            lost_since = max(memory.last_pass, slot.ended)
             cause = "renewal" if slot.code in OCCUPIED_CODES else slot.code
-            if memory.last_pass and 0 <= now - begin < MAX_PASS_GAP_S:
-                lost[cause] = lost.get(cause, 0.0) + now - begin
+            if memory.last_pass and 0 <= now - lost_since < MAX_PASS_GAP_S:
+                lost[cause] = lost.get(cause, 0.0) + now - lost_since
         if (slot.code, slot.sentence) != (reason.code, reason.sentence):
             since = slot.since if slot.code == reason.code else now
             slots[name] = replace(slot, code=reason.code, sentence=reason.sentence, since=since)
@@ -164,15 +174,15 @@ def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str,
 def _compute_wake_time(
     config: Config, memory: Memory, reasons: dict[str, Reason], drain_times: list[float], now: float
 ) -> float | None:
-    """The next time at which a decision would differ though nothing happens. `turns`: when drains are due."""
+    """Return the epoch seconds at which the next decision differs though nothing happens; None for never."""
     times = list(drain_times)
     times += [memory.get_slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
     for group in config.slots:
         image = memory.get_image(group.image_key)
-        times += [trial.not_before for trial in image.trials.values()]
-        if image.head and image.head not in image.quarantine:
-            times.append(compute_admission_time(memory, group.image_key, image.head, config, now))
+        times += [record.not_before for record in image.records.values()]
+        if image.newest and image.newest not in image.quarantine:
+            times.append(compute_admission_time(memory, group.image_key, image.newest, config, now))
     return min((time for time in times if time > now), default=None)
 
 

@@ -1,15 +1,18 @@
-"""Everything a decision is made from but the memory, which changes while it is made."""
+"""Gather the inputs of a decision that stay the same while it is made; the memory changes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autopilot_watchdog.config.config_model import Config, SlotGroup
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.observation import Container, EngineView, Observation
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
+    """Inputs of one decision."""
+
     config: Config
     observation: Observation
     now: float
@@ -20,8 +23,9 @@ class DecisionContext:
 
 
 def build_context(config: Config, observation: Observation, now: float) -> DecisionContext:
+    """Index an observation by slot and by engine."""
     views = {name: view for name, view in observation.engines.items() if isinstance(view, EngineView)}
     containers = tuple(container for view in views.values() for container in view.containers)
-    living = {container.slot: container for container in containers if container.alive}
+    alive = {container.slot: container for container in containers if container.alive}
     groups = {name: group for name, (group, _) in config.map_slots_to_groups().items()}
-    return DecisionContext(config, observation, now, groups, views, containers, living)
+    return DecisionContext(config, observation, now, groups, views, containers, alive)

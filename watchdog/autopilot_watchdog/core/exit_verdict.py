@@ -1,71 +1,72 @@
-"""How a life went: judged from its last words, else from what the engine says.
+"""Judge the end of a container from its last words, else from the engine's account.
 
-A verdict is about the image. `neutral` ends say nothing about it: a renewal, an operator's stop, a SIGKILL from
-outside, a host that crashed, a pre-flight gate of the container that waited for something outside in vain.
+A verdict is about the image. `neutral` ends tell nothing about it: a renewal, an operator's stop, a SIGKILL from
+outside, a crash of the host, a pre-flight gate that waited in vain for something outside the container.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.observation import Container, LastWords
 
 GOOD, NEUTRAL, FAILED = "good", "neutral", "failed"
-ORDERLY_REASONS = frozenset(
-    {"lifetime", "idle", "drain", "signal", "completed"}
-)  # last words' reasons that are no failure
-EXTERNAL_REASONS = frozenset({"preflight"})  # it waited for something that is not in the image
-KILLED_EXIT_CODES = frozenset(
-    {137, 143, 255}
-)  # 128 + SIGKILL, 128 + SIGTERM; 255: Docker, when it lost sight of the container
+# reasons in last words that are no failure
+ORDERLY_REASONS = frozenset({"lifetime", "idle", "drain", "signal", "completed"})
+EXTERNAL_REASONS = frozenset({"preflight"})  # it waited for something outside the image
+# 128 + SIGKILL, 128 + SIGTERM; Docker gives 255 after it lost sight of the container
+KILLED_EXIT_CODES = frozenset({137, 143, 255})
+ORDERLY_EXIT_CODES = (0, 75)  # 75: the drain was forced at its deadline
 
 
 @dataclass(frozen=True, slots=True)
 class ExitVerdict:
+    """Judgement on the end of a container: verdict on the image, stable code, sentence for people."""
+
     verdict: str
     code: str
     sentence: str
 
 
 def has_proved_good(container: Container, good_after: float, now: float) -> bool:
-    """Has this living container proved its image? Its supervisor says so; without one, its age does."""
+    """Return True if this living container has proved its image: by its last words, or by its age if it has none."""
     if container.last_words is not None:
         return container.last_words.good
     return container.state == "running" and 0 < container.started <= now - good_after
 
 
 def judge_exit(container: Container, good_after: float, booted: float) -> ExitVerdict:  # noqa: PLR0911  # one per kind of end
-    """The verdict on a container that is not alive any more."""
+    """Judge a container that is not alive any more.
+
+    Args:
+        container: The container, with its last words if it left any.
+        good_after: Age in seconds at which an image without last words is good.
+        booted: Start of the host's kernel in epoch seconds.
+    """
     lived = max(0.0, container.ended - container.started) if container.started else 0.0
     if container.state == "created":
         return ExitVerdict(NEUTRAL, "never-started", f"{container.name} was created and never started")
-    said = f"{container.name} ended with status {container.exit_code} after {lived:.0f} s"
+    end = f"{container.name} ended with status {container.exit_code} after {lived:.0f} s"
     words = container.last_words
     if words is not None and words.state == "ended":
-        return _judge_last_words(container, f"{said}: {words.reason}{f' ({words.detail})' if words.detail else ''}")
+        return _judge_last_words(words, f"{end}: {words.reason}{f' ({words.detail})' if words.detail else ''}")
     if (words is not None and words.good) or (words is None and lived >= good_after):
-        return ExitVerdict(GOOD, "killed" if words else "ended", f"{said}, having proved good")
+        return ExitVerdict(GOOD, "killed" if words else "ended", f"{end}, after it had proved good")
     if container.oom_killed:
-        return ExitVerdict(FAILED, "oom", f"{said}: out of memory")
+        return ExitVerdict(FAILED, "oom", f"{end}: out of memory")
     if 0 < container.started < booted:
-        return ExitVerdict(NEUTRAL, "host-crashed", f"{said}: the host went down under it")
+        return ExitVerdict(NEUTRAL, "host-crashed", f"{end}: the host crashed or was switched off")
     if container.exit_code in KILLED_EXIT_CODES:
-        return ExitVerdict(NEUTRAL, "killed", f"{said}: killed from outside")
+        return ExitVerdict(NEUTRAL, "killed", f"{end}: killed from outside")
     if words is not None:
-        return ExitVerdict(FAILED, "supervisor-died", f"{said}: its supervisor died without a word")
-    return ExitVerdict(FAILED, "exited-early", f"{said}, too soon to be good")
+        return ExitVerdict(FAILED, "supervisor-died", f"{end}: its supervisor died without last words")
+    return ExitVerdict(FAILED, "exited-early", f"{end}, before it had proved good")
 
 
-def _judge_last_words(container: Container, sentence: str) -> ExitVerdict:
-    words = container.last_words
-    assert words is not None
+def _judge_last_words(words: LastWords, sentence: str) -> ExitVerdict:
     if words.good:
         return ExitVerdict(GOOD, words.reason, sentence)
-    if words.reason in EXTERNAL_REASONS or (words.reason in ORDERLY_REASONS and words.exit_code in (0, 75)):
+    orderly = words.reason in ORDERLY_REASONS and words.exit_code in ORDERLY_EXIT_CODES
+    if words.reason in EXTERNAL_REASONS or orderly:
         return ExitVerdict(NEUTRAL, words.reason, sentence)
     return ExitVerdict(FAILED, words.reason or "exited-early", sentence)
-
-
-def list_dead(containers: Iterable[Container]) -> list[Container]:
-    return [container for container in containers if not container.alive]

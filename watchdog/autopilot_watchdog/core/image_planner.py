@@ -1,10 +1,10 @@
-"""What is to be done about images: prepare the newest beside the running ones, and remove what nobody needs."""
+"""Plan the work on images: prepare the newest beside the running ones, remove unused ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autopilot_watchdog.config.config_model import SlotGroup
+from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.observation import EngineView
@@ -13,19 +13,19 @@ from autopilot_watchdog.core.slot_actions import Action, Preflight, Pull, Remove
 
 
 def get_preparation_step(group: SlotGroup, view: EngineView, image: ImageMemory, digest: str) -> Action | None:
-    """The next step towards a digest that can be started; None when it can."""
-    trial = image.get_digest_record(digest, 0.0)
+    """Return the next step towards a digest that can be started; None if it can be started."""
+    record = image.get_digest_record(digest, 0.0)
     if digest not in view.digests:
         return Pull(group.image_key, digest)
-    if group.verify is not None and not trial.verified:
+    if group.verify is not None and not record.verified:
         return Verify(group.image_key, digest)
-    if group.preflight is not None and not trial.preflighted:
+    if group.preflight is not None and not record.preflighted:
         return Preflight(group.image_key, digest)
     return None
 
 
 def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Action]:
-    """Prepare the newest digest beside the running ones, once it is this host's turn: by image."""
+    """Plan a preparing step for each image with a digest that this host may take; return the steps by image key."""
     steps: dict[str, Action] = {}
     if context.observation.unfit_reasons or memory.paused:
         return steps
@@ -45,17 +45,15 @@ def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Act
 
 
 def plan_image_removals(context: DecisionContext, memory: Memory) -> Iterator[Action]:
-    """Images that we pulled and nobody needs: not running, newest, pinned, last good or the one before."""
+    """Plan the removal of our images, except running, newest, pinned, last good and second last good ones."""
     for key, group in {group.image_key: group for group in context.config.slots}.items():
         if group.engine not in context.views:
             continue
         image, view = memory.get_image(key), context.views[group.engine]
-        kept = {image.head, image.pin, *(good.digest for good in image.goods[:2])}
+        kept = {image.newest, image.pin, *(good.digest for good in image.known_good[:2])}
         kept |= {container.digest for container in view.containers}
-        # none may have proved good yet: the newest two are kept in any case
-        kept |= set(sorted(image.trials, key=lambda digest: -image.trials[digest].first_seen)[:2])
-        for digest, trial in image.trials.items():
-            if (
-                trial.pulled and digest not in kept and context.now >= trial.not_before
-            ):  # on disk or, after a pull that failed, not
+        # the newest two are kept in any case: none may have proved good yet
+        kept |= set(sorted(image.records, key=lambda digest: -image.records[digest].first_seen)[:2])
+        for digest, record in image.records.items():
+            if record.pulled and digest not in kept and context.now >= record.not_before:
                 yield RemoveImage(key, digest)

@@ -1,4 +1,4 @@
-"""What the watchdog remembers from pass to pass, written to STATE/state.json. Times are seconds since the epoch."""
+"""Define the watchdog's memory between passes, the content of STATE/state.json. Times are epoch seconds, 0 is never."""
 
 from __future__ import annotations
 
@@ -10,64 +10,69 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class KnownGood:
-    """A digest that has proved itself on this host."""
+    """Digest that has proved itself on this host."""
 
     digest: str
-    life_started: float  # of its latest life that proved good: the order of the goods, newest first
+    life_started: float  # start of its latest life that proved good; the list is ordered by it, newest first
 
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """A digest that is not started any more."""
+    """Reason and state of a quarantine: the digest is not started any more."""
 
     since: float
     reason: str
-    source: str = "host"  # "host": seen here; "fleet": another host said so; "operator"
+    source: str = "host"  # "host": failed here; "shared": failed here, told to the fleet; "fleet": told; "operator"
     confirmed: bool = False  # a good digest lived well here after it: the image was to blame, not the host
 
 
 @dataclass(frozen=True, slots=True)
 class DigestRecord:
-    """What is known of one digest on this host."""
+    """Record of one digest on this host."""
 
     first_seen: float
-    pulled: bool = False  # by us, so it is ours to remove; noted before the pull, lest a crash leave it behind
+    pulled: bool = False  # by us, so it is ours to remove; noted before the pull, in case of a crash
     verified: bool = False
     preflighted: bool = False
     failures: int = 0  # failed lives in a row; a good one starts the count again
     tries: int = 0  # failed pulls, signature checks and pre-flights in a row
-    not_before: float = 0.0  # of the next try
-    trouble: str = ""  # what failed last, a sentence
+    not_before: float = 0.0  # earliest time of the next try
+    trouble: str = ""  # sentence about the last failure
     urgency: str = ""  # the image's label: "now" or a date; "" none
 
 
 @dataclass(frozen=True, slots=True)
 class ImageMemory:
-    """One image reference on one engine."""
+    """Memory of one image reference on one engine."""
 
-    head: str = ""  # the registry's digest for this platform when it last answered
-    head_at: float = 0.0
+    newest: str = ""  # the registry's digest for this platform when it last answered
+    answered_at: float = 0.0
     asked_at: float = 0.0
-    trouble: str = ""  # why the registry's last answer was none, a sentence; "" when it was one
+    trouble: str = ""  # sentence about the registry's failure to answer; "" after an answer
     platforms: Mapping[str, str] = field(default_factory=dict)  # an index's digest -> this platform's
-    trials: Mapping[str, DigestRecord] = field(default_factory=dict)
-    goods: tuple[KnownGood, ...] = ()
+    records: Mapping[str, DigestRecord] = field(default_factory=dict)
+    known_good: tuple[KnownGood, ...] = ()
     quarantine: Mapping[str, Quarantine] = field(default_factory=dict)
     pin: str = ""
 
     @property
     def last_good(self) -> str:
-        return self.goods[0].digest if self.goods else ""
+        """Digest that proved good last; "" for none."""
+        return self.known_good[0].digest if self.known_good else ""
 
     def get_digest_record(self, digest: str, now: float) -> DigestRecord:
-        return self.trials.get(digest) or DigestRecord(first_seen=now)
+        """Return the record of a digest; a new one, first seen `now`, if there is none."""
+        return self.records.get(digest) or DigestRecord(first_seen=now)
 
     def replace_digest_record(self, digest: str, record: DigestRecord) -> ImageMemory:
-        return replace(self, trials={**self.trials, digest: record})
+        """Return the memory with another record of a digest."""
+        return replace(self, records={**self.records, digest: record})
 
 
 @dataclass(frozen=True, slots=True)
 class SlotMemory:
+    """Memory of one slot."""
+
     container: str = ""  # engine's id of the present or last life
     digest: str = ""
     started: float = 0.0
@@ -75,41 +80,48 @@ class SlotMemory:
     proved: bool = False  # this life was counted as good
     streak: int = 0  # lives in a row that failed or were short
     not_before: float = 0.0
-    code: str = ""  # of the last pass: why the slot is as it is
+    code: str = ""  # the slot's reason at the last pass
     sentence: str = ""
-    since: float = 0.0  # when the code last changed
+    since: float = 0.0  # time of the code's last change
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
+    """Memory of the whole host."""
+
     format: int = FORMAT_VERSION
     last_pass: float = 0.0
     last_success: float = 0.0  # the last pass in which every engine answered and nothing failed
     paused: bool = False
-    streak: int = 0  # failed lives in a row on this host, whatever the slot
+    streak: int = 0  # failed lives in a row on this host, of any slot
     not_before: float = 0.0
     images: Mapping[str, ImageMemory] = field(default_factory=dict)
     slots: Mapping[str, SlotMemory] = field(default_factory=dict)
-    boot: str = ""  # the kernel's name of its present life
-    booted: float = 0.0  # when that began, by the clock of the last pass
-    judged: tuple[str, ...] = ()  # dead containers whose end was counted, while they still exist
+    boot: str = ""  # the kernel's id of its present run
+    booted: float = 0.0  # start of that run, by the clock of the last pass
+    judged: tuple[str, ...] = ()  # dead containers with a counted end, while they still exist
     drained: tuple[str, ...] = ()  # containers told to drain, while they still exist
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
     lost: Mapping[str, float] = field(default_factory=dict)  # slot-seconds without a container, by code
     counts: Mapping[str, int] = field(default_factory=dict)  # pulls, starts, ...
 
     def get_image(self, key: str) -> ImageMemory:
+        """Return the memory of an image; an empty one if there is none."""
         return self.images.get(key) or ImageMemory()
 
     def get_slot(self, name: str) -> SlotMemory:
+        """Return the memory of a slot; an empty one if there is none."""
         return self.slots.get(name) or SlotMemory()
 
     def replace_image(self, key: str, image: ImageMemory, counter: str = "") -> Memory:
-        counts = {**self.counts, counter: self.counts.get(counter, 0) + 1} if counter else self.counts
-        return replace(self, images={**self.images, key: image}, counts=counts)
+        """Return the memory with another memory of an image and, if a counter is named, with that one increased."""
+        memory = replace(self, images={**self.images, key: image})
+        return memory.increase_count(counter) if counter else memory
 
     def replace_slot(self, name: str, slot: SlotMemory) -> Memory:
+        """Return the memory with another memory of a slot."""
         return replace(self, slots={**self.slots, name: slot})
 
     def increase_count(self, counter: str) -> Memory:
+        """Return the memory with a counter increased by one."""
         return replace(self, counts={**self.counts, counter: self.counts.get(counter, 0) + 1})

@@ -1,4 +1,4 @@
-"""What the registry's answers and the outcomes of actions add to the memory."""
+"""Add the registry's answers, the fleet's state and the outcomes of actions to the memory."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ from autopilot_watchdog.core.slot_actions import (
     Verify,
 )
 
-RETRY_INITIAL_S, RETRY_MAX_S = 30.0, 3600.0  # s, between tries of one pull, signature check or pre-flight
-
-MAX_QUARANTINED_DIGESTS = 50  # quarantined digests per image
+RETRY_INITIAL_S, RETRY_MAX_S = 30.0, 3600.0  # between tries of one pull, signature check or pre-flight
+MAX_QUARANTINED_DIGESTS = 50  # per image
 
 
 def apply_registry_answers(memory: Memory, answers: Mapping[str, TagDigest | RegistryFailure], now: float) -> Memory:
-    """The registry's answers of this pass."""
+    """Return the memory with the registries' answers of this pass, which are by image key."""
     for key, answer in answers.items():
         image = memory.get_image(key)
         if isinstance(answer, RegistryFailure):
@@ -37,49 +36,49 @@ def apply_registry_answers(memory: Memory, answers: Mapping[str, TagDigest | Reg
             continue
         if answer.index:
             image = replace(image, platforms={answer.index: answer.digest})  # the old index is never asked for again
-        if answer.digest not in image.trials:
+        if answer.digest not in image.records:
             image = image.replace_digest_record(answer.digest, DigestRecord(now, urgency=answer.urgency))
-        news = image.head != answer.digest
-        image = replace(image, head=answer.digest, head_at=now, asked_at=now, trouble="")
-        memory = memory.replace_image(key, _drop_unused_digests(image) if news else image, "registry_answers")
+        is_new = image.newest != answer.digest
+        image = replace(image, newest=answer.digest, answered_at=now, asked_at=now, trouble="")
+        memory = memory.replace_image(key, _drop_unused_digests(image) if is_new else image, "registry_answers")
     return memory
 
 
 def _drop_unused_digests(image: ImageMemory) -> ImageMemory:
     """Forget digests that play no part any more."""
-    held = dict(sorted(image.quarantine.items(), key=lambda item: -item[1].since)[:MAX_QUARANTINED_DIGESTS])
-    kept = {image.head, image.pin, *held, *(good.digest for good in image.goods)}
-    trials = {digest: trial for digest, trial in image.trials.items() if digest in kept or trial.pulled}
-    return replace(image, quarantine=held, trials=trials)
+    latest = dict(sorted(image.quarantine.items(), key=lambda item: -item[1].since)[:MAX_QUARANTINED_DIGESTS])
+    kept = {image.newest, image.pin, *latest, *(good.digest for good in image.known_good)}
+    records = {digest: record for digest, record in image.records.items() if digest in kept or record.pulled}
+    return replace(image, quarantine=latest, records=records)
 
 
 def apply_fleet_state(memory: Memory, fleet_state: FleetState | None, now: float) -> Memory:
-    """What other hosts found out. What is lifted there is lifted here."""
+    """Return the memory with the fleet's quarantines and urgency; a quarantine lifted there is lifted here."""
     if fleet_state is None:
         return memory
     memory = replace(memory, urgency=fleet_state.urgency)
     for key, image in memory.images.items():
-        mine = {digest: held for digest, held in image.quarantine.items() if held.source in ("host", "operator")}
-        theirs = {
+        own = {digest: entry for digest, entry in image.quarantine.items() if entry.source in ("host", "operator")}
+        shared = {
             digest: image.quarantine.get(digest) or Quarantine(now, reason, "fleet", confirmed=True)
             for digest, reason in fleet_state.quarantine.items()
-            if digest in image.trials and digest not in mine
+            if digest in image.records and digest not in own
         }
-        memory = memory.replace_image(key, replace(image, quarantine={**mine, **theirs}))
+        memory = memory.replace_image(key, replace(image, quarantine={**own, **shared}))
     return memory
 
 
 def record_action_start(memory: Memory, action: Action, now: float) -> Memory:
-    """What must be remembered even if we are killed while it is done."""
+    """Return the memory to be saved before an action, in case the watchdog is killed during the action."""
     if not isinstance(action, Pull):
         return memory
     image = memory.get_image(action.image)
-    trial = replace(image.get_digest_record(action.digest, now), pulled=True)
-    return memory.replace_image(action.image, image.replace_digest_record(action.digest, trial))
+    record = replace(image.get_digest_record(action.digest, now), pulled=True)
+    return memory.replace_image(action.image, image.replace_digest_record(action.digest, record))
 
 
 def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) -> Memory:  # noqa: PLR0911  # one per action
-    """What came of an action."""
+    """Return the memory after an action."""
     match outcome.action:
         case Pull():
             memory = memory.increase_count("pulls_failed" if outcome.error else "pulls")
@@ -95,20 +94,20 @@ def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) 
                     memory, key, outcome.action, error=outcome.error, settings=config.failures, now=now
                 )
             slot = memory.get_slot(name)
-            begun = SlotMemory(
+            new_slot = SlotMemory(
                 outcome.container, digest, started=now, streak=slot.streak, code=slot.code, since=slot.since
             )
-            return memory.replace_slot(name, begun).increase_count("starts")
+            return memory.replace_slot(name, new_slot).increase_count("starts")
         case Drain(container) if not outcome.error:
             return replace(memory, drained=(*memory.drained, container)).increase_count("drains")
-        case RemoveImage(key, digest) if outcome.error:  # somebody else's container uses it: no complaint every minute
+        case RemoveImage(key, digest) if outcome.error:  # another container may use it: no new try at every pass
             image = memory.get_image(key)
-            held = replace(image.get_digest_record(digest, now), not_before=now + RETRY_MAX_S)
-            return memory.replace_image(key, image.replace_digest_record(digest, held))
+            delayed = replace(image.get_digest_record(digest, now), not_before=now + RETRY_MAX_S)
+            return memory.replace_image(key, image.replace_digest_record(digest, delayed))
         case RemoveImage(key, digest):
             image = memory.get_image(key)
-            gone = replace(image.get_digest_record(digest, now), pulled=False)
-            return memory.replace_image(key, image.replace_digest_record(digest, gone)).increase_count("images_removed")
+            removed = replace(image.get_digest_record(digest, now), pulled=False)
+            return memory.replace_image(key, image.replace_digest_record(digest, removed), "images_removed")
         case ShareQuarantine(key, digest) if not outcome.error:
             image = memory.get_image(key)
             shared = replace(image.quarantine[digest], source="shared")
@@ -117,22 +116,22 @@ def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) 
 
 
 def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: float, passed_field: str) -> Memory:
-    """A pull, signature check or pre-flight; `passed` is the trial's field for it."""
+    """Record a pull, signature check or pre-flight; `passed_field` is the digest record's flag for it."""
     assert isinstance(outcome.action, Pull | Verify | Preflight)
     key, digest = outcome.action.image, outcome.action.digest
     image = memory.get_image(key)
     if not outcome.error:
-        trial = replace(image.get_digest_record(digest, now), tries=0, not_before=0.0, trouble="")
-        return memory.replace_image(key, image.replace_digest_record(digest, _mark_passed(trial, passed_field)))
-    trial = image.get_digest_record(digest, now)
-    tries = trial.tries + 1
+        record = replace(image.get_digest_record(digest, now), tries=0, not_before=0.0, trouble="")
+        return memory.replace_image(key, image.replace_digest_record(digest, _mark_passed(record, passed_field)))
+    record = image.get_digest_record(digest, now)
+    tries = record.tries + 1
     wait = compute_retry_delay(tries, RETRY_INITIAL_S, RETRY_MAX_S, key, digest, config.host)
-    failures = trial.failures + 1 if outcome.blames_image else trial.failures
+    failures = record.failures + 1 if outcome.blames_image else record.failures
     image = image.replace_digest_record(
-        digest, replace(trial, tries=tries, not_before=now + wait, trouble=outcome.error, failures=failures)
+        digest, replace(record, tries=tries, not_before=now + wait, trouble=outcome.error, failures=failures)
     )
     if outcome.blames_image and failures >= config.failures.quarantine_after and _is_replaceable(image, digest):
-        reason = f"refused {failures} times, the last: {outcome.error}"
+        reason = f"the image was refused {failures} times, the last time because {outcome.error}"
         memory, image = quarantine.add_quarantine(memory, image, digest, reason, now=now)
     return memory.replace_image(key, image)
 
@@ -142,4 +141,4 @@ def _mark_passed(record: DigestRecord, passed_field: str) -> DigestRecord:
 
 
 def _is_replaceable(image: ImageMemory, digest: str) -> bool:
-    return digest != image.pin and any(good.digest != digest for good in image.goods)
+    return digest != image.pin and any(good.digest != digest for good in image.known_good)

@@ -1,18 +1,17 @@
-"""What one look at the host shows. Facts only: nothing here is a decision."""
+"""Define the observation of a host: everything that one look at it shows, without any decision."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-DEAD_STATES = frozenset(
-    {"created", "exited", "dead"}
-)  # the engine's words; with any other, known or not, it is left alone
+# Docker's words; a container in any other state, known or not, counts as alive and is left alone
+DEAD_STATES = frozenset({"created", "exited", "dead"})
 
 
 @dataclass(frozen=True, slots=True)
 class LastWords:
-    """A container's last-words.json, as far as the watchdog reads it (docs/last-words.md). Times in epoch seconds."""
+    """Content of a container's last-words.json that the watchdog uses (docs/last-words.md)."""
 
     state: str = "running"
     reason: str = ""
@@ -20,20 +19,20 @@ class LastWords:
     exit_code: int | None = None
     good: bool = False
     draining: bool = False
-    payloads_killed: int = 0  # payloads
+    payloads_killed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """One container with the watchdog's labels."""
+    """Container with the watchdog's labels. Times are epoch seconds, 0 is never."""
 
     id: str
     name: str
     engine: str
     slot: str
     digest: str
-    image: str  # the image's reference when it was started
-    state: str  # the engine's: created, running, paused, restarting, stopping, removing, exited, dead
+    image: str  # the image's reference in the configuration at the start
+    state: str  # Docker's word: created, running, paused, restarting, stopping, removing, exited, dead
     started: float = 0.0
     ended: float = 0.0
     exit_code: int = 0
@@ -42,32 +41,33 @@ class Container:
 
     @property
     def image_key(self) -> str:
-        """What the memory of its image goes by."""
+        """Key of the container's image in the memory."""
         return f"{self.engine} {self.image}"
 
     @property
     def alive(self) -> bool:
+        """True unless the container has certainly ended or never started."""
         return self.state not in DEAD_STATES
 
 
 @dataclass(frozen=True, slots=True)
 class EngineView:
-    """What an engine that answered has. `digests`: of those the memory knows, the ones on its disk."""
+    """State of an engine that answered."""
 
     containers: tuple[Container, ...] = ()
-    digests: frozenset[str] = frozenset()
+    digests: frozenset[str] = frozenset()  # remembered digests on the engine's disk
 
 
 @dataclass(frozen=True, slots=True)
 class EngineDown:
-    """The engine cannot be asked: its slots are unknown, never missing."""
+    """Engine that did not answer: its slots are unknown, never missing."""
 
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
 class TagDigest:
-    """The registry's answer for this host's platform."""
+    """Answer of a registry for this host's platform."""
 
     digest: str
     index: str = ""  # the digest of the index it came from, "" if none
@@ -76,24 +76,27 @@ class TagDigest:
 
 @dataclass(frozen=True, slots=True)
 class RegistryFailure:
+    """Sentence about a registry that gave no usable answer; an observation, no exception."""
+
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
 class FleetState:
-    """What Consul says: digests that other hosts quarantined (with their reasons), and an urgency."""
+    """Shared knowledge of the fleet, from Consul."""
 
-    quarantine: Mapping[str, str] = field(default_factory=dict)
-    urgency: str = ""
+    quarantine: Mapping[str, str] = field(default_factory=dict)  # reasons by digest
+    urgency: str = ""  # "now" or a date; "" none
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
+    """Result of one look at the host."""
+
     engines: Mapping[str, EngineView | EngineDown]
-    tag_digests: Mapping[str, TagDigest | RegistryFailure] = field(
-        default_factory=dict
-    )  # by image key; only those asked this time
-    unfit_reasons: tuple[str, ...] = ()  # why this host should start nothing now, sentences
-    boot: str = ""  # the host's kernel's name of its present life
-    booted: float = 0.0  # when that began, by the present clock
+    # by image key; only the images that were asked for this time
+    tag_digests: Mapping[str, TagDigest | RegistryFailure] = field(default_factory=dict)
+    unfit_reasons: tuple[str, ...] = ()  # sentences; with any, this host starts nothing now
+    boot: str = ""  # the kernel's id of its present run
+    booted: float = 0.0  # start of that run, in epoch seconds by the present clock
     fleet: FleetState | None = None

@@ -1,4 +1,4 @@
-"""What the operator can order about images: pure changes of the memory. Raises OrderError."""
+"""Apply the operator's orders: pure changes of the memory, each with a sentence about its effect."""
 
 from __future__ import annotations
 
@@ -6,34 +6,41 @@ from dataclasses import replace
 
 from autopilot_watchdog.core import quarantine
 from autopilot_watchdog.core.memory import ImageMemory, Memory
+from autopilot_watchdog.errors import WatchdogError
 
 
-class OrderError(Exception):
-    """One sentence with the remedy."""
+class OrderError(WatchdogError):
+    """The order cannot be carried out; the message has the remedy."""
 
 
 def resolve_digest(image: ImageMemory, digest_prefix: str) -> str:
-    """A digest from its beginning, as people copy it."""
-    known = {*image.trials, *image.quarantine}
-    found = [digest for digest in known if digest.startswith((digest_prefix, f"sha256:{digest_prefix}"))]
-    if len(found) == 1:
-        return found[0]
+    """Return the known digest that begins like this, with or without "sha256:"; a whole digest need not be known.
+
+    Raises:
+        OrderError: No known digest begins so, or several do.
+    """
+    known = {*image.records, *image.quarantine}
+    matches = [digest for digest in known if digest.startswith((digest_prefix, f"sha256:{digest_prefix}"))]
+    if len(matches) == 1:
+        return matches[0]
     if len(digest_prefix) == len("sha256:") + 64 and digest_prefix.startswith("sha256:"):
         return digest_prefix
-    what = "several digests begin" if found else "no known digest begins"
+    problem = "several digests begin" if matches else "no known digest begins"
     raise OrderError(
-        f"{what} with {digest_prefix}; give the whole sha256:... (known: {', '.join(sorted(known)) or 'none'})"
+        f"{problem} with {digest_prefix}; give the whole sha256:... (known: {', '.join(sorted(known)) or 'none'})"
     )
 
 
 def set_pin(memory: Memory, key: str, digest_prefix: str, now: float) -> tuple[Memory, str]:
+    """Pin an image to a digest: the next lives take it."""
     image = memory.get_image(key)
     digest = resolve_digest(image, digest_prefix)
     image = image.replace_digest_record(digest, image.get_digest_record(digest, now))
     return memory.replace_image(key, replace(image, pin=digest)), f"{key} is pinned to {digest}: the next lives take it"
 
 
-def remove_pin(memory: Memory, key: str, now: float) -> tuple[Memory, str]:
+def remove_pin(memory: Memory, key: str) -> tuple[Memory, str]:
+    """Let an image follow the registry again."""
     image = memory.get_image(key)
     if not image.pin:
         raise OrderError(f"{key} is not pinned")
@@ -41,10 +48,10 @@ def remove_pin(memory: Memory, key: str, now: float) -> tuple[Memory, str]:
 
 
 def roll_back(memory: Memory, key: str, now: float) -> tuple[Memory, str]:
-    """The newest digest, else the last good one, is quarantined; the next lives take the good one before it."""
+    """Quarantine the newest digest, else the last good one; the next lives take the good one before it."""
     image = memory.get_image(key)
-    bad = image.head if image.head and image.head not in image.quarantine else image.last_good
-    rest = [good.digest for good in image.goods if good.digest != bad]
+    bad = image.newest if image.newest and image.newest not in image.quarantine else image.last_good
+    rest = [good.digest for good in image.known_good if good.digest != bad]
     if not bad or not rest:
         raise OrderError(f"cannot roll {key} back: no other good digest is known on this host (pin one instead)")
     memory, image = quarantine.add_quarantine(
@@ -54,6 +61,7 @@ def roll_back(memory: Memory, key: str, now: float) -> tuple[Memory, str]:
 
 
 def release_quarantine(memory: Memory, key: str, digest_prefix: str, now: float) -> tuple[Memory, str]:
+    """Lift the quarantine of a digest."""
     image = memory.get_image(key)
     digest = resolve_digest(image, digest_prefix)
     if digest not in image.quarantine:
@@ -62,8 +70,10 @@ def release_quarantine(memory: Memory, key: str, digest_prefix: str, now: float)
 
 
 def pause(memory: Memory) -> tuple[Memory, str]:
-    return replace(memory, paused=True), "paused: nothing is started until `resume`; what runs, runs on"
+    """Start nothing until `resume`."""
+    return replace(memory, paused=True), "the watchdog is paused: it starts nothing until `resume`; containers run on"
 
 
 def resume(memory: Memory) -> tuple[Memory, str]:
-    return replace(memory, paused=False), "resumed: the next pass fills the slots"
+    """End a pause."""
+    return replace(memory, paused=False), "the watchdog is resumed: the next pass fills the slots"

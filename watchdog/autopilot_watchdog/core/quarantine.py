@@ -1,16 +1,16 @@
-"""What the lives of this host say about its slots, its images and itself: back-off, promotion, quarantine, acquittal.
+"""Draw conclusions from the ends of lives: back-off, promotion, quarantine and its release.
 
-A new digest is judged against the good one on the same host. When it fails `quarantine_after` times in a row it is
-quarantined and the good digest takes over at once. If that one then lives well, the new image was to blame (the
-quarantine is confirmed, and told to the fleet); if that one fails too, the host or something outside is to blame, the
-new digest is acquitted, and the host backs off. With no good digest to compare with there is only the back-off.
+Theory of operation. A new digest is judged against the good one on the same host. If it fails `quarantine_after` times
+in a row, it is quarantined, and the good digest takes over at once. If the good digest then lives well, the new image
+was to blame: the quarantine is confirmed and told to the fleet. If the good digest fails too, the host or something
+outside is to blame: the new digest is released and the host backs off. Without a good digest there is only back-off.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from autopilot_watchdog.config.config_model import Failures
+from autopilot_watchdog.config.config_model import FailuresConfig
 from autopilot_watchdog.core.exit_verdict import FAILED, GOOD, ExitVerdict
 from autopilot_watchdog.core.memory import ImageMemory, KnownGood, Memory, Quarantine
 from autopilot_watchdog.core.observation import Container
@@ -18,17 +18,24 @@ from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.core.slot_actions import Start
 
 
-def record_end(memory: Memory, container: Container, end: ExitVerdict, settings: Failures, now: float) -> Memory:
-    """A life is over."""
+def record_end(memory: Memory, container: Container, end: ExitVerdict, settings: FailuresConfig, now: float) -> Memory:
+    """Record the end of a life.
+
+    Args:
+        memory: The memory before.
+        container: The dead container, with corrected times.
+        end: The verdict on it.
+        settings: The settings of back-off and quarantine.
+        now: Epoch seconds.
+    """
     slot = memory.get_slot(container.slot)
     lived = container.ended - container.started if container.started else 0.0
     short = end.verdict != GOOD and lived < settings.good_after
     streak = slot.streak + 1 if short or end.verdict == FAILED else 0
-    # the first short life that is nobody's fault is followed at once: a kill, an operator's stop
-    weighs = streak if end.verdict == FAILED else streak - 1
-    not_before = (
-        now + compute_retry_delay(weighs, settings.initial, settings.longest, container.slot) if weighs > 0 else 0.0
-    )
+    # after the first short neutral life, such as a kill or an operator's stop, the slot need not wait
+    delaying = streak if end.verdict == FAILED else streak - 1
+    delay_s = compute_retry_delay(delaying, settings.initial, settings.longest, container.slot)
+    not_before = now + delay_s if delaying > 0 else 0.0
     memory = memory.replace_slot(
         container.slot,
         replace(
@@ -51,9 +58,9 @@ def record_end(memory: Memory, container: Container, end: ExitVerdict, settings:
 
 
 def record_start_failure(
-    memory: Memory, key: str, start: Start, *, error: str, settings: Failures, now: float
+    memory: Memory, key: str, start: Start, *, error: str, settings: FailuresConfig, now: float
 ) -> Memory:
-    """The engine could not start a container: a life of no length."""
+    """Record that the engine could not start a container: it counts as a failed life."""
     slot = memory.get_slot(start.slot)
     streak = slot.streak + 1
     wait = compute_retry_delay(streak, settings.initial, settings.longest, start.slot)
@@ -63,41 +70,43 @@ def record_start_failure(
 
 
 def record_success(memory: Memory, container: Container, now: float) -> Memory:
-    """A life has proved its digest good; counted once per life."""
+    """Record that a living container has proved its digest good; every container counts once."""
     slot = memory.get_slot(container.slot)
     if slot.proved and slot.container == container.id:
         return memory
     key, digest = container.image_key, container.digest
     image = memory.get_image(key)
-    goods = {good.digest: good for good in image.goods}
-    latest = max(container.started, goods[digest].life_started if digest in goods else 0.0)
+    known_good = {good.digest: good for good in image.known_good}
+    latest = max(container.started, known_good[digest].life_started if digest in known_good else 0.0)
     if digest not in image.quarantine or image.pin == digest:
-        goods[digest] = KnownGood(digest, latest)
-    quarantine = {  # whatever else fails here, a good image lives well: the others are to blame themselves
-        other: replace(held, confirmed=held.confirmed or (other != digest and container.started >= held.since))
-        for other, held in image.quarantine.items()
+        known_good[digest] = KnownGood(digest, latest)
+    quarantine = {  # a good image lives well on this host, so the quarantined ones failed by themselves
+        other: replace(entry, confirmed=entry.confirmed or (other != digest and container.started >= entry.since))
+        for other, entry in image.quarantine.items()
     }
     image = replace(
         image.replace_digest_record(digest, replace(image.get_digest_record(digest, now), failures=0, pulled=True)),
-        goods=tuple(sorted(goods.values(), key=lambda good: -good.life_started)[:3]),
+        known_good=tuple(sorted(known_good.values(), key=lambda good: -good.life_started)[:3]),
         quarantine=quarantine,
     )
     slot = replace(slot, container=container.id, digest=digest, started=container.started, proved=True, streak=0)
     return replace(memory.replace_image(key, image).replace_slot(container.slot, slot), streak=0, not_before=0.0)
 
 
-def _record_failure(memory: Memory, key: str, digest: str, *, reason: str, settings: Failures, now: float) -> Memory:
+def _record_failure(
+    memory: Memory, key: str, digest: str, *, reason: str, settings: FailuresConfig, now: float
+) -> Memory:
     image = memory.get_image(key)
     if digest in image.quarantine and digest != image.pin:
-        return _clear_slot_backoff(memory, digest)  # it was started before that was known
-    trial = image.get_digest_record(digest, now)
-    trial = replace(trial, failures=trial.failures + 1, trouble=reason)
-    image = image.replace_digest_record(digest, trial)
+        return _clear_slot_backoff(memory, digest)  # the container was started before the quarantine
+    record = image.get_digest_record(digest, now)
+    record = replace(record, failures=record.failures + 1, trouble=reason)
+    image = image.replace_digest_record(digest, record)
     streak = memory.streak + 1
     not_before = memory.not_before
-    if trial.failures >= settings.quarantine_after and digest != image.pin and _has_other_good(image, digest):
+    if record.failures >= settings.quarantine_after and digest != image.pin and _has_other_good(image, digest):
         memory, image = add_quarantine(
-            memory, image, digest, f"{trial.failures} lives failed, the last: {reason}", now=now
+            memory, image, digest, f"the digest failed {record.failures} times, the last time because {reason}", now=now
         )
         not_before = 0.0
     else:
@@ -113,15 +122,19 @@ def _record_failure(memory: Memory, key: str, digest: str, *, reason: str, setti
 def add_quarantine(
     memory: Memory, image: ImageMemory, digest: str, reason: str, *, now: float, source: str = "host"
 ) -> tuple[Memory, ImageMemory]:
-    """The digest is started no more; its slots need not wait, for the good digest takes over."""
-    held = Quarantine(now, reason, source, confirmed=source != "host")
-    goods = tuple(good for good in image.goods if good.digest != digest)
-    image = replace(image, quarantine={**image.quarantine, digest: held}, goods=goods)
+    """Quarantine a digest and end the back-off of its slots, because the good digest takes over.
+
+    Returns:
+        The memory with counter and slots changed, and the changed image, which is not yet part of that memory.
+    """
+    entry = Quarantine(now, reason, source, confirmed=source != "host")
+    known_good = tuple(good for good in image.known_good if good.digest != digest)
+    image = replace(image, quarantine={**image.quarantine, digest: entry}, known_good=known_good)
     return _clear_slot_backoff(memory.increase_count("quarantines"), digest), image
 
 
 def _clear_slot_backoff(memory: Memory, digest: str) -> Memory:
-    """Its slots need not wait. Their streaks stay: should the good one fail too, the waits go on rising."""
+    """End the wait of the digest's slots; keep their streaks, so that waits go on rising if the good one fails too."""
     slots = {
         name: replace(slot, not_before=0.0) if slot.digest == digest else slot for name, slot in memory.slots.items()
     }
@@ -129,21 +142,21 @@ def _clear_slot_backoff(memory: Memory, digest: str) -> Memory:
 
 
 def release_digest(image: ImageMemory, digest: str, now: float) -> ImageMemory:
-    """The digest may be started again, with its failures forgotten."""
-    kept = {other: held for other, held in image.quarantine.items() if other != digest}
-    trial = replace(image.get_digest_record(digest, now), failures=0, tries=0, not_before=0.0, trouble="")
-    return replace(image.replace_digest_record(digest, trial), quarantine=kept)
+    """Lift the quarantine of a digest and forget its failures."""
+    kept = {other: entry for other, entry in image.quarantine.items() if other != digest}
+    record = replace(image.get_digest_record(digest, now), failures=0, tries=0, not_before=0.0, trouble="")
+    return replace(image.replace_digest_record(digest, record), quarantine=kept)
 
 
 def _has_other_good(image: ImageMemory, digest: str) -> bool:
-    return any(good.digest != digest and good.digest not in image.quarantine for good in image.goods)
+    return any(good.digest != digest and good.digest not in image.quarantine for good in image.known_good)
 
 
-def _release_unconfirmed(image: ImageMemory, failed_digest: str, settings: Failures, now: float) -> ImageMemory:
-    """The good digest fails as well: what was quarantined for that, lately, was not to blame."""
-    if all(good.digest != failed_digest for good in image.goods):
+def _release_unconfirmed(image: ImageMemory, failed_digest: str, settings: FailuresConfig, now: float) -> ImageMemory:
+    """Lift recent unconfirmed quarantines if the failed digest is a good one: the images were not to blame."""
+    if all(good.digest != failed_digest for good in image.known_good):
         return image
-    for digest, held in list(image.quarantine.items()):
-        if held.source == "host" and not held.confirmed and now - held.since <= settings.acquit_within:
+    for digest, entry in list(image.quarantine.items()):
+        if entry.source == "host" and not entry.confirmed and now - entry.since <= settings.acquit_within:
             image = release_digest(image, digest, now)
     return image

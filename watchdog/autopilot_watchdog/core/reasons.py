@@ -1,4 +1,4 @@
-"""Why a slot is as it is: one code, for machines and metrics, and one sentence, for people."""
+"""Define the reasons for a slot's state: a stable code for machines and metrics, a sentence for people."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Reason:
+    """Reason for the present state of a slot."""
+
     code: str
     sentence: str
 
 
-# Every code, with its meaning. `lost` slot-seconds are counted under those that leave a slot without a container.
+# Each code with its meaning. Lost slot-seconds are counted under the codes of slots without a container.
 REASON_CODES = {
     "running": "a container runs",
     "draining": "its container takes no new work and ends by itself",
     "stopping": "the engine is removing or restarting its container",
-    "paused-container": "somebody froze its container; that is left alone",
+    "paused-container": "somebody paused its container in the engine; it is left alone",
     "starting": "a container is about to be started",
     "preparing": "the image is being pulled, verified or pre-flighted first",
     "backoff": "its last lives were short or failed; the next start waits",
     "host-backoff": "lives fail on the whole host; the next start waits",
     "no-image": "no digest may be started",
-    "host-unfit": "the host's own pre-flight says no",
+    "host-unfit": "the host is not fit: disk, load, mounts or clock",
     "engine-unknown": "the engine does not answer, so nothing is known",
     "paused": "the operator paused the watchdog",
-    "surplus": "runs, but the configuration has no such slot any more",
+    "surplus": "its container runs, but the configuration has no such slot any more",
 }

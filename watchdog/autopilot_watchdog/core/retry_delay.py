@@ -1,4 +1,4 @@
-"""Back-off: how long to wait after failures in a row. Jitter comes from a hash, so the same question has one answer."""
+"""Compute waits after failures in a row. The jitter is a hash of the arguments: equal arguments give equal waits."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ import hashlib
 
 
 def hash_to_fraction(*key_parts: object) -> float:
-    """A number in [0, 1) that depends on the arguments alone, and is evenly spread over different ones."""
+    """Return a number in [0, 1) that depends on the arguments alone and is spread evenly over different ones."""
     digest = hashlib.sha256("\0".join(map(str, key_parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def compute_retry_delay(streak: int, initial: float, maximum: float, *key_parts: object) -> float:
-    """Seconds to wait after `streak` failures in a row: doubled each time, at most `longest`, less up to a quarter."""
+    """Compute the wait after failures in a row: doubled each time, shortened by up to a quarter.
+
+    Args:
+        streak: Number of failures in a row.
+        initial: Seconds to wait after the first.
+        maximum: Most seconds to wait.
+        key_parts: Names that decide on the jitter.
+
+    Returns:
+        Seconds to wait; 0 without a failure.
+    """
     if streak <= 0:
         return 0.0
     whole = min(maximum, initial * 2.0 ** min(streak - 1, 32))

@@ -1,30 +1,39 @@
-"""Which digest a host may start now: the pin, else the newest when its ring's turn has come, else a good one.
+"""Choose the digests that a host may start: the pinned one, else the newest in its ring's turn, else a good one.
 
-A host's place in the fleet is hash(host, digest): evenly spread, agreed upon without a word, different for every digest
-(so the canaries rotate), and with no lock that could leak.
+A host's place in the fleet is hash(host, digest): the places are spread evenly, need no messages and no lock, and
+differ for each digest, so that the canaries rotate.
 """
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autopilot_watchdog.config.config_model import Config, Ring
 from autopilot_watchdog.core.memory import DigestRecord, Memory
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
+from autopilot_watchdog.timestamps import parse_timestamp
 
 
 @dataclass(frozen=True, slots=True)
 class DigestChoice:
+    """Digest that may be started, and a phrase that tells the reason."""
+
     digest: str
     reason: str
 
 
 def compute_rollout_delay(host: str, digest: str, rings: Sequence[Ring], ring_spread: float) -> float:
-    """Seconds after its push at which this host may take the digest.
+    """Compute this host's delay for a digest.
 
-    Within a ring the hosts are spread evenly over `spread` seconds, so that no ring begins with a herd.
+    Args:
+        host: The host's name.
+        digest: The digest.
+        rings: The rings, by rising share.
+        ring_spread: Seconds over which the hosts of one ring are spread evenly, so that they do not begin together.
+
+    Returns:
+        Seconds between the push and this host's turn.
     """
     place, below = hash_to_fraction(host, digest), 0.0
     for ring in rings:
@@ -35,48 +44,49 @@ def compute_rollout_delay(host: str, digest: str, rings: Sequence[Ring], ring_sp
 
 
 def compute_admission_time(memory: Memory, key: str, digest: str, config: Config, now: float) -> float:
-    """When this host may take the digest. A digest that was good here before, or an urgent one, need not wait."""
+    """Return the epoch seconds of this host's turn for a digest; 0.0 for an urgent or known good one."""
     image = memory.get_image(key)
-    trial = image.get_digest_record(digest, now)
+    record = image.get_digest_record(digest, now)
     if (
-        compute_drain_deadline(memory, trial) is not None
-        or not image.goods
-        or any(good.digest == digest for good in image.goods)
+        compute_drain_deadline(memory, record) is not None
+        or not image.known_good
+        or any(good.digest == digest for good in image.known_good)
     ):
         return 0.0
-    return trial.first_seen + compute_rollout_delay(config.host, digest, config.rollout.rings, config.rollout.spread)
+    return record.first_seen + compute_rollout_delay(config.host, digest, config.rollout.rings, config.rollout.spread)
 
 
 def compute_drain_deadline(memory: Memory, record: DigestRecord) -> float | None:
-    """When everything older should be draining: as the image's label says, else the fleet's key; None: no hurry."""
+    """Return the epoch seconds by which older containers should drain; None if the digest is not urgent.
+
+    The image's label counts, else the fleet's key. A text that is neither "now" nor a date is ignored: a typing error
+    must not drain a farm.
+    """
     urgency = record.urgency or memory.urgency
     if not urgency:
         return None
     if urgency == "now":
         return record.first_seen
     try:
-        date = datetime.datetime.fromisoformat(urgency)
+        return parse_timestamp(urgency)
     except ValueError:
-        return None  # a typing error in a label must not drain a farm
-    return (date if date.tzinfo else date.replace(tzinfo=datetime.UTC)).timestamp()
+        return None
 
 
 def list_digest_choices(memory: Memory, key: str, config: Config, now: float) -> list[DigestChoice]:
-    """What may be started, best first. Never a quarantined digest, unless the operator pinned it."""
+    """Return the digests that may be started, best first; a quarantined one only if the operator pinned it."""
     image = memory.get_image(key)
-    found: list[DigestChoice] = []
     if image.pin:
-        found.append(DigestChoice(image.pin, "pinned by the operator"))
-        return found
+        return [DigestChoice(image.pin, "pinned by the operator")]
+    choices: list[DigestChoice] = []
     if (
-        image.head
-        and image.head not in image.quarantine
-        and compute_admission_time(memory, key, image.head, config, now) <= now
+        image.newest
+        and image.newest not in image.quarantine
+        and compute_admission_time(memory, key, image.newest, config, now) <= now
     ):
-        found.append(DigestChoice(image.head, "the newest"))
-    for good in image.goods:
-        if good.digest not in image.quarantine and all(good.digest != choice.digest for choice in found):
-            found.append(
-                DigestChoice(good.digest, "the last good one" if good is image.goods[0] else "an older good one")
-            )
-    return found
+        choices.append(DigestChoice(image.newest, "the newest"))
+    for good in image.known_good:
+        if good.digest not in image.quarantine and all(good.digest != choice.digest for choice in choices):
+            reason = "the last good one" if good is image.known_good[0] else "an older good one"
+            choices.append(DigestChoice(good.digest, reason))
+    return choices

@@ -1,4 +1,4 @@
-"""What the core tells the shell to do, and what the shell says came of it."""
+"""Define the actions that the core asks of the shell, and their outcomes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Pull:
     """Fetch the digest from the registry and check that the engine has exactly that."""
 
-    image: str  # the image's key, see config.model.SlotGroup.key
+    image: str  # the image's key, see SlotGroup.image_key
     digest: str
 
 
@@ -31,13 +31,15 @@ class Preflight:
 
 @dataclass(frozen=True, slots=True)
 class Start:
+    """Start a container of the digest in an empty slot."""
+
     slot: str
     digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveContainer:
-    """A life is over: complete its last words, take its registration out of Consul, remove container and volumes."""
+    """Complete the last words of a dead container, end its registration in Consul, remove it with its volumes."""
 
     container: str
     slot: str
@@ -58,13 +60,15 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class RemoveImage:
+    """Remove an unused image that the watchdog pulled."""
+
     image: str
     digest: str
 
 
 @dataclass(frozen=True, slots=True)
 class ShareQuarantine:
-    """Tell the fleet, through Consul, that a digest fails where a good one lives well."""
+    """Tell the fleet, through Consul, that a digest fails on a host that runs a good one well."""
 
     image: str
     digest: str
@@ -74,20 +78,11 @@ class ShareQuarantine:
 Action = Pull | Verify | Preflight | Start | RemoveContainer | Drain | RemoveImage | ShareQuarantine
 
 
-def describe(action: Action) -> tuple[str, str]:
-    """For people and the audit log: what is done, and to what."""
-    what = type(action).__name__.lower()
-    if isinstance(action, RemoveContainer):
-        return what, f"{action.slot}, {action.sentence} (verdict: {action.verdict})"
-    named = (getattr(action, key, "") for key in ("slot", "image", "digest"))
-    return what, ", ".join(name for name in named if name)
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an action. `error` is empty when it succeeded."""
+    """Result of an action."""
 
     action: Action
-    error: str = ""
+    error: str = ""  # sentence about the failure; "" after a success
     container: str = ""  # Start: the engine's id of the new container
-    blames_image: bool = False  # Verify, Preflight: the image was judged; False: it could not be
+    blames_image: bool = False  # Verify, Preflight: True if the check refused the image, False if it could not run

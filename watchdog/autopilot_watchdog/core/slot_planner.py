@@ -1,4 +1,4 @@
-"""An empty slot: why it is empty, and the one step that helps."""
+"""Plan the next step towards filling an empty slot, and explain the slot's state."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from autopilot_watchdog.core.image_planner import get_preparation_step
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import DigestChoice, list_digest_choices
-from autopilot_watchdog.core.slot_actions import Action, Start
+from autopilot_watchdog.core.slot_actions import Action, Preflight, Pull, Start, Verify
+
+STEP_VERBS: dict[type[Action], str] = {Pull: "pulls", Verify: "verifies", Preflight: "pre-flights"}
 
 
 def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tuple[Reason, Action | None]:
-    """The slot's reason and, unless it must wait, the next step towards filling it."""
+    """Return the slot's reason and the next step towards filling it; None for the step if the slot must wait."""
     waiting = _find_wait_reason(context, memory, name)
     if waiting is not None:
         return waiting, None
@@ -21,45 +23,48 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
     image = memory.get_image(group.image_key)
     waits: list[str] = []
     for choice in list_digest_choices(memory, group.image_key, context.config, now):
-        trial = image.get_digest_record(choice.digest, now)
+        record = image.get_digest_record(choice.digest, now)
         step = get_preparation_step(group, context.views[group.engine], image, choice.digest)
         if step is None:
             return Reason("starting", _explain_start(choice, image, waits, now)), Start(name, choice.digest)
-        if now >= trial.not_before:
-            return Reason("preparing", f"{type(step).__name__.lower()} of {choice.digest[:19]}, {choice.reason}"), step
-        waits.append(f"{choice.digest[:19]}: {trial.trouble}; next try in {trial.not_before - now:.0f} s")
+        if now >= record.not_before:
+            sentence = f"the watchdog {STEP_VERBS[type(step)]} {choice.digest[:19]} first, {choice.reason}"
+            return Reason("preparing", sentence), step
+        retry = f"the next try is in {record.not_before - now:.0f} s"
+        waits.append(f"{choice.digest[:19]} cannot be prepared ({record.trouble}), {retry}")
     return Reason("no-image", "; ".join(waits) or _explain_no_image(image)), None
 
 
 def _find_wait_reason(context: DecisionContext, memory: Memory, name: str) -> Reason | None:
-    """Why nothing may be started in the slot now, whatever the image."""
+    """Return the reason why no image may be started in the slot now; None if one may."""
     slot, now = memory.get_slot(name), context.now
     if memory.paused:
-        return Reason("paused", "the operator paused the watchdog (resume ends that)")
+        return Reason("paused", "the operator paused the watchdog; `resume` ends that")
     if context.observation.unfit_reasons:
-        return Reason("host-unfit", "; ".join(context.observation.unfit_reasons))
+        return Reason("host-unfit", f"the host is not fit: {'; '.join(context.observation.unfit_reasons)}")
     if now < slot.not_before:
-        trial = memory.get_image(context.groups[name].image_key).trials.get(slot.digest)
-        last = trial.trouble if trial and trial.trouble else "its last life was short"
-        said = f"{slot.streak} short or failed lives in a row; next start in {slot.not_before - now:.0f} s; {last}"
-        return Reason("backoff", said)
+        record = memory.get_image(context.groups[name].image_key).records.get(slot.digest)
+        last = record.trouble if record and record.trouble else "the last life was short"
+        wait = f"the next start is in {slot.not_before - now:.0f} s"
+        return Reason("backoff", f"{slot.streak} lives in a row failed or were short, {wait}; {last}")
     if now < memory.not_before:
-        said = f"{memory.streak} failed lives in a row on this host; next start in {memory.not_before - now:.0f} s"
-        return Reason("host-backoff", said)
+        wait = f"the next start is in {memory.not_before - now:.0f} s"
+        return Reason("host-backoff", f"{memory.streak} lives in a row failed on this host, {wait}")
     return None
 
 
 def _explain_start(choice: DigestChoice, image: ImageMemory, waits: Sequence[str], now: float) -> str:
-    said = f"{choice.digest[:19]}, {choice.reason}"
+    parts = [f"the watchdog starts {choice.digest[:19]}, {choice.reason}"]
     if image.trouble:
-        age = f"last answered {now - image.head_at:.0f} s ago" if image.head_at else "has never answered"
-        said += f"; the registry {age} ({image.trouble})"
-    return "; ".join([said, *waits])
+        age = f"last answered {now - image.answered_at:.0f} s ago" if image.answered_at else "has never answered"
+        parts.append(f"the registry {age} ({image.trouble})")
+    return "; ".join([*parts, *waits])
 
 
 def _explain_no_image(image: ImageMemory) -> str:
     if image.trouble:
-        return f"no digest is known good here and the registry does not help: {image.trouble}"
-    if image.head in image.quarantine:
-        return f"{image.head[:19]} is quarantined ({image.quarantine[image.head].reason}) and no good one is known"
+        return f"no digest is known to be good and the registry gave no answer: {image.trouble}"
+    if image.newest in image.quarantine:
+        reason = image.quarantine[image.newest].reason
+        return f"the newest digest {image.newest[:19]} is quarantined ({reason}) and no good one is known"
     return "the registry has not been asked yet"

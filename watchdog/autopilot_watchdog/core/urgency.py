@@ -1,7 +1,7 @@
-"""A security fix: old containers are asked to drain, at once or by a date. No job is killed.
+"""Plan the drain of old containers after an urgent push, such as a security fix; no job is killed.
 
-First one slot of the host, as a canary; the others only once the new digest has proved good here. Until a date the
-slots' turns are spread over the time left.
+One slot of the host drains first, as a canary. The others follow after the new digest has proved good on this host. If
+the urgency is a date, the slots' turns are spread over the remaining time.
 """
 
 from __future__ import annotations
@@ -18,32 +18,36 @@ from autopilot_watchdog.core.slot_actions import Drain
 
 
 def plan_drains(context: DecisionContext, memory: Memory) -> Iterator[tuple[float, Drain]]:
-    """Who may be asked to drain, and from when on."""
-    config, living, views = context.config, context.alive_containers, context.views
+    """Yield the drains that are allowed, each with the epoch seconds of its turn."""
+    config, alive, views = context.config, context.alive_containers, context.views
     for group in config.slots:
         image = memory.get_image(group.image_key)
-        trial = image.trials.get(image.head)
-        if trial is None or image.pin or image.head in image.quarantine or memory.paused:
+        record = image.records.get(image.newest)
+        if record is None or image.pin or image.newest in image.quarantine or memory.paused:
             continue
-        by = compute_drain_deadline(memory, trial)
+        deadline = compute_drain_deadline(memory, record)
         if (
-            by is None
+            deadline is None
             or group.engine not in views
-            or get_preparation_step(group, views[group.engine], image, image.head)
+            or get_preparation_step(group, views[group.engine], image, image.newest)
         ):
             continue
-        mine = [living[name] for name in group.list_slot_names(config.host) if name in living]
-        missing = group.count - len(mine)
-        old = [container for container in mine if container.digest != image.head and container.state == "running"]
-        proved = any(good.digest == image.head for good in image.goods)
-        underway = missing + sum(_is_draining(container, memory) for container in old)
-        trying = any(container.digest == image.head for container in mine)
+        group_containers = [alive[name] for name in group.list_slot_names(config.host) if name in alive]
+        missing = group.count - len(group_containers)
+        old = [
+            container
+            for container in group_containers
+            if container.digest != image.newest and container.state == "running"
+        ]
+        proved = any(good.digest == image.newest for good in image.known_good)
+        changing = missing + sum(_is_draining(container, memory) for container in old)
+        canary_runs = any(container.digest == image.newest for container in group_containers)
         for container in old:
-            if _is_draining(container, memory) or not (proved or (not underway and not trying)):
+            if _is_draining(container, memory) or not (proved or (not changing and not canary_runs)):
                 continue
-            span = max(0.0, by - trial.first_seen)
-            turn = trial.first_seen + span * hash_to_fraction(config.host, container.slot, image.head)
-            underway += turn <= context.now
+            span = max(0.0, deadline - record.first_seen)
+            turn = record.first_seen + span * hash_to_fraction(config.host, container.slot, image.newest)
+            changing += turn <= context.now
             yield turn, Drain(container.id, container.slot, container.engine)
 
 

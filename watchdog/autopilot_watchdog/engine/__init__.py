@@ -1,1 +1,1 @@
-"""Container engines, through the Docker API on their sockets: Docker and Podman."""
+"""Talk to container engines: one port (engine.py), one file per engine, one registry (engine_registry.py)."""

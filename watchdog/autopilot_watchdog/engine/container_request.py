@@ -1,34 +1,48 @@
-"""What an engine is told to create: pure functions from a slot's configuration to the API's JSON."""
+"""Build the Docker API's requests for containers from a slot's configuration; pure functions."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from autopilot_watchdog.config.config_model import SlotGroup, format_slot_name
+from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.registry.image_reference import get_repository
 
-OWNER_LABEL, SLOT_LABEL, DIGEST_LABEL, IMAGE_LABEL = (
-    "autopilot.watchdog",
-    "autopilot.slot",
-    "autopilot.digest",
-    "autopilot.image",
-)  # labels
+OWNER_LABEL = "autopilot.watchdog"  # the state folder: two watchdogs on one engine do not see each other's containers
+SLOT_LABEL = "autopilot.slot"
+DIGEST_LABEL = "autopilot.digest"
+IMAGE_LABEL = "autopilot.image"
 
 
 def build_labels(owner: str, slot: str, digest: str, image: str) -> dict[str, str]:
+    """Return the labels of a slot's container."""
     return {OWNER_LABEL: owner, SLOT_LABEL: slot, DIGEST_LABEL: digest, IMAGE_LABEL: image}
+
+
+def format_preflight_owner(owner: str) -> str:
+    """Return the owner's label of throwaway containers, so that they are never taken for a slot's."""
+    return f"{owner} preflight"
 
 
 def build_container_request(
     group: SlotGroup, number: int, *, host: str, name: str, digest: str, owner: str, state_folder: str | None
 ) -> dict[str, Any]:
-    """The body of POST /containers/create for one life of a slot. `state`: the slot's folder on the host."""
+    """Build the body of POST /containers/create for a slot's container.
+
+    Args:
+        group: The slot's group.
+        number: The slot's number in its group, from 1.
+        host: The host's name.
+        name: The container's name.
+        digest: The image's digest.
+        owner: The label value that marks the containers of this watchdog.
+        state_folder: The slot's folder on the host; None to mount none.
+    """
     slot = format_slot_name(group.name, host, number)
 
     def expand_placeholders(text: str) -> str:
         return text.replace("{slot}", slot).replace("{host}", host).replace("{number}", f"{number:02}")
 
-    given = {
+    contract = {
         "AUTOPILOT_SLOT": slot,
         "AUTOPILOT_HOST": host,
         "AUTOPILOT_IMAGE_DIGEST": digest,
@@ -42,7 +56,7 @@ def build_container_request(
     }
     body: dict[str, Any] = {
         "Image": f"{get_repository(group.image)}@{digest}",
-        "Env": [f"{key}={expand_placeholders(value)}" for key, value in {**group.env, **given}.items()],
+        "Env": [f"{key}={expand_placeholders(value)}" for key, value in {**group.env, **contract}.items()],
         "Hostname": format_slot_name(group.hostname, host, number) if group.hostname else slot,
         "Labels": build_labels(owner, slot, digest, group.image),
         "ExposedPorts": {port: {} for port in ports},
@@ -51,7 +65,7 @@ def build_container_request(
     if group.network in ("host", "none") or group.network.startswith("container:"):
         body.pop("ExposedPorts")
     if group.network == "host":
-        body.pop("Hostname")  # Docker refuses a host name of one's own beside the host's network
+        body.pop("Hostname")  # Docker refuses a host name together with the host's network
     if group.command:
         body["Cmd"] = [expand_placeholders(word) for word in group.command]
     return body
@@ -77,20 +91,20 @@ def _build_host_config(group: SlotGroup, binds: list[str], ports: dict[str, list
         ],
         "Tmpfs": dict(group.tmpfs),
         "Init": group.init,
-        "RestartPolicy": {"Name": "no"},  # the watchdog decides who lives again
+        "RestartPolicy": {"Name": "no"},  # the watchdog decides on restarts
     }
     return {key: value for key, value in config.items() if value not in ([], {}, "", 0, False)}
 
 
 def build_preflight_request(group: SlotGroup, digest: str, owner: str, command: tuple[str, ...]) -> dict[str, Any]:
-    """A throwaway container for the pre-flight: the slot's image, limits and volumes, without its ports and state."""
+    """Build the body for a throwaway container: the slot's image, limits and volumes, without its ports and state."""
     config = _build_host_config(group, [bind for bind in group.volumes if "{" not in bind], {})
     return {
         "Image": f"{get_repository(group.image)}@{digest}",
         "Entrypoint": [command[0]],
         "Cmd": list(command[1:]),
         "Env": [f"{key}={value}" for key, value in group.env.items()] + [f"AUTOPILOT_IMAGE_DIGEST={digest}"],
-        "Labels": {OWNER_LABEL: f"{owner} preflight"},
+        "Labels": {OWNER_LABEL: format_preflight_owner(owner)},
         "HostConfig": config,
     }
 

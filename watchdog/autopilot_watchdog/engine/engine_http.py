@@ -1,7 +1,7 @@
-"""HTTP over an engine's unix socket, by the standard library: the measured cheapest (docs/dependencies.md).
+"""Send HTTP requests over an engine's unix socket.
 
-The API version is negotiated: the newest that both know. Docker 29 refuses everything below 1.44 and both Podmans
-report 1.41, so no fixed version works on all.
+The standard library serves: it is the cheapest that was measured (docs/dependencies.md). The API version is the newest
+that both sides know: Docker 29 refuses everything below 1.44 and Podman reports 1.41, so no fixed version fits all.
 """
 
 from __future__ import annotations
@@ -14,39 +14,28 @@ from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-OLDEST_API_VERSION, NEWEST_API_VERSION = (1, 40), (1, 51)  # API versions whose calls, as used here, we know
-ANSWER_TIMEOUT_S = 30.0  # s for an answer to begin, unless a call says otherwise
+from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
 
-
-class EngineUnreachableError(Exception):
-    """The engine did not answer: nothing is known."""
-
-    def __init__(self, message: str, *, timed_out: bool = False) -> None:
-        self.timed_out = timed_out
-        super().__init__(message)
-
-
-class EngineRefusedError(Exception):
-    """The engine answered with an error."""
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        super().__init__(message)
+OLDEST_API_VERSION, NEWEST_API_VERSION = (1, 40), (1, 51)  # API versions for which our calls are right
+ANSWER_TIMEOUT_S = 30.0  # for an answer to begin, unless a call sets another limit
 
 
 class UnixConnection(http.client.HTTPConnection):
+    """HTTP connection over a unix socket."""
+
     def __init__(self, path: str, timeout: float) -> None:
         super().__init__("engine", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
+        """Open the socket."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
 
 
 class EngineClient:
-    """One engine. Raises EngineUnreachable or EngineRefused."""
+    """Client of an engine's HTTP API; every call may raise EngineUnreachableError or EngineRefusedError."""
 
     def __init__(self, name: str, path: str) -> None:
         self.name = name
@@ -55,15 +44,10 @@ class EngineClient:
 
     @property
     def version_info(self) -> dict[str, Any]:
-        """The engine's own account of its version; asked for once."""
+        """Answer of GET /version; asked for once."""
         if self._version_info is None:
             self._version_info = self.request_json("GET", "/version", versioned=False, timeout=10)
         return self._version_info
-
-    @property
-    def platform(self) -> tuple[str, str]:
-        """Operating system and architecture, in the registry's words: linux, amd64."""
-        return str(self.version_info.get("Os", "linux")), str(self.version_info.get("Arch", "amd64"))
 
     def request_json(
         self,
@@ -74,18 +58,15 @@ class EngineClient:
         *,
         timeout: float = ANSWER_TIMEOUT_S,
         versioned: bool = True,
-        headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """One call's JSON answer; None when it has no body."""
-        with self.open_response(
-            method, path, query, body, timeout=timeout, versioned=versioned, headers=headers
-        ) as response:
+        """Return the JSON answer of one call; None if it has no body. Arguments as for open_response."""
+        with self.open_response(method, path, query, body, timeout=timeout, versioned=versioned) as response:
             text = self._read_body(response)
         try:
             return json.loads(text) if text.strip() else None
         except ValueError as error:
             raise EngineUnreachableError(
-                f"cannot understand {self.name}'s answer to {method} {path}: {error}"
+                f"cannot parse the answer of {self.name} to {method} {path}: {error}"
             ) from None
 
     @contextmanager
@@ -101,13 +82,28 @@ class EngineClient:
         headers: Mapping[str, str] | None = None,
         without_read_timeout: bool = False,
     ) -> Iterator[http.client.HTTPResponse]:
-        """One call's response, open for reading. `endless`: it may be silent for as long as it likes."""
+        """Send one call and yield its response, open for reading.
+
+        Args:
+            method: The HTTP method.
+            path: The path below the API's version.
+            query: The parameters of the URL.
+            body: The JSON document to send; None for none.
+            timeout: Seconds that the connection may be silent.
+            versioned: False to leave the API's version out of the path.
+            headers: Headers beside Content-Type.
+            without_read_timeout: True if the response may be silent for any time.
+
+        Raises:
+            EngineUnreachableError: There was no answer.
+            EngineRefusedError: The answer was an error.
+        """
         target = (self._get_version_prefix() if versioned else "") + path + (f"?{urlencode(query)}" if query else "")
         content = None if body is None else json.dumps(body).encode()
-        sent = {"Content-Type": "application/json", **(headers or {})}
+        all_headers = {"Content-Type": "application/json", **(headers or {})}
         with closing(UnixConnection(self.path, timeout)) as connection:
             try:
-                connection.request(method, target, content, sent)
+                connection.request(method, target, content, all_headers)
                 if without_read_timeout:
                     connection.sock.settimeout(None)
                 response = connection.getresponse()
@@ -118,7 +114,7 @@ class EngineClient:
             yield response
 
     def read_json_lines(self, response: http.client.HTTPResponse) -> Iterator[Any]:
-        """A stream of JSON documents, one per line. Timeouts of the socket are the caller's."""
+        """Yield the JSON documents of a stream, one per line; the socket's timeout reaches the caller."""
         while line := response.readline():
             if line.strip():
                 yield json.loads(line)
@@ -128,12 +124,12 @@ class EngineClient:
             major, _, minor = str(self.version_info.get(key) or default).partition(".")
             return int(major), int(minor)
 
-        theirs, least = parse_version("ApiVersion", "1.40"), parse_version("MinAPIVersion", "1.12")
-        if theirs < OLDEST_API_VERSION:
+        newest, oldest = parse_version("ApiVersion", "1.40"), parse_version("MinAPIVersion", "1.12")
+        if newest < OLDEST_API_VERSION:
             raise EngineUnreachableError(
-                f"cannot use {self.name}: its API is {theirs}, at least {OLDEST_API_VERSION} is needed"
+                f"cannot use {self.name}: its API version is {newest}, at least {OLDEST_API_VERSION} is needed"
             )
-        major, minor = max(min(theirs, NEWEST_API_VERSION), least)
+        major, minor = max(min(newest, NEWEST_API_VERSION), oldest)
         return f"/v{major}.{minor}"
 
     def _read_body(self, response: http.client.HTTPResponse) -> bytes:
@@ -143,8 +139,8 @@ class EngineClient:
             raise self._build_unreachable_error(error) from None
 
     def _build_unreachable_error(self, error: Exception) -> EngineUnreachableError:
-        said = f"cannot reach {self.name} at {self.path}: {_describe_error(error)}"
-        return EngineUnreachableError(said, timed_out=isinstance(error, TimeoutError))
+        sentence = f"cannot reach {self.name} at {self.path}: {_describe_error(error)}"
+        return EngineUnreachableError(sentence, timed_out=isinstance(error, TimeoutError))
 
 
 def _describe_error(error: Exception) -> str:

@@ -1,1 +1,1 @@
-"""Image registries: which digest a tag has now, asked as cheaply as can be."""
+"""Ask image registries for the digest of a tag, with as few requests as possible."""

@@ -1,4 +1,4 @@
-"""Registry credentials, from where docker and podman keep them: config.json, auth.json, credential helpers."""
+"""Find registry credentials in docker's and podman's files: config.json, auth.json, credential helpers."""
 
 from __future__ import annotations
 
@@ -12,43 +12,58 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autopilot_watchdog.errors import WatchdogError
 from autopilot_watchdog.registry.image_reference import DOCKER_HUB
 
-HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")  # what config.json calls Docker Hub
-HELPER_TIMEOUT_S = 20  # s
+HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")  # names of Docker Hub in config.json
+HELPER_TIMEOUT_S = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
+    """Credentials for one registry."""
+
     user: str
     password: str
     identity_token: bool = False  # `password` is an OAuth2 refresh token
 
     def build_auth_payload(self, host: str) -> dict[str, str]:
-        """As the X-Registry-Auth header has it."""
+        """Build the document of the X-Registry-Auth header."""
         if self.identity_token:
             return {"identitytoken": self.password, "serveraddress": host}
         return {"username": self.user, "password": self.password, "serveraddress": host}
 
 
-class CredentialsError(Exception):
-    """One sentence."""
+class CredentialsError(WatchdogError):
+    """The credentials cannot be read."""
 
 
 def list_credential_files(configured: str, env: Mapping[str, str]) -> list[Path]:
-    """Where to look, in this order; only the configured one when there is one."""
+    """Return the files to search, in this order; only the configured one if it is set."""
     if configured:
         return [Path(configured)]
     home = Path(env["HOME"]) if "HOME" in env else Path.home()
-    found = [Path(env["DOCKER_CONFIG"], "config.json")] if "DOCKER_CONFIG" in env else []
-    found += [Path(env["REGISTRY_AUTH_FILE"])] if "REGISTRY_AUTH_FILE" in env else []
-    found.append(home / ".docker/config.json")
-    found.append(Path(env.get("XDG_RUNTIME_DIR", "/run"), "containers/auth.json"))
-    return found
+    paths = [Path(env["DOCKER_CONFIG"], "config.json")] if "DOCKER_CONFIG" in env else []
+    paths += [Path(env["REGISTRY_AUTH_FILE"])] if "REGISTRY_AUTH_FILE" in env else []
+    paths.append(home / ".docker/config.json")
+    paths.append(Path(env.get("XDG_RUNTIME_DIR", "/run"), "containers/auth.json"))
+    return paths
 
 
 def find_credentials(host: str, configured: str, env: Mapping[str, str]) -> Credentials | None:
-    """What to say to the registry at `host`; None: nothing. Raises CredentialsError."""
+    """Find the credentials for a registry.
+
+    Args:
+        host: The registry's host, with its port if it has one.
+        configured: The path of the only file to search; "" to search the usual ones.
+        env: The environment variables.
+
+    Returns:
+        The credentials; None if there are none.
+
+    Raises:
+        CredentialsError: A file or a credential helper cannot be understood.
+    """
     for path in list_credential_files(configured, env):
         try:
             document = json.loads(path.read_text())
@@ -58,8 +73,8 @@ def find_credentials(host: str, configured: str, env: Mapping[str, str]) -> Cred
             continue
         except (OSError, ValueError) as error:
             raise CredentialsError(f"cannot read credentials from {path}: {error}") from None
-        if found := _find_in_document(document, host):
-            return found
+        if login := _find_in_document(document, host):
+            return login
     return None
 
 
@@ -89,13 +104,13 @@ def _find_in_document(document: dict[str, Any], host: str) -> Credentials | None
             return Credentials(user, password.rstrip("\0"))
     if store := document.get("credsStore"):
         for name in names:
-            if found := _ask_helper(store, name):
-                return found
+            if login := _ask_helper(store, name):
+                return login
     return None
 
 
 def _ask_helper(helper: str, server: str) -> Credentials | None:
-    """docker-credential-HELPER get: the server's URL on its input, JSON on its output."""
+    """Run docker-credential-HELPER get: the server's URL on its input, JSON on its output."""
     program = f"docker-credential-{helper}"
     try:
         done = subprocess.run(
@@ -117,5 +132,5 @@ def _ask_helper(helper: str, server: str) -> Credentials | None:
         answer = json.loads(done.stdout)
         user, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError):
-        raise CredentialsError(f"cannot understand what {program} says of {server}") from None
+        raise CredentialsError(f"cannot parse the answer of {program} for {server}") from None
     return Credentials(user, secret, identity_token=user == "<token>")

@@ -1,4 +1,4 @@
-"""Image references: registry.example.org:5000/site/worker-node:stable."""
+"""Take image references apart, such as registry.example.org:5000/site/worker-node:stable."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ DOCKER_HUB = "registry-1.docker.io"
 
 
 def get_repository(reference: str) -> str:
-    """Without tag or digest."""
+    """Return the reference without tag and digest."""
     name = reference.partition("@")[0]
     head, slash, last = name.rpartition("/")
     return f"{head}{slash}{last.partition(':')[0]}"
 
 
 def get_tag(reference: str) -> str:
+    """Return the reference's tag; "latest" if it has none."""
     return reference.partition("@")[0].rpartition("/")[2].partition(":")[2] or "latest"
 
 
 def split_host_and_path(reference: str) -> tuple[str, str]:
-    """The registry's host and the repository's path there, by Docker's rules of what a host name looks like."""
+    """Return the registry's host and the repository's path there, by Docker's rules for host names."""
     name = get_repository(reference)
     first, slash, rest = name.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):

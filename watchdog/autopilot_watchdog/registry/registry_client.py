@@ -1,7 +1,8 @@
-"""One HEAD per question: the digest a tag has for this platform (OCI distribution spec, "Pulling manifests").
+"""Ask a registry for the digest that a tag has for this platform, with one HEAD request.
 
-The Accept header names every manifest type: without it a registry answers with a schema-1 digest, a permanent false
-update. An index's platform digest and an image's labels are looked up once per new digest and remembered.
+The rules are the OCI distribution specification's ("Pulling manifests"). The Accept header names every manifest type:
+without it a registry answers with the digest of a schema-1 manifest, which looks like an update for ever. The digest
+for a platform in an index and the labels of an image are looked up once per new digest.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_watchdog.core.observation import TagDigest
+from autopilot_watchdog.errors import WatchdogError
 from autopilot_watchdog.registry.credentials import Credentials
 from autopilot_watchdog.registry.image_reference import get_tag, split_host_and_path
 
@@ -37,15 +39,15 @@ MANIFEST_MEDIA_TYPES = (
 ACCEPT_HEADER = ", ".join(INDEX_MEDIA_TYPES + MANIFEST_MEDIA_TYPES)
 CA_FOLDERS = ("/etc/docker/certs.d", "/etc/containers/certs.d")  # a site's own CA: HOST/ca.crt
 URGENCY_LABEL = "autopilot.urgency"  # image label
-MAX_BODY_BYTES = 4 << 20  # bytes of a manifest or image configuration
+MAX_BODY_BYTES = 4 << 20  # of a manifest or image configuration
 
 
-class RegistryError(Exception):
-    """One sentence."""
+class RegistryError(WatchdogError):
+    """The registry did not answer, or not with a usable answer."""
 
 
 class RegistryClient:
-    """One image's registry. Raises RegistryTrouble."""
+    """Client of the registry of one image; its methods raise RegistryError."""
 
     def __init__(
         self, reference: str, credentials: Credentials | None, insecure: Collection[str], timeout: float
@@ -61,11 +63,20 @@ class RegistryClient:
     def fetch_tag_digest(
         self, platform: tuple[str, str], platforms: Mapping[str, str], known_digests: Collection[str]
     ) -> TagDigest:
-        """What the tag is now. `platforms`: indexes already looked into; `known`: digests whose labels are known."""
+        """Ask for the tag's digest.
+
+        Args:
+            platform: Operating system and architecture, such as ("linux", "amd64").
+            platforms: The digest for this platform by the index's digest, as far as known.
+            known_digests: Digests with known labels.
+
+        Raises:
+            RegistryError: The registry did not answer, or has no image for this platform.
+        """
         headers, _ = self._request("HEAD", f"manifests/{self._tag}")
         digest, kind = headers.get("Docker-Content-Digest", ""), headers.get("Content-Type", "").partition(";")[0]
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
-            _, body = self._request("GET", f"manifests/{self._tag}")  # some registries do not say; the bytes do
+            _, body = self._request("GET", f"manifests/{self._tag}")  # some registries leave the header out
             digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         if kind in INDEX_MEDIA_TYPES:
             index, digest = digest, platforms.get(digest) or self._find_platform_digest(digest, platform)
@@ -79,7 +90,7 @@ class RegistryClient:
 
     @functools.cached_property
     def _opener(self) -> urllib.request.OpenerDirector:
-        """Made once per registry and pass: reading the certificates costs more than a request."""
+        """Opener of the requests, made once per client: reading the certificates costs more than a request."""
         handlers: list[urllib.request.BaseHandler] = []
         if not self.insecure:
             context = ssl.create_default_context()
@@ -88,13 +99,13 @@ class RegistryClient:
                     context.load_verify_locations(Path(folder, self.host) / "ca.crt")
             handlers.append(urllib.request.HTTPSHandler(context=context))
         if _is_loopback(self.host):
-            handlers.append(urllib.request.ProxyHandler({}))  # a site's proxy does not know our loopback
+            handlers.append(urllib.request.ProxyHandler({}))  # a proxy cannot reach our loopback
         return urllib.request.build_opener(*handlers)
 
     def _find_platform_digest(self, index: str, platform: tuple[str, str]) -> str:
         for entry in self._fetch_manifest(index).get("manifests", []):
-            offered = entry.get("platform") or {}
-            if (offered.get("os"), offered.get("architecture")) == platform:
+            entry_platform = entry.get("platform") or {}
+            if (entry_platform.get("os"), entry_platform.get("architecture")) == platform:
                 return str(entry["digest"])
         raise RegistryError(f"{self._path}:{self._tag} has no image for {'/'.join(platform)}")
 
@@ -107,7 +118,7 @@ class RegistryClient:
         try:
             return dict(json.loads(body))
         except (ValueError, TypeError):
-            raise RegistryError(f"{self.host} answered with something that is no JSON object") from None
+            raise RegistryError(f"{self.host} answered with a text that is no JSON object") from None
 
     def _fetch_manifest(self, digest: str) -> dict[str, Any]:
         _, body = self._request("GET", f"manifests/{digest}")
@@ -130,11 +141,11 @@ class RegistryClient:
             raise RegistryError(self._describe_refusal(error)) from None
 
     def _send(self, method: str, url: str, authorization: str | None = None) -> tuple[Message, bytes]:
-        """Raises HTTPError, RegistryTrouble."""
+        """Send one request; HTTPError reaches the caller, any other failure becomes a RegistryError."""
         headers = {"Accept": ACCEPT_HEADER if "/manifests/" in url else "*/*", "User-Agent": "autopilot-watchdog"}
         request = urllib.request.Request(url, headers=headers, method=method)
-        if said := self._authorization if authorization is None else authorization:
-            request.add_unredirected_header("Authorization", said)  # blobs redirect to stores that must not see it
+        if value := self._authorization if authorization is None else authorization:
+            request.add_unredirected_header("Authorization", value)  # blobs redirect to stores that must not see it
         self.request_count += 1
         try:
             with self._opener.open(request, timeout=self._timeout) as response:
@@ -147,7 +158,7 @@ class RegistryClient:
             ) from None
 
     def _answer_challenge(self, challenges: list[str]) -> str:
-        """The Authorization header that answers the registry's challenge."""
+        """Build the Authorization header that answers the registry's challenge."""
         basic = ""
         if self._credentials and not self._credentials.identity_token:
             pair = f"{self._credentials.user}:{self._credentials.password}".encode()

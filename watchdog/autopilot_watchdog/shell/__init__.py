@@ -1,1 +1,1 @@
-"""The thin shell: looks, acts, remembers. What to do is decided in the core."""
+"""Observe the host, carry out actions and keep the memory; the decisions are made in the core."""

@@ -1,4 +1,4 @@
-"""Do what was decided, and say what came of it."""
+"""Carry out the actions of a decision, and report their outcomes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from autopilot_watchdog.config.config_model import Command, Config
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.slot_config import Command
+from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.slot_actions import (
     Action,
@@ -22,8 +24,7 @@ from autopilot_watchdog.core.slot_actions import (
     Start,
     Verify,
 )
-from autopilot_watchdog.engine.docker_api import SLOW_CALL_TIMEOUT_S, Engine, PullError
-from autopilot_watchdog.engine.engine_http import EngineRefusedError
+from autopilot_watchdog.engine.engine import SLOW_CALL_TIMEOUT_S, Engine, EngineRefusedError, PullError
 from autopilot_watchdog.registry import image_reference
 from autopilot_watchdog.registry.credentials import CredentialsError, find_credentials
 from autopilot_watchdog.registry.registry_client import RegistryError
@@ -33,9 +34,11 @@ from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.shell.systemd_notify import extend_timeout
 
+MAX_OUTPUT_CHARS = 300  # of a failed command, in its sentence
+
 
 class Executor:
-    """Carries out actions. EngineUnreachable goes through: then nothing more is known, and the pass ends."""
+    """Executor of actions. EngineUnreachableError reaches the caller: the host's state is unknown then."""
 
     def __init__(
         self, config: Config, engines: Mapping[str, Engine], store: StateStore, audit: Audit, consul: FleetStore | None
@@ -47,12 +50,21 @@ class Executor:
         self._consul = consul
 
     def execute(self, action: Action, containers: Mapping[str, Container]) -> Outcome:
+        """Carry out one action.
+
+        Args:
+            action: The action.
+            containers: The observed containers by id.
+
+        Raises:
+            EngineUnreachableError: The engine does not answer any more.
+        """
         with extend_timeout(self._compute_time_limit_s(action)):
             return self._execute_action(action, containers)
 
     def _compute_time_limit_s(self, action: Action) -> float:
-        """Seconds after which the action has ended by itself."""
-        calls = 2 * SLOW_CALL_TIMEOUT_S  # at most so many slow calls to the engine
+        """Compute the seconds after which the action has certainly ended by itself."""
+        calls = 2 * SLOW_CALL_TIMEOUT_S  # no action makes more than two slow calls
         match action:
             case Pull():
                 return calls + 2 * self._config.registry.pull_timeout  # the last silence may be as long again
@@ -90,11 +102,11 @@ class Executor:
         group = self._config.find_group(pull.image)
         try:
             registry = observe.build_registry_client(self._config, group.image)
-            found = find_credentials(registry.host, self._config.registry.auth_file, os.environ)
+            login = find_credentials(registry.host, self._config.registry.auth_file, os.environ)
             self._engines[group.engine].pull_image(
                 image_reference.get_repository(group.image),
                 pull.digest,
-                auth=found.build_auth_payload(registry.host) if found else None,
+                auth=login.build_auth_payload(registry.host) if login else None,
                 timeout=self._config.registry.pull_timeout,
             )
         except (PullError, RegistryError, CredentialsError) as error:
@@ -105,18 +117,19 @@ class Executor:
         group = self._config.find_group(verify.image)
         assert group.verify is not None
         name = f"{image_reference.get_repository(group.image)}@{verify.digest}"
-        error, blames = _run_hook(group.verify, name, verify.digest)
-        return Outcome(verify, error, blames_image=blames)
+        error, blames_image = _run_hook(group.verify, name, verify.digest)
+        return Outcome(verify, error, blames_image=blames_image)
 
     def _run_preflight(self, preflight: Preflight) -> Outcome:
         group = self._config.find_group(preflight.image)
         assert group.preflight is not None
-        status, said = self._engines[group.engine].run_preflight(
+        status, output = self._engines[group.engine].run_preflight(
             group, preflight.digest, group.preflight.exec, group.preflight.timeout
         )
         if status == 0:
             return Outcome(preflight)
-        return Outcome(preflight, f"the pre-flight ended with status {status}: {said[-300:]}", blames_image=True)
+        error = f"the pre-flight ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}"
+        return Outcome(preflight, error, blames_image=True)
 
     def _start(self, start: Start) -> Outcome:
         group, number = self._config.map_slots_to_groups()[start.slot]
@@ -127,38 +140,46 @@ class Executor:
         return Outcome(start, container=id)
 
     def _remove_container(self, removal: RemoveContainer, container: Container) -> Outcome:
-        its = self._engines[removal.engine]
-        ended = container.ended or time.time()
-        try:
-            if last_words_reader.complete_last_words(
-                container, self._store.folder / "slots" / removal.slot, removal.code, removal.sentence, ended
-            ):
-                self._audit.record("completed", f"last words of {container.name}: {removal.code}", slot=removal.slot)
-        except OSError as error:
-            self._audit.record(
-                "completing-failed", f"cannot complete the last words of {container.name}: {error}", "warning"
-            )
+        engine = self._engines[removal.engine]
+        self._complete_last_words(removal, container)
         if removal.verdict == "failed":
-            with contextlib.suppress(EngineRefusedError):  # no log to be had is no reason to keep the dead
-                said = f"{container.name} printed last: {its.read_logs(container.id)}"
-                self._audit.record("printed", said, slot=removal.slot)
+            with contextlib.suppress(EngineRefusedError):  # the container is removed with or without its output
+                sentence = f"{container.name} printed last: {engine.read_logs(container.id)}"
+                self._audit.record(AuditEvent.CONTAINER_OUTPUT, sentence, slot=removal.slot)
         if (
             self._consul
             and container.started
             and (container.last_words is None or container.last_words.state == "running")
         ):
-            self._consul.force_leave(removal.slot)  # it could not take its registration away itself
-        its.remove_container(container.id)
+            self._consul.force_leave(removal.slot)  # its supervisor died before it could deregister
+        engine.remove_container(container.id)
         return Outcome(removal)
+
+    def _complete_last_words(self, removal: RemoveContainer, container: Container) -> None:
+        folder = self._store.folder / "slots" / removal.slot
+        ended = container.ended or time.time()
+        try:
+            if last_words_reader.complete_last_words(container, folder, removal.code, removal.sentence, ended):
+                sentence = f"the watchdog completed the last words of {container.name}: {removal.code}"
+                self._audit.record(AuditEvent.LAST_WORDS_COMPLETED, sentence, slot=removal.slot)
+        except OSError as error:
+            sentence = f"cannot complete the last words of {container.name}: {error}"
+            self._audit.record(AuditEvent.LAST_WORDS_FAILED, sentence, "warning", slot=removal.slot)
 
     def _drain(self, drain: Drain) -> Outcome:
         group, _ = self._config.map_slots_to_groups()[drain.slot]
-        status, said = self._engines[drain.engine].execute_command(drain.container, group.drain)
-        return Outcome(drain, f"{' '.join(group.drain)} ended with status {status}: {said[-300:]}" if status else "")
+        status, output = self._engines[drain.engine].execute_command(drain.container, group.drain)
+        if status == 0:
+            return Outcome(drain)
+        return Outcome(drain, f"{' '.join(group.drain)} ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}")
 
 
 def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
-    """A hook on the host: its complaint ("" none), and whether that is about the image."""
+    """Run a check of the site on the host.
+
+    Returns:
+        A sentence about the failure ("" after a success), and True if the check refused the image.
+    """
     words = [word.replace("{image}", image).replace("{digest}", digest) for word in command.exec]
     env = {**os.environ, "AUTOPILOT_IMAGE": image, "AUTOPILOT_IMAGE_DIGEST": digest}
     try:
@@ -177,4 +198,5 @@ def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
         return f"cannot run {words[0]}: {error.strerror}", False
     if done.returncode == 0:
         return "", False
-    return f"{words[0]} ended with status {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}", True
+    output = (done.stderr or done.stdout).strip()[-MAX_OUTPUT_CHARS:]
+    return f"{words[0]} ended with status {done.returncode}: {output}", True

@@ -1,4 +1,7 @@
-"""Every decision: a line for people on standard error (the journal), a JSON line for machines in the audit log."""
+"""Record decisions: a line for people on standard error (the journal), a JSON line for machines in the audit log.
+
+Both carry the same stable event id; core/audit_events.py has the table.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,35 @@ import sys
 import time
 from pathlib import Path
 
-SYSLOG_LEVELS = {"error": 3, "warning": 4, "info": 6}  # syslog's, as sd-daemon(3) prefixes have them
-MAX_FILE_BYTES, KEPT_FILES = 10_000_000, 5  # bytes per file, old files
+from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.timestamps import format_timestamp
+
+SYSLOG_LEVELS = {"error": 3, "warning": 4, "info": 6}  # syslog's numbers, as sd-daemon(3) writes them before a line
+MAX_FILE_BYTES, KEPT_FILES = 10_000_000, 5
+MAX_READ_BYTES = 200_000  # from the end of the log, for the recent entries
 
 
 def read_recent_entries(path: Path, slot: str, count: int = 6) -> list[str]:
-    """The last entries about a slot, oldest first, one line each."""
+    """Return the last entries about a slot as lines of text, oldest first."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - 200_000))
+            file.seek(max(0, path.stat().st_size - MAX_READ_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return []
-    found = []
+    entries = []
     for line in lines:
         try:
             entry = json.loads(line)
         except ValueError:
             continue  # the first may be half a line
         if entry.get("slot") == slot:
-            found.append(f"{entry['time']} {entry['event']}: {entry['sentence']}")
-    return found[-count:]
+            entries.append(f"{entry['time']} {entry['event']}: {entry['sentence']}")
+    return entries[-count:]
 
 
 class Audit:
-    """Without a path it is silent: for verbs that only look."""
+    """Writer of the journal's lines and the audit log; without a path it writes nothing, for verbs that only look."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._handler: logging.Handler | None = None
@@ -44,11 +51,18 @@ class Audit:
             )
             self._handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk must not stop us
 
-    def record(self, event: str, sentence: str, /, level: str = "info", **fields: object) -> None:
+    def record(self, event: AuditEvent, sentence: str, /, level: str = "info", **fields: object) -> None:
+        """Write one entry.
+
+        Args:
+            event: The stable id of the event.
+            sentence: The sentence for people.
+            level: "error", "warning" or "info".
+            fields: Further values of the JSON line.
+        """
         if self._handler is None:
             return
-        said = f"{event}: {sentence}"
-        print(f"<{SYSLOG_LEVELS[level]}>{said}" if self._has_level_prefix else said, file=sys.stderr, flush=True)
-        when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1_000_000 % 1000:03d}Z"
-        line = json.dumps({"time": when, "event": event, "level": level, "sentence": sentence, **fields})
-        self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, line, None, None))
+        line = f"{event}: {sentence}"
+        print(f"<{SYSLOG_LEVELS[level]}>{line}" if self._has_level_prefix else line, file=sys.stderr, flush=True)
+        entry = {"time": format_timestamp(time.time()), "event": event, "level": level, "sentence": sentence, **fields}
+        self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, json.dumps(entry), None, None))

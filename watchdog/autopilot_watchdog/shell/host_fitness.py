@@ -1,8 +1,7 @@
-"""The host's own pre-flight: disk, load, mounts, clock. A host that is not fit starts nothing; what runs, runs on."""
+"""Check the host's fitness: disk, load, mounts, clock. An unfit host starts nothing; its containers run on."""
 
 from __future__ import annotations
 
-import datetime
 import os
 import shutil
 import subprocess
@@ -10,18 +9,25 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from autopilot_watchdog.config.config_model import Fitness
+from autopilot_watchdog.config.config_model import FitnessConfig
+from autopilot_watchdog.timestamps import format_date, parse_timestamp
 
 
-def find_unfit_reasons(settings: Fitness, disks: Iterable[Path], now: float) -> Iterator[str]:
-    """Why this host should start nothing now."""
+def find_unfit_reasons(settings: FitnessConfig, disks: Iterable[Path], now: float) -> Iterator[str]:
+    """Yield a sentence for each reason why this host should start nothing now.
+
+    Args:
+        settings: The limits.
+        disks: Folders on the disks that need free space.
+        now: Epoch seconds.
+    """
     for disk in disks:
         try:
             free = shutil.disk_usage(disk).free
         except FileNotFoundError:
-            continue  # before the first pass there is no state
+            continue  # the state folder, before the first pass
         except OSError as error:
-            yield f"cannot look at the disk of {disk}: {error.strerror}"
+            yield f"cannot read the free space of the disk of {disk}: {error.strerror}"
             continue
         if free < settings.free_disk:
             need = f"at least {settings.free_disk / 1e9:.1f} GB are needed"
@@ -29,23 +35,25 @@ def find_unfit_reasons(settings: Fitness, disks: Iterable[Path], now: float) -> 
     load, cpus = os.getloadavg()[0], os.cpu_count() or 1
     if settings.load_per_cpu and load > settings.load_per_cpu * cpus:
         yield f"the load is {load:.1f} on {cpus} CPUs, at most {settings.load_per_cpu * cpus:.1f} is allowed"
-    if now < datetime.datetime.fromisoformat(settings.earliest).replace(tzinfo=datetime.UTC).timestamp():
-        yield f"the clock says {time.strftime('%Y-%m-%d', time.gmtime(now))}, which is before {settings.earliest}"
+    if now < parse_timestamp(settings.earliest):
+        yield f"the clock is wrong: it shows {format_date(now)}, a day before {settings.earliest}"
     for mount in settings.mounts:
-        if trouble := _check_mount(mount, settings.mount_timeout):
-            yield f"{mount} {trouble}"
+        if problem := _check_mount(mount, settings.mount_timeout):
+            yield f"{mount} {problem}"
 
 
-_hanging_children: dict[
-    str, subprocess.Popen[bytes]
-] = {}  # by folder: at most one child each, however long `watch` stays
+# by folder; at most one child hangs in each, however long `watch` runs
+_hanging_children: dict[str, subprocess.Popen[bytes]] = {}
 
 
 def _check_mount(mount: str, timeout: float) -> str:
-    """List the folder in a child: a mount that hangs must hang the child, not us. It also wakes an automounter."""
+    """List a folder in a child process and return the problem, "" for none.
+
+    A mount that hangs must hang the child, not us. The listing also wakes an automounter.
+    """
     if (earlier := _hanging_children.pop(mount, None)) is not None and earlier.poll() is None:
         _hanging_children[mount] = earlier
-        return "does not answer (a process of ours hangs in it since an earlier pass)"
+        return "does not answer (a child process hangs in it since an earlier pass)"
     child = subprocess.Popen(
         ["ls", mount], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -58,6 +66,6 @@ def _check_mount(mount: str, timeout: float) -> str:
 
 
 def read_boot() -> tuple[str, float]:
-    """The kernel's name of its present life, and when that began, in epoch seconds by the present clock."""
-    name = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return name, time.time() - float(Path("/proc/uptime").read_text().split()[0])
+    """Return the kernel's id of its present run, and the start of that run in epoch seconds by the present clock."""
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return boot_id, time.time() - float(Path("/proc/uptime").read_text().split()[0])

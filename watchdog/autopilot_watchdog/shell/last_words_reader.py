@@ -1,12 +1,11 @@
-"""The last words of a slot's container: the one reader of the contract in docs/last-words.md.
+"""Read the last words of a slot's container (docs/last-words.md); this is the contract's only reader.
 
-The file belongs to the supervisor inside. Only when its writer is dead and could not say how it ended, the watchdog
-completes it.
+The file belongs to the supervisor inside the container (Kubernetes has a similar file: the termination message). The
+watchdog completes it only if the supervisor died before it could write its end.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 from dataclasses import replace
@@ -14,30 +13,45 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_watchdog.core.observation import Container, LastWords
+from autopilot_watchdog.timestamps import format_timestamp
 
 FILE_NAMES = ("last-words.json", "previous-words.json")
 FORMAT_VERSION = 1
 
 
 def attach_last_words(container: Container, folder: Path) -> Container:
-    """The container with its last words, if it left any."""
+    """Return the container with its last words, if there are any in the slot's folder."""
     document = _find_document(container, folder)
     return container if document is None else replace(container, last_words=_parse_last_words(document))
 
 
 def complete_last_words(container: Container, folder: Path, code: str, sentence: str, ended: float) -> bool:
-    """Say for the dead how they ended, where they could not themselves. True when that was needed. Raises OSError."""
+    """Complete the last words of a container with a supervisor that died without writing its end.
+
+    Args:
+        container: The dead container.
+        folder: The slot's folder on the host.
+        code: The reason code of the end.
+        sentence: The sentence about the end.
+        ended: Epoch seconds of the end.
+
+    Returns:
+        True if the file was completed; False if that was not needed.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     path = folder / FILE_NAMES[0]
     document = _read_document(path)
     if document is None or document.get("container_id") != container.id or document.get("state") != "running":
         return False
-    when = datetime.datetime.fromtimestamp(ended, datetime.UTC).isoformat(timespec="milliseconds")
+
     document.update(
         state="ended",
         reason=code,
         detail=sentence,
         exit_code=container.exit_code,
-        ended=when.replace("+00:00", "Z"),
+        ended=format_timestamp(ended),
         completed_by="watchdog",
     )
     temporary = path.with_suffix(".watchdog")
@@ -59,7 +73,7 @@ def _find_document(container: Container, folder: Path) -> dict[str, Any] | None:
 
 
 def _read_document(path: Path) -> dict[str, Any] | None:
-    """None when there is no such file, or nothing of this format in it. The container writes it: trust nothing."""
+    """Return the file's document; None if there is none of this format. The container writes it, so trust nothing."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor) as file:

@@ -1,4 +1,4 @@
-"""The memory on disk: STATE/state.json, written whole, synced and renamed; one pass at a time under STATE/lock."""
+"""Keep the memory on disk: STATE/state.json, written whole, synced and renamed, under the lock STATE/lock."""
 
 from __future__ import annotations
 
@@ -13,24 +13,35 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
+from autopilot_watchdog.errors import WatchdogError
 
 
-class StateError(Exception):
-    """One sentence: the state cannot be read or written, so nothing may be done."""
+class StateError(WatchdogError):
+    """The state cannot be read or written, so no action is allowed."""
 
 
-class AlreadyRunningError(Exception):
-    """Another watchdog is at work."""
+class AlreadyRunningError(WatchdogError):
+    """Another watchdog holds the lock."""
 
 
 class StateStore:
+    """Store of the watchdog's memory and the slots' folders."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / "state.json"
 
     @contextlib.contextmanager
     def lock(self, wait: bool = False) -> Iterator[None]:
-        """Alone at work. The kernel releases the lock whatever happens to us. Raises Busy, StateError."""
+        """Hold the lock; the kernel releases it if the process dies.
+
+        Args:
+            wait: True to wait while another watchdog holds the lock.
+
+        Raises:
+            AlreadyRunningError: Another watchdog holds the lock.
+            StateError: The state folder cannot be opened.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o755)
             file = (self.folder / "lock").open("a")
@@ -44,7 +55,11 @@ class StateStore:
             yield
 
     def load(self) -> Memory:
-        """What is remembered; nothing, where nothing was yet. What cannot be read is kept aside. Raises StateError."""
+        """Read the memory; an empty one if there is no file yet.
+
+        Raises:
+            StateError: The file cannot be read or understood; a damaged one was renamed, so the next pass begins anew.
+        """
         try:
             document = json.loads(self._path.read_text(encoding="utf-8"))
             if document.get("format") != FORMAT_VERSION:
@@ -58,18 +73,22 @@ class StateStore:
             aside = self._path.with_suffix(".damaged")
             os.replace(self._path, aside)
             raise StateError(
-                f"cannot understand {self._path} ({error}); it is kept as {aside}, the next pass begins anew"
+                f"cannot parse {self._path} ({error}); it is kept as {aside}, the next pass begins anew"
             ) from None
 
     def peek(self) -> Memory:
-        """As `load`, for those who only look: never moves the file."""
+        """Read the memory for a verb that changes nothing; an empty one if the file cannot be used."""
         try:
             return typing.cast(Memory, decode(Memory, json.loads(self._path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return Memory()
 
     def save(self, memory: Memory) -> None:
-        """Raises StateError."""
+        """Write the memory.
+
+        Raises:
+            StateError: The file cannot be written.
+        """
         temporary = self._path.with_suffix(".tmp")
         try:
             with temporary.open("w", encoding="utf-8") as file:
@@ -81,33 +100,41 @@ class StateStore:
             raise StateError(f"cannot write {self._path}: {error.strerror}") from None
 
     def ensure_slot_folder(self, slot: str) -> Path:
-        """What the slot's containers see as their own state folder. Raises StateError."""
+        """Create the folder that the slot's containers see as their state folder.
+
+        Raises:
+            StateError: The folder cannot be created.
+        """
         folder = self.folder / "slots" / slot
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StateError(f"cannot make {folder}: {error.strerror}") from None
+            raise StateError(f"cannot create {folder}: {error.strerror}") from None
         return folder
 
 
-def decode(kind: Any, found: Any) -> Any:
-    """A value of the type from JSON: dataclasses, mappings, tuples, plain values. Unknown keys are newer ones."""
+def decode(kind: Any, json_value: Any) -> Any:
+    """Build a value of a type from JSON: dataclasses, mappings, tuples, plain values; ignore keys of newer versions.
+
+    Raises:
+        TypeError: The JSON value does not fit the type.
+    """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if is_dataclass(kind) and isinstance(kind, type):
         hints = typing.get_type_hints(kind)
         return kind(
             **{
-                field.name: decode(hints[field.name], found[field.name])
+                field.name: decode(hints[field.name], json_value[field.name])
                 for field in fields(kind)
-                if field.name in found
+                if field.name in json_value
             }
         )
     if origin is Mapping:
-        return {key: decode(inner[1], value) for key, value in found.items()}
+        return {key: decode(inner[1], value) for key, value in json_value.items()}
     if origin is tuple:
-        return tuple(decode(inner[0], value) for value in found)
-    if kind is float and isinstance(found, int):
-        return float(found)
-    if not isinstance(found, kind):
-        raise TypeError(f"{found!r} is no {kind.__name__}")
-    return found
+        return tuple(decode(inner[0], value) for value in json_value)
+    if kind is float and isinstance(json_value, int):
+        return float(json_value)
+    if not isinstance(json_value, kind):
+        raise TypeError(f"{json_value!r} is not of type {kind.__name__}")
+    return json_value

@@ -1,4 +1,4 @@
-"""systemd's notification socket (sd_notify(3)): ready, alive, more time. Nothing happens where there is none."""
+"""Notify systemd by sd_notify(3): ready, alive, more time. Without a notification socket nothing happens."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-GRACE_S = 60.0  # s that systemd waits beyond what we allow ourselves
+GRACE_S = 60.0  # that systemd waits beyond our own limit
 
 
 def notify(*lines: str) -> None:
+    """Send assignments such as READY=1 to systemd; a failure is ignored."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -18,29 +19,31 @@ def notify(*lines: str) -> None:
         try:
             channel.sendto("\n".join(lines).encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
         except OSError:
-            return  # a supervisor that does not listen is no reason to fail
+            return  # systemd does not listen: the work goes on
 
 
 def get_watchdog_interval_s() -> float | None:
-    """How long systemd waits for a sign of life (WatchdogSec=), in seconds; None: for ever."""
+    """Return the seconds that systemd waits for a sign of life (WatchdogSec=); None for no limit."""
     micros = os.environ.get("WATCHDOG_USEC", "")
     return int(micros) / 1e6 if micros.isdigit() and int(micros) else None
 
 
 def report_alive() -> None:
+    """Give systemd a sign of life."""
     notify("WATCHDOG=1")
 
 
 @contextmanager
 def extend_timeout(seconds: float) -> Iterator[None]:
-    """What follows ends by itself within so long: neither TimeoutStartSec= nor WatchdogSec= shall end it before.
+    """Extend TimeoutStartSec= and WatchdogSec= for a block that ends by itself within so many seconds.
 
-    Told beforehand and not with every sign of progress: engines are silent for minutes over one large layer.
+    The time is asked for before the block and not with each sign of progress: an engine may be silent for minutes
+    while it pulls one large layer.
     """
-    most, usual = int((seconds + GRACE_S) * 1e6), get_watchdog_interval_s()
+    limit_us, usual = int((seconds + GRACE_S) * 1e6), get_watchdog_interval_s()
     notify(
-        f"EXTEND_TIMEOUT_USEC={most}",
-        *([f"WATCHDOG_USEC={max(most, int(usual * 1e6))}", "WATCHDOG=1"] if usual else []),
+        f"EXTEND_TIMEOUT_USEC={limit_us}",
+        *([f"WATCHDOG_USEC={max(limit_us, int(usual * 1e6))}", "WATCHDOG=1"] if usual else []),
     )
     try:
         yield

@@ -1,1 +1,1 @@
-"""A fleet in virtual time, run by the same decide function as a real host."""
+"""Simulate hosts and fleets in virtual time, with the same decide function as a real host."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
+from autopilot.retry_delay import RetryDelay
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class Backoff:
 
     def record_try(self, now: float, draw: float) -> Backoff:
         """Return the state after a try; `draw` in 0..1 spreads the next by a fifth, lest a fleet comes at once."""
-        delay = min(self.first_delay * 2.0 ** min(self.tries, 30), self.max_delay) * (0.8 + 0.4 * draw)
+        delay = RetryDelay(self.first_delay, self.max_delay, jitter=0.2).compute(self.tries + 1, draw)
         return replace(self, tries=self.tries + 1, due_at=now + delay)
 
     def reset(self) -> Backoff:

@@ -17,8 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from autopilot.retry_delay import RetryDelay
+
 MAX_REFUSALS = 2  # refusals in a row, then the other sequence is tried
-FIRST_RETRY_DELAY_S, MAX_RETRY_DELAY_S = 1.0, 30.0  # between refusals
+RETRY_DELAY = RetryDelay(first_s=1.0, max_s=30.0, jitter=0.2)  # between refusals
 STARTD_HOLD = "hold"
 STARTD_GONE_STATES = frozenset({"dead", "hold", "exited"})
 
@@ -91,8 +93,7 @@ def decide(state: DrainState, snapshot: NodeSnapshot) -> tuple[DrainState, Drain
 
 def compute_retry_delay(state: DrainState, draw: float) -> float:
     """Return the seconds to the next try: 1, 2, 4, 8 ... 30, give or take a fifth (`draw` in 0..1)."""
-    base = min(FIRST_RETRY_DELAY_S * 2.0 ** min(max(0, state.tries - 1), 30), MAX_RETRY_DELAY_S)
-    return base * (0.8 + 0.4 * draw)
+    return RETRY_DELAY.compute(state.tries, draw)
 
 
 def _is_empty(snapshot: NodeSnapshot) -> bool:

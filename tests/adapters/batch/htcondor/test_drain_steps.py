@@ -107,4 +107,4 @@ def test_however_it_went_a_node_that_obeys_is_drained(history: list[NodeSnapshot
 def test_pauses_grow_and_stay_bounded(tries: int, draw: float) -> None:
     """Never a storm, never longer than 36 s."""
     pause = drain_steps.compute_retry_delay(DrainState(tries=tries), draw)
-    assert 0.8 * drain_steps.FIRST_RETRY_DELAY_S <= pause <= 1.2 * drain_steps.MAX_RETRY_DELAY_S + 1e-9
+    assert 0.8 * drain_steps.RETRY_DELAY.first_s <= pause <= 1.2 * drain_steps.RETRY_DELAY.max_s + 1e-9

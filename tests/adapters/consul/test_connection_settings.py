@@ -1,0 +1,41 @@
+"""Consul's address, certificates and token come from the plan and the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from autopilot.adapters.consul.connection_settings import ConsulSetupError, build_connection_settings
+from autopilot.spec.plan import Consul, Tls
+
+HERE = Consul(address="127.0.0.1:8500")
+
+
+def test_the_plan_wins():
+    """The plan's values win over Consul's environment variables, which complete them."""
+    env = {"CONSUL_HTTP_TOKEN": "from-env", "CONSUL_HTTP_SSL": "true", "CONSUL_TLS_SERVER_NAME": "server.dc1.consul"}
+    found = build_connection_settings(HERE, env)
+    assert (found.base_url, found.read_current_token()) == ("https://127.0.0.1:8500", "from-env")
+    assert found.server_name == "server.dc1.consul"
+    said = build_connection_settings(Consul(address="h:1", scheme="http", acl_token="from-plan"), env)
+    assert (said.base_url, said.read_current_token(), said.ssl_context) == ("http://h:1", "from-plan", None)
+
+
+def test_token_file(tmp_path):
+    """A token in a file is read anew for every call."""
+    file = tmp_path / "token"
+    found = build_connection_settings(Consul(address="h:1", token_file=str(file)), {})
+    for token in ("one", "two"):
+        file.write_text(f"{token}\n")
+        assert found.read_current_token() == token
+
+
+def test_token_is_not_shown():
+    """The text forms of the settings do not have the token."""
+    assert "s3cret" not in repr(build_connection_settings(Consul(address="h:1", acl_token="s3cret"), {}))
+
+
+def test_bad_certificates():
+    """The error about an unusable file names the file and the key of the spec."""
+    plan = Consul(address="h:1", scheme="https", tls=Tls(cafile="/no/ca.pem"))
+    with pytest.raises(ConsulSetupError, match=r"consul.tls: cannot use /no/ca.pem: No such file"):
+        build_connection_settings(plan, {})

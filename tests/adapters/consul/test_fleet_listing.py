@@ -1,0 +1,124 @@
+"""`autopilot fleet` and `autopilot history --fleet` show all containers that Consul knows, now and in the past."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from autopilot.timestamps import format_timestamp
+from lab import consul_agents
+from tests.adapters.consul.conftest import build_service_spec, get_service_status
+from tests.app.harness import SupervisorProcess, eventually
+
+HERE = {"AUTOPILOT_HOST": "h7", "AUTOPILOT_SLOT": "slot2", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "c" * 64}
+
+
+def run_verb(agent, *words):
+    command = [sys.executable, "-m", "autopilot", *words, "--consul", agent.http_address]
+    return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=30, check=False)
+
+
+def query_as_json(agent, *words):
+    """Return the verb's JSON answer."""
+    done = run_verb(agent, *words, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.real("consul")
+def test_fleet(agent, tmp_path):
+    """Every container is listed with host, slot, image, age, lifetime and payloads; a drain is seen as it begins."""
+    spec = build_service_spec(agent)
+    spec["lifetime"] = {"max": "1h", "drain": {"exec": "true", "until": "false"}}
+    with SupervisorProcess(tmp_path, spec, env=HERE) as pilot:
+        eventually(lambda: get_service_status(agent, "autopilot") == "passing", "registered")
+        (found,) = query_as_json(agent, "fleet")
+        assert (found["host"], found["slot"], found["image_digest"]) == ("h7", "slot2", HERE["AUTOPILOT_IMAGE_DIGEST"])
+        assert (found["drain"], found["payloads"], found["status"]) == ("no", 0, "alive")
+        assert found["started"] < found["lifetime_end"]
+        assert pilot.run_verb("drain", "--no-wait").returncode == 0
+        eventually(lambda: query_as_json(agent, "fleet")[0]["drain"] == "drain", "draining")
+        text = subprocess.run(
+            [sys.executable, "-m", "autopilot", "fleet", "--consul", agent.http_address],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert "slot2" in text and "cccccccccccc" in text
+
+
+@pytest.mark.real("consul")
+def test_history_outlives_the_container(agent, tmp_path):
+    """The history names the host of a life after it left Consul, and after it was killed."""
+    for name, end in (("ended", signal.SIGTERM), ("killed", signal.SIGKILL)):
+        (tmp_path / name).mkdir()
+        with SupervisorProcess(
+            tmp_path / name, build_service_spec(agent), env={**HERE, "AUTOPILOT_SLOT": name}
+        ) as pilot:
+            eventually(lambda name=name: name in list_slots(agent), "recorded")
+            pilot.send_signal(end)
+            pilot.wait()
+    ended, killed = sorted(query_as_json(agent, "history", "--fleet"), key=lambda life: life["slot"])
+    assert (ended["host"], ended["slot"], ended["reason"]) == ("h7", "ended", "signal")
+    assert ended["started"] <= ended["ended"]
+    assert (killed["slot"], killed["ended"], killed["reason"]) == ("killed", "", "running")  # until its TTL is over
+    now = format_timestamp(time.time())
+    assert query_as_json(agent, "history", "--fleet", "--host", "elsewhere") == []
+    assert query_as_json(agent, "history", "--fleet", "--at", now, "--host", "h7")[-1]["slot"] == "killed"
+    assert query_as_json(agent, "history", "--fleet", "--at", "2001-01-01T00:00:00Z") == []
+
+
+@pytest.mark.real("consul")
+def test_what_may_not_be_seen_is_no_empty_fleet(monkeypatch):
+    """A token without permission gets an error with the rule to allow, not an empty table."""
+    with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
+        for token in ("", consul_agents.create_token(agent, 'service "x" { policy = "read" }')):
+            monkeypatch.setenv("CONSUL_HTTP_TOKEN", token)
+            for words, said in (
+                (["fleet"], "may not read the service"),
+                (["history", "--fleet"], "may not read the keys"),
+            ):
+                done = run_verb(agent, *words)
+                assert done.returncode == 1 and said in done.stderr, done
+
+
+@pytest.mark.real("consul")
+def test_fleet_without_a_leader(tmp_path):
+    """With two of three servers dead both verbs show the last known state."""
+    with (
+        consul_agents.start_agents(3, 1) as (*servers, client),
+        SupervisorProcess(tmp_path, build_service_spec(client), env=HERE),
+    ):
+        eventually(
+            lambda: get_service_status(client, "autopilot") == "passing" and bool(list_slots(client)),
+            "registered and recorded",
+        )
+        for server in servers[1:]:
+            server.kill()
+        assert [found["slot"] for found in query_as_json(client, "fleet")] == ["slot2"]
+        assert list_slots(client) == {"slot2"}
+
+
+def test_words_that_are_no_time():
+    """A time that cannot be read is a usage error, not an empty answer."""
+    done = subprocess.run(
+        [sys.executable, "-m", "autopilot", "history", "--at", "yesterday"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 64 and "is no time" in done.stderr
+
+
+def list_slots(agent):
+    return {life["slot"] for life in query_as_json(agent, "history", "--fleet")}
+
+
+def test_no_consul_is_said():
+    """Without Consul the verb names the address that it tried, and exits with 69."""
+    words = [sys.executable, "-m", "autopilot", "fleet", "--consul", "127.0.0.1:1"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 69 and "cannot reach Consul at 127.0.0.1:1" in done.stderr

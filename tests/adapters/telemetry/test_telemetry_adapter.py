@@ -1,0 +1,173 @@
+"""The telemetry port of a real supervisor, without any Consul."""
+
+from __future__ import annotations
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from autopilot.adapters.http_server import CLIENT_TIMEOUT_S, MAX_CLIENTS
+from tests.app.harness import VICTIM, SupervisorProcess, eventually, find_free_port, shell
+
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+HEALTH = {"exec": "true", "interval": "0.1s", "timeout": "30s", "ttl": "60s"}  # healthy on a busy machine too
+WEB = {"name": "web", "exec": ["sleep", "1000"], "health": HEALTH}
+
+
+def build_telemetry(**fields):
+    return {"port": find_free_port(), "interfaces": "lo", **fields}
+
+
+def fetch(spec, path):
+    try:
+        with OPENER.open(f"http://127.0.0.1:{spec['telemetry']['port']}{path}", timeout=10) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError:
+        raise
+    except OSError:
+        return ""  # not there yet
+
+
+def read_samples(spec):
+    """Return all samples by name and labels."""
+    found = {}
+    for family in text_string_to_metric_families(fetch(spec, "/metrics")):
+        for sample in family.samples:
+            found[sample.name, *sorted(sample.labels.items())] = sample.value
+    return found
+
+
+@pytest.fixture
+def spec():
+    return {"telemetry": build_telemetry(), "jobs": [WEB, VICTIM]}
+
+
+def get_sample(spec, metric, /, **labels):
+    return read_samples(spec).get((metric, *sorted(labels.items())))
+
+
+@pytest.mark.slow
+def test_metrics_of_a_life(tmp_path, spec):
+    """The metrics count jobs, checks, restarts by reason and exits, and show the life's phase."""
+    surroundings = {"AUTOPILOT_SLOT": "slot1", "AUTOPILOT_IMAGE_DIGEST": "sha256:1"}
+    with SupervisorProcess(tmp_path, spec, env=surroundings) as pilot:
+        eventually(lambda: get_sample(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
+        pilot.measure_restart_delay("victim", times=2)
+        found = read_samples(spec)
+        assert found["autopilot_job_up", ("name", "web")] == 1
+        assert found["autopilot_job_restarts_total", ("name", "victim"), ("reason", "ended")] == 2
+        assert found["autopilot_job_exits_total", ("name", "victim"), ("status", "137")] == 2
+        assert found["autopilot_checks_total", ("name", "web"), ("result", "passed")] >= 1
+        assert found["autopilot_check_duration_seconds_count", ("name", "web")] >= 1
+        assert any(key[0] == "autopilot_info" and ("slot", "slot1") in key for key in found)
+        assert found["autopilot_payloads_running",] == 0
+        assert found["process_resident_memory_bytes",] > 0
+
+
+@pytest.mark.slow
+def test_before_and_after_loading(tmp_path, spec):
+    """Events from before the metrics' library is loaded, such as the startup event, are counted."""
+    with SupervisorProcess(tmp_path, spec):
+        eventually(lambda: get_sample(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
+        assert get_sample(spec, "containerpilot_events", code="Startup", source="global") == 1
+        assert get_sample(spec, "containerpilot_events", code="StatusHealthy", source="web") == 1
+
+
+@pytest.mark.slow
+def test_no_label_called_job(tmp_path, spec):
+    """No metric has a label `job`, which Prometheus keeps for itself."""
+    with SupervisorProcess(tmp_path, spec):
+        eventually(lambda: bool(read_samples(spec)), "metrics")
+        assert not [key for key in read_samples(spec) if any(label[0] == "job" for label in key[1:])]
+
+
+@pytest.mark.slow
+def test_metrics_of_jobs(tmp_path, spec):
+    """Declared metrics are set through the socket, under exactly their names; others and bad values are refused."""
+    declared = [
+        {"namespace": "n", "subsystem": "s", "name": "count", "help": "h", "type": "counter"},
+        {"name": "level", "help": "h", "type": "gauge"},
+        {"name": "sizes", "help": "h", "type": "histogram", "buckets": [1, 10]},
+        {"name": "waits", "help": "h", "type": "summary"},
+    ]
+    spec["telemetry"]["metrics"] = declared
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        eventually(lambda: bool(read_samples(spec)), "metrics")
+        for _ in range(2):
+            assert pilot.run_verb("metric", "n_s_count=2", "level=7.5", "sizes=5", "waits=3").returncode == 0
+        found = read_samples(spec)
+        assert (found["n_s_count",], found["level",]) == (4, 7.5)
+        assert found["sizes_bucket", ("le", "10.0")] == 2
+        assert (found["waits_sum",], found["waits_count",]) == (6, 2)
+        for bad, said in (("nope=1", "there is no metric"), ("level=x", "cannot be 'x'"), ("n_s_count=-1", "cannot")):
+            refused = pilot.run_verb("metric", bad)
+            assert refused.returncode != 0 and said in refused.stderr
+        assert get_sample(spec, "containerpilot_control_http_requests", code="200", path="/v1/metrics") == 2
+
+
+def list_jobs(spec):
+    """The jobs of ContainerPilot's /status, none while the port is not open yet."""
+    return json.loads(fetch(spec, "/status") or '{"Jobs": []}')["Jobs"]
+
+
+def test_status_pages(tmp_path, spec):
+    """/status is ContainerPilot's, /v1/status ours; any other path is answered with 404."""
+    with SupervisorProcess(tmp_path, spec):
+        eventually(lambda: {"Name": "web", "Status": "healthy"} in list_jobs(spec), "healthy")
+        shown = json.loads(fetch(spec, "/status"))
+        assert set(shown) == {"Version", "Jobs", "Services", "Watches"}
+        assert {"Name": "web", "Status": "healthy"} in shown["Jobs"]
+        assert json.loads(fetch(spec, "/v1/status"))["lifetime"]["phase"]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            fetch(spec, "/nothing")
+
+
+@pytest.mark.slow
+def test_port_is_taken(tmp_path, spec):
+    """A port in use is a condition and stops no job; it is opened as soon as it is free."""
+    with socket.create_server(("127.0.0.1", spec["telemetry"]["port"])):
+        pilot = SupervisorProcess(tmp_path, spec)
+        pilot.wait_for(lambda line: line.get("trouble") == "telemetry-port")
+        pilot.wait_for_event("web", "marked healthy")
+    with pilot:
+        eventually(lambda: bool(read_samples(spec)), "metrics")
+        assert pilot.stop() == 0
+
+
+def test_silent_client(tmp_path, spec):
+    """A silent client delays neither others nor the stop."""
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        eventually(lambda: bool(read_samples(spec)), "metrics")
+        with socket.create_connection(("127.0.0.1", spec["telemetry"]["port"])):
+            assert read_samples(spec)
+            assert pilot.stop() == 0
+
+
+@pytest.mark.slow
+def test_too_many_clients(tmp_path, spec):
+    """Silent clients take a limited number of descriptors: a further client is refused at once."""
+    there = ("127.0.0.1", spec["telemetry"]["port"])
+    with SupervisorProcess(tmp_path, spec) as pilot, ExitStack() as stack:
+        eventually(lambda: bool(read_samples(spec)), "metrics")
+        for _ in range(MAX_CLIENTS):
+            stack.enter_context(socket.create_connection(there))
+        with socket.create_connection(there, timeout=CLIENT_TIMEOUT_S / 2) as beyond:
+            assert beyond.recv(1) == b""
+        stack.close()
+        eventually(lambda: bool(read_samples(spec)), "room")
+        assert pilot.stop() == 0
+
+
+@pytest.mark.slow
+def test_first_job_does_not_wait(tmp_path, spec):
+    """The first job starts before the metrics' library is loaded."""
+    spec["jobs"] = [{"name": "first", "exec": shell("echo up; exec sleep 1000")}]
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        up = pilot.wait_for_event("first", "up")["arrived"]
+        eventually(lambda: bool(read_samples(spec)), "metrics")
+        assert pilot.lines[0]["arrived"] <= up

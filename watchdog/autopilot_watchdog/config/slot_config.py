@@ -1,0 +1,91 @@
+"""Declare the keys of a group of slots, and name the slots. Read values are in seconds and bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autopilot_watchdog.config import value_readers
+from autopilot_watchdog.config.config_field import declare_field
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Program of the site, run without a shell."""
+
+    exec: tuple[str, ...] = declare_field("the program and its arguments", value_readers.read_string_list)
+    timeout: float = declare_field("it is killed after so long", value_readers.parse_duration, default=300.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotGroup:
+    """Group of slots that differ in their numbers only."""
+
+    name: str = declare_field(
+        "pattern of the slots' names: NN is the number, {host} the host's", value_readers.parse_name_pattern
+    )
+    image: str = declare_field(
+        "the image to run, with a tag: registry/repository:tag", value_readers.parse_image_reference
+    )
+    count: int = declare_field("how many slots", value_readers.read_positive_integer, default=1)
+    engine: str = declare_field("docker or podman, or a name from `engines`", value_readers.read_text, default="docker")
+    command: tuple[str, ...] = declare_field(
+        "arguments in place of the image's CMD", value_readers.read_string_list, default=()
+    )
+    env: Mapping[str, str] = declare_field("environment variables", value_readers.read_string_map, default_factory=dict)
+    volumes: tuple[str, ...] = declare_field("binds: /host:/container[:ro]", value_readers.parse_binds, default=())
+    ports: tuple[str, ...] = declare_field(
+        "host:container[/udp]; slot n gets host + n - 1", value_readers.parse_ports, default=()
+    )
+    network: str = declare_field(
+        "the engine's network: bridge, host, none or a name", value_readers.read_text, default=""
+    )
+    hostname: str = declare_field("pattern of the host name inside", value_readers.parse_name_pattern, default="")
+    extra_hosts: Mapping[str, str] = declare_field(
+        "more names in /etc/hosts: name -> address", value_readers.read_string_map, default_factory=dict
+    )
+    dns_options: tuple[str, ...] = declare_field("options for resolv.conf", value_readers.read_string_list, default=())
+    cpus: float = declare_field("CPU cores, 0: no limit", value_readers.read_number, default=0.0)
+    memory: int = declare_field("memory limit, 0: none", value_readers.parse_size, default=0)
+    shm: int = declare_field("size of /dev/shm, 0: the engine's default", value_readers.parse_size, default=0)
+    ulimits: Mapping[str, int] = declare_field(
+        "soft and hard limit by name", value_readers.read_limits, default_factory=dict
+    )
+    cap_add: tuple[str, ...] = declare_field("capabilities to add", value_readers.read_string_list, default=())
+    cap_drop: tuple[str, ...] = declare_field("capabilities to take away", value_readers.read_string_list, default=())
+    security_opt: tuple[str, ...] = declare_field(
+        "the engine's security options", value_readers.read_string_list, default=()
+    )
+    devices: tuple[str, ...] = declare_field("device files to pass on", value_readers.read_string_list, default=())
+    tmpfs: Mapping[str, str] = declare_field(
+        "memory file systems: path -> mount options", value_readers.read_string_map, default_factory=dict
+    )
+    init: bool = declare_field("let the engine put its own init in front", value_readers.read_boolean, default=False)
+    state: str = declare_field(
+        "where the state folder is mounted inside; empty: not at all",
+        value_readers.read_text,
+        default="/var/lib/autopilot",
+    )
+    drain: tuple[str, ...] = declare_field(
+        "run inside to ask for a drain", value_readers.read_string_list, default=("autopilot", "drain", "--no-wait")
+    )
+    verify: Command | None = declare_field(
+        "signature check on the host, see docs/watchdog.md", value_readers.pass_through, default=None
+    )
+    preflight: Command | None = declare_field(
+        "smoke test in a throwaway container", value_readers.pass_through, default=None
+    )
+
+    @property
+    def image_key(self) -> str:
+        """Key of the image in the memory: one reference on two engines has two keys."""
+        return f"{self.engine} {self.image}"
+
+    def list_slot_names(self, host: str) -> list[str]:
+        """Return the names of the group's slots on this host, in the order of their numbers."""
+        return [format_slot_name(self.name, host, number) for number in range(1, self.count + 1)]
+
+
+def format_slot_name(pattern: str, host: str, number: int) -> str:
+    """Fill the host's name ({host}) and the slot's number (NN) into a pattern."""
+    return pattern.replace("{host}", host).replace("NN", f"{number:02}")

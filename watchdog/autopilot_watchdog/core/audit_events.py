@@ -1,0 +1,106 @@
+"""Name the events of the audit log: stable ids for machines, beside the sentences for people."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from autopilot_watchdog.core.slot_actions import (
+    Action,
+    Drain,
+    Preflight,
+    Pull,
+    RemoveContainer,
+    RemoveImage,
+    ShareQuarantine,
+    Start,
+    Verify,
+)
+
+
+class AuditEvent(StrEnum):
+    """Id of an event: the field `event` of an audit entry, and the first word of its line in the journal."""
+
+    PULL = "pull"
+    PULL_FAILED = "pull-failed"
+    VERIFY = "verify"
+    VERIFY_FAILED = "verify-failed"
+    PREFLIGHT = "preflight"
+    PREFLIGHT_FAILED = "preflight-failed"
+    START = "start"
+    START_FAILED = "start-failed"
+    REMOVE = "remove"
+    REMOVE_FAILED = "remove-failed"
+    DRAIN = "drain"
+    DRAIN_FAILED = "drain-failed"
+    REMOVE_IMAGE = "remove-image"
+    REMOVE_IMAGE_FAILED = "remove-image-failed"
+    SHARE_QUARANTINE = "share-quarantine"
+    SHARE_QUARANTINE_FAILED = "share-quarantine-failed"
+    LAST_WORDS_COMPLETED = "last-words-completed"
+    LAST_WORDS_FAILED = "last-words-failed"
+    CONTAINER_OUTPUT = "container-output"
+    SLOT = "slot"
+    NEW_DIGEST = "new-digest"
+    REGISTRY_FAILED = "registry-failed"
+    REGISTRY_RECOVERED = "registry-recovered"
+    QUARANTINE = "quarantine"
+    RELEASE = "release"
+    PROMOTE = "promote"
+    URGENCY = "urgency"
+    ORDER = "order"
+    PASS_FAILED = "pass-failed"
+    METRICS_FAILED = "metrics-failed"
+
+
+AUDIT_EVENTS = {  # each event with its meaning, for the reference
+    AuditEvent.PULL: "an image was pulled",
+    AuditEvent.PULL_FAILED: "an image could not be pulled",
+    AuditEvent.VERIFY: "the signature check accepted an image",
+    AuditEvent.VERIFY_FAILED: "the signature check refused an image or could not run",
+    AuditEvent.PREFLIGHT: "the pre-flight accepted an image",
+    AuditEvent.PREFLIGHT_FAILED: "the pre-flight refused an image or could not run",
+    AuditEvent.START: "a container was started",
+    AuditEvent.START_FAILED: "a container could not be started",
+    AuditEvent.REMOVE: "a dead container was removed; `code` and `verdict` tell its end",
+    AuditEvent.REMOVE_FAILED: "a dead container could not be removed",
+    AuditEvent.DRAIN: "a container was asked to drain",
+    AuditEvent.DRAIN_FAILED: "a container could not be asked to drain",
+    AuditEvent.REMOVE_IMAGE: "an unused image was removed",
+    AuditEvent.REMOVE_IMAGE_FAILED: "an unused image could not be removed",
+    AuditEvent.SHARE_QUARANTINE: "a quarantine was told to the fleet",
+    AuditEvent.SHARE_QUARANTINE_FAILED: "a quarantine could not be told to the fleet",
+    AuditEvent.LAST_WORDS_COMPLETED: "the watchdog completed the last words of a dead supervisor",
+    AuditEvent.LAST_WORDS_FAILED: "the last words could not be completed",
+    AuditEvent.CONTAINER_OUTPUT: "the last output of a failed container",
+    AuditEvent.SLOT: "a slot has another reason code",
+    AuditEvent.NEW_DIGEST: "the registry has a new digest",
+    AuditEvent.REGISTRY_FAILED: "a registry gave no usable answer",
+    AuditEvent.REGISTRY_RECOVERED: "a registry answers again",
+    AuditEvent.QUARANTINE: "a digest was quarantined",
+    AuditEvent.RELEASE: "a quarantine was lifted",
+    AuditEvent.PROMOTE: "another digest is the last good one",
+    AuditEvent.URGENCY: "the fleet's urgency changed",
+    AuditEvent.ORDER: "an operator gave an order",
+    AuditEvent.PASS_FAILED: "a pass had a problem",
+    AuditEvent.METRICS_FAILED: "the metrics could not be written or served",
+}
+
+ACTION_EVENTS: dict[type[Action], tuple[AuditEvent, AuditEvent]] = {  # after a success, after a failure
+    Pull: (AuditEvent.PULL, AuditEvent.PULL_FAILED),
+    Verify: (AuditEvent.VERIFY, AuditEvent.VERIFY_FAILED),
+    Preflight: (AuditEvent.PREFLIGHT, AuditEvent.PREFLIGHT_FAILED),
+    Start: (AuditEvent.START, AuditEvent.START_FAILED),
+    RemoveContainer: (AuditEvent.REMOVE, AuditEvent.REMOVE_FAILED),
+    Drain: (AuditEvent.DRAIN, AuditEvent.DRAIN_FAILED),
+    RemoveImage: (AuditEvent.REMOVE_IMAGE, AuditEvent.REMOVE_IMAGE_FAILED),
+    ShareQuarantine: (AuditEvent.SHARE_QUARANTINE, AuditEvent.SHARE_QUARANTINE_FAILED),
+}
+
+
+def describe_action(action: Action) -> tuple[AuditEvent, str]:
+    """Return the event of an action that succeeds, and a phrase that tells its object."""
+    event, _ = ACTION_EVENTS[type(action)]
+    if isinstance(action, RemoveContainer):
+        return event, f"{action.slot}, {action.sentence} (verdict: {action.verdict})"
+    objects = (getattr(action, key, "") for key in ("slot", "image", "digest"))
+    return event, ", ".join(name for name in objects if name)

@@ -1,0 +1,236 @@
+"""Drive Docker through its API: list, start and remove containers; pull, check and remove images.
+
+Other engines with the same API subclass DockerEngine and override the members that say where they differ.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import json
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
+from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.engine import container_request
+from autopilot_watchdog.engine.docker_answers import parse_container, strip_frame_headers
+from autopilot_watchdog.engine.engine import (
+    SLOW_CALL_TIMEOUT_S,
+    TIMED_OUT_STATUS,
+    EngineRefusedError,
+    EngineUnreachableError,
+    PullError,
+)
+from autopilot_watchdog.engine.engine_http import EngineClient
+
+PULLED_TAG_PREFIX = "watchdog-"  # images we pulled carry a tag of ours, so that `docker image prune` leaves them alone
+MAX_NAME_TRIES = 5
+MAX_LOG_BYTES, MAX_OUTPUT_BYTES = 1 << 20, 1 << 16
+
+
+class DockerEngine:
+    """Docker of this host, for the containers with one owner's label."""
+
+    STATES: ClassVar[Mapping[str, str]] = {}  # a container's states that Docker calls otherwise -> Docker's word
+    END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die"})  # events that say that a container ended
+
+    def __init__(self, name: str, socket: str, owner: str) -> None:
+        self.name = name
+        self._client = EngineClient(name, socket)
+        self._owner = owner
+
+    @functools.cached_property
+    def storage_folder(self) -> str:
+        """Folder of the engine's images and containers; "" if the engine does not tell."""
+        try:
+            return str(self._client.request_json("GET", "/info").get("DockerRootDir") or "")
+        except (EngineRefusedError, EngineUnreachableError):
+            return ""
+
+    def get_platform(self) -> tuple[str, str]:
+        """Return operating system and architecture in the registries' words, such as linux, amd64."""
+        version = self._client.version_info
+        return str(version.get("Os", "linux")), str(version.get("Arch", "amd64"))
+
+    def list_containers(self) -> list[Container]:
+        """Return every container with this owner's label, dead or alive, without last words."""
+        containers = []
+        for item in self._list_by_owner(self._owner):
+            try:
+                document = self._client.request_json("GET", f"/containers/{item['Id']}/json")
+            except EngineRefusedError as error:
+                if error.status != 404:  # removed between the two questions
+                    raise
+                continue
+            containers.append(parse_container(document, self.name, self.STATES))
+        return containers
+
+    def start_container(
+        self, group: SlotGroup, number: int, digest: str, *, host: str, state_folder: str | None
+    ) -> str:
+        """Create and start a container for a slot, under a new name; return the engine's id of it."""
+        for attempt in range(1, MAX_NAME_TRIES + 1):
+            name = f"{format_slot_name(group.name, host, number)}-{secrets.token_hex(4)}"
+            body = container_request.build_container_request(
+                group, number, host=host, name=name, digest=digest, owner=self._owner, state_folder=state_folder
+            )
+            try:
+                created = self._client.request_json("POST", "/containers/create", {"name": name}, body)
+                break
+            except EngineRefusedError as error:
+                if not self._is_name_taken(error) or attempt == MAX_NAME_TRIES:
+                    raise
+        try:
+            self._client.request_json("POST", f"/containers/{created['Id']}/start", timeout=SLOW_CALL_TIMEOUT_S)
+        except EngineRefusedError:
+            with contextlib.suppress(EngineRefusedError):  # else the next pass removes it
+                self.remove_container(created["Id"])
+            raise
+        return str(created["Id"])
+
+    def remove_container(self, container: str) -> None:
+        """Remove a dead container with its unnamed volumes; a missing one is fine, a running one is refused."""
+        try:
+            self._delete_container(container)
+        except EngineRefusedError as error:
+            if not self._is_container_missing(error):
+                raise
+
+    def read_logs(self, container: str, lines: int = 20) -> str:
+        """Return the last lines that the container printed."""
+        query = {"stdout": "true", "stderr": "true", "tail": str(lines)}
+        with self._client.open_response("GET", f"/containers/{container}/logs", query) as response:
+            return strip_frame_headers(response.read(MAX_LOG_BYTES))
+
+    def execute_command(self, container: str, command: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
+        """Run a command inside a running container; return its exit status (124: timed out) and its output."""
+        body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
+        created = self._client.request_json("POST", f"/containers/{container}/exec", body=body)
+        start = {"Detach": False, "Tty": False}
+        try:
+            with self._client.open_response(
+                "POST", f"/exec/{created['Id']}/start", body=start, timeout=timeout
+            ) as response:
+                output = strip_frame_headers(response.read(MAX_OUTPUT_BYTES))
+        except (TimeoutError, EngineUnreachableError) as error:
+            if isinstance(error, EngineUnreachableError) and not error.timed_out:
+                raise
+            return TIMED_OUT_STATUS, f"no answer within {timeout:.0f} s"
+        result = self._client.request_json("GET", f"/exec/{created['Id']}/json")
+        return int(result["ExitCode"] or 0), output
+
+    def watch_container_ends(self) -> Iterator[str]:
+        """Yield the slot of each container that ends; first yield "" when the stream is open."""
+        label = f"{container_request.OWNER_LABEL}={self._owner}"
+        query = {"filters": json.dumps({"type": ["container"], "label": [label]})}
+        with self._client.open_response("GET", "/events", query, without_read_timeout=True) as response:
+            yield ""
+            for event in self._client.read_json_lines(response):
+                if (event.get("Action") or event.get("status")) in self.END_ACTIONS:
+                    yield str((event.get("Actor") or {}).get("Attributes", {}).get(container_request.SLOT_LABEL, ""))
+
+    def has_image(self, repository: str, digest: str) -> bool:
+        """Return True if the image is on disk.
+
+        It is asked for by name: on Podman 4.3 the list of all images lacks those that were pulled by digest.
+        """
+        try:
+            self._client.request_json("GET", f"/images/{repository}@{digest}/json")
+        except EngineRefusedError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    def pull_image(self, repository: str, digest: str, *, auth: dict[str, str] | None, timeout: float) -> None:
+        """Fetch exactly this digest and check that the engine has it.
+
+        An engine answers 200 before it pulls. It reports an error as a line of the stream and, if the stream breaks
+        off, not at all; hence the check at the end.
+
+        Raises:
+            PullError: The pull failed, or the engine has another digest.
+        """
+        query = {"fromImage": repository, "tag": digest}
+        headers, end = {}, time.monotonic() + timeout
+        if auth:
+            headers["X-Registry-Auth"] = base64.urlsafe_b64encode(json.dumps(auth).encode()).decode()
+        try:
+            with self._client.open_response(
+                "POST", "/images/create", query, headers=headers, timeout=timeout
+            ) as response:
+                for line in self._client.read_json_lines(response):
+                    if time.monotonic() > end:
+                        raise PullError(f"the pull took longer than {timeout:.0f} s")
+                    if line.get("error"):
+                        raise PullError(str(line["error"]))
+        except EngineRefusedError as error:
+            raise PullError(str(error)) from None
+        except (OSError, ValueError) as error:
+            raise PullError(f"the engine's answer broke off: {error}") from None
+        self._verify_pulled_image(repository, digest)
+
+    def remove_image(self, repository: str, digest: str) -> None:
+        """Remove our tag and the digest's name; the layers go with their last name. Never force."""
+        for name in (f"{repository}:{_format_tag(digest)}", f"{repository}@{digest}"):
+            try:
+                self._client.request_json("DELETE", f"/images/{name}", timeout=SLOW_CALL_TIMEOUT_S)
+            except EngineRefusedError as error:
+                if error.status != 404:
+                    raise
+
+    def run_preflight(self, group: SlotGroup, digest: str, command: tuple[str, ...], timeout: float) -> tuple[int, str]:
+        """Run a command in a throwaway container; return its exit status (124: timed out) and its last output."""
+        body = container_request.build_preflight_request(group, digest, self._owner, command)
+        name = f"preflight-{secrets.token_hex(4)}"
+        created = self._client.request_json("POST", "/containers/create", {"name": name}, body)
+        try:
+            self._client.request_json("POST", f"/containers/{created['Id']}/start", timeout=SLOW_CALL_TIMEOUT_S)
+            try:
+                result = self._client.request_json("POST", f"/containers/{created['Id']}/wait", timeout=timeout)
+                status = int(result["StatusCode"])
+            except EngineUnreachableError as error:
+                if not error.timed_out:
+                    raise
+                status = TIMED_OUT_STATUS
+            return status, self.read_logs(created["Id"], 5)
+        finally:
+            self._delete_container(created["Id"], force=True)
+
+    def remove_preflight_containers(self) -> None:
+        """Remove throwaway containers that a killed watchdog left behind."""
+        for item in self._list_by_owner(container_request.format_preflight_owner(self._owner)):
+            self._delete_container(item["Id"], force=True)
+
+    def _is_name_taken(self, error: EngineRefusedError) -> bool:
+        return error.status == 409
+
+    def _is_container_missing(self, error: EngineRefusedError) -> bool:
+        return error.status == 404
+
+    def _list_by_owner(self, owner: str) -> list[dict[str, Any]]:
+        filters = json.dumps({"label": [f"{container_request.OWNER_LABEL}={owner}"]})
+        return self._client.request_json("GET", "/containers/json", {"all": "true", "filters": filters}) or []
+
+    def _delete_container(self, container: str, *, force: bool = False) -> None:
+        query = {"v": "true", **({"force": "true"} if force else {})}
+        self._client.request_json("DELETE", f"/containers/{container}", query, timeout=SLOW_CALL_TIMEOUT_S)
+
+    def _verify_pulled_image(self, repository: str, digest: str) -> None:
+        """Check that the engine has the digest, and tag it as ours."""
+        name = f"{repository}@{digest}"
+        try:
+            image = self._client.request_json("GET", f"/images/{name}/json")
+        except EngineRefusedError as error:
+            raise PullError(f"the pull ended without an error, but the engine has no {name}: {error}") from None
+        if not any(known.endswith(f"@{digest}") for known in image.get("RepoDigests") or []):
+            raise PullError(f"pulled {name}, but the engine has {image.get('RepoDigests')}")
+        self._client.request_json("POST", f"/images/{name}/tag", {"repo": repository, "tag": _format_tag(digest)})
+
+
+def _format_tag(digest: str) -> str:
+    return f"{PULLED_TAG_PREFIX}{digest.partition(':')[2][:16]}"

@@ -1,0 +1,170 @@
+"""Simulate a container engine in virtual time, behind the same port as the real ones (engine/engine.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
+from autopilot_watchdog.core.observation import Container, LastWords
+from autopilot_watchdog.core.retry_delay import hash_to_fraction
+from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError
+from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
+
+DRAIN_S = 1800.0  # a drained container's payloads end within this time
+BROKEN_HOST_FAILS_AFTER_S = 5.0
+
+
+class SimulatedEngine:
+    """Engine in virtual time: containers end as the behaviour of their digest says.
+
+    The owner sets `now`, in seconds of virtual time, before its calls. `clock_skew` is the lead of the host's clock;
+    containers carry times of that clock, all other times here are virtual.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        registry: SimulatedRegistry,
+        is_broken: Callable[[float], bool] = lambda now: False,
+        *,
+        staggered: bool = False,
+    ) -> None:
+        """Create an engine without containers.
+
+        Args:
+            name: The engine's name in the configuration.
+            registry: The registry with the digests' behaviours.
+            is_broken: Tells whether containers that start at a time fail on this host.
+            staggered: True if the first lives of the slots are shortened at random, so that they do not end together.
+        """
+        self.name = name
+        self.storage_folder = ""
+        self.now = 0.0
+        self.clock_skew = 0.0
+        self.is_up = True
+        self.digests: set[str] = set()
+        self.started_at: dict[str, float] = {}  # by container
+        self.ends_at: dict[str, float] = {}
+        self.started_count = 0
+        self._registry = registry
+        self._is_broken = is_broken
+        self._staggered = staggered
+        self._containers: dict[str, Container] = {}
+        self._final_words: dict[str, LastWords | None] = {}  # by dead container
+
+    def get_platform(self) -> tuple[str, str]:
+        """Return operating system and architecture."""
+        return "linux", "amd64"
+
+    def list_containers(self) -> list[Container]:
+        """Return every container, after ending those with a time that has come."""
+        if not self.is_up:
+            raise EngineUnreachableError(f"cannot reach {self.name}")
+        for id, end in list(self.ends_at.items()):
+            if end <= self.now:
+                self.end_container(id, end)
+        return list(self._containers.values())
+
+    def start_container(
+        self, group: SlotGroup, number: int, digest: str, *, host: str, state_folder: str | None
+    ) -> str:
+        """Start a container and draw its end."""
+        self.started_count += 1
+        id, slot = f"{host}/{self.started_count}", format_slot_name(group.name, host, number)
+        behaviour = self._registry.get_behaviour(digest)
+        age = behaviour.lifetime + behaviour.jitter * hash_to_fraction(id, "lifetime")
+        if self._staggered and self.started_count <= group.count:
+            age *= hash_to_fraction(id, "age")
+        if self._is_broken(self.now):
+            age = BROKEN_HOST_FAILS_AFTER_S
+        if behaviour.fails_after is not None:
+            age = behaviour.fails_after
+        self.started_at[id] = self.now
+        self.ends_at[id] = self.now + age
+        name, started = f"{slot}-{self.started_count}", self.now + self.clock_skew
+        self._containers[id] = Container(id, name, self.name, slot, digest, group.image, "running", started=started)
+        return id
+
+    def remove_container(self, container: str) -> None:
+        """Forget a container."""
+        for known in (self._containers, self._final_words, self.started_at, self.ends_at):
+            known.pop(container, None)
+
+    def read_logs(self, container: str, lines: int = 20) -> str:
+        """Return nothing: simulated containers print nothing."""
+        return ""
+
+    def execute_command(self, container: str, command: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
+        """Drain the container, whatever the command."""
+        self.ends_at[container] = min(self.ends_at[container], self.now + DRAIN_S)
+        return 0, ""
+
+    def watch_container_ends(self) -> Iterator[str]:
+        """Yield "" and then the slots of the containers that have ended by now."""
+        yield ""
+        yield from (container.slot for container in self.list_containers() if not container.alive)
+
+    def has_image(self, repository: str, digest: str) -> bool:
+        """Return True if the digest was pulled."""
+        return digest in self.digests
+
+    def pull_image(self, repository: str, digest: str, *, auth: dict[str, str] | None, timeout: float) -> None:
+        """Pull a digest at once; fail during an outage of the registry."""
+        if self._registry.is_down(self.now):
+            raise PullError("connection refused")
+        self._registry.pull_counts[int(self.now // 60)] += 1
+        self.digests.add(digest)
+
+    def remove_image(self, repository: str, digest: str) -> None:
+        """Forget a digest."""
+        self.digests.discard(digest)
+
+    def run_preflight(self, group: SlotGroup, digest: str, command: tuple[str, ...], timeout: float) -> tuple[int, str]:
+        """Accept every image."""
+        return 0, ""
+
+    def remove_preflight_containers(self) -> None:
+        """Do nothing: pre-flights leave nothing behind."""
+
+    def end_container(self, id: str, now: float, exit_code: int | None = None) -> None:
+        """End a container by its own behaviour or, with an exit code, from outside and without last words."""
+        container, started = self._containers[id], self.started_at[id]
+        self.ends_at.pop(id, None)
+        behaviour = self._registry.get_behaviour(container.digest)
+        fails = behaviour.fails_after is not None or self._is_broken(started)
+        status = int(fails) if exit_code is None else exit_code
+        self._final_words[id] = None
+        if exit_code is None and behaviour.writes_last_words:
+            good = now - started >= behaviour.good_after and not fails
+            reason = "job-failed" if status else "lifetime"
+            self._final_words[id] = LastWords("ended", reason, exit_code=status, good=good)
+        ended = now + self.clock_skew
+        self._containers[id] = replace(container, state="exited", ended=ended, exit_code=status)
+
+    def get_last_words(self, container: Container) -> LastWords | None:
+        """Return the last words that the container has written by now; None for none."""
+        if not container.alive:
+            return self._final_words[container.id]
+        behaviour = self._registry.get_behaviour(container.digest)
+        if not behaviour.writes_last_words:
+            return None
+        started = self.started_at[container.id]
+        healthy = behaviour.fails_after is None and not self._is_broken(started)
+        return LastWords(good=healthy and self.now - started >= behaviour.good_after)
+
+    def list_alive(self) -> list[Container]:
+        """Return the living containers, also while the engine is down."""
+        return [container for container in self._containers.values() if container.alive]
+
+    def find_next_end(self) -> float | None:
+        """Return the time of the next end of a container; None without containers."""
+        return min(self.ends_at.values(), default=None)
+
+    def find_next_proof(self, now: float) -> float | None:
+        """Return the time at which a container will next have proved its image good; None for never."""
+        times = (
+            self.started_at[container.id] + self._registry.get_behaviour(container.digest).good_after
+            for container in self.list_alive()
+        )
+        return min((at for at in times if at > now), default=None)

@@ -1,0 +1,148 @@
+"""Simulate one host in virtual time: the watchdog's real decisions on a simulated engine and registry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.core import memory_updates
+from autopilot_watchdog.core.decide import decide, list_images_to_check
+from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.core.observation import EngineDown, EngineView, FleetState, Observation
+from autopilot_watchdog.core.reasons import Reason
+from autopilot_watchdog.core.slot_actions import (
+    Action,
+    Drain,
+    Outcome,
+    Pull,
+    RemoveContainer,
+    RemoveImage,
+    ShareQuarantine,
+    Start,
+)
+from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError, list_digests_on_disk
+from autopilot_watchdog.registry.image_reference import get_repository
+from autopilot_watchdog.simulation.simulated_engine import SimulatedEngine
+from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
+
+MAX_ROUNDS = 20
+
+
+class SimulatedHost:
+    """Host with one engine and the watchdog's memory. Times are virtual seconds; the clock may be skewed."""
+
+    def __init__(
+        self,
+        config: Config,
+        registry: SimulatedRegistry,
+        is_broken: Callable[[float], bool] = lambda now: False,
+        *,
+        staggered: bool = False,
+    ) -> None:
+        """Create a host with empty slots; arguments as for SimulatedEngine."""
+        self.config = config
+        self.registry = registry
+        self.engine = SimulatedEngine(config.slots[0].engine, registry, is_broken, staggered=staggered)
+        self.memory = Memory()
+        self.unfit_reasons: tuple[str, ...] = ()
+        self.reasons: dict[str, Reason] = {}
+        self.executed_actions: list[tuple[float, Action]] = []
+        self.idle = False  # at the last pass every slot had its container, and there was nothing to do
+        self.wake_at: float | None = None  # time of the next due action, registries aside
+
+    def observe(self, now: float) -> Observation:
+        """Look at the host."""
+        self.engine.now = now
+        return Observation(
+            {self.engine.name: self._observe_engine()},
+            unfit_reasons=self.unfit_reasons,
+            boot="1",
+            booted=self.engine.clock_skew,
+        )
+
+    def run_pass(self, now: float) -> float | None:
+        """Run one pass, as shell.reconcile does; return the time of the next due one, None for none."""
+        tried: set[Action] = set()
+        clock = now + self.engine.clock_skew
+        for number in range(MAX_ROUNDS):
+            observation = self.observe(now)
+            if number == 0:
+                keys = list_images_to_check(self.config, observation, self.memory, clock)
+                observation = replace(
+                    observation,
+                    tag_digests={key: self.registry.request_tag_digest(now) for key in keys},
+                    fleet=FleetState(self.registry.shared_quarantine) if self.config.consul else None,
+                )
+            decision = decide(self.config, observation, self.memory, clock)
+            self.memory, self.reasons = decision.memory, decision.reasons
+            new_actions = [action for action in decision.actions if action not in tried]
+            if not new_actions:
+                break
+            for action in new_actions:
+                outcome = self._execute(action, now)
+                self.memory = memory_updates.apply_outcome(self.config, self.memory, outcome, clock)
+                self.executed_actions.append((now, action))
+            tried.update(new_actions)
+        self.idle = self.engine.is_up and not tried and len(self.engine.list_alive()) == len(self.reasons)
+        self.wake_at, ask_at = (
+            None if at is None else at - self.engine.clock_skew for at in (decision.wake_at, decision.ask_registry_at)
+        )
+        return min((at for at in (self.wake_at, ask_at) if at is not None), default=None)
+
+    def compute_next_check(self, since: float) -> float:
+        """Return the time of the first request to the registry at `since` or later, if nothing else happens."""
+        every, due = self.config.registry.check_every, math.inf
+        if since == math.inf:
+            return due
+        for group in self.config.slots:
+            asked = self.memory.get_image(group.image_key).asked_at - self.engine.clock_skew
+            due = min(due, asked + every * max(1, math.ceil((since - asked) / every)))
+        return due
+
+    def record_skipped_checks(self, now: float) -> None:
+        """Count the requests of skipped passes before `now`, and record the last answer."""
+        every = self.config.registry.check_every
+        for key in {group.image_key: None for group in self.config.slots}:
+            asked = at = self.memory.get_image(key).asked_at - self.engine.clock_skew
+            while at + every < now:
+                at += every
+                self.registry.request_counts[int(at // 60)] += 1
+            if at > asked:
+                answers = {key: self.registry.get_tag_digest(at)}
+                self.memory = memory_updates.apply_registry_answers(self.memory, answers, at + self.engine.clock_skew)
+
+    def _observe_engine(self) -> EngineView | EngineDown:
+        try:
+            containers = tuple(
+                replace(container, last_words=self.engine.get_last_words(container))
+                for container in self.engine.list_containers()
+            )
+        except EngineUnreachableError as error:
+            return EngineDown(str(error))
+        return EngineView(containers, frozenset(list_digests_on_disk(self.config, self.engine, self.memory)))
+
+    def _execute(self, action: Action, now: float) -> Outcome:
+        self.engine.now = now
+        match action:
+            case Pull(image, digest):
+                repository = get_repository(self.config.find_group(image).image)
+                try:
+                    self.engine.pull_image(repository, digest, auth=None, timeout=self.config.registry.pull_timeout)
+                except PullError as error:
+                    return Outcome(action, str(error))
+            case Start(slot, digest):
+                group, number = self.config.map_slots_to_groups()[slot]
+                id = self.engine.start_container(group, number, digest, host=self.config.host, state_folder=None)
+                return Outcome(action, container=id)
+            case RemoveContainer(id):
+                self.engine.remove_container(id)
+            case Drain(id, slot):
+                group, _ = self.config.map_slots_to_groups()[slot]
+                self.engine.execute_command(id, group.drain)
+            case ShareQuarantine(_, digest, reason):
+                self.registry.shared_quarantine[digest] = reason
+            case RemoveImage(image, digest):
+                self.engine.remove_image(get_repository(self.config.find_group(image).image), digest)
+        return Outcome(action)

@@ -1,0 +1,59 @@
+"""Simulate an image registry with pushes and outages in virtual time, and define the behaviour of its digests."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
+
+
+@dataclass(frozen=True, slots=True)
+class DigestBehaviour:
+    """Behaviour of the containers of a digest. Times are seconds."""
+
+    lifetime: float = 24 * 3600.0
+    jitter: float = 4 * 3600.0  # most seconds that are added to the lifetime, drawn uniformly
+    good_after: float = 120.0
+    fails_after: float | None = None  # age at which it exits with status 1
+    urgency: str = ""
+    writes_last_words: bool = True
+
+
+@dataclass(slots=True)
+class SimulatedRegistry:
+    """Registry with one tag; it counts requests and pulls by minute of virtual time."""
+
+    pushes: list[tuple[float, str]]  # time and digest, in the order of time
+    outages: list[tuple[float, float]] = field(default_factory=list)  # begin and end
+    behaviours: Mapping[str, DigestBehaviour] = field(default_factory=dict)
+    shared_quarantine: dict[str, str] = field(default_factory=dict)  # the fleet's, in Consul
+    request_counts: Counter[int] = field(default_factory=Counter)
+    pull_counts: Counter[int] = field(default_factory=Counter)
+
+    def find_next_change(self, since: float) -> float:
+        """Return the time of the first answer that differs from the one at `since`."""
+        times = [at for at, _ in self.pushes] + [at for outage in self.outages for at in outage]
+        return min((at for at in times if at > since), default=math.inf)
+
+    def is_down(self, now: float) -> bool:
+        """Return True during an outage."""
+        return any(begin <= now < end for begin, end in self.outages)
+
+    def request_tag_digest(self, now: float) -> TagDigest | RegistryFailure:
+        """Count a request and answer it."""
+        self.request_counts[int(now // 60)] += 1
+        return self.get_tag_digest(now)
+
+    def get_tag_digest(self, now: float) -> TagDigest | RegistryFailure:
+        """Return the answer to a request at this time, without counting it."""
+        if self.is_down(now):
+            return RegistryFailure("connection refused")
+        digest = [pushed for at, pushed in self.pushes if at <= now][-1]
+        return TagDigest(digest, urgency=self.get_behaviour(digest).urgency)
+
+    def get_behaviour(self, digest: str) -> DigestBehaviour:
+        """Return the behaviour of a digest; the default one if none is set."""
+        return self.behaviours.get(digest, DigestBehaviour())
