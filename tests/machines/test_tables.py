@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from autopilot.adapters.consul import registration
+from autopilot.adapters.consul import registration, registration_state
 from autopilot.adapters.consul.service_definition import ServiceDefinition
 from autopilot.machines import cron_schedule, events, health, job, lifetime, shutdown
 from autopilot.machines.actions import Outcome, Spawn
@@ -238,18 +238,18 @@ def test_targets_of_the_shutdown_table():
 def test_targets_of_the_registration_table():
     """Every phase that a registration's cell names is reached from it, and no other."""
     definition = ServiceDefinition(id="web", name="web", ttl=30.0)
-    desired = (None, registration.Desired(definition, "passing"))
+    desired = (None, registration_state.Desired(definition, "passing"))
 
     def list_steps(state):
-        for on, new in itertools.product(registration.Input, desired):
-            if on is not registration.Input.DEADLINE_ELAPSED or state.deadline is not None:
+        for on, new in itertools.product(registration_state.Input, desired):
+            if on is not registration_state.Input.DEADLINE_ELAPSED or state.deadline is not None:
                 now = state.last_contact_at if state.deadline is None else state.deadline
                 yield on, registration.step(state, on, now, desired=new)[0]
 
     def get_key(s):
         return s.phase, repr((s.desired, s.observed, s.call)), min(s.consecutive_refusals, 2), min(s.takeover_count, 4)
 
-    observed = observe_targets([registration.Registration("web")], list_steps, get_key)
+    observed = observe_targets([registration_state.Registration("web")], list_steps, get_key)
     assert_targets_are_true(registration.TABLE, observed)
 
 
@@ -261,6 +261,6 @@ def test_the_first_phase_is_the_initial_one(machine):
         health: health.HealthState().phase,
         lifetime: lifetime.LifetimeState().phase,
         shutdown: shutdown.ShutdownState().phase,
-        registration: registration.Registration("web").phase,
+        registration: registration_state.Registration("web").phase,
     }
     assert initial[machine] is next(iter(machine.Phase))
