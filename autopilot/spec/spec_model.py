@@ -113,7 +113,7 @@ else:
     )
 
 
-class Health(CheckFields):
+class Health(CheckFields):  # noqa: D101 - its docstring is computed from the kinds of checks
     __doc__ = f"A health check: one of {join_names(CHECK_KINDS, 'and')}."
 
     interval: f.PositiveDuration = Field(default=10.0, description="from one check to the next")
@@ -320,8 +320,10 @@ class Spec(SpecWithBatchSections):
         return [job for job in self.jobs if job.label == section.job]
 
     def compute_stop_limit(self, job: Job) -> float:
-        """Return the seconds from a job's first signal to its SIGKILL. A batch system's main process has longer: it
-        stops its daemons first, and they their payloads."""
+        """Return the seconds from a job's first signal to its SIGKILL.
+
+        A batch system's main process has longer: it stops its daemons first, and they their payloads.
+        """
         if job.stop.timeout:
             return job.stop.timeout
         batch = self.batch

@@ -242,7 +242,8 @@ def test_following_shows_the_life_to_its_end(tmp_path: Path) -> None:
 
 def test_deaf_followers_hold_up_nobody(tmp_path: Path) -> None:
     """Followers that never read cost a bounded memory and no time: a job that writes on and on is not held up, another
-    is restarted at once, and one follower too many is refused."""
+    is restarted at once, and one follower too many is refused.
+    """
     flood = shell("yes 0123456789012345678901234567890123456789 | head -c 60000000; echo all written; sleep 1000")
     with SupervisorProcess(tmp_path, {"jobs": [VICTIM, {"name": "flood", "exec": flood}]}, read=False) as pilot:
         path = str(pilot.state / "autopilot.sock")

@@ -82,7 +82,8 @@ def test_stuck_handler_freezes_nothing(agent, tmp_path):
 @pytest.mark.slow
 def test_slow_check_is_never_run_twice(tmp_path):
     """2: a check that takes 3 s with an interval of 1 s is one process at a time; what it misses is skipped and
-    counted, and neither a restart nor the stop waits for it."""
+    counted, and neither a restart nor the stop waits for it.
+    """
     marker = f"check-of-{tmp_path.name}"
     health = {"exec": ["sh", "-c", "sleep 3; :", marker], "interval": 1, "ttl": 10, "timeout": "8s"}
     with SupervisorProcess(
@@ -108,7 +109,8 @@ def test_slow_check_is_never_run_twice(tmp_path):
 @pytest.mark.real("consul")
 def test_reload_leaves_services_in_consul(agent, tmp_path):
     """8: over a reload an unchanged service keeps its pid and is in Consul at every moment, although its next check is
-    a minute away; a changed one is there again as soon as it is well."""
+    a minute away; a changed one is there again as soon as it is well.
+    """
     health = {"exec": "true", "interval": 60, "ttl": 120}
     jobs = [
         {"name": name, "exec": "sleep 1000", "port": 8000 + n, "interfaces": "lo", "health": health}

@@ -82,7 +82,8 @@ def test_all_are_there():
 
 def test_forms_of_one():
     """Numeric strings, durations, words for numbers, interfaces of every form and a service's own keys come out as
-    what they mean."""
+    what they mean.
+    """
     jobs = {job.name: job for job in load_text((DATA / "unit-config.json5").read_text(), env=ENV).plan.jobs}
     health, service = jobs["beta"].health, jobs["alpha"].service
     assert health is not None and (health.ttl, health.timeout, health.interval) == (103, 2, 20)

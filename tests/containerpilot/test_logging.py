@@ -172,7 +172,8 @@ def test_rotation_that_fails(tmp_path):
 )
 def test_the_entry_point_decides(format, terminal, containerpilot, lines):
     """As `containerpilot` the three names mean its forms; to `autopilot run` they mean ours, whose default depends on
-    the terminal; `auto` is always ours."""
+    the terminal; `auto` is always ours.
+    """
     assert type(choose_format(format, terminal=terminal, containerpilot=containerpilot, context={})) is lines
 
 

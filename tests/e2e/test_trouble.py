@@ -135,7 +135,8 @@ def test_supervisor_killed(pool):
 
 def test_hung_command(pool):
     """A condor_off that hangs delays neither another job's restart nor the drain, which takes the other sequence, nor
-    the stop."""
+    the stop.
+    """
     victim = {"name": "victim", "exec": "tail -f /dev/null", "restarts": "unlimited", "backoff": {"initial": "1ms"}}
     node = Node(pool, spec={"jobs": [MASTER, victim]}).wait_until_joined()
     node.worker.write_file("/usr/local/sbin/condor_off", "#!/bin/sh\nexec sleep 1000\n", mode=0o755)

@@ -216,7 +216,8 @@ def let_happen(world, turn, main, hooks):
 @given(services, ways, turns, st.lists(st.sampled_from([0.5, 5.0]), max_size=2), st.integers(0, 100))
 def test_the_last_wish_wins(main, way, happenings, hook_lengths, seed):
     """Whatever operators ask for and whatever happens meanwhile: in the end the job is up if the last wish was up, and
-    down if it was down; every run follows the one before, and every step leads where its cell says."""
+    down if it was down; every run follows the one before, and every step leads where its cell says.
+    """
     hooks = [build_job(f"hook{n}", when=build_when("main", "stopping")) for n in range(len(hook_lengths))]
     behaviours = {f"hook{n}": build_ending_behaviour(seconds) for n, seconds in enumerate(hook_lengths)}
     with checked_tables():

@@ -322,7 +322,8 @@ JOBS = st.lists(
 @given(plans=st.lists(JOBS, min_size=2, max_size=5), pauses=st.lists(st.floats(0, 8), min_size=5, max_size=5))
 def test_any_row_of_plans_ends_in_the_last(plans, pauses):
     """Whatever plans follow each other at whatever moments: in the end there are exactly the jobs of the last one, by
-    its rules, never were two runs of one there at once, and each that should run does."""
+    its rules, never were two runs of one there at once, and each that should run does.
+    """
     deaf = {"a": Behaviour(ignores_signals=True), "b": Behaviour(run_duration=lambda rng: rng.random() * 5)}
     world = SimulatedWorld(build_plan(*plans[0], make("keeper")), deaf)
     for jobs, pause in zip(plans[1:], pauses, strict=False):

@@ -119,7 +119,8 @@ behaviours = st.builds(
 )
 def test_whatever_happens(some_jobs, how, seed, stop_at):
     """Whatever jobs do: no two runs of one at once, no deadline in the past, a stop that ends within its budget, and
-    nothing after the end (the world itself asserts the first two and the last)."""
+    nothing after the end (the world itself asserts the first two and the last).
+    """
     world = SimulatedWorld(build_plan(*some_jobs, stop_timeout=20.0), how, seed=seed).run(stop_at)
     if world.finish is None:
         begun = world.core.shutdown.deadline
@@ -156,7 +157,8 @@ later = st.tuples(st.tuples(*(jobs(name) for name in NAMES)).flatmap(change_jobs
 )
 def test_whatever_plans_come(some_jobs, plans, how, seed, in_maintenance):
     """Whatever plans a life is given and whatever its jobs do then: no two runs of one at once, exactly the jobs of the
-    last plan in the end, and a stop that ends within its budget."""
+    last plan in the end, and a stop that ends within its budget.
+    """
     world = SimulatedWorld(build_plan(*some_jobs, build_job("keeper"), stop_timeout=20.0), how, seed=seed)
     if in_maintenance:
         world.feed(cues.RequestReceived("enter-maintenance", "test"))
@@ -186,7 +188,8 @@ def test_whatever_plans_come(some_jobs, plans, how, seed, in_maintenance):
 )
 def test_a_drain_always_ends(how, seed, drain_takes, deadline):
     """A drain ends with the drain, or at its deadline and grace, or with the master: never never, and evicts nobody
-    before a deadline."""
+    before a deadline.
+    """
     node = build_plan(
         build_job("master", restarts=None, essential=True, stop=Stop(group=False, timeout=5)),
         build_job("side", restarts=None),

@@ -36,7 +36,8 @@ UP = (events.JobStarted("web", 1, 7), events.CheckPassed("web", "fine"), events.
 
 def test_the_life_of_a_service(offers):
     """A service is wanted from the first passing check, critical when its job is unhealthy or ended, and not after a
-    stop."""
+    stop.
+    """
     assert apply_events(offers, UP[0]) is None
     assert apply_events(offers, *UP[1:]).status == "passing"
     assert apply_events(offers, events.CheckFailed("web", "slow", 1, False)).output == "slow"
@@ -67,7 +68,8 @@ def test_only_what_changed_is_told(offers):
 
 def test_metadata(offers):
     """Metadata of every service has the life's identity and the lifetime's end, the supervisor's also the drain, its
-    deadline and the payloads."""
+    deadline and the payloads.
+    """
     heard = (
         events.LifetimeBegun(60.0),
         events.DrainBegun("lifetime", "its end", 30.0),

@@ -16,7 +16,8 @@ HOST = socket.gethostname()
 
 def test_what_is_registered(agent, tmp_path):
     """A job's service has ContainerPilot's id, the address that its rules chose, its tags, and the life's identity as
-    metadata."""
+    metadata.
+    """
     spec = build_service_spec(
         agent,
         tags=["a", "b"],

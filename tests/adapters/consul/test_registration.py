@@ -153,7 +153,8 @@ def test_maintenance_that_ended_while_cut_off(registered):
 
 def test_refused_backs_off_with_jitter():
     """A streak of refusals raises one condition, is retried with growing spread delays, and its end clears the
-    condition."""
+    condition.
+    """
     service = AnsweredRegistration()
     service.apply(r.Input.DESIRED_CHANGED, desired=UP)
     waits = []

@@ -31,7 +31,8 @@ STATES = [
 @pytest.mark.parametrize("state", STATES, ids=str)
 def test_a_running_payload_is_never_called_drained(state: DrainState) -> None:
     """Every state, every sight: with a starter alive, or with a startd that was not seen to stop taking jobs, not
-    DONE."""
+    DONE.
+    """
     for sight in generate_snapshots():
         _, order = decide(state, sight)
         if sight.starter_count or (sight.startd_running and not (sight.drained and state.action is DrainAction.DRAIN)):
