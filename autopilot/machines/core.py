@@ -376,7 +376,7 @@ class Core:
         if self._is_end_of_drain(record):
             self._step_lifetime(lifetime.Input.DRAINED)
         elif record.plan.essential:
-            self._begin_shutdown(outcomes.build_essential_job_outcome(record))
+            self._begin_shutdown(outcomes.build_essential_job_outcome(record, self.job_records))
 
     def _is_end_of_drain(self, record: JobRecord) -> bool:
         """Return True when the batch system's main process has ended in order while draining: no payload is left."""
@@ -402,7 +402,7 @@ class Core:
             if not self._pending_events:  # else the events of the abandoned jobs come first
                 self.job_set.recheck_waits = False
                 if self.job_set.is_work_done(self._consul_agent_job):
-                    self._begin_shutdown(outcomes.build_all_jobs_outcome(self.job_records.values()))
+                    self._begin_shutdown(outcomes.build_all_jobs_outcome(self.job_records))
 
     def _update_boot_success(self) -> None:
         all_good = all(record.counts_as_good for record in self.job_records.values())

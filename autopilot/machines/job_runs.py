@@ -40,6 +40,7 @@ def launch(t: JobContext) -> Step:
         restart_when_empty=False,
         trigger_pending=False,
         want_up=True,
+        given_up="",
     )
 
 
@@ -65,7 +66,9 @@ def handle_wait_timeout(t: JobContext) -> Step:
     """Give up the wait for the `when`; a job with `cron` checks the clock."""
     if t.job.when.cron is not None:
         return check_clock(t)
-    return finish(t, events.WaitTimedOut(t.job.name, t.job.when.timeout or 0.0))
+    timeout = t.job.when.timeout or 0.0
+    waited = f"it waited {timeout:g} s for {_describe_triggers(t)}"
+    return finish(t.update_state(given_up=waited), events.WaitTimedOut(t.job.name, timeout))
 
 
 def finish_rest(t: JobContext) -> Step:
@@ -86,7 +89,9 @@ def check_clock(t: JobContext) -> Step:
 def _wait_until_next_run(t: JobContext, phase: Phase, check: cron_schedule.ClockCheck, *, late: bool) -> Step:
     reports = _report_skipped_runs(t, check.skipped, late=late)
     if check.next_run is None:
-        return finish(t, *reports)
+        never_ran = phase is Phase.WAITING
+        waited = f"it waited for a time of its cron {t.job.when.cron!r}, and there is none"
+        return finish(t.update_state(given_up=waited if never_ran else ""), *reports)
     remaining = check.next_run.due - check.next_run.checked_at + TIMER_MARGIN_S
     return t.enter_phase(
         phase, *reports, deadline_in=min(remaining, cron_schedule.CLOCK_CHECK_INTERVAL_S), next_run=check.next_run
@@ -99,8 +104,13 @@ def _report_skipped_runs(t: JobContext, count: int, *, late: bool = False) -> tu
 
 def cancel_wait(t: JobContext) -> Step:
     """Give up the wait: the source of an event in the `when` is over."""
-    waiting_for = ", ".join(f"{x.source or 'autopilot'} {x.event}" for x in t.job.when.triggers)
-    return finish(t, events.WaitAbandoned(t.job.name, waiting_for))
+    waiting_for, never_ran = _describe_triggers(t), t.state.phase is Phase.WAITING
+    given_up = t.update_state(given_up=f"it waited for {waiting_for}" if never_ran else "")
+    return finish(given_up, events.WaitAbandoned(t.job.name, waiting_for))
+
+
+def _describe_triggers(t: JobContext) -> str:
+    return ", ".join(f"{x.source or 'autopilot'} {x.event}" for x in t.job.when.triggers)
 
 
 # --- after a run ---
@@ -193,3 +203,8 @@ def finish(t: JobContext, *emitted: events.Event) -> Step:
 def finish_idle(t: JobContext) -> Step:
     """Be done without a run."""
     return finish(t)
+
+
+def stop_idle(t: JobContext) -> Step:
+    """Be done without a run, by request: the status of an earlier run is no failure any more."""
+    return finish(t.update_state(stop_requested=True))

@@ -66,6 +66,7 @@ class JobState:
     started: float = 0.0  # moment at which its last run began
     status: int | None = None  # of its last run
     oom: bool = False  # its last run was killed for want of memory
+    given_up: str = ""  # why a job that never ran never will: a sentence that begins with "it waited"
     stop_requested: bool = False  # the end of this run was requested
     stop_requested_at: float = 0.0
     stop_announced: bool = False  # JobStopping was emitted for this run

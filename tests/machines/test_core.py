@@ -104,6 +104,58 @@ def test_hopeless_wait_is_abandoned():
     assert world.list_times(events.WaitAbandoned, "b")
 
 
+NEVER_RAN = {
+    "abandoned": (build_when("setup", "exitSuccess"), "it waited for setup exitSuccess, and setup ended with 3"),
+    "abandoned, without a status": (build_when("asleep", "healthy"), "it waited for asleep healthy, and asleep never"),
+    "abandoned, one of several": (
+        When(triggers=(Trigger(source="setup", event="exitFailed"), Trigger(source="asleep", event="healthy"))),
+        "it waited for setup exitFailed, asleep healthy, and asleep never ran",
+    ),
+    "timed out": (build_when("db", "healthy", timeout=5), "it waited 5 s for db healthy"),
+    "timed out on a watch": (build_when("watch.db", "healthy", timeout=5), "it waited 5 s for watch.db healthy"),
+}
+
+
+def build_never_ran_world(when, *, essential):
+    asleep = build_job("asleep", when=build_when("setup", "exitSuccess"))
+    side = (build_job("setup"), asleep, build_job("db", restarts=None)) if essential else ()
+    return SimulatedWorld(
+        build_plan(*side, build_job("main", essential=essential, when=when)), {"setup": build_ending_behaviour(1, 3)}
+    ).run(20)
+
+
+@pytest.mark.parametrize(("when", "cause"), NEVER_RAN.values(), ids=NEVER_RAN)
+def test_an_essential_job_that_never_ran_is_a_failure(when, cause):
+    """A life whose essential job never ran ends as failed, with a code of its own and the cause."""
+    outcome = build_never_ran_world(when, essential=True).finish.outcome
+    assert (outcome.reason, outcome.code) == ("job-failed", 1)
+    assert outcome.detail.startswith(f"essential job main never ran: {cause}")
+
+
+def test_an_essential_job_whose_cron_has_no_time_is_a_failure(monkeypatch):
+    """A job whose calendar has no time left never ran, as one that waited in vain."""
+    monkeypatch.setattr("autopilot.runtime.simulated_world.find_next_time", lambda when, after: None)
+    outcome = build_never_ran_world(When(cron="0 0 29 2 *"), essential=True).finish.outcome
+    assert (outcome.reason, outcome.code) == ("job-failed", 1)
+    assert "never ran: it waited for a time of its cron '0 0 29 2 *', and there is none" in outcome.detail
+
+
+def test_a_life_in_which_nothing_ran_is_a_failure():
+    """A life ends as failed when every job gave up its wait, essential or not."""
+    when, cause = NEVER_RAN["timed out on a watch"]
+    outcome = build_never_ran_world(when, essential=False).finish.outcome
+    assert outcome == actions.Outcome("job-failed", f"no job ever ran: main: {cause}", 1)
+
+
+@pytest.mark.parametrize("when", [build_when("side", "exitFailed"), When()], ids=["waiting", "in its back-off"])
+def test_an_essential_job_that_an_operator_stops_is_no_failure(when):
+    """An essential job without a process that an operator stops ends the life with 0."""
+    main = build_job("main", essential=True, restarts=None, when=when, backoff=Backoff(initial=60.0))
+    world = SimulatedWorld(build_plan(build_job("side"), main), {"main": build_ending_behaviour(1, 3)}).run(10)
+    world.feed(cues.RequestReceived("stop-job", "operator", job="main"))
+    assert world.run(20).finish.outcome == actions.Outcome("completed", "essential job main is over", 0)
+
+
 def test_signal_job_does_not_hold_the_life():
     """A job that only waits for a signal neither keeps the container alive nor ends it."""
     hup = build_job("hup", when=AFTER_HUP)
