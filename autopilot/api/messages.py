@@ -78,7 +78,8 @@ class JobStatus(TypedDict):
     end: JobEnd | None
     """Result of a job in the state `done`; null in every other state.
 
-    `succeeded`: its last run ended with 0; `failed`: with another status; `stopped`: its end was requested; `never ran`.
+    `succeeded`: its last run ended with 0; `failed`: with another status; `stopped`: its end was requested;
+    `never ran`: it was over before its first run.
     """
     health: JobHealth | None
     """Result of the health checks; null for a job without a check."""

@@ -342,6 +342,10 @@ class Core:
                 self._handle_unhealthy(self.job_records[event.job], event)
             case events.DrainBegun():
                 self._retire_batch_job()
+            case events.DrainDeadlineReached():
+                self._step_working_jobs(job.Input.ASK)
+            case events.DrainGraceExpired():
+                self._step_working_jobs(job.Input.HURRY)
             case events.DrainCompleted():
                 self._begin_shutdown(outcomes.build_drain_outcome(self.lifetime.reason, forced=event.forced))
             case events.JobStopped():
@@ -370,11 +374,32 @@ class Core:
             self.job_set.step_job(unit, job.Input.RETIRE)
             self.job_set.step_health(unit, health.Input.DOWN)
 
+    def _list_working_jobs(self) -> list[JobRecord]:
+        """Return the jobs whose work a drain without a batch system ends.
+
+        These are the essential jobs; without any, all jobs with a process but stop hooks and the registry's agent.
+        """
+        records = [record for record in self.job_records.values() if record.plan.command.argv]
+        essential = [record for record in records if record.plan.essential]
+        agent = self._consul_agent_job
+        return essential or [record for record in records if not record.is_stop_hook and record.plan.name != agent]
+
+    def _step_working_jobs(self, on: job.Input) -> None:
+        """End the work at the deadline of a drain; with a batch system, the payloads are the work."""
+        if self.plan.batch is None:
+            for record in self._list_working_jobs():
+                if not record.is_done:
+                    self.job_set.step_health(record, health.Input.DOWN)
+                    self.job_set.step_job(record, on)
+
     def _handle_job_done(self, record: JobRecord) -> None:
         if self.ending or record.being_replaced:
             return
         if self._is_end_of_drain(record):
             self._step_lifetime(lifetime.Input.DRAINED)
+        elif self.plan.batch is None and self.lifetime.phase in lifetime.FORCED_PHASES:
+            if all(record.is_done for record in self._list_working_jobs()):
+                self._step_lifetime(lifetime.Input.DRAINED)
         elif record.plan.essential:
             self._begin_shutdown(outcomes.build_essential_job_outcome(record, self.job_records))
 

@@ -44,6 +44,7 @@ class Input(Enum):
     RESTART = "restart"
     RELOAD = "reload"  # SIGHUP: it reads its configuration again
     RETIRE = "retire"  # let it run, but never again
+    ASK = "ask to end"  # its stop signal, without a limit of time; never again
     HURRY = "hurry"  # no more patience: kill
     ABANDON = "abandon"  # its `when` can never come true any more
 

@@ -66,6 +66,12 @@ def disable_restart(t: JobContext) -> Step:
     return t.keep_phase(want_up=False, restart_when_empty=False)
 
 
+def ask_to_end(t: JobContext) -> Step:
+    """Send the stop signal without a limit of time: the drain's grace is the job's time, not its own timeout."""
+    signals = () if t.state.pid is None else (_build_signal(t, t.job.stop.signal),)
+    return t.keep_phase(*signals, want_up=False, stop_requested=True, restart_when_empty=False)
+
+
 def send_reload(t: JobContext) -> Step:
     """Send SIGHUP to a job that has a process."""
     return keep_state(t) if t.state.pid is None else t.keep_phase(_build_signal(t, SIGHUP))

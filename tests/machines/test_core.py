@@ -8,7 +8,7 @@ import pytest
 
 from autopilot.machines import actions, cues, events
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
-from autopilot.spec.plan import Backoff, Batch, BatchSettings, Drain, Lifetime, Stop, Trigger, When
+from autopilot.spec.plan import Backoff, Batch, BatchSettings, Command, Drain, Lifetime, Stop, Trigger, When
 from tests.machines.plans import build_check, build_job, build_plan, build_when
 
 EXACT = Backoff(jitter=0.0)
@@ -489,6 +489,36 @@ def test_drain_by_command_with_deadline():
     world.run(10000)
     assert [t for t, a in world.actions if isinstance(a, actions.TerminatePayloads)] == [pytest.approx(25)]
     assert world.finish.outcome.reason == "drain"
+
+
+def build_command_drain_plan(*jobs):
+    drain = Drain(begin=Command(argv=("true",)), until=Command(argv=("false",)))
+    return build_plan(*jobs, lifetime=Lifetime(drain=drain, max=100.0, deadline=50.0, grace=20.0), stop_timeout=30.0)
+
+
+@pytest.mark.parametrize("essential", [True, False])
+def test_drain_without_a_batch_system_ends_the_work_at_its_deadline(essential):
+    """The jobs that work get their stop signal at the deadline; the life is over when the last of them is."""
+    jobs = [build_job(name, essential=essential, restarts=None, health=build_check()) for name in ("a", "b")]
+    world = SimulatedWorld(build_command_drain_plan(*jobs), drain_duration=None).run(10000)
+    signals = [(t, a.job, a.signal) for t, a in world.actions if isinstance(a, actions.Signal)]
+    assert signals == [(pytest.approx(150), "a", 15), (pytest.approx(150), "b", 15)]
+    assert not [a for _, a in world.actions if isinstance(a, actions.Kill)]
+    assert world.finish.outcome == actions.Outcome("lifetime", "drained, forced", 75)
+    assert world.now == pytest.approx(150, abs=0.1)
+
+
+def test_drain_without_a_batch_system_kills_after_its_grace():
+    """A job that does not heed the signal at the deadline is killed after the grace, not after its own timeout."""
+    jobs = (build_job("deaf", essential=True), build_job("heeds", essential=True), build_job("side", restarts=None))
+    world = SimulatedWorld(
+        build_command_drain_plan(*jobs), {"deaf": Behaviour(ignores_signals=True)}, drain_duration=None
+    ).run(10000)
+    kills = [(t, a.job) for t, a in world.actions if isinstance(a, actions.Kill)]
+    assert kills == [(pytest.approx(170), "deaf")]
+    assert world.list_times(events.JobStopped, "heeds") == [pytest.approx(150.01)]
+    assert world.list_times(events.JobStopped, "side")[0] > 170
+    assert world.finish.outcome == actions.Outcome("lifetime", "drained, forced", 75)
 
 
 def test_sigterm_stop_evicts():
