@@ -22,6 +22,7 @@ from autopilot.machines.job_runs import (
     finish_rest,
     handle_spawned,
     handle_wait_timeout,
+    hurry_idle,
     launch,
     start_by_request,
     start_or_delay,
@@ -88,6 +89,7 @@ def step(
     pid: int | None = None,
     draw: float = 0.5,
     clock: cron_schedule.Clock | None = None,
+    has_pre_stop_jobs: bool = False,
 ) -> Step:
     """Return the state after an input, and the actions and events that follow from it, in order.
 
@@ -100,8 +102,9 @@ def step(
         pid: The process that SPAWNED reports.
         draw: The step's one random number, uniform in [0, 1).
         clock: The wall clock, for a job with `cron`.
+        has_pre_stop_jobs: True while jobs wait for this one's `stopping`, or run because of it.
     """
-    return TABLE[state.phase, on](JobContext(state, now, job, exited, pid, draw, clock))
+    return TABLE[state.phase, on](JobContext(state, now, job, exited, pid, draw, clock, has_pre_stop_jobs))
 
 
 Row = dict[str, Cell[JobContext, Step]]
@@ -124,7 +127,7 @@ TABLE = build_table(
         reload=IGNORE,
         retire=Cell(finish_idle, P.DONE),
         ask=Cell(stop_idle, P.DONE),
-        hurry=Cell(finish_idle, P.DONE),
+        hurry=Cell(hurry_idle, P.DONE),
         abandon=Cell(cancel_wait, P.DONE),
     ),
     delayed=Row(
@@ -133,21 +136,21 @@ TABLE = build_table(
         exited=IGNORE,
         emptied=IGNORE,
         elapsed=Cell(launch, P.STARTING, P.RUNNING),
-        stop=Cell(stop_idle, P.DONE),
-        hold=Cell(stop_idle, P.DONE),
+        stop=Cell(stop_idle, P.HOLDING, P.DONE),
+        hold=Cell(stop_idle, P.HOLDING, P.DONE),
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
         reload=IGNORE,
-        retire=Cell(finish_idle, P.DONE),
-        ask=Cell(stop_idle, P.DONE),
-        hurry=Cell(finish_idle, P.DONE),
+        retire=Cell(finish_idle, P.HOLDING, P.DONE),
+        ask=Cell(stop_idle, P.HOLDING, P.DONE),
+        hurry=Cell(hurry_idle, P.DONE),
         abandon=IGNORE,
     ),
     starting=Row(
         triggered=Cell(remember_trigger),
         spawned=Cell(handle_spawned, P.RUNNING),
-        exited=Cell(handle_exit, P.DELAYED, P.BACKOFF, P.RESTING, P.DONE),
+        exited=Cell(handle_exit, P.DELAYED, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
         emptied=IGNORE,
         elapsed=IGNORE,  # a start has no deadline: it may wait for a lock
         stop=Cell(stop, P.STOPPING),
@@ -164,7 +167,7 @@ TABLE = build_table(
     running=Row(
         triggered=Cell(remember_trigger),
         spawned=IGNORE,
-        exited=Cell(handle_exit, P.DELAYED, P.STARTING, P.STOPPING, P.BACKOFF, P.RESTING, P.DONE),
+        exited=Cell(handle_exit, P.DELAYED, P.STARTING, P.STOPPING, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
         emptied=IGNORE,
         elapsed=Cell(handle_run_timeout, P.KILLING),
         stop=Cell(stop, P.STOPPING, P.DONE),
@@ -183,10 +186,10 @@ TABLE = build_table(
         spawned=IGNORE,
         exited=Cell(handle_exit, P.STARTING, P.STOPPING, P.DONE),
         emptied=IGNORE,
-        elapsed=Cell(release, P.RUNNING, P.STOPPING, P.DONE),
+        elapsed=Cell(release, P.STARTING, P.RUNNING, P.STOPPING, P.DONE),
         stop=Cell(cancel_start),
         hold=Cell(cancel_start),
-        release=Cell(release, P.RUNNING, P.STOPPING, P.DONE),
+        release=Cell(release, P.STARTING, P.RUNNING, P.STOPPING, P.DONE),
         start=Cell(request_start),
         restart=Cell(request_start),
         reload=Cell(send_reload),
@@ -198,8 +201,8 @@ TABLE = build_table(
     stopping=Row(
         triggered=Cell(remember_trigger),
         spawned=Cell(record_pid),
-        exited=Cell(handle_exit, P.STARTING, P.DONE),
-        emptied=Cell(handle_emptied, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.DONE),
+        exited=Cell(handle_exit, P.STARTING, P.HOLDING, P.DONE),
+        emptied=Cell(handle_emptied, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
         elapsed=Cell(continue_stop, P.KILLING),
         stop=Cell(cancel_start),
         hold=Cell(cancel_start),
@@ -215,8 +218,8 @@ TABLE = build_table(
     killing=Row(
         triggered=Cell(remember_trigger),
         spawned=Cell(record_pid),
-        exited=Cell(handle_exit, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.DONE),
-        emptied=Cell(handle_emptied, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.DONE),
+        exited=Cell(handle_exit, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
+        emptied=Cell(handle_emptied, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
         elapsed=Cell(kill),
         stop=Cell(cancel_start),
         hold=Cell(cancel_start),
@@ -235,15 +238,15 @@ TABLE = build_table(
         exited=IGNORE,
         emptied=IGNORE,
         elapsed=Cell(launch, P.STARTING, P.RUNNING),
-        stop=Cell(stop_idle, P.DONE),
-        hold=Cell(stop_idle, P.DONE),
+        stop=Cell(stop_idle, P.HOLDING, P.DONE),
+        hold=Cell(stop_idle, P.HOLDING, P.DONE),
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
         reload=IGNORE,
-        retire=Cell(finish_idle, P.DONE),
-        ask=Cell(stop_idle, P.DONE),
-        hurry=Cell(finish_idle, P.DONE),
+        retire=Cell(finish_idle, P.HOLDING, P.DONE),
+        ask=Cell(stop_idle, P.HOLDING, P.DONE),
+        hurry=Cell(hurry_idle, P.DONE),
         abandon=IGNORE,
     ),
     resting=Row(
@@ -251,17 +254,17 @@ TABLE = build_table(
         spawned=IGNORE,
         exited=IGNORE,
         emptied=IGNORE,
-        elapsed=Cell(finish_rest, P.STARTING, P.RUNNING, P.DONE),
-        stop=Cell(stop_idle, P.DONE),
-        hold=Cell(stop_idle, P.DONE),
+        elapsed=Cell(finish_rest, P.STARTING, P.RUNNING, P.HOLDING, P.DONE),
+        stop=Cell(stop_idle, P.HOLDING, P.DONE),
+        hold=Cell(stop_idle, P.HOLDING, P.DONE),
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
         reload=IGNORE,
-        retire=Cell(finish_idle, P.DONE),
-        ask=Cell(stop_idle, P.DONE),
-        hurry=Cell(finish_idle, P.DONE),
-        abandon=Cell(cancel_wait, P.DONE),
+        retire=Cell(finish_idle, P.HOLDING, P.DONE),
+        ask=Cell(stop_idle, P.HOLDING, P.DONE),
+        hurry=Cell(hurry_idle, P.DONE),
+        abandon=Cell(cancel_wait, P.HOLDING, P.DONE),
     ),
     done=Row(
         triggered=IGNORE,  # a job that is over runs again only by request

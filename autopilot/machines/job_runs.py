@@ -41,6 +41,9 @@ def launch(t: JobContext) -> Step:
         trigger_pending=False,
         want_up=True,
         given_up="",
+        has_run=True,
+        run_over=False,
+        pre_stop_over=False,
     )
 
 
@@ -185,8 +188,17 @@ def _consume_restart(restarts_remaining: int | None) -> int | None:
 
 
 def finish(t: JobContext, *emitted: events.Event) -> Step:
-    """Be done. A job that ended by itself announces its stop too, for those that wait for `stopping`."""
-    announcement = () if t.state.stop_announced else (events.JobStopping(t.job.name),)
+    """Be done, after the pre-stop jobs.
+
+    A job that ended by itself announces its stop, too, for those that wait for `stopping`; an unstarted job does not.
+    """
+    s = t.state
+    announcement = () if s.stop_announced or not s.has_run else (events.JobStopping(t.job.name),)
+    if t.has_pre_stop_jobs and s.has_run and not s.pre_stop_over:
+        over = t.update_state(want_up=False, pid=None, run_over=True, stop_announced=True, trigger_pending=False)
+        if s.phase is Phase.HOLDING:  # their time goes on
+            return over.keep_phase(*emitted)
+        return over.enter_phase(Phase.HOLDING, *emitted, *announcement, deadline_in=t.job.stopping_wait)
     stopped = events.JobStopped(t.job.name, t.state.status)
     return t.enter_phase(
         Phase.DONE,
@@ -203,6 +215,11 @@ def finish(t: JobContext, *emitted: events.Event) -> Step:
 def finish_idle(t: JobContext) -> Step:
     """Be done without a run."""
     return finish(t)
+
+
+def hurry_idle(t: JobContext) -> Step:
+    """Be done without a run; no time is left for pre-stop jobs."""
+    return finish(t.update_state(pre_stop_over=True))
 
 
 def stop_idle(t: JobContext) -> Step:

@@ -386,6 +386,54 @@ def test_prestop_and_poststop_jobs():
     assert world.now == pytest.approx(8.01)
 
 
+@pytest.mark.parametrize("leftovers", [0, 2])
+@pytest.mark.parametrize("essential", [True, False])
+@pytest.mark.parametrize("ends", ["by itself", "while its pre-stop job runs", "in its back-off"])
+def test_poststop_waits_for_prestop_however_its_source_ends(ends, essential, leftovers):
+    """`stopped` comes after the pre-stop job also when the source ends by itself, or has no process to stop."""
+    main = build_job("main", essential=essential, restarts=None if ends == "in its back-off" else 0, backoff=EXACT)
+    pre, post = (
+        build_job(name, when=build_when("main", on)) for name, on in (("pre", "stopping"), ("post", "stopped"))
+    )
+    length = 5.5 if ends == "while its pre-stop job runs" else 2
+    behaviours = {"pre": build_ending_behaviour(1), "main": build_ending_behaviour(length, 3, leftovers=leftovers)}
+    world = SimulatedWorld(
+        build_plan(main, pre, post, stop_timeout=30), behaviours | {"post": build_ending_behaviour(1)}
+    ).run(5 if length > 2 else 2.1)
+    if ends != "by itself":
+        world.feed(cues.RequestReceived("stop-job", "operator", job="main"))
+    world.run(60)
+    (began,) = world.list_times(events.JobStopping, "main")
+    assert world.list_times(events.JobStopped, "main") == [pytest.approx(began + 1, abs=0.02)]
+    assert world.list_spawn_times("post") == world.list_times(events.JobStopped, "main")
+    if ends == "by itself":
+        assert world.finish.outcome.code == 3
+
+
+def test_hurried_end_waits_for_no_prestop_job():
+    """A second request ends the wait for the pre-stop job of a source that has ended by itself."""
+    main, pre = build_job("main", essential=True), build_job("pre", when=build_when("main", "stopping"))
+    world = SimulatedWorld(build_plan(main, pre, stop_timeout=30), {"main": build_ending_behaviour(2, 3)}).run(4)
+    for _ in range(2):
+        world.feed(cues.RequestReceived("terminate", "SIGTERM"))
+    world.run(60)
+    assert world.finish.remaining_jobs == () and world.now == pytest.approx(4, abs=0.1)
+
+
+def test_a_job_that_never_started_does_not_stop():
+    """A job that never ran emits `stopped` but no `stopping`, so its pre-stop job does not run."""
+    main = build_job("main", when=build_when("setup", "exitSuccess"))
+    pre, post = (
+        build_job(name, when=build_when("main", on)) for name, on in (("pre", "stopping"), ("post", "stopped"))
+    )
+    behaviours = {"setup": build_ending_behaviour(1, 3), "pre": build_ending_behaviour(1)}
+    world = SimulatedWorld(
+        build_plan(build_job("setup"), main, pre, post), behaviours | {"post": build_ending_behaviour(1)}
+    ).run(20)
+    assert not world.list_times(events.JobStopping, "main") and not world.list_spawn_times("pre")
+    assert world.list_spawn_times("post") == [pytest.approx(1)] and world.finish is not None
+
+
 def test_several_prestop_jobs_are_all_waited_for():
     """Of several pre-stop jobs of one source every one is waited for."""
     pres = [build_job(f"pre{n}", when=build_when("main", "stopping")) for n in (3, 1, 2)]
