@@ -69,6 +69,7 @@ class Core:
         self.shutdown = shutdown.ShutdownState()
         self.boot_success = boot_success.BootSuccess()
         self.payloads: tuple[str, ...] = ()
+        self._lost_payloads: set[str] = set()  # the batch system crashed under them
         self.conditions: dict[str, str] = {}
         self._deregistered = False  # our services are out of the registry, so its agent may stop
         self._evicting = False  # payloads are being returned: the batch system's main process is not stopped yet
@@ -153,6 +154,9 @@ class Core:
                 self.job_set.handle_check_result(cue)
             case cues.PayloadsObserved():
                 self._update_payloads(cue.payloads)
+            case cues.PayloadsCrashed():
+                self._lost_payloads.update(cue.payloads)
+                self._emit(events.PayloadsLost(cue.payloads, cue.cause))
             case cues.Drained():
                 self._step_lifetime(lifetime.Input.DRAINED)
             case cues.Evicted():
@@ -347,7 +351,7 @@ class Core:
             case events.DrainGraceExpired():
                 self._step_working_jobs(job.Input.HURRY)
             case events.DrainCompleted():
-                self._begin_shutdown(outcomes.build_drain_outcome(self.lifetime.reason, forced=event.forced))
+                self._begin_shutdown(self._build_drain_outcome(forced=event.forced))
             case events.JobStopped():
                 self._handle_job_done(self.job_records[event.job])
 
@@ -373,6 +377,9 @@ class Core:
             unit = self.job_records[self.plan.batch.job]
             self.job_set.step_job(unit, job.Input.RETIRE)
             self.job_set.step_health(unit, health.Input.DOWN)
+
+    def _build_drain_outcome(self, *, forced: bool) -> Outcome:
+        return outcomes.build_drain_outcome(self.lifetime.reason, forced=forced, lost=len(self._lost_payloads))
 
     def _list_working_jobs(self) -> list[JobRecord]:
         """Return the jobs whose work a drain without a batch system ends.

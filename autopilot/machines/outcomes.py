@@ -9,7 +9,7 @@ from autopilot.machines.job_record import JobRecord
 
 EX_NEVER_RAN = 1  # the work never ran: its wait timed out, or could never end
 EX_UNAVAILABLE = 69  # a check failed and its job asked for a shutdown
-EX_TEMPFAIL = 75  # the drain was forced at its deadline
+EX_TEMPFAIL = 75  # the drain was forced at its deadline, or payloads were lost
 
 
 def build_stop_outcome(requested_by: str) -> Outcome:
@@ -17,8 +17,16 @@ def build_stop_outcome(requested_by: str) -> Outcome:
     return Outcome("signal", f"stopped by {requested_by}", 0)
 
 
-def build_drain_outcome(reason: str, *, forced: bool) -> Outcome:
-    """Build the outcome of a life that ends with its drain."""
+def build_drain_outcome(reason: str, *, forced: bool, lost: int = 0) -> Outcome:
+    """Build the outcome of a life that ends with its drain.
+
+    Args:
+        reason: The reason of the drain.
+        forced: The deadline ended payloads.
+        lost: Number of payloads that died because the batch system crashed under them.
+    """
+    if lost:
+        return Outcome(reason, f"drained, {'forced, ' if forced else ''}payloads lost: {lost}", EX_TEMPFAIL)
     return Outcome(reason, "drained, forced", EX_TEMPFAIL) if forced else Outcome(reason, "drained", 0)
 
 

@@ -516,6 +516,17 @@ def test_deadline_soft_then_hard():
     assert (world.finish.outcome.reason, world.finish.outcome.code) == ("lifetime", 75)
 
 
+@pytest.mark.parametrize("when", ["before the drain", "while draining"])
+def test_lost_payloads_end_the_drain_with_75(when):
+    """A life that lost payloads to a crash of the batch system does not end as well drained."""
+    world = SimulatedWorld(build_node_plan(max=100), drain_duration=50).run(10 if when == "before the drain" else 120)
+    world.feed(cues.PayloadsObserved(("1.0", "2.0")))
+    world.feed(cues.PayloadsCrashed(("1.0", "2.0"), "condor_startd (pid 7) crashed or was killed"))
+    world.feed(cues.PayloadsObserved(()))
+    assert [event.payloads for _, event in world.events if isinstance(event, events.PayloadsLost)] == [("1.0", "2.0")]
+    assert world.run(1000).finish.outcome == actions.Outcome("lifetime", "drained, payloads lost: 2", 75)
+
+
 def test_idle_end():
     """A node on which nothing has run for long enough ends before its lifetime, a busy one does not."""
     world = SimulatedWorld(build_node_plan(max=10000, idle=100)).run(50)
