@@ -8,7 +8,7 @@ import pytest
 
 from autopilot.machines import actions, cues, events
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
-from autopilot.spec.plan import Backoff, Batch, BatchSettings, Drain, Lifetime, Stop, Trigger, When
+from autopilot.spec.plan import Backoff, Batch, BatchSettings, Command, Drain, Lifetime, Stop, Trigger, When
 from tests.machines.plans import build_check, build_job, build_plan, build_when, get_finish
 
 EXACT = Backoff(jitter=0.0)
@@ -102,6 +102,58 @@ def test_hopeless_wait_is_abandoned():
     ).run(10)
     assert get_finish(world).outcome.code == 0
     assert world.list_times(events.WaitAbandoned, "b")
+
+
+NEVER_RAN = {
+    "abandoned": (build_when("setup", "exitSuccess"), "it waited for setup exitSuccess, and setup ended with 3"),
+    "abandoned, without a status": (build_when("asleep", "healthy"), "it waited for asleep healthy, and asleep never"),
+    "abandoned, one of several": (
+        When(triggers=(Trigger(source="setup", event="exitFailed"), Trigger(source="asleep", event="healthy"))),
+        "it waited for setup exitFailed, asleep healthy, and asleep never ran",
+    ),
+    "timed out": (build_when("db", "healthy", timeout=5), "it waited 5 s for db healthy"),
+    "timed out on a watch": (build_when("watch.db", "healthy", timeout=5), "it waited 5 s for watch.db healthy"),
+}
+
+
+def build_never_ran_world(when, *, essential):
+    asleep = build_job("asleep", when=build_when("setup", "exitSuccess"))
+    side = (build_job("setup"), asleep, build_job("db", restarts=None)) if essential else ()
+    return SimulatedWorld(
+        build_plan(*side, build_job("main", essential=essential, when=when)), {"setup": build_ending_behaviour(1, 3)}
+    ).run(20)
+
+
+@pytest.mark.parametrize(("when", "cause"), NEVER_RAN.values(), ids=NEVER_RAN)
+def test_an_essential_job_that_never_ran_is_a_failure(when, cause):
+    """A life whose essential job never ran ends as failed, with a code of its own and the cause."""
+    outcome = build_never_ran_world(when, essential=True).finish.outcome
+    assert (outcome.reason, outcome.code) == ("job-failed", 1)
+    assert outcome.detail.startswith(f"essential job main never ran: {cause}")
+
+
+def test_an_essential_job_whose_cron_has_no_time_is_a_failure(monkeypatch):
+    """A job whose calendar has no time left never ran, as one that waited in vain."""
+    monkeypatch.setattr("autopilot.runtime.simulated_world.find_next_time", lambda when, after: None)
+    outcome = build_never_ran_world(When(cron="0 0 29 2 *"), essential=True).finish.outcome
+    assert (outcome.reason, outcome.code) == ("job-failed", 1)
+    assert "never ran: it waited for a time of its cron '0 0 29 2 *', and there is none" in outcome.detail
+
+
+def test_a_life_in_which_nothing_ran_is_a_failure():
+    """A life ends as failed when every job gave up its wait, essential or not."""
+    when, cause = NEVER_RAN["timed out on a watch"]
+    outcome = build_never_ran_world(when, essential=False).finish.outcome
+    assert outcome == actions.Outcome("job-failed", f"no job ever ran: main: {cause}", 1)
+
+
+@pytest.mark.parametrize("when", [build_when("side", "exitFailed"), When()], ids=["waiting", "in its back-off"])
+def test_an_essential_job_that_an_operator_stops_is_no_failure(when):
+    """An essential job without a process that an operator stops ends the life with 0."""
+    main = build_job("main", essential=True, restarts=None, when=when, backoff=Backoff(initial=60.0))
+    world = SimulatedWorld(build_plan(build_job("side"), main), {"main": build_ending_behaviour(1, 3)}).run(10)
+    world.feed(cues.RequestReceived("stop-job", "operator", job="main"))
+    assert world.run(20).finish.outcome == actions.Outcome("completed", "essential job main is over", 0)
 
 
 def test_signal_job_does_not_hold_the_life():
@@ -334,6 +386,54 @@ def test_prestop_and_poststop_jobs():
     assert world.now == pytest.approx(8.01)
 
 
+@pytest.mark.parametrize("leftovers", [0, 2])
+@pytest.mark.parametrize("essential", [True, False])
+@pytest.mark.parametrize("ends", ["by itself", "while its pre-stop job runs", "in its back-off"])
+def test_poststop_waits_for_prestop_however_its_source_ends(ends, essential, leftovers):
+    """`stopped` comes after the pre-stop job also when the source ends by itself, or has no process to stop."""
+    main = build_job("main", essential=essential, restarts=None if ends == "in its back-off" else 0, backoff=EXACT)
+    pre, post = (
+        build_job(name, when=build_when("main", on)) for name, on in (("pre", "stopping"), ("post", "stopped"))
+    )
+    length = 5.5 if ends == "while its pre-stop job runs" else 2
+    behaviours = {"pre": build_ending_behaviour(1), "main": build_ending_behaviour(length, 3, leftovers=leftovers)}
+    world = SimulatedWorld(
+        build_plan(main, pre, post, stop_timeout=30), behaviours | {"post": build_ending_behaviour(1)}
+    ).run(5 if length > 2 else 2.1)
+    if ends != "by itself":
+        world.feed(cues.RequestReceived("stop-job", "operator", job="main"))
+    world.run(60)
+    (began,) = world.list_times(events.JobStopping, "main")
+    assert world.list_times(events.JobStopped, "main") == [pytest.approx(began + 1, abs=0.02)]
+    assert world.list_spawn_times("post") == world.list_times(events.JobStopped, "main")
+    if ends == "by itself":
+        assert world.finish.outcome.code == 3
+
+
+def test_hurried_end_waits_for_no_prestop_job():
+    """A second request ends the wait for the pre-stop job of a source that has ended by itself."""
+    main, pre = build_job("main", essential=True), build_job("pre", when=build_when("main", "stopping"))
+    world = SimulatedWorld(build_plan(main, pre, stop_timeout=30), {"main": build_ending_behaviour(2, 3)}).run(4)
+    for _ in range(2):
+        world.feed(cues.RequestReceived("terminate", "SIGTERM"))
+    world.run(60)
+    assert world.finish.remaining_jobs == () and world.now == pytest.approx(4, abs=0.1)
+
+
+def test_a_job_that_never_started_does_not_stop():
+    """A job that never ran emits `stopped` but no `stopping`, so its pre-stop job does not run."""
+    main = build_job("main", when=build_when("setup", "exitSuccess"))
+    pre, post = (
+        build_job(name, when=build_when("main", on)) for name, on in (("pre", "stopping"), ("post", "stopped"))
+    )
+    behaviours = {"setup": build_ending_behaviour(1, 3), "pre": build_ending_behaviour(1)}
+    world = SimulatedWorld(
+        build_plan(build_job("setup"), main, pre, post), behaviours | {"post": build_ending_behaviour(1)}
+    ).run(20)
+    assert not world.list_times(events.JobStopping, "main") and not world.list_spawn_times("pre")
+    assert world.list_spawn_times("post") == [pytest.approx(1)] and world.finish is not None
+
+
 def test_several_prestop_jobs_are_all_waited_for():
     """Of several pre-stop jobs of one source every one is waited for."""
     pres = [build_job(f"pre{n}", when=build_when("main", "stopping")) for n in (3, 1, 2)]
@@ -417,6 +517,17 @@ def test_deadline_soft_then_hard():
     assert (get_finish(world).outcome.reason, get_finish(world).outcome.code) == ("lifetime", 75)
 
 
+@pytest.mark.parametrize("when", ["before the drain", "while draining"])
+def test_lost_payloads_end_the_drain_with_75(when):
+    """A life that lost payloads to a crash of the batch system does not end as well drained."""
+    world = SimulatedWorld(build_node_plan(max=100), drain_duration=50).run(10 if when == "before the drain" else 120)
+    world.feed(cues.PayloadsObserved(("1.0", "2.0")))
+    world.feed(cues.PayloadsCrashed(("1.0", "2.0"), "condor_startd (pid 7) crashed or was killed"))
+    world.feed(cues.PayloadsObserved(()))
+    assert [event.payloads for _, event in world.events if isinstance(event, events.PayloadsLost)] == [("1.0", "2.0")]
+    assert world.run(1000).finish.outcome == actions.Outcome("lifetime", "drained, payloads lost: 2", 75)
+
+
 def test_idle_end():
     """A node on which nothing has run for long enough ends before its lifetime, a busy one does not."""
     world = SimulatedWorld(build_node_plan(max=10000, idle=100)).run(50)
@@ -438,6 +549,36 @@ def test_drain_by_command_with_deadline():
     world.run(10000)
     assert [t for t, a in world.actions if isinstance(a, actions.TerminatePayloads)] == [pytest.approx(25)]
     assert get_finish(world).outcome.reason == "drain"
+
+
+def build_command_drain_plan(*jobs):
+    drain = Drain(begin=Command(argv=("true",)), until=Command(argv=("false",)))
+    return build_plan(*jobs, lifetime=Lifetime(drain=drain, max=100.0, deadline=50.0, grace=20.0), stop_timeout=30.0)
+
+
+@pytest.mark.parametrize("essential", [True, False])
+def test_drain_without_a_batch_system_ends_the_work_at_its_deadline(essential):
+    """The jobs that work get their stop signal at the deadline; the life is over when the last of them is."""
+    jobs = [build_job(name, essential=essential, restarts=None, health=build_check()) for name in ("a", "b")]
+    world = SimulatedWorld(build_command_drain_plan(*jobs), drain_duration=None).run(10000)
+    signals = [(t, a.job, a.signal) for t, a in world.actions if isinstance(a, actions.Signal)]
+    assert signals == [(pytest.approx(150), "a", 15), (pytest.approx(150), "b", 15)]
+    assert not [a for _, a in world.actions if isinstance(a, actions.Kill)]
+    assert world.finish.outcome == actions.Outcome("lifetime", "drained, forced", 75)
+    assert world.now == pytest.approx(150, abs=0.1)
+
+
+def test_drain_without_a_batch_system_kills_after_its_grace():
+    """A job that does not heed the signal at the deadline is killed after the grace, not after its own timeout."""
+    jobs = (build_job("deaf", essential=True), build_job("heeds", essential=True), build_job("side", restarts=None))
+    world = SimulatedWorld(
+        build_command_drain_plan(*jobs), {"deaf": Behaviour(ignores_signals=True)}, drain_duration=None
+    ).run(10000)
+    kills = [(t, a.job) for t, a in world.actions if isinstance(a, actions.Kill)]
+    assert kills == [(pytest.approx(170), "deaf")]
+    assert world.list_times(events.JobStopped, "heeds") == [pytest.approx(150.01)]
+    assert world.list_times(events.JobStopped, "side")[0] > 170
+    assert world.finish.outcome == actions.Outcome("lifetime", "drained, forced", 75)
 
 
 def test_sigterm_stop_evicts():

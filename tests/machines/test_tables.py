@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from dataclasses import dataclass, replace
@@ -141,6 +142,14 @@ def list_job_variants():
 
 def list_job_steps(s):
     """Every input that a job can get, with the news of its processes only while it has them."""
+    for has_pre_stop_jobs in (False, True):
+        yield from list_steps_of_job(s, functools.partial(step_job, has_pre_stop_jobs=has_pre_stop_jobs))
+    if s.phase in job.IDLE_PHASES:  # a reload may change the command of a job that has no process
+        other = plans.NO_PROCESS if s.plan.command.argv else Command(argv=("true",))
+        yield None, replace(s, plan=replace(s.plan, command=other))
+
+
+def list_steps_of_job(s, step_job):
     inputs = set(job.Input) - {job.Input.SPAWNED, job.Input.EXITED, job.Input.EMPTIED, job.Input.ELAPSED}
     for on in sorted(inputs, key=lambda on: on.name):
         yield on, step_job(s, on)
@@ -155,12 +164,9 @@ def list_job_steps(s):
             yield job.Input.EXITED, step_job(s, job.Input.EXITED, exited=exited, leader="", has_members=members > 0)
     if s.has_members:
         yield job.Input.EMPTIED, step_job(s, job.Input.EMPTIED, has_members=False)
-    if s.phase in job.IDLE_PHASES:  # a reload may change the command of a job that has no process
-        other = plans.NO_PROCESS if s.plan.command.argv else Command(argv=("true",))
-        yield None, replace(s, plan=replace(s.plan, command=other))
 
 
-def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, **processes):
+def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, has_pre_stop_jobs=False, **processes):
     state, effects = job.step(
         s.plan,
         s.state,
@@ -169,6 +175,7 @@ def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, **processes):
         exited=exited,
         pid=7,
         clock=cron_schedule.Clock(wall_offset, find_three_times),
+        has_pre_stop_jobs=has_pre_stop_jobs,
     )
     after = replace(s, state=state, **processes)
     if any(isinstance(effect, Spawn) for effect in effects):
@@ -182,9 +189,10 @@ def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, **processes):
 def get_job_key(s):
     t = s.state
     flags = (t.want_up, t.stop_requested, t.stop_announced, t.restart_when_empty, t.trigger_pending)
+    run = (t.has_run, t.run_over, t.pre_stop_over)
     counts = (t.restarts_remaining, t.escalations_sent, t.pid, t.deadline is None, t.next_run is None, t.since > 150)
     plan = (s.plan.when, s.plan.restarts, bool(s.plan.command.argv))
-    return (plan, t.phase, *flags, *counts, s.leader, s.has_members)
+    return (plan, t.phase, *flags, *run, *counts, s.leader, s.has_members)
 
 
 def test_targets_of_the_job_table():

@@ -141,6 +141,13 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
             ("running", "started", "ended"),
         ),
     ),
+    events.PayloadsLost: (
+        Sentence(
+            "error",
+            "payloads lost: {cause}; their queue may show them as running until their lease ends",
+            ("payloads",),
+        ),
+    ),
     events.ConditionRaised: (Sentence("error", "{detail}", ("trouble",)),),
     events.ConditionCleared: (Sentence("info", "condition cleared: {kind}", ("trouble",)),),
     events.WatchHealthy: (Sentence("info", "watch changed: {watch} is healthy", ("watch",)),),

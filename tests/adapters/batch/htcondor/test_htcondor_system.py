@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
-from autopilot.adapters.batch.htcondor import htcondor_system
+from autopilot.adapters.batch.htcondor import node_state as node_state_module
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
 from autopilot.adapters.batch.htcondor.daemons import Daemons
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
@@ -165,7 +165,7 @@ async def test_an_eviction_that_fails_is_heard(make: Make, monkeypatch: pytest.M
     def fail(*_: object) -> Daemons:
         raise OSError("no /proc")
 
-    monkeypatch.setattr(htcondor_system, "find_daemons", fail)
+    monkeypatch.setattr(node_state_module, "find_daemons", fail)
     said: list[Cue] = []
     tasks: list[asyncio.Task[None]] = []
     condor = make(FakeRunner({}), said.append, start_task=lambda work: tasks.append(asyncio.create_task(work)))
