@@ -33,7 +33,7 @@ def read_env_file(path: str) -> dict[str, str]:
 def _find_problem(name: str, sign: str, value: str) -> str:
     if not sign or not name:
         return "cannot read an assignment, expected NAME=VALUE"
-    if name.split()[0] == "export":
+    if name.split(maxsplit=1)[0] == "export":
         return f'cannot use the name "{name}": this is not a shell script; remove "export"'
     if len(name.split()) > 1 or not name.isprintable():
         return f"cannot use the name {name!a}: it contains spaces or control characters; write NAME=VALUE"
@@ -48,9 +48,7 @@ def _read_bytes(path: str) -> bytes:
     with open(descriptor, "rb") as file:
         data = file.read(MAX_ENV_FILE_BYTES + 1) or b""
     if len(data) > MAX_ENV_FILE_BYTES:
-        raise ValueError(
-            f"{path}: cannot be larger than {MAX_ENV_FILE_BYTES >> 20} MiB; this is not a file of variables"
-        )
+        raise ValueError(f"{path}: cannot be larger than {MAX_ENV_FILE_BYTES >> 20} MiB; this is no file of variables")
     if data.startswith(_UTF16_MARKS):
         raise ValueError(f"{path}:1: cannot be UTF-16; save the file as UTF-8")
     return data.removeprefix(_BYTE_ORDER_MARK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -83,6 +84,22 @@ def test_environment_of_a_job(tmp_path):
         line = pilot.wait_for(lambda line: line.get("job") == "a" and "stream" in line)
         main = pilot.wait_for_event("main-job", "started")
         assert line["message"].split() == ["own", "file", "outer", *[str(pilot.process.pid)] * 2, str(main["pid"])]
+
+
+@pytest.mark.parametrize("locale", ["C", "en_US.ISO-8859-1"])
+def test_bytes_in_every_locale(tmp_path, locale):
+    """Words and variables reach a program as the bytes of the job spec, the env file and the environment."""
+    if shutil.which("localedef"):  # elsewhere the locale does not exist, and Python takes C
+        subprocess.run(["localedef", "-i", "en_US", "-f", "ISO-8859-1", tmp_path / "en_US.ISO-8859-1"], check=False)
+    (tmp_path / "vars").write_bytes(b"FILE=\xff\xc3\xbc\n")
+    script = 'printf "%s" "ü☃ $SPEC $FILE $OUTER" | od -An -v -tx1 | tr -d " \\n"; echo; echo "☃ü"'
+    job = {"name": "a", "exec": shell(script), "env": {"SPEC": "ü☃"}, "env_file": str(tmp_path / "vars")}
+    outer = os.fsdecode(b"\xfe\xc3\xbc")
+    variables = {"LC_ALL": locale, "LOCPATH": str(tmp_path), "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with SupervisorProcess(tmp_path, {"jobs": [job]}, env={**variables, "OUTER": outer}) as pilot:
+        assert pilot.wait() == 0
+        expected = "ü☃ ü☃ ".encode() + b"\xff\xc3\xbc \xfe\xc3\xbc"
+        assert pilot.list_job_output("a") == [expected.hex(), "☃ü"]
 
 
 def test_limits_umask_directory(tmp_path):
