@@ -52,7 +52,7 @@ def _ensure_utf8_mode() -> None:
     """
     if sys.getfilesystemencoding() == "utf-8" or sys.flags.utf8_mode or not sys.executable:
         return
-    try:
+    try:  # noqa: SIM105 - contextlib would have to be loaded first
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     except OSError:
         pass  # plain ASCII still works
