@@ -336,3 +336,20 @@ def test_internal_error(tmp_path):
     words = json.loads((state / "last-words.json").read_text())
     assert (words["reason"], words["exit_code"]) == ("internal", 70)
     assert not pids.exists() or not os.path.exists(f"/proc/{pids.read_text().strip()}")
+
+
+@pytest.mark.parametrize("section", [{}, {"htcondor": True}])
+def test_problems_of_an_implied_section(tmp_path, section):
+    """A wrapper called condor_master starts with warnings, and is refused only where the job spec has the section."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "condor_master").write_text("#!/bin/sh\nCONDOR_CONFIG=/opt/own; echo ready\n")
+    (programs / "condor_master").chmod(0o755)
+    (programs / "condor_config_val").write_text("#!/bin/sh\necho no configuration here; exit 1\n")
+    (programs / "condor_config_val").chmod(0o755)
+    spec = {"jobs": [{"name": "master", "exec": ["condor_master", "-f"]}], **section}
+    with SupervisorProcess(tmp_path, spec, env={"PATH": f"{programs}:{os.environ['PATH']}"}) as pilot:
+        assert pilot.wait() == (os.EX_CONFIG if section else 0)
+        assert pilot.list_job_output("master") == ([] if section else ["ready"])
+        problem = pilot.find_events("no configuration here")[0]
+        assert problem["level"] == ("error" if section else "warning")
