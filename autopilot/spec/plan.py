@@ -261,6 +261,7 @@ class Telemetry:
 
     port: int
     interfaces: tuple[str, ...] = ()
+    loopback: bool = False  # listen on the loopback addresses too
     tags: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
 
