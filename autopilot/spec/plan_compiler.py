@@ -201,7 +201,8 @@ def _compile_batch(spec: m.Spec) -> p.Batch | None:
     if spec.batch is None or not spec.batch_jobs:
         return None
     name, section = spec.batch
-    return p.Batch(system=name, job=spec.batch_jobs[0].label, settings=section.compile_settings())
+    implied = name not in spec.given_batch_systems
+    return p.Batch(system=name, job=spec.batch_jobs[0].label, settings=section.compile_settings(), implied=implied)
 
 
 def _compile_logging(logging: m.Logging) -> p.Logging:

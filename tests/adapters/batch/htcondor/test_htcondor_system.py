@@ -112,6 +112,14 @@ def build_config_output(tmp_path: Path, **more: str) -> tuple[int, str]:
     return 0, "WARNING: noise\nautopilot:" + "\x1f".join(f"{name}={value}" for name, value in values.items()) + "\n"
 
 
+@pytest.mark.parametrize(("given", "passes"), [({}, True), ({"EXECUTE": "/gone", "LOG": "/gone"}, False)])
+async def test_unknown_directories_have_no_problem(make: Make, given: dict[str, str], passes: bool) -> None:
+    """A missing directory is a problem where HTCondor's configuration names it, not where the place is a guess."""
+    condor = make(FakeRunner({}))
+    condor._node_state.settings = given
+    assert (await condor.check("space", 5.0))[0] is passes
+
+
 async def test_missing_directories_are_made(make: Make, tmp_path: Path) -> None:
     """A fresh container has none of them; afterwards there is nothing to complain about."""
     answers = {"getent": (0, ""), "condor_config_val": build_config_output(tmp_path, COLLECTOR_HOST="cm.pool")}
