@@ -24,7 +24,14 @@ def test_quarantine_and_urgency() -> None:
         )
         assert one.read_fleet_state() == FleetState()
         assert one.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
-        command = [find_program(), "kv", "put", f"-http-addr={consul.http_address}", "autopilot/urgency", "now"]
+        command = [
+            find_program(),
+            "kv",
+            "put",
+            f"-http-addr={consul.http_address}",
+            "autopilot-watchdog/urgency",
+            "now",
+        ]
         subprocess.run(command, check=True, capture_output=True)
         state = other.read_fleet_state()
         assert state == FleetState({B: "h1: 3 lives failed"}, "now")

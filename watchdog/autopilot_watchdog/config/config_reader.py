@@ -12,6 +12,7 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autopilot_watchdog.bounded_json import parse_json
 from autopilot_watchdog.config.config_model import DEFAULT_ENGINE_SOCKETS, Config
 from autopilot_watchdog.config.value_readers import InvalidValueError
 from autopilot_watchdog.errors import WatchdogError
@@ -65,10 +66,12 @@ def parse_config(text: str, name: str = "config") -> Config:
         return dict(pairs)
 
     try:
-        document = json.loads(text, object_pairs_hook=collect_duplicate_keys)
+        document = parse_json(text, object_pairs_hook=collect_duplicate_keys)
     except json.JSONDecodeError as error:
         sentence = f"cannot read the configuration as JSON: {error.msg}"
         raise ConfigError([f"{name}:{error.lineno}:{error.colno}: {sentence}"]) from None
+    except ValueError as error:
+        raise ConfigError([f"{name}: cannot read the configuration as JSON: {error}"]) from None
     problems: list[Problem] = [Problem((), f'the key "{key}" is given twice; keep one') for key in duplicates]
     config = _read_object(Config, document, (), problems)
     if config is not None and not problems:

@@ -147,5 +147,8 @@ def list_digests_on_disk(config: Config, engine: Engine, memory: Memory) -> Iter
     for group in {group.image_key: group for group in config.slots if group.engine == engine.name}.values():
         repository = get_repository(group.image)
         for digest in memory.get_image(group.image_key).records:
-            if engine.has_image(repository, digest):
-                yield digest
+            try:
+                if engine.has_image(repository, digest):
+                    yield digest
+            except EngineRefusedError:
+                continue  # nothing is known about this one: the others can be used

@@ -12,11 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+from autopilot_watchdog.bounded_json import get_text, parse_json
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.timestamps import format_timestamp
 
 SYSLOG_LEVELS = {"error": 3, "warning": 4, "info": 6}  # syslog's numbers, as sd-daemon(3) writes them before a line
 MAX_FILE_BYTES, KEPT_FILES = 10_000_000, 5
+MAX_SENTENCE_CHARS = 4000
 MAX_READ_BYTES = 200_000  # from the end of the log, for the recent entries
 
 
@@ -31,11 +33,12 @@ def read_recent_entries(path: Path, slot: str, count: int = 6) -> list[str]:
     entries = []
     for line in lines:
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:
             continue  # the first may be half a line
-        if entry.get("slot") == slot:
-            entries.append(f"{entry['time']} {entry['event']}: {entry['sentence']}")
+        if get_text(entry, "slot") == slot:
+            words = (get_text(entry, key, MAX_SENTENCE_CHARS) for key in ("time", "event", "sentence"))
+            entries.append("{} {}: {}".format(*words))
     return entries[-count:]
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from autopilot_watchdog.bounded_json import parse_json
 from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
 from autopilot_watchdog.errors import WatchdogError
 
@@ -61,7 +62,7 @@ class StateStore:
             StateError: The file cannot be read or understood; a damaged one was renamed, so the next pass begins anew.
         """
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
+            document = parse_json(self._path.read_text(encoding="utf-8"))
             if document.get("format") != FORMAT_VERSION:
                 raise ValueError(f"format {document.get('format')} is not {FORMAT_VERSION}")
             return typing.cast(Memory, decode(Memory, document))
@@ -79,7 +80,7 @@ class StateStore:
     def peek(self) -> Memory:
         """Read the memory for a verb that changes nothing; an empty one if the file cannot be used."""
         try:
-            return typing.cast(Memory, decode(Memory, json.loads(self._path.read_text(encoding="utf-8"))))
+            return typing.cast(Memory, decode(Memory, parse_json(self._path.read_text(encoding="utf-8"))))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return Memory()
 
