@@ -117,6 +117,7 @@ def _ask_helper(helper: str, server: str) -> Credentials | None:
             input=server,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=HELPER_TIMEOUT_S,
             check=False,
             env=dict(os.environ),

@@ -7,7 +7,9 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
+from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import Command
 from autopilot_watchdog.core.audit_events import AuditEvent
@@ -34,6 +36,7 @@ from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.shell.systemd_notify import extend_timeout
 
+MAX_ERROR_CHARS = 1000  # of an outcome, which the memory keeps
 MAX_OUTPUT_CHARS = 300  # of a failed command, in its sentence
 
 
@@ -60,7 +63,8 @@ class Executor:
             EngineUnreachableError: The engine does not answer any more.
         """
         with extend_timeout(self._compute_time_limit_s(action)):
-            return self._execute_action(action, containers)
+            outcome = self._execute_action(action, containers)
+        return replace(outcome, error=clip_text(outcome.error, MAX_ERROR_CHARS))
 
     def _compute_time_limit_s(self, action: Action) -> float:
         """Compute the seconds after which the action has certainly ended by itself."""
@@ -189,6 +193,7 @@ def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",  # it may print what is in the image
             timeout=command.timeout,
             check=False,
         )
