@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.config.slot_config import Command
+from autopilot_watchdog.config.placeholders import fill_placeholders
+from autopilot_watchdog.config.slot_config import Command, fill_group
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.slot_actions import (
@@ -171,7 +172,8 @@ class Executor:
             self._audit.record(AuditEvent.LAST_WORDS_FAILED, sentence, "warning", slot=removal.slot)
 
     def _drain(self, drain: Drain) -> Outcome:
-        group, _ = self._config.map_slots_to_groups()[drain.slot]
+        group, number = self._config.map_slots_to_groups()[drain.slot]
+        group = fill_group(group, self._config.host, number)
         status, output = self._engines[drain.engine].execute_command(drain.container, group.drain)
         if status == 0:
             return Outcome(drain)
@@ -184,7 +186,7 @@ def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
     Returns:
         A sentence about the failure ("" after a success), and True if the check refused the image.
     """
-    words = [word.replace("{image}", image).replace("{digest}", digest) for word in command.exec]
+    words = [fill_placeholders(word, {"image": image, "digest": digest}) for word in command.exec]
     env = {**os.environ, "AUTOPILOT_IMAGE": image, "AUTOPILOT_IMAGE_DIGEST": digest}
     try:
         done = subprocess.run(

@@ -73,7 +73,7 @@ class FleetStore:
         if not self._settings.node:
             return ""
         _, number = self._config.map_slots_to_groups().get(slot, (None, 0))
-        node = format_slot_name(self._settings.node, self._config.host, number)
+        node = format_slot_name(self._settings.node, self._config.host, number, slot)
         self._request("PUT", f"agent/force-leave/{urllib.parse.quote(node)}")
         return self.last_error
 
