@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from autopilot.spec.empty_values import remove_empty_values
 from autopilot.spec.findings import Finding
 from autopilot.spec.host_checks import check_host, check_quoted_words
 from autopilot.spec.key_paths import KeyPath, get_value_at
@@ -42,6 +43,7 @@ def validate_tree(tree: ParsedTree, *, runs_here: bool) -> tuple[Plan | None, li
         Finding(path, "cannot be given twice in one object", at_key=True) for path in tree.list_duplicate_keys()
     ]
     findings += normalized.findings
+    findings += [_restore_written_path(f, normalized) for f in remove_empty_values(normalized.tree, Spec)]
     spec, bad_values, broken = _build_spec(normalized.tree)
     findings += [_restore_written_path(f, normalized) for f in bad_values if f.path not in normalized.intended_paths]
     if spec is not None:

@@ -40,15 +40,11 @@ def format_job(keys: str) -> str:
         ("‸helth: {}", 'jobs[web].helth: cannot be used: there is no such key; did you mean "health"?'),
         ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stopTimeout" and'),
         ("‸port: 80", "jobs[web].port: cannot be given without health, which tells if the service works"),
-        ("port: ‸0, health: {tcp: 'x:1'}", "jobs[web].port: cannot be 0; it must be from 1 to 65535"),
+        ("port: ‸70000, health: {tcp: 'x:1'}", "jobs[web].port: cannot be 70000; it must be from 1 to 65535"),
         ("restarts: ‸'always'", 'jobs[web].restarts: cannot be "always"; write a number of restarts, "unlimited",'),
         (
             "when: {interval: 5}, restarts: ‸'on-failure'",
             'jobs[web].restarts: cannot be "on-failure" beside interval',
-        ),
-        (
-            "when: ‸{}",
-            "jobs[web].when: cannot be used: it names no event and no time; write one of {source, once or each}",
         ),
         ("when: ‸{source: 'x'}", "jobs[web].when: cannot be used: once or each is missing beside source"),
         ("when: {interval: '1s', timeout: ‸1}", "jobs[web].when.timeout: cannot stand beside an interval alone"),
@@ -211,7 +207,9 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             f"{{jobs: [A], control: {{socket: {MARK}'/{LONG}'}}}}",
             "control.socket: cannot be longer than 107",
         ),
-        ("{jobs: [A], consul: ‸{}}", "consul.address: cannot be left out; it is host:port"),
+        ("{jobs: [A], consul: ‸'h:1:2'}", 'consul.address: cannot be "h:1:2"; write "HOST:PORT", "https://HOST:PORT"'),
+        ("{jobs: [A], consul: ‸'unix://run/c'}", 'consul.address: cannot be "unix://run/c"; write'),
+        ("{jobs: [A], consul_agent: {join: 'a'}, consul: ‸'h'}", 'consul.address: cannot be "h" with consul_agent'),
         ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is the shortest time"),
         (
             "{jobs: [A], telemetry: {metrics: [{name: ‸'a-b', help: 'x', type: 'gauge'}]}}",
