@@ -247,6 +247,17 @@ def test_nothing_is_concluded_from_what_is_broken() -> None:
     assert [problem.split(":")[2].strip() for problem in list_problems(broken)] == ["jobs[web].health"]
 
 
+def test_a_job_called_containerpilot() -> None:
+    """Without telemetry a job may have the name of ContainerPilot's telemetry, and is a source of events by it."""
+    jobs = (
+        "{jobs: [{name: 'containerpilot', exec: 'x'}, {exec: 'y', when: {source: 'containerpilot', once: 'stopped'}}]"
+    )
+    (trigger,) = load_spec(f"{jobs}}}").plan.jobs[1].when.triggers
+    assert (trigger.source, trigger.event) == ("containerpilot", "stopped")
+    (problem, *_) = list_problems(f"{jobs}, telemetry: {{}}}}")
+    assert 'cannot be "containerpilot": this name is reserved' in problem
+
+
 def test_cycles() -> None:
     """Jobs that wait for each other are refused once, with the whole cycle."""
     jobs = ", ".join(
@@ -286,6 +297,20 @@ def test_warnings(text: str, warning: str) -> None:
     """A doubt about a spec that can run is one warning."""
     (found,) = load_spec(text).warnings
     assert f"{found.path}: {found.message}".startswith(warning)
+
+
+@pytest.mark.parametrize(
+    ("logging", "found"),
+    [
+        ("output: 'STDOUT', format: 'JSON', level: 'warning'", ("stdout", "json", "WARN")),
+        ("output: 'StdErr', format: 'Text', level: 'WARNING'", ("stderr", "text", "WARN")),
+        ("output: '/var/log/STDOUT', format: 'DEFAULT', level: 'debug'", ("/var/log/STDOUT", "default", "DEBUG")),
+    ],
+)
+def test_words_of_logging(logging: str, found: tuple[str, ...]) -> None:
+    """The words of the log's settings are taken in any case, and WARNING as WARN."""
+    plan = load_spec(f"{{jobs: [{A}], logging: {{{logging}}}}}").plan.logging
+    assert (plan.output, plan.format, plan.level) == found
 
 
 def test_elsewhere_missing_things_are_warnings() -> None:
