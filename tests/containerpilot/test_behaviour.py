@@ -158,9 +158,7 @@ def list_passing(agent):
 
 
 @pytest.mark.real("consul")
-@pytest.mark.parametrize(
-    ("program", "left"), [(SupervisorProcess, {"app", "public", "autopilot"}), (DropIn, {"autopilot"})]
-)
+@pytest.mark.parametrize(("program", "left"), [(SupervisorProcess, {"app", "public", "autopilot"}), (DropIn, set())])
 def test_maintenance(agent, tmp_path, program, left):
     """Maintenance takes every service out of use and runs the jobs that wait for it, once however often it is asked
     for; leaving it brings them back. As ContainerPilot it takes them out of Consul, else they stay known there."""
