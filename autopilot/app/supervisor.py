@@ -134,7 +134,7 @@ class Supervisor:
         listeners.add_event_listener("consul", self._integrations.consul)
         listeners.add("telemetry", self._integrations.telemetry)
         listeners.add_event_listener("journal", self._journal)
-        listeners.add_event_listener("log", EventLog(self.log))
+        listeners.add_event_listener("log", EventLog(self.log, containerpilot=self._life.containerpilot))
         return listeners
 
     # --- the life ---
@@ -156,6 +156,7 @@ class Supervisor:
         self._log_timezone_warning()
         self._runner.begin()
         self._integrations.begin()
+        self._log_containerpilot_start()
         if self._life.missing_config:
             self.feed(ConditionDetected("no-config", f"{self._life.missing_config}. Nothing is run until there is one"))
         self._processes.reap()
@@ -328,6 +329,9 @@ class Supervisor:
             raise
         if "reload" in self._runner.core.conditions:
             self.feed(ConditionResolved("reload"))
+        if self._life.containerpilot:
+            self.log.log("info", "config_reloaded", "control: reloaded app via control plane")
+            self._log_containerpilot_start()
         return changes
 
     async def _restart_with_found_config(self) -> ReloadResult:
@@ -371,6 +375,13 @@ class Supervisor:
         self._journal.set_jobs([job.name for job in plan.jobs])
         self._log_timezone_warning()
         self.feed(PlanChanged(plan))
+
+    def _log_containerpilot_start(self) -> None:
+        """Write the lines that ContainerPilot's users grep for after a start and after a reload."""
+        if self._life.containerpilot and self._life.config is not None:
+            config, count = self._life.config, len(self._plan.jobs)
+            self.log.log("info", "config_loaded", f"loaded config: {config}, {count} jobs")
+            self.log.log("info", "control_serving", f"control: serving at {self._life.socket_path}")
 
     def _log_timezone_warning(self) -> None:
         if warning := cron_times.build_timezone_warning(self._plan.jobs):
