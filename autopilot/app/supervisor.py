@@ -99,7 +99,7 @@ class Supervisor:
                 start_task=self._start_task,
                 commands=self._commands,
                 get_status=self.build_status,
-                get_counts=lambda: (self._processes.orphans_reaped, self.log.writer.dropped_bytes),
+                get_counts=lambda: (self._processes.orphans_reaped, self.log.dropped_bytes),
             ),
         )
         self._executor = ActionExecutor(
@@ -183,7 +183,7 @@ class Supervisor:
         self._last_words_listener.finish(outcome)
         level = "info" if outcome.code == 0 else "error"
         self.log.log(level, "exit", f"exit {outcome.code}: {outcome.detail}", reason=outcome.reason)
-        self.log.writer.flush_remaining()
+        self.log.flush_remaining()
 
     def handle_internal_error(self, error: BaseException) -> Outcome:
         """Stop the batch system after an internal error, within a time limit, and return the outcome of the life.
@@ -370,7 +370,7 @@ class Supervisor:
         apply_to_integrations()
         self._plan = plan
         if log_fd is not None:
-            self.log.writer.reopen(log_fd)
+            self.log.reopen(log_fd, output)
         self.log.configure(choose_log_format(plan, self._life), level=plan.logging.level)
         self._journal.set_jobs([job.name for job in plan.jobs])
         self._log_timezone_warning()
@@ -405,7 +405,7 @@ class Supervisor:
         output = self._plan.logging.output
         if output not in STANDARD_FDS:
             try:
-                self.log.writer.reopen(open_log_fd(output))
+                self.log.reopen(open_log_fd(output), output)
             except OSError as error:
                 self.log.log("error", "log_reopen_failed", f"cannot reopen the log {output}: {error.strerror}")
 

@@ -78,6 +78,7 @@ def test_checks_are_heard(tmp_path):
     """The output of a health check is in the log, under the name `check.JOB`."""
     with DropIn(tmp_path, {"jobs": [CHECKED], "logging": {"format": "json"}}) as pilot:
         line = pilot.wait_for(lambda line: line.get("msg") == "well")
+        assert line["pid"] > 1
         assert (line["check"], line["level"]) == ("check.checked", "info")
         assert pilot.stop() == 0
 
@@ -89,9 +90,23 @@ def test_raw(tmp_path):
         {**CHECKED, "health": {**CHECKED["health"], "logging": {"raw": "true"}}},
     ]
     with DropIn(tmp_path, {"jobs": jobs, "logging": {"format": "json", "level": "ERROR"}}) as pilot:
-        for text in ('it says "hi"', "b=1", "well"):
+        for text in ('it says "hi"', "well"):
             pilot.wait_for(lambda line, text=text: line.get("message") == text)
         assert pilot.stop() == 0
+    assert pilot.stderr_text.splitlines()[-1] == "b=1"
+
+
+@pytest.mark.parametrize("output", ["stdout", "stderr", "file"])
+def test_raw_is_the_containers_own_streams(tmp_path, output):
+    """Raw lines go to the container's stdout and stderr, each to its own, wherever the log goes."""
+    file = tmp_path / "log"
+    logging = {"output": str(file) if output == "file" else output, "format": "text"}
+    with DropIn(tmp_path, {"jobs": [{**TALKER, "logging": {"raw": True}}], "logging": logging}) as pilot:
+        pilot.wait()
+    out, err = [line["message"] for line in pilot.lines], pilot.stderr_text.splitlines()
+    assert 'it says "hi"' in out and 'it says "hi"' not in err
+    assert "b=1" in err and "b=1" not in out
+    assert not file.exists() or "hi" not in file.read_text()
 
 
 def test_levels(tmp_path):
