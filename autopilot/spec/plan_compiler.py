@@ -10,7 +10,7 @@ from autopilot.spec import plan as p
 from autopilot.spec import registry_compiler as registry
 from autopilot.spec import spec_model as m
 from autopilot.spec.batch_section import BatchSection
-from autopilot.spec.extensions import load_check_kind
+from autopilot.spec.extensions import IMPLIED_CHECK_KIND, load_check_kind
 from autopilot.spec.findings import Finding
 from autopilot.spec.job_queries import list_awaited_events, names_supervisor
 from autopilot.spec.quantities import format_seconds
@@ -154,9 +154,9 @@ def _compile_health(job: m.Job, health: m.Health) -> p.Health:
 
 
 def _compile_probe(job: m.Job, health: m.Health) -> p.Probe:
-    (kind,) = health.given_kinds
+    kind = next(iter(health.given_kinds), IMPLIED_CHECK_KIND)
     return load_check_kind(kind).compile_probe(
-        getattr(health, kind), build_command=partial(_compile_command, job), raw=health.logging.raw
+        getattr(health, kind, None), build_command=partial(_compile_command, job), raw=health.logging.raw
     )
 
 
