@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from autopilot.spec.containerpilot2 import find_containerpilot2
 from autopilot.spec.empty_values import remove_empty_values
 from autopilot.spec.findings import Finding
 from autopilot.spec.host_checks import check_host, check_quoted_words
@@ -38,6 +39,9 @@ def validate_tree(tree: ParsedTree, *, runs_here: bool) -> tuple[Plan | None, li
     Returns:
         The plan (None when a finding is an error), and all findings with paths as written in the file.
     """
+    former = find_containerpilot2(tree.value)
+    if former is not None:
+        return None, [former]
     normalized = NormalizedTree(tree.value, Spec)
     findings = [
         Finding(path, "cannot be given twice in one object", at_key=True) for path in tree.list_duplicate_keys()

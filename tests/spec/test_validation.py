@@ -258,6 +258,30 @@ def test_a_job_called_containerpilot() -> None:
     assert 'cannot be "containerpilot": this name is reserved' in problem
 
 
+def test_containerpilot_2() -> None:
+    """A configuration of ContainerPilot 2 is one problem, at its first section, with the form of each section."""
+    text = """{
+  "consul": "consul:8500",
+  "preStart": "/bin/setup", "preStop": "/bin/leave", "postStop": "/bin/clean",
+  "services": [{"name": "app", "port": 80, "health": "/bin/check", "poll": 10, "ttl": 30}],
+  "backends": [{"name": "db", "poll": 5, "onChange": "/bin/reload"}],
+  "coprocesses": [{"command": "/bin/side"}], "tasks": [{"command": "/bin/task", "frequency": "60s"}],
+  "telemetry": {"port": 9090, "sensors": [{"name": "m", "help": "h", "type": "gauge", "poll": 5, "check": "/bin/s"}]}
+}"""
+    (found,) = list_problems(text)
+    assert found.startswith("3:3: preStart: cannot be used: this is a configuration of ContainerPilot 2; for version 3")
+    for section in ("preStart", "preStop", "postStop", "services", "backends", "coprocesses", "tasks"):
+        assert f" {section}: " in found
+    assert "telemetry.sensors: telemetry.metrics" in found and "etcd" not in found
+
+
+@pytest.mark.parametrize("key", ["services", "tasks", "preStart"])
+def test_a_section_of_containerpilot_2_beside_jobs(key: str) -> None:
+    """Beside jobs, such a section is an unknown key."""
+    (found,) = list_problems(f"{{jobs: [{A}], {key}: []}}")
+    assert f"{key}: cannot be used: there is no such key" in found
+
+
 def test_cycles() -> None:
     """Jobs that wait for each other are refused once, with the whole cycle."""
     jobs = ", ".join(
