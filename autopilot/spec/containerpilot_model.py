@@ -40,6 +40,9 @@ class Consul(StrictModel):
     token: f.OptionalText = Field(default=None, description="ACL token; better in a file or in $CONSUL_HTTP_TOKEN")
     token_file: f.AbsolutePath | None = Field(default=None, description="a file that holds the ACL token")
     tls: Tls | None = Field(default=None, description="certificates")
+    own_service: f.Flag = Field(
+        default=True, description="register the service `autopilot`, which `autopilot fleet` lists"
+    )
 
 
 class ConsulAgent(StrictModel):

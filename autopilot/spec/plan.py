@@ -191,6 +191,7 @@ class Consul:
     acl_token: str | None = None
     token_file: str | None = None
     tls: Tls | None = None
+    own_service: bool = True  # register the service of the supervisor itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

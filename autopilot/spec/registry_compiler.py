@@ -27,6 +27,7 @@ def compile_consul(spec: m.Spec) -> p.Consul | None:
         acl_token=section.token,
         token_file=section.token_file,
         tls=p.Tls(**section.tls.model_dump()) if section.tls is not None else None,
+        own_service=section.own_service,
     )
 
 

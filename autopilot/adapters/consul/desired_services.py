@@ -164,7 +164,7 @@ class DesiredServices:
     def _build_supervisor_entries(self, plan: Plan, address: str) -> list[ServiceEntry]:
         port = plan.telemetry.port if plan.telemetry else 0
         names: dict[str, tuple[str, ...]] = {}
-        if not self._containerpilot:
+        if not self._containerpilot and (plan.consul is None or plan.consul.own_service):
             names[SUPERVISOR_SERVICE] = ()
         if plan.telemetry is not None:
             names[TELEMETRY_SERVICE] = (*plan.telemetry.tags, __version__)

@@ -10,7 +10,7 @@ from autopilot import __version__
 from autopilot.adapters.consul.desired_services import DesiredServices, LifeIdentity
 from autopilot.adapters.consul.service_definition import ServiceDefinition, build_registration_body, is_redefined
 from autopilot.machines import events
-from autopilot.spec.plan import Service, Telemetry
+from autopilot.spec.plan import Consul, Service, Telemetry
 from tests.machines.plans import build_check, build_job, build_plan
 
 LIFE = LifeIdentity("h", {"container-id": "c1", "life": "l1"}, 1_700_000_000.0)
@@ -100,6 +100,14 @@ def test_containerpilot_offers_only_what_it_would():
     assert set(offers.ids) == {"web-h", "early-h", "containerpilot-h"}
     apply_events(offers, *UP, events.MaintenanceEntered())
     assert [offers.compute_desired(id) for id in offers.ids] == [None, None, None]
+
+
+def test_the_own_service_can_be_left_out():
+    """With `own_service: false` only the jobs' services and the telemetry's are offered."""
+    offers = build_offers()
+    plan = build_plan(consul=Consul(address="h:1", own_service=False), telemetry=Telemetry(port=9090))
+    assert set(offers.apply_plan(plan, {"": ""}, healthy_jobs=())) == {"web-h", "early-h", "autopilot-h"}
+    assert set(offers.ids) == {"containerpilot-h"}
 
 
 def test_all_is_taken_back(offers):
