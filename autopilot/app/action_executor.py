@@ -198,7 +198,7 @@ class ActionExecutor:
                     on_lines=write_lines,
                     on_exit=report_exit,
                     on_empty=report_empty,
-                    backpressure=self._log.writer,
+                    backpressure=self._log.choose_backpressure(raw=job.raw),
                 )
             else:
                 process = self._processes.start(
@@ -208,7 +208,7 @@ class ActionExecutor:
                     on_exit=report_exit,
                     on_empty=report_empty,
                     own_pid_variables=batch_system.own_pid_variables if batch_system else (),
-                    backpressure=self._log.writer,
+                    backpressure=self._log.choose_backpressure(raw=job.raw),
                 )
         except SpawnError as cannot:
             self._permits.release_permit(name)
@@ -240,8 +240,8 @@ class ActionExecutor:
         """
         from autopilot.adapters.checks.check_context import CheckContext  # loaded by those who use it
 
-        def log_lines(stream: str, lines: list[bytes], raw: bool) -> None:
-            self._log.log_check_lines(name, stream, lines, raw=raw)
+        def log_lines(stream: str, lines: list[bytes], raw: bool, pid: int) -> None:
+            self._log.log_check_lines(name, stream, lines, raw=raw, pid=pid)
 
         context = CheckContext(
             job=name,
