@@ -27,6 +27,7 @@ from autopilot.process import oom
 from autopilot.process.kernel_calls import PR_SET_CHILD_SUBREAPER, load_prctl
 from autopilot.process.spawn import SpawnedProcess, SpawnError, spawn
 from autopilot.process.user_identity import resolve
+from autopilot.safe_files import open_own_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _validate_in_child(config: str, state: str) -> PlanData:
     except ValidatorError as error:
         raise BootError(str(error), exit_code=os.EX_SOFTWARE) from None
     for warning in loaded.warnings:
-        print(f"autopilot: warning: {warning}", file=sys.stderr)
+        _warn(str(warning))
     data = serialize_plan(loaded.plan)
     try:
         os.makedirs(state, exist_ok=True)
@@ -225,8 +226,7 @@ def _lock_socket(path: str) -> TextIO:
 
 def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        file = open(path, "a")  # noqa: SIM115 - open for the whole life
+        file = open(open_own_file(path, _warn), "r+")  # noqa: SIM115 - open for the whole life
     except OSError as error:
         raise BootError(f"cannot use {resource_name}: {error.strerror}; {remedy}") from None
     try:
@@ -247,7 +247,7 @@ def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
 def _open_control_socket(path: str) -> int:
     """Return the descriptor of the listening control socket; raise BootError when it cannot be opened."""
     try:
-        return listen(path)
+        return listen(path, _warn)
     except SocketInUseError as error:
         raise InUseError(str(error), exit_code=os.EX_USAGE) from None
     except OSError as error:
@@ -285,12 +285,16 @@ def _write_last_words(state: str, detail: str, exit_code: int) -> int:
 
     if exit_code == os.EX_CONFIG:
         try:
-            last_words = LastWords(Path(state), detect_container_info(os.environ), create_life_id())
+            last_words = LastWords(Path(state), detect_container_info(os.environ), create_life_id(), _warn)
             last_words.begin()
             last_words.finish(Outcome("config", detail, exit_code))
         except OSError:
             pass  # stderr has the problem
     return exit_code
+
+
+def _warn(sentence: str) -> None:
+    print(f"autopilot: warning: {sentence}", file=sys.stderr)
 
 
 def _run_supervisor(data: PlanData, life: LifeContext, handover: BootHandover) -> int:

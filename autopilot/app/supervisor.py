@@ -85,7 +85,7 @@ class Supervisor:
         self.restart_requested = False  # the process is to be executed anew, with the job spec found by a reload
         self._journal = Journal([job.name for job in plan.jobs])
         self.log = open_log(plan, loop, life, self._journal)
-        self._last_words = LastWords(life.state_directory, life.container_info, life.life_id)
+        self._last_words = LastWords(life.state_directory, life.container_info, life.life_id, self.log_moved_file)
         self._last_words_listener = LastWordsListener(self._last_words, loop, self._log_last_words_error)
         self._tasks = TaskSet(loop, self._fail)
         self._processes = ProcessTable(loop)
@@ -100,6 +100,7 @@ class Supervisor:
                 commands=self._commands,
                 get_status=self.build_status,
                 get_counts=lambda: (self._processes.orphans_reaped, self.log.writer.dropped_bytes),
+                log_moved_file=self.log_moved_file,
             ),
         )
         self._executor = ActionExecutor(
@@ -233,6 +234,10 @@ class Supervisor:
             sentence = f"{name} failed on an event: {error!r}, the life continues"
             with suppress(Exception):  # the log itself may be the listener that fails; status shows the count
                 self.log.log("error", "listener_failed", sentence, failures=failures, traceback=text)
+
+    def log_moved_file(self, sentence: str) -> None:
+        """Log that something foreign was moved out of the place of a file of ours."""
+        self.log.log("warning", "file_moved_aside", sentence)
 
     def _log_last_words_error(self, error: OSError) -> None:
         self.log.log("error", "last_words_failed", f"cannot write the last words: {error}")

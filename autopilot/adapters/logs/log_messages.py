@@ -210,6 +210,7 @@ OWN_LINES: Mapping[str, str] = {
     "check_error": "A defect of the supervisor in a health check: the check counts as failed, and the life goes on.",
     "environment_changed": "An operator changed the environment of processes that start from now on.",
     "exit": "The supervisor ends: its exit code and the reason.",
+    "file_moved_aside": "Something else was in the place of a file of the supervisor, and was moved aside.",
     "internal_error": "A defect of the supervisor ends this life: the batch system is stopped first, then exit 70.",
     "last_words_failed": "The last words cannot be written; the life continues.",
     "listener_failed": "A listener of events (journal, metrics, Consul, ...) failed on an event; the life continues.",

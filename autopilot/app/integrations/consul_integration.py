@@ -97,7 +97,11 @@ class ConsulIntegration:
         assert self._adapter is not None, "an agent comes with the section that reaches it"
         try:
             agent_job.write_agent_files(
-                self._plan, self._context.life, bind_address=bind_address, access=self._adapter.connection_settings
+                self._plan,
+                self._context.life,
+                bind_address=bind_address,
+                access=self._adapter.connection_settings,
+                on_moved=self._context.log_moved_file,
             )
         except OSError as error:
             directory = self._context.life.state_directory

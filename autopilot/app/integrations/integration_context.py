@@ -32,6 +32,7 @@ class IntegrationContext:
         commands: Runs the commands of templates.
         get_status: Returns the answer of `autopilot status`.
         get_counts: Returns the number of reaped orphans and of dropped bytes of log.
+        log_moved_file: Logs a sentence about a foreign thing that was moved out of the place of a file of ours.
     """
 
     life: LifeContext
@@ -40,6 +41,7 @@ class IntegrationContext:
     commands: CommandRunner
     get_status: Callable[[], Status]
     get_counts: Callable[[], tuple[int, int]]
+    log_moved_file: Callable[[str], None]
 
 
 def has_integrations(plan: Plan) -> bool:
