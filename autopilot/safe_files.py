@@ -24,11 +24,18 @@ SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 KINDS = {0o010000: "a FIFO", 0o020000: "a device", 0o040000: "a directory", 0o060000: "a device", 0o120000: "a link"}
 
 
-def read_file(path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    """Return the first bytes of a regular file, at most `max_bytes`.
+def read_file(
+    path: str | os.PathLike[str], max_bytes: int, *, is_trusted: Callable[[os.stat_result], bool] = lambda _: True
+) -> bytes:
+    """Return the first bytes of a regular file.
+
+    Args:
+        path: The file.
+        max_bytes: The largest number of bytes to read.
+        is_trusted: Gets the file's owner and permissions; the file is refused if it returns False.
 
     Raises:
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, is no regular file, or is not trusted.
     """
     directory, name = _open_parent(path)
     try:
@@ -36,7 +43,10 @@ def read_file(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     finally:
         os.close(directory)
     try:
-        _require_regular(os.fstat(descriptor), path)
+        status = os.fstat(descriptor)
+        _require_regular(status, path)
+        if not is_trusted(status):
+            raise PermissionError(errno.EPERM, "others may write it", os.fspath(path))
         parts = []
         while max_bytes > 0 and (part := os.read(descriptor, min(max_bytes, 1 << 16))):
             parts.append(part)

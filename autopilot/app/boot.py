@@ -1,9 +1,9 @@
 """Start the first jobs, then load the supervisor that runs them.
 
 Importing asyncio, pydantic and the rest takes longer than a container should wait for its first process. So a start
-catches the signals, reads the config, finds its compiled plan, locks the state directory, starts the jobs that wait
-for nothing, and only then loads the supervisor. Without a compiled plan the config is validated in a child process,
-the only one that loads pydantic.
+catches the signals, reads the config, finds the compiled plan beside it, locks the state directory, starts the jobs
+that wait for nothing, and only then loads the supervisor. Without a compiled plan the config is validated in a child
+process, the only one that loads pydantic.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
     if containerpilot:
         state = choose_writable_state(state, choose_socket_path(None, state, containerpilot=True))
     try:
-        config, data, missing_config = _find_config_and_plan_data(config, state, containerpilot)
+        config, data, missing_config = _find_config_and_plan_data(config, containerpilot)
         socket = choose_socket_path(data["socket"], choose_state_directory(data["state"]), containerpilot)
         state, lock = _choose_and_lock_state(data["state"], socket, containerpilot)
         socket_lock = _lock_socket(socket)
@@ -108,14 +108,11 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
         return _run_supervisor(data, life, BootHandover(control_fd, prestarted, oom_kills, early_signals))
 
 
-def _find_config_and_plan_data(
-    config: str | None, state: str, containerpilot: bool
-) -> tuple[str | None, PlanData, str]:
+def _find_config_and_plan_data(config: str | None, containerpilot: bool) -> tuple[str | None, PlanData, str]:
     """Find the config and load its plan.
 
     Args:
         config: The config that was named; None for the default one.
-        state: The state directory, which may have a compiled plan.
         containerpilot: Use the defaults of that program.
 
     Returns:
@@ -134,17 +131,17 @@ def _find_config_and_plan_data(
         from autopilot.spec.plan_data import serialize_plan
 
         return None, serialize_plan(Plan(healthy_for=UNREACHABLE_HEALTHY_FOR_S)), str(error)
-    return path, _load_plan_data(path, state), ""
+    return path, _load_plan_data(path), ""
 
 
-def _load_plan_data(config: str, state: str) -> PlanData:
+def _load_plan_data(config: str) -> PlanData:
     """Return the plan's data, from a compiled plan or a child that validates; raise BootError with all problems."""
     text = _render_config(config)
     if text is not None:
-        data = plan_cache.find(text, plan_cache.get_path_beside(config), plan_cache.get_path_in_state(state, config))
+        data = plan_cache.find(text, plan_cache.get_path_beside(config))
         if data is not None and _can_resolve_users(data):
             return data
-    return _validate_in_child(config, state)
+    return _validate_in_child(config)
 
 
 def _render_config(config: str) -> str | None:
@@ -173,7 +170,7 @@ def _can_resolve_users(data: PlanData) -> bool:
     return True
 
 
-def _validate_in_child(config: str, state: str) -> PlanData:
+def _validate_in_child(config: str) -> PlanData:
     from autopilot.spec import SpecError, ValidatorError, serialize_plan, validate_in_child
 
     try:
@@ -186,13 +183,7 @@ def _validate_in_child(config: str, state: str) -> PlanData:
         raise BootError(str(error), exit_code=os.EX_SOFTWARE) from None
     for warning in loaded.warnings:
         _warn(str(warning))
-    data = serialize_plan(loaded.plan)
-    try:
-        os.makedirs(state, exist_ok=True)
-        plan_cache.write(plan_cache.get_path_in_state(state, config), loaded.rendered_text, data)
-    except OSError:
-        pass  # the next start validates again
-    return data
+    return serialize_plan(loaded.plan)
 
 
 def _choose_and_lock_state(planned: str | None, socket: str, containerpilot: bool) -> tuple[str, TextIO]:
