@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -43,6 +43,7 @@ from autopilot.machines.events import Event
 from autopilot.runtime import cron_times
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.runtime.machine_runner import MachineRunner
+from autopilot.runtime.observer_loop import Work, run_observer
 from autopilot.runtime.process_table import ProcessTable
 from autopilot.spec.plan import Plan
 
@@ -96,7 +97,7 @@ class Supervisor:
             IntegrationContext(
                 life,
                 report=self.feed,
-                start_task=self._start_task,
+                start_task=self._start_observer,
                 commands=self._commands,
                 get_status=self.build_status,
                 get_counts=lambda: (self._processes.orphans_reaped, self.log.writer.dropped_bytes),
@@ -235,6 +236,36 @@ class Supervisor:
             with suppress(Exception):  # the log itself may be the listener that fails; status shows the count
                 self.log.log("error", "listener_failed", sentence, failures=failures, traceback=text)
 
+    def run_observer(self, name: str, observe: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:
+        """Return a coroutine that runs an observer again and again, as `observer_loop.run_observer` does."""
+        return run_observer(name, observe, self._handle_observer_failure, self._handle_observer_recovery)
+
+    def _start_observer(self, name: str, work: Work) -> asyncio.Task[None]:
+        return self._start_task(
+            self.run_observer(name, work) if callable(work) else self._run_guarded_observer(name, work)
+        )
+
+    async def _run_guarded_observer(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._handle_observer_failure(name, error)
+
+    def _handle_observer_failure(self, name: str, error: Exception) -> None:
+        """Count a failure of an observer, show it as a condition, and log the 1st, 10th, 100th, ... traceback."""
+        kind = f"observer-{name}"
+        self._listeners.failures[kind] += 1
+        failures = self._listeners.failures[kind]
+        sentence = f"internal error: the observer {name} failed ({failures} times): {error!r}"
+        self.feed(ConditionDetected(kind, f"{sentence}; it starts again, everything else continues; please report it"))
+        if str(failures).strip("0") == "1":
+            text = "".join(traceback.format_exception(error)).strip()
+            self.log.log("error", "observer_failed", sentence, failures=failures, traceback=text)
+
+    def _handle_observer_recovery(self, name: str) -> None:
+        if f"observer-{name}" in self._runner.core.conditions:
+            self.feed(ConditionResolved(f"observer-{name}"))
+
     def log_moved_file(self, sentence: str) -> None:
         """Log that something foreign was moved out of the place of a file of ours."""
         self.log.log("warning", "file_moved_aside", sentence)
@@ -267,6 +298,7 @@ class Supervisor:
             command_runner=self._commands,
             report=self.feed,
             start_task=self._start_task,
+            run_observer=self.run_observer,
             life_id=self._last_words.life,
             env=self.env,
         )

@@ -216,6 +216,7 @@ OWN_LINES: Mapping[str, str] = {
     "listener_failed": "A listener of events (journal, metrics, Consul, ...) failed on an event; the life continues.",
     "log_reopen_failed": "The log file cannot be opened again after SIGUSR1; the old one is written on.",
     "loop_error": "The event loop reported a defect without an exception; the life continues.",
+    "observer_failed": "A part that only observes (node, watch, metrics) failed; it starts again, the life continues.",
     "processes_killed": "Processes that outlived their jobs were killed at the end of the life.",
     "sigkill_sent": "The remaining processes of a job get SIGKILL.",
     "startup_problem": "The life cannot begin: one line for each problem.",

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.errors import AutopilotError
@@ -19,6 +19,7 @@ from autopilot.machines import cues
 from autopilot.machines.actions import Action
 from autopilot.machines.events import Event
 from autopilot.retry_delay import RetryDelay
+from autopilot.runtime.observer_loop import Work
 from autopilot.runtime.script_loading import import_modules
 from autopilot.spec.plan import Telemetry as Plan
 
@@ -72,7 +73,7 @@ class TelemetryAdapter:
         metadata: Mapping[str, str],
         status_source: StatusSource,
         report: Callable[[cues.Cue], None],
-        start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        start_task: Callable[[Work], asyncio.Task[None]],
     ) -> None:
         """Prepare; `begin` opens the port.
 
@@ -104,7 +105,7 @@ class TelemetryAdapter:
 
     def begin(self) -> None:
         """Load prometheus-client, then open the port."""
-        self._start_task(self._begin())
+        self._start_task(self._begin)
 
     async def _begin(self) -> None:
         await import_modules("prometheus_client")
@@ -123,7 +124,7 @@ class TelemetryAdapter:
             update(self._life_metrics, self._job_metrics)
         self._pending_updates.clear()
         if not self._closed:
-            self._server_task = self._start_task(self._serve())
+            self._server_task = self._start_task(self._serve)
 
     def apply_plan(self, plan: Plan, *, address: str) -> None:
         """Serve another plan from now on; an unchanged metric keeps its value, an unchanged port stays open."""
@@ -134,7 +135,7 @@ class TelemetryAdapter:
             self._report_rejected_metrics(self._job_metrics.rejected)
         if is_moved and self._server_task is not None:
             self._server_task.cancel()
-            self._server_task = self._start_task(self._serve())
+            self._server_task = self._start_task(self._serve)
 
     def _report_rejected_metrics(self, rejected: Sequence[str]) -> None:
         if rejected:

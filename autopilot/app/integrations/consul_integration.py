@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from autopilot.app.integrations.addresses import SUPERVISOR_KEY
@@ -60,7 +61,7 @@ class ConsulIntegration:
         """
         moved = staged is not self._adapter
         if moved and self._adapter is not None:
-            self._context.start_task(self._adapter.retire())
+            self._context.start_task("consul", self._adapter.retire())
         self._plan, self._adapter = plan, staged
         if staged is not None:
             staged.apply_plan(plan, addresses, healthy_jobs)
@@ -86,7 +87,7 @@ class ConsulIntegration:
                 env=life.env,
                 desired_services=desired,
                 report=self._context.report,
-                start_task=self._context.start_task,
+                start_task=partial(self._context.start_task, "consul"),
             )
         except ConsulSetupError as error:
             raise IntegrationError(str(error)) from None
