@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 JOB_SIGNALS = (signal.SIGHUP, signal.SIGUSR2)
+METRIC_PATHS = ("/v1/metrics", "/v3/metric")
 MAIN_PROCESS_EXIT_TIMEOUT_S = 3.0  # for the batch system's main process, after the last resort
 TASKS_END_TIMEOUT_S = 0.5  # for cancelled background tasks to clean up
 
@@ -146,7 +147,11 @@ class Supervisor:
         self._loop.set_exception_handler(self._handle_loop_error)
         self._install_signal_handlers()
         try:
-            self._start_task(control_server.serve(self._control_socket, self._handle_request, self._record_answer))
+            self._start_task(
+                control_server.serve(
+                    self._control_socket, self._handle_request, self._record_answer, self._log_changing_request
+                )
+            )
             self._claim_state_directory()
             await self._tasks.run_until(self._executor.finished, self._prepare_node())
             self._integrations.prepare()
@@ -319,6 +324,12 @@ class Supervisor:
         from autopilot.app.control_requests import ControlApi  # most containers get no request
 
         return await ControlApi(self, self._journal, self._executor.finished).handle(method, path, body)
+
+    def _log_changing_request(self, method: str, path: str, uid: int, pid: int) -> None:
+        """Log the origin of a request; values of metrics come every second, and change nothing of the life."""
+        level = "debug" if path in METRIC_PATHS else "info"
+        sentence = f"control request: {method} {path} from uid {uid}, pid {pid}"
+        self.log.log(level, "control_request", sentence, uid=uid, client_pid=pid)
 
     def _record_answer(self, status: int, path: str) -> None:
         telemetry = self._integrations.telemetry

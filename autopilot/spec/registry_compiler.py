@@ -111,6 +111,8 @@ def compile_telemetry(spec: m.Spec) -> p.Telemetry | None:
         interfaces=section.interfaces,
         tags=section.tags,
         metrics=tuple(_compile_metric(metric) for metric in section.metrics),
+        check_output=section.check_output,
+        hosts=section.hosts,
     )
 
 

@@ -332,3 +332,15 @@ def test_internal_error(tmp_path):
     words = json.loads((state / "last-words.json").read_text())
     assert (words["reason"], words["exit_code"]) == ("internal", 70)
     assert not pids.exists() or not os.path.exists(f"/proc/{pids.read_text().strip()}")
+
+
+def test_origin_of_a_request_is_logged(tmp_path):
+    """Each request for a change is in the log with uid and pid of the client; one that only reads is not."""
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_for_event("victim", "started")
+        assert pilot.run_verb("status").returncode == 0
+        assert pilot.run_verb("stop").returncode == 0
+        assert pilot.wait() == 0
+        (line,) = [line for line in pilot.lines if line.get("event") == "control_request"]
+        assert line["uid"] == os.geteuid() and line["client_pid"] != pilot.process.pid
+        assert line["message"].startswith("control request: POST /v1/stop from uid")

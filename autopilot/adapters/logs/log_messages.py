@@ -208,6 +208,7 @@ UNLOGGED: Mapping[type[events.Event], str] = {
 OWN_LINES: Mapping[str, str] = {
     "batch_stop_failed": "A defect of the supervisor: the batch system could not be told to give its payloads back.",
     "check_error": "A defect of the supervisor in a health check: the check counts as failed, and the life goes on.",
+    "control_request": "A client asks on the control socket for a change: its uid and pid (values of metrics: debug).",
     "environment_changed": "An operator changed the environment of processes that start from now on.",
     "exit": "The supervisor ends: its exit code and the reason.",
     "file_moved_aside": "Something else was in the place of a file of the supervisor, and was moved aside.",

@@ -26,7 +26,7 @@ from autopilot.spec.plan import Telemetry as Plan
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from autopilot.adapters.http_server import ClientHandler, Page, Response, Stream
+    from autopilot.adapters.http_server import ClientHandler, Page, RequestHead, Response, Stream
     from autopilot.adapters.telemetry.containerpilot_status import Service
     from autopilot.adapters.telemetry.job_metrics import JobMetrics
     from autopilot.adapters.telemetry.life_metrics import LifeMetrics
@@ -116,7 +116,7 @@ class TelemetryAdapter:
         from autopilot.adapters.telemetry.life_metrics import LifeMetrics
 
         self._registry = CollectorRegistry(auto_describe=True)  # so that it knows every name, and finds every clash
-        self._client_handler = build_client_handler(self.handle)
+        self._client_handler = build_client_handler(self.handle, inspect=self._inspect)
         self._life_metrics = LifeMetrics(self._registry, metadata=self._metadata)
         self._job_metrics = JobMetrics(self._plan.metrics, self._registry)
         self._report_rejected_metrics(self._job_metrics.rejected)
@@ -206,10 +206,27 @@ class TelemetryAdapter:
             case _, "/status":
                 raise RequestError(405, "/status takes a GET")
             case "GET", "/v1/status":
-                return 200, self._status_source.get_status()
+                return 200, self._get_shown_status()
             case "GET", "/v1/targets":
                 return 200, list(await self._status_source.list_targets())
         raise RequestError(404, f"nothing answers to {method} {path}; there are {PATHS}")
+
+    def _inspect(self, head: RequestHead) -> None:
+        """Refuse a request to a foreign name: a page of that site has made a browser call this port (DNS rebinding)."""
+        from autopilot.adapters.http_server import RequestError
+        from autopilot.adapters.telemetry.host_names import is_own_host
+
+        if not is_own_host(head.host, self._plan.hosts):
+            remedy = "use an address, or list the name in telemetry.hosts"
+            raise RequestError(421, f"this port is not called {head.host[:100]!r}: {remedy}")
+
+    def _get_shown_status(self) -> Status:
+        """Return the status; without the output of health checks, which may hold secrets, unless the plan shows it."""
+        status = self._status_source.get_status()
+        if not self._plan.check_output:
+            for job in status["jobs"]:
+                job["why"].pop("last_check", None)
+        return status
 
     def _build_page(self) -> Page:
         from autopilot.adapters.telemetry import status_page  # loaded at the first request
@@ -220,7 +237,7 @@ class TelemetryAdapter:
         from autopilot.adapters.telemetry.status_page import StatusStream
 
         self._status_stream = self._status_stream or StatusStream(
-            lambda: {**self._status_source.get_status(), "about": dict(self._metadata), "now": time.time()}
+            lambda: {**self._get_shown_status(), "about": dict(self._metadata), "now": time.time()}
         )
         return self._status_stream.open_stream()
 
