@@ -25,7 +25,11 @@ KINDS = {0o010000: "a FIFO", 0o020000: "a device", 0o040000: "a directory", 0o06
 
 
 def read_file(
-    path: str | os.PathLike[str], max_bytes: int, *, is_trusted: Callable[[os.stat_result], bool] = lambda _: True
+    path: str | os.PathLike[str],
+    max_bytes: int,
+    *,
+    is_trusted: Callable[[os.stat_result], bool] = lambda _: True,
+    follow_link: bool = False,
 ) -> bytes:
     """Return the first bytes of a regular file.
 
@@ -33,13 +37,15 @@ def read_file(
         path: The file.
         max_bytes: The largest number of bytes to read.
         is_trusted: Gets the file's owner and permissions; the file is refused if it returns False.
+        follow_link: Accept a link to a regular file: for files of an admin, which a ConfigMap links for example.
 
     Raises:
         OSError: It cannot be read, is no regular file, or is not trusted.
     """
     directory, name = _open_parent(path)
     try:
-        descriptor = os.open(name, os.O_RDONLY | SAFE_FLAGS, dir_fd=directory)
+        flags = SAFE_FLAGS & ~os.O_NOFOLLOW if follow_link else SAFE_FLAGS
+        descriptor = os.open(name, os.O_RDONLY | flags, dir_fd=directory)
     finally:
         os.close(directory)
     try:

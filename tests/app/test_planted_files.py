@@ -9,7 +9,9 @@ import socket
 import pytest
 
 from autopilot.adapters.consul import agent_config
+from autopilot.adapters.templates.template_adapter import write_rendered_file
 from autopilot.safe_files import make_own_directory, open_own_file, read_file, replace_file
+from autopilot.spec.plan import Template
 from tests.app.harness import TIMEOUT_S, SupervisorProcess, shell
 
 ONE_JOB = {"jobs": [{"name": "a", "exec": shell("echo up; exit 0")}]}
@@ -170,3 +172,21 @@ def test_a_socket_that_nobody_serves_hangs_no_start(tmp_path):
             assert "another supervisor answers" in pilot.stderr_text
     for client in clients:
         client.close()
+
+
+def plant_endless_device(place, _victim):
+    place.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("plant", [*PLANTS, plant_endless_device])
+def test_template_destination(tmp_path, plant):
+    """Whatever a job puts in the place of a rendered file: it is replaced, and a link's target keeps its content."""
+    victim, place = tmp_path / "victim", tmp_path / "place"
+    victim.write_text("precious")
+    plant(place, victim)
+    template = Template(source="source", destination=str(place), mode=0o640)
+    assert write_rendered_file(template, b"rendered")
+    assert not write_rendered_file(template, b"rendered")
+    assert place.read_bytes() == b"rendered" and not place.is_symlink()
+    assert victim.read_text() == "precious"
+    assert place.stat().st_mode & 0o777 == 0o640

@@ -53,6 +53,7 @@ class TemplateIntegration:
                 report=self._context.report,
                 on_written=self._start_command,
                 subscribe=self._subscribe,
+                on_moved=self._context.log_moved_file,
             )
         except TemplateSetupError as error:
             raise IntegrationError(str(error)) from None
