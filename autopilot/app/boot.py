@@ -25,7 +25,7 @@ from autopilot.app.paths import (
 from autopilot.errors import AutopilotError
 from autopilot.process import oom
 from autopilot.process.kernel_calls import PR_SET_CHILD_SUBREAPER, load_prctl
-from autopilot.process.spawn import SpawnedProcess, SpawnError, spawn
+from autopilot.process.spawn import SECRET_VARIABLES, SpawnedProcess, SpawnError, spawn
 from autopilot.process.user_identity import resolve
 from autopilot.safe_files import open_own_file
 
@@ -85,7 +85,7 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
             load_prctl()(PR_SET_CHILD_SUBREAPER, 1)
         oom_kills = oom.count_oom_kills()
         control_fd = _open_control_socket(socket)
-        prestarted = _start_first_jobs(data)
+        prestarted = _start_first_jobs(data, containerpilot)
     except BootError as error:
         print(f"autopilot: {error}", file=sys.stderr)
         return _write_last_words(state, str(error), error.exit_code)
@@ -246,12 +246,13 @@ def _open_control_socket(path: str) -> int:
         raise BootError(f"{problem}; set `control.socket` or AUTOPILOT_SOCKET") from None
 
 
-def _start_first_jobs(data: PlanData) -> dict[str, SpawnedProcess]:
+def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, SpawnedProcess]:
     """Start the jobs that wait for nothing, unless the node must be prepared before any job."""
     advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
     if data["batch"] is not None or data["templates"] or data["locks"] or advertises:
         return {}  # pre-flight checks, rendered files, permits or addresses come first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
+    withheld = () if containerpilot else SECRET_VARIABLES
     started = {}
     for job in data["jobs"]:
         waits = job["when"]["triggers"] or job["when"]["every"] is not None or job["when"]["cron"] is not None
@@ -259,7 +260,7 @@ def _start_first_jobs(data: PlanData) -> dict[str, SpawnedProcess]:
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid())}
             try:  # noqa: SIM105 - contextlib would have to be loaded first
-                started[job["name"]] = spawn(command, environ)
+                started[job["name"]] = spawn(command, environ, withheld_variables=withheld)
             except SpawnError:
                 pass  # the supervisor starts it again and reports the problem
     return started

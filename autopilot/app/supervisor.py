@@ -40,6 +40,7 @@ from autopilot.machines.cues import (
     SignalArrived,
 )
 from autopilot.machines.events import Event
+from autopilot.process.spawn import SECRET_VARIABLES
 from autopilot.runtime import cron_times
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.runtime.machine_runner import MachineRunner
@@ -90,7 +91,7 @@ class Supervisor:
         self._last_words = LastWords(life.state_directory, life.container_info, life.life_id, self.log_moved_file)
         self._last_words_listener = LastWordsListener(self._last_words, loop, self._log_last_words_error)
         self._tasks = TaskSet(loop, self._fail)
-        self._processes = ProcessTable(loop)
+        self._processes = ProcessTable(loop, () if life.containerpilot else SECRET_VARIABLES)
         self._commands = ProcessCommandRunner(self._processes, self._build_environ)
         self._control_socket = socket.socket(fileno=boot.control_fd)
         self._integrations = Integrations(
