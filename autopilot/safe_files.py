@@ -84,10 +84,9 @@ def replace_file(
     """
     _make_parents(path)
     directory, name = _open_parent(path)
-    temporary = f".{name[:200]}.{_draw_suffix()}.tmp"
+    temporary = f".{name[:200]}.tmp"  # always the same: a process that is killed leaves one at most
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE_FLAGS
-        descriptor = os.open(temporary, flags, 0o600, dir_fd=directory)
+        descriptor = _create_new(directory, temporary, os.path.join(os.path.dirname(path), temporary), on_moved)
         try:
             with open(descriptor, "wb") as file:
                 file.write(data)
@@ -102,6 +101,19 @@ def replace_file(
             raise
     finally:
         os.close(directory)
+
+
+def _create_new(directory: int, name: str, path: str, on_moved: OnMoved) -> int:
+    """Return the descriptor of a new file; a file or link of the same name is removed, a directory moved aside."""
+    for _ in range(MAX_ATTEMPTS):
+        try:
+            return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFE_FLAGS, 0o600, dir_fd=directory)
+        except FileExistsError:
+            try:
+                os.unlink(name, dir_fd=directory)
+            except IsADirectoryError:
+                _move_aside(directory, path, on_moved)
+    raise OSError(errno.EBUSY, "something else is put there again and again", path)
 
 
 def open_own_file(path: str | os.PathLike[str], on_moved: OnMoved) -> int:

@@ -44,7 +44,14 @@ def plant_socket(place, _victim):
 
 
 PLANTS = [plant_link, plant_hard_link, plant_dangling_link, plant_fifo, plant_directory, plant_socket]
-NAMES = ["lock", "last-words.json", "previous-words.json", "autopilot.sock", "autopilot.sock.lock", "last-words.tmp"]
+NAMES = [
+    "lock",
+    "last-words.json",
+    "previous-words.json",
+    "autopilot.sock",
+    "autopilot.sock.lock",
+    ".last-words.json.tmp",
+]
 
 
 @pytest.mark.parametrize("plant", PLANTS)
@@ -126,6 +133,7 @@ def test_files_are_opened_safely(tmp_path, plant):
     victim, place = tmp_path / "victim", tmp_path / "place"
     victim.write_text("precious")
     plant(place, victim)
+    plant(tmp_path / ".place.tmp", victim)
     if plant is not plant_hard_link:  # it is a regular file
         with pytest.raises(OSError):
             read_file(place, 100)
