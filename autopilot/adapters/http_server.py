@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import select
+import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, NamedTuple, TypeVar
@@ -46,7 +47,17 @@ Body = Mapping[str, object] | Sequence[object] | Page | Stream
 Response = tuple[int, Body]
 Handler = Callable[[str, str, Mapping[str, object]], Awaitable[Response]]
 OnAnswered = Callable[[int, str], None]  # gets status and path of each answered request
+Inspector = Callable[["RequestHead"], None]  # may raise RequestError
 ClientHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class RequestHead(NamedTuple):
+    """A request that is about to be handled; `host` is its Host header, "" without one."""
+
+    method: str
+    path: str
+    host: str
+    client: socket.socket
 
 
 class RequestError(AutopilotError):
@@ -57,27 +68,46 @@ class RequestError(AutopilotError):
         self.status = status
 
 
-def build_client_handler(handler: Handler, on_answered: OnAnswered = lambda _status, _path: None) -> ClientHandler:
-    """Return the callback for asyncio's servers; it closes connections beyond MAX_CLIENTS at once.
+def build_client_handler(
+    handler: Handler,
+    on_answered: OnAnswered = lambda _status, _path: None,
+    inspect: Inspector = lambda _head: None,
+) -> ClientHandler:
+    """Return the callback for asyncio's servers.
+
+    Beyond MAX_CLIENTS the client is disconnected that has been idle for the longest time: it has connected, and sent no
+    whole request. When no client is idle the new one is refused.
 
     Args:
         handler: Returns the answer to (method, path, body), or raises RequestError.
         on_answered: Called with status and path of each answer.
+        inspect: Called with each request before it is handled; raises RequestError to refuse it.
 
     Returns:
         The callback. Its limit counts the clients of all servers that use it.
     """
-    clients = 0
+    clients: set[asyncio.StreamWriter] = set()
+    idle: dict[asyncio.StreamWriter, None] = {}  # in the order of their arrival
 
     async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal clients
-        clients += 1
+        def handle_whole_request(head: RequestHead) -> None:
+            idle.pop(writer, None)
+            inspect(head)
+
+        if len(clients) >= MAX_CLIENTS and idle:
+            oldest = next(iter(idle))
+            del idle[oldest]
+            clients.discard(oldest)
+            oldest.transport.abort()
         try:
-            if clients <= MAX_CLIENTS:
+            if len(clients) < MAX_CLIENTS:
+                clients.add(writer)
+                idle[writer] = None
                 with suppress(OSError, TimeoutError):
-                    await serve_request(reader, writer, handler, on_answered)
+                    await serve_request(reader, writer, handler, on_answered, handle_whole_request)
         finally:
-            clients -= 1
+            clients.discard(writer)
+            idle.pop(writer, None)
             writer.close()
 
     return serve_client
@@ -88,6 +118,7 @@ async def serve_request(
     writer: asyncio.StreamWriter,
     handler: Handler,
     on_answered: OnAnswered,
+    inspect: Inspector,
 ) -> None:
     """Serve one client.
 
@@ -100,7 +131,8 @@ async def serve_request(
     answer: Body
     try:
         async with asyncio.timeout(CLIENT_TIMEOUT_S):
-            method, path, body = await _read_request(connection, reader, writer)
+            method, path, host, body = await _read_request(connection, reader, writer)
+        inspect(RequestHead(method, path, host, writer.get_extra_info("socket")))
         status, answer = await _await_unless_disconnected(
             handler(method, path, _parse_body(body, path)), reader, writer
         )
@@ -203,8 +235,9 @@ def _is_disconnected(writer: asyncio.StreamWriter) -> bool:
 
 async def _read_request(
     connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> tuple[str, str, bytes]:
-    method, path, body = "", "", b""
+) -> tuple[str, str, str, bytes]:
+    """Return method, path, Host header and body."""
+    method, path, host, body = "", "", "", b""
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
@@ -213,12 +246,13 @@ async def _read_request(
             connection.receive_data(await reader.read(8192))
         elif isinstance(event, h11.Request):
             method, path = event.method.decode(), event.target.decode()
+            host = next((value.decode("latin-1") for name, value in event.headers if name == b"host"), "")
         elif isinstance(event, h11.Data):
             body += bytes(event.data)
             if len(body) > MAX_BODY_BYTES:
                 raise RequestError(413, f"a request may have {MAX_BODY_BYTES} bytes")
         elif isinstance(event, h11.EndOfMessage):
-            return method, path, body
+            return method, path, host, body
         else:
             raise ConnectionResetError("the client closed the connection")
 

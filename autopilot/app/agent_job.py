@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,14 @@ def complete_plan(plan: Plan, state: Path) -> Plan:
     return replace(plan, jobs=tuple(replace(j, command=command) if j.name == planned.job else j for j in plan.jobs))
 
 
-def write_agent_files(plan: Plan, life: LifeContext, *, bind_address: str, access: ConnectionSettings) -> None:
+def write_agent_files(
+    plan: Plan,
+    life: LifeContext,
+    *,
+    bind_address: str,
+    access: ConnectionSettings,
+    on_moved: Callable[[str], None],
+) -> None:
     """Write the configuration that the agent reads at its start.
 
     Args:
@@ -27,6 +35,7 @@ def write_agent_files(plan: Plan, life: LifeContext, *, bind_address: str, acces
         life: Names the node and the state directory.
         bind_address: The address for traffic between agents.
         access: Gives the token.
+        on_moved: Gets a sentence when something foreign had to be moved aside.
 
     Raises:
         OSError: A file cannot be written.
@@ -42,4 +51,4 @@ def write_agent_files(plan: Plan, life: LifeContext, *, bind_address: str, acces
         meta={**life.build_metadata(), "docker-host": info.host},
         token=access.read_current_token(),
     )
-    agent_config.prepare_state(life.state_directory, settings)
+    agent_config.prepare_state(life.state_directory, settings, on_moved)

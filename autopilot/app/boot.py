@@ -1,9 +1,9 @@
 """Start the first jobs, then load the supervisor that runs them.
 
 Importing asyncio, pydantic and the rest takes longer than a container should wait for its first process. So a start
-catches the signals, reads the config, finds its compiled plan, locks the state directory, starts the jobs that wait
-for nothing, and only then loads the supervisor. Without a compiled plan the config is validated in a child process,
-the only one that loads pydantic.
+catches the signals, reads the config, finds the compiled plan beside it, locks the state directory, starts the jobs
+that wait for nothing, and only then loads the supervisor. Without a compiled plan the config is validated in a child
+process, the only one that loads pydantic.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from autopilot.app.paths import (
 from autopilot.errors import AutopilotError
 from autopilot.process import oom
 from autopilot.process.kernel_calls import PR_SET_CHILD_SUBREAPER, load_prctl
-from autopilot.process.spawn import SpawnedProcess, SpawnError, spawn
+from autopilot.process.spawn import SECRET_VARIABLES, SpawnedProcess, SpawnError, spawn
 from autopilot.process.user_identity import resolve
+from autopilot.safe_files import open_own_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
     if containerpilot:
         state = choose_writable_state(state, choose_socket_path(None, state, containerpilot=True))
     try:
-        config, data, missing_config = _find_config_and_plan_data(config, state, containerpilot)
+        config, data, missing_config = _find_config_and_plan_data(config, containerpilot)
         socket = choose_socket_path(data["socket"], choose_state_directory(data["state"]), containerpilot)
         state, lock = _choose_and_lock_state(data["state"], socket, containerpilot)
         socket_lock = _lock_socket(socket)
@@ -84,7 +85,7 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
             load_prctl()(PR_SET_CHILD_SUBREAPER, 1)
         oom_kills = oom.count_oom_kills()
         control_fd = _open_control_socket(socket)
-        prestarted = _start_first_jobs(data)
+        prestarted = _start_first_jobs(data, containerpilot)
     except BootError as error:
         print(f"autopilot: {error}", file=sys.stderr)
         return _write_last_words(state, str(error), error.exit_code)
@@ -107,14 +108,11 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
         return _run_supervisor(data, life, BootHandover(control_fd, prestarted, oom_kills, early_signals))
 
 
-def _find_config_and_plan_data(
-    config: str | None, state: str, containerpilot: bool
-) -> tuple[str | None, PlanData, str]:
+def _find_config_and_plan_data(config: str | None, containerpilot: bool) -> tuple[str | None, PlanData, str]:
     """Find the config and load its plan.
 
     Args:
         config: The config that was named; None for the default one.
-        state: The state directory, which may have a compiled plan.
         containerpilot: Use the defaults of that program.
 
     Returns:
@@ -133,17 +131,17 @@ def _find_config_and_plan_data(
         from autopilot.spec.plan_data import serialize_plan
 
         return None, serialize_plan(Plan(healthy_for=UNREACHABLE_HEALTHY_FOR_S)), str(error)
-    return path, _load_plan_data(path, state), ""
+    return path, _load_plan_data(path), ""
 
 
-def _load_plan_data(config: str, state: str) -> PlanData:
+def _load_plan_data(config: str) -> PlanData:
     """Return the plan's data, from a compiled plan or a child that validates; raise BootError with all problems."""
     text = _render_config(config)
     if text is not None:
-        data = plan_cache.find(text, plan_cache.get_path_beside(config), plan_cache.get_path_in_state(state, config))
+        data = plan_cache.find(text, plan_cache.get_path_beside(config))
         if data is not None and _can_resolve_users(data):
             return data
-    return _validate_in_child(config, state)
+    return _validate_in_child(config)
 
 
 def _render_config(config: str) -> str | None:
@@ -172,7 +170,7 @@ def _can_resolve_users(data: PlanData) -> bool:
     return True
 
 
-def _validate_in_child(config: str, state: str) -> PlanData:
+def _validate_in_child(config: str) -> PlanData:
     from autopilot.spec import SpecError, ValidatorError, serialize_plan, validate_in_child
 
     try:
@@ -184,14 +182,8 @@ def _validate_in_child(config: str, state: str) -> PlanData:
     except ValidatorError as error:
         raise BootError(str(error), exit_code=os.EX_SOFTWARE) from None
     for warning in loaded.warnings:
-        print(f"autopilot: warning: {warning}", file=sys.stderr)
-    data = serialize_plan(loaded.plan)
-    try:
-        os.makedirs(state, exist_ok=True)
-        plan_cache.write(plan_cache.get_path_in_state(state, config), loaded.rendered_text, data)
-    except OSError:
-        pass  # the next start validates again
-    return data
+        _warn(str(warning))
+    return serialize_plan(loaded.plan)
 
 
 def _choose_and_lock_state(planned: str | None, socket: str, containerpilot: bool) -> tuple[str, TextIO]:
@@ -225,8 +217,7 @@ def _lock_socket(path: str) -> TextIO:
 
 def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        file = open(path, "a")  # noqa: SIM115 - open for the whole life
+        file = open(open_own_file(path, _warn), "r+")  # noqa: SIM115 - open for the whole life
     except OSError as error:
         raise BootError(f"cannot use {resource_name}: {error.strerror}; {remedy}") from None
     try:
@@ -247,7 +238,7 @@ def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
 def _open_control_socket(path: str) -> int:
     """Return the descriptor of the listening control socket; raise BootError when it cannot be opened."""
     try:
-        return listen(path)
+        return listen(path, _warn)
     except SocketInUseError as error:
         raise InUseError(str(error), exit_code=os.EX_USAGE) from None
     except OSError as error:
@@ -255,12 +246,13 @@ def _open_control_socket(path: str) -> int:
         raise BootError(f"{problem}; set `control.socket` or AUTOPILOT_SOCKET") from None
 
 
-def _start_first_jobs(data: PlanData) -> dict[str, SpawnedProcess]:
+def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, SpawnedProcess]:
     """Start the jobs that wait for nothing, unless the node must be prepared before any job."""
     advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
     if data["batch"] is not None or data["templates"] or data["locks"] or advertises:
         return {}  # pre-flight checks, rendered files, permits or addresses come first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
+    withheld = () if containerpilot else SECRET_VARIABLES
     started = {}
     for job in data["jobs"]:
         waits = job["when"]["triggers"] or job["when"]["every"] is not None or job["when"]["cron"] is not None
@@ -268,7 +260,7 @@ def _start_first_jobs(data: PlanData) -> dict[str, SpawnedProcess]:
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid())}
             try:  # noqa: SIM105 - contextlib would have to be loaded first
-                started[job["name"]] = spawn(command, environ)
+                started[job["name"]] = spawn(command, environ, withheld_variables=withheld)
             except SpawnError:
                 pass  # the supervisor starts it again and reports the problem
     return started
@@ -285,12 +277,16 @@ def _write_last_words(state: str, detail: str, exit_code: int) -> int:
 
     if exit_code == os.EX_CONFIG:
         try:
-            last_words = LastWords(Path(state), detect_container_info(os.environ), create_life_id())
+            last_words = LastWords(Path(state), detect_container_info(os.environ), create_life_id(), _warn)
             last_words.begin()
             last_words.finish(Outcome("config", detail, exit_code))
         except OSError:
             pass  # stderr has the problem
     return exit_code
+
+
+def _warn(sentence: str) -> None:
+    print(f"autopilot: warning: {sentence}", file=sys.stderr)
 
 
 def _run_supervisor(data: PlanData, life: LifeContext, handover: BootHandover) -> int:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from autopilot import __version__
+from autopilot import __version__, safe_files
 from autopilot.app.container_info import ContainerInfo
 from autopilot.machines import events
 from autopilot.machines.actions import EvictPayloads, Outcome
@@ -29,8 +28,18 @@ HEARTBEAT_INTERVAL_S = 30.0
 class LastWords:
     """The record of one life, kept on disk while the life lasts."""
 
-    def __init__(self, state: Path, container_info: ContainerInfo, life_id: str) -> None:
-        self.path = state / "last-words.json"
+    def __init__(
+        self, state: Path, container_info: ContainerInfo, life_id: str, on_moved: Callable[[str], None]
+    ) -> None:
+        """Create the record; nothing is written yet.
+
+        Args:
+            state: The state directory.
+            container_info: Identity of the container.
+            life_id: Unique id of the life.
+            on_moved: Gets a sentence when something else was in the place of a file and was moved aside.
+        """
+        self.path, self._on_moved = state / "last-words.json", on_moved
         self._payloads_running: set[str] = set()
         self._payloads_run: set[str] = set()
         self._payloads_killed: set[str] = set()
@@ -70,8 +79,7 @@ class LastWords:
         Raises:
             OSError: The state directory cannot be written.
         """
-        if self.path.exists():
-            os.replace(self.path, self.path.with_name("previous-words.json"))
+        safe_files.rename_own_file(self.path, "previous-words.json", self._on_moved)
         self.write_heartbeat()
 
     def on_effect(self, effect: Effect) -> None:
@@ -127,13 +135,8 @@ class LastWords:
         self.write_heartbeat()
 
     def _write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)  # it may have been cleaned up meanwhile
-        temporary = self.path.with_suffix(".tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(self.record, file, indent=1)
-            file.write("\n")
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, self.path)
+        data = json.dumps(self.record, indent=1).encode() + b"\n"
+        safe_files.replace_file(self.path, data, 0o644, on_moved=self._on_moved)
 
 
 class LastWordsListener:

@@ -19,12 +19,15 @@ from autopilot.errors import AutopilotError
 from autopilot.machines import plan_changes
 from autopilot.machines.events import Event, PlanApplied
 from autopilot.runtime.command_runner import CommandRunner
+from autopilot.safe_files import read_file
 from autopilot.spec.load_result import SpecError, ValidatorError
 from autopilot.spec.plan import Command, Plan
 from autopilot.spec.validation_child import VALIDATION_TIMEOUT_S, parse_answer
 
 if TYPE_CHECKING:
     from autopilot.api.messages import ReloadResult
+
+MAX_ANSWER_BYTES = 64 << 20  # a plan of the largest job spec has a few
 
 # the child gets our own import path: it may be known to our start only
 VALIDATE_SCRIPT = """
@@ -81,7 +84,7 @@ async def read_plan(config: Path, state: Path, commands: CommandRunner) -> tuple
     Raises:
         ReloadError: The job spec has problems, or could not be validated.
     """
-    answer = state / f"reload.{os.getpid()}.json"
+    answer = state / f"reload.{os.getpid()}.{os.urandom(4).hex()}.json"
     arguments = (json.dumps(sys.path), os.fspath(config), os.fspath(answer))
     argv = (sys.executable, "-X", "utf8", "-c", VALIDATE_SCRIPT, *arguments)
     try:
@@ -92,7 +95,7 @@ async def read_plan(config: Path, state: Path, commands: CommandRunner) -> tuple
             else f"exit code {done.status}: {done.output}"
         )
         try:
-            loaded = parse_answer(answer.read_bytes() if answer.exists() else b"", child_end)
+            loaded = parse_answer(_read_answer(answer), child_end)
         except SpecError as error:
             raise ReloadError(*map(str, error.problems)) from None
         except (ValidatorError, OSError) as error:
@@ -105,6 +108,14 @@ async def read_plan(config: Path, state: Path, commands: CommandRunner) -> tuple
 
         plan = agent_job.complete_plan(plan, state)
     return plan, [str(warning) for warning in loaded.warnings]
+
+
+def _read_answer(path: Path) -> bytes:
+    """Return the child's answer; b"" when it gave none."""
+    try:
+        return read_file(path, MAX_ANSWER_BYTES)
+    except FileNotFoundError:
+        return b""
 
 
 class Reloader:

@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,9 +40,11 @@ from autopilot.machines.cues import (
     SignalArrived,
 )
 from autopilot.machines.events import Event
+from autopilot.process.spawn import SECRET_VARIABLES
 from autopilot.runtime import cron_times
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.runtime.machine_runner import MachineRunner
+from autopilot.runtime.observer_loop import Work, run_observer
 from autopilot.runtime.process_table import ProcessTable
 from autopilot.spec.plan import Plan
 
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 
 TERMINATION_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 JOB_SIGNALS = (signal.SIGHUP, signal.SIGUSR2)
+METRIC_PATHS = ("/v1/metrics", "/v3/metric")
 MAIN_PROCESS_EXIT_TIMEOUT_S = 3.0  # for the batch system's main process, after the last resort
 TASKS_END_TIMEOUT_S = 0.5  # for cancelled background tasks to clean up
 
@@ -85,10 +88,10 @@ class Supervisor:
         self.restart_requested = False  # the process is to be executed anew, with the job spec found by a reload
         self._journal = Journal([job.name for job in plan.jobs])
         self.log = open_log(plan, loop, life, self._journal)
-        self._last_words = LastWords(life.state_directory, life.container_info, life.life_id)
+        self._last_words = LastWords(life.state_directory, life.container_info, life.life_id, self.log_moved_file)
         self._last_words_listener = LastWordsListener(self._last_words, loop, self._log_last_words_error)
         self._tasks = TaskSet(loop, self._fail)
-        self._processes = ProcessTable(loop)
+        self._processes = ProcessTable(loop, () if life.containerpilot else SECRET_VARIABLES)
         self._commands = ProcessCommandRunner(self._processes, self._build_environ)
         self._control_socket = socket.socket(fileno=boot.control_fd)
         self._integrations = Integrations(
@@ -96,10 +99,11 @@ class Supervisor:
             IntegrationContext(
                 life,
                 report=self.feed,
-                start_task=self._start_task,
+                start_task=self._start_observer,
                 commands=self._commands,
                 get_status=self.build_status,
                 get_counts=lambda: (self._processes.orphans_reaped, self.log.dropped_bytes),
+                log_moved_file=self.log_moved_file,
             ),
         )
         self._executor = ActionExecutor(
@@ -144,7 +148,11 @@ class Supervisor:
         self._loop.set_exception_handler(self._handle_loop_error)
         self._install_signal_handlers()
         try:
-            self._start_task(control_server.serve(self._control_socket, self._handle_request, self._record_answer))
+            self._start_task(
+                control_server.serve(
+                    self._control_socket, self._handle_request, self._record_answer, self._log_changing_request
+                )
+            )
             self._claim_state_directory()
             await self._tasks.run_until(self._executor.finished, self._prepare_node())
             self._integrations.prepare()
@@ -235,6 +243,40 @@ class Supervisor:
             with suppress(Exception):  # the log itself may be the listener that fails; status shows the count
                 self.log.log("error", "listener_failed", sentence, failures=failures, traceback=text)
 
+    def run_observer(self, name: str, observe: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:
+        """Return a coroutine that runs an observer again and again, as `observer_loop.run_observer` does."""
+        return run_observer(name, observe, self._handle_observer_failure, self._handle_observer_recovery)
+
+    def _start_observer(self, name: str, work: Work) -> asyncio.Task[None]:
+        return self._start_task(
+            self.run_observer(name, work) if callable(work) else self._run_guarded_observer(name, work)
+        )
+
+    async def _run_guarded_observer(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._handle_observer_failure(name, error)
+
+    def _handle_observer_failure(self, name: str, error: Exception) -> None:
+        """Count a failure of an observer, show it as a condition, and log the 1st, 10th, 100th, ... traceback."""
+        kind = f"observer-{name}"
+        self._listeners.failures[kind] += 1
+        failures = self._listeners.failures[kind]
+        sentence = f"internal error: the observer {name} failed ({failures} times): {error!r}"
+        self.feed(ConditionDetected(kind, f"{sentence}; it starts again, everything else continues; please report it"))
+        if str(failures).strip("0") == "1":
+            text = "".join(traceback.format_exception(error)).strip()
+            self.log.log("error", "observer_failed", sentence, failures=failures, traceback=text)
+
+    def _handle_observer_recovery(self, name: str) -> None:
+        if f"observer-{name}" in self._runner.core.conditions:
+            self.feed(ConditionResolved(f"observer-{name}"))
+
+    def log_moved_file(self, sentence: str) -> None:
+        """Log that something foreign was moved out of the place of a file of ours."""
+        self.log.log("warning", "file_moved_aside", sentence)
+
     def _log_last_words_error(self, error: OSError) -> None:
         self.log.log("error", "last_words_failed", f"cannot write the last words: {error}")
 
@@ -266,6 +308,7 @@ class Supervisor:
             command_runner=self._commands,
             report=self.feed,
             start_task=self._start_task,
+            run_observer=self.run_observer,
             life_id=self._last_words.life,
             env=self.env,
         )
@@ -292,6 +335,12 @@ class Supervisor:
         from autopilot.app.control_requests import ControlApi  # most containers get no request
 
         return await ControlApi(self, self._journal, self._executor.finished).handle(method, path, body)
+
+    def _log_changing_request(self, method: str, path: str, uid: int, pid: int) -> None:
+        """Log the origin of a request; values of metrics come every second, and change nothing of the life."""
+        level = "debug" if path in METRIC_PATHS else "info"
+        sentence = f"control request: {method} {path} from uid {uid}, pid {pid}"
+        self.log.log(level, "control_request", sentence, uid=uid, client_pid=pid)
 
     def _record_answer(self, status: int, path: str) -> None:
         telemetry = self._integrations.telemetry

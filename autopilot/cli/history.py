@@ -13,9 +13,11 @@ from autopilot.cli.consul_queries import consul_option, query_consul
 from autopilot.cli.text_table import format_table
 from autopilot.cli.timestamp import TimestampParam
 from autopilot.cli.verb_options import output_option
+from autopilot.safe_files import read_file
 from autopilot.timestamps import parse_timestamp
 
 FIELDS = ("container_id", "host", "slot", "image_digest", "started", "ended", "ended_before", "reason", "life")
+MAX_RECORD_BYTES = 1 << 16
 SHOWN_FIELDS = tuple(field for field in FIELDS if field != "ended_before")
 
 
@@ -66,12 +68,24 @@ def _query_fleet_lives(given: str | None, moment: float | None) -> list[dict[str
 
 
 def _read_slot_lives() -> list[dict[str, Any]]:
-    """Return the records in the state directory: the last life and the one before."""
+    """Return the records in the state directory: the last life and the one before; garbage is left out."""
     from autopilot.app.paths import choose_state_directory
 
     folder = Path(choose_state_directory(None))
-    files = [folder / name for name in ("previous-words.json", "last-words.json")]
-    return [json.loads(file.read_text()) for file in files if file.exists()]
+    records = (_read_record(folder / name) for name in ("previous-words.json", "last-words.json"))
+    return [record for record in records if record is not None]
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Return the record in a file; None when there is none, with a line when the file is something else."""
+    try:
+        record = json.loads(read_file(path, MAX_RECORD_BYTES))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        click.echo(f"cannot read {path}: {error}", err=True)
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def _normalize_record(record: Mapping[str, Any]) -> dict[str, str]:

@@ -54,6 +54,7 @@ class SpawnedProcess:
 MAX_DESCRIPTOR = 1 << 20
 USER_NAME_VARIABLES = ("USER", "LOGNAME", "USERNAME", "MAIL")  # ours are wrong for a process of another user
 MARKS = count(FIRST_MARK)
+SECRET_VARIABLES = ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_CLIENT_KEY")  # for the supervisor itself
 ALL_SIGNALS = signal.valid_signals()
 
 
@@ -71,13 +72,20 @@ class SpawnError(AutopilotError):
         self.status = status
 
 
-def spawn(command: Command, environ: Mapping[str, str], *, own_pid_variables: Iterable[str] = ()) -> SpawnedProcess:
+def spawn(
+    command: Command,
+    environ: Mapping[str, str],
+    *,
+    own_pid_variables: Iterable[str] = (),
+    withheld_variables: Iterable[str] = SECRET_VARIABLES,
+) -> SpawnedProcess:
     """Start a process.
 
     Args:
         command: The command, with its user, directory, limits and variables.
         environ: Environment variables, laid under the command's own.
         own_pid_variables: Variables that get the child's pid.
+        withheld_variables: Variables of `environ` that only processes of our own user get.
 
     Raises:
         SpawnError: It cannot be forked. A failing exec is not raised: the child ends with 126 or 127, and
@@ -85,7 +93,7 @@ def spawn(command: Command, environ: Mapping[str, str], *, own_pid_variables: It
     """
     try:
         identity = resolve(command.user, command.group)
-        environment = _build_environment(command, environ, identity)
+        environment = _build_environment(command, environ, identity, withheld_variables)
     except (LookupError, OSError, ValueError) as problem:
         raise SpawnError(str(problem)) from None
     fds = _open_three_pipes()
@@ -135,8 +143,13 @@ def read_problem(problem_fd: int) -> str | None:
     return text.decode(errors="replace") or None
 
 
-def _build_environment(command: Command, environ: Mapping[str, str], identity: Identity | None) -> dict[str, str]:
+def _build_environment(
+    command: Command, environ: Mapping[str, str], identity: Identity | None, withheld_variables: Iterable[str]
+) -> dict[str, str]:
     merged = dict(environ)
+    if identity is not None and identity.uid != os.geteuid():
+        for name in withheld_variables:
+            merged.pop(name, None)
     if identity is not None and command.user is not None:
         for variable in USER_NAME_VARIABLES:
             merged.pop(variable, None)

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from autopilot.process import exit_status, job_processes
 from autopilot.process.line_buffer import LineSplitter
-from autopilot.process.spawn import SpawnedProcess, read_problem, spawn
+from autopilot.process.spawn import SECRET_VARIABLES, SpawnedProcess, read_problem, spawn
 from autopilot.spec.plan import Command
 
 MAX_WATCHED_MEMBERS = 8  # members of one job watched at a time
@@ -227,8 +227,9 @@ class Process:
 class ProcessTable:
     """All processes of the supervisor; only this class calls waitpid."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop, withheld_variables: Iterable[str] = SECRET_VARIABLES) -> None:
+        """Create an empty table; only processes of our own user get the `withheld_variables`."""
+        self._loop, self._withheld_variables = loop, withheld_variables
         self._by_leader: dict[int, Process] = {}  # until its leader is reaped
         self._lingering: set[Process] = set()  # leader gone, members left
         self.orphans_reaped = 0
@@ -258,7 +259,9 @@ class ProcessTable:
         Raises:
             SpawnError: The process cannot be created.
         """
-        spawned = spawn(command, environ, own_pid_variables=own_pid_variables)
+        spawned = spawn(
+            command, environ, own_pid_variables=own_pid_variables, withheld_variables=self._withheld_variables
+        )
         return self.adopt(spawned, on_lines=on_lines, on_exit=on_exit, on_empty=on_empty, backpressure=backpressure)
 
     def adopt(

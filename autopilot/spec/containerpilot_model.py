@@ -137,3 +137,5 @@ class Telemetry(StrictModel):
     )
     tags: f.TextList = Field(default=(), description="tags of the service `containerpilot`")
     metrics: tuple[Metric, ...] = Field(default=(), description="metrics of the jobs")
+    check_output: bool = Field(default=False, description="show the output of failed health checks on the port")
+    hosts: f.TextList = Field(default=(), description="further names by which clients may call the port")

@@ -265,6 +265,8 @@ class Telemetry:
     loopback: bool = False  # listen on the loopback addresses too
     tags: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
+    check_output: bool = False  # shows the output of failed health checks
+    hosts: tuple[str, ...] = ()  # names of this port, beside addresses and local names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

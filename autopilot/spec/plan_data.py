@@ -1,7 +1,7 @@
 """Convert a plan to plain JSON data and back, exactly.
 
-The supervisor caches the compiled plan in this form, so that a start needs no pydantic. PLAN_VERSION is part of the
-data: a plan written by another version is refused rather than misread.
+A compiled plan (`autopilot check --compile`) has this form, so that a start needs no pydantic. PLAN_VERSION is part of
+the data: a plan written by another version is refused rather than misread.
 """
 
 from __future__ import annotations

@@ -116,6 +116,8 @@ def compile_telemetry(spec: m.Spec) -> p.Telemetry | None:
         loopback="interfaces" not in section.model_fields_set,
         tags=section.tags,
         metrics=tuple(_compile_metric(metric) for metric in section.metrics),
+        check_output=section.check_output,
+        hosts=section.hosts,
     )
 
 

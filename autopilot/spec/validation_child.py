@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from autopilot.safe_files import replace_file
 from autopilot.spec.load_result import LoadedSpec, Problem, SpecError, ValidatorError
 from autopilot.spec.plan_data import deserialize_plan, serialize_plan
 
@@ -148,5 +149,4 @@ def parse_answer(data: bytes, exit_description: str) -> LoadedSpec:
 
 def main(config_path: str, answer_path: str) -> None:
     """Load a job spec and write the answer to a file that only this user may read."""
-    with open(os.open(answer_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(_build_answer(config_path, None, True), file)
+    replace_file(answer_path, json.dumps(_build_answer(config_path, None, True)).encode(), 0o600)

@@ -270,21 +270,34 @@ def test_words_while_alive(tmp_path):
 
 
 @pytest.mark.slow
+def compile_plan(config, words):
+    """Write the compiled plan of a config whose job echoes the first word, with the second in its place."""
+    from autopilot.app import plan_cache
+    from autopilot.spec import load, serialize_plan
+
+    plan = json.dumps(serialize_plan(load(config).plan)).replace(*map(json.dumps, words))
+    plan_cache.write(plan_cache.get_path_beside(str(config)), config.read_text(), json.loads(plan))
+
+
 def test_compiled_plan_is_used_and_never_stale(tmp_path):
-    """A changed config is compiled anew; an unchanged one starts from its compiled plan."""
-    compiled = tmp_path / "state" / (str(tmp_path / "autopilot.json5").replace("/", "%") + ".plan")
-    for word in ("one", "two"):
+    """A compiled plan beside the config is used if it was made from the same text, and a damaged one is not."""
+    config = tmp_path / "autopilot.json5"
+    config.write_text(json.dumps({"jobs": [{"name": "a", "exec": ["echo", "one"]}]}))
+    compile_plan(config, ("one", "compiled"))
+    damaged = [b"garbage", b"", b"[" * 500_000, b"[]", b'{"version": 1}']
+    for word, said, content in [("one", "compiled", None), ("two", "two", None), *(("one", "one", c) for c in damaged)]:
+        if content is not None:
+            (tmp_path / "autopilot.json5.plan").write_bytes(content)
         with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", word]}]}) as pilot:
             assert pilot.wait() == 0
-            assert pilot.list_job_output("a") == [word]
-    before = compiled.stat().st_mtime_ns
-    with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", "two"]}]}) as pilot:
+            assert pilot.list_job_output("a") == [said]
+
+
+def test_state_directory_holds_no_plan(tmp_path):
+    """A life leaves no compiled plan in the state directory, which outlives the container."""
+    with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": ["true"]}]}) as pilot:
         assert pilot.wait() == 0
-    assert compiled.stat().st_mtime_ns == before
-    compiled.write_bytes(b"garbage")
-    with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": ["echo", "three"]}]}) as pilot:
-        assert pilot.wait() == 0
-        assert pilot.list_job_output("a") == ["three"]
+        assert {path.name for path in pilot.state.iterdir()} == {"autopilot.sock.lock", "last-words.json", "lock"}
 
 
 @pytest.mark.slow
@@ -352,3 +365,15 @@ def test_problems_of_an_implied_section(tmp_path, section):
         assert pilot.list_job_output("master") == ([] if section else ["ready"])
         problem = pilot.find_events("no configuration here")[0]
         assert problem["level"] == ("error" if section else "warning")
+
+
+def test_origin_of_a_request_is_logged(tmp_path):
+    """Each request for a change is in the log with uid and pid of the client; one that only reads is not."""
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM]}) as pilot:
+        pilot.wait_for_event("victim", "started")
+        assert pilot.run_verb("status").returncode == 0
+        assert pilot.run_verb("stop").returncode == 0
+        assert pilot.wait() == 0
+        (line,) = [line for line in pilot.lines if line.get("event") == "control_request"]
+        assert line["uid"] == os.geteuid() and line["client_pid"] != pilot.process.pid
+        assert line["message"].startswith("control request: POST /v1/stop from uid")

@@ -10,7 +10,7 @@ import signal
 import pytest
 
 from autopilot.process import exit_status
-from autopilot.process.spawn import SpawnError, read_problem, spawn
+from autopilot.process.spawn import SECRET_VARIABLES, SpawnError, read_problem, spawn
 from autopilot.spec.env_file import read_env_file
 from autopilot.spec.plan import Command
 
@@ -20,7 +20,8 @@ HERE = {"PATH": os.environ["PATH"]}
 def run(*argv, environ=HERE, **fields):
     """(status, stdout, why it could not start) of a command."""
     own_pid_in = fields.pop("own_pid_in", ())
-    child = spawn(Command(argv=argv, **fields), environ, own_pid_variables=own_pid_in)
+    withheld = fields.pop("withheld", ())
+    child = spawn(Command(argv=argv, **fields), environ, own_pid_variables=own_pid_in, withheld_variables=withheld)
     select.select([os.pidfd_open(child.pid)], [], [], 20)
     _, wait_status = os.waitpid(child.pid, 0)
     output = os.read(child.stdout_fd, 65536).decode()
@@ -134,6 +135,30 @@ def test_variables_of_the_job_override_the_users():
     """HOME and USER that the job spec gives win over those of the user."""
     _, output, _ = run("/usr/bin/env", environ={}, user="54321", env={"HOME": "/data", "USER": "me"})
     assert sorted(output.splitlines()) == ["HOME=/data", "USER=me"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    ("fields", "withheld", "shown"),
+    [
+        ({}, SECRET_VARIABLES, "s3cret"),
+        ({"user": "12345"}, SECRET_VARIABLES, ""),
+        ({"user": "12345", "env": {"CONSUL_HTTP_TOKEN": "asked"}}, SECRET_VARIABLES, "asked"),
+        ({"user": "0"}, SECRET_VARIABLES, "s3cret"),
+        ({"user": "12345"}, (), "s3cret"),
+    ],
+)
+def test_secrets_are_for_our_own_user(fields, withheld, shown):
+    """A process of another user inherits no token of the supervisor, unless its command names it."""
+    code, output, _ = run(
+        "sh",
+        "-c",
+        'echo "$CONSUL_HTTP_TOKEN"',
+        environ={**HERE, "CONSUL_HTTP_TOKEN": "s3cret"},
+        withheld=withheld,
+        **fields,
+    )
+    assert (code, output) == (0, f"{shown}\n")
 
 
 def test_limits():

@@ -21,7 +21,7 @@ LIFE = Container("f00", "wn-01-x", "docker", "wn-01", "sha256:a", "r/i:t", "exit
 def write_last_words(folder: Path) -> LastWords:
     """Write a supervisor's last words, at the beginning of its life."""
     info = ContainerInfo("wn-01", "h1", "sha256:a", "wn-01-x", "f00", "wn-01")
-    writer = LastWords(folder, info, "life-1")
+    writer = LastWords(folder, info, "life-1", lambda _: None)
     writer.begin()
     return writer
 

@@ -13,7 +13,7 @@ A batch system answers with cues: PayloadsObserved, ConditionDetected, Condition
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ class SupervisorServices:
         report: Takes a cue for the core.
         start_task: Starts a background task of this life; its failure is an internal error, and the life ends by
             the emergency path (`last_resort`).
+        run_observer: Awaits the runs of an observer, by its name: its failure is a condition, and it starts again.
         life_id: Unique for each life.
         env: The supervisor's own environment.
     """
@@ -37,6 +38,7 @@ class SupervisorServices:
     command_runner: CommandRunner
     report: Callable[[Cue], None]
     start_task: Callable[[Coroutine[Any, Any, None]], object]
+    run_observer: Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
     life_id: str
     env: Mapping[str, str]
 

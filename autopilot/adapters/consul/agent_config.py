@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
+from autopilot.safe_files import make_own_directory, replace_file
 from autopilot.spec.plan import Command, ConsulAgent
 
 AGENT_FOLDER = "consul"  # in the state directory
@@ -86,19 +87,26 @@ def build_settings(
     return settings
 
 
-def prepare_state(state: Path, agent_settings: Mapping[str, Any]) -> None:
+def prepare_state(state: Path, agent_settings: Mapping[str, Any], on_moved: Callable[[str], None]) -> None:
     """Empty the agent's data directory and write its configuration, which only our user may read: it has the token.
+
+    Args:
+        state: The state directory. Another program may have put links or files into it.
+        agent_settings: The agent's configuration; its `data_dir` is `get_data_directory(state)`.
+        on_moved: Gets a sentence when something had to be moved aside.
 
     Raises:
         OSError: The directory or the file cannot be written.
     """
-    data = Path(agent_settings["data_dir"])
-    if data.exists():
-        shutil.rmtree(data)
-    data.mkdir(parents=True, mode=0o700)
-    descriptor = os.open(_get_config_path(state), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(agent_settings, file, indent=1)
+    folder = make_own_directory(state / AGENT_FOLDER, 0o700, on_moved)
+    try:
+        data = get_data_directory(state)
+        os.close(make_own_directory(data, 0o700, on_moved))  # moves a link aside: rmtree would refuse it
+        shutil.rmtree(data.name, dir_fd=folder)
+        os.mkdir(data.name, 0o700, dir_fd=folder)
+    finally:
+        os.close(folder)
+    replace_file(_get_config_path(state), json.dumps(agent_settings, indent=1).encode(), 0o600, on_moved=on_moved)
 
 
 def get_data_directory(state: Path) -> Path:

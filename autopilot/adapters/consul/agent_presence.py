@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.adapters.consul.consul_client import ConsulClient
 from autopilot.adapters.consul.consul_errors import ConsulRefusedError, ConsulUnreachableError
 from autopilot.retry_delay import RetryDelay
+from autopilot.runtime.observer_loop import Work
 
 RECONNECT_DELAY = RetryDelay(first_s=0.05, max_s=0.25)  # an attempt takes 0.2 ms of CPU
 RECONNECT_TIMEOUT_S = 30.0  # for a request to an agent that hangs
@@ -34,7 +34,7 @@ class AgentPresence:
         conditions: ConditionReporter,
         get_service_id: Callable[[], str],
         on_change: Callable[[bool], None],
-        start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        start_task: Callable[[Work], asyncio.Task[None]],
     ) -> None:
         """Assume that the agent is reachable.
 
@@ -60,7 +60,7 @@ class AgentPresence:
             LOST_CONDITION, f"cannot reach Consul at {self._base_url}: {reason}; {consequence}"
         )
         self._on_change(False)
-        self._start_task(self._wait_for_agent())
+        self._start_task(self._wait_for_agent)
 
     async def _wait_for_agent(self) -> None:
         failures = 0

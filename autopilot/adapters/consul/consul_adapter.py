@@ -20,6 +20,7 @@ from autopilot.adapters.consul.permits import Permits
 from autopilot.adapters.consul.subscriptions import ResourceType, Subscriptions
 from autopilot.adapters.consul.watches import Watches
 from autopilot.machines import cues, events
+from autopilot.runtime.observer_loop import Work
 from autopilot.runtime.script_loading import import_modules
 from autopilot.spec.plan import Plan
 
@@ -45,7 +46,7 @@ class ConsulAdapter:
         env: Mapping[str, str],
         desired_services: DesiredServices,
         report: Callable[[cues.Cue], None],
-        start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        start_task: Callable[[Work], asyncio.Task[None]],
     ) -> None:
         """Prepare; `begin` connects.
 
@@ -81,7 +82,7 @@ class ConsulAdapter:
             plan.watches, conditions=self.conditions, report=self._report, start_task=self._start_task
         )
 
-    def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start_task(self, work: Work) -> asyncio.Task[None]:
         task = self._start_in_parent(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from autopilot.adapters.consul.consul_client import ConsulClient
 from autopilot.adapters.consul.registration import step
 from autopilot.adapters.consul.service_definition import is_redefined
 from autopilot.adapters.consul.service_watchers import ServiceWatchers, TrackedService
+from autopilot.runtime.observer_loop import Work
 
 if TYPE_CHECKING:
     from autopilot.api.messages import RegisteredService
@@ -39,7 +40,7 @@ class Registrar:
         *,
         base_url: str,
         conditions: ConditionReporter,
-        start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        start_task: Callable[[Work], asyncio.Task[None]],
     ) -> None:
         self._client, self._conditions, self._start_task = client, conditions, start_task
         self._loop = asyncio.get_running_loop()
@@ -206,7 +207,7 @@ class Registrar:
         self._conditions.raise_condition(f"consul-{service}", message)
         if not self._awaiting_token and self._client.token_renewable:
             self._awaiting_token = True
-            self._start_task(self._await_new_token())
+            self._start_task(self._await_new_token)
 
     async def _await_new_token(self) -> None:
         """Read the token's file until Consul refuses nothing any more; not every file system reports its change."""

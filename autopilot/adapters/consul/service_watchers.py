@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from autopilot.adapters.consul import registration_state as r
 from autopilot.adapters.consul.consul_client import ConsulClient, compute_next_index
 from autopilot.adapters.consul.consul_errors import ConsulRefusedError, ConsulUnreachableError
 from autopilot.adapters.consul.registration import RETRY_DELAY
+from autopilot.runtime.observer_loop import Work
 
 MAX_OWN_WATCHERS = 4  # an agent allows 200 connections from one address (limits.http_max_conns_per_client)
 MIN_QUERY_DURATION_S = 1.0  # a query that breaks sooner is repeated after a delay
@@ -51,7 +53,7 @@ class ServiceWatchers:
         services: Mapping[str, TrackedService],
         matches_agent: Callable[[str, Mapping[str, Any] | None], bool],
         on_agent_lost: Callable[[str], None],
-        start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        start_task: Callable[[Work], asyncio.Task[None]],
     ) -> None:
         """Prepare; `watch` begins.
 
@@ -69,9 +71,9 @@ class ServiceWatchers:
     def watch(self, id: str) -> None:
         """Guard the service that was added last."""
         if len(self._services) <= MAX_OWN_WATCHERS:
-            self._start_task(self._watch_service(id))
+            self._start_task(partial(self._watch_service, id))
         elif len(self._services) == MAX_OWN_WATCHERS + 1:
-            self._start_task(self._watch_node_services())
+            self._start_task(self._watch_node_services)
 
     async def _watch_service(self, id: str) -> None:
         loop = asyncio.get_running_loop()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from autopilot.adapters.condition_reporter import ConditionReporter
+from autopilot.runtime.observer_loop import Work
 
 if TYPE_CHECKING:
     from autopilot.adapters.consul.consul_client import ConsulClient
@@ -21,7 +23,7 @@ class Subscriptions:
         self,
         *,
         conditions: ConditionReporter,
-        start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        start_task: Callable[[Work], asyncio.Task[None]],
     ) -> None:
         self._conditions, self._start_task = conditions, start_task
         self._pending: list[tuple[ResourceType, str, Callable[[Any], None]]] = []
@@ -52,7 +54,7 @@ class Subscriptions:
         kind = f"consul-{resource_type}-{name}"
         on_refused = bq.build_refusal_handler(self._conditions, kind, resource_type, name)
         query = builders[resource_type](name)
-        task = self._start_task(bq.run_blocking_query(query, self._client, on_change, on_refused=on_refused))
+        task = self._start_task(partial(bq.run_blocking_query, query, self._client, on_change, on_refused=on_refused))
         self._tasks.append(task)
 
     def cancel(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.machines import cues
+from autopilot.runtime.observer_loop import Work
 from autopilot.spec.plan import Watch
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Watches:
         *,
         conditions: ConditionReporter,
         report: Callable[[cues.Cue], None],
-        start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        start_task: Callable[[Work], asyncio.Task[None]],
     ) -> None:
         self._conditions, self._report, self._start_task = conditions, report, start_task
         self._instance_counts = dict.fromkeys(planned, 0)
@@ -58,7 +59,7 @@ class Watches:
             self._conditions.clear_condition(_build_condition_kind(watch))
         for watch in self._instance_counts:
             if watch not in self._tasks:
-                self._tasks[watch] = self._start_task(self._follow(watch, client))
+                self._tasks[watch] = self._start_task(partial(self._follow, watch, client))
 
     def _follow(self, watch: Watch, client: ConsulClient) -> Coroutine[Any, Any, None]:
         from autopilot.adapters.consul import blocking_query as bq

@@ -11,9 +11,10 @@ import errno
 import ipaddress
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.errors import AutopilotError
@@ -21,13 +22,14 @@ from autopilot.machines import cues
 from autopilot.machines.actions import Action
 from autopilot.machines.events import Event
 from autopilot.retry_delay import RetryDelay
+from autopilot.runtime.observer_loop import Work
 from autopilot.runtime.script_loading import import_modules
 from autopilot.spec.plan import Telemetry as Plan
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from autopilot.adapters.http_server import ClientHandler, Page, Response, Stream
+    from autopilot.adapters.http_server import ClientHandler, Page, RequestHead, Response, Stream
     from autopilot.adapters.telemetry.containerpilot_status import Service
     from autopilot.adapters.telemetry.job_metrics import JobMetrics
     from autopilot.adapters.telemetry.life_metrics import LifeMetrics
@@ -75,7 +77,7 @@ class TelemetryAdapter:
         metadata: Mapping[str, str],
         status_source: StatusSource,
         report: Callable[[cues.Cue], None],
-        start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        start_task: Callable[[Work], asyncio.Task[None]],
     ) -> None:
         """Prepare; `begin` opens the port.
 
@@ -107,7 +109,7 @@ class TelemetryAdapter:
 
     def begin(self) -> None:
         """Load prometheus-client, then open the port."""
-        self._start_task(self._begin())
+        self._start_task(self._begin)
 
     async def _begin(self) -> None:
         await import_modules("prometheus_client")
@@ -118,7 +120,7 @@ class TelemetryAdapter:
         from autopilot.adapters.telemetry.life_metrics import LifeMetrics
 
         self._registry = CollectorRegistry(auto_describe=True)  # so that it knows every name, and finds every clash
-        self._client_handler = build_client_handler(self.handle)
+        self._client_handler = build_client_handler(self.handle, inspect=self._inspect)
         self._life_metrics = LifeMetrics(self._registry, metadata=self._metadata)
         self._job_metrics = JobMetrics(self._plan.metrics, self._registry)
         self._report_rejected_metrics(self._job_metrics.rejected)
@@ -206,10 +208,27 @@ class TelemetryAdapter:
             case _, "/status":
                 raise RequestError(405, "/status takes a GET")
             case "GET", "/v1/status":
-                return 200, self._status_source.get_status()
+                return 200, self._get_shown_status()
             case "GET", "/v1/targets":
                 return 200, list(await self._status_source.list_targets())
         raise RequestError(404, f"nothing answers to {method} {path}; there are {PATHS}")
+
+    def _inspect(self, head: RequestHead) -> None:
+        """Refuse a request to a foreign name: a page of that site has made a browser call this port (DNS rebinding)."""
+        from autopilot.adapters.http_server import RequestError
+        from autopilot.adapters.telemetry.host_names import is_own_host
+
+        if not is_own_host(head.host, self._plan.hosts):
+            remedy = "use an address, or list the name in telemetry.hosts"
+            raise RequestError(421, f"this port is not called {head.host[:100]!r}: {remedy}")
+
+    def _get_shown_status(self) -> Status:
+        """Return the status; without the output of health checks, which may hold secrets, unless the plan shows it."""
+        status = self._status_source.get_status()
+        if not self._plan.check_output:
+            for job in status["jobs"]:
+                job["why"].pop("last_check", None)
+        return status
 
     def _build_page(self) -> Page:
         from autopilot.adapters.telemetry import status_page  # loaded at the first request
@@ -220,7 +239,7 @@ class TelemetryAdapter:
         from autopilot.adapters.telemetry.status_page import StatusStream
 
         self._status_stream = self._status_stream or StatusStream(
-            lambda: {**self._status_source.get_status(), "about": dict(self._metadata), "now": time.time()}
+            lambda: {**self._get_shown_status(), "about": dict(self._metadata), "now": time.time()}
         )
         return self._status_stream.open_stream()
 
@@ -246,9 +265,11 @@ class TelemetryAdapter:
     # --- the port ---
 
     def _start_servers(self) -> None:
-        self._server_tasks = [self._start_task(self._serve(self._address, PORT_CONDITION))]
+        self._server_tasks = [self._start_task(partial(self._serve, self._address, PORT_CONDITION))]
         if self._plan.loopback and self._address and not ipaddress.ip_address(self._address).is_loopback:
-            self._server_tasks += [self._start_task(self._serve(*loopback)) for loopback in LOOPBACK_CONDITIONS.items()]
+            self._server_tasks += [
+                self._start_task(partial(self._serve, *loopback)) for loopback in LOOPBACK_CONDITIONS.items()
+            ]
 
     def _stop_servers(self) -> None:
         for task in self._server_tasks:

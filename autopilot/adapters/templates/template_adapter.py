@@ -6,7 +6,6 @@ Templates that use nothing of Consul are written before the first job starts.
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -17,10 +16,13 @@ from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.errors import AutopilotError
 from autopilot.machines import cues
 from autopilot.process.user_identity import resolve
+from autopilot.safe_files import read_file, replace_file
 from autopilot.spec.plan import Template
 
 if TYPE_CHECKING:
     from autopilot.adapters.templates.template_rendering import Dependency
+
+MAX_SOURCE_BYTES = 16 << 20
 
 
 class TemplateSetupError(AutopilotError):
@@ -38,6 +40,7 @@ class TemplateAdapter:
         report: Callable[[cues.Cue], None],
         on_written: Callable[[Template], None],
         subscribe: Callable[[Dependency], None],
+        on_moved: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Prepare; `render_all` writes the files.
 
@@ -48,6 +51,7 @@ class TemplateAdapter:
             on_written: Called after a file has changed.
             subscribe: Called once for each value of Consul that a template uses; the answers, the current value and
                 each later one, come to `update_value`.
+            on_moved: Gets a sentence when something foreign was moved out of the place of a file.
 
         Raises:
             TemplateSetupError: Jinja2 is not installed.
@@ -56,7 +60,7 @@ class TemplateAdapter:
             remedy = "pip install condor-autopilot[templates]"
             raise TemplateSetupError(f"templates: cannot be used: not installed: jinja2 ({remedy})")
         self._plan, self._env, self._report = plan, env, report
-        self._on_written, self._subscribe = on_written, subscribe
+        self._on_written, self._subscribe, self._on_moved = on_written, subscribe, on_moved
         self._conditions = ConditionReporter(report)
         self._known_values: dict[Dependency, Any] = {}
         self._subscribed: set[Dependency] = set()
@@ -90,8 +94,11 @@ class TemplateAdapter:
         from autopilot.adapters.templates.template_rendering import DependencyPendingError, RenderError, render
 
         try:
-            text = render(Path(template.source).read_text(encoding="utf-8"), self._env, self._known_values)
-            changed = write_rendered_file(template, text.encode(errors="surrogateescape"))
+            source = read_file(template.source, MAX_SOURCE_BYTES + 1, follow_link=True)
+            if len(source) > MAX_SOURCE_BYTES:
+                raise RenderError(f"it is larger than {MAX_SOURCE_BYTES >> 20} MiB")
+            text = render(source.decode(), self._env, self._known_values)
+            changed = write_rendered_file(template, text.encode(errors="surrogateescape"), self._on_moved)
         except DependencyPendingError as pending:
             if pending.dependency not in self._subscribed:
                 self._subscribed.add(pending.dependency)
@@ -117,8 +124,15 @@ def _build_condition_kind(template: Template) -> str:
     return f"template-{template.destination}"
 
 
-def write_rendered_file(template: Template, data: bytes) -> bool:
+def write_rendered_file(template: Template, data: bytes, on_moved: Callable[[str], None] = lambda _: None) -> bool:
     """Replace the destination file as a whole, with its mode and owner, by a rename.
+
+    A job may own the destination's directory: a FIFO or a link there is not opened, but moved aside.
+
+    Args:
+        template: The destination, its mode and its owner.
+        data: The rendered content.
+        on_moved: Gets a sentence when something that is no regular file had to be moved aside.
 
     Returns:
         True if the content has changed.
@@ -129,20 +143,19 @@ def write_rendered_file(template: Template, data: bytes) -> bool:
     """
     path = Path(template.destination)
     owner = resolve(template.user, template.group)
-    is_same = path.exists() and path.read_bytes() == data
+    is_same = _has_content(path, data)
     if is_same:
-        status = path.stat()
+        status = path.lstat()
         is_owned = owner is None or (status.st_uid, status.st_gid) == (owner.uid, owner.gid)
         if is_owned and stat.S_IMODE(status.st_mode) == template.mode:
             return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.autopilot")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-        if owner is not None:
-            os.fchown(descriptor, owner.uid, owner.gid)
-        os.fchmod(descriptor, template.mode)
-    os.replace(temporary, path)
+    owner_ids = None if owner is None else (owner.uid, owner.gid)
+    replace_file(path, data, template.mode, owner=owner_ids, on_moved=on_moved)
     return not is_same
+
+
+def _has_content(path: Path, data: bytes) -> bool:
+    try:
+        return read_file(path, len(data) + 1) == data
+    except OSError:
+        return False

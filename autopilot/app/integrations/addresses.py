@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from autopilot.adapters.service_names import TELEMETRY_SERVICE
-from autopilot.app.integrations.integration_context import IntegrationError, has_integrations
+from autopilot.app.integrations.integration_context import IntegrationError
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
 from autopilot.spec.plan import Plan
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from autopilot.app.integrations.addresses import SUPERVISOR_KEY
@@ -60,7 +61,7 @@ class ConsulIntegration:
         """
         moved = staged is not self._adapter
         if moved and self._adapter is not None:
-            self._context.start_task(self._adapter.retire())
+            self._context.start_task("consul", self._adapter.retire())
         self._plan, self._adapter = plan, staged
         if staged is not None:
             staged.apply_plan(plan, addresses, healthy_jobs)
@@ -86,7 +87,7 @@ class ConsulIntegration:
                 env=life.env,
                 desired_services=desired,
                 report=self._context.report,
-                start_task=self._context.start_task,
+                start_task=partial(self._context.start_task, "consul"),
             )
         except ConsulSetupError as error:
             raise IntegrationError(str(error)) from None
@@ -97,7 +98,11 @@ class ConsulIntegration:
         assert self._adapter is not None, "an agent comes with the section that reaches it"
         try:
             agent_job.write_agent_files(
-                self._plan, self._context.life, bind_address=bind_address, access=self._adapter.connection_settings
+                self._plan,
+                self._context.life,
+                bind_address=bind_address,
+                access=self._adapter.connection_settings,
+                on_moved=self._context.log_moved_file,
             )
         except OSError as error:
             directory = self._context.life.state_directory

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from autopilot.app.life_context import LifeContext
 from autopilot.errors import AutopilotError
 from autopilot.machines.cues import Cue
 from autopilot.runtime.command_runner import CommandRunner
+from autopilot.runtime.observer_loop import Work
 from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
@@ -28,18 +29,21 @@ class IntegrationContext:
     Attributes:
         life: The life that is shown to others.
         report: Takes cues for the core.
-        start_task: Runs a coroutine in the background.
+        start_task: Runs an observer in the background, by the name of its condition. An internal error in it ends no
+            life: it is reported, and a function is called again for a new run.
         commands: Runs the commands of templates.
         get_status: Returns the answer of `autopilot status`.
         get_counts: Returns the number of reaped orphans and of dropped bytes of log.
+        log_moved_file: Logs a sentence about a foreign thing that was moved out of the place of a file of ours.
     """
 
     life: LifeContext
     report: Callable[[Cue], None]
-    start_task: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    start_task: Callable[[str, Work], asyncio.Task[None]]
     commands: CommandRunner
     get_status: Callable[[], Status]
     get_counts: Callable[[], tuple[int, int]]
+    log_moved_file: Callable[[str], None]
 
 
 def has_integrations(plan: Plan) -> bool:

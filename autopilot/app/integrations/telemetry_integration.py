@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from autopilot.app.integrations.addresses import SUPERVISOR_KEY, AddressBook
@@ -59,7 +60,7 @@ class TelemetryIntegration:
                 metadata={key.replace("-", "_"): value for key, value in metadata.items()},
                 status_source=self,
                 report=self._context.report,
-                start_task=self._context.start_task,
+                start_task=partial(self._context.start_task, "telemetry"),
             )
         except TelemetrySetupError as error:
             raise IntegrationError(str(error)) from None

@@ -53,6 +53,7 @@ class TemplateIntegration:
                 report=self._context.report,
                 on_written=self._start_command,
                 subscribe=self._subscribe,
+                on_moved=self._context.log_moved_file,
             )
         except TemplateSetupError as error:
             raise IntegrationError(str(error)) from None
@@ -76,7 +77,7 @@ class TemplateIntegration:
 
     def _start_command(self, template: Template) -> None:
         if template.exec is not None:
-            self._context.start_task(self._run_command(template.destination, template.exec))
+            self._context.start_task("templates", self._run_command(template.destination, template.exec))
 
     async def _run_command(self, path: str, command: Command) -> None:
         done = await self._context.commands.run(command, timeout=COMMAND_TIMEOUT_S, name="template")

@@ -51,7 +51,7 @@ def test_metadata_without_dashes():
 
 def test_token_is_in_a_private_file(tmp_path):
     """The agent's token is in a file only we may read, and in no argument."""
-    recipe.prepare_state(tmp_path, build_settings(data_dir=tmp_path / "consul/data", token="s3cret"))
+    recipe.prepare_state(tmp_path, build_settings(data_dir=tmp_path / "consul/data", token="s3cret"), lambda _: None)
     file = tmp_path / "consul/agent.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text())["acl"]["tokens"]["agent"] == "s3cret"

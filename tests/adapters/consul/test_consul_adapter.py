@@ -37,6 +37,7 @@ class UnreachableConsul:
             self.lost.set()
 
     def background(self, work):
+        work = work() if callable(work) else work
         task = asyncio.get_running_loop().create_task(work, name=work.__name__)
         self.tasks.append(task)
         return task

@@ -72,7 +72,7 @@ def test_clash_is_a_trouble():
             metadata={},
             status_source=unused,
             report=reported.append,
-            start_task=asyncio.create_task,
+            start_task=lambda work: asyncio.create_task(work() if callable(work) else work),
         )
         await telemetry._begin()
         telemetry.apply_plan(Plan(**plan, metrics=(FOO,)), address="127.0.0.1")

@@ -71,6 +71,7 @@ def test_page_stands_alone(tmp_path, spec):
 
 def test_stream_is_live(tmp_path, spec):
     """A listener is sent the whole status at once and after each change, as data and not as markup."""
+    spec["telemetry"]["check_output"] = True
     with SupervisorProcess(tmp_path, spec, env={"AUTOPILOT_HOST": "h1", "AUTOPILOT_SLOT": "s2"}) as pilot:
         eventually(lambda: bool(read_samples(spec)), "there")
         with open_stream(spec, "/v1/stream") as answer:
@@ -82,6 +83,17 @@ def test_stream_is_live(tmp_path, spec):
             assert bad["why"]["last_check"].strip() == NASTY
             assert pilot.run_verb("restart", "web").returncode == 0
             assert any(status["jobs"][0]["restarts"] == 1 for status in told)
+
+
+def test_output_of_checks_is_hidden(tmp_path, spec):
+    """Without `check_output` the port shows no output of health checks; the control socket does."""
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        eventually(lambda: bool(read_samples(spec)), "there")
+        with open_stream(spec, "/v1/stream") as answer:
+            told = read_events(answer)
+            bad = next(job for status in told for job in status["jobs"] if job["health"] == "unhealthy")
+            assert "last_check" not in bad["why"]
+        assert NASTY in {job["why"].get("last_check", "").strip() for job in pilot.get_status()["jobs"]}
 
 
 def test_listeners_are_bounded(tmp_path, spec):

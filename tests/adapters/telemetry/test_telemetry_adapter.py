@@ -158,17 +158,44 @@ def test_silent_client(tmp_path, spec):
 
 
 @pytest.mark.slow
-def test_too_many_clients(tmp_path, spec):
-    """Silent clients take a limited number of descriptors: a further client is refused at once."""
+def test_idle_clients_stop_no_scrape(tmp_path, spec):
+    """Beyond the limit the client that has been silent for the longest time is disconnected: a scrape is answered."""
     there = ("127.0.0.1", spec["telemetry"]["port"])
     with SupervisorProcess(tmp_path, spec) as pilot, ExitStack() as stack:
         eventually(lambda: bool(read_samples(spec)), "metrics")
-        for _ in range(MAX_CLIENTS):
-            stack.enter_context(socket.create_connection(there))
-        with socket.create_connection(there, timeout=CLIENT_TIMEOUT_S / 2) as beyond:
-            assert beyond.recv(1) == b""
-        stack.close()
-        eventually(lambda: bool(read_samples(spec)), "room")
+        idle = [
+            stack.enter_context(socket.create_connection(there, timeout=CLIENT_TIMEOUT_S))
+            for _ in range(MAX_CLIENTS + 44)
+        ]
+        assert fetch(spec, "/metrics")
+        assert has_ended(idle[0]) and has_ended(idle[44])
+        assert pilot.stop() == 0
+
+
+def has_ended(client):
+    """Wait until the server ends an idle connection; the limit is shorter than an idle client is tolerated."""
+    client.settimeout(CLIENT_TIMEOUT_S / 2)
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+def test_foreign_names_are_refused(tmp_path, spec):
+    """A request to a name that a public site can have is refused, and one to an address or a listed name is not."""
+    spec["telemetry"]["hosts"] = ["metrics.example.org"]
+    url = f"http://127.0.0.1:{spec['telemetry']['port']}/status"
+    with SupervisorProcess(tmp_path, spec) as pilot:
+        eventually(lambda: bool(read_samples(spec)), "metrics")
+        for host, status in (("evil.example.com", 421), ("evil.example.com:9090", 421), ("metrics.example.org", 200)):
+            try:
+                answer = urllib.request.urlopen(urllib.request.Request(url, headers={"Host": host}), timeout=10)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
+                assert answer.status == status, host
         assert pilot.stop() == 0
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from autopilot.adapters.batch.htcondor.classads import get_payload_id, parse_ad
 from autopilot.process import job_processes, process_stat
+from autopilot.safe_files import read_file
 
 MAX_AD_BYTES = 1 << 20  # of one job ad
 MAX_WRAPPER_DEPTH = 4  # processes from the leader to condor_master
@@ -110,11 +111,12 @@ def find_payloads(
 
 
 def _read_payload_id(execute_directory: Path, starter: int) -> str | None:
+    """Return the id in the job ad; None when there is none. The job may have replaced the file by anything."""
     try:
-        with open(execute_directory / f"dir_{starter}" / ".job.ad", errors="replace") as file:
-            return get_payload_id(parse_ad(file.read(MAX_AD_BYTES).splitlines()))
+        data = read_file(execute_directory / f"dir_{starter}" / ".job.ad", MAX_AD_BYTES)
     except OSError:
         return None
+    return get_payload_id(parse_ad(data.decode(errors="replace").splitlines()))
 
 
 def _has_no_job(starter: int) -> bool:

@@ -183,8 +183,9 @@ class HtcondorSystem:
         self._notify_socket.listen(loop)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._node_monitor.run_observation(), name="htcondor observation")
-                group.create_task(self._node_monitor.run_queries(), name="htcondor queries")
+                run_observer, monitor = self._services.run_observer, self._node_monitor
+                group.create_task(run_observer("node", monitor.run_observation), name="htcondor observation")
+                group.create_task(run_observer("queries", monitor.run_queries), name="htcondor queries")
                 group.create_task(self._drain_runner.run(), name="htcondor drain")
         finally:
             self._notify_socket.close(loop)

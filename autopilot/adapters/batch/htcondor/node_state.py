@@ -14,7 +14,9 @@ from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, fin
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 from autopilot.adapters.batch.htcondor.master_heartbeat import Heartbeat
 from autopilot.machines.cues import Cue, PayloadsCrashed, PayloadsObserved
+from autopilot.safe_files import read_file
 
+MAX_ADDRESS_BYTES = 4096
 STARTUP_S = 20.0  # of condor_master and its daemons
 DEFAULT_DIRECTORIES = {"EXECUTE": "/var/lib/condor/execute", "LOG": "/var/log/condor"}
 
@@ -47,8 +49,7 @@ class NodeState:
         """Return the startd's address, from the file that it writes at its start and removes at its end."""
         path = self.settings.get("STARTD_ADDRESS_FILE") or self.get_directory("LOG") / ".startd_address"
         try:
-            with open(path) as file:
-                return file.readline(4096).strip() or None
+            return read_file(path, MAX_ADDRESS_BYTES).decode(errors="replace").partition("\n")[0].strip() or None
         except OSError:
             return None
 

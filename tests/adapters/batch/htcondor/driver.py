@@ -60,6 +60,7 @@ class Driver:
             command_runner=self.commands,
             report=report,
             start_task=lambda work: self.tasks.add(self.loop.create_task(work)),
+            run_observer=lambda _name, observe: observe(),
             life_id=f"life-{os.uname().nodename}",
             env=os.environ,
         )

@@ -17,7 +17,7 @@ def test_a_quoted_string_reads_back(text: str) -> None:
     assert parse_literal(quote_string(text)) == text
 
 
-@given(st.integers() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False))
+@given(st.integers(-(1 << 63), (1 << 63) - 1) | st.booleans() | st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_and_booleans_read_back(value: float) -> None:
     """Literals keep their value and their kind."""
     assert parse_literal(str(value)) == value

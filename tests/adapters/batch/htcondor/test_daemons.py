@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,32 @@ def test_payloads_are_the_living_starters_jobs(tmp_path: Path) -> None:
     (tmp_path / "dir_12").mkdir()
     (tmp_path / "dir_12" / ".job.ad").write_text("ClusterId = 6\nProcId = 0\n")
     assert find_payloads(tmp_path, (12,), second, nameless) == ({12: "6.0"}, frozenset())
+
+
+def write_ad(text: bytes) -> Callable[[Path], object]:
+    return lambda place: place.write_bytes(text)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        write_ad(b"ClusterId = " + b"9" * 5000 + b"\nProcId = 0\n"),
+        write_ad(b"ClusterId = 1e400\nProcId = 0\n"),
+        write_ad(b"ClusterId = " + "\u0661".encode() + b"\nProcId = 0\n"),
+        write_ad(b'GlobalJobId = "' + b"x" * 300 + b'"\n'),
+        write_ad(b'GlobalJobId = "a\x1b[2Jb"\n'),
+        write_ad(b"\xff" * 100),
+        write_ad(b"A = " + b"(" * 500_000),
+        os.mkfifo,
+        Path.mkdir,
+        lambda place: place.symlink_to("/dev/zero"),
+        lambda place: place.symlink_to("/etc/passwd"),
+    ],
+)
+def test_an_ad_that_the_job_wrote_is_a_nameless_payload(tmp_path: Path, plant: Callable[[Path], object]) -> None:
+    """Whatever a job puts in the place of its ad: its starter counts as a payload, without a name of its choice."""
+    (tmp_path / "dir_7").mkdir()
+    plant(tmp_path / "dir_7/.job.ad")
+    names, nameless = find_payloads(tmp_path, [7], {}, frozenset())
+    assert (names, nameless) == ({}, {7})
+    assert find_payloads(tmp_path, [7], names, nameless)[0] == {7: "starter-7"}

@@ -68,6 +68,7 @@ def make(tmp_path: Path, path: str) -> Make:
             command_runner=runner,
             report=report,
             start_task=start_task,
+            run_observer=lambda _name, observe: observe(),
             life_id=f"{os.getpid()}-{tmp_path.name}",
             env={"PATH": path, **(env or {})},
         )
