@@ -251,7 +251,9 @@ class Core:
             self._job_replacer.apply_replacements()
 
     def _adopt_plan(self, plan: Plan) -> None:
-        self._emit(events.PlanAdopted(plan_changes.compare_plans(self.plan, plan)))
+        waiting = {name for name, record in self.job_records.items() if record.is_idle and not record.is_in_backoff}
+        idle = waiting | self.stopped_by_operator
+        self._emit(events.PlanAdopted(plan_changes.compare_plans(self.plan, plan, idle=idle)))
         old, self.plan, self.lifetime_plan = self.plan, plan, _get_lifetime_plan(plan)
         self._step_lifetime(lifetime.Input.REPLANNED)
         self._job_replacer.apply_plan(old, plan)

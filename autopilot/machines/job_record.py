@@ -38,6 +38,11 @@ class JobRecord:
         return self.state.phase in job.IDLE_PHASES
 
     @property
+    def is_in_backoff(self) -> bool:
+        """True while the job waits for its next restart."""
+        return self.state.phase is job.Phase.BACKOFF
+
+    @property
     def is_waiting(self) -> bool:
         """True while the job waits for its `when`, the first time or again."""
         return self.state.phase in job.WAITING_PHASES
@@ -78,7 +83,7 @@ class JobRecord:
     @property
     def counts_as_good(self) -> bool:
         """True unless the job has failed, is in its back-off, or runs and is starting or unhealthy."""
-        if self.state.phase is job.Phase.BACKOFF:
+        if self.is_in_backoff:
             return False
         if self.is_done:
             return self.state.stop_requested or not self.state.status

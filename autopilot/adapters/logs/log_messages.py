@@ -50,7 +50,7 @@ DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
     "running": lambda event: len(event.payloads),
     "started_count": lambda event: len(event.started),
     "ended_count": lambda event: len(event.ended),
-    "jobs_started": lambda event: event.changes.started,
+    "jobs_added": lambda event: event.changes.added,
     "jobs_restarted": lambda event: event.changes.restarted,
     "jobs_updated": lambda event: event.changes.updated,
     "jobs_removed": lambda event: event.changes.removed,
@@ -58,7 +58,7 @@ DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
 }
 
 JOB_RUN = ("job", "status", "run", "left_behind")
-PLAN_CHANGES = ("jobs_started", "jobs_restarted", "jobs_updated", "jobs_removed", "sections")
+PLAN_CHANGES = ("jobs_added", "jobs_restarted", "jobs_updated", "jobs_removed", "sections")
 
 SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     events.JobStarted: (
