@@ -188,12 +188,12 @@ class Core:
         if cue.reload in self.job_records:
             self.job_set.step_job(self.job_records[cue.reload], job.Input.RELOAD)
         if cue.restart in self.job_records:
-            self._restart_unless_unwanted(self.job_records[cue.restart])
+            self._recycle_unless_unwanted(self.job_records[cue.restart], "was ended because its file has changed")
 
-    def _restart_unless_unwanted(self, record: JobRecord) -> None:
-        """Restart a running job for a reason of its own; one that an operator or a drain ends must not come back."""
-        if not self.ending and record.state.want_up and record.state.phase is job.Phase.RUNNING:
-            self.job_set.step_job(record, job.Input.RESTART)
+    def _recycle_unless_unwanted(self, record: JobRecord, cause: str) -> None:
+        """Restart a running job with back-off; one that an operator or a drain ends must not come back."""
+        if not self.ending:
+            self.job_set.step_job(record, job.Input.RECYCLE, cause=cause)
 
     def _handle_request(self, request: cues.RequestReceived) -> None:
         match request.request:
@@ -359,7 +359,7 @@ class Core:
             return
         reaction = record.plan.health.on_failure if record.plan.health else "event"
         if reaction == "restart":
-            self._restart_unless_unwanted(record)
+            self._recycle_unless_unwanted(record, "was ended because it was unhealthy")
         elif reaction == "drain":
             self._start_drain("check-failed", f"{event.job} is unhealthy", None)
         elif reaction == "shutdown":

@@ -156,11 +156,15 @@ class RestartScheduled(Event):
 
 @dataclass(frozen=True, slots=True)
 class CrashLoopDetected(Event):
-    """`failures` runs in a row ended sooner than the back-off's `reset_after`."""
+    """`failures` runs in a row ended sooner than the back-off's `reset_after`.
+
+    `cause` says why the last run was ended, "" if it ended by itself with `status`.
+    """
 
     job: str
     failures: int
     status: int
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)

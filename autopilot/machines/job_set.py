@@ -92,13 +92,19 @@ class JobSet:
             self.step_health(record, health.Input.PASSED if cue.passed else health.Input.FAILED, output=cue.output)
 
     def step_job(
-        self, record: JobRecord, on: job.Input, *, exited: cues.Exited | None = None, pid: int | None = None
+        self,
+        record: JobRecord,
+        on: job.Input,
+        *,
+        exited: cues.Exited | None = None,
+        pid: int | None = None,
+        cause: str = "",
     ) -> None:
         """Step a job's own machine, and emit the effects."""
         clock = cron_schedule.Clock(self._wall_offset, self._next_time) if record.plan.when.cron is not None else None
         draw = self._rng.random()
         record.state, effects = job.step(
-            record.plan, record.state, on, self.now, exited=exited, pid=pid, draw=draw, clock=clock
+            record.plan, record.state, on, self.now, exited=exited, pid=pid, draw=draw, clock=clock, cause=cause
         )
         self.emit(*effects)
 
@@ -107,8 +113,9 @@ class JobSet:
         if record.plan.health is not None:
             name, plan = record.plan.name, record.plan.health
             record.health, effects = health.step(
-                name, plan, record.health, on, self.now, run=record.state.run, output=output
-            )
+                name, plan, record.health, on, self.now,
+                run=record.state.run, output=output, grace=record.state.startup_grace,
+            )  # fmt: skip
             self.emit(*effects)
 
     def set_maintenance(self, enabled: bool) -> None:
@@ -139,6 +146,8 @@ class JobSet:
                 self.step_health(record, health.Input.DOWN)
                 if record.plan.when.each:  # its wait may have become impossible while it ran
                     self.recheck_waits = True
+            case events.RestartScheduled():  # a job without a process has not exited
+                self.step_health(self.job_records[event.job], health.Input.DOWN)
             case events.JobStopped():
                 self.recheck_waits = True
                 self.step_health(self.job_records[event.job], health.Input.DOWN)

@@ -45,6 +45,16 @@ def restart(t: JobContext) -> Step:
     return _send_stop_signal(t.update_state(want_up=True, stop_requested=True, restart_when_empty=True))
 
 
+def recycle(t: JobContext) -> Step:
+    """Send the stop signal; the job starts again after its back-off, however few restarts remain.
+
+    A job that is to be over after this run goes on.
+    """
+    if not t.state.want_up:
+        return keep_state(t)
+    return _send_stop_signal(t.update_state(stop_requested=True, recycle_cause=t.cause))
+
+
 def request_start(t: JobContext) -> Step:
     """Start again when the stop that is under way is complete.
 

@@ -168,6 +168,7 @@ def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, **processes):
         exited=exited,
         pid=7,
         clock=cron_schedule.Clock(wall_offset, find_three_times),
+        cause="was sick",
     )
     after = replace(s, state=state, **processes)
     if any(isinstance(effect, Spawn) for effect in effects):
@@ -180,7 +181,7 @@ def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, **processes):
 
 def get_job_key(s):
     t = s.state
-    flags = (t.want_up, t.stop_requested, t.stop_announced, t.restart_when_empty, t.trigger_pending)
+    flags = (t.want_up, t.stop_requested, t.stop_announced, t.restart_when_empty, t.recycle_cause, t.trigger_pending)
     counts = (t.restarts_remaining, t.escalations_sent, t.pid, t.deadline is None, t.next_run is None, t.since > 150)
     plan = (s.plan.when, s.plan.restarts, bool(s.plan.command.argv))
     return (plan, t.phase, *flags, *counts, s.leader, s.has_members)

@@ -115,6 +115,12 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     ),
     events.RestartScheduled: (Sentence("info", "restarts in {delay:.2g} s", ("job", "failures")),),
     events.CrashLoopDetected: (
+        Sentence(
+            "error",
+            "crash loop: {failures} short runs in a row, the last {cause}",
+            ("job",),
+            condition=lambda event: event.cause != "",
+        ),
         Sentence("error", "crash loop: {failures} short runs in a row, the last: {status_text}", ("job",)),
     ),
     events.CheckFailed: (
