@@ -144,7 +144,15 @@ class Supervisor:
         self._loop.set_exception_handler(self._handle_loop_error)
         self._install_signal_handlers()
         try:
-            self._start_task(control_server.serve(self._control_socket, self._handle_request, self._record_answer))
+            self._start_task(
+                control_server.serve(
+                    self._control_socket,
+                    self._life.socket_path,
+                    self._handle_request,
+                    self._record_answer,
+                    self._log_socket_removed,
+                )
+            )
             self._claim_state_directory()
             await self._tasks.run_until(self._executor.finished, self._prepare_node())
             self._integrations.prepare()
@@ -277,6 +285,14 @@ class Supervisor:
         self._start_task(batch_system.monitor())
 
     # --- requests on the control socket ---
+
+    def _log_socket_removed(self, error: Exception | None) -> None:
+        path = self._life.socket_path
+        if error is None:
+            self.log.log("warning", "control_socket_remade", f"control socket made again: {path} had been removed")
+        else:
+            sentence = f"control socket removed, cannot make {path} again: {error}; it is tried again"
+            self.log.log("error", "control_socket_lost", sentence)
 
     async def _handle_request(self, method: str, path: str, body: Mapping[str, object]) -> Response:
         from autopilot.app.control_requests import ControlApi  # most containers get no request

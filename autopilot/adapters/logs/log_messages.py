@@ -214,6 +214,8 @@ UNLOGGED: Mapping[type[events.Event], str] = {
 OWN_LINES: Mapping[str, str] = {
     "batch_stop_failed": "A defect of the supervisor: the batch system could not be told to give its payloads back.",
     "check_error": "A defect of the supervisor in a health check: the check counts as failed, and the life goes on.",
+    "control_socket_lost": "The file of the control socket was removed and cannot be made again; it is tried again.",
+    "control_socket_remade": "The control socket had been removed, for example by a cleaner, and was made again.",
     "environment_changed": "An operator changed the environment of processes that start from now on.",
     "exit": "The supervisor ends: its exit code and the reason.",
     "internal_error": "A defect of the supervisor ends this life: the batch system is stopped first, then exit 70.",
