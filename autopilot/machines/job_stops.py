@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from autopilot.machines import events
-from autopilot.machines.actions import Kill, Signal
+from autopilot.machines.actions import Kill, Reload, Signal
 from autopilot.machines.cues import Exited
 from autopilot.machines.job_runs import finish_run
 from autopilot.machines.job_state import JobContext, Phase, Step
 from autopilot.machines.tables import keep_state
 
-SIGHUP, SIGTERM = 1, 15
+SIGTERM = 15
 REKILL_INTERVAL_S = 2.0  # s; a process in uninterruptible sleep takes its SIGKILL when it wakes
 HURRY_GRACE_S = 1.0  # s for the last signal of a hurried job: a batch system's master needs 0.1-0.3 s for its SIGQUIT
 
@@ -77,8 +77,8 @@ def disable_restart(t: JobContext) -> Step:
 
 
 def send_reload(t: JobContext) -> Step:
-    """Send SIGHUP to a job that has a process."""
-    return keep_state(t) if t.state.pid is None else t.keep_phase(_build_signal(t, SIGHUP))
+    """Let a job that has a process read its configuration again."""
+    return keep_state(t) if t.state.pid is None else t.keep_phase(Reload(t.job.name, t.state.run))
 
 
 def remember_trigger(t: JobContext) -> Step:

@@ -224,6 +224,7 @@ OWN_LINES: Mapping[str, str] = {
     "log_reopen_failed": "The log file cannot be opened again after SIGUSR1; the old one is written on.",
     "loop_error": "The event loop reported a defect without an exception; the life continues.",
     "processes_killed": "Processes that outlived their jobs were killed at the end of the life.",
+    "reload_not_sent": "A template has changed, but the process of its job has no handler for SIGHUP and gets none.",
     "sigkill_sent": "The remaining processes of a job get SIGKILL.",
     "startup_problem": "The life cannot begin: one line for each problem.",
     "tasks_abandoned": "Background tasks did not end when they were cancelled at the end of the life.",

@@ -80,6 +80,23 @@ def test_change_is_rendered_and_told(tmp_path, files):
             assert len(pilot.find_events("template written")) == 1
 
 
+@pytest.mark.slow
+def test_only_a_process_with_a_handler_gets_sighup(tmp_path, files):
+    """A reload kills no process that has no handler for SIGHUP, and reaches one that sets its handler late."""
+    deaf = {"name": "deaf", "exec": ["sleep", "1000"]}
+    slow = {"name": "slow", "exec": shell("sleep 1; trap 'echo reloaded' HUP; while :; do sleep 0.05; done")}
+    config = build_spec(files, "one\n")
+    other = {**config["templates"][0], "destination": f"{files[1]}2", "on_change": {"reload": "deaf"}}
+    with SupervisorProcess(tmp_path, config | {"jobs": [deaf, slow]}) as pilot:
+        pilot.wait_for_event("slow", "started")
+        templates = [{**config["templates"][0], "on_change": {"reload": "slow"}}, other]
+        files[0].write_text("two\n")
+        assert pilot.reload({**config, "jobs": [deaf, slow], "templates": templates}).returncode == 0
+        pilot.wait_for_event("slow", "reloaded")
+        pilot.wait_for(lambda line: line.get("event") == "reload_not_sent" and line["job"] == "deaf")
+        assert not pilot.find_events("ended")
+
+
 @pytest.mark.real("consul")
 def test_missing_key_and_its_return(tmp_path, files):
     """A deleted key keeps the file and is a condition; when it is back the file is rendered again."""
