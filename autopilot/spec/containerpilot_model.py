@@ -100,7 +100,7 @@ class Watch(StrictModel):
     name: f.Text = Field(description="the service; with a key: the name in `watch.NAME`")
     key: f.Text | None = Field(default=None, description="a key of Consul's KV store to watch instead of a service")
     interval: f.PositiveDuration = Field(
-        description="the shortest time between two requests; a change after a quiet time is noticed at once"
+        description="the period of requests to a Consul that does not block; one that does tells of a change at once"
     )
     tag: f.OptionalText = Field(default=None, description="only instances with this tag")
     dc: f.OptionalText = Field(default=None, description="the data centre")

@@ -212,7 +212,7 @@ class Watch:
     """Instances of one service in Consul, or one key of its store."""
 
     name: str
-    interval: float  # shortest time between two requests
+    interval: float  # between two requests to a Consul that does not block
     tag: str | None = None
     dc: str | None = None
     key: str | None = None  # its path; None: the service `name`
