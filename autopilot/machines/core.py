@@ -171,6 +171,11 @@ class Core:
             case cues.TemplateWritten():
                 self._emit(events.TemplateWritten(cue.path))
                 self._notify_template_jobs(cue)
+            case cues.TemplateRendered():
+                self.job_set.rendered_templates[cue.path] = cue.name
+                self._emit(events.TemplateRendered(cue.name))
+                if not self.ending:
+                    self.job_set.release_held_starts()
             case cues.PermitGranted():
                 self._step_lifetime(lifetime.Input.PERMITTED)
             case cues.Deregistered():

@@ -104,6 +104,14 @@ class TemplateWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateRendered:
+    """A template was rendered for the first time in this life, whether its file has changed or not."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class PermitGranted:
     """It is this container's turn to end. `confirmed` False: Consul did not answer, and the lock is open."""
 
@@ -166,6 +174,7 @@ Cue = (
     | ConditionResolved
     | WatchChanged
     | TemplateWritten
+    | TemplateRendered
     | PermitGranted
     | Deregistered
     | PlanChanged

@@ -284,6 +284,19 @@ class TemplateWritten(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateRendered(Event):
+    """A template was rendered for the first time in this life: the jobs that read its file may start."""
+
+    trigger_name: ClassVar[str] = "rendered"
+    template: str
+
+    @property
+    def source(self) -> str:
+        """Name of the template as `when` clauses have it."""
+        return f"template.{self.template}"
+
+
+@dataclass(frozen=True, slots=True)
 class MaintenanceEntered(Event):
     """Our services take no more traffic; no check runs."""
 

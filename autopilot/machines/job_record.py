@@ -18,6 +18,7 @@ class JobRecord:
     state: job.JobState
     health: health.HealthState
     matched_triggers: frozenset[Trigger] = frozenset()
+    held_for: tuple[str, ...] = ()  # templates that the job's start waits for, its `when` being true
     being_replaced: bool = False  # a new plan ends it: `successor` follows when it is over, or no job
     successor: Job | None = None
     replace_deadline: float | None = None  # the job is over; its post-stop jobs delay its successor no longer than this

@@ -63,12 +63,18 @@ class OnChange(StrictModel):
 class Template(StrictModel):
     """A file rendered by Jinja2 from the environment, Consul's KV store and its services."""
 
+    name: f.Text | None = Field(default=None, description="the name in `template.NAME`; the name of the destination")
     source: f.AbsolutePath = Field(description="the template")
     destination: f.AbsolutePath = Field(description="the file that is written")
     mode: f.Umask = Field(default=0o644, description="its permissions, an octal string")
     user: f.User | None = Field(default=None, description="its owner; the supervisor's own when left out")
     group: f.User | None = Field(default=None, description="its group; the owner's when left out")
     on_change: OnChange = Field(default=OnChange(), description="reload, restart or exec")
+
+    @property
+    def label(self) -> str:
+        """Name of the template, by default that of its destination."""
+        return self.name or self.destination.rpartition("/")[2]
 
 
 class Lock(StrictModel):

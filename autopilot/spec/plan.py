@@ -220,8 +220,12 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A file rendered from the environment and Consul, and the actions after a change."""
+    """A file rendered from the environment and Consul, and the actions after a change.
 
+    The jobs that it reloads or restarts start when it has been rendered.
+    """
+
+    name: str = ""  # `template.NAME` is its source of events
     source: str
     destination: str
     mode: int = 0o644

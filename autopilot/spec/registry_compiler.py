@@ -74,6 +74,7 @@ def compile_templates(spec: m.Spec) -> tuple[p.Template, ...]:
     """Return the section templates."""
     return tuple(
         p.Template(
+            name=t.label,
             source=t.source,
             destination=t.destination,
             mode=t.mode,

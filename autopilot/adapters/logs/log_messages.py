@@ -207,6 +207,7 @@ UNLOGGED: Mapping[type[events.Event], str] = {
     events.JobFailed: "`job_exited` is logged",
     events.CheckPassed: "nothing has changed",
     events.WatchChanged: "`watch_healthy` or `watch_unhealthy` follows",
+    events.TemplateRendered: "`template_written` is logged when the file differs",
     events.PayloadsEvicted: "`payloads_changed` and `shutdown_begun` are logged",
     events.PlanApplied: "the jobs' own events are logged",
 }
