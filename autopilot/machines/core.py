@@ -178,6 +178,8 @@ class Core:
                     self.job_set.release_held_starts()
             case cues.PermitGranted():
                 self._step_lifetime(lifetime.Input.PERMITTED)
+            case cues.PermitLost() if cue.job in self.job_records:
+                self._recycle_unless_unwanted(self.job_records[cue.job], "was ended because its lock was lost")
             case cues.Deregistered():
                 self._deregistered = True
                 self.job_set.release_waiting_stops()

@@ -119,6 +119,13 @@ class PermitGranted:
 
 
 @dataclass(frozen=True, slots=True)
+class PermitLost:
+    """A job that has to stop without its permit has lost it: another host may run it now."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
 class Deregistered:
     """Our services are deregistered, or the attempt was given up: the registry's agent may stop now."""
 
@@ -176,6 +183,7 @@ Cue = (
     | TemplateWritten
     | TemplateRendered
     | PermitGranted
+    | PermitLost
     | Deregistered
     | PlanChanged
     | SignalArrived

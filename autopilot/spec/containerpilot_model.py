@@ -12,6 +12,7 @@ from autopilot.spec.model_base import StrictModel
 
 ConsulAddress = Annotated[str, PlainValidator(parse_consul_address), WithJsonSchema({"type": "string"})]
 OnError = Annotated[Literal["open", "closed"], PlainValidator(f.build_choice_validator("open", "closed"))]
+OnLost = Annotated[Literal["continue", "stop"], PlainValidator(f.build_choice_validator("continue", "stop"))]
 Scheme = Annotated[Literal["http", "https"], PlainValidator(f.build_choice_validator("http", "https"))]
 MetricType = Annotated[
     Literal["counter", "gauge", "histogram", "summary"],
@@ -88,6 +89,9 @@ class Lock(StrictModel):
     )
     on_error: OnError = Field(
         default="closed", description="when Consul is unreachable: open continues after 10 s, closed waits"
+    )
+    on_lost: OnLost = Field(
+        default="continue", description="when a job's lock is lost: it runs on, or stops until it has the lock again"
     )
 
 

@@ -245,6 +245,7 @@ class Lock:
     holder: str  # a job, "" for the lifetime's end
     ttl: float  # a dead holder loses it after at most twice this time
     fail_open: bool  # go on without Consul
+    stop_on_loss: bool = False  # a job whose permit is lost stops, and starts again with a new one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
