@@ -267,11 +267,13 @@ class ReloadResult(TypedDict):
     """Changes made by a reload, as names of jobs."""
 
     started: list[str]
-    """Jobs that are new."""
+    """New jobs that have started."""
     restarted: list[str]
-    """Jobs that are stopped and started with their new settings."""
+    """Jobs that were stopped and started with their new settings; without `wait`, they may still be stopping."""
+    not_started: list[str]
+    """Jobs that are new, or were stopped for their new settings, and have not started: they wait for their `when`."""
     updated: list[str]
-    """Jobs that keep their process and follow new rules."""
+    """Jobs that follow new rules; those that run keep their process."""
     removed: list[str]
     """Jobs that are stopped and removed."""
     unchanged: list[str]

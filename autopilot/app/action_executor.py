@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from autopilot.adapters.logs.logger import Logger
 from autopilot.machines import actions, cues
 from autopilot.process import oom
+from autopilot.process.signal_handling import takes_signal
 from autopilot.process.spawn import SpawnedProcess, SpawnError
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.runtime.process_table import Process, ProcessTable
@@ -20,6 +22,7 @@ from autopilot.spec.plan import Health, Plan
 if TYPE_CHECKING:
     from autopilot.adapters.batch.batch_system import BatchSystem
 
+HANDLER_WAITS_S = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)  # a process that has just started sets its handlers now
 KILLED_STATUS, STOPPED_BEFORE_START_STATUS = 128 + 9, 128 + 15
 
 
@@ -86,6 +89,7 @@ class ActionExecutor:
         self._permits = permits
         self._waiting_for_permit: dict[str, actions.Spawn] = {}
         self._periodic_queue: deque[actions.Spawn] = deque()  # periodic runs: one for each turn of the loop
+        self._reloading: set[str] = set()  # jobs that get a SIGHUP when they have a handler for it
         self._check_tasks: dict[str, asyncio.Task[None]] = {}
         self._oom_kills = oom_kills
         self.batch_system: BatchSystem | None = None
@@ -107,6 +111,9 @@ class ActionExecutor:
                 process = self._find_process_or_cancel_start(job, run)
                 if process is not None:
                     process.signal(number, group=group)
+            case actions.Reload(job, run) if job not in self._reloading:  # else the handler's wait is on already
+                self._reloading.add(job)
+                self._start_task(self._send_sighup(job, run))
             case actions.Kill(job, run):
                 process = self._find_process_or_cancel_start(job, run)
                 if process is not None:
@@ -218,6 +225,22 @@ class ActionExecutor:
         if batch_system is not None:
             batch_system.on_started(process.pid)
         self._feed(cues.Spawned(name, run, process.pid))
+
+    async def _send_sighup(self, job: str, run: int) -> None:
+        """Send SIGHUP to a job that has a handler for it, or gets one soon; a process without one would die of it."""
+        for wait_s in HANDLER_WAITS_S:
+            await asyncio.sleep(wait_s)
+            live = self._running.get(job)
+            if live is None or live[0] != run:  # the next run reads its configuration as it starts
+                self._reloading.discard(job)
+                return
+            if takes_signal(live[1].pid, signal.SIGHUP):
+                self._reloading.discard(job)
+                live[1].signal(signal.SIGHUP, group=False)
+                return
+        self._reloading.discard(job)
+        problem = "cannot be reloaded: its process has no handler for SIGHUP and would die of it"
+        self._log.log("warning", "reload_not_sent", f"{problem}; write on_change: {{restart}}", job=job)
 
     def _detect_oom_kill(self, status: int) -> bool:
         """Return True for a SIGKILL when the kernel has counted one more victim."""

@@ -10,6 +10,8 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +19,7 @@ from autopilot.app.life_context import LifeContext
 from autopilot.app.paths import NoConfigError, find_default_config
 from autopilot.errors import AutopilotError
 from autopilot.machines import plan_changes
-from autopilot.machines.events import Event, PlanApplied
+from autopilot.machines.events import Event, PlanAdopted, PlanApplied
 from autopilot.runtime.command_runner import CommandRunner
 from autopilot.safe_files import read_file
 from autopilot.spec.load_result import SpecError, ValidatorError
@@ -63,6 +65,10 @@ class PlanTarget(Protocol):
         Raises:
             ReloadError: A section cannot be used; nothing has changed.
         """
+        ...
+
+    def count_runs(self) -> Mapping[str, int]:
+        """Return the number of runs of each job, with the run to come of a job that is being replaced."""
         ...
 
     def is_ending(self) -> bool:
@@ -124,6 +130,7 @@ class Reloader:
     def __init__(self, config: Path, state: Path, commands: CommandRunner, target: PlanTarget) -> None:
         self._config, self._state, self._commands, self._target = config, state, commands, target
         self._lock = asyncio.Lock()
+        self._changes = plan_changes.Changes()  # of the last reload
         self._plan_applied = asyncio.Event()  # no job that the last plan ended remains
 
     async def reload(self, *, wait: bool) -> ReloadResult:
@@ -138,17 +145,21 @@ class Reloader:
         Raises:
             ReloadError: The reload was refused; nothing has changed.
         """
-        changes = await self._reload_in_turn()
+        describe = await self._reload_in_turn()
         if wait:
             await self._plan_applied.wait()
-        return changes
+        return describe(runs_after=self._target.count_runs())
 
     def on_event(self, event: Event) -> None:
-        """Note that the last plan is in effect."""
-        if isinstance(event, PlanApplied):
-            self._plan_applied.set()
+        """Note the changes by the last plan, and that it is in effect."""
+        match event:
+            case PlanAdopted():
+                self._changes = event.changes
+            case PlanApplied():
+                self._plan_applied.set()
 
-    async def _reload_in_turn(self) -> ReloadResult:
+    async def _reload_in_turn(self) -> Callable[..., ReloadResult]:
+        """Follow the job spec, and return `describe_changes` without its `runs_after`."""
         async with self._lock:
             plan, warnings = await read_plan(self._config, self._state, self._commands)
             if self._target.is_ending():
@@ -157,8 +168,9 @@ class Reloader:
             if refusals := plan_changes.list_refusals(old, plan):
                 raise ReloadError(*refusals)
             self._plan_applied.clear()
+            runs_before = self._target.count_runs()
             self._target.apply_plan(plan)
-            return describe_changes(old, plan, warnings)
+            return partial(describe_changes, self._changes, plan, warnings, runs_before=runs_before)
 
 
 async def read_found_config(life: LifeContext, commands: CommandRunner) -> tuple[Plan, list[str]]:
@@ -177,13 +189,29 @@ async def read_found_config(life: LifeContext, commands: CommandRunner) -> tuple
     return await read_plan(config, life.state_directory, commands)
 
 
-def describe_changes(old: Plan, new: Plan, warnings: list[str]) -> ReloadResult:
-    """Return the answer to a reload: names of jobs by their change, changed sections, and warnings."""
-    changes = plan_changes.compare_plans(old, new)
-    changed = {*changes.started, *changes.restarted, *changes.updated}
+def describe_changes(
+    changes: plan_changes.Changes,
+    new: Plan,
+    warnings: list[str],
+    *,
+    runs_before: Mapping[str, int],
+    runs_after: Mapping[str, int],
+) -> ReloadResult:
+    """Return the answer to a reload: names of jobs by their change, changed sections, and warnings.
+
+    Args:
+        changes: The differences to the plan before.
+        new: The new plan.
+        warnings: Warnings about the job spec.
+        runs_before: Number of runs of each job before the reload.
+        runs_after: Number of runs of each job now.
+    """
+    changed = {*changes.added, *changes.restarted, *changes.updated}
+    have_started = {name for name, runs in runs_after.items() if runs > runs_before.get(name, 0)}
     return {
-        "started": list(changes.started),
-        "restarted": list(changes.restarted),
+        "started": [name for name in changes.added if name in have_started],
+        "restarted": [name for name in changes.restarted if name in have_started],
+        "not_started": [name for name in (*changes.added, *changes.restarted) if name not in have_started],
         "updated": list(changes.updated),
         "removed": list(changes.removed),
         "unchanged": [job.name for job in new.jobs if job.name not in changed],

@@ -104,7 +104,8 @@ def _describe_wait(record: JobRecord, until: float | None) -> Wait:
     why: Wait = {}
     if record.is_waiting:
         triggers_text = ", ".join(_describe_trigger(trigger) for trigger in record.missing_triggers)
-        why["waits_for"] = triggers_text or "its next time"
+        held_text = ", ".join(f"template.{name} rendered" for name in record.held_for)
+        why["waits_for"] = triggers_text or held_text or "its next time"
         why["sources"] = [trigger.source for trigger in record.missing_triggers]
     elif record.state.phase in waits:
         why["waits_for"] = waits[record.state.phase]

@@ -150,7 +150,13 @@ class Supervisor:
         try:
             self._start_task(
                 control_server.serve(
-                    self._control_socket, self._handle_request, self._record_answer, self._log_changing_request
+                    self._control_socket,
+                    self._life.socket_path,
+                    self._handle_request,
+                    self._record_answer,
+                    self._log_changing_request,
+                    self._log_socket_removed,
+                    self.log_moved_file,
                 )
             )
             self._claim_state_directory()
@@ -331,6 +337,14 @@ class Supervisor:
 
     # --- requests on the control socket ---
 
+    def _log_socket_removed(self, error: Exception | None) -> None:
+        path = self._life.socket_path
+        if error is None:
+            self.log.log("warning", "control_socket_remade", f"control socket made again: {path} had been removed")
+        else:
+            sentence = f"control socket removed, cannot make {path} again: {error}; it is tried again"
+            self.log.log("error", "control_socket_lost", sentence)
+
     async def _handle_request(self, method: str, path: str, body: Mapping[str, object]) -> Response:
         from autopilot.app.control_requests import ControlApi  # most containers get no request
 
@@ -395,14 +409,21 @@ class Supervisor:
     async def _restart_with_found_config(self) -> ReloadResult:
         """Replace this life without a job spec by one with the job spec that has appeared."""
         from autopilot.app.plan_reload import describe_changes, read_found_config
+        from autopilot.machines.plan_changes import compare_plans
 
         plan, warnings = await read_found_config(self._life, self._commands)
         self.restart_requested = True  # as soon as the request has been answered
-        return describe_changes(self._plan, plan, warnings)
+        changes = compare_plans(self._plan, plan)
+        return describe_changes(changes, plan, warnings, runs_before={}, runs_after={})
 
     def get_plan(self) -> Plan:
         """Return the plan that is followed now."""
         return self._plan
+
+    def count_runs(self) -> Mapping[str, int]:
+        """Return the number of runs of each job, with the run to come of a job that is being replaced."""
+        records = self._runner.core.job_records
+        return {name: record.state.run + record.being_replaced for name, record in records.items()}
 
     def is_ending(self) -> bool:
         """Return True when everything is being stopped."""

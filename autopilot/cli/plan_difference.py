@@ -7,12 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from autopilot.cli.reload import CHANGE_PHRASES
 from autopilot.machines import plan_changes
 from autopilot.spec.plan import Plan
 from autopilot.spec.plan_data import deserialize_plan, serialize_plan
 
 ValuePair = tuple[Any, Any]
+
+PLANNED_CHANGE_PHRASES = {  # by the field of `Changes`; the state of the jobs is not known here
+    "added": "would be added",
+    "restarted": "would be restarted, if it runs",
+    "updated": "would be updated without a restart",
+    "removed": "would be stopped and removed",
+}
 
 
 def compute_difference(running: dict[str, Any], plan: Plan, mask: Callable[[Any], Any]) -> dict[str, Any]:
@@ -38,7 +44,7 @@ def compute_difference(running: dict[str, Any], plan: Plan, mask: Callable[[Any]
     }
     masked = dict(_list_differences(_map_by_name(mask(serialize_plan(old))), _map_by_name(mask(serialize_plan(plan)))))
     return {
-        "jobs": {kind: list(getattr(changes, kind)) for kind in CHANGE_PHRASES},
+        "jobs": {kind: list(getattr(changes, kind)) for kind in PLANNED_CHANGE_PHRASES},
         "refused": plan_changes.list_refusals(old, plan),
         "values": [
             {"path": path, "running": masked.get(path, _MASKED_PAIR)[0], "file": masked.get(path, _MASKED_PAIR)[1]}
@@ -52,7 +58,7 @@ _MASKED_PAIR: ValuePair = ("*** (another one)", "***")
 
 def format_difference(comparison: dict[str, Any]) -> Iterator[str]:
     """Yield the lines that describe a difference, as `compute_difference` returns it."""
-    jobs = [f"{job}: would be {CHANGE_PHRASES[kind]}" for kind, names in comparison["jobs"].items() for job in names]
+    jobs = [f"{job}: {PLANNED_CHANGE_PHRASES[kind]}" for kind, names in comparison["jobs"].items() for job in names]
     values = [f"{v['path']}: {_format_value(v['running'])} -> {_format_value(v['file'])}" for v in comparison["values"]]
     yield from jobs
     yield from (f"a reload would be refused: {reason}" for reason in comparison["refused"])

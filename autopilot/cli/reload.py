@@ -14,6 +14,7 @@ from autopilot.cli.verb_options import add_wait_options, output_option, socket_o
 CHANGE_PHRASES = {  # by the key of a reload's answer
     "started": "started",
     "restarted": "restarted",
+    "not_started": "has not started: see `autopilot why`",
     "updated": "updated without a restart",
     "removed": "stopped and removed",
 }

@@ -20,6 +20,7 @@ from autopilot.cli.job_verbs import has_failed
 from autopilot.cli.systemd_units import UnitClient, format_unit_name, get_unit_state, print_error
 from autopilot.cli.text_table import format_duration, format_table
 from autopilot.process.line_buffer import escape_controls
+from autopilot.process.signal_handling import takes_signal
 
 if TYPE_CHECKING:
     from autopilot.api.messages import JobStatus
@@ -142,7 +143,7 @@ def _reload(client: UnitClient, unit: str, job_status: JobStatus, options: Optio
     if get_unit_state(job_status)[0] != "active":
         print_error(f"{format_unit_name(unit)} is not active, cannot reload.")
         return 1
-    if not _has_sighup_handler(job_status["pid"]):
+    if not _takes_sighup(job_status["pid"]):
         print_error(
             f"Failed to reload {format_unit_name(unit)}: Job type reload is not applicable: its process has no"
             " handler for SIGHUP. Use restart, or reload-or-restart."
@@ -153,18 +154,13 @@ def _reload(client: UnitClient, unit: str, job_status: JobStatus, options: Optio
 
 
 def _reload_or_restart(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:
-    if get_unit_state(job_status)[0] == "active" and _has_sighup_handler(job_status["pid"]):
+    if get_unit_state(job_status)[0] == "active" and _takes_sighup(job_status["pid"]):
         return _reload(client, unit, job_status, options)
     return _build_action("restart")(client, unit, job_status, options)
 
 
-def _has_sighup_handler(pid: int | None) -> bool:
-    try:
-        with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-            caught = next(line.split()[1] for line in file if line.startswith("SigCgt:"))
-    except (OSError, StopIteration):
-        return False
-    return bool(int(caught, 16) & 1 << SIGHUP - 1)
+def _takes_sighup(pid: int | None) -> bool:
+    return pid is not None and takes_signal(pid, SIGHUP)
 
 
 def _kill_unit(client: UnitClient, unit: str, job_status: JobStatus, options: Options) -> int:

@@ -28,6 +28,14 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Reload:
+    """Send SIGHUP to the leader as soon as it has a handler; never to a process that would die of it."""
+
+    job: str
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """Send SIGKILL to every process of the job, also to those that left its group."""
 
@@ -101,6 +109,7 @@ class Finish:
 Action = (
     Spawn
     | Signal
+    | Reload
     | Kill
     | RunCheck
     | CancelCheck

@@ -175,8 +175,15 @@ class Core:
             case cues.TemplateWritten():
                 self._emit(events.TemplateWritten(cue.path))
                 self._notify_template_jobs(cue)
+            case cues.TemplateRendered():
+                self.job_set.rendered_templates[cue.path] = cue.name
+                self._emit(events.TemplateRendered(cue.name))
+                if not self.ending:
+                    self.job_set.release_held_starts()
             case cues.PermitGranted():
                 self._step_lifetime(lifetime.Input.PERMITTED)
+            case cues.PermitLost() if cue.job in self.job_records:
+                self._recycle_unless_unwanted(self.job_records[cue.job], "was ended because its lock was lost")
             case cues.Deregistered():
                 self._deregistered = True
                 self.job_set.release_waiting_stops()
@@ -192,12 +199,12 @@ class Core:
         if cue.reload in self.job_records:
             self.job_set.step_job(self.job_records[cue.reload], job.Input.RELOAD)
         if cue.restart in self.job_records:
-            self._restart_unless_unwanted(self.job_records[cue.restart])
+            self._recycle_unless_unwanted(self.job_records[cue.restart], "was ended because its file has changed")
 
-    def _restart_unless_unwanted(self, record: JobRecord) -> None:
-        """Restart a running job for a reason of its own; one that an operator or a drain ends must not come back."""
-        if not self.ending and record.state.want_up and record.state.phase is job.Phase.RUNNING:
-            self.job_set.step_job(record, job.Input.RESTART)
+    def _recycle_unless_unwanted(self, record: JobRecord, cause: str) -> None:
+        """Restart a running job with back-off; one that an operator or a drain ends must not come back."""
+        if not self.ending:
+            self.job_set.step_job(record, job.Input.RECYCLE, cause=cause)
 
     def _handle_request(self, request: cues.RequestReceived) -> None:
         match request.request:
@@ -255,7 +262,9 @@ class Core:
             self._job_replacer.apply_replacements()
 
     def _adopt_plan(self, plan: Plan) -> None:
-        self._emit(events.PlanAdopted(plan_changes.compare_plans(self.plan, plan)))
+        waiting = {name for name, record in self.job_records.items() if record.is_idle and not record.is_in_backoff}
+        idle = waiting | self.stopped_by_operator
+        self._emit(events.PlanAdopted(plan_changes.compare_plans(self.plan, plan, idle=idle)))
         old, self.plan, self.lifetime_plan = self.plan, plan, _get_lifetime_plan(plan)
         self._step_lifetime(lifetime.Input.REPLANNED)
         self._job_replacer.apply_plan(old, plan)
@@ -365,7 +374,7 @@ class Core:
             return
         reaction = record.plan.health.on_failure if record.plan.health else "event"
         if reaction == "restart":
-            self._restart_unless_unwanted(record)
+            self._recycle_unless_unwanted(record, "was ended because it was unhealthy")
         elif reaction == "drain":
             self._start_drain("check-failed", f"{event.job} is unhealthy", None)
         elif reaction == "shutdown":

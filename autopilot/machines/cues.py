@@ -62,7 +62,7 @@ class PayloadsObserved:
 class PayloadsCrashed:
     """The batch system's own process crashed, and these payloads with it: their queue does not know yet.
 
-    `cause` is one clause, "condor_startd (pid 12) crashed or was killed".
+    `cause` is one clause, "the daemon (pid 12) crashed or was killed".
     """
 
     payloads: tuple[str, ...]
@@ -115,10 +115,25 @@ class TemplateWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class TemplateRendered:
+    """A template was rendered for the first time in this life, whether its file has changed or not."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class PermitGranted:
     """It is this container's turn to end. `confirmed` False: Consul did not answer, and the lock is open."""
 
     confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PermitLost:
+    """A job that has to stop without its permit has lost it: another host may run it now."""
+
+    job: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +193,9 @@ Cue = (
     | ConditionResolved
     | WatchChanged
     | TemplateWritten
+    | TemplateRendered
     | PermitGranted
+    | PermitLost
     | Deregistered
     | PlanChanged
     | SignalArrived

@@ -156,11 +156,15 @@ class RestartScheduled(Event):
 
 @dataclass(frozen=True, slots=True)
 class CrashLoopDetected(Event):
-    """`failures` runs in a row ended sooner than the back-off's `reset_after`."""
+    """`failures` runs in a row ended sooner than the back-off's `reset_after`.
+
+    `cause` says why the last run was ended, "" if it ended by itself with `status`.
+    """
 
     job: str
     failures: int
     status: int
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +289,19 @@ class TemplateWritten(Event):
     """A rendered file has changed."""
 
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRendered(Event):
+    """A template was rendered for the first time in this life: the jobs that read its file may start."""
+
+    trigger_name: ClassVar[str] = "rendered"
+    template: str
+
+    @property
+    def source(self) -> str:
+        """Name of the template as `when` clauses have it."""
+        return f"template.{self.template}"
 
 
 @dataclass(frozen=True, slots=True)

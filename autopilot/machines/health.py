@@ -3,7 +3,8 @@
 Theory of operation. Checks never overlap. A check is due on a fixed grid (whole `interval`s from the first one); a
 check that overruns the grid is not run twice: the times it missed are skipped and reported. Before the first success a
 job is *starting*: it is checked more often (STARTING_INTERVAL_S, doubling, never slower than the interval), and within
-its grace (`initial_delay` plus one interval) a failure does not count. So a node with an interval of 60 s is known to
+its grace (`initial_delay` plus one interval) a failure does not count; a job in a crash loop has the time of its
+back-off as further grace, so that a slow start comes to an end. So a node with an interval of 60 s is known to
 be healthy after 2 s, not 60.
 
 docs/state-machines.md draws `TABLE`.
@@ -59,6 +60,7 @@ class HealthState:
     deadline: float | None = None
     run: int = 0
     up_since: float = 0.0
+    grace: float = 0.0  # s, beyond the usual one
     due: float = 0.0  # moment at which the running or the last check was due
     starting_interval: float = STARTING_INTERVAL_S
     passes: int = 0  # in a row
@@ -76,9 +78,20 @@ class _StepContext(StepContext[HealthState]):
     plan: Health
     run: int
     output: str
+    grace: float
 
 
-def step(job: str, plan: Health, state: HealthState, on: Input, now: float, *, run: int = 0, output: str = "") -> Step:
+def step(
+    job: str,
+    plan: Health,
+    state: HealthState,
+    on: Input,
+    now: float,
+    *,
+    run: int = 0,
+    output: str = "",
+    grace: float = 0.0,
+) -> Step:
     """Return the state after an input, and the actions and events that follow from it, in order.
 
     Args:
@@ -89,13 +102,14 @@ def step(job: str, plan: Health, state: HealthState, on: Input, now: float, *, r
         now: Seconds on the core's clock.
         run: Number of the job's run, with UP.
         output: Output of the check, with PASSED and FAILED.
+        grace: Seconds that are added to the grace of a starting job, with UP.
     """
-    return TABLE[state.phase, on](_StepContext(state, now, job, plan, run, output))
+    return TABLE[state.phase, on](_StepContext(state, now, job, plan, run, output, grace))
 
 
 def _start_checking(t: _StepContext) -> Step:
     first = t.now + t.plan.initial_delay
-    state = HealthState(Phase.WAITING, Status.STARTING, first, run=t.run, up_since=t.now, due=first)
+    state = HealthState(Phase.WAITING, Status.STARTING, first, run=t.run, up_since=t.now, grace=t.grace, due=first)
     return state, ()
 
 
@@ -129,7 +143,8 @@ def _record_pass(t: _StepContext) -> Step:
 
 def _record_failure(t: _StepContext) -> Step:
     s = t.state
-    in_grace = s.status is Status.STARTING and t.now < s.up_since + t.plan.initial_delay + t.plan.interval
+    grace = t.plan.initial_delay + t.plan.interval + s.grace
+    in_grace = s.status is Status.STARTING and t.now < s.up_since + grace
     failures = 0 if in_grace else s.failures + 1
     status = s.status
     effects: list[Effect] = [events.CheckFailed(t.job, t.output, failures, in_grace)]

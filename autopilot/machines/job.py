@@ -3,8 +3,9 @@
 Theory of operation. `phase` is the job's activity, `want_up` the wish for it; the two never share a field. Every phase
 has at most one deadline. A run ends in two steps: its leader exits, then the job is *empty* (no process of it is left);
 only an empty job moves on, so two runs of one job never overlap. Every end of a run leads to `finish_run`, which alone
-decides on the next phase. An operator's last wish wins: a start during a stop is carried out when the stop is complete,
-and a stop during a restart cancels the new run.
+decides on the next phase. Every restart that no operator asked for waits in BACKOFF and counts in one streak, whether
+the run ended by itself or was ended by its health check or a changed template. An operator's last wish wins: a start
+during a stop is carried out when the stop is complete, and a stop during a restart cancels the new run.
 
 A job without a command has no process: it is RUNNING from its start to its stop, for the sake of its health check.
 
@@ -54,6 +55,7 @@ from autopilot.machines.job_stops import (
     hurry_kill,
     kill,
     record_pid,
+    recycle,
     release,
     remember_trigger,
     request_start,
@@ -90,6 +92,7 @@ def step(
     draw: float = 0.5,
     clock: cron_schedule.Clock | None = None,
     has_pre_stop_jobs: bool = False,
+    cause: str = "",
 ) -> Step:
     """Return the state after an input, and the actions and events that follow from it, in order.
 
@@ -103,8 +106,10 @@ def step(
         draw: The step's one random number, uniform in [0, 1).
         clock: The wall clock, for a job with `cron`.
         has_pre_stop_jobs: True while jobs wait for this one's `stopping`, or run because of it.
+        cause: The reason of RECYCLE, as the end of a sentence on the run.
     """
-    return TABLE[state.phase, on](JobContext(state, now, job, exited, pid, draw, clock, has_pre_stop_jobs))
+    context = JobContext(state, now, job, exited, pid, draw, clock, has_pre_stop_jobs, cause)
+    return TABLE[state.phase, on](context)
 
 
 Row = dict[str, Cell[JobContext, Step]]
@@ -124,6 +129,7 @@ TABLE = build_table(
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
+        recycle=IGNORE,
         reload=IGNORE,
         retire=Cell(finish_idle, P.DONE),
         ask=Cell(stop_idle, P.DONE),
@@ -141,6 +147,7 @@ TABLE = build_table(
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
+        recycle=IGNORE,
         reload=IGNORE,
         retire=Cell(finish_idle, P.HOLDING, P.DONE),
         ask=Cell(stop_idle, P.HOLDING, P.DONE),
@@ -158,6 +165,7 @@ TABLE = build_table(
         release=IGNORE,
         start=IGNORE,  # it is on its way
         restart=Cell(restart, P.STOPPING),
+        recycle=IGNORE,
         reload=IGNORE,  # it will read its configuration as it starts
         retire=Cell(disable_restart),
         ask=Cell(stop, P.STOPPING),
@@ -175,6 +183,7 @@ TABLE = build_table(
         release=IGNORE,
         start=IGNORE,  # it is up; after RETIRE too, which concerns the next run
         restart=Cell(restart, P.STOPPING),
+        recycle=Cell(recycle, P.STOPPING, P.BACKOFF),
         reload=Cell(send_reload),
         retire=Cell(disable_restart),
         ask=Cell(ask_to_end),
@@ -192,6 +201,7 @@ TABLE = build_table(
         release=Cell(release, P.STARTING, P.RUNNING, P.STOPPING, P.DONE),
         start=Cell(request_start),
         restart=Cell(request_start),
+        recycle=IGNORE,
         reload=Cell(send_reload),
         retire=Cell(disable_restart),
         ask=Cell(disable_restart),
@@ -201,7 +211,7 @@ TABLE = build_table(
     stopping=Row(
         triggered=Cell(remember_trigger),
         spawned=Cell(record_pid),
-        exited=Cell(handle_exit, P.STARTING, P.HOLDING, P.DONE),
+        exited=Cell(handle_exit, P.STARTING, P.BACKOFF, P.HOLDING, P.DONE),
         emptied=Cell(handle_emptied, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
         elapsed=Cell(continue_stop, P.KILLING),
         stop=Cell(cancel_start),
@@ -209,6 +219,7 @@ TABLE = build_table(
         release=IGNORE,
         start=Cell(request_start),
         restart=Cell(request_start),
+        recycle=IGNORE,
         reload=IGNORE,  # the next run reads its configuration as it starts
         retire=Cell(disable_restart),
         ask=Cell(disable_restart),
@@ -226,6 +237,7 @@ TABLE = build_table(
         release=IGNORE,
         start=Cell(request_start),
         restart=Cell(request_start),
+        recycle=IGNORE,
         reload=IGNORE,  # the next run reads its configuration as it starts
         retire=Cell(disable_restart),
         ask=Cell(disable_restart),
@@ -243,6 +255,7 @@ TABLE = build_table(
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
+        recycle=IGNORE,
         reload=IGNORE,
         retire=Cell(finish_idle, P.HOLDING, P.DONE),
         ask=Cell(stop_idle, P.HOLDING, P.DONE),
@@ -260,6 +273,7 @@ TABLE = build_table(
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
+        recycle=IGNORE,
         reload=IGNORE,
         retire=Cell(finish_idle, P.HOLDING, P.DONE),
         ask=Cell(stop_idle, P.HOLDING, P.DONE),
@@ -277,6 +291,7 @@ TABLE = build_table(
         release=IGNORE,
         start=Cell(start_with_fresh_restarts, P.STARTING, P.RUNNING),
         restart=Cell(start_with_fresh_restarts, P.STARTING, P.RUNNING),
+        recycle=IGNORE,
         reload=IGNORE,
         retire=IGNORE,
         ask=IGNORE,

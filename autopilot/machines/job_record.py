@@ -18,6 +18,7 @@ class JobRecord:
     state: job.JobState
     health: health.HealthState
     matched_triggers: frozenset[Trigger] = frozenset()
+    held_for: tuple[str, ...] = ()  # templates that the job's start waits for, its `when` being true
     being_replaced: bool = False  # a new plan ends it: `successor` follows when it is over, or no job
     successor: Job | None = None
     replace_deadline: float | None = None  # the job is over; its post-stop jobs delay its successor no longer than this
@@ -36,6 +37,11 @@ class JobRecord:
     def is_idle(self) -> bool:
         """True while no run is under way, but one may follow."""
         return self.state.phase in job.IDLE_PHASES
+
+    @property
+    def is_in_backoff(self) -> bool:
+        """True while the job waits for its next restart."""
+        return self.state.phase is job.Phase.BACKOFF
 
     @property
     def is_waiting(self) -> bool:
@@ -78,7 +84,7 @@ class JobRecord:
     @property
     def counts_as_good(self) -> bool:
         """True unless the job has failed, is in its back-off, or runs and is starting or unhealthy."""
-        if self.state.phase is job.Phase.BACKOFF:
+        if self.is_in_backoff:
             return False
         if self.is_done or self.state.run_over:
             return self.state.stop_requested or not self.state.status

@@ -89,7 +89,11 @@ def update_rules(record: JobRecord, planned: Job) -> None:
 
 
 def list_current_events(
-    job_records: Mapping[str, JobRecord], *, maintenance: bool, watches: Mapping[str, bool]
+    job_records: Mapping[str, JobRecord],
+    *,
+    maintenance: bool,
+    watches: Mapping[str, bool],
+    templates: Iterable[str],
 ) -> Iterator[events.Event]:
     """Yield the events that still hold, as a job would have got them had it been there.
 
@@ -100,6 +104,8 @@ def list_current_events(
         yield events.MaintenanceEntered()
     for watch, healthy in watches.items():
         yield events.WatchHealthy(watch) if healthy else events.WatchUnhealthy(watch)
+    for template in templates:
+        yield events.TemplateRendered(template)
     for name, record in job_records.items():
         if record.health.status is health.Status.HEALTHY:
             yield events.Healthy(name)

@@ -29,6 +29,7 @@ class JobReplacer:
         """Apply a new plan to every job: start, stop, or replace it, or let it go on by new rules."""
         jobs = self._job_set
         self._forget_changed_watches(old, plan)
+        jobs.set_templates(plan.templates)
         before, planned = jobs.job_records, {job.name: job for job in plan.jobs}
         leaving = {name: record for name, record in before.items() if name not in planned}
         added = {
@@ -43,6 +44,7 @@ class JobReplacer:
         jobs.group_by_trigger()
         for record in added.values():
             self._trigger_if_met(record)
+        jobs.release_held_starts()
 
     def _forget_changed_watches(self, old: Plan, plan: Plan) -> None:
         """Forget the state of every watch that is not the same in both plans."""
@@ -147,7 +149,10 @@ class JobReplacer:
         """Start a newly armed job whose `when` is true by the events that still hold."""
         jobs = self._job_set
         current = job_replacement.list_current_events(
-            jobs.job_records, maintenance=jobs.maintenance, watches=jobs.watches
+            jobs.job_records,
+            maintenance=jobs.maintenance,
+            watches=jobs.watches,
+            templates=jobs.rendered_templates.values(),
         )
         if job_replacement.apply_current_events(record, current):
-            jobs.step_job(record, job.Input.TRIGGERED)
+            jobs.trigger(record)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from autopilot.machines import cron_schedule, events
 from autopilot.machines.actions import Spawn
-from autopilot.machines.backoff import FailureStreak, compute_backoff
+from autopilot.machines.backoff import CRASH_LOOP_FAILURES, FailureStreak, compute_backoff
 from autopilot.machines.job_state import Effect, JobContext, Phase, Step
 
 TIMER_MARGIN_S = 0.001  # s after a time of the calendar that the clock is checked: timers may be early
@@ -38,6 +38,7 @@ def launch(t: JobContext) -> Step:
         stop_requested=False,
         stop_announced=False,
         restart_when_empty=False,
+        recycle_cause="",
         trigger_pending=False,
         want_up=True,
         given_up="",
@@ -55,7 +56,8 @@ def start_by_request(t: JobContext) -> Step:
 def start_with_fresh_restarts(t: JobContext) -> Step:
     """Start a job that is over: an operator asked, so it has its restarts back."""
     state, effects = launch(t)
-    return replace(state, restarts_remaining=t.job.restarts, streak=FailureStreak()), effects
+    fresh = replace(state, restarts_remaining=t.job.restarts, streak=FailureStreak(), startup_grace=0.0)
+    return fresh, effects
 
 
 def handle_spawned(t: JobContext) -> Step:
@@ -127,20 +129,27 @@ def finish_run(t: JobContext, *emitted: events.Event) -> Step:
 
 def _choose_next_phase(t: JobContext) -> Step:
     s, when = t.state, t.job.when
-    if s.restart_when_empty:
-        state, effects = launch(t)
-        return replace(state, restarts=s.restarts + 1), effects
-    if not s.want_up:
-        return finish(t)
+    if s.restart_when_empty or not s.want_up:
+        return _follow_request(t)
+    if s.recycle_cause:
+        return _back_off(t, s.restarts_remaining)
     if when.every is not None or when.cron is not None:
         return _rest_until_due(t)
     must_run_again = t.job.restart_after_success or s.status != 0
     if must_run_again and (s.restarts_remaining is None or s.restarts_remaining > 0):
-        return _back_off(t)
+        return _back_off(t, _consume_restart(s.restarts_remaining))
     if when.each:
         again = t.update_state(restarts_remaining=t.job.restarts)
         return start_or_delay(again) if s.trigger_pending else again.enter_phase(Phase.RESTING)
     return finish(t)
+
+
+def _follow_request(t: JobContext) -> Step:
+    """Start again at once, or be done, as requested during the run."""
+    if not t.state.restart_when_empty:
+        return finish(t)
+    state, effects = launch(t)
+    return replace(state, restarts=t.state.restarts + 1), effects
 
 
 def _rest_until_due(t: JobContext) -> Step:
@@ -167,19 +176,21 @@ def _rest_until_cron_time(t: JobContext) -> Step:
     return _wait_until_next_run(counted, Phase.RESTING, check, late=False)
 
 
-def _back_off(t: JobContext) -> Step:
+def _back_off(t: JobContext, restarts_remaining: int | None) -> Step:
     ran_for = t.now - t.state.started
     streak, delay, looping = compute_backoff(t.job.backoff, t.state.streak, run_seconds=ran_for, draw=t.draw)
     reports: list[Effect] = [events.RestartScheduled(t.job.name, delay, streak.failures)]
     if looping:
-        reports.append(events.CrashLoopDetected(t.job.name, streak.failures, t.state.status or 0))
+        status, cause = t.state.status or 0, t.state.recycle_cause
+        reports.append(events.CrashLoopDetected(t.job.name, streak.failures, status, cause))
     return t.enter_phase(
         Phase.BACKOFF,
         *reports,
         deadline_in=delay,
         streak=streak,
-        restarts_remaining=_consume_restart(t.state.restarts_remaining),
+        restarts_remaining=restarts_remaining,
         restarts=t.state.restarts + 1,
+        startup_grace=delay if streak.failures >= CRASH_LOOP_FAILURES else 0.0,
     )
 
 

@@ -8,13 +8,13 @@ its pre-stop jobs run before its stop, and a wait for a job that is over can nev
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from autopilot.machines import cron_schedule, cues, events, health, job, job_replacement, triggers
 from autopilot.machines.actions import Action
 from autopilot.machines.deadlines import is_due
 from autopilot.machines.job_record import JobRecord
-from autopilot.spec.plan import Plan
+from autopilot.spec.plan import Plan, Template
 
 
 class JobSet:
@@ -43,12 +43,14 @@ class JobSet:
         self.now, self.emit = now, emit
         self.job_records = {planned.name: job_replacement.build_record(planned, now) for planned in plan.jobs}
         self.watches: dict[str, bool] = {}  # watch -> healthy, as far as known
+        self.rendered_templates: dict[str, str] = {}  # destination -> name
         self.maintenance = False
         self.stopped_by_operator: set[str] = set()  # their end is not the end of the work
         self.recheck_waits = False  # a job ended since the waits were checked
         self._wall_offset = 0.0  # s from the core's clock to the wall clock
         self._rng, self._next_time = rng, next_time
         self._must_wait_before_stop = must_wait_before_stop
+        self.set_templates(plan.templates)
         self.group_by_trigger()
 
     def set_time(self, now: float, wall_offset: float) -> None:
@@ -92,7 +94,13 @@ class JobSet:
             self.step_health(record, health.Input.PASSED if cue.passed else health.Input.FAILED, output=cue.output)
 
     def step_job(
-        self, record: JobRecord, on: job.Input, *, exited: cues.Exited | None = None, pid: int | None = None
+        self,
+        record: JobRecord,
+        on: job.Input,
+        *,
+        exited: cues.Exited | None = None,
+        pid: int | None = None,
+        cause: str = "",
     ) -> None:
         """Step a job's own machine, and emit the effects."""
         clock = cron_schedule.Clock(self._wall_offset, self._next_time) if record.plan.when.cron is not None else None
@@ -107,6 +115,7 @@ class JobSet:
             draw=draw,
             clock=clock,
             has_pre_stop_jobs=self._has_pre_stop_hooks(record),
+            cause=cause,
         )
         self.emit(*effects)
 
@@ -115,8 +124,9 @@ class JobSet:
         if record.plan.health is not None:
             name, plan = record.plan.name, record.plan.health
             record.health, effects = health.step(
-                name, plan, record.health, on, self.now, run=record.state.run, output=output
-            )
+                name, plan, record.health, on, self.now,
+                run=record.state.run, output=output, grace=record.state.startup_grace,
+            )  # fmt: skip
             self.emit(*effects)
 
     def set_maintenance(self, enabled: bool) -> None:
@@ -138,7 +148,7 @@ class JobSet:
                 continue
             record.matched_triggers, met = triggers.apply_event(record.plan.when, record.matched_triggers, event)
             if met and (record.is_stop_hook or not ending):
-                self.step_job(record, job.Input.TRIGGERED)
+                self.trigger(record)
         match event:
             case events.JobStarted() if not self.maintenance:
                 self.step_health(self.job_records[event.job], health.Input.UP)
@@ -147,9 +157,38 @@ class JobSet:
                 self.step_health(record, health.Input.DOWN)
                 if record.plan.when.each:  # its wait may have become impossible while it ran
                     self.recheck_waits = True
+            case events.RestartScheduled():  # a job without a process has not exited
+                self.step_health(self.job_records[event.job], health.Input.DOWN)
             case events.JobStopped():
                 self.recheck_waits = True
                 self.step_health(self.job_records[event.job], health.Input.DOWN)
+
+    # --- templates ---
+
+    def set_templates(self, templates: Iterable[Template]) -> None:
+        """Follow the templates of a plan: a job that one of them reloads or restarts starts when it is rendered."""
+        self._templates_by_job: dict[str, list[Template]] = {}
+        for template in templates:
+            for name in {template.reload, template.restart} - {None}:
+                self._templates_by_job.setdefault(str(name), []).append(template)
+
+    def trigger(self, record: JobRecord) -> None:
+        """Step a job whose `when` is true, as soon as its templates are rendered."""
+        record.held_for = self._list_missing_templates(record)
+        if not record.held_for:
+            self.step_job(record, job.Input.TRIGGERED)
+
+    def release_held_starts(self) -> None:
+        """Start the jobs that were held for templates which are rendered now."""
+        for record in self.job_records.values():
+            if record.held_for:
+                self.trigger(record)
+
+    def _list_missing_templates(self, record: JobRecord) -> tuple[str, ...]:
+        if record.is_stop_hook:
+            return ()
+        templates = self._templates_by_job.get(record.plan.name, ())
+        return tuple(template.name for template in templates if template.destination not in self.rendered_templates)
 
     def group_by_trigger(self) -> None:
         """Index the jobs by the events that they wait for, after any change of the records."""

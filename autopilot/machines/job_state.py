@@ -42,6 +42,7 @@ class Input(Enum):
     RELEASE = "release"  # the pre-stop jobs are over
     START = "start"
     RESTART = "restart"
+    RECYCLE = "recycle"  # end this run, and start the next one after the back-off
     RELOAD = "reload"  # SIGHUP: it reads its configuration again
     RETIRE = "retire"  # let it run, but never again
     ASK = "ask to end"  # its stop signal, without a limit of time; never again
@@ -76,10 +77,12 @@ class JobState:
     stop_announced: bool = False  # JobStopping was emitted for this run
     escalations_sent: int = 0  # number of the stop's further signals that were sent
     restart_when_empty: bool = False  # start again when the last process is gone, however few restarts remain
+    recycle_cause: str = ""  # reason for which this run is ended for a restart with back-off
     trigger_pending: bool = False  # an `each` event came while it was running
     restarts_remaining: int | None = 0  # None: without limit
     restarts: int = 0  # number of restarts so far
     streak: FailureStreak = FailureStreak()
+    startup_grace: float = 0.0  # s; a job that its check restarts in a crash loop gets so much more time to come up
     next_run: cron_schedule.NextRun | None = None  # of a job with `cron`
 
 
@@ -97,6 +100,7 @@ class JobContext(StepContext[JobState]):
     draw: float
     clock: cron_schedule.Clock | None
     has_pre_stop_jobs: bool
+    cause: str
 
     def enter_phase(self, phase: Phase, *effects: Effect, deadline_in: float | None = None, **changes: object) -> Step:
         """Enter `phase` with a deadline `deadline_in` seconds from now."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from autopilot.machines import events
-from autopilot.machines.actions import Kill, Signal
+from autopilot.machines.actions import Kill, Reload, Signal
 from autopilot.machines.cues import Exited
 from autopilot.machines.job_runs import finish_run
 from autopilot.machines.job_state import JobContext, Phase, Step
 from autopilot.machines.tables import keep_state
 
-SIGHUP, SIGTERM = 1, 15
+SIGTERM = 15
 REKILL_INTERVAL_S = 2.0  # s; a process in uninterruptible sleep takes its SIGKILL when it wakes
 HURRY_GRACE_S = 1.0  # s for the last signal of a hurried job: a batch system's master needs 0.1-0.3 s for its SIGQUIT
 
@@ -46,6 +46,16 @@ def restart(t: JobContext) -> Step:
     return _send_stop_signal(t.update_state(want_up=True, stop_requested=True, restart_when_empty=True))
 
 
+def recycle(t: JobContext) -> Step:
+    """Send the stop signal; the job starts again after its back-off, however few restarts remain.
+
+    A job that is to be over after this run goes on.
+    """
+    if not t.state.want_up:
+        return keep_state(t)
+    return _send_stop_signal(t.update_state(stop_requested=True, recycle_cause=t.cause))
+
+
 def request_start(t: JobContext) -> Step:
     """Start again when the stop that is under way is complete.
 
@@ -74,8 +84,8 @@ def ask_to_end(t: JobContext) -> Step:
 
 
 def send_reload(t: JobContext) -> Step:
-    """Send SIGHUP to a job that has a process."""
-    return keep_state(t) if t.state.pid is None else t.keep_phase(_build_signal(t, SIGHUP))
+    """Let a job that has a process read its configuration again."""
+    return keep_state(t) if t.state.pid is None else t.keep_phase(Reload(t.job.name, t.state.run))
 
 
 def remember_trigger(t: JobContext) -> Step:

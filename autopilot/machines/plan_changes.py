@@ -7,6 +7,7 @@ until its end; the next life has the new ones.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 from autopilot.spec.plan import Job, Lifetime, Plan
@@ -23,24 +24,31 @@ class Changes:
     Names are in the order of the new file, those of removed jobs in the order of the old one.
     """
 
-    started: tuple[str, ...] = ()
-    restarted: tuple[str, ...] = ()
-    updated: tuple[str, ...] = ()  # they keep their process and follow other rules
+    added: tuple[str, ...] = ()  # they start when their `when` comes true
+    restarted: tuple[str, ...] = ()  # they need another process
+    updated: tuple[str, ...] = ()  # they keep their process, if they have one, and follow other rules
     removed: tuple[str, ...] = ()
     sections: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return any((self.started, self.restarted, self.updated, self.removed, self.sections))
+        return any((self.added, self.restarted, self.updated, self.removed, self.sections))
 
 
-def compare_plans(old: Plan, new: Plan) -> Changes:
-    """Return the differences of two plans."""
+def compare_plans(old: Plan, new: Plan, *, idle: Collection[str] = ()) -> Changes:
+    """Return the differences of two plans.
+
+    Args:
+        old: The plan before.
+        new: The plan after.
+        idle: Names of jobs without a process to restart, as far as known.
+    """
     before, after = {job.name: job for job in old.jobs}, {job.name: job for job in new.jobs}
     both = [(before[name], job) for name, job in after.items() if name in before]
+    restarted = tuple(job.name for was, job in both if must_restart(was, job) and job.name not in idle)
     return Changes(
-        started=tuple(name for name in after if name not in before),
-        restarted=tuple(job.name for was, job in both if must_restart(was, job)),
-        updated=tuple(job.name for was, job in both if was != job and not must_restart(was, job)),
+        added=tuple(name for name in after if name not in before),
+        restarted=restarted,
+        updated=tuple(job.name for was, job in both if was != job and job.name not in restarted),
         removed=tuple(name for name in before if name not in after),
         sections=tuple(
             field.name

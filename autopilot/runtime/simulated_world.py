@@ -66,6 +66,8 @@ class SimulatedWorld:
         self._draining = False
         self._pids = itertools.count(100)
         self._jobs: dict[str, Job] = {job.name: job for job in self.plan.jobs}
+        for template in self.plan.templates:
+            self.feed(cues.TemplateRendered(template.name, template.destination))
         self._apply_effects(self.core.begin(0.0, self.wall_offset))
 
     # --- time ---

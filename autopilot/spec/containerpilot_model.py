@@ -12,6 +12,7 @@ from autopilot.spec.model_base import StrictModel
 
 ConsulAddress = Annotated[str, PlainValidator(parse_consul_address), WithJsonSchema({"type": "string"})]
 OnError = Annotated[Literal["open", "closed"], PlainValidator(f.build_choice_validator("open", "closed"))]
+OnLost = Annotated[Literal["continue", "stop"], PlainValidator(f.build_choice_validator("continue", "stop"))]
 Scheme = Annotated[Literal["http", "https"], PlainValidator(f.build_choice_validator("http", "https"))]
 MetricType = Annotated[
     Literal["counter", "gauge", "histogram", "summary"],
@@ -68,12 +69,18 @@ class OnChange(StrictModel):
 class Template(StrictModel):
     """A file rendered by Jinja2 from the environment, Consul's KV store and its services."""
 
+    name: f.Text | None = Field(default=None, description="the name in `template.NAME`; the name of the destination")
     source: f.AbsolutePath = Field(description="the template")
     destination: f.AbsolutePath = Field(description="the file that is written")
     mode: f.Umask = Field(default=0o644, description="its permissions, an octal string")
     user: f.User | None = Field(default=None, description="its owner; the supervisor's own when left out")
     group: f.User | None = Field(default=None, description="its group; the owner's when left out")
     on_change: OnChange = Field(default=OnChange(), description="reload, restart or exec")
+
+    @property
+    def label(self) -> str:
+        """Name of the template, by default that of its destination."""
+        return self.name or self.destination.rpartition("/")[2]
 
 
 class Lock(StrictModel):
@@ -87,6 +94,9 @@ class Lock(StrictModel):
     )
     on_error: OnError = Field(
         default="closed", description="when Consul is unreachable: open continues after 10 s, closed waits"
+    )
+    on_lost: OnLost = Field(
+        default="continue", description="when a job's lock is lost: it runs on, or stops until it has the lock again"
     )
 
 
@@ -105,7 +115,7 @@ class Watch(StrictModel):
     name: f.Text = Field(description="the service; with a key: the name in `watch.NAME`")
     key: f.Text | None = Field(default=None, description="a key of Consul's KV store to watch instead of a service")
     interval: f.PositiveDuration = Field(
-        description="the shortest time between two requests; a change after a quiet time is noticed at once"
+        description="the period of requests to a Consul that does not block; one that does tells of a change at once"
     )
     tag: f.OptionalText = Field(default=None, description="only instances with this tag")
     dc: f.OptionalText = Field(default=None, description="the data centre")

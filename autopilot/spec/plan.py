@@ -215,7 +215,7 @@ class Watch:
     """Instances of one service in Consul, or one key of its store."""
 
     name: str
-    interval: float  # shortest time between two requests
+    interval: float  # between two requests to a Consul that does not block
     tag: str | None = None
     dc: str | None = None
     key: str | None = None  # its path; None: the service `name`
@@ -223,8 +223,12 @@ class Watch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A file rendered from the environment and Consul, and the actions after a change."""
+    """A file rendered from the environment and Consul, and the actions after a change.
 
+    The jobs that it reloads or restarts start when it has been rendered.
+    """
+
+    name: str = ""  # `template.NAME` is its source of events
     source: str
     destination: str
     mode: int = 0o644
@@ -244,6 +248,7 @@ class Lock:
     holder: str  # a job, "" for the lifetime's end
     ttl: float  # a dead holder loses it after at most twice this time
     fail_open: bool  # go on without Consul
+    stop_on_loss: bool = False  # a job whose permit is lost stops, and starts again with a new one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

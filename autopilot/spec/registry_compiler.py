@@ -78,6 +78,7 @@ def compile_templates(spec: m.Spec) -> tuple[p.Template, ...]:
     """Return the section templates."""
     return tuple(
         p.Template(
+            name=t.label,
             source=t.source,
             destination=t.destination,
             mode=t.mode,
@@ -100,6 +101,7 @@ def compile_locks(spec: m.Spec) -> tuple[p.Lock, ...]:
             holder="" if lock.before == LOCK_BEFORE_LIFETIME else lock.before,
             ttl=lock.ttl,
             fail_open=lock.on_error == "open",
+            stop_on_loss=lock.on_lost == "stop",
         )
         for lock in spec.locks
     )

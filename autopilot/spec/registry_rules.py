@@ -80,6 +80,9 @@ def _check_locks(spec: Spec) -> Iterator[Finding]:
             suggestion = format_suggestion(lock.before, [*names, LOCK_BEFORE_LIFETIME])
             message = f'cannot be "{lock.before}": no job has this name{suggestion}'
             yield Finding(path, message, related_paths=list_job_name_paths(spec))
+        if lock.before == LOCK_BEFORE_LIFETIME and lock.on_lost == "stop":
+            message = 'cannot be "stop" before the lifetime\'s end, which goes on; name a job in before, or remove this'
+            yield Finding(("locks", index, "on_lost"), message, related_paths=(path,))
         if lock.before in holders:
             yield Finding(path, f'cannot be "{lock.before}" again: it has a lock already; remove one of the two')
         holders.add(lock.before)

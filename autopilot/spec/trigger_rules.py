@@ -15,6 +15,7 @@ from autopilot.spec.vocabulary import SIGNAL_SOURCES
 MAX_LISTED_NAMES = 20  # in a message
 _JOB_EVENTS = ("healthy", "unhealthy", "exitSuccess", "exitFailed", "stopping", "stopped")
 _WATCH_EVENTS = ("changed", "healthy", "unhealthy")
+_TEMPLATE_EVENTS = ("rendered",)
 _SUPERVISOR_EVENTS = ("startup", "shutdown", "enterMaintenance", "exitMaintenance", "asked")
 
 
@@ -24,7 +25,7 @@ def check_triggers(spec: Spec) -> Iterator[Finding]:
     job_indices = {job.label: index for index, job in enumerate(spec.jobs)}
     for index, job in enumerate(spec.jobs):
         reserved = job.label in SIGNAL_SOURCES or (job.label and names_supervisor(spec, job.label))
-        if reserved or job.label.startswith("watch."):
+        if reserved or job.label.startswith(("watch.", "template.")):
             message = f'cannot be "{job.label}": this name is reserved as a source of events; choose another'
             yield Finding(("jobs", index, "name"), message)
         for source, event, path in list_awaited_events(job, ("jobs", index, "when")):
@@ -63,6 +64,8 @@ def _check_trigger(
         yield from _check_event("the supervisor", event, _SUPERVISOR_EVENTS, path, needs_source=not source)
     elif source.startswith("watch."):
         yield from _check_watch_trigger(spec, source, event, path)
+    elif source.startswith("template."):
+        yield from _check_template_trigger(spec, source, event, path)
     elif source not in job_indices:
         suggestion = format_suggestion(source, [*job_indices, *(f"watch.{watch.name}" for watch in spec.watches)])
         remedy = suggestion or f"; there are: {', '.join(islice(job_indices, MAX_LISTED_NAMES))}"
@@ -83,6 +86,19 @@ def _check_watch_trigger(spec: Spec, source: str, event: str, path: KeyPath) -> 
     remedy = format_suggestion(source, names) or "; add it to watches"
     message = f'cannot be "{source}": there is no such watch{remedy}'
     yield Finding((*path[:-1], "source"), message, related_paths=(("watches",),))
+
+
+def _check_template_trigger(spec: Spec, source: str, event: str, path: KeyPath) -> Iterator[Finding]:
+    names = [f"template.{template.label}" for template in spec.templates]
+    if names.count(source) == 1:
+        yield from _check_event(source, event, _TEMPLATE_EVENTS, path)
+        return
+    if source in names:
+        message = f'cannot be "{source}": several templates have this name; give each its own `name`'
+    else:
+        remedy = format_suggestion(source, names) or "; add it to templates"
+        message = f'cannot be "{source}": there is no such template{remedy}'
+    yield Finding((*path[:-1], "source"), message, related_paths=(("templates",),))
 
 
 def _check_job_event(job: Job, event: str, path: KeyPath, health_path: KeyPath) -> Iterator[Finding]:

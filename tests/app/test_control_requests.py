@@ -204,8 +204,8 @@ def test_plan_diff(pilot: SupervisorProcess, tmp_path: Path) -> None:
     other.write_text(json.dumps({"jobs": [jobs["fresh"], *jobs.values()][:-1], "logging": {"level": "DEBUG"}}))
     text = pilot.run_verb("plan", "--diff", str(other)).stdout
     for line in (
-        "fresh: would be started",
-        "heeds: would be restarted",
+        "fresh: would be added",
+        "heeds: would be restarted, if it runs",
         "crashes: would be updated without a restart",
         "nightly: would be stopped and removed",
         "jobs[crashes].restarts: nothing -> 3",
@@ -216,7 +216,7 @@ def test_plan_diff(pilot: SupervisorProcess, tmp_path: Path) -> None:
     assert "secret" not in text
     found = json.loads(pilot.run_verb("plan", "--diff", str(other), "-o", "json").stdout)
     assert found["jobs"] == {
-        "started": ["fresh"],
+        "added": ["fresh"],
         "restarted": ["db", "heeds"],
         "updated": ["crashes"],
         "removed": ["nightly"],

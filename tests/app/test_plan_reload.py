@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import threading
 import urllib.request
@@ -42,6 +43,27 @@ def test_only_what_changed_is_restarted(tmp_path):
         assert set(after) == {"sleeper", "changed", "new"} and None not in after.values()
         (line,) = pilot.find_events("plan changed")
         assert line["restarted"] == ["changed"]
+
+
+def test_a_reload_says_which_jobs_have_started(tmp_path):
+    """A new job that waits, and one that was stopped and waits, are not called started; nor is one that never ran."""
+    waits = {"when": {"source": "sleeper", "each": "unhealthy"}}
+    hangs = {"name": "hangs", "exec": "sleep 1000", "when": {"source": "SIGUSR2", "each": "signal"}}
+    idle = {"name": "idle", "exec": "true", **waits}
+    health = {"exec": "true", "interval": 60}
+    sleeper = {**SLEEPER, "health": health}
+    with SupervisorProcess(tmp_path, build_spec(sleeper, hangs, idle)) as pilot:
+        pilot.wait_for_event("sleeper", "started")
+        pilot.send_signal(signal.SIGUSR2)
+        pilot.wait_for_event("hangs", "started")
+        new = [{**hangs, "exec": "sleep 2000"}, {**idle, "exec": "false"}, {"name": "late", "exec": "true", **waits}]
+        done = parse_answer(pilot.reload(build_spec(sleeper, *new, {**SLEEPER, "name": "now"}), "-o", "json"))
+        assert (done["started"], done["restarted"]) == (["now"], [])
+        assert (done["not_started"], done["updated"]) == (["late", "hangs"], ["idle"])
+        (line,) = pilot.find_events("plan changed")
+        assert (line["added"], line["restarted"], line["updated"]) == (["late", "now"], ["hangs"], ["idle"])
+        text = pilot.reload(build_spec(sleeper, {"name": "c", "exec": "true", **waits})).stdout
+        assert "c: has not started: see `autopilot why`" in text.splitlines()
 
 
 def test_other_rules_keep_the_process(tmp_path):

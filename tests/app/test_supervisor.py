@@ -221,6 +221,23 @@ def test_status_and_socket(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("with_directory", [False, True])
+def test_a_removed_socket_is_made_again(tmp_path, with_directory):
+    """A cleaner that removes the socket, or its whole directory, takes no verb away for long, and a line says so."""
+    place = tmp_path / "run" / "autopilot.sock"
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM], "control": {"socket": str(place)}}) as pilot:
+        pilot.wait_for_event("victim", "started")
+        if with_directory:
+            shutil.rmtree(place.parent)
+        else:
+            place.unlink()
+        pilot.wait_for(lambda line: line.get("event") == "control_socket_remade")
+        assert stat.S_IMODE(place.stat().st_mode) == 0o600
+        assert pilot.run_verb("ping", "--socket", str(place)).returncode == 0
+        assert pilot.stop() == 0 and not place.exists()
+
+
+@pytest.mark.slow
 def test_drain_by_command(tmp_path):
     """`autopilot drain` runs the drain command, waits until `until` says so, and ends the life with 0."""
     gate = tmp_path / "gate"

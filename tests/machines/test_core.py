@@ -297,6 +297,50 @@ def test_on_failure_restarts():
     assert world.finish is None
 
 
+@pytest.mark.parametrize("restarted_by", ["exit", "check", "template"])
+def test_all_restarts_share_one_back_off(restarted_by):
+    """The runs of a job that is restarted again and again come ever more rarely, and the crash loop is named once."""
+    check = build_check(0.2, on_failure="restart") if restarted_by == "check" else None
+    endless = build_job("a", health=check, restarts=None if restarted_by == "exit" else 0)
+    behaviour = Behaviour(
+        run_duration=lambda rng: 0.3 if restarted_by == "exit" else None,
+        status=lambda rng: 1,
+        check=lambda rng: False,
+    )
+    world = SimulatedWorld(build_plan(endless, build_job("b")), {"a": behaviour}, seed=1)
+    for at in range(600):
+        if restarted_by == "template":
+            world.feed(cues.TemplateWritten("/file", restart="a"))
+        world.run(at * 0.2)
+    starts = world.list_spawn_times("a")
+    assert len(starts) <= 10 and starts[4] < 12
+    gaps = [b - a for a, b in itertools.pairwise(starts)]
+    assert all(b > a for a, b in itertools.pairwise(gaps[:6])) and gaps[-1] > 20
+    (loop,) = [event for _, event in world.events if isinstance(event, events.CrashLoopDetected)]
+    assert bool(loop.cause) is (restarted_by != "exit")
+
+
+def test_a_service_that_comes_up_slowly_comes_up():
+    """A job that its check restarts too early gets more time in a crash loop, until it is healthy and stays so."""
+    slow = build_job("a", health=build_check(1, failures=3, on_failure="restart"))
+    world = SimulatedWorld(build_plan(slow, build_job("b")))
+    world.behaviours["a"] = Behaviour(check=lambda rng: world.now - world.list_spawn_times("a")[-1] > 6)
+    world.run(600)
+    assert len(world.list_times(events.Healthy, "a")) == 1 and world.list_times(events.Healthy, "a")[0] < 60
+    assert len(world.list_spawn_times("a")) <= 7
+
+
+def test_an_operator_restarts_at_once():
+    """A restart by request waits for no back-off, and ends one that is under way."""
+    sick = build_job("a", health=build_check(0.2, on_failure="restart"))
+    world = SimulatedWorld(build_plan(sick, build_job("b")), {"a": Behaviour(check=lambda rng: False)}).run(100)
+    before = len(world.list_spawn_times("a"))
+    while not world.core.job_records["a"].is_in_backoff:
+        world.run(world.now + 0.1)
+    world.feed(cues.RequestReceived("restart-job", "test", job="a"))
+    assert len(world.list_spawn_times("a")) > before and world.list_spawn_times("a")[-1] == world.now
+
+
 def test_ordered_stop():
     """Jobs of a lower order are gone before those of a higher one are asked; no fixed sleep anywhere."""
     world = SimulatedWorld(

@@ -8,7 +8,7 @@ import pytest
 
 from autopilot.machines import actions, cues, events, job, lifetime
 from autopilot.machines.core import Core
-from autopilot.spec.plan import ConsulAgent, Drain, Lifetime, Stop
+from autopilot.spec.plan import ConsulAgent, Drain, Lifetime, Stop, Template
 from tests.machines import plans
 
 
@@ -75,15 +75,54 @@ def test_jobs_wait_for_maintenance():
     assert list_started(started.feed(cues.RequestReceived("enter-maintenance", "a person"))) == ["in"]
 
 
-@pytest.mark.parametrize(("notice", "does"), [({"reload": "main"}, 1), ({"restart": "main"}, 15)])
+@pytest.mark.parametrize(
+    ("notice", "does"), [({"reload": "main"}, actions.Reload), ({"restart": "main"}, actions.Signal)]
+)
 def test_rendered_file(notice, does):
-    """A changed file reloads its job by SIGHUP or restarts it; a job that does not run reads it by itself."""
+    """A changed file reloads its job or restarts it; a job that does not run reads it by itself."""
     started = StartedCore(
         plans.build_job("main"), plans.build_job("later", when=plans.build_when("main", "exitSuccess"))
     )
     effects = started.feed(cues.TemplateWritten("/f", **notice))
-    assert [effect.signal for effect in effects if isinstance(effect, actions.Signal)] == [does]
+    assert [type(effect) for effect in effects if isinstance(effect, actions.Action)] == [does]
     assert not [e for e in started.feed(cues.TemplateWritten("/f", reload="later")) if isinstance(e, actions.Action)]
+
+
+def render(started, name):
+    return list_started(started.feed(cues.TemplateRendered(name, f"/{name}")))
+
+
+def test_jobs_start_when_their_templates_are_rendered():
+    """A job waits for each template that reloads or restarts it, or that its `when` names, besides its other events."""
+    templates = (
+        Template(name="a", source="/t", destination="/a", reload="main"),
+        Template(name="b", source="/t", destination="/b", restart="main"),
+        Template(name="c", source="/t", destination="/c", reload="late"),
+    )
+    started = StartedCore(
+        plans.build_job("main"),
+        plans.build_job("named", when=plans.build_when("template.b", "rendered")),
+        plans.build_job("late", when=plans.build_when("named", "exitSuccess")),
+        plans.build_job("other"),
+        templates=templates,
+    )
+    assert set(started.core.job_records["main"].held_for) == {"a", "b"}
+    assert started.core.job_records["other"].is_alive and not started.core.job_records["main"].is_alive
+    assert render(started, "a") == []
+    assert set(render(started, "b")) == {"main", "named"}
+    assert not [e for e in started.feed(cues.Exited("named", 1, 0)) if isinstance(e, actions.Spawn)]
+    assert render(started, "c") == ["late"]
+
+
+def test_a_rendered_template_is_news_to_a_later_plan():
+    """After a reload a job that waits for a rendered template starts at once, as does one whose template is gone."""
+    template = Template(name="a", source="/t", destination="/a")
+    held = Template(name="b", source="/t", destination="/b", reload="held")
+    started = StartedCore(plans.build_job("main"), plans.build_job("held"), templates=(template, held))
+    render(started, "a")
+    new = plans.build_job("new", when=plans.build_when("template.a", "rendered"))
+    plan = plans.build_plan(plans.build_job("main"), plans.build_job("held"), new, templates=(template,))
+    assert set(list_started(started.feed(cues.PlanChanged(plan)))) == {"new", "held"}
 
 
 ENDING = Lifetime(max=10.0, drain=Drain(begin=plans.TRUE, until=plans.TRUE), queue=True)

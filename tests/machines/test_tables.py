@@ -176,6 +176,7 @@ def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, has_pre_stop_jobs
         pid=7,
         clock=cron_schedule.Clock(wall_offset, find_three_times),
         has_pre_stop_jobs=has_pre_stop_jobs,
+        cause="was sick",
     )
     after = replace(s, state=state, **processes)
     if any(isinstance(effect, Spawn) for effect in effects):
@@ -188,7 +189,7 @@ def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, has_pre_stop_jobs
 
 def get_job_key(s):
     t = s.state
-    flags = (t.want_up, t.stop_requested, t.stop_announced, t.restart_when_empty, t.trigger_pending)
+    flags = (t.want_up, t.stop_requested, t.stop_announced, t.restart_when_empty, t.recycle_cause, t.trigger_pending)
     run = (t.has_run, t.run_over, t.pre_stop_over)
     counts = (t.restarts_remaining, t.escalations_sent, t.pid, t.deadline is None, t.next_run is None, t.since > 150)
     plan = (s.plan.when, s.plan.restarts, bool(s.plan.command.argv))

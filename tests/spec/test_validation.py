@@ -174,6 +174,20 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "locks[l].ttl: cannot be outside Consul's bounds (10 s to 86400 s), got 9 s",
         ),
         (
+            "{jobs: [A], consul: 'h:1', lifetime: {max: 9, drain: {exec: 'x', until: 'y'}},"
+            " locks: [{name: 'l', before: 'lifetime', on_lost: ‸'stop'}]}",
+            'locks[l].on_lost: cannot be "stop" before the lifetime\'s end, which goes on',
+        ),
+        (
+            "{jobs: [A, {exec: 'x', when: {source: ‸'template.b', once: 'rendered'}}]}",
+            'jobs[1].when.source: cannot be "template.b": there is no such template; add it to templates',
+        ),
+        (
+            "{jobs: [A, {exec: 'x', when: {source: ‸'template.b', once: 'rendered'}}],"
+            " templates: [{source: '/s', destination: '/a/b'}, {source: '/s', destination: '/c/b'}]}",
+            'jobs[1].when.source: cannot be "template.b": several templates have this name',
+        ),
+        (
             "{jobs: [A, {exec: 'x', when: {once: ‸'healthy'}}]}",
             'jobs[1].when.once: cannot be "healthy": the supervisor emits no such event; source is left out',
         ),
@@ -210,7 +224,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ("{jobs: [A], consul: ‸'h:1:2'}", 'consul.address: cannot be "h:1:2"; write "HOST:PORT", "https://HOST:PORT"'),
         ("{jobs: [A], consul: ‸'unix://run/c'}", 'consul.address: cannot be "unix://run/c"; write'),
         ("{jobs: [A], consul_agent: {join: 'a'}, consul: ‸'h'}", 'consul.address: cannot be "h" with consul_agent'),
-        ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is the shortest time"),
+        ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is the period"),
         (
             "{jobs: [A], telemetry: {metrics: [{name: ‸'a-b', help: 'x', type: 'gauge'}]}}",
             'telemetry.metrics[a-b].name: cannot be "a-b"; write letters, digits and _ only',

@@ -1,9 +1,11 @@
 """Follow Consul's contents with blocking queries, which Consul answers once something changes.
 
-Queries begin at least an interval apart: a change after a quiet time is seen at once, a burst of changes costs one
-query for each interval, and a Consul that does not block is polled at that interval. An answer does not prove a
-change, so contents are compared. After any error the last known content stays. Consul answers a token without
-permission as if there were nothing, without an error: when something disappears, the permission is checked.
+A change is seen as soon as Consul answers. A burst of changes is merged: queries that follow each other for longer are
+limited to MAX_LOOKS_PER_S. A service that does not exist gets an answer at every change of the catalogue, and is
+limited in the same way. `interval` is the period of the fallback: a Consul that does not block (an old one, or a proxy
+before it) is polled at it. An answer does not prove a change, so contents are compared. After any error the last known
+content stays. Consul answers a token without permission as if there were nothing, without an error: when something
+disappears, the permission is checked.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from autopilot.adapters.consul.consul_errors import ConsulRefusedError, ConsulUn
 from autopilot.retry_delay import RetryDelay
 
 RETRY_DELAY = RetryDelay(first_s=0.2, max_s=10.0)
+MAX_LOOKS_PER_S = 5.0  # queries that go on for longer; as many may follow each other at once
+UNBLOCKED_ANSWERS = 5  # so many in a row prove a Consul that does not block: a single one has also other causes
 FAILURES_BEFORE_REPORT = 5  # failures in a row, some 3 s: the election of a leader takes less
 NOT_READ_YET = object()  # the known content before the first answer
 
@@ -49,7 +53,7 @@ class Query:
         parse: Turns the answer into a content that can be compared.
         can_still_read: Tells from the known and the new content if the token may still read everything that is
             missing in the new one.
-        interval: Seconds between the beginnings of two queries, at least.
+        interval: Seconds between the beginnings of two queries to a Consul that does not block.
     """
 
     request: Callable[[ConsulClient, int], Any]
@@ -167,6 +171,25 @@ def build_refusal_handler(
     return on_refused
 
 
+class LookLimiter:
+    """Limits a query to MAX_LOOKS_PER_S, but lets a change after a quieter second pass at once."""
+
+    def __init__(self, now: float) -> None:
+        self._remaining, self._updated_at = MAX_LOOKS_PER_S, now
+
+    def reserve_look(self, now: float) -> float:
+        """Return the seconds to wait before the next query, which the caller makes then."""
+        refill = (now - self._updated_at) * MAX_LOOKS_PER_S
+        self._remaining = min(MAX_LOOKS_PER_S, self._remaining + refill) - 1
+        self._updated_at = now
+        return max(0.0, -self._remaining / MAX_LOOKS_PER_S)
+
+
+def has_blocked(index: int, new_index: int, duration_s: float) -> bool:
+    """Return False if Consul answered `index` at once though nothing had changed."""
+    return new_index > 0 and (new_index != index or duration_s >= BLOCKING_WAIT_S / 2)
+
+
 async def run_blocking_query(
     query: Query,
     client: ConsulClient,
@@ -186,9 +209,10 @@ async def run_blocking_query(
             answers again.
     """
     loop = asyncio.get_running_loop()
-    index, failures, refusal_reported = 0, 0, False
+    limiter = LookLimiter(loop.time())
+    index, failures, unblocked, refusal_reported = 0, 0, 0, False
     while True:
-        began_at, is_blocking = loop.time(), index > 0
+        began_at = loop.time()
         try:
             new_index, answer = await client.call(query.request(client, index), timeout_s=BLOCKING_QUERY_TIMEOUT_S)
             with reject_malformed_answers():
@@ -205,9 +229,12 @@ async def run_blocking_query(
         if refusal_reported:
             refusal_reported = False
             on_refused(None)
+        unblocked = 0 if has_blocked(index, new_index, loop.time() - began_at) else unblocked + 1
         failures, index = 0, compute_next_index(index, new_index)
         if content != known:
-            known = content
+            known, unblocked = content, 0
             on_change(content)
-        if is_blocking:
-            await asyncio.sleep(max(0.0, began_at + query.interval - loop.time()))
+        next_look_in = limiter.reserve_look(loop.time())
+        if unblocked >= UNBLOCKED_ANSWERS:
+            next_look_in = max(next_look_in, began_at + query.interval - loop.time())
+        await asyncio.sleep(next_look_in)

@@ -76,7 +76,13 @@ class ConsulAdapter:
         self._client: ConsulClient | None = None
         self._loaded = asyncio.Event()
         self.conditions = ConditionReporter(self._report)
-        self.permits = Permits(plan.locks, get_client=self._wait_for_client, start_task=self._start_task)
+        self.permits = Permits(
+            plan.locks,
+            get_client=self._wait_for_client,
+            conditions=self.conditions,
+            report=self._report,
+            start_task=self._start_task,
+        )
         self._subscriptions = Subscriptions(conditions=self.conditions, start_task=self._start_task)
         self._watches = Watches(
             plan.watches, conditions=self.conditions, report=self._report, start_task=self._start_task

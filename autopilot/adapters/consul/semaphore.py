@@ -2,8 +2,9 @@
 
 Each contender has a session and a key that lives as long as the session (`PREFIX/SESSION`). The list of holders is the
 key `PREFIX/.lock`, changed only by check-and-set. A holder that dies no longer renews its session: Consul deletes its
-key after at most twice the TTL, and the next contender takes its place. While Consul does not answer, an open lock is
-granted without it after a delay, a closed one waits.
+key after at most twice the TTL, and the next contender takes its place. A holder follows the keys: it knows at once
+that its session has ended, and after a TTL without a renewal that it may have ended unseen. Then it contends anew.
+While Consul does not answer, an open lock is granted without it after a delay, a closed one waits.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ FAIL_OPEN_DELAY_S = 10.0  # without an answer for so long an open lock is grante
 SESSION_RELEASE_TIMEOUT_S = 10.0  # for the end of the old session before a new one begins
 RETRY_DELAY = RetryDelay(first_s=0.2, max_s=5.0)
 RENEWALS_PER_TTL = 3
+QUERY_MARGIN_S = 3.0  # Consul lengthens the wait of a query by up to a sixteenth
 
 
 def parse_holders(lock_value: bytes | None) -> list[str]:
@@ -55,7 +57,15 @@ def add_holder(
 class Permit:
     """One request for a permit, which is held from its grant until `release`."""
 
-    def __init__(self, plan: Lock, client: ConsulClient, *, on_granted: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        plan: Lock,
+        client: ConsulClient,
+        *,
+        on_granted: Callable[[bool], None],
+        on_held: Callable[[], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
         """Prepare a request.
 
         Args:
@@ -63,8 +73,11 @@ class Permit:
             client: The client of the agent.
             on_granted: Called once; with True if Consul granted the permit, with False if the lock is open and
                 Consul did not answer.
+            on_held: Called each time that Consul has granted the permit.
+            on_lost: Called with the reason each time that a permit of Consul is lost.
         """
         self._plan, self._client, self._on_granted = plan, client, on_granted
+        self._on_held, self._on_lost = on_held, on_lost
         self._prefix = f"{KEY_PREFIX}{plan.name}/"
         self._session = ""
         self._granted_notified = False
@@ -78,8 +91,10 @@ class Permit:
             try:
                 await self._acquire()
                 failing_since, failures = None, 0
+                self._on_held()
                 self._notify_granted(True)
-                await self._keep_alive()
+                self._on_lost(await self._keep_until_lost())
+                failures = 1
             except (ConsulUnreachableError, ConsulRefusedError):
                 failing_since = loop.time() if failing_since is None else failing_since
                 failures += 1
@@ -130,11 +145,35 @@ class Permit:
         written: bool = await self._client.call(self._client.api.kv.put(f"{self._prefix}.lock", text, cas=cas))
         return written
 
-    async def _keep_alive(self) -> None:
-        """Renew the session until that fails."""
+    async def _keep_until_lost(self) -> str:
+        """Renew the session until the permit is lost, and return the reason."""
+        loop, interval = asyncio.get_running_loop(), self._plan.ttl / RENEWALS_PER_TTL
+        renewed_at, failures, problem = loop.time(), 0, ""
+        blocking_params: dict[str, Any] = {}
         while True:
-            await asyncio.sleep(self._plan.ttl / RENEWALS_PER_TTL)
-            await self._renew_session()
+            remaining = renewed_at + self._plan.ttl - loop.time()
+            if remaining <= 0:
+                return f"Consul has not renewed it for its TTL of {self._plan.ttl:g} s: {problem}"
+            try:
+                query = self._client.api.kv.get(self._prefix, recurse=True, **blocking_params)
+                index, items = await self._client.call(query, timeout_s=min(remaining, interval + QUERY_MARGIN_S))
+                if not self._is_held(items or ()):
+                    return "its session has ended in Consul, or its entry was removed"
+                asked_at = loop.time()
+                if asked_at >= renewed_at + interval / 2:
+                    await self._renew_session()
+                    renewed_at = asked_at
+                failures, blocking_params = 0, {"index": int(index), "wait": f"{int(interval)}s"}
+            except (ConsulUnreachableError, ConsulRefusedError) as error:  # the election of a leader is a refusal too
+                failures, problem, blocking_params = failures + 1, str(error), {}
+                await asyncio.sleep(min(max(0.0, remaining), RETRY_DELAY.compute(failures, random.random())))
+
+    def _is_held(self, items: Sequence[Mapping[str, Any]]) -> bool:
+        """Return True while our session lives and is written among the holders; `items` are all keys of the lock."""
+        by_key = {item["Key"]: item for item in items}
+        lock, own = by_key.get(f"{self._prefix}.lock"), by_key.get(f"{self._prefix}{self._session}")
+        is_alive = own is not None and own.get("Session") == self._session
+        return is_alive and self._session in parse_holders(lock["Value"] if lock is not None else None)
 
     async def _renew_session(self) -> None:
         await self._client.call(self._client.api.session.renew(self._session))

@@ -50,7 +50,7 @@ DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
     "running": lambda event: len(event.payloads),
     "started_count": lambda event: len(event.started),
     "ended_count": lambda event: len(event.ended),
-    "jobs_started": lambda event: event.changes.started,
+    "jobs_added": lambda event: event.changes.added,
     "jobs_restarted": lambda event: event.changes.restarted,
     "jobs_updated": lambda event: event.changes.updated,
     "jobs_removed": lambda event: event.changes.removed,
@@ -58,7 +58,7 @@ DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
 }
 
 JOB_RUN = ("job", "status", "run", "left_behind")
-PLAN_CHANGES = ("jobs_started", "jobs_restarted", "jobs_updated", "jobs_removed", "sections")
+PLAN_CHANGES = ("jobs_added", "jobs_restarted", "jobs_updated", "jobs_removed", "sections")
 
 SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     events.JobStarted: (
@@ -115,6 +115,12 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     ),
     events.RestartScheduled: (Sentence("info", "restarts in {delay:.2g} s", ("job", "failures")),),
     events.CrashLoopDetected: (
+        Sentence(
+            "error",
+            "crash loop: {failures} short runs in a row, the last {cause}",
+            ("job",),
+            condition=lambda event: event.cause != "",
+        ),
         Sentence("error", "crash loop: {failures} short runs in a row, the last: {status_text}", ("job",)),
     ),
     events.CheckFailed: (
@@ -208,6 +214,7 @@ UNLOGGED: Mapping[type[events.Event], str] = {
     events.JobFailed: "`job_exited` is logged",
     events.CheckPassed: "nothing has changed",
     events.WatchChanged: "`watch_healthy` or `watch_unhealthy` follows",
+    events.TemplateRendered: "`template_written` is logged when the file differs",
     events.PayloadsEvicted: "`payloads_changed` and `shutdown_begun` are logged",
     events.PlanApplied: "the jobs' own events are logged",
 }
@@ -219,6 +226,8 @@ OWN_LINES: Mapping[str, str] = {
     "config_reloaded": "As `containerpilot` only: a reload by the control socket has succeeded.",
     "control_request": "A client asks on the control socket for a change: its uid and pid (values of metrics: debug).",
     "control_serving": "As `containerpilot` only: the path of the control socket, after a start or a reload.",
+    "control_socket_lost": "The file of the control socket was removed and cannot be made again; it is tried again.",
+    "control_socket_remade": "The control socket had been removed, for example by a cleaner, and was made again.",
     "environment_changed": "An operator changed the environment of processes that start from now on.",
     "exit": "The supervisor ends: its exit code and the reason.",
     "file_moved_aside": "Something else was in the place of a file of the supervisor, and was moved aside.",
@@ -229,6 +238,7 @@ OWN_LINES: Mapping[str, str] = {
     "loop_error": "The event loop reported a defect without an exception; the life continues.",
     "observer_failed": "A part that only observes (node, watch, metrics) failed; it starts again, the life continues.",
     "processes_killed": "Processes that outlived their jobs were killed at the end of the life.",
+    "reload_not_sent": "A template has changed, but the process of its job has no handler for SIGHUP and gets none.",
     "sigkill_sent": "The remaining processes of a job get SIGKILL.",
     "startup_problem": "The life cannot begin: one line for each problem. As a warning: it begins all the same.",
     "tasks_abandoned": "Background tasks did not end when they were cancelled at the end of the life.",

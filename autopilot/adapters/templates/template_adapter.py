@@ -1,7 +1,8 @@
 """Keep rendered files up to date: render again after each change in Consul, write the files that differ, report them.
 
 After any failure the existing file stays: a template that cannot be rendered, a missing key, an unreachable Consul.
-Templates that use nothing of Consul are written before the first job starts.
+Templates that use nothing of Consul are written before the first job starts. The first rendering in a life is no
+change: the jobs that a template reloads or restarts wait for it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class TemplateAdapter:
             plan: The templates.
             env: The environment that templates see.
             report: Takes the cues.
-            on_written: Called after a file has changed.
+            on_written: Called after a file has changed; its first rendering in this life is no change.
             subscribe: Called once for each value of Consul that a template uses; the answers, the current value and
                 each later one, come to `update_value`.
             on_moved: Gets a sentence when something foreign was moved out of the place of a file.
@@ -64,6 +65,7 @@ class TemplateAdapter:
         self._conditions = ConditionReporter(report)
         self._known_values: dict[Dependency, Any] = {}
         self._subscribed: set[Dependency] = set()
+        self._rendered: set[str] = set()  # destinations of this life's templates that were rendered
 
     def apply_plan(self, plan: tuple[Template, ...], *, consul_changed: bool) -> None:
         """Render these templates from now on; files of removed templates stay.
@@ -78,6 +80,7 @@ class TemplateAdapter:
             if template.destination not in destinations:
                 self._conditions.clear_condition(_build_condition_kind(template))
         self._plan = plan
+        self._rendered &= destinations
         self.render_all()
 
     def render_all(self) -> None:
@@ -111,9 +114,14 @@ class TemplateAdapter:
             self._raise_condition(template, f"cannot render {template.source} to {template.destination}: {error}")
             return
         self._conditions.clear_condition(_build_condition_kind(template))
+        is_first = template.destination not in self._rendered
         if changed:
             self._report(cues.TemplateWritten(template.destination, template.reload, template.restart))
-            self._on_written(template)
+            if not is_first:
+                self._on_written(template)
+        if is_first:
+            self._rendered.add(template.destination)
+            self._report(cues.TemplateRendered(template.name, template.destination))
 
     def _raise_condition(self, template: Template, problem: str) -> None:
         message = f"{problem}; the existing file stays as it is"

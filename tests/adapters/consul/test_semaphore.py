@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -94,6 +95,42 @@ def wait_for_contender(agent, *, before):
 
     eventually(lambda: bool(list_contender_keys() - before), "it contends")
     return before | list_contender_keys()
+
+
+def destroy_sessions(agent):
+    for key in agent.request("/v1/kv/autopilot/locks/site/?recurse"):
+        if "Session" in key:
+            agent.put(f"/v1/session/destroy/{key['Session']}")
+
+
+@real
+@pytest.mark.parametrize("on_lost", ["continue", "stop"])
+def test_a_lost_lock_is_said_at_once(agent, tmp_path, on_lost):
+    """A holder whose session was destroyed raises a condition at once, and stops its job if the spec says so."""
+    spec = build_limited_spec(agent, "exec sleep 1000", on_lost=on_lost)
+    with SupervisorProcess(tmp_path, spec) as holder:
+        started = holder.wait_for_event("work", "started")
+        at = time.monotonic()
+        destroy_sessions(agent)
+        lost = holder.wait_for(lambda line: line.get("trouble") == "lock-site" and line["level"] == "error")
+        assert lost["arrived"] - at < PROMPT_S and "has lost its lock site" in lost["message"]
+        holder.wait_for(lambda line: line.get("event") == "condition_cleared" and line["trouble"] == "lock-site")
+        if on_lost == "stop":
+            again = holder.wait_for(lambda line: line.get("run") == 2 and line["message"] == "started")
+            assert again["pid"] != started["pid"]
+        else:
+            assert holder.get_pids()["work"] == started["pid"]
+
+
+@real
+def test_a_lock_that_may_have_expired_is_lost(agent, tmp_path):
+    """After a TTL without an answer from Consul the holder counts its lock as lost; a shorter outage is none."""
+    with SupervisorProcess(tmp_path, build_limited_spec(agent, "exec sleep 1000", on_lost="stop")) as holder:
+        holder.wait_for_event("work", "started")
+        agent.kill()
+        lost = holder.wait_for(lambda line: line.get("trouble") == "lock-site")
+        assert "not renewed it for its TTL" in lost["message"]
+        holder.wait_for_event("work", "ended")
 
 
 @real

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from autopilot.adapters.consul.blocking_query import MAX_LOOKS_PER_S, LookLimiter, has_blocked
 from lab import consul_agents
 from tests.app.harness import PROMPT_S, VICTIM, SupervisorProcess, eventually
 
@@ -40,9 +44,9 @@ def test_changed_healthy_unhealthy(agent, tmp_path):
     """A new or a missing instance is `changed`, then `healthy` or, without any instance, `unhealthy`."""
     with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", "healthy", "unhealthy")) as pilot:
         wait_until_watching(agent, pilot)
-        pilot.wait_for_event("healthy", "marked healthy")
+        pilot.wait_for_event("healthy", "healthy")
         agent.put("/v1/agent/check/fail/db-1")
-        pilot.wait_for_event("unhealthy", "marked unhealthy")
+        pilot.wait_for_event("unhealthy", "unhealthy")
         eventually(lambda: len(pilot.list_job_output("changed")) == 2, "changed, twice")
         agent.put("/v1/agent/check/pass/db-1")
         eventually(lambda: len(pilot.list_job_output("healthy")) == 2, "healthy again")
@@ -84,22 +88,68 @@ def test_tag(agent, tmp_path):
     with SupervisorProcess(tmp_path, build_watch_spec(agent, "healthy", "unhealthy", tag="primary")) as pilot:
         put_instance(agent, "db-2", Tags=["replica"])
         put_instance(agent, "db-1", Tags=["primary"])
-        pilot.wait_for_event("healthy", "marked healthy")
+        pilot.wait_for_event("healthy", "healthy")
         put_instance(agent, "db-1", Tags=["replica"])
-        pilot.wait_for_event("unhealthy", "marked unhealthy")
+        pilot.wait_for_event("unhealthy", "unhealthy")
 
 
-def test_burst_is_spaced(agent, tmp_path):
-    """Many changes cause at most one event in each interval, and the last state is reported."""
-    with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", "unhealthy", interval="0.5s")) as pilot:
+@pytest.mark.parametrize("existing", [True, False])
+def test_the_interval_delays_no_change(agent, tmp_path, existing):
+    """A change right after another look is seen at once, however long the interval is, also of a new service."""
+    with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", interval="5m")) as pilot:
+        wait_until_watching(agent, pilot)
+        for number in range(3):
+            since = len(pilot.lines)
+            if not existing:
+                agent.put("/v1/agent/service/deregister/db-1")
+                pilot.wait_for(lambda line: line.get("event") == "watch_unhealthy", since=since)
+            agent.put("/v1/agent/service/register", {"ID": f"x{number}", "Name": f"other{number}"})
+            since, at = len(pilot.lines), time.monotonic()
+            put_instance(agent, "db-1", Port=6000 + number)
+            changed = pilot.wait_for(lambda line: line.get("event") == "watch_healthy", since=since)
+            assert changed["arrived"] - at < PROMPT_S
+
+
+def simulate_looks(changes):
+    """Return the moments of a query's answers, and the waits after them; `changes` are the moments of changes."""
+    limiter, now, looks, waits = LookLimiter(0.0), 0.0, [], []
+    for at in sorted(changes):
+        if at < now:
+            continue  # merged into the look at `now`
+        looks.append(at)
+        waits.append(limiter.reserve_look(at))
+        now = at + waits[-1]
+    return looks, waits
+
+
+@given(st.lists(st.floats(0, 60), max_size=200))
+def test_looks_are_limited(changes):
+    """However changes come, looks are a few a second, and after a quiet second there is no wait."""
+    looks, waits = simulate_looks(changes)
+    for first, last in itertools.combinations(range(len(looks)), 2):
+        assert last - first + 1 <= 1.001 * MAX_LOOKS_PER_S * (1 + looks[last] - looks[first]) + 1
+    for index in range(len(looks)):
+        if index == 0 or looks[index] - looks[index - 1] - waits[index - 1] > 1:
+            assert waits[index] == 0
+
+
+def test_a_consul_that_does_not_block_is_polled_at_the_interval():
+    """Only an answer without a change, sooner than Consul lets a query end, shows that it does not block."""
+    assert not has_blocked(7, 7, 0.01) and not has_blocked(0, 0, 0.01) and not has_blocked(7, 0, 0.01)
+    assert has_blocked(0, 7, 0.01) and has_blocked(7, 8, 0.01) and has_blocked(7, 7, 61.0)
+
+
+def test_a_burst_is_merged(agent, tmp_path):
+    """Many changes cause a few events in each second, whatever the interval is, and the last state is reported."""
+    with SupervisorProcess(tmp_path, build_watch_spec(agent, "changed", "unhealthy", interval="5m")) as pilot:
         wait_until_watching(agent, pilot)
         began = time.monotonic()
         for number in range(30):
             put_instance(agent, "db-1", Port=7000 + number)
         agent.put("/v1/agent/service/deregister/db-1")
-        pilot.wait_for_event("unhealthy", "marked unhealthy")
-        intervals = (time.monotonic() - began) / 0.5
-        assert len(pilot.find_events("watch changed")) <= 3 + intervals  # the first, and two looks at its begin
+        pilot.wait_for_event("unhealthy", "unhealthy")
+        seconds = time.monotonic() - began
+        assert len(pilot.find_events("watch changed")) <= 2 + MAX_LOOKS_PER_S * (1 + seconds)
 
 
 def test_agent_lost_is_no_event(agent, tmp_path):
@@ -155,7 +205,7 @@ def test_key_as_a_watch(agent, tmp_path):
         put_key(agent, b"")
         eventually(lambda: len(pilot.list_job_output("healthy")) == 4, "an empty value is one")
         agent.request("/v1/kv/site/mode", method="DELETE")
-        pilot.wait_for_event("unhealthy", "marked unhealthy")
+        pilot.wait_for_event("unhealthy", "unhealthy")
         eventually(lambda: len(pilot.list_job_output("changed")) == 5, "gone")
         assert pilot.stop() == 0
         assert len(pilot.find_events("watch changed")) == 5 and len(pilot.list_job_output("healthy")) == 4
@@ -252,4 +302,4 @@ def test_emptied_under_default_deny(tmp_path):
         with SupervisorProcess(tmp_path, build_watch_spec(agent, "unhealthy", consul={"token": token})) as pilot:
             wait_until_watching(agent, pilot)
             agent.put("/v1/agent/service/deregister/db-1")
-            pilot.wait_for_event("unhealthy", "marked unhealthy")
+            pilot.wait_for_event("unhealthy", "unhealthy")

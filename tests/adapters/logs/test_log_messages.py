@@ -33,7 +33,7 @@ def build_samples(event_class: type[events.Event]) -> list[events.Event]:
     """Return two events: with small values, and with True for booleans and None where that is allowed."""
     fields = dataclasses.fields(event_class)
     samples = []
-    for boolean, optional, changes in ((False, False, Changes()), (True, True, Changes(started=("a",)))):
+    for boolean, optional, changes in ((False, False, Changes()), (True, True, Changes(added=("a",)))):
         values = {**SAMPLES, "bool": boolean, "Changes": changes, "tuple[str, ...]": ("a",)}
         kinds = {field.name: str(field.type) for field in fields}
         samples.append(

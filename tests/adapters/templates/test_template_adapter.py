@@ -81,6 +81,48 @@ def test_change_is_rendered_and_told(tmp_path, files):
 
 
 @pytest.mark.real("consul")
+@pytest.mark.parametrize("on_change", ["reload", "restart"])
+def test_the_first_rendering_is_no_change(tmp_path, files, on_change):
+    """A job starts once, when its file is there, and hears of later changes only; the command runs for these alone."""
+    ran = tmp_path / "ran"
+    with consul_agents.start_agent() as agent:
+        spec = build_spec(
+            files, "{{ key('k') }}\n", agent=agent, exec=shell(f"echo x >> {ran}"), **{on_change: "reader"}
+        )
+        spec["jobs"].append({"name": "other", "exec": ["sleep", "1000"]})
+        with SupervisorProcess(tmp_path, spec) as pilot:
+            pilot.wait_for_event("other", "started")
+            pilot.wait_for(lambda line: str(line.get("trouble", "")).startswith("template-"))
+            assert "template.conf rendered" in pilot.run_verb("why", "reader").stdout
+            put_key(agent, "k", "first")
+            pilot.wait_for_event("reader", "first")
+            assert not ran.exists()
+            put_key(agent, "k", "second")
+            pilot.wait_for_event("reader", "reloaded" if on_change == "reload" else "second")
+            eventually(ran.exists, "the command ran")
+            starts = [line for line in pilot.lines if line.get("job") == "reader" and line["message"] == "started"]
+            assert len(starts) == (1 if on_change == "reload" else 2)
+            assert "cat:" not in " ".join(pilot.list_job_output("reader"))
+
+
+@pytest.mark.slow
+def test_only_a_process_with_a_handler_gets_sighup(tmp_path, files):
+    """A reload kills no process that has no handler for SIGHUP, and reaches one that sets its handler late."""
+    deaf = {"name": "deaf", "exec": ["sleep", "1000"]}
+    slow = {"name": "slow", "exec": shell("sleep 1; trap 'echo reloaded' HUP; while :; do sleep 0.05; done")}
+    config = build_spec(files, "one\n")
+    other = {**config["templates"][0], "destination": f"{files[1]}2", "on_change": {"reload": "deaf"}}
+    with SupervisorProcess(tmp_path, config | {"jobs": [deaf, slow]}) as pilot:
+        pilot.wait_for_event("slow", "started")
+        templates = [{**config["templates"][0], "on_change": {"reload": "slow"}}, other]
+        files[0].write_text("two\n")
+        assert pilot.reload({**config, "jobs": [deaf, slow], "templates": templates}).returncode == 0
+        pilot.wait_for_event("slow", "reloaded")
+        pilot.wait_for(lambda line: line.get("event") == "reload_not_sent" and line["job"] == "deaf")
+        assert not pilot.find_events("ended")
+
+
+@pytest.mark.real("consul")
 def test_missing_key_and_its_return(tmp_path, files):
     """A deleted key keeps the file and is a condition; when it is back the file is rendered again."""
     with consul_agents.start_agent() as agent:
@@ -104,6 +146,7 @@ def test_services_and_a_command(tmp_path, files):
         consul_agents.start_agent() as agent,
         SupervisorProcess(tmp_path, build_spec(files, text, agent=agent, exec=shell(f"echo x >> {ran}"))),
     ):
+        eventually(files[1].exists, "rendered without any instance")
         for number in (1, 2):
             body = {"ID": f"db-{number}", "Name": "db", "Address": "10.0.0.1", "Port": number}
             agent.put("/v1/agent/service/register", body)
