@@ -62,7 +62,7 @@ class PayloadsObserved:
 class PayloadsCrashed:
     """The batch system's own process crashed, and these payloads with it: their queue does not know yet.
 
-    `cause` is one clause, "condor_startd (pid 12) crashed or was killed".
+    `cause` is one clause, "the daemon (pid 12) crashed or was killed".
     """
 
     payloads: tuple[str, ...]
