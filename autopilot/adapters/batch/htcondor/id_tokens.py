@@ -11,13 +11,15 @@ import binascii
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from autopilot.errors import AutopilotError
+from autopilot.timestamps import format_timestamp
 
 MAX_TOKEN_BYTES = 64 * 1024  # of a token file
+MAX_TIME_S = 253402300799  # 9999-12-31T23:59:59Z
 REQUIRED_RIGHT = "ADVERTISE_STARTD"
 
 
@@ -60,13 +62,16 @@ def decode(text: str) -> Token:
 
 
 def _parse_time(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    """Return a time that can be shown, or None: a time after the year 9999 is as good as none."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value <= MAX_TIME_S:
+        return None
+    return float(max(0, value))
 
 
 def find_problem(token: Token, now: float) -> str | None:
     """Return the reason why a worker cannot join with the token, or None. `now` is in seconds since the epoch."""
     if token.expires is not None and token.expires <= now:
-        return f"expired {_format_duration(now - token.expires)} ago"
+        return f"expired {_format_duration(now - token.expires)} ago, at {format_timestamp(token.expires)}"
     if token.not_before is not None and token.not_before > now:
         return f"is valid only in {_format_duration(token.not_before - now)}; is this host's clock right?"
     if token.rights and not token.rights & {REQUIRED_RIGHT, "DAEMON", "ADMINISTRATOR"}:
@@ -79,6 +84,41 @@ def _format_duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {word}"
     return f"{seconds:.0f} s"
+
+
+def describe_validity(directory: Path, now: float) -> str:
+    """Return one clause about the tokens of a directory: valid until when, or the problems. `now` in epoch seconds."""
+    usable, problems = examine(directory, now)
+    if not usable:
+        return "; ".join(problems) or f"there is no token in {directory}"
+    expires = compute_expiry(usable)
+    return "our token never expires" if expires is None else f"our token is valid until {format_timestamp(expires)}"
+
+
+def compute_expiry(tokens: Iterable[Token]) -> float | None:
+    """Return the time at which the last of the tokens expires, in epoch seconds; None when one never does."""
+    ends = [token.expires for token in tokens]
+    return None if None in ends else max((end for end in ends if end is not None), default=None)
+
+
+def find_early_expiry(directory: Path, now: float, longest_life: float | None) -> str | None:
+    """Return one sentence when the tokens may expire before the life ends, or None.
+
+    Args:
+        directory: The token directory.
+        now: Seconds since the epoch.
+        longest_life: Seconds that the life may last, its drain included; None: without a maximum, then nothing is said.
+    """
+    usable, _ = examine(directory, now)
+    expires = compute_expiry(usable)
+    if expires is None or longest_life is None or now + longest_life <= expires:
+        return None
+    remaining = _format_duration(expires - now)
+    return (
+        f"the token in {directory} expires in {remaining}, at {format_timestamp(expires)}, "
+        f"and this life may last {_format_duration(longest_life)}: "
+        "after that the collector refuses this node; provide a token that lasts longer, or shorten lifetime.max"
+    )
 
 
 def list_token_files(directory: Path) -> Iterator[Path]:

@@ -28,6 +28,7 @@ class NodeState:
         self.plan, self.commands, self.report = plan, commands, report
         self.settings: Mapping[str, str] = DEFAULT_DIRECTORIES  # HTCondor's own, by name
         self.conditions = Conditions(report)
+        self.token_directory: Path | None = None  # where this pool needs a token
         self.leader_pid: int | None = None  # the job's process: condor_master, or a wrapper that runs it
         self.started_at = 0.0  # on the loop's clock
         self.heartbeat = Heartbeat()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
+from autopilot.adapters.batch.htcondor import id_tokens
 from autopilot.adapters.batch.htcondor.collector_link import is_connected, parse_collectors
 from autopilot.adapters.batch.htcondor.conditions import Backoff
 from autopilot.adapters.batch.htcondor.condor_commands import QUERY_TIMEOUT_S
@@ -91,7 +93,9 @@ class PoolMembership:
         refusal = await node.commands.check_advertise_right(max(1.0, remaining))
         reason = "has no ad of ours"
         if refusal:
-            reason = f"refuses our ads ({refusal}): is the token of this pool, and still valid?"
+            directory = node.token_directory
+            token = "" if directory is None else f"{id_tokens.describe_validity(directory, time.time())}; "
+            reason = f"refuses our ads ({refusal}): {token}is the token of this pool, and still valid?"
         self.explanation = f"this node is not in the pool: the collector {reason}"
         node.conditions.update("pool-membership", self.explanation, now, patience=JOIN_PATIENCE_S)
         if self._reconfigure_backoff.is_due(now) and now - node.started_at > 5.0:
