@@ -117,7 +117,7 @@ def test_cycles_of_waits(waits):
 )
 def test_metric_values(kind, value):
     """A metric takes no value that is infinite, no number or longer than any number."""
-    with pytest.raises(ValueError, match=r"m: cannot be .{1,80}; write a finite number"):
+    with pytest.raises(ValueError, match=r"m: cannot be .{1,80}; write a number that is finite"):
         parse_metric_value([Metric(name="m", help="h", type=kind)], "m", value)
 
 

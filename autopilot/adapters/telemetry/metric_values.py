@@ -27,6 +27,6 @@ def parse_metric_value(declared_metrics: Sequence[Metric], name: str, value: obj
     text = str(value).strip()
     number = float(text) if len(text) <= MAX_NUMBER_CHARS and _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(number) or (metric.type == "counter" and number < 0):
-        shown = text if len(text) <= MAX_NUMBER_CHARS else f"{text[:37]}..."
-        raise ValueError(f"{metric.name}: cannot be {shown!r}; write a finite number, not below 0 for a counter")
+        shown = repr(value) if len(text) <= MAX_NUMBER_CHARS else f"{text[:37]}..."
+        raise ValueError(f"{metric.name}: cannot be {shown}; write a number that is finite, not below 0 for a counter")
     return metric.name, number
