@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PR_SET_PDEATHSIG = 1  # get this signal when the parent dies; lost when the identity changes
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 47, 4  # capabilities that survive an exec without root
 PR_SET_CHILD_SUBREAPER = 36  # orphans below us come to us, as they come to PID 1
 
 

@@ -15,7 +15,7 @@ from itertools import count
 from autopilot.errors import AutopilotError
 from autopilot.process.exit_status import NOT_EXECUTABLE, NOT_FOUND
 from autopilot.process.job_processes import FIRST_MARK, RLIMIT_LOCKS
-from autopilot.process.kernel_calls import PR_SET_PDEATHSIG, load_prctl
+from autopilot.process.kernel_calls import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_SET_PDEATHSIG, load_prctl
 from autopilot.process.user_identity import Identity, resolve
 
 TYPE_CHECKING = False
@@ -102,7 +102,8 @@ def spawn(
     # in the child, whose wake-up descriptor is ours
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
     # a supervisor that is no PID 1 may be killed alone; its jobs should not outlive it
-    control = None if os.getpid() == 1 else load_prctl()
+    # (for PID 1 it is of no use, and harmless); one that is not root may have capabilities that an exec would keep
+    control = None if os.getpid() == 1 and os.geteuid() == 0 else load_prctl()
     mark = next(MARKS)
     try:
         pid = os.fork()
@@ -192,7 +193,7 @@ def _run_child(  # noqa: PLR0917 - all that one fork needs, handed over once
             resource.setrlimit(number, (value, value))
         if identity is not None:
             doing = f"cannot become user {command.user or identity.uid}, group {identity.gid}"
-            _set_identity(identity)
+            _set_identity(identity, call_prctl)
         if call_prctl is not None:
             call_prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if command.umask is not None:
@@ -235,13 +236,20 @@ def _explain_not_found(name: str) -> str:
     return "no such file, or its interpreter is missing" if "/" in name else "not found in PATH"
 
 
-def _set_identity(identity: Identity) -> None:
+def _set_identity(identity: Identity, call_prctl: Callable[[int, int], None] | None) -> None:
+    is_other_user = identity.uid != os.geteuid()
     if os.geteuid() == 0:
         for output in (1, 2):  # else a program could not open its own /dev/stdout
             os.fchown(output, identity.uid, identity.gid)
+    try:
         os.setgroups(identity.groups)
+    except PermissionError:
+        if is_other_user:  # it must not get our groups
+            raise
     os.setgid(identity.gid)
     os.setuid(identity.uid)
+    if is_other_user and call_prctl is not None:  # for root, setuid(2) has cleared them
+        call_prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
 
 
 def _restore_signals() -> None:

@@ -6,6 +6,8 @@ import os
 import resource
 import select
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -244,3 +246,65 @@ def test_env_file_that_is_a_fifo(tmp_path):
 def test_words(number, said):
     """A status is said so that a person knows what it means."""
     assert exit_status.describe_status(number) == said
+
+
+SPAWN_WITH_CAPABILITIES = """
+import ctypes, os, sys
+from autopilot.process.kernel_calls import load_prctl
+from autopilot.process.spawn import read_problem, spawn
+from autopilot.spec.plan import Command
+
+PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAPABILITY_VERSION_3 = 8, 47, 2, 0x20080522
+user, group, *numbers = sys.argv[1:]
+command = Command(argv=("sh", "-c", "grep ^Cap[EPA] /proc/self/status; id -u; id -G"), user=user, group=group)
+load_prctl()
+libc = ctypes.CDLL(None)
+libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+os.setgroups([0, 4])
+os.setresgid(12345, 12345, 12345)
+os.setresuid(12345, 12345, 12345)
+mask = sum(1 << int(number) for number in numbers)
+header, data = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)(mask, mask, mask)
+assert libc.capset(header, data) == 0
+for number in numbers:
+    assert libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, int(number), 0, 0) == 0
+child = spawn(command, {"PATH": os.environ["PATH"]})
+os.waitpid(child.pid, 0)
+print(os.read(child.stdout_fd, 65536).decode(), read_problem(child.problem_fd))
+"""
+CAP_SETGID, CAP_SETUID, CAP_NET_ADMIN = "6", "7", "12"
+
+
+def spawn_with_capabilities(user, group, *capabilities):
+    """Start a process as `user` and `group` from one of uid 12345 that has ambient capabilities and root's group."""
+    done = subprocess.run(
+        [sys.executable, "-c", SPAWN_WITH_CAPABILITIES, user, group, *capabilities],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert not done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_another_user_gets_no_right_of_ours():
+    """From a supervisor that is not root but may change users, a job of another user has no capability and no group."""
+    *capabilities, uid, groups, _problem = spawn_with_capabilities(
+        "23456", "23456", CAP_SETGID, CAP_SETUID, CAP_NET_ADMIN
+    )
+    assert [int(line.split()[1], 16) for line in capabilities] == [0, 0, 0]
+    assert (uid, groups) == ("23456", "23456")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_another_user_is_refused_where_groups_cannot_be_set():
+    """Without the right to set groups, a job of another user is not started, for it would have our groups."""
+    assert spawn_with_capabilities("23456", "12345", CAP_SETUID)[-1].startswith(" cannot become user 23456")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_our_own_user_needs_no_right():
+    """A job whose user is the supervisor's own starts without any right to change users."""
+    assert spawn_with_capabilities("12345", "12345")[3] == "12345"
