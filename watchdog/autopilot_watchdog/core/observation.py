@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 # Docker's words; a container in any other state, known or not, counts as alive and is left alone
+UNKNOWN_STATE = "unknown"  # our own word: the engine tells nothing usable about the container
 DEAD_STATES = frozenset({"created", "exited", "dead"})
 
 
