@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,8 +26,10 @@ class CannedServer:
 
 
 @contextlib.contextmanager
-def serve_answers(answers: Mapping[str, tuple[int, dict[str, str], bytes]]) -> Iterator[CannedServer]:
-    """Serve canned answers on a loopback port; a path without one is answered with 404."""
+def serve_answers(
+    answers: Mapping[str, tuple[int, dict[str, str], bytes]], unix_path: str = ""
+) -> Iterator[CannedServer]:
+    """Serve canned answers on a loopback port or a unix socket; a path without one is answered with 404."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -46,8 +49,13 @@ def serve_answers(answers: Mapping[str, tuple[int, dict[str, str], bytes]]) -> I
         def log_message(self, *words: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    canned = CannedServer(server.server_address[1], dict(answers))
+    server: socketserver.BaseServer
+    if unix_path:
+        server, port = socketserver.ThreadingUnixStreamServer(unix_path, Handler), 0
+    else:
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        port = server.server_address[1]
+    canned = CannedServer(port, dict(answers))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

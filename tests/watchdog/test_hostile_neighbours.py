@@ -396,6 +396,25 @@ def test_slow_command_inside_a_container(tmp_path: Path) -> None:
     assert (status, sentence) in ((TIMED_OUT_STATUS, "no answer within 0 s"), (0, body.decode()))
 
 
+@pytest.mark.parametrize("body", [body for body in GARBAGE if body], ids=name_case)
+def test_engine_that_lies_about_one_container(tmp_path: Path, body: bytes) -> None:
+    """Nonsense about one container leaves its slot alone and hides no other container."""
+    version = json.dumps({"ApiVersion": "1.41", "MinAPIVersion": "1.12"}).encode()
+    labels = {"autopilot.slot": "wn-02"}
+    honest = {"Id": "c2", "Name": "/x", "State": {"Status": "exited"}, "Config": {"Labels": labels}}
+    items = [{"Id": f"c{n}", "Labels": {"autopilot.slot": f"wn-0{n}"}} for n in (1, 2)]
+    answers = {
+        "/version": version,
+        "/containers/json": json.dumps(items).encode(),
+        "/c1/json": body,
+        "/c2/json": json.dumps(honest).encode(),
+    }
+    path = str(tmp_path / "docker.sock")
+    with serve_answers({end: (200, {}, answer) for end, answer in answers.items()}, unix_path=path):
+        found = DockerEngine("docker", path, "owner").list_containers()
+    assert [(container.slot, container.alive) for container in found] == [("wn-01", True), ("wn-02", False)]
+
+
 @pytest.mark.parametrize("body", [body for body in GARBAGE if body not in (b"", b"null", b"[]")], ids=name_case)
 def test_engine_that_lies(tmp_path: Path, body: bytes) -> None:
     """An engine whose list is nonsense is unreachable: nothing is known, so nothing is started."""

@@ -16,7 +16,7 @@ from autopilot_watchdog.core import clock_check, image_planner, memory_updates, 
 from autopilot_watchdog.core.decision_context import DecisionContext, build_context
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.observation import Container, EngineDown, EngineView, Observation
+from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, EngineView, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
 from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, ShareQuarantine, Start
@@ -146,6 +146,8 @@ def _explain_occupied_slot(container: Container) -> Reason:
     name, digest = container.name, container.digest[:19]
     if container.state == "paused":
         return Reason("paused-container", f"{name} is frozen: somebody paused it in the engine, so it is left alone")
+    if container.state == UNKNOWN_STATE:
+        return Reason("stopping", f"{container.engine} tells nothing usable about {name}, so it is left alone")
     if container.state != "running":
         return Reason("stopping", f"{name} is {container.state}: it is left alone until the engine has ended it")
     if container.last_words is not None and container.last_words.draining:

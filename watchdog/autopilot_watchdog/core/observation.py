@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+UNKNOWN_STATE = "unknown"  # our own word: the engine tells nothing usable about the container
 # Docker's words; a container in any other state, known or not, counts as alive and is left alone
 DEAD_STATES = frozenset({"created", "exited", "dead"})
 

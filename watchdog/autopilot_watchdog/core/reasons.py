@@ -17,7 +17,7 @@ class Reason:
 REASON_CODES = {
     "running": "a container runs",
     "draining": "its container takes no new work and ends by itself",
-    "stopping": "the engine is removing or restarting its container",
+    "stopping": "the engine is removing or restarting its container, or tells nothing usable about it",
     "paused-container": "somebody paused its container in the engine; it is left alone",
     "starting": "a container is about to be started",
     "preparing": "the image is being pulled, verified or pre-flighted first",

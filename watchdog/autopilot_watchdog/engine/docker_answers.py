@@ -6,11 +6,10 @@ import struct
 from collections.abc import Mapping
 
 from autopilot_watchdog.bounded_json import clip_text, get_integer, get_list, get_object, get_text
-from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.timestamps import parse_timestamp
 
-UNKNOWN_STATE = "unknown"
 MAX_CODE_CHARS = 40
 FRAME_HEADER_BYTES = 8  # stream number, three zeros, length as a big-endian 32-bit number
 

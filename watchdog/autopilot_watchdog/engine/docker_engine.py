@@ -22,6 +22,7 @@ from autopilot_watchdog.engine.docker_answers import parse_container, strip_fram
 from autopilot_watchdog.engine.engine import (
     SLOW_CALL_TIMEOUT_S,
     TIMED_OUT_STATUS,
+    EngineNonsenseError,
     EngineRefusedError,
     EngineUnreachableError,
     PullError,
@@ -68,6 +69,8 @@ class DockerEngine:
             except EngineRefusedError as error:
                 if self._is_container_missing(error):  # removed between the two questions
                     continue
+            except EngineNonsenseError:
+                pass  # nothing is known about this one, and its slot is left alone
             containers.append(parse_container(item, document, self.name, self.STATES))
         return containers
 

@@ -33,6 +33,10 @@ class EngineUnreachableError(EngineError):
         super().__init__(clip_text(message))
 
 
+class EngineNonsenseError(EngineUnreachableError):
+    """The engine answered something that cannot be understood, so as much as nothing."""
+
+
 class EngineRefusedError(EngineError):
     """The engine answered with an error; `status` is its HTTP status, 0 if it has none."""
 

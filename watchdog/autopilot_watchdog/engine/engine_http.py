@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from autopilot_watchdog.bounded_http import limit_time
 from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_text, parse_json
-from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
+from autopilot_watchdog.engine.engine import EngineNonsenseError, EngineRefusedError, EngineUnreachableError
 
 OLDEST_API_VERSION, NEWEST_API_VERSION = (1, 40), (1, 51)  # API versions for which our calls are right
 MAX_LINE_BYTES = 1 << 20  # of a stream's JSON line
@@ -70,9 +70,7 @@ class EngineClient:
         try:
             return parse_json(text) if text.strip() else None
         except ValueError as error:
-            raise EngineUnreachableError(
-                f"cannot parse the answer of {self.name} to {method} {path}: {error}"
-            ) from None
+            raise EngineNonsenseError(f"cannot parse the answer of {self.name} to {method} {path}: {error}") from None
 
     @contextmanager
     def open_response(
