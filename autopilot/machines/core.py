@@ -366,9 +366,9 @@ class Core:
     def _retire_batch_job(self) -> None:
         """Let the batch system's main process end with its drain: that is no failure, and it must not come back."""
         if self.plan.batch is not None and self.lifetime_plan.drain.by_batch_system:
-            unit = self.job_records[self.plan.batch.job]
-            self.job_set.step_job(unit, job.Input.RETIRE)
-            self.job_set.step_health(unit, health.Input.DOWN)
+            record = self.job_records[self.plan.batch.job]
+            self.job_set.step_job(record, job.Input.RETIRE)
+            self.job_set.step_health(record, health.Input.DOWN)
 
     def _handle_job_done(self, record: JobRecord) -> None:
         if self.ending or record.being_replaced:

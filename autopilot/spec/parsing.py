@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from autopilot.errors import AutopilotError
 from autopilot.spec import scanner
 from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.scanner import Positions, SpecSyntaxError
@@ -40,7 +41,7 @@ class ParsedTree:
         return self.positions.values[path]
 
 
-class _DuplicateKeyError(ValueError):
+class _DuplicateKeyError(AutopilotError, ValueError):
     pass
 
 
