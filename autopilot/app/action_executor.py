@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from autopilot.app.check_runner import CheckRunner
 from autopilot.app.job_launcher import JobLauncher
-from autopilot.app.permits import Permits
+from autopilot.app.permit_port import Permits
 from autopilot.machines import actions, cues
 
 if TYPE_CHECKING:

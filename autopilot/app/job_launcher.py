@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from autopilot.adapters.logs.logger import Logger
 from autopilot.app.life_context import BootHandover
-from autopilot.app.permits import Permits
+from autopilot.app.permit_port import Permits
 from autopilot.machines import actions, cues
 from autopilot.process import oom
 from autopilot.process.spawn import SpawnError
