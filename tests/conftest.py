@@ -1,4 +1,4 @@
-"""What all tests share: tests that need real parts of the outside world, and a real pool."""
+"""Skip tests whose real parts are not there, and share one real pool."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("real"):
         for part in marker.args:
             if reason := real_parts.explain_unavailable(part):
-                said = f"{item.nodeid} needs {part}: {reason}"
+                sentence = f"{item.nodeid} needs {part}: {reason}"
                 if REAL_PARTS_REQUIRED:
-                    pytest.fail(said, pytrace=False)
-                pytest.skip(said)
+                    pytest.fail(sentence, pytrace=False)
+                pytest.skip(sentence)
 
 
 @pytest.fixture

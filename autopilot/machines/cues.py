@@ -105,7 +105,7 @@ class TemplateWritten:
 
 @dataclass(frozen=True, slots=True)
 class PermitGranted:
-    """It is this container's turn to end. `confirmed` False: Consul did not answer, and the lock is open."""
+    """This container may end now. `confirmed` False: Consul did not answer, and the lock is open."""
 
     confirmed: bool
 

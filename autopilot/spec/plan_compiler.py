@@ -118,8 +118,10 @@ def _compile_restarts(job: m.Job) -> int | None:
 
 
 def _compile_stop(job: m.Job, timeout: float, section: BatchSection | None) -> p.Stop:
-    """Return how a job is stopped. A batch system's main process has defaults of its own: it stops its daemons itself,
-    in the right order, so it gets its signal alone.
+    """Return how a job is stopped.
+
+    A batch system's main process has defaults of its own: it stops its daemons in the right order, so it alone gets
+    the signal.
 
     Args:
         job: The job.

@@ -1,4 +1,4 @@
-"""What the story needs of a life, real or not."""
+"""Define the port between the demo's story and a life, real or not."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from abc import ABC, abstractmethod
 
 
 class DemoNode(ABC):
-    """One worker node under the supervisor, and the queue that sends it jobs."""
+    """A worker node under the supervisor, and the queue that sends it jobs."""
 
     queue_name: str  # who answers for the jobs, as the timeline calls it
 
     @abstractmethod
     def is_ready(self) -> bool:
-        """Whether the worker takes jobs."""
+        """Return True if the worker takes jobs."""
 
     @abstractmethod
     def submit(self, seconds: float) -> str:
@@ -20,19 +20,19 @@ class DemoNode(ABC):
 
     @abstractmethod
     def get_job_status(self, job: str) -> str:
-        """What the queue says of it: Idle, Running, Completed ..."""
+        """Return the state of a job in the queue: Idle, Running, Completed ..."""
 
     @abstractmethod
     def is_draining(self) -> bool:
-        """Whether the batch system itself says that the node drains."""
+        """Return True if the batch system itself reports that the node drains."""
 
     @abstractmethod
     def has_free_slot(self) -> bool:
-        """Whether a processor of the node is free, so that a job that stays idle was refused."""
+        """Return True if a processor of the node is free, so that a job that stays idle was refused."""
 
     @abstractmethod
     def read_log(self) -> str:
-        """All that the supervisor has logged so far."""
+        """Return the supervisor's log so far."""
 
     @abstractmethod
     def get_exit_code(self) -> int | None:

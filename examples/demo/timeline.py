@@ -28,13 +28,13 @@ class Timeline:
         """Tell what the supervisor has logged since the last look."""
         end = log.rfind("\n") + 1
         for line in log[self._log_position : end].splitlines():
-            if said := self._format_line(line):
-                self.print_event("autopilot", said)
+            if formatted := self._format_line(line):
+                self.print_event("autopilot", formatted)
         self._log_position = end
 
     @staticmethod
     def _format_line(line: str) -> str | None:
-        """One JSON line of the supervisor's log as a sentence; a job's own output is left out."""
+        """Return a JSON line of the supervisor's log as a sentence; None for a job's own output."""
         try:
             event = json.loads(line)
         except ValueError:

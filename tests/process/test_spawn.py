@@ -1,4 +1,4 @@
-"""One process, started for real: what it gets and what is said when it cannot start."""
+"""A started process gets its settings; a start that fails gives its reason."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def test_failed_start(fields, why, code):
     """What goes wrong between fork and exec is said in one sentence, with the shell's status."""
     fields = dict(fields)
     argv = fields.pop("argv")
-    got, _, said = run(*argv, **fields)
+    got, _, message = run(*argv, **fields)
     assert got == code
-    assert said.startswith(why)
+    assert message.startswith(why)
 
 
 def test_script_without_interpreter_line(tmp_path):
@@ -128,7 +128,7 @@ def test_env_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "message"),
     [
         (0, "exit 0"),
         (3, "exit 3"),
@@ -137,6 +137,6 @@ def test_env_file(tmp_path):
         (255, "exit 255"),
     ],
 )
-def test_words(number, said):
+def test_words(number, message):
     """A status is said so that a person knows what it means."""
-    assert exit_status.describe_status(number) == said
+    assert exit_status.describe_status(number) == message

@@ -58,15 +58,15 @@ async def test_a_retired_consul_is_silent_at_once():
     """A retired adapter reports nothing more, however long its deregistration takes."""
     reached = UnreachableConsul()
     await reached.lost.wait()
-    farewell = reached.consul.retire()
+    retirement = reached.consul.retire()
     assert [bool(task.cancelling()) for task in reached.tasks if task.get_name() == "run_blocking_query"] == [
         True,
         True,
     ]
-    told = len(reached.cues)
+    count_before = len(reached.cues)
     reached.consul.conditions.raise_condition("consul-lost", "said too late")
-    await farewell
-    assert {cue.kind for cue in reached.cues[told:]} <= {"consul-left-behind"}
+    await retirement
+    assert {cue.kind for cue in reached.cues[count_before:]} <= {"consul-left-behind"}
 
 
 async def test_retired_before_it_is_loaded():
@@ -78,10 +78,10 @@ async def test_retired_before_it_is_loaded():
 
 def test_a_complaint_of_the_event_loop_ends_nothing():
     """A complaint of the event loop is logged; an uncaught exception ends the life."""
-    said, failed = [], []
-    supervisor = SimpleNamespace(log=SimpleNamespace(log=lambda *line: said.append(line)), _fail=failed.append)
+    log_lines, failed = [], []
+    supervisor = SimpleNamespace(log=SimpleNamespace(log=lambda *line: log_lines.append(line)), _fail=failed.append)
     Supervisor._handle_loop_error(supervisor, None, {"message": "Unclosed client session"})
-    assert not failed and "Unclosed client session" in said[0][2]
+    assert not failed and "Unclosed client session" in log_lines[0][2]
     error = ValueError()
     Supervisor._handle_loop_error(supervisor, None, {"message": "never retrieved", "exception": error})
     assert failed == [error]

@@ -84,12 +84,12 @@ def test_status_at_once_output_with_a_pause(registered):
 
 def test_heartbeat_without_checks(registered):
     """Heartbeats continue while the job's state does not change, so a slow check never lets the TTL lapse."""
-    told = []
+    times = []
     for _ in range(20):
         registered.pass_deadline()
-        told.append(registered.now)
+        times.append(registered.now)
         registered.apply(r.Input.CALL_SUCCEEDED)
-    gaps = {round(b - a, 6) for a, b in pairwise(told)}
+    gaps = {round(b - a, 6) for a, b in pairwise(times)}
     assert gaps == {10.0}
 
 
@@ -163,7 +163,7 @@ def test_refused_backs_off_with_jitter():
     assert waits[:7] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0]
     assert (waits[-2], waits[-1]) == (5.0, pytest.approx(15.0, abs=0.02))
     service.complete_calls()
-    assert [type(said) for said in service.effects if isinstance(said, r.RaiseCondition | r.ClearCondition)] == [
+    assert [type(effect) for effect in service.effects if isinstance(effect, r.RaiseCondition | r.ClearCondition)] == [
         r.RaiseCondition,
         r.ClearCondition,
     ]
@@ -178,7 +178,7 @@ def test_two_with_one_id_do_not_race(registered):
         registered.pass_deadline()
         registered.complete_calls()
     assert waits == sorted(waits) and waits[-1] > 5
-    assert any(isinstance(said, r.RaiseCondition) and "hostname" in said.reason for said in registered.effects)
+    assert any(isinstance(effect, r.RaiseCondition) and "hostname" in effect.reason for effect in registered.effects)
 
 
 EVENTS = st.lists(
@@ -202,9 +202,9 @@ def test_always_converges(events):
     if wanted is None:
         assert service.state.fully_deregistered
     else:
-        seen = service.state.observed
-        assert (seen.definition, seen.status) == (WEB, wanted.status)
-        assert bool(seen.maintenance) == wanted.maintenance
+        sent = service.state.observed
+        assert (sent.definition, sent.status) == (WEB, wanted.status)
+        assert bool(sent.maintenance) == wanted.maintenance
 
 
 @given(EVENTS)

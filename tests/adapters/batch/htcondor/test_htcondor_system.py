@@ -160,32 +160,32 @@ async def test_a_setting_that_would_be_two_is_named(make: Make, tmp_path: Path) 
 
 
 async def test_an_eviction_that_fails_is_heard(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its background task fails, so the life knows; Evicted is said all the same, because the stop waits for it."""
+    """Its background task fails, so the life knows; Evicted is reported all the same, because the stop waits for it."""
 
     def fail(*_: object) -> Daemons:
         raise OSError("no /proc")
 
     monkeypatch.setattr(htcondor_system, "find_daemons", fail)
-    said: list[Cue] = []
+    reported_cues: list[Cue] = []
     tasks: list[asyncio.Task[None]] = []
-    condor = make(FakeRunner({}), said.append, start_task=lambda work: tasks.append(asyncio.create_task(work)))
+    condor = make(FakeRunner({}), reported_cues.append, start_task=lambda work: tasks.append(asyncio.create_task(work)))
     condor.evict()
     condor.evict()
     assert len(tasks) == 1
     with pytest.raises(OSError, match="no /proc"):
         await tasks[0]
-    assert said == [Evicted()]
+    assert reported_cues == [Evicted()]
 
 
 async def test_a_node_without_a_master_is_drained_at_once(make: Make) -> None:
     """Nothing was started, so nothing can run; and the long-running part ends cleanly when it is cancelled."""
-    said: list[Cue] = []
-    condor = make(FakeRunner({}), said.append)
+    reported_cues: list[Cue] = []
+    condor = make(FakeRunner({}), reported_cues.append)
     condor.begin_drain("test")
     before = set(os.listdir("/proc/self/fd"))
     watch = asyncio.create_task(condor.monitor())
     async with asyncio.timeout(5):
-        while Drained() not in said:
+        while Drained() not in reported_cues:
             await asyncio.sleep(0)
     watch.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -197,7 +197,7 @@ REFUSED = "ERROR: no ads\nAUTHENTICATE:1003:Failed\nAUTHENTICATE:1004:Failed to 
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "expected"),
     [
         (REFUSED, "AUTHENTICATE:1004:Failed to authenticate using IDTOKENS"),
         ('SECMAN:2010:Received "DENIED" from server for user x@pool', "DENIED"),
@@ -205,10 +205,10 @@ REFUSED = "ERROR: no ads\nAUTHENTICATE:1003:Failed\nAUTHENTICATE:1004:Failed to 
         ("", None),
     ],
 )
-def test_a_refusal_is_told_from_an_unreachable_manager(output: str, said: str | None) -> None:
+def test_a_refusal_is_told_from_an_unreachable_manager(output: str, expected: str | None) -> None:
     """The first is a token's fault, the second the network's."""
     found = find_refusal(output)
-    assert found is None if said is None else said in str(found)
+    assert found is None if expected is None else expected in str(found)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ async def test_membership_is_the_collectors_word(
 ) -> None:
     """Known, unknown, refused, unreachable: each has its trouble, and only an unknown node sends its ads again."""
     runner = FakeRunner({"condor_status": status, "condor_ping": ping, "condor_reconfig": (0, "")})
-    said: list[Cue] = []
-    node_state = NodeState(HtcondorSettings(), CondorCommands(runner), said.append)
+    reported_cues: list[Cue] = []
+    node_state = NodeState(HtcondorSettings(), CondorCommands(runner), reported_cues.append)
     node_state.settings = {"LOG": str(tmp_path)}
     node_state.started_at = asyncio.get_running_loop().time() - 60
     (tmp_path / ".startd_address").write_text(SINFUL + "\n")
@@ -240,7 +240,7 @@ async def test_membership_is_the_collectors_word(
         membership._reconfigure_backoff.reset() if kind is None else membership._reconfigure_backoff
     )
     await membership.query(1.0, 0.5)
-    assert [cue.kind for cue in said if isinstance(cue, ConditionDetected)] == ([kind] if kind else [])
+    assert [cue.kind for cue in reported_cues if isinstance(cue, ConditionDetected)] == ([kind] if kind else [])
     assert membership.joined is (kind is None)
     assert sum(argv[0] == "condor_reconfig" for argv in runner.commands) == reconfigured
     asked = next(argv for argv in runner.commands if argv[0] == "condor_status")

@@ -41,8 +41,8 @@ def build_token(**claims: object) -> str:
 )
 def test_what_the_claims_tell_is_said(claims: dict[str, object], words: str | None) -> None:
     """Expired, not yet valid, too few rights; what cannot be judged passes."""
-    said = find_problem(decode(build_token(**claims)), NOW)
-    assert said is None if words is None else words in str(said)
+    problem_text = find_problem(decode(build_token(**claims)), NOW)
+    assert problem_text is None if words is None else words in str(problem_text)
 
 
 @given(st.text() | st.binary().map(lambda raw: "a." + base64.urlsafe_b64encode(raw).decode() + ".b"))
