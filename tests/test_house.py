@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
+import os
 import re
 import sys
 from collections import defaultdict
@@ -41,6 +43,7 @@ DOCUMENTS = sorted(
 PLACEHOLDERS = re.compile(r"\b(NAME|VERB)(_|\.|/)")
 
 
+@functools.cache
 def parse_classes(package: Path) -> dict[str, list[ast.ClassDef]]:
     """Map each name of a class of a package to its definitions."""
     classes = defaultdict(list)
@@ -142,15 +145,15 @@ def test_a_bare_task_is_found(tmp_path: Path) -> None:
 # --- documents ---
 
 
-def list_tree() -> list[str]:
+@functools.cache
+def list_tree() -> tuple[str, ...]:
     """Return every file and folder of the tree as a path with a slash in front; folders end with one."""
-    hidden = {".git", ".venv", "__pycache__"}
     found = []
-    for path in ROOT.rglob("*"):
-        parts = path.relative_to(ROOT).parts
-        if not hidden & set(parts):
-            found.append("/" + "/".join(parts) + ("/" if path.is_dir() else ""))
-    return found
+    for folder, subfolders, files in os.walk(ROOT):
+        subfolders[:] = [name for name in subfolders if name not in (".git", ".venv", "__pycache__")]
+        place = Path("/") / Path(folder).relative_to(ROOT)
+        found += [f"{place / name}/" for name in subfolders] + [str(place / name) for name in files]
+    return tuple(found)
 
 
 def list_named_paths(text: str) -> list[str]:
