@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 # Modules are compiled once, not in each of the many processes that the tests start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check coverage lint types api-docs bench diagrams wheelhouse watchdog.pyz install-watchdog clean
+.PHONY: help demo test check coverage lint types bench docs-generated diagrams api-docs wheelhouse watchdog.pyz
+.PHONY: install-watchdog clean
 PREFIX ?= /usr/local
 SIDE_BY_SIDE = --numprocesses=auto --dist=loadgroup
 QUICK = --numprocesses=logical --dist=loadgroup -m "not real and not slow"
@@ -33,20 +34,24 @@ check: $(READY)  ## the quick tests: no real pool, no containers, nothing slow
 coverage: $(READY)  ## lines and branches the quick tests reach (not in processes they start)
 	$(BIN)/python -m pytest $(QUICK) --cov --cov-report=term:skip-covered $(ARGS)
 
-lint: $(READY)  ## style
+lint: $(READY)  ## style, format and spelling
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
-types: $(READY)  ## static types
+types: $(READY)  ## static types, those of the tests too
 	$(BIN)/mypy
-
-api-docs: $(READY)  ## docs/api.md and docs/openapi.json, from the message types in autopilot/api
-	$(BIN)/python -m autopilot.api docs
 
 bench: $(READY)  ## how quick it is, beside its peers
 	$(BIN)/python -m benchmarks $(ARGS)
 
+docs-generated: diagrams api-docs  ## every document that is generated from the sources; tests fail when one is stale
+
 diagrams: $(READY)  ## the state machines' diagrams, from their tables, into docs/state-machines.md
 	@$(BIN)/python -m lab diagrams docs/state-machines.md
+
+api-docs: $(READY)  ## docs/api.md and docs/openapi.json, from the message types in autopilot/api
+	$(BIN)/python -m autopilot.api docs
 
 wheelhouse: $(READY)  ## all wheels for the worker image, into examples/worker-node/wheelhouse
 	$(BIN)/python -m lab wheelhouse examples/worker-node/wheelhouse

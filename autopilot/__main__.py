@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the verb that the arguments name."""
-    restore_initial_environment()
+    prepare_process()
     arguments = sys.argv[1:]
     if arguments[:1] == ["run"] and len(arguments) <= 2 and not any(a.startswith("-") for a in arguments[1:]):
         run_supervisor(arguments[1] if len(arguments) == 2 else None)
@@ -38,7 +38,27 @@ def run_supervisor(config: str | None, *, containerpilot: bool = False) -> NoRet
     os._exit(code)
 
 
-def restore_initial_environment() -> None:
+def prepare_process() -> None:
+    """Make this process independent of its caller: see the two functions."""
+    _restore_initial_environment()
+    _ensure_utf8_mode()
+
+
+def _ensure_utf8_mode() -> None:
+    """Start this program again, in the same process, where the locale's encoding is not UTF-8.
+
+    Files and variables are bytes, and a job spec is UTF-8. Python would hand its text to programs in the locale's
+    encoding, or could not hand it on at all. In UTF-8 mode all bytes stay as they are; LC_ALL and the like too.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or sys.flags.utf8_mode or not sys.executable:
+        return
+    try:  # noqa: SIM105 - contextlib would have to be loaded first
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    except OSError:
+        pass  # plain ASCII still works
+
+
+def _restore_initial_environment() -> None:
     """Undo changes that our caller and Python have made to this process.
 
     A caller may have closed the standard descriptors; our first file would then be taken for our output. Python may

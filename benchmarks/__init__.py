@@ -1,1 +1,1 @@
-"""How quick and how small the supervisor is, beside its peers: `make bench`. README.md says how to read the table."""
+"""Measure speed and size of the supervisor beside its peers: `make bench`. README.md explains the table."""

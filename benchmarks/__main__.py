@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: install the peers, measure, print one table."""
+"""Install the peers, measure them and autopilot, and print one table: `python -m benchmarks`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from collections import defaultdict
 
-from benchmarks import measures, results_table, supervised_program, supervisors
+from benchmarks import measures, program_build, results_table, supervisors
 from benchmarks.measures import LIFE_KINDS, Bench
 from benchmarks.supervisors import Supervisor
 from lab.cache import create_run_folder
@@ -16,11 +16,12 @@ from lab.lab_errors import LabError
 
 
 def print_progress(sentence: str) -> None:
+    """Print a sentence for the waiting user to stderr."""
     print(sentence, file=sys.stderr, flush=True)
 
 
 class BenchmarkRun:
-    """All measurements of one call. Rounds go through all supervisors, so that what disturbs one disturbs all."""
+    """Measurements of one call. Each round runs every supervisor, so that a disturbance affects all of them alike."""
 
     def __init__(self, bench: Bench, measured: list[Supervisor]) -> None:
         self._bench, self._measured = bench, measured
@@ -29,14 +30,15 @@ class BenchmarkRun:
         self._errors: dict[tuple[str, str], list[str]] = defaultdict(list)
 
     def run_rounds(self, kind: str, runs: int) -> None:
-        take, figures, most = LIFE_KINDS[kind]
-        able = [supervisor for supervisor in self._measured if figures[0] not in supervisor.missing_figures]
-        runs = min(runs, most)
-        print_progress(f"{kind}: {runs} runs of {', '.join(supervisor.name for supervisor in able)}")
-        for number in range(runs + 1):  # the first is not counted: it fills caches and compiles plans
-            for supervisor in able:
+        """Measure `runs` lives of this kind for every supervisor that supports it, after one that is not counted."""
+        measure, figures, max_runs = LIFE_KINDS[kind]
+        capable = [supervisor for supervisor in self._measured if figures[0] not in supervisor.missing_figures]
+        runs = min(runs, max_runs)
+        print_progress(f"{kind}: {runs} runs of {', '.join(supervisor.name for supervisor in capable)}")
+        for number in range(runs + 1):  # the first only fills caches and compiles plans
+            for supervisor in capable:
                 try:
-                    taken = take(self._bench, supervisor)
+                    taken = measure(self._bench, supervisor)
                 except (LabError, OSError, IndexError) as error:
                     self._record_failure(supervisor, kind, figures, error)
                     continue
@@ -45,17 +47,18 @@ class BenchmarkRun:
                         self.values[figure, supervisor.name].append(value)
 
     def measure_idle_lives(self, seconds: float) -> None:
-        able = [supervisor for supervisor in self._measured if "wakeups" not in supervisor.missing_figures]
-        print_progress(f"idle: {seconds:g} s of {', '.join(supervisor.name for supervisor in able)}")
-        for name, taken in measures.measure_idle(self._bench, able, seconds).items():
+        """Measure all supervisors together for so many idle seconds."""
+        capable = [supervisor for supervisor in self._measured if "wakeups" not in supervisor.missing_figures]
+        print_progress(f"idle: {seconds:g} s of {', '.join(supervisor.name for supervisor in capable)}")
+        for name, taken in measures.measure_idle(self._bench, capable, seconds).items():
             for figure, value in taken.items():
                 self.values[figure, name].append(value)
 
     def describe_failed_lives(self) -> list[str]:
-        """What went wrong, a sentence for each kind of life: such lives are missing in the figures."""
+        """Return a sentence for each kind of life that failed: such lives are missing in the figures."""
         return [
-            f"Failed: {len(all_of_them)} lives of {name}, {kind}: {all_of_them[0]}."
-            for (name, kind), all_of_them in self._errors.items()
+            f"Failed: {len(errors)} lives of {name}, {kind}: {errors[0]}."
+            for (name, kind), errors in self._errors.items()
         ]
 
     def _record_failure(self, supervisor: Supervisor, kind: str, figures: tuple[str, ...], error: Exception) -> None:
@@ -67,20 +70,30 @@ class BenchmarkRun:
 
 
 def main() -> int:
+    """Run the benchmarks that the command line selects and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--runs", type=int, default=20, help="of each life; the dear ones at most 5 (default: 20)")
-    parser.add_argument("--only", action="append", metavar="NAME", help="this supervisor (may be repeated)")
     parser.add_argument(
-        "--life", action="append", choices=[*LIFE_KINDS, "idle"], help="this kind of life (may be repeated)"
+        "--runs", type=int, default=20, help="number of lives of each kind; expensive kinds at most 5 (default: 20)"
     )
-    parser.add_argument("--idle", type=float, default=60, metavar="SECONDS", help="of the idle life (default: 60)")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="measure only this supervisor (may be repeated)"
+    )
+    parser.add_argument(
+        "--life",
+        action="append",
+        choices=[*LIFE_KINDS, "idle"],
+        help="measure only this kind of life (may be repeated)",
+    )
+    parser.add_argument(
+        "--idle", type=float, default=60, metavar="SECONDS", help="length of the idle life (default: 60)"
+    )
     arguments = parser.parse_args()
-    load = os.getloadavg()[0]  # before we install anything
+    load = os.getloadavg()[0]  # before the installation of the peers raises it
     absent: list[str] = []
     with create_run_folder() as folder:
-        job = supervised_program.build_program(folder, arguments.runs)
+        job = program_build.build_program(folder, arguments.runs)
         measured = supervisors.find_supervisors(absent.append)
-        measured = [one for one in measured if not arguments.only or one.name in arguments.only]
+        measured = [each for each in measured if not arguments.only or each.name in arguments.only]
         about = results_table.describe_machine(job, datetime.datetime.now(tz=datetime.UTC).date().isoformat(), load)
         run = BenchmarkRun(Bench(job, folder), measured)
         for kind in LIFE_KINDS:
@@ -89,9 +102,7 @@ def main() -> int:
         if not arguments.life or "idle" in arguments.life:
             run.measure_idle_lives(arguments.idle)
     print(about)
-    print(
-        f"{arguments.runs} runs each (20 jobs and floods: at most 5): median (least-most). The aims are autopilot's.\n"
-    )
+    print(f"{arguments.runs} runs each (20 jobs and floods: at most 5): median (least-most). Aims are autopilot's.\n")
     print(results_table.format_table(measured, run.values, run.failures))
     print("", results_table.format_meanings(), "", results_table.format_versions(measured), sep="\n")
     for sentence in (*absent, *run.describe_failed_lives()):

@@ -1,4 +1,4 @@
-"""The figures of the table: what each is called, what it means, and how much of it we allow ourselves."""
+"""Define the figures of the table: title, unit, meaning, and the project's own aim."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """`aim`: the most (on an idle machine) that the project wants of itself, None where it sets none."""
+    """Row of the table. `target` is the highest value, on an idle machine, that the project accepts of itself."""
 
     key: str
     title: str

@@ -1,4 +1,4 @@
-"""What the supervised programs say and when: lines of a named pipe, read as they come."""
+"""Read the marks that the supervised programs write to a named pipe: an event and its time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.lab_errors import LabError
 
 @dataclass(frozen=True)
 class Mark:
-    """`when`: ns of CLOCK_MONOTONIC. `pid` is as the program sees itself."""
+    """Event of a program. `at_ns` is a time of CLOCK_MONOTONIC, `pid` the program's own view of its pid."""
 
     event: str
     at_ns: int
@@ -22,30 +22,37 @@ class Mark:
 
 
 class MarkReader:
+    """Reader of the named pipe `path`, which it creates."""
+
     def __init__(self, path: Path) -> None:
         path.unlink(missing_ok=True)
         os.mkfifo(path)
         self.path = path
-        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)  # a writer of our own: the pipe never ends
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)  # also opened for writing: the pipe never ends
         self._incomplete_line = b""
         self.received: list[Mark] = []
 
     def list_marks(self, event: str) -> list[Mark]:
-        """Those seen so far, without waiting for more."""
+        """Return the marks of this event received so far, without waiting."""
         self._read()
         return [mark for mark in self.received if mark.event == event]
 
     def wait(self, event: str, count: int = 1, timeout: float = 20.0) -> list[Mark]:
-        """All marks of this event, as soon as there are `count`; LabError after `timeout` seconds."""
-        until = time.monotonic() + timeout
-        while len(found := self.list_marks(event)) < count:
-            left = until - time.monotonic()
-            if left <= 0:
-                raise LabError(f"{len(found)} of {count} `{event}` within {timeout:g} s")
-            select.select([self._fd], [], [], left)
-        return found
+        """Return all marks of this event as soon as there are `count`.
+
+        Raises:
+            LabError: there are fewer after `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while len(marks := self.list_marks(event)) < count:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise LabError(f"{len(marks)} of {count} `{event}` within {timeout:g} s")
+            select.select([self._fd], [], [], remaining)
+        return marks
 
     def close(self) -> None:
+        """Close the pipe."""
         os.close(self._fd)
 
     def _read(self) -> None:

@@ -1,4 +1,4 @@
-"""How each figure is taken: one life, one or more figures."""
+"""Measure the figures: each kind of life yields one or more of them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from benchmarks.supervisors import Supervisor, Task
 from benchmarks.timed_life import TimedLife
 
 MANY_JOBS = 20
-FLOOD_BYTES = 100_000_000  # bytes
-MIN_JOB_AGE_S = 1.1  # s; what ends within its first second counts as a crash for some
+FLOOD_BYTES = 100_000_000
+MIN_JOB_AGE_S = 1.1  # some supervisors count an end within the first second as a crash
 
 Figures = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Bench:
+    """Program to supervise, and the folder of all lives."""
+
     program: Program
-    folder: Path  # of all lives
+    folder: Path
 
     @contextmanager
     def start_life(self, supervisor: Supervisor, kind: str, task: Task) -> Iterator[TimedLife]:
+        """Run one life of a supervisor with this task; an error carries the end of the supervisor's stderr."""
         folder = self._create_folder(supervisor, kind)
         command = supervisor.build_command(folder, task)
         with TimedLife(
@@ -42,11 +45,12 @@ class Bench:
                 raise
 
     def build_task(self, supervisor: Supervisor, kind: str, count: int = 1, verb: str = "wait", *rest: object) -> Task:
-        argv = self.program(verb, self._create_folder(supervisor, kind) / "marks", *rest)
+        """Return a task of `count` jobs that run this verb of the supervised program."""
+        argv = self.program.build_command(verb, self._create_folder(supervisor, kind) / "marks", *rest)
         return Task([argv] * count, restart=kind == "restart", logs=kind == "flood")
 
     def delete_state(self, supervisor: Supervisor, kind: str) -> None:
-        """Remove what its earlier starts have left."""
+        """Delete the state that earlier starts of the supervisor have stored."""
         if supervisor.state_folder is not None:
             shutil.rmtree(self._create_folder(supervisor, kind) / supervisor.state_folder, ignore_errors=True)
 
@@ -56,96 +60,105 @@ class Bench:
         return folder
 
     def measure_start(self, life: TimedLife, count: int = 1) -> float:
-        """ms from the supervisor's exec to the start of the `count`th job."""
-        first = max(mark.at_ns for mark in life.marks.wait("start", count))
-        return (first - life.exec_at_ns) / 1e6 - self.program.own_start_ms
+        """Return the milliseconds from the supervisor's exec to the start of the `count`th job."""
+        last_start = max(mark.at_ns for mark in life.marks.wait("start", count))
+        return (last_start - life.exec_at_ns) / 1e6 - self.program.own_start_ms
 
 
 def measure_one_job(bench: Bench, supervisor: Supervisor) -> Figures:
-    """A job, a rest, SIGTERM."""
+    """Measure start, memory and stop of a supervisor with one job."""
     with bench.start_life(supervisor, "one", bench.build_task(supervisor, "one")) as life:
         start = bench.measure_start(life)
         life.wait_until_quiet()
         memory = process_figures.measure_memory(life.list_supervisor_processes())
-        told = life.send_signal(signal.SIGTERM)
-        gone = life.wait_for_exit()
-        heard, ended = life.marks.wait("term")[0].at_ns, life.marks.wait("end")[0].at_ns
+        sent_at = life.send_signal(signal.SIGTERM)
+        exited_at = life.wait_for_exit()
+        received_at, ended_at = life.marks.wait("term")[0].at_ns, life.marks.wait("end")[0].at_ns
     return {
         "start": start,
         "private": memory.private_mib,
         "resident": memory.resident_mib,
-        "term": (heard - told) / 1e6,
-        "exit": (gone - ended) / 1e6,
+        "term": (received_at - sent_at) / 1e6,
+        "exit": (exited_at - ended_at) / 1e6,
     }
 
 
 def measure_many_jobs(bench: Bench, supervisor: Supervisor) -> Figures:
+    """Measure start, memory and stop of a supervisor with MANY_JOBS jobs."""
     with bench.start_life(supervisor, "many", bench.build_task(supervisor, "many", MANY_JOBS)) as life:
         start = bench.measure_start(life, MANY_JOBS)
         life.wait_until_quiet()
         memory = process_figures.measure_memory(life.list_supervisor_processes())
-        told = life.send_signal(signal.SIGTERM)
+        sent_at = life.send_signal(signal.SIGTERM)
         life.wait_for_exit()
-        heard = max(mark.at_ns for mark in life.marks.wait("term", MANY_JOBS))
-    return {"start20": start, "private20": memory.private_mib, "term20": (heard - told) / 1e6}
+        received_at = max(mark.at_ns for mark in life.marks.wait("term", MANY_JOBS))
+    return {"start20": start, "private20": memory.private_mib, "term20": (received_at - sent_at) / 1e6}
 
 
 def measure_cold_start(bench: Bench, supervisor: Supervisor) -> Figures:
+    """Measure the start without any state of an earlier one."""
     bench.delete_state(supervisor, "cold")
     with bench.start_life(supervisor, "cold", bench.build_task(supervisor, "cold")) as life:
         return {"cold": bench.measure_start(life)}
 
 
 def measure_early_stop(bench: Bench, supervisor: Supervisor) -> Figures:
+    """Measure a SIGTERM that comes as soon as the job has started."""
     with bench.start_life(supervisor, "hasty", bench.build_task(supervisor, "hasty")) as life:
         life.marks.wait("start")
-        told = life.send_signal(signal.SIGTERM)
-        return {"hasty": (life.marks.wait("term", timeout=2)[0].at_ns - told) / 1e6}
+        sent_at = life.send_signal(signal.SIGTERM)
+        return {"hasty": (life.marks.wait("term", timeout=2)[0].at_ns - sent_at) / 1e6}
 
 
 def measure_own_end(bench: Bench, supervisor: Supervisor) -> Figures:
+    """Measure the time from the only job's own end to the supervisor's end."""
     with bench.start_life(supervisor, "own-end", bench.build_task(supervisor, "own-end")) as life:
         life.marks.wait("start")
         life.wait_until_quiet()
         os.kill(life.list_jobs()[0], signal.SIGUSR1)
-        gone = life.wait_for_exit()
-        return {"own_exit": (gone - life.marks.wait("end")[0].at_ns) / 1e6}
+        exited_at = life.wait_for_exit()
+        return {"own_exit": (exited_at - life.marks.wait("end")[0].at_ns) / 1e6}
 
 
 def measure_restart(bench: Bench, supervisor: Supervisor) -> Figures:
+    """Measure the time from the kill of a job to the start of its successor."""
     with bench.start_life(supervisor, "restart", bench.build_task(supervisor, "restart")) as life:
         life.marks.wait("start")
         time.sleep(MIN_JOB_AGE_S)
         life.wait_until_quiet()
         victim = life.list_jobs()[0]
-        before = time.monotonic_ns()
+        killed_at = time.monotonic_ns()
         os.kill(victim, signal.SIGKILL)
-        again = life.marks.wait("start", 2)[1].at_ns
-        return {"restart": (again - before) / 1e6 - bench.program.own_start_ms}
+        restarted_at = life.marks.wait("start", 2)[1].at_ns
+        return {"restart": (restarted_at - killed_at) / 1e6 - bench.program.own_start_ms}
 
 
 def measure_flood(bench: Bench, supervisor: Supervisor) -> Figures:
+    """Measure the throughput and the losses of a job that writes FLOOD_BYTES."""
     with bench.start_life(supervisor, "flood", bench.build_task(supervisor, "flood", 1, "flood", FLOOD_BYTES)) as life:
         life.marks.wait("start")
         life.wait_until_quiet()
         os.kill(life.list_jobs()[0], signal.SIGUSR1)
-        begun = life.marks.wait("flood")[0].at_ns
+        began_at = life.marks.wait("flood")[0].at_ns
         life.marks.wait("end", timeout=120)
         if not supervisor.ends_with_jobs:
             life.wait_until_quiet()
             life.send_signal(signal.SIGTERM)
         life.wait_for_exit()
         counted = life.marks.wait("counted")[0]
-    arrived = counted.number * LINE_BYTES
-    return {"throughput": arrived / ((counted.at_ns - begun) / 1e3), "lost": 100 * (1 - arrived / FLOOD_BYTES)}
+    arrived_bytes = counted.number * LINE_BYTES
+    return {
+        "throughput": arrived_bytes / ((counted.at_ns - began_at) / 1e3),
+        "lost": 100 * (1 - arrived_bytes / FLOOD_BYTES),
+    }
 
 
 def measure_idle(bench: Bench, supervisors: list[Supervisor], seconds: float) -> dict[str, Figures]:
-    """All at once, each with its job, left alone: a quiet supervisor does not disturb the others."""
-    with ExitStack() as all_of_them:
+    """Measure all supervisors at once for so many idle seconds: a quiet one does not disturb the others."""
+    with ExitStack() as stack:
         lives = {}
         for supervisor in supervisors:
-            life = all_of_them.enter_context(bench.start_life(supervisor, "idle", bench.build_task(supervisor, "idle")))
+            life = stack.enter_context(bench.start_life(supervisor, "idle", bench.build_task(supervisor, "idle")))
             life.marks.wait("start")
             lives[supervisor.name] = life
         for life in lives.values():
@@ -153,11 +166,11 @@ def measure_idle(bench: Bench, supervisors: list[Supervisor], seconds: float) ->
         before = {name: _measure_activity(life) for name, life in lives.items()}
         time.sleep(seconds)
         after = {name: _measure_activity(life) for name, life in lives.items()}
-    a_minute = 60 / seconds
+    per_minute = 60 / seconds
     return {
         name: {
-            "wakeups": (after[name][0] - before[name][0]) * a_minute,
-            "cpu": (after[name][1] - before[name][1]) * 1e3 * a_minute,
+            "wakeups": (after[name][0] - before[name][0]) * per_minute,
+            "cpu": (after[name][1] - before[name][1]) * 1e3 * per_minute,
         }
         for name in lives
     }
@@ -168,7 +181,7 @@ def _measure_activity(life: TimedLife) -> tuple[int, float]:
     return process_figures.count_wakeups(pids), process_figures.sum_cpu_time(pids)
 
 
-# kind of life -> how to take it, the figures it gives; the dear ones are taken fewer times
+# kind of life -> its measurement, its figures, and the most runs: expensive kinds get fewer
 LIFE_KINDS: Mapping[str, tuple[Callable[[Bench, Supervisor], Figures], tuple[str, ...], int]] = {
     "one": (measure_one_job, ("start", "private", "resident", "term", "exit"), 1000),
     "cold": (measure_cold_start, ("cold",), 1000),

@@ -1,4 +1,4 @@
-"""The supervisors as their users have them: from Debian, or from wheels in an environment outside the project tree."""
+"""Install the supervisors as their users do: from Debian, or from wheels in an environment outside the project tree."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ from lab.cache import get_cache_folder, hold_lock
 from lab.lab_errors import LabError
 from lab.wheelhouse import build_project_wheel
 
-# without these pip leaves byte code out, and every start would compile again
+# with that variable pip leaves byte code out, and every start would compile again
 PIP_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def ensure_debian_program(program: str, package: str) -> str:
-    """The program's path. Raises LabError."""
+    """Return the path of a program, installing its Debian package if needed.
+
+    Raises:
+        LabError: it cannot be installed.
+    """
     if not shutil.which(program):
         system_packages.install(package)
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         raise LabError(f"Debian's {package} has no {program}")
-    return found
+    return path
 
 
 def get_debian_version(package: str) -> str:
+    """Return the installed version of a Debian package."""
     done = subprocess.run(
         ["dpkg-query", "-W", "-f", "${Version}", package], capture_output=True, text=True, check=False
     )
@@ -38,20 +43,29 @@ def get_debian_version(package: str) -> str:
 
 
 def install_from_pypi(package: str) -> Path:
-    """The bin directory of an environment that has the newest release. Raises LabError."""
+    """Return the bin directory of an environment with the newest release of a package.
+
+    Raises:
+        LabError: it cannot be installed.
+    """
     return _create_environment(package, [package])
 
 
 def install_autopilot() -> Path:
-    """The bin directory of an environment that has this checkout's own wheel. Raises LabError."""
+    """Return the bin directory of an environment with this checkout's own wheel.
+
+    Raises:
+        LabError: it cannot be built or installed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         wheel = build_project_wheel(Path(folder))
         binaries = _create_environment("condor-autopilot", [str(wheel)])
-        _run_pip(binaries, "install", "--force-reinstall", "--no-deps", str(wheel))  # the same version, other sources
+        _run_pip(binaries, "install", "--force-reinstall", "--no-deps", str(wheel))  # same version, changed sources
     return binaries
 
 
 def get_package_version(binaries: Path, package: str) -> str:
+    """Return the version of a package in the environment with this bin directory."""
     code = f"from importlib.metadata import version; print(version({package!r}))"
     done = subprocess.run([binaries / "python", "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -65,9 +79,7 @@ def _create_environment(name: str, needs: list[str]) -> Path:
     with hold_lock(folder.name):
         if not (folder / "whole").exists():
             venv.create(folder, with_pip=True, clear=True)
-            _run_pip(
-                binaries, "install", "--upgrade", "pip"
-            )  # older ones write start scripts that load `re` first: 5 ms
+            _run_pip(binaries, "install", "--upgrade", "pip")  # start scripts of older ones import `re`: 5 ms
             _run_pip(binaries, "install", *needs)
             (folder / "whole").touch()
     return binaries

@@ -1,7 +1,7 @@
-"""What is measured: autopilot and its peers, each told the same thing in its own language.
+"""Describe the measured supervisors, autopilot and its peers, all with the same task in their own configuration.
 
-Each writes its files below a folder and answers with the command line that starts it. Where a tool has a choice, it
-gets what is quickest without being unusual, and the choice is said beside it.
+Each writes its files below a folder and returns its command line. If a tool offers a choice, it gets the fastest usual
+setting, and a comment beside it says so.
 """
 
 from __future__ import annotations
@@ -20,19 +20,29 @@ from lab.lab_errors import LabError
 
 @dataclass(frozen=True)
 class Task:
-    """What to supervise: command lines, and whether each is started again when it ends."""
+    """Command lines to supervise. `restart` starts each again after its end; `logs` measures the output."""
 
     jobs: Sequence[Sequence[str]]
     restart: bool = False
-    logs: bool = False  # the output is the point of this life
+    logs: bool = False
 
     def name_jobs(self) -> Iterable[tuple[str, Sequence[str]]]:
+        """Yield each command line with a name for its job."""
         return ((f"job{number}", argv) for number, argv in enumerate(self.jobs))
 
 
 @dataclass(frozen=True)
 class Supervisor:
-    """`cannot`: for each figure that it has not, the reason."""
+    """Supervisor that can be measured.
+
+    Attributes:
+        build_command: writes the files for a task below a folder and returns the command line.
+        missing_figures: key of a figure it does not have -> the reason.
+        build_environment: returns further variables for a life in that folder.
+        pid_1: run it as PID 1 of its own namespace.
+        ends_with_jobs: it ends when its jobs have ended.
+        state_folder: name of the folder in which it keeps state between starts.
+    """
 
     name: str
     version: str
@@ -41,7 +51,7 @@ class Supervisor:
     build_environment: Callable[[Path], Mapping[str, str]] = lambda _: {}
     pid_1: bool = False
     ends_with_jobs: bool = True
-    state_folder: str | None = None  # below its folder: what it keeps from one start to the next
+    state_folder: str | None = None
 
 
 SINGLE_PROGRAM = dict.fromkeys(("start20", "term20", "private20"), "runs one program")
@@ -52,8 +62,8 @@ NO_OWN_EXIT = {"own_exit": "stays when its jobs have ended"}
 
 
 def find_supervisors(report_missing: Callable[[str], None]) -> list[Supervisor]:
-    """All that can be had here; `say` hears of each one that cannot, and why."""
-    makers: Mapping[str, Callable[[], list[Supervisor]]] = {
+    """Return all supervisors that this machine can have; `report_missing` is called with each other and the reason."""
+    descriptions: Mapping[str, Callable[[], list[Supervisor]]] = {
         "autopilot": _describe_autopilot,
         "tini": _describe_tini,
         "dumb-init": _describe_dumb_init,
@@ -63,9 +73,9 @@ def find_supervisors(report_missing: Callable[[str], None]) -> list[Supervisor]:
         "no supervisor": _describe_baseline,
     }
     supervisors = []
-    for name, make in makers.items():
+    for name, describe in descriptions.items():
         try:
-            supervisors += make()
+            supervisors += describe()
         except LabError as error:
             report_missing(f"{name}: not measured, {error}")
     if not _is_root():
@@ -77,20 +87,20 @@ def _describe_autopilot() -> list[Supervisor]:
     binaries = peer_installation.install_autopilot()
 
     def build_command(folder: Path, task: Task) -> list[str]:
-        again = {"restarts": "unlimited", "backoff": {"initial": 0}} if task.restart else {"restarts": "never"}
-        jobs = [{"name": name, "exec": list(argv), **again} for name, argv in task.name_jobs()]
+        restart_policy = {"restarts": "unlimited", "backoff": {"initial": 0}} if task.restart else {"restarts": "never"}
+        jobs = [{"name": name, "exec": list(argv), **restart_policy} for name, argv in task.name_jobs()]
         (folder / "autopilot.json").write_text(json.dumps({"logging": {"format": "json"}, "jobs": jobs}))
         return [str(binaries / "autopilot"), "run", str(folder / "autopilot.json")]
 
     version = peer_installation.get_package_version(binaries, "condor-autopilot")
-    plain = Supervisor(
+    supervisor = Supervisor(
         "autopilot",
         version,
         build_command,
         build_environment=lambda folder: {"AUTOPILOT_STATE": str(folder / "state")},
         state_folder="state",
     )
-    return [plain, *([replace(plain, name="autopilot, PID 1", pid_1=True)] if _is_root() else [])]
+    return [supervisor, *([replace(supervisor, name="autopilot, PID 1", pid_1=True)] if _is_root() else [])]
 
 
 def _is_root() -> bool:
@@ -98,30 +108,30 @@ def _is_root() -> bool:
 
 
 def _describe_baseline() -> list[Supervisor]:
-    """The floor: what fork, exec, a signal and our own stopwatch take."""
+    """Return the floor: the time of fork, exec, a signal and the measurement itself."""
     memory = dict.fromkeys(("private", "resident", "wakeups", "cpu"), "there is none")
-    cannot = {**SINGLE_PROGRAM, **NO_RESTART, **NO_LOGS, **NO_STATE, **memory}
-    return [Supervisor("no supervisor", "", lambda _, task: list(task.jobs[0]), cannot)]
+    missing = {**SINGLE_PROGRAM, **NO_RESTART, **NO_LOGS, **NO_STATE, **memory}
+    return [Supervisor("no supervisor", "", lambda _, task: list(task.jobs[0]), missing)]
 
 
 def _describe_tini() -> list[Supervisor]:
     program = peer_installation.ensure_debian_program("tini", "tini")
     version = peer_installation.get_debian_version("tini")
-    cannot = {**SINGLE_PROGRAM, **NO_RESTART, **NO_LOGS, **NO_STATE}
-    return [Supervisor("tini", version, lambda _, task: [program, "-s", "--", *task.jobs[0]], cannot)]
+    missing = {**SINGLE_PROGRAM, **NO_RESTART, **NO_LOGS, **NO_STATE}
+    return [Supervisor("tini", version, lambda _, task: [program, "-s", "--", *task.jobs[0]], missing)]
 
 
 def _describe_dumb_init() -> list[Supervisor]:
     program = peer_installation.ensure_debian_program("dumb-init", "dumb-init")
     version = peer_installation.get_debian_version("dumb-init")
-    cannot = {**SINGLE_PROGRAM, **NO_RESTART, **NO_LOGS, **NO_STATE}
-    return [Supervisor("dumb-init", version, lambda _, task: [program, *task.jobs[0]], cannot)]
+    missing = {**SINGLE_PROGRAM, **NO_RESTART, **NO_LOGS, **NO_STATE}
+    return [Supervisor("dumb-init", version, lambda _, task: [program, *task.jobs[0]], missing)]
 
 
 def _describe_s6() -> list[Supervisor]:
-    """Output goes to s6-svscan's own, as in most containers; through s6-log, with a time, where it is the point.
+    """Return s6. Output goes to s6-svscan's own, as in most containers; if logs are measured, through s6-log.
 
-    It always restarts what ends; the second of rest before that cannot be had shorter.
+    It always restarts ended services; the pause of a second before that cannot be shortened.
     """
     program = peer_installation.ensure_debian_program("s6-svscan", "s6")
 
@@ -136,8 +146,8 @@ def _describe_s6() -> list[Supervisor]:
                 )
         return [program, str(scan)]
 
-    cannot = {**NO_STATE, **NO_OWN_EXIT}
-    return [Supervisor("s6", peer_installation.get_debian_version("s6"), build_command, cannot, ends_with_jobs=False)]
+    missing = {**NO_STATE, **NO_OWN_EXIT}
+    return [Supervisor("s6", peer_installation.get_debian_version("s6"), build_command, missing, ends_with_jobs=False)]
 
 
 def _write_script(path: Path, argv: Sequence[str]) -> None:
@@ -147,7 +157,7 @@ def _write_script(path: Path, argv: Sequence[str]) -> None:
 
 
 def _describe_supervisord() -> list[Supervisor]:
-    """`startsecs=0`: a restart needs no second of good behaviour first."""
+    """Return supervisord. `startsecs=0`: a restart does not require a second of uptime first."""
     program = peer_installation.ensure_debian_program("supervisord", "supervisor")
 
     def build_command(folder: Path, task: Task) -> list[str]:
@@ -161,20 +171,20 @@ def _describe_supervisord() -> list[Supervisor]:
         (folder / "supervisord.conf").write_text("\n".join(lines) + "\n")
         return [program, "-c", str(folder / "supervisord.conf")]
 
-    cannot = {**NO_STATE, **NO_OWN_EXIT}
+    missing = {**NO_STATE, **NO_OWN_EXIT}
     return [
         Supervisor(
             "supervisord",
             peer_installation.get_debian_version("supervisor"),
             build_command,
-            cannot,
+            missing,
             ends_with_jobs=False,
         )
     ]
 
 
 def _describe_circus() -> list[Supervisor]:
-    """`check_delay`: how often it looks for jobs that have ended; 5 s when not set, which would be all we see."""
+    """Return circus. `check_delay`: interval of its search for ended jobs; the default of 5 s would hide all else."""
     binaries = peer_installation.install_from_pypi("circus")
 
     def build_command(folder: Path, task: Task) -> list[str]:
@@ -186,13 +196,13 @@ def _describe_circus() -> list[Supervisor]:
         (folder / "circus.ini").write_text("\n".join(lines) + "\n")
         return [str(binaries / "circusd"), str(folder / "circus.ini")]
 
-    cannot = {**NO_STATE, **NO_OWN_EXIT}
+    missing = {**NO_STATE, **NO_OWN_EXIT}
     return [
         Supervisor(
             "circus",
             peer_installation.get_package_version(binaries, "circus"),
             build_command,
-            cannot,
+            missing,
             ends_with_jobs=False,
         )
     ]

@@ -1,4 +1,4 @@
-"""One life of one supervisor under the stopwatch."""
+"""Run one life of one supervisor and take its times."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from benchmarks import process_figures
 from benchmarks.marks import MarkReader
+from benchmarks.supervised_program import Program
 from lab.lab_errors import LabError
 
-if TYPE_CHECKING:
-    from benchmarks.supervised_program import Program
-
-# the caller's own settings of Python and of supervisors change what is measured
+# the caller's own settings of Python and of supervisors would change the figures
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8"}
 NAMESPACE_COMMAND = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 class TimedLife:
-    """Starts `command`; `begun` (ns) is the moment before its exec. All that is left of it dies with the context."""
+    """Life of a supervisor from its start to the end of the `with` block, which kills everything left of it.
+
+    Attributes:
+        marks: marks of the supervised programs.
+        exec_at_ns: time just before the supervisor's exec (CLOCK_MONOTONIC).
+        pid: the supervisor's pid.
+    """
 
     def __init__(
         self,
@@ -39,9 +43,11 @@ class TimedLife:
         self.marks = MarkReader(folder / "marks")
         self._stderr_file = folder / "stderr"
         environment = {**ENVIRONMENT, **(env or {})}
-        self._reader = subprocess.Popen(program("count", self.marks.path), stdin=subprocess.PIPE, env=ENVIRONMENT)
+        self._reader = subprocess.Popen(
+            program.build_command("count", self.marks.path), stdin=subprocess.PIPE, env=ENVIRONMENT
+        )
         assert self._reader.stdin is not None
-        launch = program("launch", self.marks.path, *command)
+        launch = program.build_command("launch", self.marks.path, *command)
         with self._reader.stdin as log, self._stderr_file.open("wb") as errors:
             self._process = subprocess.Popen(
                 [*NAMESPACE_COMMAND, *launch] if pid_1 else launch,
@@ -59,7 +65,7 @@ class TimedLife:
     # --- look ---
 
     def list_jobs(self) -> list[int]:
-        """Pids of the supervised programs, as seen from here."""
+        """Return the pids of the supervised programs, as seen from outside."""
         prefix = list(self._program.argv)
         return [
             pid
@@ -68,7 +74,7 @@ class TimedLife:
         ]
 
     def list_supervisor_processes(self) -> list[int]:
-        """The supervisor's own processes, its helpers among them."""
+        """Return the pids of the supervisor and its helpers, without the jobs."""
         jobs = set(self.list_jobs())
         return [
             pid
@@ -77,26 +83,27 @@ class TimedLife:
         ]
 
     def wait_until_quiet(self) -> None:
+        """Wait until the supervisor and its jobs are idle."""
         process_figures.wait_until_quiet(self.pid)
 
     # --- act ---
 
     def send_signal(self, number: int) -> int:
-        """Signal the supervisor; returns the ns just before."""
+        """Signal the supervisor and return the time just before (ns)."""
         before = time.monotonic_ns()
         signal.pidfd_send_signal(self._pidfd, number)
         return before
 
     def wait_for_exit(self, timeout: float = 30.0) -> int:
-        """Wait for the supervisor's end; returns the ns just after."""
-        waiting = select.poll()
-        waiting.register(self._pidfd, select.POLLIN)
-        if not waiting.poll(timeout * 1000):
+        """Wait for the supervisor's end and return the time just after (ns)."""
+        poller = select.poll()
+        poller.register(self._pidfd, select.POLLIN)
+        if not poller.poll(timeout * 1000):
             raise LabError(f"still runs after {timeout:g} s")
         return time.monotonic_ns()
 
     def read_stderr(self) -> str:
-        """What it wrote to stderr, the end of it."""
+        """Return the end of the supervisor's stderr."""
         return self._stderr_file.read_text(errors="replace").strip()[-500:]
 
     # --- end ---
@@ -113,7 +120,7 @@ class TimedLife:
         self._process.wait()
         try:
             self._reader.wait(5)
-        except subprocess.TimeoutExpired:  # something still holds our log
+        except subprocess.TimeoutExpired:  # another process still has the log open
             self._reader.kill()
             self._reader.wait()
         os.close(self._pidfd)

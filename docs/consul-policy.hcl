@@ -7,6 +7,8 @@ service_prefix "condor"   { policy = "write" }
 service "autopilot"       { policy = "write" }
 service "containerpilot"  { policy = "write" } # the telemetry port
 service_prefix ""         { policy = "read" }  # watches, templates, fleet
-key_prefix "autopilot/"   { policy = "write" } # records of lives, locks; templates read
+key_prefix "autopilot/lives/" { policy = "write" } # records of lives
+key_prefix "autopilot/locks/" { policy = "write" } # locks
+# nothing below autopilot-watchdog/: those keys order drains and quarantines (consul-policy-watchdog.hcl)
 # key "site/mode"         { policy = "read" }  # one for each watched key, and for those that templates read
 session_prefix "wn-"      { policy = "write" } # locks

@@ -1,1 +1,1 @@
-"""The lab: real parts of the outside world, built on this machine. Used by the demo, the tests and the benchmarks."""
+"""Build real parts of the outside world on this machine, for the demo, the tests and the benchmarks."""

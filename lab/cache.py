@@ -1,4 +1,4 @@
-"""Where the lab keeps what is dear to build: outside the repository, keyed by its recipe, built once at a time."""
+"""Keep expensive builds outside the repository, keyed by their recipe; only one process builds at a time."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 
 def get_cache_folder() -> Path:
+    """Return the lab's folder below XDG_CACHE_HOME (or ~/.cache), creating it if needed."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "condor-autopilot"
     folder.mkdir(parents=True, exist_ok=True)
@@ -21,19 +22,25 @@ def get_cache_folder() -> Path:
 
 
 def compute_cache_key(*recipe: object) -> str:
+    """Return a key of 12 hex digits that changes with any part of the recipe."""
     return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
 
 
 @contextmanager
 def hold_lock(name: str) -> Iterator[None]:
-    """Hold the machine-wide lock of that name. The kernel releases it whatever happens to us."""
+    """Hold the machine-wide lock `name`. The kernel releases it even if this process is killed."""
     with (get_cache_folder() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def get_or_build(name: str, build: Callable[[Path], None]) -> Path:
-    """The cached file or folder `name`; if it is not there, `build` makes it under a temporary name first."""
+    """Return the cached file or folder `name`, building it first if it does not exist.
+
+    Args:
+        name: name below the cache folder; it must contain the key of its recipe.
+        build: called with a temporary path, which is renamed to `name` afterwards: an aborted build leaves nothing.
+    """
     target = get_cache_folder() / name
     with hold_lock(name):
         if not target.exists():
@@ -45,6 +52,7 @@ def get_or_build(name: str, build: Callable[[Path], None]) -> Path:
 
 
 def discard(path: Path) -> None:
+    """Delete a file, symbolic link or folder tree; a missing one is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -52,7 +60,7 @@ def discard(path: Path) -> None:
 
 
 def detach_mounts_below(folder: Path) -> None:
-    """What an engine that was killed had mounted there: one such folder must not stop every later run."""
+    """Detach all mounts below `folder`, left by a killed engine: they would make every later clean-up fail."""
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in reversed([mount for mount in mounts if mount.startswith(f"{folder}/")]):
         subprocess.run(["umount", "--quiet", "--lazy", mount], check=False)
@@ -60,7 +68,7 @@ def detach_mounts_below(folder: Path) -> None:
 
 @contextmanager
 def create_run_folder() -> Iterator[Path]:
-    """A folder for one run, removed at its end. Folders whose runs have died are removed at the next begin."""
+    """Create a folder for one run and remove it at the end. First remove the folders of runs that have died."""
     base = get_cache_folder() / "runs"
     base.mkdir(exist_ok=True)
     with hold_lock("runs"):
@@ -80,5 +88,5 @@ def create_run_folder() -> Iterator[Path]:
         try:
             yield folder
         finally:
-            with hold_lock("runs"):  # not while another run looks for what dead ones have left
+            with hold_lock("runs"):  # not while another run removes the folders of dead ones
                 shutil.rmtree(folder)

@@ -1,6 +1,6 @@
-"""Real Consul agents, each on a loopback address of its own, so that every one has Consul's usual ports.
+"""Run real Consul agents, each on its own loopback address and therefore on Consul's usual ports.
 
-The program is the one on PATH, else Debian's package (the last one Debian has is bullseye's), unpacked.
+The program is taken from PATH, else from Debian's package (bullseye is the last release that has one), unpacked.
 """
 
 from __future__ import annotations
@@ -21,21 +21,26 @@ from uuid import NAMESPACE_DNS, uuid5
 from lab.cache import create_run_folder, discard
 from lab.debs import DebianPackage, get_unpacked_package
 from lab.lab_errors import LabError
+from lab.polling import poll_until
 from lab.ports import find_free_network
 
 CONSUL_PACKAGE = DebianPackage(
     "consul", "1.8.7+dfsg1-2+b3", "bullseye", "e4e888bba104daba1d9161f49bfc52649a7e4efd45b1a7ead5bc54f2cb9c89d9"
 )
-STARTUP_TIMEOUT_S = 60.0  # s for an agent to answer and a cluster to have a leader
+STARTUP_TIMEOUT_S = 60.0  # until an agent answers and its cluster has a leader
 ROOT_TOKEN = "6f1e8d2a-5c1b-4d0e-8f3a-000000000001"
 DATACENTER = "lab"
 
 
 def find_program() -> str:
-    """Raises LabError with what to install."""
-    found = shutil.which("consul")
-    if found:
-        return found
+    """Return the path of the Consul program.
+
+    Raises:
+        LabError: there is none here; the message says how to install it.
+    """
+    program = shutil.which("consul")
+    if program:
+        return program
     try:
         return str(get_unpacked_package(CONSUL_PACKAGE) / "usr/bin/consul")
     except LabError as error:
@@ -43,7 +48,7 @@ def find_program() -> str:
 
 
 class Agent:
-    """One agent, started by `start`. It forgets everything when it is started again, unless `keep`."""
+    """Consul agent, run from `start` to `kill`. Its data is deleted at each start, unless `keep_data` is set."""
 
     def __init__(self, folder: Path, address: str, *, server: bool, join: Sequence[str], config: Mapping[str, Any]):
         self.address, self.config = address, dict(config)
@@ -55,27 +60,23 @@ class Agent:
 
     @property
     def http_address(self) -> str:
+        """Address of the HTTP API (host:port)."""
         return f"{self.address}:8500"
 
     @property
     def pid(self) -> int:
+        """Process id of the running agent."""
         assert self._process is not None, "started"
         return self._process.pid
 
     def build_command(self) -> list[str]:
-        alone = ["-dev"]  # has a leader at once
-        one_of_many = ["-server", f"-bootstrap-expect={len(self._join)}"]
-        role = [] if not self._is_server else alone if len(self._join) == 1 else one_of_many
+        """Return the agent's command line, after writing its configuration file."""
+        single_server = ["-dev"]  # has a leader at once
+        clustered_server = ["-server", f"-bootstrap-expect={len(self._join)}"]
+        role = [] if not self._is_server else single_server if len(self._join) == 1 else clustered_server
         node_id = str(uuid5(NAMESPACE_DNS, self.node_name))
         return [
-            *(
-                find_program(),
-                "agent",
-                "-data-dir",
-                str(self._folder / "data"),
-                "-config-file",
-                str(self._write_config()),
-            ),
+            *(find_program(), "agent", "-data-dir", f"{self._folder}/data", "-config-file", str(self._write_config())),
             *("-node", self.node_name, "-node-id", node_id, "-datacenter", DATACENTER),
             *("-bind", self.address, "-client", self.address),
             *("-dns-port", "-1", "-grpc-port", "-1", "-disable-host-node-id", "-log-level", "warn"),
@@ -85,17 +86,19 @@ class Agent:
 
     def _write_config(self) -> Path:
         path = self._folder / "agent.json"
-        quick = {"raft_multiplier": 1}
-        path.write_text(json.dumps({"retry_interval": "1s", "performance": quick, **self.config}))
+        fast_elections = {"raft_multiplier": 1}
+        path.write_text(json.dumps({"retry_interval": "1s", "performance": fast_elections, **self.config}))
         return path
 
     def start(self, *, keep_data: bool = False) -> None:
+        """Start the process; `await_leader` waits until it answers."""
         if not keep_data:
             discard(self._folder / "data")
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self.build_command(), stdout=log, stderr=log, start_new_session=True)
 
     def kill(self) -> None:
+        """Kill the process, also a suspended one, and wait for its end."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
@@ -103,18 +106,31 @@ class Agent:
             self._process = None
 
     def suspend(self) -> None:
+        """Suspend the process: connections are accepted, but nothing answers."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Resume the suspended process."""
         os.kill(self.pid, signal.SIGCONT)
 
     def read_log(self) -> str:
+        """Return everything the process has written."""
         return (self._folder / "log").read_text(errors="replace")
 
-    # --- what it says ---
+    # --- requests ---
 
     def request(self, path: str, *, method: str = "GET", body: object = None, token: str | None = None) -> Any:
-        """Its answer as data, None for 404. Raises OSError, also for what it refuses."""
+        """Send one HTTP request and return the decoded JSON answer; None for 404 and for an empty body.
+
+        Args:
+            path: path and query, such as `/v1/agent/checks`.
+            method: HTTP method.
+            body: bytes are sent unchanged, anything else as JSON.
+            token: ACL token; default is the agent's own.
+
+        Raises:
+            OSError: the agent is unreachable, or answers with a status of 400 or above.
+        """
         data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
         secret = token or self.token
         connection = http.client.HTTPConnection(self.address, 8500, timeout=STARTUP_TIMEOUT_S)
@@ -133,42 +149,60 @@ class Agent:
         return json.loads(text) if text.strip() else None
 
     def put(self, path: str, body: object = None, *, token: str | None = None) -> Any:
+        """Send a PUT request and return its decoded answer; see `request`."""
         return self.request(path, method="PUT", body=body, token=token)
 
     def get_service_health(self, service: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.request(f"/v1/health/service/{service}")
-        return found
+        """Return the health entries of all instances of a service."""
+        entries: list[dict[str, Any]] = self.request(f"/v1/health/service/{service}")
+        return entries
 
     def await_leader(self) -> None:
-        """Raises LabError with the end of its log."""
-        until = time.monotonic() + STARTUP_TIMEOUT_S
-        while time.monotonic() < until:
-            try:
-                if self.request("/v1/status/leader") and self.request(f"/v1/catalog/node/{self.node_name}"):
-                    return
-            except (OSError, ValueError):
-                pass
-            time.sleep(0.02)
-        raise LabError(
-            f"Consul on {self.address} has no leader after {STARTUP_TIMEOUT_S:g} s: {self.read_log()[-2000:]}"
+        """Wait until the cluster has a leader and the catalog contains this node.
+
+        Raises:
+            LabError: not within STARTUP_TIMEOUT_S; the message ends with the end of the log.
+        """
+        poll_until(
+            self._has_leader,
+            STARTUP_TIMEOUT_S,
+            lambda _: (
+                f"Consul on {self.address} has no leader after {STARTUP_TIMEOUT_S:g} s: {self.read_log()[-2000:]}"
+            ),
+            interval_s=0.02,
         )
+
+    def _has_leader(self) -> bool:
+        try:
+            return bool(self.request("/v1/status/leader") and self.request(f"/v1/catalog/node/{self.node_name}"))
+        except (OSError, ValueError):
+            return False
 
 
 def _choose_addresses(count: int) -> list[str]:
-    """Return loopback addresses nobody else of the lab uses."""
+    """Return loopback addresses that no other process of the lab uses."""
     network = find_free_network()
     return [f"{network}.{number + 1}" for number in range(count)]
 
 
 @contextmanager
 def start_agents(servers: int, clients: int = 0, *, config: Mapping[str, Any] | None = None) -> Iterator[list[Agent]]:
-    """A cluster that has a leader: first its servers, then its clients."""
+    """Run a cluster that has a leader, and kill it at the end.
+
+    Args:
+        servers: number of server agents, at least one.
+        clients: number of client agents.
+        config: settings of every agent's configuration file.
+
+    Yields:
+        All agents, servers first.
+    """
     addresses = _choose_addresses(servers + clients)
     peers = addresses[:servers]
-    with create_run_folder() as place, ExitStack() as stack:
+    with create_run_folder() as folder, ExitStack() as stack:
         cluster = []
         for number, address in enumerate(addresses):
-            agent = Agent(place, address, server=number < servers, join=peers, config=config or {})
+            agent = Agent(folder, address, server=number < servers, join=peers, config=config or {})
             stack.callback(agent.kill)
             agent.start()
             cluster.append(agent)
@@ -182,9 +216,9 @@ def start_agents(servers: int, clients: int = 0, *, config: Mapping[str, Any] | 
 
 @contextmanager
 def start_agent(config: Mapping[str, Any] | None = None) -> Iterator[Agent]:
-    """One agent that is its own server."""
-    with start_agents(1, config=config) as (only,):
-        yield only
+    """Run one agent that is its own server."""
+    with start_agents(1, config=config) as (agent,):
+        yield agent
 
 
 DEFAULT_DENY_CONFIG = {
@@ -198,28 +232,32 @@ DEFAULT_DENY_CONFIG = {
 
 
 def create_token(agent: Agent, rules: str, name: str = "autopilot") -> str:
-    """A new token with just these rules (HCL). Raises OSError."""
-    until = time.monotonic() + STARTUP_TIMEOUT_S
-    while True:  # servers that have only just met take no policy: "currently in legacy mode"
+    """Create an ACL token that grants exactly `rules` (HCL) and return its secret.
+
+    Raises:
+        OSError: Consul still refuses the policy after STARTUP_TIMEOUT_S.
+    """
+    deadline = time.monotonic() + STARTUP_TIMEOUT_S
+    while True:  # a cluster that has just formed refuses policies: "currently in legacy mode"
         try:
             agent.put("/v1/acl/policy", {"Name": name, "Rules": rules})
             break
         except OSError:
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
-    made: str = agent.put("/v1/acl/token", {"Policies": [{"Name": name}]})["SecretID"]
-    return made
+    secret: str = agent.put("/v1/acl/token", {"Policies": [{"Name": name}]})["SecretID"]
+    return secret
 
 
 def set_policy_rules(agent: Agent, rules: str, name: str = "autopilot") -> None:
-    """Change what the tokens of `token_for` may do."""
+    """Replace the rules of the tokens made by `create_token` under this name."""
     (policy,) = [policy["ID"] for policy in agent.request("/v1/acl/policies") if policy["Name"] == name]
     agent.put(f"/v1/acl/policy/{policy}", {"Name": name, "Rules": rules})
 
 
 class Certificates:
-    """An authority, a server's and a client's certificate, made by Consul itself."""
+    """Authority, server certificate and client certificate, made by Consul itself in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -233,11 +271,11 @@ class Certificates:
         subprocess.run([find_program(), "tls", *words], cwd=self.folder, check=True, capture_output=True)
 
     def get_file(self, owner: str, *, key: bool = False) -> str:
-        """Of the `server` or the `client`."""
+        """Return the path of the certificate, or key, of `owner`: `server` or `client`."""
         return str(self.folder / f"{DATACENTER}-{owner}-consul-0{'-key' if key else ''}.pem")
 
     def build_agent_settings(self) -> dict[str, Any]:
-        """HTTPS on port 8501 that wants a client's certificate; plain HTTP stays for the lab itself."""
+        """Return settings for HTTPS on port 8501 with required client certificates; plain HTTP stays for the lab."""
         return {
             "ca_file": str(self.authority_file),
             "cert_file": self.get_file("server"),

@@ -1,4 +1,4 @@
-"""A real HTCondor pool of containers: a manager, and workers that are the worker-node image as it is."""
+"""Run a real HTCondor pool of containers: a manager, and workers of the unchanged worker-node image."""
 
 from __future__ import annotations
 
@@ -20,50 +20,52 @@ _pool_numbers = itertools.count(1)
 
 
 class Container:
-    """One container that was started."""
+    """Container that has been created in an engine."""
 
     def __init__(self, engine: Engine, name: str) -> None:
         self.name = name
         self._engine = engine
 
     def run(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
-        """A command inside, and its standard output."""
+        """Run a command inside and return its standard output."""
         return self._engine.run("exec", "--interactive", "--user", user, self.name, *argv, stdin=stdin, check=check)
 
     def stop(self, grace: int) -> None:
-        """`docker stop -t GRACE`: returns when it has ended."""
+        """Stop the container with `docker stop -t GRACE` (seconds) and return when it has ended."""
         self._engine.run("stop", "--time", str(grace), self.name, timeout=grace + 30)
 
     def wait(self, timeout: float) -> int:
-        """Wait for its end and return the exit code."""
+        """Wait for the end, at most `timeout` seconds, and return the exit code."""
         return int(self._engine.run("wait", self.name, timeout=timeout))
 
     def get_state(self) -> dict[str, Any]:
-        """As the engine tells it: Running, ExitCode, Health ..."""
+        """Return the engine's state of the container: Running, ExitCode, Health ..."""
         return dict(json.loads(self._engine.run("inspect", "--format", "{{json .State}}", self.name)))
 
     @property
     def health(self) -> str:
+        """Health status as the engine reports it, such as `healthy`."""
         return str(self.get_state()["Health"]["Status"])
 
     @property
     def address(self) -> str:
-        every = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
-        return self._engine.run("inspect", "--format", every, self.name).split()[0]
+        """IPv4 address in the pool's network."""
+        template = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+        return self._engine.run("inspect", "--format", template, self.name).split()[0]
 
     def read_log(self) -> str:
-        """All that it printed, on both its streams."""
+        """Return the output of both streams."""
         return self._engine.run("logs", self.name, include_stderr=True)
 
     def read_file(self, path: str) -> str:
-        """A file of its disk; works after its end, too."""
+        """Return a file of the container's disk, also after the container's end."""
         with tempfile.TemporaryDirectory() as folder:
             self._engine.run("cp", f"{self.name}:{path}", f"{folder}/file")
             return Path(folder, "file").read_text(errors="replace")
 
 
 class ContainerPool(Schedd):
-    """The manager runs from the `with` on; `worker()` adds workers. Containers and network are gone at the end."""
+    """Pool whose manager runs inside the `with` block; `start_worker` adds workers. All is removed at the end."""
 
     def __init__(self, engine: Engine, image: WorkerImage) -> None:
         self._engine = engine
@@ -92,18 +94,25 @@ class ContainerPool(Schedd):
 
     @property
     def network_name(self) -> str:
-        """Of its network."""
+        """Name of the engine's network that connects the pool."""
         return self._prefix
 
     def run_on_manager(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
+        """Run a command on the manager and return its standard output."""
         return self.manager.run(*argv, user=user, stdin=stdin, check=check)
 
     def start_worker(
         self, *, options: Sequence[str] = (), env: Mapping[str, str] | None = None, spec: str | None = None
     ) -> Container:
-        """Start a worker from the image: its own entry point and job spec, unless `spec` is another spec's text."""
+        """Start a worker from the image.
+
+        Args:
+            options: further options of `docker create`.
+            env: further variables of its environment.
+            spec: text of the job spec; None for the image's own.
+        """
         number = len(self.workers) + 1
-        known = ["--add-host", f"{pool_settings.CONDOR_HOST}:{self.manager.address}"]
+        host_entry = ["--add-host", f"{pool_settings.CONDOR_HOST}:{self.manager.address}"]
         environment = {"CONDOR_HOST": pool_settings.CONDOR_HOST, **(env or {})}
         files = {pool_settings.MOUNTED_TOKEN_PATH: (self.create_token(), 0o600)}
         if spec is not None:
@@ -111,7 +120,11 @@ class ContainerPool(Schedd):
         worker = self._start_container(
             f"worker{number}",
             self._image.worker_tag,
-            options=[*known, *(word for pair in environment.items() for word in ("--env", "=".join(pair))), *options],
+            options=[
+                *host_entry,
+                *(word for pair in environment.items() for word in ("--env", "=".join(pair))),
+                *options,
+            ],
             files=files,
         )
         self.workers.append(worker)
@@ -127,15 +140,12 @@ class ContainerPool(Schedd):
         files: Mapping[str, tuple[str, int]],
     ) -> Container:
         container = Container(self._engine, f"{self._prefix}-{name}")
-        full = f"{name}.{pool_settings.DOMAIN}"
-        named = ["--name", container.name, "--network", self._prefix, "--hostname", full, "--network-alias", full]
-        named += [
-            "--dns-opt",
-            "timeout:1",
-            "--dns-opt",
-            "attempts:1",
-        ]  # a silent name server would hold every daemon up
-        self._engine.run("create", *named, *options, image, *argv)
+        host_name = f"{name}.{pool_settings.DOMAIN}"
+        naming = ["--name", container.name, "--network", self._prefix, "--hostname", host_name]
+        naming += ["--network-alias", host_name]
+        # a silent name server would delay every daemon
+        dns_limits = ["--dns-opt", "timeout:1", "--dns-opt", "attempts:1"]
+        self._engine.run("create", *naming, *dns_limits, *options, image, *argv)
         self._stack.callback(self._engine.run, "rm", "--force", "--volumes", container.name)
         for path, (text, mode) in files.items():
             with tempfile.TemporaryDirectory() as folder:

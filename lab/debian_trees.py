@@ -1,4 +1,4 @@
-"""Debian trees built with mmdebstrap from this machine's own mirror: what hosts and base images are made of."""
+"""Build Debian trees with mmdebstrap from this machine's own mirror, for hosts and base images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lab.cache import compute_cache_key, get_or_build
 from lab.lab_errors import LabError
 
 SUITE = "trixie"
-SLIM_PACKAGES = ("ca-certificates",)  # the base image: what debian:trixie-slim is, and the machine's CA bundle
+SLIM_PACKAGES = ("ca-certificates",)  # the base image: debian:trixie-slim and a CA bundle
 CONDOR_PACKAGES = ("ca-certificates", "condor", "curl", "iproute2", "procps", "python3", "python3-venv")
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 APT_FOLDER = Path("/etc/apt")
 
 
 def find_mirror(apt: Path = APT_FOLDER) -> str | None:
-    """The Debian mirror this machine's own apt uses; None when it uses none."""
+    """Return the Debian mirror of this machine's own apt sources; None if they have none."""
     for uri in _read_archive_uris(apt):
         if re.fullmatch(r"\S+/debian/?", uri):
             return uri.rstrip("/")
@@ -36,7 +36,7 @@ def _read_archive_uris(apt: Path) -> Iterator[str]:
 
 
 def build_condor_tree() -> Path:
-    """An unpacked Debian with HTCondor and Python: the shared, read-only part of every host's disk."""
+    """Return an unpacked Debian with HTCondor and Python: the shared, read-only part of every host's disk."""
     return get_or_build(
         f"condor-{compute_cache_key(SUITE, CONDOR_PACKAGES)}",
         lambda part: build_debian_tree(part, CONDOR_PACKAGES, "directory"),
@@ -44,7 +44,7 @@ def build_condor_tree() -> Path:
 
 
 def build_slim_tar() -> Path:
-    """The stand-in for the image debian:trixie-slim, for engines that cannot pull: a tar for `docker import`."""
+    """Return a tar for `docker import` that replaces the image debian:trixie-slim where engines cannot pull."""
     return get_or_build(
         f"slim-{compute_cache_key(SUITE, SLIM_PACKAGES)}.tar",
         lambda part: build_debian_tree(part, SLIM_PACKAGES, "tar"),
@@ -52,8 +52,18 @@ def build_slim_tar() -> Path:
 
 
 def build_debian_tree(target: Path, packages: tuple[str, ...], output_format: str) -> None:
-    source = find_mirror()
-    if source is None:
+    """Build a Debian tree with these packages at `target`.
+
+    Args:
+        target: path that does not exist yet.
+        packages: Debian packages besides the minimal set.
+        output_format: `directory` or `tar`.
+
+    Raises:
+        LabError: there is no mirror or no mmdebstrap, or the build failed.
+    """
+    mirror = find_mirror()
+    if mirror is None:
         raise LabError("cannot build a Debian tree: no Debian mirror in this machine's apt sources")
     if not shutil.which("mmdebstrap"):
         raise LabError("cannot build a Debian tree: mmdebstrap is not installed (apt-get install mmdebstrap)")
@@ -62,13 +72,13 @@ def build_debian_tree(target: Path, packages: tuple[str, ...], output_format: st
         "--variant=minbase",
         f"--format={output_format}",
         f"--include={','.join(packages)}",
-        # dead name servers make every daemon wait; a container engine brings its own file
+        # unreachable name servers delay every daemon; a container engine brings its own file
         '--customize-hook=: > "$1/etc/resolv.conf"',
     ]
-    if CA_BUNDLE.exists():  # a machine behind a proxy of its own trusts more than Debian does
+    if CA_BUNDLE.exists():  # a machine behind a proxy may trust more authorities than Debian does
         command.append(f'--customize-hook=cp {CA_BUNDLE} "$1{CA_BUNDLE}"')
     done = subprocess.run(
-        [*command, SUITE, str(target), f"deb {source} {SUITE} main"], capture_output=True, text=True, check=False
+        [*command, SUITE, str(target), f"deb {mirror} {SUITE} main"], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise LabError(f"cannot build a Debian tree with mmdebstrap: {done.stderr.strip()[-2000:]}")

@@ -1,4 +1,4 @@
-"""Single packages of another Debian suite, unpacked and not installed: fetched through this machine's own mirror."""
+"""Unpack single packages of another Debian suite without installing them, fetched through this machine's own mirror."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lab.lab_errors import LabError
 
 @dataclass(frozen=True)
 class DebianPackage:
-    """A package known by its sum: what a mirror says of it is not believed."""
+    """Package pinned by its checksum: the mirror itself is not trusted."""
 
     name: str
     version: str
@@ -24,14 +24,18 @@ class DebianPackage:
 
 
 def get_unpacked_package(deb: DebianPackage) -> Path:
-    """The folder that holds the package's files."""
+    """Return the folder that holds the package's files, downloading it the first time.
+
+    Raises:
+        LabError: the package cannot be fetched, or its checksum is wrong.
+    """
 
     def build(part: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = _download(deb, Path(folder))
-            found = hashlib.sha256(file.read_bytes()).hexdigest()
-            if found != deb.sha256:
-                raise LabError(f"cannot use {deb.name} {deb.version}: its sha256 is {found}, not {deb.sha256}")
+            checksum = hashlib.sha256(file.read_bytes()).hexdigest()
+            if checksum != deb.sha256:
+                raise LabError(f"cannot use {deb.name} {deb.version}: its sha256 is {checksum}, not {deb.sha256}")
             part.mkdir()
             _run("dpkg", "--extract", str(file), str(part))
 
@@ -39,14 +43,14 @@ def get_unpacked_package(deb: DebianPackage) -> Path:
 
 
 def _download(deb: DebianPackage, folder: Path) -> Path:
-    """By apt, in a world of its own that knows one suite."""
-    source = find_mirror()
-    if source is None:
+    """Download the package with an apt configuration that knows only its suite, and return the file."""
+    mirror = find_mirror()
+    if mirror is None:
         raise LabError(f"cannot fetch {deb.name}: no Debian mirror in this machine's apt sources")
     for name in ("state/lists/partial", "cache/archives/partial"):
         (folder / name).mkdir(parents=True)
     sources = folder / "sources.list"
-    sources.write_text(f"deb [trusted=yes] {source} {deb.suite} main\n")  # the sum says whether to trust it
+    sources.write_text(f"deb [trusted=yes] {mirror} {deb.suite} main\n")  # verified by its checksum
     options = {
         "Dir::Etc::SourceList": sources,
         "Dir::Etc::SourceParts": "/dev/null",

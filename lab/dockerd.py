@@ -1,6 +1,6 @@
-"""A Docker engine of our own, which a test may crash and start again.
+"""Run a Docker engine that a test may crash and start again.
 
-It shares the machine's network, so that it reaches the lab's registry on loopback; its containers have none.
+It shares the machine's network, so that it reaches the lab's registry on loopback; its containers have no network.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,52 +15,41 @@ from pathlib import Path
 
 from lab import system_packages
 from lab.cache import create_run_folder
-from lab.docker_engine import BUILDER_OPTIONS, Engine
-from lab.lab_errors import LabError
+from lab.docker_engine import BUILDER_OPTIONS, Engine, await_dockerd, get_daemon_host, launch_dockerd
 from lab.survivors import kill_processes
 
 
 @dataclass
 class DockerDaemon:
-    """Runs from `start` to `stop` or `crash`; what it stored stays."""
+    """Engine that runs from `start` to `stop` or `crash`; its images and containers are kept."""
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def socket(self) -> str:
-        return f"{self.folder}/docker.sock"
+        """Path of the engine's socket."""
+        return get_daemon_host(self.folder).removeprefix("unix://")
 
     @property
     def engine(self) -> Engine:
-        return Engine(f"unix://{self.socket}")
+        """Docker command for this engine."""
+        return Engine(get_daemon_host(self.folder))
 
     def start(self) -> None:
-        with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(
-                [
-                    *("unshare", "--mount", "setpriv", "--pdeathsig", "TERM"),
-                    *("dockerd", "--host", f"unix://{self.socket}", "--data-root", f"{self.folder}/data"),
-                    *("--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid", *BUILDER_OPTIONS),
-                    "--max-download-attempts=1",  # else a broken download is tried for a minute
-                ],
-                stdout=log,
-                stderr=log,
-            )
-        end = time.monotonic() + 60
-        while not self.engine.is_reachable():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise LabError(f"cannot start dockerd: {(self.folder / 'log').read_text().strip()[-500:]}")
-            time.sleep(0.1)  # its socket notifies nobody
+        """Start the engine and wait until it answers."""
+        options = [*BUILDER_OPTIONS, "--max-download-attempts=1"]  # else a broken download is retried for a minute
+        self.process = launch_dockerd(self.folder, self.folder / "data", options)
+        await_dockerd(self.folder, self.process)
 
     def stop(self) -> None:
-        """In good order: its containers are stopped, too."""
+        """Stop the engine in good order, and with it its containers."""
         self._stop_with_signal(signal.SIGTERM)
 
     def crash(self) -> None:
-        """As when the host's power fails: engine, containers and all that is in /run are gone at once."""
+        """Kill the engine and its containers and delete everything in /run, as a power failure of the host does."""
         self._stop_with_signal(signal.SIGKILL)
-        kill_processes(f"{self.folder}/exec")  # the shims that hold its containers outlive it
+        kill_processes(f"{self.folder}/exec")  # the shims of its containers outlive it
         shutil.rmtree(self.folder / "exec", ignore_errors=True)
         (self.folder / "pid").unlink(missing_ok=True)
 
@@ -74,16 +62,17 @@ class DockerDaemon:
 
 @contextmanager
 def start_docker_daemon() -> Iterator[DockerDaemon]:
+    """Run an engine; at the end remove its containers and stop it."""
     system_packages.ensure_programs("dockerd", "unshare", "setpriv")
     with create_run_folder() as folder:
-        found = DockerDaemon(folder)
-        found.start()
+        daemon = DockerDaemon(folder)
+        daemon.start()
         try:
-            yield found
+            yield daemon
         finally:
-            if found.process is None:
-                found.start()  # it alone can take its containers and mounts away
-            names = found.engine.run("ps", "--all", "--quiet").split()
+            if daemon.process is None:
+                daemon.start()  # only the engine can remove its containers and mounts
+            names = daemon.engine.run("ps", "--all", "--quiet").split()
             if names:
-                found.engine.run("rm", "--force", "--volumes", *names)
-            found.stop()
+                daemon.engine.run("rm", "--force", "--volumes", *names)
+            daemon.stop()

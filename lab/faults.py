@@ -1,4 +1,4 @@
-"""Faults: a wire that is slow or cuts answers off, a mounted file system that never answers, a clock that is wrong."""
+"""Inject faults: a slow or truncating connection, a file system that never answers, a wrong clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ from lab.lab_errors import LabError
 
 @dataclass
 class FaultyProxy:
-    """`delay`: seconds before each answer begins; `cut`: bytes of an answer after which the connection is closed."""
+    """Loopback proxy that delays or truncates answers.
+
+    Attributes:
+        target_port: port of the server behind it.
+        port: port of the proxy.
+        delay_s: seconds before each piece of an answer is passed on.
+        cut_after_bytes: number of bytes of an answer after which the connection is closed; None for never.
+    """
 
     target_port: int
     port: int = 0
@@ -27,20 +34,21 @@ class FaultyProxy:
 
     @property
     def address(self) -> str:
+        """Address of the proxy (host:port)."""
         return f"127.0.0.1:{self.port}"
 
     def _serve_connection(self, here: socket.socket) -> None:
         with here, contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.target_port)) as there:
             threading.Thread(target=self._forward_request, args=(here, there), daemon=True).start()
-            passed = 0
+            sent = 0
             while data := there.recv(65536):
                 if self.delay_s:
                     time.sleep(self.delay_s)  # the fault itself
-                if self.cut_after_bytes is not None and passed + len(data) > self.cut_after_bytes:
-                    here.sendall(data[: self.cut_after_bytes - passed])
+                if self.cut_after_bytes is not None and sent + len(data) > self.cut_after_bytes:
+                    here.sendall(data[: self.cut_after_bytes - sent])
                     return
                 here.sendall(data)
-                passed += len(data)
+                sent += len(data)
 
     @staticmethod
     def _forward_request(here: socket.socket, there: socket.socket) -> None:
@@ -50,7 +58,8 @@ class FaultyProxy:
             there.shutdown(socket.SHUT_WR)
 
     def accept_connections(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # closed at the end
+        """Serve each connection in a thread until the listener is shut down."""
+        with contextlib.suppress(OSError):  # the listener is shut down at the end
             while True:
                 here, _ = listener.accept()
                 threading.Thread(target=self._serve_connection, args=(here,), daemon=True).start()
@@ -58,17 +67,21 @@ class FaultyProxy:
 
 @contextlib.contextmanager
 def start_faulty_proxy(target: int) -> Iterator[FaultyProxy]:
-    """A wire to the loopback port `target`."""
+    """Run a proxy to the loopback port `target`."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        found = FaultyProxy(target, listener.getsockname()[1])
-        threading.Thread(target=found.accept_connections, args=(listener,), daemon=True).start()
-        yield found
+        proxy = FaultyProxy(target, listener.getsockname()[1])
+        threading.Thread(target=proxy.accept_connections, args=(listener,), daemon=True).start()
+        yield proxy
         listener.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
 def mount_hanging_filesystem(folder: Path) -> Iterator[None]:
-    """A real FUSE file system there, whose server never answers: as CVMFS when its process is stuck."""
+    """Mount a FUSE file system whose server never answers, like a CVMFS whose process is stuck.
+
+    Raises:
+        LabError: FUSE cannot be used here.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     try:
         server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
@@ -80,14 +93,14 @@ def mount_hanging_filesystem(folder: Path) -> Iterator[None]:
             raise LabError(f"cannot mount a FUSE file system: {os.strerror(ctypes.get_errno())}")
         yield
     finally:
-        os.close(server)  # whoever waits for an answer gets "not connected"
+        os.close(server)  # every waiting call fails with "not connected"
         libc.umount2(str(folder).encode(), 2)  # MNT_DETACH
 
 
 def build_clock_offset_prefix(offset_file: Path) -> list[str]:
-    """What to put before a command to make its clock wrong by what the file says, at any time: "+400d", "-1h", "+0".
+    """Return the words before a command that make its clock wrong by the file's content: "+400d", "-1h" or "+0".
 
-    The kernel's count of the seconds since its start goes on as it is.
+    The file may change at any time. The kernel's count of seconds since its start stays right.
     """
     system_packages.ensure_programs("faketime")
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))

@@ -1,11 +1,11 @@
-"""The first process of a lab host: makes its namespaces and mounts, then becomes the given command as their PID 1.
+"""Run the first process of a lab host: create its namespaces and mounts, then become its PID 1, the given command.
 
-A program of its own, started by `lab.lab_host`: a threaded test runner must not fork itself, and Python 3.11 has no
-`os.unshare`. Two processes: the *launcher* (this one) stays outside and ends as the *inside* one ends.
+This is a program of its own, started by `lab.lab_host`: a threaded test runner must not fork itself, and Python 3.11
+has no `os.unshare`. It is two processes: the *launcher* stays outside and ends the same way as the *inside* process.
 
-The inside says `ready` over the control socket, its owner connects the network and answers `go`. The launcher's
-standard input is a pipe from the owner: when it closes, however the owner died, the launcher kills the inside, and the
-kernel takes everything in those namespaces away. So nothing outlives a crashed test.
+The inside process sends `ready` over the control socket; its owner connects the network and answers `go`. The
+launcher's standard input is a pipe from the owner: when it closes, even because the owner was killed, the launcher
+kills the inside process, and the kernel removes everything in those namespaces. So nothing outlives a crashed test.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def check_result(result: int, attempted: str) -> None:
+    """Raise OSError with the attempted action if a call of the C library failed."""
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"cannot {attempted}: {os.strerror(number)}")
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """Mount a file system, or raise OSError."""
     check_result(
         libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), data.encode()),
         f"mount {kind or source} on {target}",
@@ -43,20 +45,20 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = 
 
 
 def mount_all(host: dict[str, Any]) -> None:
-    """The host's whole view: its own tree over the shared one, the kernel's file systems, small disks."""
+    """Mount the host's whole view: its own tree over the shared one, the kernel's file systems, small disks."""
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
     root = host["root"]
     lower = ":".join(host["layers"])
     mount("overlay", root, "overlay", 0, f"lowerdir={lower},upperdir={host['upper']},workdir={host['work']}")
-    kernels = [("/proc", "proc", ""), ("/sys", "sysfs", ""), ("/dev/shm", "tmpfs", "mode=1777")]
+    kernel_mounts = [("/proc", "proc", ""), ("/sys", "sysfs", ""), ("/dev/shm", "tmpfs", "mode=1777")]
     disks = [(path, "tmpfs", options) for path, options in host["disks"].items()]
-    for target, kind, options in kernels + disks:
+    for target, kind, options in kernel_mounts + disks:
         Path(root + target).mkdir(parents=True, exist_ok=True)
         mount(kind, root + target, kind, 0, options)
 
 
 def exec_as_pid_1(host: dict[str, Any], control: socket.socket) -> None:
-    """In the new namespaces, as their PID 1. Never returns."""
+    """Set up the new namespaces as their PID 1, then become the host's command. Never returns."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     mount_all(host)
     socket.sethostname(host["name"])
@@ -67,21 +69,22 @@ def exec_as_pid_1(host: dict[str, Any], control: socket.socket) -> None:
     os.chroot(host["root"])
     os.chdir("/")
     os.umask(0o022)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and the command would inherit it
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and the command would inherit that
         signal.signal(number, signal.SIG_DFL)
     os.execvpe(host["argv"][0], host["argv"], host["env"])
 
 
 def wait_for_exit(child_pid: int) -> int:
-    """The inside's wait status. An owner who is gone ends it."""
-    ended = os.pidfd_open(child_pid)
-    readable, _, _ = select.select([ended, 0], [], [])
-    if ended not in readable:
+    """Return the wait status of the inside process, after killing it if the owner is gone."""
+    pidfd = os.pidfd_open(child_pid)
+    readable, _, _ = select.select([pidfd, 0], [], [])
+    if pidfd not in readable:
         os.kill(child_pid, signal.SIGKILL)
     return os.waitpid(child_pid, 0)[1]
 
 
 def main() -> None:
+    """Launch the host described by the first argument; the second is the file descriptor of the control socket."""
     host = json.loads(sys.argv[1])
     control = socket.socket(fileno=int(sys.argv[2]))
     control.set_inheritable(False)

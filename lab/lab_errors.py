@@ -1,5 +1,5 @@
-"""What the lab raises when a real part does not do what it should."""
+"""Define the exception the lab raises when a real part is missing or misbehaves."""
 
 
 class LabError(Exception):
-    """One sentence for a person."""
+    """Error whose message is one sentence for a person."""

@@ -1,4 +1,4 @@
-"""A host of the lab: namespaces over the shared Debian tree, with a network card, and one command as their PID 1."""
+"""Run a host of the lab: namespaces over the shared Debian tree, a network card, and one command as PID 1."""
 
 from __future__ import annotations
 
@@ -21,16 +21,23 @@ HOST_INIT_SCRIPT = Path(__file__).with_name("host_init.py")
 
 @dataclass(frozen=True, kw_only=True)
 class DiskLayout:
-    """What a host sees as its disk."""
+    """Disk of a host.
 
-    layers: Sequence[Path]  # read-only, the first wins
-    writable_folder: Path  # folder for what this host writes
-    files: Mapping[str, str | bytes] = field(default_factory=dict)  # written before the start
-    disks: Mapping[str, str] = field(default_factory=dict)  # mount point -> tmpfs options, such as "size=16m"
+    Attributes:
+        layers: read-only folders; the first one that has a file wins.
+        writable_folder: folder for everything the host writes.
+        files: path inside -> content, written before the start.
+        disks: mount point inside -> tmpfs options, such as "size=16m".
+    """
+
+    layers: Sequence[Path]
+    writable_folder: Path
+    files: Mapping[str, str | bytes] = field(default_factory=dict)
+    disks: Mapping[str, str] = field(default_factory=dict)
 
 
 class Host:
-    """One started host. `stop()` (or the death of the process that made it) takes everything in it away."""
+    """Started host. `stop()`, or the death of the process that made it, removes everything in it."""
 
     def __init__(
         self, name: str, argv: Sequence[str], *, tree: DiskLayout, env: Mapping[str, str] | None = None
@@ -43,9 +50,8 @@ class Host:
         self._log = tree.writable_folder / "log"
         for folder in (self._upper, tree.writable_folder / "work", tree.writable_folder / "root"):
             folder.mkdir(parents=True)
-        self._root_prefix = (
-            tree.writable_folder / "root"
-        )  # where its disk is, as its PID 1 sees the machine before the chroot
+        # the host's disk, as its PID 1 sees the machine before the chroot
+        self._root_prefix = tree.writable_folder / "root"
         self._launch()
         for path, content in tree.files.items():
             self.write_file(path, content)
@@ -84,9 +90,9 @@ class Host:
         self.pid = int((answers - {b"ready"}).pop())
 
     def start_command(self) -> None:
-        """Let the command start, and return once it has. Until told the host waits, so that its network can be made.
+        """Let the host's command start, and return when it has. Before this call the host waits for its network.
 
-        Before the exec the host has not even its own root directory: what is run "inside" would run on this machine.
+        Until then the host does not even have its own root directory: a command run "inside" would run on this machine.
         """
         self._root_prefix = Path("/")
         self._control.send(b"go")
@@ -94,7 +100,7 @@ class Host:
         self._control.close()
 
     def stop(self) -> None:
-        """Kill what is left of the host. Idempotent."""
+        """Kill every process of the host. Idempotent."""
         self._control.close()
         if self._launcher.stdin:
             self._launcher.stdin.close()
@@ -102,11 +108,15 @@ class Host:
 
     @property
     def exit_code(self) -> int | None:
-        """Of the host's PID 1: None while it runs, -n when signal n ended it."""
+        """Exit code of PID 1: None while it runs, -n after its death by signal n."""
         return self._launcher.poll()
 
     def wait(self, timeout: float) -> int:
-        """Wait for the end of PID 1 and return its exit code."""
+        """Wait for the end of PID 1 and return its exit code.
+
+        Raises:
+            LabError: it still runs after `timeout` seconds.
+        """
         try:
             return self._launcher.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -119,7 +129,7 @@ class Host:
         os.kill(self.pid, number)
 
     def build_nsenter_command(self, argv: Sequence[str], user: str = "root") -> list[str]:
-        """The command line that runs `argv` inside this host."""
+        """Return the command line that runs `argv` inside this host."""
         target = str(self.pid)
         become = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
         return ["nsenter", "-t", target, "-m", "-u", "-i", "-n", "-p", "-r", "-w", "--", *become, *argv]
@@ -127,7 +137,18 @@ class Host:
     def run(
         self, argv: Sequence[str] | str, *, user: str = "root", timeout: float = 20, stdin: str = "", check: bool = True
     ) -> str:
-        """Run a command inside and return its standard output; a string goes through the shell."""
+        """Run a command inside and return its standard output.
+
+        Args:
+            argv: the command; a string goes through the shell.
+            user: the user it runs as.
+            timeout: seconds after which it is killed.
+            stdin: text for its standard input.
+            check: fail when the exit code is not 0.
+
+        Raises:
+            LabError: the command failed and `check` is set.
+        """
         command = ["sh", "-c", argv] if isinstance(argv, str) else list(argv)
         limited = ["timeout", "-s", "KILL", f"{timeout:g}", *command]
         env = {**self.env, "HOME": "/root" if user == "root" else f"/home/{user}"}
@@ -141,28 +162,32 @@ class Host:
             timeout=timeout + 10,
         )
         if check and done.returncode != 0:
-            said = (done.stderr or done.stdout).strip()
-            raise LabError(f"{self.name}: {shlex.join(command)} ended with {done.returncode}: {said}")
+            output = (done.stderr or done.stdout).strip()
+            raise LabError(f"{self.name}: {shlex.join(command)} ended with {done.returncode}: {output}")
         return done.stdout
 
     def find_processes(self, name: str) -> list[int]:
-        """The pids, as seen outside, of the host's processes whose program has this name."""
-        home = os.stat(f"/proc/{self.pid}/ns/pid").st_ino
-        found = []
+        """Return the pids, as seen outside, of the host's processes whose program is called `name`."""
+        namespace = os.stat(f"/proc/{self.pid}/ns/pid").st_ino
+        pids = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
                 program = entry.joinpath("cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
-                inside = os.stat(entry / "ns/pid").st_ino == home
-            except OSError:  # gone meanwhile
+                inside = os.stat(entry / "ns/pid").st_ino == namespace
+            except OSError:  # it has just ended
                 continue
             if inside and Path(program).name == name:
-                found.append(int(entry.name))
-        return found
+                pids.append(int(entry.name))
+        return pids
 
     def signal_processes(self, name: str, number: int = signal.SIGKILL) -> list[int]:
-        """Signal every process of that name, such as SIGSTOP to `condor_startd`; at least one must be there."""
+        """Signal every process whose program is called `name` and return their pids.
+
+        Raises:
+            LabError: there is no such process.
+        """
         pids = self.find_processes(name)
         if not pids:
             raise LabError(f"{self.name}: no process is called {name}")
@@ -171,26 +196,26 @@ class Host:
         return pids
 
     def run_ip(self, *argv: str) -> None:
-        """Run iproute2 in the host's network, from outside: works before the start, too."""
+        """Run iproute2's `ip` in the host's network from outside, also before the host's start."""
         subprocess.run(["nsenter", f"--net=/proc/{self.pid}/ns/net", "ip", *argv], check=True, timeout=20)
 
     def set_link_state(self, state: str) -> None:
-        """`down` cuts the host off the network, `up` brings it back."""
+        """Disconnect the host from the network (`down`) or reconnect it (`up`)."""
         self.run_ip("link", "set", "eth0", state)
 
     # -- look ----------------------------------------------------------------------------------------------------------
 
     def read_log(self) -> str:
-        """All that the host's PID 1 and its children wrote."""
+        """Return the output of the host's PID 1 and its children."""
         return self._log.read_text(errors="replace")
 
     def write_file(self, path: str, content: str | bytes, mode: int = 0o644) -> None:
-        """Put a file of root's on the host's disk, before its start or while it runs."""
+        """Write a file as root on the host's disk, before its start or while it runs."""
         target = Path(f"/proc/{self.pid}/root{self._root_prefix}{path}")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         target.chmod(mode)
 
     def read_file(self, path: str) -> str:
-        """A file the host wrote (not below a `disks` mount). Works after its end, too."""
+        """Return a file the host wrote (not below a `disks` mount), also after the host's end."""
         return Path(f"{self._upper}{path}").read_text(errors="replace")

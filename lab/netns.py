@@ -1,4 +1,4 @@
-"""Be in the network of another process: what this thread and its children open then, they open there."""
+"""Enter the network of another process: sockets of this thread and of its children are then opened there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLONE_NEWNET = 0x40000000  # sched.h; Python has os.setns from 3.12 on only
 
 @contextmanager
 def enter_network_of(pid: int) -> Iterator[None]:
-    """Its loopback is brought up. Back at the end."""
+    """Enter the network of process `pid`, with its loopback up; return to the own network at the end."""
     with open("/proc/thread-self/ns/net") as home, open(f"/proc/{pid}/ns/net") as there:
         _set_network_namespace(there.fileno())
         try:

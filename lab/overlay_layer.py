@@ -1,7 +1,7 @@
-"""The supervisor for the lab's hosts: folders to lay over the Debian tree, compiled for the tree's Python.
+"""Build the supervisor for the lab's hosts: folders to lay over the Debian tree, compiled for the tree's Python.
 
-The dependencies are one layer, kept; this checkout's own package is another, made afresh for each pool, so that every
-test runs what is in the editor now and no later edit changes a run.
+The dependencies are one cached layer. This checkout's own package is another, rebuilt for each pool, so that every
+test runs the current sources and no later edit changes a running test.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ sys.exit(main())
 
 
 def build_dependency_layer(tree: Path) -> Path:
-    """What the supervisor imports, for the tree's Python. Kept for the next run."""
+    """Return the cached layer with the supervisor's dependencies, for the tree's Python."""
     python = get_python_version(tree)
     wheels = download_wheels(python)
 
@@ -38,7 +38,7 @@ def build_dependency_layer(tree: Path) -> Path:
 
 
 def build_source_layer(tree: Path, target: Path) -> Path:
-    """This checkout's package and the `autopilot` command, laid into `target`."""
+    """Copy this checkout's package and the `autopilot` command into `target`, compile it and return it."""
     package = target / INSTALL_FOLDER.lstrip("/") / "autopilot"
     shutil.copytree(REPO / "autopilot", package, ignore=shutil.ignore_patterns("__pycache__"))
     command = target / "usr/bin/autopilot"
@@ -50,7 +50,7 @@ def build_source_layer(tree: Path, target: Path) -> Path:
 
 
 def compile_layer(layer: Path, tree: Path) -> None:
-    """Byte-compile a layer's Python, inside the tree: only its own interpreter can."""
+    """Byte-compile a layer's Python inside the tree: only the tree's own interpreter can."""
     with tempfile.TemporaryDirectory(dir=layer.parent) as folder:
         own = Path(folder) / "own"
         host = Host(
@@ -70,5 +70,5 @@ def compile_layer(layer: Path, tree: Path) -> None:
 
 
 def get_python_version(tree: Path) -> str:
-    """The version of a tree's Python, such as `3.13`."""
+    """Return the version of a tree's Python, such as `3.13`."""
     return (tree / "usr/bin/python3").readlink().name.removeprefix("python")

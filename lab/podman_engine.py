@@ -1,11 +1,10 @@
-"""A real Podman API service with storage of its own. With runc: crun refuses cgroups of both versions at once."""
+"""Run a real Podman API service with its own storage. It uses runc: crun refuses cgroups of both versions at once."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from lab import system_packages
 from lab.cache import create_run_folder, detach_mounts_below
 from lab.lab_errors import LabError
+from lab.polling import poll_until
 from lab.survivors import kill_processes
 
 CONTAINERS_CONF = """\
@@ -35,14 +35,18 @@ graphroot = "{folder}/storage"
 
 @dataclass
 class Podman:
+    """Service that runs from `start` to `stop` or `crash`; its images and containers are kept."""
+
     folder: Path
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def socket(self) -> str:
+        """Path of the service's socket."""
         return f"{self.folder}/podman.sock"
 
     def build_environment(self) -> dict[str, str]:
+        """Return the environment that makes podman use this service's folder only."""
         return {
             **os.environ,
             "CONTAINERS_CONF": f"{self.folder}/containers.conf",
@@ -52,6 +56,11 @@ class Podman:
         }
 
     def run(self, *words: str, check: bool = True) -> str:
+        """Run one podman command on the same storage and return its standard output.
+
+        Raises:
+            LabError: the command failed and `check` is set.
+        """
         done = subprocess.run(
             ["podman", *words], capture_output=True, text=True, check=False, env=self.build_environment(), timeout=60
         )
@@ -60,31 +69,34 @@ class Podman:
         return done.stdout
 
     def start(self) -> None:
+        """Start the service and wait for its socket."""
         Path(self.socket).unlink(missing_ok=True)
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(
                 ["podman", "system", "service", "--time=0", f"unix://{self.socket}"],
                 stdout=log, stderr=log, env=self.build_environment(),
             )  # fmt: skip
-        end = time.monotonic() + 30
-        while not Path(self.socket).exists():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise LabError(f"cannot start podman: {(self.folder / 'log').read_text().strip()[-500:]}")
-            time.sleep(0.05)  # a socket that is not there notifies nobody
+        poll_until(
+            Path(self.socket).exists,
+            30,
+            lambda _: f"cannot start podman: {(self.folder / 'log').read_text().strip()[-500:]}",
+            process=self.process,
+        )
 
     def crash(self) -> None:
-        """As when the host's power fails: service, containers and all that is in /run are gone at once."""
+        """Kill the service and its containers and delete everything in /run, as a power failure of the host does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait(30)
             self.process = None
         kill_processes(f"{self.folder}/")
         detach_mounts_below(self.folder)
-        for volatile in ("run", "tmp"):  # that they are gone tells Podman of the reboot
+        for volatile in ("run", "tmp"):  # Podman recognizes a reboot by their absence
             shutil.rmtree(self.folder / volatile, ignore_errors=True)
         Path(self.socket).unlink(missing_ok=True)
 
     def stop(self) -> None:
+        """Stop the service; containers go on running."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(30)
@@ -94,7 +106,11 @@ class Podman:
 
 @contextmanager
 def start_podman(*insecure_registries: str) -> Iterator[Podman]:
-    """`insecure`: registries without TLS. Podman does not trust loopback by itself, as Docker does."""
+    """Run a service; at the end remove its containers and images and stop it.
+
+    Args:
+        insecure_registries: registries without TLS. Podman does not trust loopback by default, as Docker does.
+    """
     system_packages.ensure_programs("podman", "runc")
     with create_run_folder() as folder:
         (folder / "containers.conf").write_text(CONTAINERS_CONF.format(folder=folder))
@@ -103,12 +119,12 @@ def start_podman(*insecure_registries: str) -> Iterator[Podman]:
             f'[[registry]]\nlocation = "{address}"\ninsecure = true\n' for address in insecure_registries
         )
         (folder / "registries.conf").write_text(registries)
-        found = Podman(folder)
-        found.start()
+        podman = Podman(folder)
+        podman.start()
         try:
-            yield found
+            yield podman
         finally:
-            found.run("rm", "--all", "--force", "--time=0", "--volumes", check=False)
-            found.run("rmi", "--all", "--force", check=False)
-            found.stop()
+            podman.run("rm", "--all", "--force", "--time=0", "--volumes", check=False)
+            podman.run("rmi", "--all", "--force", check=False)
+            podman.stop()
             detach_mounts_below(folder)

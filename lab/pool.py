@@ -1,13 +1,14 @@
-"""A real HTCondor pool on this machine, without Docker: a manager and workers, each in namespaces of its own.
+"""Run a real HTCondor pool on this machine without Docker: a manager and workers, each in its own namespaces.
 
     with Pool() as pool:
-        worker = pool.worker(["autopilot", "run", "/etc/autopilot.json5"], files={"/etc/autopilot.json5": text})
-        pool.wait(pool.slots, 20, "the worker joins")
+        worker = pool.start_worker(["autopilot", "run", "/etc/autopilot.json5"], files={"/etc/autopilot.json5": text})
+        pool.wait_until(pool.list_slots, 20, "the worker joins")
         job = pool.submit(5)
-        pool.wait(lambda: pool.job_status(job) == "Running", 20)
+        pool.wait_until(lambda: pool.get_job_status(job) == "Running", 20)
         worker.wait(60)
 
-The manager's network holds a bridge; a worker's card is the other end of a cable to it. Names come from /etc/hosts.
+The manager's network contains a bridge; a worker's card is the other end of a cable to it. All names are in
+/etc/hosts.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lab.schedd import Schedd
 
 
 class Pool(Schedd):
-    """The manager runs from the `with` on; `worker()` adds workers. Everything is gone at the end."""
+    """Pool whose manager runs inside the `with` block; `start_worker` adds workers. All is removed at the end."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -44,6 +45,7 @@ class Pool(Schedd):
         self._stack.close()
 
     def run_on_manager(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
+        """Run a command on the manager and return its standard output."""
         return self.manager.run(argv, user=user, stdin=stdin, check=check)
 
     # -- the manager ---------------------------------------------------------------------------------------------------
@@ -66,7 +68,7 @@ class Pool(Schedd):
         self.manager.run(pool_settings.MANAGER_SETUP_SCRIPT)
 
     def start_manager(self) -> None:
-        """Start the manager's daemons; ready when they would match a job."""
+        """Start the manager's daemons and wait until they would match a job."""
         self.manager.run(["condor_master"])
         self.wait_until(self.is_manager_up, 60, "the manager is up")
 
@@ -89,10 +91,16 @@ class Pool(Schedd):
         token_path: str = pool_settings.TOKEN_PATH,
         connected: bool = True,
     ) -> Host:
-        """Start a worker whose PID 1 is `argv`; `autopilot` is this checkout's as it was at the first call.
+        """Start a worker and return its host.
 
-        `files` are written before the start; `disks` are tmpfs mounts (path -> options). `token=""` leaves the worker
-        without one; None makes it a good one. `connected=False` leaves its cable unplugged.
+        Args:
+            argv: the worker's PID 1; `autopilot` is this checkout's, copied at the first call.
+            env: further variables of its environment.
+            files: path inside -> content, written before the start.
+            disks: mount point inside -> tmpfs options.
+            token: content of the token file; None creates a valid one, "" leaves the worker without any.
+            token_path: path of the token file.
+            connected: False leaves the network cable unplugged.
         """
         number = len(self.workers) + 1
         tree = DiskLayout(

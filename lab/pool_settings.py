@@ -1,4 +1,4 @@
-"""HTCondor settings of the lab's pool: quick to match, safe by tokens, named without any DNS."""
+"""Configure the lab's HTCondor pool: short intervals, token authentication, names without DNS."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ NETWORK_PREFIX = "10.77.0"
 MANAGER_NAME = "manager"
 CONDOR_HOST = f"{MANAGER_NAME}.{DOMAIN}"
 TOKEN_PATH = "/etc/condor/tokens.d/worker"
-MOUNTED_TOKEN_PATH = "/run/secrets/condor/worker"  # where the worker-node image finds it
+MOUNTED_TOKEN_PATH = "/run/secrets/condor/worker"  # where the worker-node image expects it
 SITE_CONFIG_PATH = "/etc/condor/config.d/40-site.conf"
 USERS = ("alice", "bob")
 WORKER_IDENTITY = f"worker@{DOMAIN}"
@@ -33,7 +33,7 @@ SCHEDD_INTERVAL = 2
 SCHEDD_MIN_INTERVAL = 1
 """
 
-# What the manager's system needs before its daemons start.
+# Prepares the manager's system before its daemons start.
 MANAGER_SETUP_SCRIPT = f"""\
 set -e
 install -d -o condor -g condor /run/condor /var/lock/condor /var/spool/condor
@@ -54,11 +54,11 @@ SHUTDOWN_FAST_TIMEOUT = 30
 
 
 def compute_address(number: int) -> str:
-    """Of the manager (0) and of worker `number`."""
+    """Return the address of worker `number`; 0 is the manager."""
     return f"{NETWORK_PREFIX}.{number + 1}"
 
 
 def format_hosts_file(workers: int = 40) -> str:
-    """Every name of the pool, so that no look-up waits for a name server."""
+    """Return an /etc/hosts with every name of the pool, so that no look-up waits for a name server."""
     named = [(compute_address(0), MANAGER_NAME), *[(compute_address(n), f"worker{n}") for n in range(1, workers + 1)]]
     return "127.0.0.1 localhost\n" + "".join(f"{ip} {name}.{DOMAIN} {name}\n" for ip, name in named)

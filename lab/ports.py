@@ -18,10 +18,9 @@ _tries = itertools.count()
 
 
 def find_free_port() -> int:
-    """Return a TCP port that nobody uses and that no other process of the lab on this machine gets while we live.
+    """Return a free TCP port that no other process of the lab on this machine gets while this one lives.
 
-    It lies below the ports the kernel hands out by itself: an outgoing connection of another program cannot take it
-    between this answer and its use.
+    It lies below the kernel's ephemeral ports: an outgoing connection of another program cannot take it before its use.
 
     Raises:
         LabError: all ports of the range are taken.
@@ -33,7 +32,7 @@ def find_free_port() -> int:
 
 
 def find_free_network() -> str:
-    """Return the first three numbers of a loopback network that no other process of the lab gets while we live.
+    """Return the first three numbers of a loopback network that no other process of the lab gets while this one lives.
 
     Raises:
         LabError: none was found.
@@ -46,9 +45,10 @@ def find_free_network() -> str:
 
 
 def _reserve_name(name: str) -> bool:
-    """Take the name for as long as this process lives; False when another one has it.
+    """Reserve a name for the life of this process, as an abstract Unix socket.
 
-    It is an abstract Unix socket, which the kernel releases with us.
+    Returns:
+        False if another process has reserved it.
     """
     guard = socket.socket(socket.AF_UNIX)
     try:
@@ -56,12 +56,12 @@ def _reserve_name(name: str) -> bool:
     except OSError:
         guard.close()
         return False
-    guard.detach()  # stays open until this process ends
+    guard.detach()  # stays open until this process ends, and the kernel closes it
     return True
 
 
 def _list_candidates() -> Iterator[int]:
-    """Begin at another place in every process, and go on after the last one: a port just closed rests."""
+    """Yield ports, starting at a different one in every process and continuing after the last one given."""
     ephemeral = int(EPHEMERAL.read_text().split()[0])
     count = (ephemeral if ephemeral > LOWEST + 1000 else HIGHEST) - LOWEST
     for _ in range(count):

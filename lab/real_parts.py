@@ -1,4 +1,4 @@
-"""Which real parts of the outside world this machine can have, and in one sentence why not."""
+"""Decide for each real part of the outside world if this machine can have it, and say in one sentence why not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lab.lab_errors import LabError
 
 @functools.cache
 def explain_unavailable(part: str) -> str | None:
-    """Why this machine cannot have the part; None when it has it. What can be installed or built, is."""
+    """Return the reason this machine cannot have the part; None if it can. Installs and builds as needed."""
     try:
         PARTS[part]()
     except LabError as error:
@@ -32,12 +32,13 @@ def explain_unavailable(part: str) -> str | None:
 
 
 def require_root() -> None:
+    """Raise LabError unless this process is root."""
     if os.geteuid() != 0:
         raise LabError("this is not root")
 
 
 def require_namespaces() -> None:
-    """By doing it: containers and hardened kernels refuse in many ways."""
+    """Raise LabError unless namespaces and overlay mounts work. Tries them: kernels refuse in many ways."""
     require_root()
     system_packages.ensure_programs("unshare", "nsenter", "ip")
     with create_run_folder() as folder:
@@ -58,13 +59,14 @@ def require_namespaces() -> None:
 
 
 def require_htcondor() -> None:
-    """A pool in namespaces, for which the Debian tree is built."""
+    """Raise LabError unless a pool in namespaces can run; builds its Debian tree."""
     require_namespaces()
     system_packages.ensure_programs("mmdebstrap")
     debian_trees.build_condor_tree()
 
 
 def require_docker() -> None:
+    """Raise LabError unless a Docker engine answers or can be started, and images can be built."""
     require_root()
     if not docker_engine.Engine(None).is_reachable():
         system_packages.ensure_programs("dockerd", "unshare", "setpriv")
@@ -75,25 +77,29 @@ def require_docker() -> None:
 
 
 def require_consul() -> None:
+    """Raise LabError unless the Consul program can be found or unpacked."""
     consul_agents.find_program()
 
 
 def require_prometheus() -> None:
+    """Raise LabError unless both builds of Prometheus can be unpacked."""
     prometheus_server.find_program(prometheus_server.WITH_CONSUL)
     prometheus_server.find_program(prometheus_server.WITH_HTTP)
 
 
 def require_podman() -> None:
+    """Raise LabError unless Podman and runc are installed or can be."""
     require_root()
     system_packages.ensure_programs("podman", "runc", "busybox")
 
 
 def require_registry() -> None:
+    """Raise LabError unless the registry is installed or can be."""
     system_packages.ensure_programs("docker-registry", "busybox")
 
 
 def require_systemd() -> None:
-    """As PID 1 of a container."""
+    """Raise LabError unless systemd can be PID 1 of a container."""
     require_docker()
     if not any(Path(folder, "cgroup.procs").exists() for folder in systemd_container.CGROUP_FOLDERS):
         raise LabError("this machine has no unified cgroups, which systemd needs")
@@ -101,7 +107,7 @@ def require_systemd() -> None:
 
 
 def require_fuse() -> None:
-    """A file system that hangs, mounted and let go."""
+    """Raise LabError unless a FUSE file system can be mounted."""
     require_root()
     with create_run_folder() as folder, faults.mount_hanging_filesystem(folder):
         pass

@@ -1,9 +1,8 @@
-"""A real registry (Debian's docker-registry) on a loopback port, which engines speak to without TLS."""
+"""Run a real image registry (Debian's docker-registry) on a loopback port, where engines do not require TLS."""
 
 from __future__ import annotations
 
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from lab import system_packages
 from lab.cache import create_run_folder
-from lab.lab_errors import LabError
+from lab.polling import poll_until
 from lab.ports import find_free_port
 
 CONFIG = """\
@@ -28,7 +27,7 @@ BCRYPT_SALT = "$2y$05$abcdefghijklmnopqrstuu"  # bcrypt, the cheapest the regist
 
 @dataclass
 class Registry:
-    """May be stopped and started again; its content and port stay."""
+    """Registry that may be stopped and started again; its content and port stay."""
 
     folder: Path
     port: int
@@ -36,27 +35,32 @@ class Registry:
 
     @property
     def address(self) -> str:
+        """Address of the registry (host:port)."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:
+        """Log of all its starts."""
         return (self.folder / "log").read_text()
 
     def count_requests(self, method: str, path_part: str = "") -> int:
-        """How many it got, of those whose path contains `what`."""
+        """Return the number of requests with this method so far whose path contains `path_part`."""
         return sum(f'"{method} /v2/' in line and path_part in line for line in self.log.splitlines())
 
     def start(self) -> None:
+        """Start the registry and wait until it answers."""
         with (self.folder / "log").open("a") as log:
             command = ["docker-registry", "serve", str(self.folder / "config.yml")]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        end = time.monotonic() + 10
-        while not self._is_reachable():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise LabError(f"cannot start docker-registry: {self.log.strip()[-500:]}")
-            time.sleep(0.05)  # its port notifies nobody
+        poll_until(
+            self._is_reachable,
+            10,
+            lambda _: f"cannot start docker-registry: {self.log.strip()[-500:]}",
+            process=self.process,
+        )
 
     def stop(self) -> None:
+        """Kill the registry."""
         if self.process is not None:
             self.process.kill()
             self.process.wait(10)
@@ -74,7 +78,7 @@ class Registry:
 
 @contextmanager
 def start_registry(user: str = "", password: str = "") -> Iterator[Registry]:
-    """A running registry; with a user, it lets nobody else in."""
+    """Run a registry; with a user, it requires that user's password."""
     system_packages.ensure_programs("docker-registry")
     with create_run_folder() as folder:
         auth = ""
@@ -85,10 +89,10 @@ def start_registry(user: str = "", password: str = "") -> Iterator[Registry]:
             ).stdout  # fmt: skip
             (folder / "htpasswd").write_text(f"{user}:{hashed}\n")
             auth = f"auth: {{htpasswd: {{realm: lab, path: {folder}/htpasswd}}}}"
-        found = Registry(folder, find_free_port())
-        (folder / "config.yml").write_text(CONFIG.format(folder=folder, port=found.port, auth=auth))
-        found.start()
+        registry = Registry(folder, find_free_port())
+        (folder / "config.yml").write_text(CONFIG.format(folder=folder, port=registry.port, auth=auth))
+        registry.start()
         try:
-            yield found
+            yield registry
         finally:
-            found.stop()
+            registry.stop()

@@ -1,18 +1,17 @@
-"""The queue of a real pool, as an ordinary user submits to it and as the schedd tells of it."""
+"""Submit to the queue of a real pool as an ordinary user, and read its state as the schedd reports it."""
 
 from __future__ import annotations
 
 import json
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from lab import pool_settings
-from lab.lab_errors import LabError
+from lab.polling import poll_until
 
 T = TypeVar("T")
-BUSY = 3.0
+BUSY_FACTOR = 3.0  # how much longer a busy machine may take
 JOB_STATUS_NAMES = {
     1: "Idle",
     2: "Running",
@@ -25,7 +24,7 @@ JOB_STATUS_NAMES = {
 
 
 class Schedd(ABC):
-    """What every kind of pool offers. Its manager is a namespace host or a container."""
+    """Queue and collector of any kind of pool. The manager is a namespace host or a container."""
 
     @abstractmethod
     def run_on_manager(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
@@ -34,9 +33,13 @@ class Schedd(ABC):
     def submit(
         self, seconds: float = 0, *, user: str = "alice", script: str | None = None, inputs: Sequence[str] = ()
     ) -> str:
-        """Queue a job that sleeps, or runs a shell script, as an ordinary user. Returns its id, such as `1.0`.
+        """Queue a job as an ordinary user and return its id, such as `1.0`.
 
-        `inputs`: files of the manager that are sent to the node before the job starts.
+        Args:
+            seconds: duration of the sleep that is the job, unless there is a script.
+            user: owner of the job.
+            script: shell script to run instead.
+            inputs: files of the manager that are sent to the node before the job starts.
         """
         words = (script or f"exec sleep {seconds:g}").replace("'", "''").replace('"', '""')
         description = f"""\
@@ -51,56 +54,58 @@ request_disk = 1M
 log = /home/{user}/jobs.log
 queue
 """
-        said = self.run_on_manager("condor_submit", "-terse", "-", user=user, stdin=description)
-        return said.split(" - ")[0].strip()
+        output = self.run_on_manager("condor_submit", "-terse", "-", user=user, stdin=description)
+        return output.split(" - ")[0].strip()
 
     def get_job_ad(self, job_id: str) -> dict[str, Any]:
-        """What the schedd says of a job: its ad, from the queue or from the history; {} when it knows none."""
+        """Return the job's ad from the queue or from the history; {} if the schedd knows no such job."""
         for tool in ("condor_q", "condor_history"):
-            said = self.run_on_manager(tool, "-json", job_id, check=False).strip()
-            if said and (ads := json.loads(said)):
+            output = self.run_on_manager(tool, "-json", job_id, check=False).strip()
+            if output and (ads := json.loads(output)):
                 return dict(ads[0])
         return {}
 
     def get_job_status(self, job_id: str) -> str:
-        """`Idle`, `Running`, `Completed`, `Held`, `Removed` ..., as the schedd says."""
+        """Return the schedd's status of a job: `Idle`, `Running`, `Completed`, `Held`, `Removed` ..."""
         return JOB_STATUS_NAMES.get(self.get_job_ad(job_id).get("JobStatus", 0), "unknown")
 
     def is_executing(self, job_id: str) -> bool:
-        """Whether its payload has started; `Running` begins with the shadow, before anything is on the node."""
+        """Return True once the payload has started; `Running` begins earlier, with the shadow."""
         ad = self.get_job_ad(job_id)
         return JOB_STATUS_NAMES.get(ad.get("JobStatus", 0)) == "Running" and "JobCurrentStartExecutingDate" in ad
 
     def list_slots(self) -> list[dict[str, Any]]:
-        """The slots the collector knows."""
-        said = self.run_on_manager("condor_status", "-json", check=False).strip()
-        return json.loads(said) if said else []
+        """Return the ads of the slots that the collector knows."""
+        output = self.run_on_manager("condor_status", "-json", check=False).strip()
+        return json.loads(output) if output else []
 
     def create_token(self) -> str:
-        """A new token with which a worker may join, and do nothing else."""
+        """Return a new token that allows a worker to join, and nothing else."""
         rights = ["ADVERTISE_MASTER", "ADVERTISE_STARTD", "READ"]
         authz = [word for right in rights for word in ("-authz", right)]
         return self.run_on_manager("condor_token_create", "-identity", pool_settings.WORKER_IDENTITY, *authz)
 
     def is_manager_up(self) -> bool:
-        """The queue answers and the negotiator is known; before that a first match takes many seconds."""
+        """Return True if the queue answers and the collector knows the negotiator: matches are quick from then on."""
         known = self.run_on_manager(
             "sh", "-c", "condor_q >/dev/null 2>&1 && condor_status -any -af MyType", check=False
         )
         return {"Scheduler", "Negotiator"} <= set(known.split())
 
     def wait_until(self, predicate: Callable[[], T], timeout: float, description: str = "") -> T:
-        """Ask until the answer is true and return it; else a LabError tells the last answer.
+        """Poll until the predicate's result is true, and return that result.
 
         Args:
-            predicate: the question.
-            timeout: seconds that are enough on an idle machine; a busy one is given `BUSY` times as many.
-            what: the sentence that should become true.
+            predicate: the condition.
+            timeout: seconds that are enough on an idle machine; BUSY_FACTOR times as many are granted.
+            description: sentence that should become true, for the error's message.
+
+        Raises:
+            LabError: it did not become true; the message contains the last result.
         """
-        timeout *= BUSY
-        end = time.monotonic() + timeout
-        while not (answer := predicate()):
-            if time.monotonic() > end:
-                raise LabError(f"not within {timeout:g} s: {description or predicate} (last answer: {answer!r})")
-            time.sleep(0.05)  # the pool notifies nobody outside it
-        return answer
+        timeout *= BUSY_FACTOR
+        return poll_until(
+            predicate,
+            timeout,
+            lambda result: f"not within {timeout:g} s: {description or predicate} (last result: {result!r})",
+        )

@@ -1,4 +1,4 @@
-"""What an engine leaves running when it is killed."""
+"""Kill the processes that outlive a killed engine."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 
 def kill_processes(command_line_part: str) -> None:
-    """SIGKILL every process with `mark` in its command line, and all that descends from it."""
+    """Kill every process whose command line contains `command_line_part`, and all its descendants."""
     parents: dict[int, int] = {}
-    found: set[int] = set()
+    pids: set[int] = set()
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it may just have ended
             parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if command_line_part.encode() in (folder / "cmdline").read_bytes():
-                found.add(int(folder.name))
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    for pid in found - {os.getpid()}:
+                pids.add(int(folder.name))
+    while more := {pid for pid, parent in parents.items() if parent in pids} - pids:
+        pids |= more
+    for pid in pids - {os.getpid()}:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

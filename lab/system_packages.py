@@ -1,4 +1,4 @@
-"""System packages the lab uses, installed from the machine's own apt sources when we may."""
+"""Install the lab's system packages from the machine's own apt sources, if this process may."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from lab.cache import hold_lock
 from lab.lab_errors import LabError
 
-# Debian's package for each program we call.
+# program -> Debian's package
 PROGRAM_PACKAGES: Mapping[str, str] = {
     "busybox": "busybox-static",
     "cron": "cron",
@@ -29,17 +29,26 @@ PROGRAM_PACKAGES: Mapping[str, str] = {
 
 
 def ensure_programs(*programs: str) -> None:
-    """Have these programs on PATH, installing their packages as root; else a LabError with the remedy."""
+    """Ensure that the programs are on PATH, installing their packages as root.
+
+    Raises:
+        LabError: they are missing and cannot be installed; the message gives the remedy.
+    """
     missing = sorted({PROGRAM_PACKAGES[program] for program in programs if not shutil.which(program)})
     if missing:
         install(*missing)
 
 
 def install(*packages: str) -> None:
+    """Install Debian packages.
+
+    Raises:
+        LabError: this process is not root or has no apt-get, or the installation failed.
+    """
     remedy = f"apt-get install {' '.join(packages)}"
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise LabError(f"not installed: {', '.join(packages)} (as root: {remedy})")
-    with hold_lock("apt"):  # tests that run side by side: apt-get update waits for nobody
+    with hold_lock("apt"):  # tests run in parallel, and apt-get update does not wait for a lock
         _run_apt_get("update")
         _run_apt_get("install", "--yes", "--no-install-recommends", *packages)
 

@@ -1,4 +1,4 @@
-"""Tiny images of the lab's own: a static busybox and one shell script, in kilobytes, pushed to the lab's registry."""
+"""Build tiny images, a static busybox and one shell script in a few kilobytes, and push them to the lab's registry."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LAST_WORDS = {"format": 1, "version": "lab", "state": "running", "reason": None,
 
 
 def build_rootfs_tar(script: str, bulk: int = 0) -> bytes:
-    """A tar: /bin/busybox as sh and its tools, /start with the script, and `bulk` bytes that do not compress."""
+    """Return a tar with /bin/busybox and its links, the script as /start, and `bulk` incompressible bytes."""
     system_packages.ensure_programs("busybox")
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
         for folder in ("bin", "tmp", "proc", "sys", "dev", "etc", "var/lib/autopilot"):
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
@@ -36,27 +36,36 @@ def build_rootfs_tar(script: str, bulk: int = 0) -> bytes:
             import random
 
             _add_file(tar, "bulk", random.Random(script).randbytes(bulk))
-    return out.getvalue()
+    return buffer.getvalue()
 
 
 def build_and_push(
     engine: Engine, reference: str, script: str, *, bulk: int = 0, labels: dict[str, str] | None = None, login: str = ""
 ) -> str:
-    """Build the image, push it, forget it; returns the digest the registry gave it. `login`: a docker config folder."""
+    """Build the image, push it, delete it locally, and return the digest the registry assigned.
+
+    Args:
+        engine: the engine that builds and pushes.
+        reference: repository and tag in the registry.
+        script: shell script that the image runs.
+        bulk: number of incompressible bytes to add.
+        labels: labels of the image.
+        login: folder with a docker configuration that contains credentials.
+    """
     changes = [f"--change=LABEL {key}={json.dumps(value)}" for key, value in (labels or {}).items()]
     with tempfile.NamedTemporaryFile(suffix=".tar") as file:
         file.write(build_rootfs_tar(script, bulk))
         file.flush()
         command = '--change=ENTRYPOINT ["/bin/sh", "/start"]'
         engine.run("import", command, *changes, file.name, reference)
-    said = engine.run(*(["--config", login] if login else []), "push", reference)
-    digest = next(word for word in said.split() if word.startswith("sha256:") and len(word) == 71)
+    output = engine.run(*(["--config", login] if login else []), "push", reference)
+    digest = next(word for word in output.split() if word.startswith("sha256:") and len(word) == 71)
     engine.run("rmi", reference)
     return digest
 
 
 def format_healthy_script(main_command: str = "sleep 100000") -> str:
-    """A script that writes last words as autopilot does, proved good at once, and lasts until it is told to end."""
+    """Return a script that writes last words as a good supervisor does, then runs `main_command`."""
     words = json.dumps({**LAST_WORDS, "container_name": "NAME"}).replace("NAME", "'$AUTOPILOT_CONTAINER_NAME'")
     folder = "/var/lib/autopilot"
     return f"echo '{words}' > {folder}/.new && mv {folder}/.new {folder}/last-words.json\n{main_command}\n"

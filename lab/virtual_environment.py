@@ -1,4 +1,4 @@
-"""The project's virtual environment, made on a machine that may have nothing but Python."""
+"""Create the project's virtual environment, even on a machine that has nothing but Python."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ EXTRAS = "test,lint,consul,telemetry,templates"
 
 
 def make_venv(folder: Path) -> None:
+    """Create the environment in `folder` with the project, the watchdog and all extras, in editable mode.
+
+    Raises:
+        LabError: the dependencies cannot be installed.
+    """
     if importlib.util.find_spec("ensurepip") is None:
         system_packages.install("python3-venv")
-    print(f"making {folder.name} (once, and after a change of pyproject.toml)", flush=True)
+    print(f"creating {folder.name} (once, and after each change of pyproject.toml)", flush=True)
     venv.create(folder, with_pip=True)
     pip = [str(folder / "bin/python"), "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check"]
     # a plain path file: the default import hook costs every start some milliseconds

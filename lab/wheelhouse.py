@@ -1,4 +1,4 @@
-"""Wheels of our project and of all it needs, for a given Python, kept outside the repository.
+"""Collect the wheels of this project and of all its dependencies, for a given Python, outside the repository.
 
 With them an image is built and a host set up without any package index.
 """
@@ -21,14 +21,14 @@ PIP_COMMAND = (sys.executable, "-m", "pip", "--quiet", "--quiet", "--disable-pip
 
 
 def list_dependencies() -> list[str]:
-    """What the supervisor needs at run time, for Consul, metrics and templates too."""
+    """Return the supervisor's requirements at run time, those for Consul, metrics and templates included."""
     project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
     return sorted(project["dependencies"] + [need for extra in EXTRAS for need in optional[extra]])
 
 
 def download_wheels(python: str) -> Path:
-    """A folder with the wheels of all dependencies, and of pip, for that Python version, such as `3.13`."""
+    """Return a folder with the wheels of all dependencies, and of pip, for a Python version such as `3.13`."""
     needs = [*list_dependencies(), "pip"]
 
     def build(part: Path) -> None:
@@ -38,7 +38,7 @@ def download_wheels(python: str) -> Path:
 
 
 def build_project_wheel(target: Path) -> Path:
-    """Build this checkout's own wheel into `target`, from a copy: a build leaves its traces beside the sources."""
+    """Build this checkout's wheel into `target`, from a copy: a build leaves files beside the sources."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in ("pyproject.toml", "README.md"):
@@ -50,7 +50,7 @@ def build_project_wheel(target: Path) -> Path:
 
 
 def fill_wheelhouse(target: Path, python: str) -> None:
-    """Put all wheels into a folder: the dependencies' and our own."""
+    """Put all wheels into a folder: those of the dependencies and this project's own."""
     target.mkdir(parents=True, exist_ok=True)
     for wheel in target.glob("*.whl"):
         wheel.unlink()
@@ -59,7 +59,7 @@ def fill_wheelhouse(target: Path, python: str) -> None:
 
 
 def install_wheels(target: Path, python: str, wheels: Path) -> None:
-    """Unpack a whole wheelhouse into a folder, for another Python than ours."""
+    """Unpack a whole wheelhouse into a folder, for another Python than the running one."""
     files = [str(wheel) for wheel in wheels.glob("*.whl")]
     options = ["--no-index", "--no-deps", "--no-compile", "--root-user-action=ignore", "--only-binary=:all:"]
     _run_pip("install", *options, "--python-version", python, "--target", str(target), *files)

@@ -1,4 +1,4 @@
-"""The worker-node image, built as an administrator builds it, over a Debian from the machine's own mirror."""
+"""Build the worker-node image as an administrator does, over a Debian from the machine's own mirror."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
 
 @dataclass(frozen=True)
 class WorkerImage:
-    condor_tag: str  # Debian with HTCondor: what the image is laid over
+    """Built worker-node image, and the image with HTCondor below it."""
+
+    condor_tag: str  # Debian with HTCondor
     worker_tag: str
     condor_size_bytes: int
     worker_size_bytes: int
 
 
 def build_worker_image(engine: Engine, python: str = "3.13") -> WorkerImage:
-    """Build examples/worker-node from a wheelhouse of this checkout, and its condor base alone."""
+    """Build examples/worker-node from a wheelhouse of this checkout, and its HTCondor base alone."""
     base = _import_debian(engine)
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder) / "worker-node"
@@ -38,7 +40,7 @@ def build_worker_image(engine: Engine, python: str = "3.13") -> WorkerImage:
 
 
 def _import_debian(engine: Engine) -> str:
-    """Our stand-in for debian:trixie-slim: no registry is asked."""
+    """Return the tag of an imported Debian that replaces debian:trixie-slim, so that no registry is asked."""
     tar = build_slim_tar()
     tag = f"{REPOSITORY}/debian:{tar.stem}"
     if not engine.run("images", "--quiet", tag).strip():

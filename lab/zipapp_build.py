@@ -1,4 +1,4 @@
-"""One file for any host with Python 3.11 or newer: a zipapp of the watchdog and its pure-Python dependencies."""
+"""Build one file for any host with Python 3.11 or newer: a zipapp of the watchdog and its pure-Python dependencies."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from pathlib import Path
 from lab.lab_errors import LabError
 from lab.wheelhouse import REPO
 
-# What watchdog/pyproject.toml names; all of them pure Python, or one file could not serve all hosts.
+# The dependencies in watchdog/pyproject.toml. All are pure Python, else one file could not serve all hosts.
 LIBRARIES = ("click", "json-source-map", "prometheus-client")
 
 
 def build_zipapp(target: Path) -> None:
+    """Build the zipapp at `target`.
+
+    Raises:
+        LabError: the dependencies cannot be fetched.
+    """
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         done = subprocess.run(

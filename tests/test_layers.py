@@ -142,7 +142,10 @@ def list_import_edges(package):
 
 def find_import_circles(edges):
     """Sets of modules that import one another, directly or through others (Tarjan's algorithm)."""
-    index, low, stack, circles = {}, {}, [], []
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    circles: list[list[str]] = []
 
     def visit(module):
         index[module] = low[module] = len(index)

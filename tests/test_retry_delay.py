@@ -41,7 +41,8 @@ def test_the_draw_spreads_the_delay_evenly_around_its_middle(retry_delay, failur
 
 def test_the_delays_of_a_streak():
     """The first failure waits the first delay, each further one as many times longer as the factor says, up to the
-    maximum."""
+    maximum.
+    """
     retry_delay = RetryDelay(first_s=1.0, max_s=30.0, factor=3.0)
     assert [retry_delay.compute(failures, 0.5) for failures in (0, 1, 2, 3, 4, 5)] == [1.0, 1.0, 3.0, 9.0, 27.0, 30.0]
     assert (retry_delay.compute(1, 0.0), retry_delay.compute(1, 1.0)) == (0.5, 1.5)

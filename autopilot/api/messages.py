@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 JobPhase = Literal[
     "waiting", "delayed", "starting", "running", "holding", "stopping", "killing", "backoff", "resting", "done"
 ]
+JobEnd = Literal["succeeded", "failed", "stopped", "never ran"]
 JobHealth = Literal["unknown", "starting", "healthy", "unhealthy"]
 LifetimePhase = Literal[
     "not yet counted",
@@ -61,6 +62,8 @@ class Wait(TypedDict, total=False):
     """Sources of the missing events: names of jobs, `watch.NAME`, signals, or "" for the supervisor."""
     until: float
     """End of the wait."""
+    given_up: str
+    """Reason why a job never ran and never will."""
     last_check: str
     """Last 500 characters of the output of the last health check, for a job that is not healthy."""
 
@@ -72,6 +75,12 @@ class JobStatus(TypedDict):
     """Name in the job spec."""
     state: JobPhase
     """Phase of the job."""
+    end: JobEnd | None
+    """Result of a job in the state `done`; null in every other state.
+
+    `succeeded`: its last run ended with 0; `failed`: with another status; `stopped`: its end was requested;
+    `never ran`: it was over before its first run.
+    """
     health: JobHealth | None
     """Result of the health checks; null for a job without a check."""
     pid: int | None

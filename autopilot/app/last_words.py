@@ -89,6 +89,9 @@ class LastWords:
                 self._update_record(drain_started=_format_now())
             case events.PayloadsChanged():
                 self._count_payloads(effect)
+            case events.PayloadsLost():
+                self._payloads_killed |= set(effect.payloads)
+                self._update_record()
             case events.DrainDeadlineReached() | EvictPayloads():
                 self._killing_payloads = True
                 self._payloads_killed |= self._payloads_running

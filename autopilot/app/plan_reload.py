@@ -82,7 +82,8 @@ async def read_plan(config: Path, state: Path, commands: CommandRunner) -> tuple
         ReloadError: The job spec has problems, or could not be validated.
     """
     answer = state / f"reload.{os.getpid()}.json"
-    argv = (sys.executable, "-c", VALIDATE_SCRIPT, json.dumps(sys.path), os.fspath(config), os.fspath(answer))
+    arguments = (json.dumps(sys.path), os.fspath(config), os.fspath(answer))
+    argv = (sys.executable, "-X", "utf8", "-c", VALIDATE_SCRIPT, *arguments)
     try:
         done = await commands.run(Command(argv=argv), timeout=VALIDATION_TIMEOUT_S, name="reload")
         child_end = (

@@ -12,7 +12,7 @@ from autopilot.machines.job_record import JobRecord
 from autopilot.spec.plan import Trigger
 
 if TYPE_CHECKING:
-    from autopilot.api.messages import JobStatus, Status, Wait
+    from autopilot.api.messages import JobEnd, JobStatus, Status, Wait
 
 
 def build_status(core: Core, *, now: float, wall: float, life: str) -> Status:
@@ -70,6 +70,7 @@ def _describe_job(record: JobRecord, since: float | None, until: float | None, s
     return {
         "name": record.plan.name,
         "state": state.phase.value,
+        "end": _get_end(record, stopped_by_operator) if record.is_done else None,
         "health": record.health.status.value if record.plan.health else None,
         "pid": state.pid,
         "status": state.status,
@@ -79,6 +80,16 @@ def _describe_job(record: JobRecord, since: float | None, until: float | None, s
         "since": since,
         "why": _describe_wait(record, until),
     }
+
+
+def _get_end(record: JobRecord, stopped_by_operator: bool) -> JobEnd:
+    """Return the result of a job that is over."""
+    state = record.state
+    if not state.run or state.given_up:
+        return "never ran"
+    if state.stop_requested or stopped_by_operator:
+        return "stopped"
+    return "failed" if state.status else "succeeded"
 
 
 def _describe_wait(record: JobRecord, until: float | None) -> Wait:
@@ -97,6 +108,8 @@ def _describe_wait(record: JobRecord, until: float | None) -> Wait:
         why["sources"] = [trigger.source for trigger in record.missing_triggers]
     elif record.state.phase in waits:
         why["waits_for"] = waits[record.state.phase]
+    if record.state.given_up:
+        why["given_up"] = record.state.given_up
     if until is not None and why:
         why["until"] = until
     if record.health.status is health.Status.UNHEALTHY or (

@@ -254,6 +254,9 @@ class Supervisor:
     async def _prepare_node(self) -> None:
         """Create the plan's batch system, if any, and let it prepare the node.
 
+        Problems end the life only where the job spec has the section. A section that is only implied must not keep an
+        image from starting that brings its own set-up: its problems are warnings.
+
         Raises:
             StartupError: The main process cannot be started; its detail lists all problems.
         """
@@ -273,9 +276,15 @@ class Supervisor:
         if batch_system is None:
             return
         problems = await batch_system.prepare()
+        batch = self._plan.batch
+        is_implied = batch is not None and batch.implied
         for problem in problems:
-            self.log.log("error", "startup_problem", problem)
-        if problems:
+            if batch is not None and is_implied:
+                note = f"{batch.job} is started all the same: no {batch.system} section is written"
+                self.log.log("warn", "startup_problem", f"{problem} ({note})")
+            else:
+                self.log.log("error", "startup_problem", problem)
+        if problems and not is_implied:
             raise StartupError(Outcome("config", "; ".join(problems), os.EX_CONFIG))
         main_job = self._plan.batch.job if self._plan.batch is not None else None
         self._executor.attach_batch_system(batch_system, main_job)

@@ -25,8 +25,8 @@ def command(  # noqa: PLR0917 - click
 ) -> None:
     """Check the job spec CONFIG ("-": standard input), and print every problem with its place and remedy.
 
-    The check runs no command and uses no network. A user or a program that this machine does not have is a warning:
-    the job spec may be meant for another machine.
+    The check runs no command and uses no network. A user, a program, a library, a file or a right that this machine
+    does not have is a warning: the job spec may be meant for another machine.
     """
     from autopilot.spec.spec_loading import load
 

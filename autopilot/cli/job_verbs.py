@@ -49,6 +49,7 @@ def request_job_verb(path: str, verb: str, job: str, *, wait: bool = True, timeo
         return {
             "name": job,
             "state": "done",
+            "end": "stopped",
             "health": None,
             "pid": None,
             "status": None,

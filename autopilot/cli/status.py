@@ -61,7 +61,7 @@ def _print_jobs(jobs: list[JobStatus]) -> None:
 def _build_row(job: JobStatus) -> tuple[str, ...]:
     return (
         job["name"],
-        job["state"],
+        _format_state(job),
         job["health"] or "-",
         str(job["pid"] or "-"),
         str(job["restarts"]),
@@ -70,8 +70,19 @@ def _build_row(job: JobStatus) -> tuple[str, ...]:
     )
 
 
+def _format_state(job: JobStatus) -> str:
+    """Return the phase of a job, and for one that is over its end: `done`, `failed (127)`, `stopped`, `never ran`."""
+    if job["end"] is None:
+        return job["state"]
+    if job["end"] == "failed":
+        return f"failed ({job['status']})"
+    return "done" if job["end"] == "succeeded" else job["end"]
+
+
 def _format_why(why: Wait) -> str:
     parts = [f"waits for {why['waits_for']}"] if "waits_for" in why else []
+    if "given_up" in why:
+        parts.append(why["given_up"])
     if "until" in why:
         parts.append(f"{format_duration(why['until'] - time.time())} more")
     if "last_check" in why:

@@ -90,10 +90,14 @@ def _explain_running(job_status: JobStatus, now: float) -> str:
 
 def _explain_done(job_status: JobStatus, now: float) -> str:
     ago = f"{_format_age(job_status, now)} ago"
+    if "given_up" in job_status["why"]:
+        return (
+            f"never ran: {job_status['why']['given_up']}, which did not happen in time or can no longer happen ({ago})"
+        )
     if job_status["asked"]:
         return f"was stopped {ago}; it runs again when somebody starts it"
-    if not job_status["runs"]:
-        return f"will not run: the events it waited for did not happen in time, or can no longer happen ({ago})"
+    if job_status["end"] == "never ran":
+        return f"never ran, and is over since {ago.removesuffix(' ago')}"
     return f"is over: its last run {_describe_last_run(job_status)} {ago}, and it has no restart left"
 
 

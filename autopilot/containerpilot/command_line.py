@@ -11,7 +11,7 @@ import os
 import sys
 
 from autopilot import __version__
-from autopilot.__main__ import restore_initial_environment, run_supervisor
+from autopilot.__main__ import prepare_process, run_supervisor
 from autopilot.containerpilot.go_flags import FlagError, HelpRequestedError, parse_flags
 
 SWITCH_FLAGS = ("version", "template", "reload", "ping")
@@ -42,7 +42,7 @@ Usage of containerpilot:
 
 def main() -> None:
     """Carry out the flags that the arguments name, or run the supervisor."""
-    restore_initial_environment()
+    prepare_process()
     try:
         flags, rest = parse_flags(sys.argv[1:], switches=SWITCH_FLAGS, values=VALUE_FLAGS)
     except HelpRequestedError:

@@ -72,6 +72,7 @@ class Core:
         self.lifetime = lifetime.LifetimeState()
         self.boot_success = boot_success.BootSuccess()
         self.payloads: tuple[str, ...] = ()
+        self._lost_payloads: set[str] = set()  # the batch system crashed under them
         self.conditions: dict[str, str] = {}
         self._rng = rng
         self._now = now
@@ -159,6 +160,9 @@ class Core:
                 self.job_set.handle_check_result(cue)
             case cues.PayloadsObserved():
                 self._update_payloads(cue.payloads)
+            case cues.PayloadsCrashed():
+                self._lost_payloads.update(cue.payloads)
+                self._emit(events.PayloadsLost(cue.payloads, cue.cause))
             case cues.Drained():
                 self._step_lifetime(lifetime.Input.DRAINED)
             case cues.Evicted():
@@ -306,8 +310,12 @@ class Core:
                 self._handle_unhealthy(self.job_records[event.job], event)
             case events.DrainBegun():
                 self._retire_batch_job()
+            case events.DrainDeadlineReached():
+                self._step_working_jobs(job.Input.ASK)
+            case events.DrainGraceExpired():
+                self._step_working_jobs(job.Input.HURRY)
             case events.DrainCompleted():
-                self._begin_shutdown(outcomes.build_drain_outcome(self.lifetime.reason, forced=event.forced))
+                self._begin_shutdown(self._build_drain_outcome(forced=event.forced))
             case events.JobStopped():
                 self._handle_job_done(self.job_records[event.job])
 
@@ -334,13 +342,37 @@ class Core:
             self.job_set.step_job(record, job.Input.RETIRE)
             self.job_set.step_health(record, health.Input.DOWN)
 
+    def _build_drain_outcome(self, *, forced: bool) -> Outcome:
+        return outcomes.build_drain_outcome(self.lifetime.reason, forced=forced, lost=len(self._lost_payloads))
+
+    def _list_working_jobs(self) -> list[JobRecord]:
+        """Return the jobs whose work a drain without a batch system ends.
+
+        These are the essential jobs; without any, all jobs with a process but stop hooks and the registry's agent.
+        """
+        records = [record for record in self.job_records.values() if record.plan.command.argv]
+        essential = [record for record in records if record.plan.essential]
+        agent = self._shutdown_control.agent_job
+        return essential or [record for record in records if not record.is_stop_hook and record.plan.name != agent]
+
+    def _step_working_jobs(self, on: job.Input) -> None:
+        """End the work at the deadline of a drain; with a batch system, the payloads are the work."""
+        if self.plan.batch is None:
+            for record in self._list_working_jobs():
+                if not record.is_done:
+                    self.job_set.step_health(record, health.Input.DOWN)
+                    self.job_set.step_job(record, on)
+
     def _handle_job_done(self, record: JobRecord) -> None:
         if self.ending or record.being_replaced:
             return
         if self._is_end_of_drain(record):
             self._step_lifetime(lifetime.Input.DRAINED)
+        elif self.plan.batch is None and self.lifetime.phase in lifetime.FORCED_PHASES:
+            if all(record.is_done for record in self._list_working_jobs()):
+                self._step_lifetime(lifetime.Input.DRAINED)
         elif record.plan.essential:
-            self._begin_shutdown(outcomes.build_essential_job_outcome(record))
+            self._begin_shutdown(outcomes.build_essential_job_outcome(record, self.job_records))
 
     def _is_end_of_drain(self, record: JobRecord) -> bool:
         """Return True when the batch system's main process has ended in order while draining: no payload is left."""
@@ -366,7 +398,7 @@ class Core:
             if not self._pending_events:  # else the events of the abandoned jobs come first
                 self.job_set.recheck_waits = False
                 if self.job_set.is_work_done(self._shutdown_control.agent_job):
-                    self._begin_shutdown(outcomes.build_all_jobs_outcome(self.job_records.values()))
+                    self._begin_shutdown(outcomes.build_all_jobs_outcome(self.job_records))
 
     def _update_boot_success(self) -> None:
         all_good = all(record.counts_as_good for record in self.job_records.values())

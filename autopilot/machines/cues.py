@@ -59,6 +59,17 @@ class PayloadsObserved:
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadsCrashed:
+    """The batch system's own process crashed, and these payloads with it: their queue does not know yet.
+
+    `cause` is one clause, "condor_startd (pid 12) crashed or was killed".
+    """
+
+    payloads: tuple[str, ...]
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """The drain is complete: no payload runs and no new one can start."""
 
@@ -160,6 +171,7 @@ Cue = (
     | GroupEmptied
     | CheckFinished
     | PayloadsObserved
+    | PayloadsCrashed
     | Drained
     | Evicted
     | ConditionDetected

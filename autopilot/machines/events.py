@@ -224,6 +224,14 @@ class PayloadsChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadsLost(Event):
+    """The batch system crashed under these payloads: they were killed, and their queue may learn of it only later."""
+
+    payloads: tuple[str, ...]
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConditionRaised(Event):
     """A condition of the node began; `kind` is its short name, `detail` one sentence with the remedy."""
 

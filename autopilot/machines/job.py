@@ -22,10 +22,12 @@ from autopilot.machines.job_runs import (
     finish_rest,
     handle_spawned,
     handle_wait_timeout,
+    hurry_idle,
     launch,
     start_by_request,
     start_or_delay,
     start_with_fresh_restarts,
+    stop_idle,
 )
 from autopilot.machines.job_state import (
     ALIVE_PHASES,
@@ -40,6 +42,7 @@ from autopilot.machines.job_state import (
     build_initial_state,
 )
 from autopilot.machines.job_stops import (
+    ask_to_end,
     cancel_start,
     continue_stop,
     disable_restart,
@@ -86,6 +89,7 @@ def step(
     pid: int | None = None,
     draw: float = 0.5,
     clock: cron_schedule.Clock | None = None,
+    has_pre_stop_jobs: bool = False,
 ) -> Step:
     """Return the state after an input, and the actions and events that follow from it, in order.
 
@@ -98,8 +102,9 @@ def step(
         pid: The process that SPAWNED reports.
         draw: The step's one random number, uniform in [0, 1).
         clock: The wall clock, for a job with `cron`.
+        has_pre_stop_jobs: True while jobs wait for this one's `stopping`, or run because of it.
     """
-    return TABLE[state.phase, on](JobContext(state, now, job, exited, pid, draw, clock))
+    return TABLE[state.phase, on](JobContext(state, now, job, exited, pid, draw, clock, has_pre_stop_jobs))
 
 
 Row = dict[str, Cell[JobContext, Step]]
@@ -114,14 +119,15 @@ TABLE = build_table(
         exited=IGNORE,
         emptied=IGNORE,
         elapsed=Cell(handle_wait_timeout, P.STARTING, P.RUNNING, P.DONE),
-        stop=Cell(finish_idle, P.DONE),
-        hold=Cell(finish_idle, P.DONE),
+        stop=Cell(stop_idle, P.DONE),
+        hold=Cell(stop_idle, P.DONE),
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
         reload=IGNORE,
         retire=Cell(finish_idle, P.DONE),
-        hurry=Cell(finish_idle, P.DONE),
+        ask=Cell(stop_idle, P.DONE),
+        hurry=Cell(hurry_idle, P.DONE),
         abandon=Cell(cancel_wait, P.DONE),
     ),
     delayed=Row(
@@ -130,20 +136,21 @@ TABLE = build_table(
         exited=IGNORE,
         emptied=IGNORE,
         elapsed=Cell(launch, P.STARTING, P.RUNNING),
-        stop=Cell(finish_idle, P.DONE),
-        hold=Cell(finish_idle, P.DONE),
+        stop=Cell(stop_idle, P.HOLDING, P.DONE),
+        hold=Cell(stop_idle, P.HOLDING, P.DONE),
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
         reload=IGNORE,
-        retire=Cell(finish_idle, P.DONE),
-        hurry=Cell(finish_idle, P.DONE),
+        retire=Cell(finish_idle, P.HOLDING, P.DONE),
+        ask=Cell(stop_idle, P.HOLDING, P.DONE),
+        hurry=Cell(hurry_idle, P.DONE),
         abandon=IGNORE,
     ),
     starting=Row(
         triggered=Cell(remember_trigger),
         spawned=Cell(handle_spawned, P.RUNNING),
-        exited=Cell(handle_exit, P.DELAYED, P.BACKOFF, P.RESTING, P.DONE),
+        exited=Cell(handle_exit, P.DELAYED, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
         emptied=IGNORE,
         elapsed=IGNORE,  # a start has no deadline: it may wait for a lock
         stop=Cell(stop, P.STOPPING),
@@ -153,13 +160,14 @@ TABLE = build_table(
         restart=Cell(restart, P.STOPPING),
         reload=IGNORE,  # it will read its configuration as it starts
         retire=Cell(disable_restart),
+        ask=Cell(stop, P.STOPPING),
         hurry=Cell(hurry, P.KILLING),
         abandon=IGNORE,
     ),
     running=Row(
         triggered=Cell(remember_trigger),
         spawned=IGNORE,
-        exited=Cell(handle_exit, P.DELAYED, P.STARTING, P.STOPPING, P.BACKOFF, P.RESTING, P.DONE),
+        exited=Cell(handle_exit, P.DELAYED, P.STARTING, P.STOPPING, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
         emptied=IGNORE,
         elapsed=Cell(handle_run_timeout, P.KILLING),
         stop=Cell(stop, P.STOPPING, P.DONE),
@@ -169,6 +177,7 @@ TABLE = build_table(
         restart=Cell(restart, P.STOPPING),
         reload=Cell(send_reload),
         retire=Cell(disable_restart),
+        ask=Cell(ask_to_end),
         hurry=Cell(hurry, P.STOPPING, P.KILLING, P.DONE),
         abandon=IGNORE,
     ),
@@ -177,22 +186,23 @@ TABLE = build_table(
         spawned=IGNORE,
         exited=Cell(handle_exit, P.STARTING, P.STOPPING, P.DONE),
         emptied=IGNORE,
-        elapsed=Cell(release, P.RUNNING, P.STOPPING, P.DONE),
+        elapsed=Cell(release, P.STARTING, P.RUNNING, P.STOPPING, P.DONE),
         stop=Cell(cancel_start),
         hold=Cell(cancel_start),
-        release=Cell(release, P.RUNNING, P.STOPPING, P.DONE),
+        release=Cell(release, P.STARTING, P.RUNNING, P.STOPPING, P.DONE),
         start=Cell(request_start),
         restart=Cell(request_start),
         reload=Cell(send_reload),
         retire=Cell(disable_restart),
+        ask=Cell(disable_restart),
         hurry=Cell(hurry, P.STOPPING, P.KILLING, P.DONE),
         abandon=IGNORE,
     ),
     stopping=Row(
         triggered=Cell(remember_trigger),
         spawned=Cell(record_pid),
-        exited=Cell(handle_exit, P.STARTING, P.DONE),
-        emptied=Cell(handle_emptied, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.DONE),
+        exited=Cell(handle_exit, P.STARTING, P.HOLDING, P.DONE),
+        emptied=Cell(handle_emptied, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
         elapsed=Cell(continue_stop, P.KILLING),
         stop=Cell(cancel_start),
         hold=Cell(cancel_start),
@@ -201,14 +211,15 @@ TABLE = build_table(
         restart=Cell(request_start),
         reload=IGNORE,  # the next run reads its configuration as it starts
         retire=Cell(disable_restart),
+        ask=Cell(disable_restart),
         hurry=Cell(hurry, P.KILLING),
         abandon=IGNORE,
     ),
     killing=Row(
         triggered=Cell(remember_trigger),
         spawned=Cell(record_pid),
-        exited=Cell(handle_exit, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.DONE),
-        emptied=Cell(handle_emptied, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.DONE),
+        exited=Cell(handle_exit, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
+        emptied=Cell(handle_emptied, P.DELAYED, P.STARTING, P.BACKOFF, P.RESTING, P.HOLDING, P.DONE),
         elapsed=Cell(kill),
         stop=Cell(cancel_start),
         hold=Cell(cancel_start),
@@ -217,6 +228,7 @@ TABLE = build_table(
         restart=Cell(request_start),
         reload=IGNORE,  # the next run reads its configuration as it starts
         retire=Cell(disable_restart),
+        ask=Cell(disable_restart),
         hurry=Cell(hurry_kill),
         abandon=IGNORE,
     ),
@@ -226,14 +238,15 @@ TABLE = build_table(
         exited=IGNORE,
         emptied=IGNORE,
         elapsed=Cell(launch, P.STARTING, P.RUNNING),
-        stop=Cell(finish_idle, P.DONE),
-        hold=Cell(finish_idle, P.DONE),
+        stop=Cell(stop_idle, P.HOLDING, P.DONE),
+        hold=Cell(stop_idle, P.HOLDING, P.DONE),
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
         reload=IGNORE,
-        retire=Cell(finish_idle, P.DONE),
-        hurry=Cell(finish_idle, P.DONE),
+        retire=Cell(finish_idle, P.HOLDING, P.DONE),
+        ask=Cell(stop_idle, P.HOLDING, P.DONE),
+        hurry=Cell(hurry_idle, P.DONE),
         abandon=IGNORE,
     ),
     resting=Row(
@@ -241,16 +254,17 @@ TABLE = build_table(
         spawned=IGNORE,
         exited=IGNORE,
         emptied=IGNORE,
-        elapsed=Cell(finish_rest, P.STARTING, P.RUNNING, P.DONE),
-        stop=Cell(finish_idle, P.DONE),
-        hold=Cell(finish_idle, P.DONE),
+        elapsed=Cell(finish_rest, P.STARTING, P.RUNNING, P.HOLDING, P.DONE),
+        stop=Cell(stop_idle, P.HOLDING, P.DONE),
+        hold=Cell(stop_idle, P.HOLDING, P.DONE),
         release=IGNORE,
         start=Cell(start_by_request, P.STARTING, P.RUNNING),
         restart=Cell(start_by_request, P.STARTING, P.RUNNING),
         reload=IGNORE,
-        retire=Cell(finish_idle, P.DONE),
-        hurry=Cell(finish_idle, P.DONE),
-        abandon=Cell(cancel_wait, P.DONE),
+        retire=Cell(finish_idle, P.HOLDING, P.DONE),
+        ask=Cell(stop_idle, P.HOLDING, P.DONE),
+        hurry=Cell(hurry_idle, P.DONE),
+        abandon=Cell(cancel_wait, P.HOLDING, P.DONE),
     ),
     done=Row(
         triggered=IGNORE,  # a job that is over runs again only by request
@@ -265,6 +279,7 @@ TABLE = build_table(
         restart=Cell(start_with_fresh_restarts, P.STARTING, P.RUNNING),
         reload=IGNORE,
         retire=IGNORE,
+        ask=IGNORE,
         hurry=IGNORE,
         abandon=IGNORE,
     ),

@@ -80,6 +80,6 @@ class JobRecord:
         """True unless the job has failed, is in its back-off, or runs and is starting or unhealthy."""
         if self.state.phase is job.Phase.BACKOFF:
             return False
-        if self.is_done:
+        if self.is_done or self.state.run_over:
             return self.state.stop_requested or not self.state.status
         return self.health.status in (health.Status.UNKNOWN, health.Status.HEALTHY) or not self.is_alive

@@ -40,6 +40,10 @@ def launch(t: JobContext) -> Step:
         restart_when_empty=False,
         trigger_pending=False,
         want_up=True,
+        given_up="",
+        has_run=True,
+        run_over=False,
+        pre_stop_over=False,
     )
 
 
@@ -65,7 +69,9 @@ def handle_wait_timeout(t: JobContext) -> Step:
     """Give up the wait for the `when`; a job with `cron` checks the clock."""
     if t.job.when.cron is not None:
         return check_clock(t)
-    return finish(t, events.WaitTimedOut(t.job.name, t.job.when.timeout or 0.0))
+    timeout = t.job.when.timeout or 0.0
+    waited = f"it waited {timeout:g} s for {_describe_triggers(t)}"
+    return finish(t.update_state(given_up=waited), events.WaitTimedOut(t.job.name, timeout))
 
 
 def finish_rest(t: JobContext) -> Step:
@@ -86,7 +92,9 @@ def check_clock(t: JobContext) -> Step:
 def _wait_until_next_run(t: JobContext, phase: Phase, check: cron_schedule.ClockCheck, *, late: bool) -> Step:
     reports = _report_skipped_runs(t, check.skipped, late=late)
     if check.next_run is None:
-        return finish(t, *reports)
+        never_ran = phase is Phase.WAITING
+        waited = f"it waited for a time of its cron {t.job.when.cron!r}, and there is none"
+        return finish(t.update_state(given_up=waited if never_ran else ""), *reports)
     remaining = check.next_run.due - check.next_run.checked_at + TIMER_MARGIN_S
     return t.enter_phase(
         phase, *reports, deadline_in=min(remaining, cron_schedule.CLOCK_CHECK_INTERVAL_S), next_run=check.next_run
@@ -99,8 +107,13 @@ def _report_skipped_runs(t: JobContext, count: int, *, late: bool = False) -> tu
 
 def cancel_wait(t: JobContext) -> Step:
     """Give up the wait: the source of an event in the `when` is over."""
-    waiting_for = ", ".join(f"{x.source or 'autopilot'} {x.event}" for x in t.job.when.triggers)
-    return finish(t, events.WaitAbandoned(t.job.name, waiting_for))
+    waiting_for, never_ran = _describe_triggers(t), t.state.phase is Phase.WAITING
+    given_up = t.update_state(given_up=f"it waited for {waiting_for}" if never_ran else "")
+    return finish(given_up, events.WaitAbandoned(t.job.name, waiting_for))
+
+
+def _describe_triggers(t: JobContext) -> str:
+    return ", ".join(f"{x.source or 'autopilot'} {x.event}" for x in t.job.when.triggers)
 
 
 # --- after a run ---
@@ -175,8 +188,17 @@ def _consume_restart(restarts_remaining: int | None) -> int | None:
 
 
 def finish(t: JobContext, *emitted: events.Event) -> Step:
-    """Be done. A job that ended by itself announces its stop too, for those that wait for `stopping`."""
-    announcement = () if t.state.stop_announced else (events.JobStopping(t.job.name),)
+    """Be done, after the pre-stop jobs.
+
+    A job that ended by itself announces its stop, too, for those that wait for `stopping`; an unstarted job does not.
+    """
+    s = t.state
+    announcement = () if s.stop_announced or not s.has_run else (events.JobStopping(t.job.name),)
+    if t.has_pre_stop_jobs and s.has_run and not s.pre_stop_over:
+        over = t.update_state(want_up=False, pid=None, run_over=True, stop_announced=True, trigger_pending=False)
+        if s.phase is Phase.HOLDING:  # their time goes on
+            return over.keep_phase(*emitted)
+        return over.enter_phase(Phase.HOLDING, *emitted, *announcement, deadline_in=t.job.stopping_wait)
     stopped = events.JobStopped(t.job.name, t.state.status)
     return t.enter_phase(
         Phase.DONE,
@@ -193,3 +215,13 @@ def finish(t: JobContext, *emitted: events.Event) -> Step:
 def finish_idle(t: JobContext) -> Step:
     """Be done without a run."""
     return finish(t)
+
+
+def hurry_idle(t: JobContext) -> Step:
+    """Be done without a run; no time is left for pre-stop jobs."""
+    return finish(t.update_state(pre_stop_over=True))
+
+
+def stop_idle(t: JobContext) -> Step:
+    """Be done without a run, by request: the status of an earlier run is no failure any more."""
+    return finish(t.update_state(stop_requested=True))

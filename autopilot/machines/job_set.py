@@ -98,7 +98,15 @@ class JobSet:
         clock = cron_schedule.Clock(self._wall_offset, self._next_time) if record.plan.when.cron is not None else None
         draw = self._rng.random()
         record.state, effects = job.step(
-            record.plan, record.state, on, self.now, exited=exited, pid=pid, draw=draw, clock=clock
+            record.plan,
+            record.state,
+            on,
+            self.now,
+            exited=exited,
+            pid=pid,
+            draw=draw,
+            clock=clock,
+            has_pre_stop_jobs=self._has_pre_stop_hooks(record),
         )
         self.emit(*effects)
 
@@ -175,6 +183,10 @@ class JobSet:
 
     def _list_pre_stop_hooks(self, record: JobRecord) -> list[JobRecord]:
         return [other for other in self.job_records.values() if other.is_pre_stop_hook_of(record.plan.name)]
+
+    def _has_pre_stop_hooks(self, record: JobRecord) -> bool:
+        hooks = self._waiting_by_trigger.get((record.plan.name, "stopping"), ())  # most jobs have none
+        return any(hook.is_pre_stop_hook_of(record.plan.name) for hook in hooks)
 
     # --- the end of the work ---
 

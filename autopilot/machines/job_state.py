@@ -21,7 +21,7 @@ class Phase(Enum):
     DELAYED = "delayed"  # its `when` came true, its delay runs
     STARTING = "starting"  # a process was requested; it may have to wait for a lock
     RUNNING = "running"
-    HOLDING = "holding"  # stopping, but its pre-stop jobs go first
+    HOLDING = "holding"  # stopping, or ended by itself, but its pre-stop jobs go first
     STOPPING = "stopping"  # asked to end
     KILLING = "killing"  # SIGKILL was sent
     BACKOFF = "backoff"  # ended; runs again at the deadline
@@ -44,6 +44,7 @@ class Input(Enum):
     RESTART = "restart"
     RELOAD = "reload"  # SIGHUP: it reads its configuration again
     RETIRE = "retire"  # let it run, but never again
+    ASK = "ask to end"  # its stop signal, without a limit of time; never again
     HURRY = "hurry"  # no more patience: kill
     ABANDON = "abandon"  # its `when` can never come true any more
 
@@ -66,8 +67,12 @@ class JobState:
     started: float = 0.0  # moment at which its last run began
     status: int | None = None  # of its last run
     oom: bool = False  # its last run was killed for want of memory
+    given_up: str = ""  # why a job that never ran never will: a sentence that begins with "it waited"
     stop_requested: bool = False  # the end of this run was requested
     stop_requested_at: float = 0.0
+    has_run: bool = False  # a run was begun
+    run_over: bool = False  # its last process is gone; only its pre-stop jobs delay its end
+    pre_stop_over: bool = False  # its pre-stop jobs are over for this run, or not waited for any more
     stop_announced: bool = False  # JobStopping was emitted for this run
     escalations_sent: int = 0  # number of the stop's further signals that were sent
     restart_when_empty: bool = False  # start again when the last process is gone, however few restarts remain
@@ -91,6 +96,7 @@ class JobContext(StepContext[JobState]):
     pid: int | None
     draw: float
     clock: cron_schedule.Clock | None
+    has_pre_stop_jobs: bool
 
     def enter_phase(self, phase: Phase, *effects: Effect, deadline_in: float | None = None, **changes: object) -> Step:
         """Enter `phase` with a deadline `deadline_in` seconds from now."""

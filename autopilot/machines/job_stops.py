@@ -18,7 +18,7 @@ HURRY_GRACE_S = 1.0  # s for the last signal of a hurried job: a batch system's 
 
 def stop(t: JobContext) -> Step:
     """Send the stop signal; the job is not wanted any more."""
-    announced = t.update_state(want_up=False, stop_requested=True, stop_announced=True)
+    announced = t.update_state(want_up=False, stop_requested=True, stop_announced=True, pre_stop_over=True)
     return _send_stop_signal(announced, events.JobStopping(t.job.name))
 
 
@@ -36,8 +36,9 @@ def hold(t: JobContext) -> Step:
 
 
 def release(t: JobContext) -> Step:
-    """Send the stop signal: the pre-stop jobs are over, or have had their time."""
-    return _send_stop_signal(t)
+    """Send the stop signal: the pre-stop jobs are over, or have had their time. A run that has ended is done."""
+    released = t.update_state(pre_stop_over=True)
+    return finish_run(released) if t.state.run_over else _send_stop_signal(released)
 
 
 def restart(t: JobContext) -> Step:
@@ -66,6 +67,12 @@ def disable_restart(t: JobContext) -> Step:
     return t.keep_phase(want_up=False, restart_when_empty=False)
 
 
+def ask_to_end(t: JobContext) -> Step:
+    """Send the stop signal without a limit of time: the drain's grace is the job's time, not its own timeout."""
+    signals = () if t.state.pid is None else (_build_signal(t, t.job.stop.signal),)
+    return t.keep_phase(*signals, want_up=False, stop_requested=True, restart_when_empty=False)
+
+
 def send_reload(t: JobContext) -> Step:
     """Send SIGHUP to a job that has a process."""
     return keep_state(t) if t.state.pid is None else t.keep_phase(_build_signal(t, SIGHUP))
@@ -85,8 +92,10 @@ def hurry(t: JobContext) -> Step:
     """Kill the job; one with further signals gets the last of them first, and HURRY_GRACE_S for it."""
     escalate = t.job.stop.escalate
     # no time is left for pre-stop jobs, so JobStopping is not emitted any more
-    unwanted = t.update_state(want_up=False, stop_requested=True, stop_announced=True, restart_when_empty=False)
-    if not t.job.command.argv:
+    unwanted = t.update_state(
+        want_up=False, stop_requested=True, stop_announced=True, pre_stop_over=True, restart_when_empty=False
+    )
+    if not t.job.command.argv or t.state.run_over:
         return finish_run(unwanted)
     if t.state.pid is None or t.state.escalations_sent == len(escalate):
         return kill(unwanted)
@@ -98,7 +107,9 @@ def hurry(t: JobContext) -> Step:
 
 def hurry_kill(t: JobContext) -> Step:
     """Do not start again: SIGKILL was sent already."""
-    return t.keep_phase(want_up=False, stop_requested=True, stop_announced=True, restart_when_empty=False)
+    return t.keep_phase(
+        want_up=False, stop_requested=True, stop_announced=True, pre_stop_over=True, restart_when_empty=False
+    )
 
 
 # --- signals ---

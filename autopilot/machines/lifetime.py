@@ -33,6 +33,7 @@ class Phase(Enum):
 
 
 DRAIN_PHASES = frozenset({Phase.DRAINING, Phase.TERMINATING, Phase.KILLING})
+FORCED_PHASES = frozenset({Phase.TERMINATING, Phase.KILLING})
 
 
 class Input(Enum):

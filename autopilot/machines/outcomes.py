@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from autopilot.machines.actions import Outcome
 from autopilot.machines.job_record import JobRecord
 
+EX_NEVER_RAN = 1  # the work never ran: its wait timed out, or could never end
 EX_UNAVAILABLE = 69  # a check failed and its job asked for a shutdown
-EX_TEMPFAIL = 75  # the drain was forced at its deadline
+EX_TEMPFAIL = 75  # the drain was forced at its deadline, or payloads were lost
 
 
 def build_stop_outcome(requested_by: str) -> Outcome:
@@ -16,8 +17,16 @@ def build_stop_outcome(requested_by: str) -> Outcome:
     return Outcome("signal", f"stopped by {requested_by}", 0)
 
 
-def build_drain_outcome(reason: str, *, forced: bool) -> Outcome:
-    """Build the outcome of a life that ends with its drain."""
+def build_drain_outcome(reason: str, *, forced: bool, lost: int = 0) -> Outcome:
+    """Build the outcome of a life that ends with its drain.
+
+    Args:
+        reason: The reason of the drain.
+        forced: The deadline ended payloads.
+        lost: Number of payloads that died because the batch system crashed under them.
+    """
+    if lost:
+        return Outcome(reason, f"drained, {'forced, ' if forced else ''}payloads lost: {lost}", EX_TEMPFAIL)
     return Outcome(reason, "drained, forced", EX_TEMPFAIL) if forced else Outcome(reason, "drained", 0)
 
 
@@ -26,27 +35,52 @@ def build_check_outcome(job: str, output: str) -> Outcome:
     return Outcome("check-failed", f"{job} is unhealthy: {output}", EX_UNAVAILABLE)
 
 
-def build_essential_job_outcome(record: JobRecord) -> Outcome:
+def build_essential_job_outcome(record: JobRecord, records: Mapping[str, JobRecord]) -> Outcome:
     """Build the outcome of a life whose essential job is over.
 
-    The job's status is the exit code, unless its end was requested.
+    The job's status is the exit code, unless its end was requested. A job that never ran has no status: it has failed.
+
+    Args:
+        record: The essential job.
+        records: All jobs by name.
     """
+    if record.state.given_up:
+        cause = _describe_given_up(record, records)
+        return Outcome("job-failed", f"essential job {record.plan.name} never ran: {cause}", EX_NEVER_RAN)
     name, status = record.plan.name, record.state.status or 0
     if record.state.stop_requested or status == 0:
         return Outcome("completed", f"essential job {name} is over", 0)
     return _build_failure_outcome(record, f"essential job {name} ended with status {status}")
 
 
-def build_all_jobs_outcome(records: Iterable[JobRecord]) -> Outcome:
+def build_all_jobs_outcome(records: Mapping[str, JobRecord]) -> Outcome:
     """Build the outcome of a life whose jobs are all over.
 
-    The first failed job, in the file's order, gives the exit code.
+    The first failed job, in the file's order, gives the exit code. A life in which no job ever ran has failed, too.
     """
-    for record in records:
+    for record in records.values():
         if record.state.status and not record.state.stop_requested:
             name, status = record.plan.name, record.state.status
             return _build_failure_outcome(record, f"all jobs are over; {name} ended with status {status}")
+    given_up = [record for record in records.values() if record.state.given_up]
+    if given_up and not any(record.state.run and record.plan.command.argv for record in records.values()):
+        causes = "; ".join(f"{record.plan.name}: {_describe_given_up(record, records)}" for record in given_up)
+        return Outcome("job-failed", f"no job ever ran: {causes}", EX_NEVER_RAN)
     return Outcome("completed", "all jobs are over", 0)
+
+
+def _describe_given_up(record: JobRecord, records: Mapping[str, JobRecord]) -> str:
+    """Return the reason why a job never ran, with the ends of the jobs that it waited for."""
+    sources = dict.fromkeys(trigger.source for trigger in record.missing_triggers)
+    ends = [_describe_end(records[name]) for name in sources if name in records and records[name].is_done]
+    return ", and ".join([record.state.given_up, *ends])
+
+
+def _describe_end(record: JobRecord) -> str:
+    name, state = record.plan.name, record.state
+    if state.given_up or not state.run:
+        return f"{name} never ran"
+    return f"{name} ended" if state.status is None else f"{name} ended with {state.status}"
 
 
 def _build_failure_outcome(record: JobRecord, detail: str) -> Outcome:

@@ -52,6 +52,7 @@ class SpawnedProcess:
 
 
 MAX_DESCRIPTOR = 1 << 20
+USER_NAME_VARIABLES = ("USER", "LOGNAME", "USERNAME", "MAIL")  # ours are wrong for a process of another user
 MARKS = count(FIRST_MARK)
 ALL_SIGNALS = signal.valid_signals()
 
@@ -136,32 +137,18 @@ def read_problem(problem_fd: int) -> str | None:
 
 def _build_environment(command: Command, environ: Mapping[str, str], identity: Identity | None) -> dict[str, str]:
     merged = dict(environ)
-    if identity is not None and identity.name is not None:
-        merged.update(USER=identity.name, LOGNAME=identity.name, HOME=identity.home or "/")
+    if identity is not None and command.user is not None:
+        for variable in USER_NAME_VARIABLES:
+            merged.pop(variable, None)
+        merged["HOME"] = identity.home or "/"
+        if identity.name is not None:
+            merged.update(USER=identity.name, LOGNAME=identity.name)
     if command.env_file is not None:
+        from autopilot.spec.env_file import read_env_file  # loaded only when used
+
         merged.update(read_env_file(command.env_file))
     merged.update(command.env)
     return merged
-
-
-def read_env_file(path: str) -> dict[str, str]:
-    """Read `KEY=VALUE` lines as docker's --env-file has them: no quotes, no expansion, `#` starts a comment line.
-
-    Raises:
-        ValueError: A line is no assignment; the message has file and line.
-        OSError: The file cannot be read.
-    """
-    variables = {}
-    with open(path, encoding="utf-8", errors="surrogateescape") as lines:
-        for number, line in enumerate(lines, 1):
-            text = line.rstrip("\n")
-            if not text.strip() or text.lstrip().startswith("#"):
-                continue
-            key, sign, value = text.partition("=")
-            if not sign or not key.strip():
-                raise ValueError(f"{path}:{number}: cannot read an assignment, expected KEY=VALUE")
-            variables[key.strip()] = value
-    return variables
 
 
 def _run_child(  # noqa: PLR0917 - all that one fork needs, handed over once

@@ -14,8 +14,8 @@ class Identity:
         uid: For the kernel.
         gid: For the kernel.
         groups: Supplementary groups, for the kernel.
-        name: For USER and LOGNAME; None where the password database has no entry.
-        home: For HOME; None where the password database has no entry.
+        name: For USER and LOGNAME; None where the password database has no entry: both are then left out.
+        home: For HOME; None where the password database has no entry: it is then `/`.
     """
 
     __slots__ = ("gid", "groups", "home", "name", "uid")

@@ -34,6 +34,7 @@ class Behaviour:
     run_duration: Callable[[random.Random], float | None] = lambda rng: None  # s, None: until it gets a signal
     status: Callable[[random.Random], int] = lambda rng: 0
     ignores_signals: bool = False  # all but SIGKILL
+    kill_delay: float | None = 0.001  # seconds from SIGKILL to the end, None: it never ends
     leftovers: int = 0  # members left when the leader exits
     check: Callable[[random.Random], bool | None] = lambda rng: True  # None: it never answers
     check_duration: float = 0.01
@@ -158,7 +159,8 @@ class SimulatedWorld:
                 if not self._get_behaviour(job).ignores_signals:
                     self._end_run(job, run, EXIT_BY_SIGNAL.get(number, 128 + number), 0.01)
             case actions.Kill(job, run):
-                self._end_run(job, run, 137, 0.001)
+                if (delay := self._get_behaviour(job).kill_delay) is not None:
+                    self._end_run(job, run, 137, delay)
             case actions.RunCheck(job, run):
                 behaviour = self._get_behaviour(job)
                 passed = behaviour.check(self.rng)

@@ -127,7 +127,8 @@ class Telemetry(StrictModel):
 
     port: f.Port = Field(default=9090, description="where to listen")
     interfaces: f.Interfaces = Field(
-        default=("eth0:inet", "inet"), description="where to take the address from; the first that matches"
+        default=("eth0:inet", "inet"),
+        description="where to listen: the first that matches; left out: on the loopback addresses too",
     )
     tags: f.TextList = Field(default=(), description="tags of the service `containerpilot`")
     metrics: tuple[Metric, ...] = Field(default=(), description="metrics of the jobs")

@@ -16,6 +16,8 @@ from pydantic import PlainValidator, WithJsonSchema
 from autopilot.spec import address_rules, cron_expressions, os_names, quantities
 from autopilot.spec.quantities import InvalidValueError, format_value
 
+MAX_ID = (1 << 32) - 2  # of users and groups; the next number means "unchanged" to the kernel
+
 
 def parse_text(value: Any) -> str:
     """Return a string that is not blank."""
@@ -124,10 +126,12 @@ def parse_metadata(value: Any) -> dict[str, str]:
 
 def parse_user(value: Any) -> str:
     """Return the name or the numeric id of a user or a group."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(quantities.parse_whole_number(value, 0, MAX_ID))
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*\$?", value):
         raise InvalidValueError(f"cannot be {format_value(value)}; write a name or a numeric id")
+    if value.isdigit():
+        return str(quantities.parse_whole_number(value, 0, MAX_ID))
     return value
 
 

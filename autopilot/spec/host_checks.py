@@ -34,6 +34,10 @@ def check_host(spec: Spec, *, runs_here: bool) -> Iterator[Finding]:
         if not runs_here:  # the supervisor logs both at each start, also with a compiled plan
             yield from _check_local_zone(job, path)
             yield from _check_files(job, path)
+    if not runs_here:
+        from autopilot.spec.machine_checks import check_machine  # `run` finds these out by itself
+
+        yield from check_machine(spec)
 
 
 def check_quoted_words(tree: Any, spec: Spec) -> Iterator[Finding]:

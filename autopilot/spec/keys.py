@@ -13,6 +13,8 @@ from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.model_base import StrictModel
 from autopilot.spec.os_names import find_nearest, format_suggestion
 
+MAX_ITEMS = 1000  # of an array of objects: more are a mistake of a generator, and some checks take quadratic time
+
 # Keys that a later version brings, by the model that will have them.
 _RESERVED_KEYS = {
     "Spec": {"checks"},
@@ -45,12 +47,14 @@ class NormalizedTree:
         findings: The unknown and the repeated keys.
         written_paths: The path in the file for each path of the tree.
         intended_paths: Paths of the keys that misspelt ones probably meant.
+        is_oversized: True when an array has more than MAX_ITEMS objects; the array is then not looked at.
     """
 
     def __init__(self, tree: Any, model: type[StrictModel]) -> None:
         self.findings: list[Finding] = []
         self.written_paths: dict[KeyPath, KeyPath] = {}
         self.intended_paths: set[KeyPath] = set()
+        self.is_oversized = False
         self.tree = self._normalize(tree, model, (), ())
 
     def _normalize(self, tree: Any, model: type[StrictModel], path: KeyPath, written_path: KeyPath) -> Any:
@@ -88,6 +92,11 @@ class NormalizedTree:
             return value
         if not many or not isinstance(value, list):
             return self._normalize(value, inner, path, written_path)
+        if len(value) > MAX_ITEMS:
+            self.is_oversized = True
+            message = f"cannot have more than {MAX_ITEMS} entries, got {len(value)}; a container holds one application"
+            self.findings.append(Finding(written_path, message))
+            return []
         return [self._normalize(item, inner, (*path, i), (*written_path, i)) for i, item in enumerate(value)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from autopilot.errors import AutopilotError
@@ -45,6 +46,10 @@ class _DuplicateKeyError(AutopilotError, ValueError):
     pass
 
 
+class _NumberError(ValueError):
+    pass
+
+
 def parse(text: str) -> ParsedTree:
     """Parse JSON or JSON5.
 
@@ -64,7 +69,7 @@ def parse(text: str) -> ParsedTree:
     try:
         if "\\u" in text:  # may be a NUL or half a surrogate pair, which json lets pass
             raise _DuplicateKeyError
-        return ParsedTree(text, json.loads(text, object_pairs_hook=_require_unique_keys))
+        return ParsedTree(text, json.loads(text, **_STRICT_HOOKS))
     except (ValueError, RecursionError):
         positions = scanner.scan(text)
     import pyjson5
@@ -81,3 +86,29 @@ def _require_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise _DuplicateKeyError
     return members
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > scanner.MAX_NUMBER_CHARS:
+        raise _NumberError
+    return int(text)
+
+
+def _parse_float(text: str) -> float:
+    number = float(text)
+    if len(text) > scanner.MAX_NUMBER_CHARS or not math.isfinite(number):
+        raise _NumberError
+    return number
+
+
+def _refuse_constant(_: str) -> float:  # NaN and Infinity, which json takes
+    raise _NumberError
+
+
+# what they refuse, the scanner refuses too, with its place
+_STRICT_HOOKS: dict[str, Any] = {
+    "object_pairs_hook": _require_unique_keys,
+    "parse_int": _parse_int,
+    "parse_float": _parse_float,
+    "parse_constant": _refuse_constant,
+}

@@ -168,6 +168,8 @@ class Batch:
     system: str  # its name in `autopilot.spec.extensions`, and the key of its section in the job spec
     job: str  # the job of its main process
     settings: BatchSettings
+    # True: no section is written, a job's command implies it. Not compared: a reload may add the section.
+    implied: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +261,7 @@ class Telemetry:
 
     port: int
     interfaces: tuple[str, ...] = ()
+    loopback: bool = False  # listen on the loopback addresses too
     tags: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
 

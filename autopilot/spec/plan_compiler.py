@@ -120,7 +120,7 @@ def _compile_restarts(job: m.Job) -> int | None:
 def _compile_stop(job: m.Job, timeout: float, section: BatchSection | None) -> p.Stop:
     """Return how a job is stopped.
 
-    A batch system's main process has defaults of its own: it stops its daemons in the right order, so it alone gets
+    A batch system's main process has its own defaults: it stops its daemons itself, in the right order, so only it gets
     the signal.
 
     Args:
@@ -201,7 +201,8 @@ def _compile_batch(spec: m.Spec) -> p.Batch | None:
     if spec.batch is None or not spec.batch_jobs:
         return None
     name, section = spec.batch
-    return p.Batch(system=name, job=spec.batch_jobs[0].label, settings=section.compile_settings())
+    implied = name not in spec.given_batch_systems
+    return p.Batch(system=name, job=spec.batch_jobs[0].label, settings=section.compile_settings(), implied=implied)
 
 
 def _compile_logging(logging: m.Logging) -> p.Logging:

@@ -109,6 +109,7 @@ def compile_telemetry(spec: m.Spec) -> p.Telemetry | None:
     return p.Telemetry(
         port=section.port,
         interfaces=section.interfaces,
+        loopback="interfaces" not in section.model_fields_set,
         tags=section.tags,
         metrics=tuple(_compile_metric(metric) for metric in section.metrics),
     )

@@ -31,7 +31,7 @@ _BAD_ESCAPE = re.compile(
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
 _EXPONENT = re.compile(r"[0-9.+-]+[eE]")  # only at the start: 0x1E and Infinity have no exponent
-_MAX_NUMBER_CHARS = 100
+MAX_NUMBER_CHARS = 100
 
 
 class SpecSyntaxError(AutopilotError):
@@ -140,7 +140,9 @@ class _Scanner:
         if not _NUMBER.fullmatch(text):
             self.fail(f"expected a value, found {self.describe_next()}; put strings in quotes", path)
         exponent = _EXPONENT.match(text)
-        if len(text) > _MAX_NUMBER_CHARS or (exponent and math.isinf(float(text))):
+        if text.endswith(("Infinity", "NaN")):
+            self.fail(f"expected a finite number, found {self.describe_next()}", path)
+        if len(text) > MAX_NUMBER_CHARS or (exponent and math.isinf(float(text))):
             self.fail(f"this number is too large: {self.describe_next()}", path)
 
     def scan_separator(self, closing: str, path: KeyPath, opened_at: int) -> None:

@@ -7,6 +7,7 @@ compiler fills in the defaults, because many of them depend on other keys. Keys 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainValidator, create_model
@@ -113,7 +114,7 @@ else:
     )
 
 
-class Health(CheckFields):
+class Health(CheckFields):  # noqa: D101 - its docstring is computed from the kinds of checks
     __doc__ = f"A health check: one of {join_names(CHECK_KINDS, 'and')}."
 
     interval: f.PositiveDuration = Field(default=10.0, description="from one check to the next")
@@ -292,7 +293,7 @@ class Spec(SpecWithBatchSections):
         """The batch systems whose sections are written; at most one, unless something is wrong."""
         return [name for name in BATCH_SYSTEMS if getattr(self, name) is not None]
 
-    @property
+    @cached_property
     def batch(self) -> BatchChoice | None:
         """The batch system in this container.
 
@@ -309,7 +310,7 @@ class Spec(SpecWithBatchSections):
     def _list_jobs_running(self, program: str) -> list[Job]:
         return [job for job in self.jobs if job.exec and job.exec[0].rsplit("/", 1)[-1] == program]
 
-    @property
+    @cached_property
     def batch_jobs(self) -> list[Job]:
         """The jobs that may be the batch system's main process: one, unless something is wrong."""
         if self.batch is None:

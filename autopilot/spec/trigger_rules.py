@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from itertools import islice
 
 from autopilot.spec.findings import Finding
 from autopilot.spec.job_queries import list_awaited_events, list_job_name_paths
@@ -11,6 +12,7 @@ from autopilot.spec.os_names import format_suggestion
 from autopilot.spec.spec_model import Job, Spec
 from autopilot.spec.vocabulary import SIGNAL_SOURCES, SUPERVISOR_SOURCES
 
+MAX_LISTED_NAMES = 20  # in a message
 _JOB_EVENTS = ("healthy", "unhealthy", "exitSuccess", "exitFailed", "stopping", "stopped")
 _WATCH_EVENTS = ("changed", "healthy", "unhealthy")
 _SUPERVISOR_EVENTS = ("startup", "shutdown", "enterMaintenance", "exitMaintenance", "asked")
@@ -19,16 +21,17 @@ _SUPERVISOR_EVENTS = ("startup", "shutdown", "enterMaintenance", "exitMaintenanc
 def check_triggers(spec: Spec) -> Iterator[Finding]:
     """Yield the findings about events that jobs and the lifetime wait for."""
     yield from _check_watches(spec)
+    job_indices = {job.label: index for index, job in enumerate(spec.jobs)}
     for index, job in enumerate(spec.jobs):
         if job.label in SIGNAL_SOURCES or job.label in SUPERVISOR_SOURCES[1:] or job.label.startswith("watch."):
             message = f'cannot be "{job.label}": this name is reserved as a source of events; choose another'
             yield Finding(("jobs", index, "name"), message)
         for source, event, path in list_awaited_events(job, ("jobs", index, "when")):
-            yield from _check_trigger(spec, source, event, path)
+            yield from _check_trigger(spec, job_indices, source, event, path)
     yield from _check_cycles(spec)
     if spec.lifetime is not None and spec.lifetime.after is not None:
         after = spec.lifetime.after
-        yield from _check_trigger(spec, after.source or "", after.once, ("lifetime", "after", "once"))
+        yield from _check_trigger(spec, job_indices, after.source or "", after.once, ("lifetime", "after", "once"))
 
 
 def _check_watches(spec: Spec) -> Iterator[Finding]:
@@ -50,21 +53,25 @@ def _check_watches(spec: Spec) -> Iterator[Finding]:
             yield Finding((*path, "key"), message)
 
 
-def _check_trigger(spec: Spec, source: str, event: str, path: KeyPath) -> Iterator[Finding]:
-    names = {job.label: index for index, job in enumerate(spec.jobs)}
+def _check_trigger(
+    spec: Spec, job_indices: Mapping[str, int], source: str, event: str, path: KeyPath
+) -> Iterator[Finding]:
     if source in SIGNAL_SOURCES:
         yield from _check_event(source, event, ("signal", source), path)
     elif source in SUPERVISOR_SOURCES:
         yield from _check_event("the supervisor", event, _SUPERVISOR_EVENTS, path, needs_source=not source)
     elif source.startswith("watch."):
         yield from _check_watch_trigger(spec, source, event, path)
-    elif source not in names:
-        suggestion = format_suggestion(source, [*names, *(f"watch.{watch.name}" for watch in spec.watches)])
-        remedy = suggestion or f"; there are: {', '.join(names)}"
+    elif source not in job_indices:
+        suggestion = format_suggestion(source, [*job_indices, *(f"watch.{watch.name}" for watch in spec.watches)])
+        remedy = suggestion or f"; there are: {', '.join(islice(job_indices, MAX_LISTED_NAMES))}"
+        remedy += ", ..." if not suggestion and len(job_indices) > MAX_LISTED_NAMES else ""
         message = f'cannot be "{source}": no job has this name{remedy}'
         yield Finding((*path[:-1], "source"), message, related_paths=list_job_name_paths(spec))
     else:
-        yield from _check_job_event(spec.jobs[names[source]], event, path, ("jobs", names[source], "health"))
+        yield from _check_job_event(
+            spec.jobs[job_indices[source]], event, path, ("jobs", job_indices[source], "health")
+        )
 
 
 def _check_watch_trigger(spec: Spec, source: str, event: str, path: KeyPath) -> Iterator[Finding]:
@@ -99,8 +106,11 @@ def _check_event(
 def _check_cycles(spec: Spec) -> Iterator[Finding]:
     """Find jobs that wait for each other: none of them ever starts, because a job emits nothing before it starts."""
     waits_for = {job.label: [s for s, _, _ in list_awaited_events(job)] for job in spec.jobs}
+    waits_for = _keep_cycles(_keep_cycles(waits_for))  # behind and before: the usual chains are gone
     reported: set[str] = set()
     for index, job in enumerate(spec.jobs):
+        if job.label not in waits_for or job.label in reported:
+            continue
         cycle = _find_cycle_from(job.label, waits_for)
         if cycle and not reported & set(cycle):
             reported |= set(cycle)
@@ -113,6 +123,28 @@ def _check_cycles(spec: Spec) -> Iterator[Finding]:
                 message,
                 related_paths=tuple(("jobs", i, "when") for i in range(len(spec.jobs))),
             )
+
+
+def _keep_cycles(edges: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """Return a graph with its edges turned round, without the nodes from which no cycle can be reached; linear time."""
+    reversed_edges: dict[str, list[str]] = {node: [] for node in edges}
+    remaining = {node: sum(target in edges for target in targets) for node, targets in edges.items()}
+    for node, targets in edges.items():
+        for target in targets:
+            if target in reversed_edges:
+                reversed_edges[target].append(node)
+    removable = [node for node, count in remaining.items() if count == 0]
+    for node in removable:  # grows
+        for other in reversed_edges[node]:
+            remaining[other] -= 1
+            if remaining[other] == 0:
+                removable.append(other)
+    removed = set(removable)
+    return {
+        node: [other for other in others if other not in removed]
+        for node, others in reversed_edges.items()
+        if node not in removed
+    }
 
 
 def _find_cycle_from(start: str, waits_for: dict[str, list[str]]) -> list[str]:

@@ -42,6 +42,8 @@ def validate_tree(tree: ParsedTree, *, runs_here: bool) -> tuple[Plan | None, li
         Finding(path, "cannot be given twice in one object", at_key=True) for path in tree.list_duplicate_keys()
     ]
     findings += normalized.findings
+    if normalized.is_oversized:
+        return None, findings
     spec, bad_values, broken = _build_spec(normalized.tree)
     findings += [_restore_written_path(f, normalized) for f in bad_values if f.path not in normalized.intended_paths]
     if spec is not None:

@@ -1,4 +1,4 @@
-"""`make demo`: the life of one worker node, live. With a real HTCondor where this machine can have one."""
+"""Show the life of one worker node, live: `make demo`. HTCondor is real if this machine can run it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from examples.demo.life import DemoNode
+from examples.demo.demo_node import DemoNode
 from examples.demo.real import RealNode
 from examples.demo.stand_in import StandInNode
 from examples.demo.story import run_story
@@ -15,16 +15,16 @@ from examples.demo.timeline import Timeline
 from lab import real_parts
 from lab.lab_errors import LabError
 
-LIFETIME_S = 30  # s; a site says a day or more
+LIFETIME_S = 30  # sites set a day or more
 
 
 @contextmanager
 def start_node(timeline: Timeline, stand_in: bool) -> Iterator[DemoNode]:
-    """The real life if this machine can have it; else the stand-in, saying so and why."""
+    """Run a real node if this machine can have one; else a stand-in, after printing that and the reason."""
     reason = "asked for with --stand-in" if stand_in else _explain_stand_in(timeline)
     if reason is None:
-        with RealNode(timeline, LIFETIME_S) as life:
-            yield life
+        with RealNode(timeline, LIFETIME_S) as node:
+            yield node
     else:
         timeline.print_text(
             "The batch system below is a STAND-IN, a small Python script: this is not HTCondor.",
@@ -32,8 +32,8 @@ def start_node(timeline: Timeline, stand_in: bool) -> Iterator[DemoNode]:
             "For the real thing run `sudo make demo` on a machine with a Debian mirror in its apt sources.",
             "The supervisor is the real one; it runs here as a plain process.",
         )
-        with StandInNode(timeline, LIFETIME_S) as life:
-            yield life
+        with StandInNode(timeline, LIFETIME_S) as node:
+            yield node
 
 
 def _explain_stand_in(timeline: Timeline) -> str | None:
@@ -44,15 +44,16 @@ def _explain_stand_in(timeline: Timeline) -> str | None:
 
 
 def main() -> int:
+    """Run the demo and return its exit code."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument(
-        "--stand-in", action="store_true", help="the stand-in batch system even where HTCondor could run"
+        "--stand-in", action="store_true", help="use the stand-in batch system even if HTCondor could run here"
     )
     arguments = parser.parse_args()
     timeline = Timeline(sys.stdout)
     try:
-        with start_node(timeline, arguments.stand_in) as life:
-            return run_story(life, timeline)
+        with start_node(timeline, arguments.stand_in) as node:
+            return run_story(node, timeline)
     except LabError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -1,13 +1,13 @@
-"""A stand-in for a batch system's worker: takes jobs, runs two at a time, and can be drained. Not HTCondor.
+"""Stand in for a batch system's worker: take jobs, run two at a time, and be drained. This is not HTCondor.
 
-`batch_worker.py serve SOCKET` runs it; `batch_worker.py ask SOCKET WORDS...` puts one question and prints the answer:
+`batch_worker.py serve SOCKET` runs it; `batch_worker.py ask SOCKET WORDS...` sends one request and prints the answer:
 
-    submit SECONDS   queue a job that sleeps; its id
+    submit SECONDS   queue a job that sleeps; prints its id
     status           idle, busy or draining
     drain            take no more jobs; running ones finish
     drained          yes or no, as exit code 0 or 1
 
-What it says of its jobs (Idle, Running, Completed) is in SOCKET.jobs, which outlives it.
+The status of its jobs (Idle, Running, Completed) is in SOCKET.jobs, which remains after its end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SLOT_COUNT = 2
 
 
 class Worker:
-    """The queue and what runs. One lock, held for moments."""
+    """Queue and running jobs. One lock guards both and is never held for long."""
 
     def __init__(self, journal: Path) -> None:
         self._lock = threading.Lock()
@@ -36,6 +36,7 @@ class Worker:
         self._draining = False
 
     def answer(self, words: list[str]) -> str:
+        """Process one request, given as words, and return the answer."""
         with self._lock:
             match words:
                 case ["submit", seconds]:
@@ -47,7 +48,7 @@ class Worker:
                     return "draining"
                 case ["drained"]:
                     return "yes" if self._draining and not self._running else "no"
-        return "unknown question"
+        return "unknown request"
 
     def _submit(self, seconds: float) -> str:
         job = f"{len(self._jobs) + 1}.0"
@@ -73,7 +74,7 @@ class Worker:
             self._write_journal()
 
     def stop(self) -> None:
-        """Jobs that run go back to the queue."""
+        """End all running jobs and put them back into the queue."""
         with self._lock:
             self._draining = True
             for job, process in self._running.items():
@@ -88,6 +89,7 @@ class Worker:
 
 
 def serve(path: Path) -> None:
+    """Serve requests on the Unix socket `path` until SIGTERM."""
     worker = Worker(get_journal_path(path))
 
     def stop(_number: int, _frame: object) -> None:
@@ -109,22 +111,24 @@ def serve(path: Path) -> None:
 
 
 def get_journal_path(path: Path) -> Path:
+    """Return the path of the file with the status of all jobs."""
     return path.with_name(f"{path.name}.jobs")
 
 
-def ask(path: Path, question: str) -> str | None:
-    """The worker's answer; None when it is not there."""
+def ask(path: Path, request: str) -> str | None:
+    """Send one request and return the worker's answer; None if it does not answer."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(5)
         try:
             client.connect(str(path))
-            client.sendall(question.encode())
+            client.sendall(request.encode())
             return client.recv(1024).decode()
         except OSError:
             return None
 
 
 def main() -> int:
+    """Run the command line and return the exit code."""
     match sys.argv[1:]:
         case ["serve", path]:
             serve(Path(path))

@@ -1,4 +1,4 @@
-"""The same life without HTCondor: the supervisor as a plain process, and a stand-in for the batch system."""
+"""Run the node without HTCondor: the supervisor as a plain process, and a stand-in for the batch system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from examples.demo.batch_worker import ask, get_journal_path
-from examples.demo.life import DemoNode
+from examples.demo.demo_node import DemoNode
 from examples.demo.timeline import Timeline
 from lab.lab_errors import LabError
 
@@ -21,13 +21,15 @@ HERE = Path(__file__).parent
 
 
 class StandInNode(DemoNode):
+    """Supervisor as a plain process, with `batch_worker.py` as its job."""
+
     queue_name = "stand-in"
 
     def __init__(self, timeline: Timeline, lifetime: float) -> None:
         self._timeline, self._lifetime = timeline, lifetime
 
     def __enter__(self) -> Self:
-        self._timeline.print_text(f"Compressed: it lives {self._lifetime} s where a site says a day.")
+        self._timeline.print_text(f"Time is compressed: the node lives {self._lifetime} s; sites set a day or more.")
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             log = stack.enter_context((self._folder / "log").open("wb"))
@@ -62,29 +64,37 @@ class StandInNode(DemoNode):
         return self._folder / "batch.sock"
 
     def is_ready(self) -> bool:
+        """Return True if the batch worker answers."""
         return ask(self._socket, "status") is not None
 
     def submit(self, seconds: float) -> str:
+        """Queue a job of so many seconds and return its id."""
         answer = ask(self._socket, f"submit {seconds:g}")
         if answer is None:
-            raise LabError("the stand-in batch worker is gone")
+            raise LabError("the stand-in batch worker does not answer")
         return answer
 
     def get_job_status(self, job: str) -> str:
+        """Return the batch worker's status of a job, also after the worker's end."""
         return str(json.loads(get_journal_path(self._socket).read_text())[job])
 
     def is_draining(self) -> bool:
+        """Return True if the batch worker reports that it drains."""
         return ask(self._socket, "status") == "draining"
 
     def has_free_slot(self) -> bool:
+        """Return True: the second job finds only one of two slots taken."""
         return True
 
     def read_log(self) -> str:
+        """Return the supervisor's output so far."""
         return (self._folder / "log").read_text(errors="replace")
 
     def get_exit_code(self) -> int | None:
+        """Return the supervisor's exit code; None while it runs."""
         return self._supervisor.poll()
 
     def read_last_words(self) -> str:
+        """Return the text of last-words.json; empty before it exists."""
         file = self._folder / "state" / "last-words.json"
         return file.read_text() if file.exists() else ""

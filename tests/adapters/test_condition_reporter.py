@@ -14,9 +14,9 @@ STEPS = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([None, "first"
 @given(STEPS)
 def test_reports_follow_the_conditions(steps):
     """Applying the reports in their order gives the active conditions, and no report changes nothing."""
-    cues = []
+    cues: list[ConditionDetected | ConditionResolved] = []
     reporter = ConditionReporter(cues.append)
-    wanted = {}
+    wanted: dict[str, str] = {}
     for kind, message in steps:
         if message is None:
             reporter.clear_condition(kind)
@@ -24,7 +24,7 @@ def test_reports_follow_the_conditions(steps):
         else:
             reporter.raise_condition(kind, message)
             wanted[kind] = message
-    shown = {}
+    shown: dict[str, str] = {}
     for cue in cues:
         before = dict(shown)
         if isinstance(cue, ConditionDetected):
@@ -38,7 +38,7 @@ def test_reports_follow_the_conditions(steps):
 
 def test_all_are_cleared_at_once():
     """Every active condition is reported as over, and one that was over already is not."""
-    cues = []
+    cues: list[ConditionDetected | ConditionResolved] = []
     reporter = ConditionReporter(cues.append)
     for kind in ("a", "b", "c"):
         reporter.raise_condition(kind, "bad")

@@ -17,8 +17,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from autopilot.adapters.consul.desired_services import TELEMETRY_SERVICE
 from autopilot.adapters.logs.journal import MAX_FOLLOWERS
+from autopilot.adapters.service_names import TELEMETRY_SERVICE
 from autopilot.adapters.telemetry.status_page import MAX_LISTENERS
 from autopilot.api.documents import build_documents
 from autopilot.api.openapi import build_document

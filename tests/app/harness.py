@@ -56,7 +56,7 @@ class SupervisorProcess:
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
-            for _ in range(2):  # the second SIGTERM hurries: no process of a failed test may remain
+            for _attempt in range(2):  # the second SIGTERM hurries: no process of a failed test may remain
                 self.process.terminate()
             try:
                 self.process.wait(TIMEOUT_S)
@@ -88,7 +88,7 @@ class SupervisorProcess:
     # --- its log ---
 
     def wait_for(
-        self, predicate: Callable[[dict[str, Any]], bool], *, since: int = 0, timeout_s: float = TIMEOUT_S
+        self, predicate: Callable[..., bool], *, since: int = 0, timeout_s: float = TIMEOUT_S
     ) -> dict[str, Any]:
         """Wait for the first line, from number `since` on, that `predicate` is true for, and return it."""
         deadline = time.monotonic() + timeout_s
@@ -186,12 +186,14 @@ def shell(script: str) -> list[str]:
     return ["sh", "-c", script]
 
 
-def eventually(predicate: Callable[[], bool], description: str, timeout_s: float = TIMEOUT_S) -> None:
+def eventually(
+    predicate: Callable[..., bool], description: str, timeout_s: float = TIMEOUT_S, *, interval_s: float = 0.005
+) -> None:
     """Wait until `predicate` is true, where no notification exists: for files and processes of others."""
     deadline = time.monotonic() + timeout_s
     while not predicate():
         assert time.monotonic() < deadline, f"never: {description}"
-        time.sleep(0.005)
+        time.sleep(interval_s)
 
 
 # a job that is restarted at once, to see who delays it

@@ -89,7 +89,8 @@ def open_folder() -> Iterator[Path]:
 @pytest.mark.real("root")
 def test_orphans_that_hide(open_folder):
     """An orphan in a session of its own, with an emptied environment and as another user, is gone before the next run,
-    also where we may not trace others."""
+    also where we may not trace others.
+    """
     pids = open_folder / "pids"
     pids.touch()
     pids.chmod(0o666)

@@ -38,6 +38,10 @@ SPEC: dict[str, Any] = {
             "backoff": {"initial": "10m", "max": "10m"},
         },
         {"name": "once", "exec": shell("echo out; echo err >&2; exit 3")},
+        {"name": "missing", "exec": ["no-such-program"]},
+        {"name": "succeeded", "exec": ["true"]},
+        {"name": "late", "exec": ["true"], "when": {"source": "db", "once": "healthy", "timeout": "100ms"}},
+        {"name": "hopeless", "exec": ["true"], "when": {"source": "late", "once": "exitSuccess"}},
         {"name": "nightly", "exec": ["true"], "when": {"interval": "1h"}},
         {"name": "heeds", "exec": shell('trap "echo usr1" USR1; echo ready; while :; do sleep 0.1; done')},
         {"name": "stopped", "exec": ["sleep", "1000"]},
@@ -53,6 +57,7 @@ def pilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorProces
     with SupervisorProcess(tmp_path_factory.mktemp("asking"), SPEC) as pilot:
         pilot.wait_for_event("once", "ended")
         pilot.wait_for_event("crashes", "restarts in")
+        pilot.wait_for_event("hopeless", "will not run")
         pilot.wait_for_event("nightly", "ended")
         pilot.wait_for(lambda line: line["message"] == "ready")
         pilot.run_verb("stop", "stopped")
@@ -67,6 +72,8 @@ def pilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorProces
         ("app", ["app waits for db healthy; db runs", "cannot connect to 5432"]),
         ("crashes", ["is in back-off after its last run ended, exit 7", "starts again in", "restart 1"]),
         ("once", ["is over: its last run ended, exit 3", "no restart left"]),
+        ("late", ["late never ran: it waited 0.1 s for db healthy"]),
+        ("hopeless", ["hopeless never ran: it waited for late exitSuccess"]),
         ("nightly", ["has run once and waits for its next time"]),
         ("heeds", ["heeds runs (pid "]),
         ("stopped", ["was stopped", "when somebody starts it"]),
@@ -80,6 +87,27 @@ def test_why(pilot: SupervisorProcess, job: str, parts: list[str]) -> None:
     explanation = pilot.run_verb("why", job).stdout
     assert explanation.count("\n") == 1
     assert [part for part in parts if part not in explanation] == []
+
+
+@pytest.mark.parametrize(
+    ("job", "state", "end", "shown"),
+    [
+        ("once", "done", "failed", "failed (3)"),
+        ("missing", "done", "failed", "failed (127)"),
+        ("succeeded", "done", "succeeded", "done"),
+        ("stopped", "done", "stopped", "stopped"),
+        ("late", "done", "never ran", "never ran"),
+        ("hopeless", "done", "never ran", "never ran"),
+        ("crashes", "backoff", None, "backoff"),
+        ("db", "running", None, "running"),
+    ],
+)
+def test_status_tells_ends_apart(pilot: SupervisorProcess, job: str, state: str, end: str | None, shown: str) -> None:
+    """The status of a job that is over says how it ended: by itself, with a failure, by request, or not even begun."""
+    status = _get_job_status(pilot, job)
+    assert (status["state"], status["end"]) == (state, end)
+    (row,) = (line for line in pilot.run_verb("status").stdout.splitlines() if line.split()[0] == job)
+    assert row.removeprefix(job).lstrip().startswith(f"{shown}  ")
 
 
 def test_why_of_nobody(pilot: SupervisorProcess) -> None:
@@ -242,7 +270,8 @@ def test_following_shows_the_life_to_its_end(tmp_path: Path) -> None:
 
 def test_deaf_followers_hold_up_nobody(tmp_path: Path) -> None:
     """Followers that never read cost a bounded memory and no time: a job that writes on and on is not held up, another
-    is restarted at once, and one follower too many is refused."""
+    is restarted at once, and one follower too many is refused.
+    """
     flood = shell("yes 0123456789012345678901234567890123456789 | head -c 60000000; echo all written; sleep 1000")
     with SupervisorProcess(tmp_path, {"jobs": [VICTIM, {"name": "flood", "exec": flood}]}, read=False) as pilot:
         path = str(pilot.state / "autopilot.sock")

@@ -168,6 +168,7 @@ def test_abandoned_pipe(tmp_path):
         tmp_path, {"jobs": [build_flood_job("flood"), build_pid_recording_job(path)]}, read=False
     ) as pilot:
         eventually(lambda: bool(read_recorded_pids(path)), "the victim runs")
+        assert pilot.process.stdout is not None
         pilot.process.stdout.close()
         assert_prompt_without_log(pilot, path)
         pilot.process.stdout = None
@@ -180,24 +181,26 @@ def test_dropped_lines_are_counted(tmp_path):
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": shell(script)}]}, read=False) as pilot:
         eventually(written.exists, "the flood is written, though nobody reads it")
         pilot.send_signal()
-        received = b""
+        seen = b""
+        assert pilot.process.stdout is not None
         while chunk := pilot.process.stdout.read(65536):
-            received += chunk
+            seen += chunk
         assert pilot.process.wait(10) == 0
-        assert b"bytes of log dropped" in received
-        assert len(received) < 4 << 20
+        assert b"bytes of log dropped" in seen
+        assert len(seen) < 4 << 20
 
 
 def test_slow_reader_gets_every_line(tmp_path):
     """A reader that is merely slower than the jobs write misses no line."""
     script = "i=0; while [ $i -lt 60000 ]; do echo line-$i-0123456789012345678901234567890123456789; i=$((i+1)); done"
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": shell(script)}]}, read=False) as pilot:
-        received = b""
+        seen = b""
+        assert pilot.process.stdout is not None
         while chunk := pilot.process.stdout.read(32768):
-            received += chunk
+            seen += chunk
             time.sleep(0.005)  # the slowness under test: 6 MB/s
         assert pilot.process.wait(10) == 0
-        assert received.count(b"line-") == 60000
+        assert seen.count(b"line-") == 60000
 
 
 def test_twenty_signals_in_a_row(tmp_path):

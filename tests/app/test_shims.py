@@ -197,7 +197,8 @@ def test_enable_says_what_enables(shims: Shims) -> None:
 
 def test_daemon_reload_takes_the_job_spec_anew(shims: Shims) -> None:
     """`systemctl daemon-reload` is `autopilot reload`: a new job is there, the others keep their process; a job spec
-    with a problem changes nothing and is an error."""
+    with a problem changes nothing and is an error.
+    """
     web = shims.get_pid("web")
     new = {"name": "new", "exec": ["sleep", "1000"]}
     config = shims.pilot.place / "autopilot.json5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -74,15 +75,30 @@ def test_environment_of_a_job(tmp_path):
                 "exec": shell(script),
                 "env": {"A": "own"},
                 "env_file": str(tmp_path / "vars"),
-                "when": {"source": "main-job", "once": "started"},
+                "when": {"interval": "1h"},
             },
         ]
     }
-    spec["jobs"][1]["when"] = {"interval": "1h"}
     with SupervisorProcess(tmp_path, spec, env={"A": "outer", "C": "outer"}) as pilot:
         line = pilot.wait_for(lambda line: line.get("job") == "a" and "stream" in line)
         main = pilot.wait_for_event("main-job", "started")
         assert line["message"].split() == ["own", "file", "outer", *[str(pilot.process.pid)] * 2, str(main["pid"])]
+
+
+@pytest.mark.parametrize("locale", ["C", "en_US.ISO-8859-1"])
+def test_bytes_in_every_locale(tmp_path, locale):
+    """Words and variables reach a program as the bytes of the job spec, the env file and the environment."""
+    if shutil.which("localedef"):  # elsewhere the locale does not exist, and Python takes C
+        subprocess.run(["localedef", "-i", "en_US", "-f", "ISO-8859-1", tmp_path / "en_US.ISO-8859-1"], check=False)
+    (tmp_path / "vars").write_bytes(b"FILE=\xff\xc3\xbc\n")
+    script = 'printf "%s" "ü☃ $SPEC $FILE $OUTER" | od -An -v -tx1 | tr -d " \\n"; echo; echo "☃ü"'
+    job = {"name": "a", "exec": shell(script), "env": {"SPEC": "ü☃"}, "env_file": str(tmp_path / "vars")}
+    outer = os.fsdecode(b"\xfe\xc3\xbc")
+    variables = {"LC_ALL": locale, "LOCPATH": str(tmp_path), "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    with SupervisorProcess(tmp_path, {"jobs": [job]}, env={**variables, "OUTER": outer}) as pilot:
+        assert pilot.wait() == 0
+        expected = "ü☃ ü☃ ".encode() + b"\xff\xc3\xbc \xfe\xc3\xbc"
+        assert pilot.list_job_output("a") == [expected.hex(), "☃ü"]
 
 
 def test_limits_umask_directory(tmp_path):
@@ -319,3 +335,20 @@ def test_internal_error(tmp_path):
     words = json.loads((state / "last-words.json").read_text())
     assert (words["reason"], words["exit_code"]) == ("internal", 70)
     assert not pids.exists() or not os.path.exists(f"/proc/{pids.read_text().strip()}")
+
+
+@pytest.mark.parametrize("section", [{}, {"htcondor": True}])
+def test_problems_of_an_implied_section(tmp_path, section):
+    """A wrapper called condor_master starts with warnings, and is refused only where the job spec has the section."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "condor_master").write_text("#!/bin/sh\nCONDOR_CONFIG=/opt/own; echo ready\n")
+    (programs / "condor_master").chmod(0o755)
+    (programs / "condor_config_val").write_text("#!/bin/sh\necho no configuration here; exit 1\n")
+    (programs / "condor_config_val").chmod(0o755)
+    spec = {"jobs": [{"name": "master", "exec": ["condor_master", "-f"]}], **section}
+    with SupervisorProcess(tmp_path, spec, env={"PATH": f"{programs}:{os.environ['PATH']}"}) as pilot:
+        assert pilot.wait() == (os.EX_CONFIG if section else 0)
+        assert pilot.list_job_output("master") == ([] if section else ["ready"])
+        problem = pilot.find_events("no configuration here")[0]
+        assert problem["level"] == ("error" if section else "warning")

@@ -163,7 +163,8 @@ def list_passing(agent):
 )
 def test_maintenance(agent, tmp_path, program, left):
     """Maintenance takes every service out of use and runs the jobs that wait for it, once however often it is asked
-    for; leaving it brings them back. As ContainerPilot it takes them out of Consul, else they stay known there."""
+    for; leaving it brings them back. As ContainerPilot it takes them out of Consul, else they stay known there.
+    """
     health = {"exec": "true", "interval": 1, "ttl": 5}
     jobs = [
         {"name": "app", "exec": "sleep 1000", "port": 80, "interfaces": "lo", "health": health},
@@ -191,7 +192,8 @@ def test_maintenance(agent, tmp_path, program, left):
 @pytest.mark.real("consul")
 def test_service_without_a_process(agent, tmp_path):
     """A job without exec is a service of its own that is checked and advertised: it starts at its event, is critical
-    when its check fails, waits for nobody at the stop, and keeps no container alive."""
+    when its check fails, waits for nobody at the stop, and keeps no container alive.
+    """
     bad = tmp_path / "bad"
     health = {"exec": ["test", "!", "-e", str(bad)], "interval": "0.2", "ttl": 5}
     jobs = [

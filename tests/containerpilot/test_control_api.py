@@ -103,12 +103,8 @@ def test_environment_that_containerpilot_gives(tmp_path):
         "exec": shell('echo "$CONTAINERPILOT_PID $CONTAINERPILOT_MY_JOB_PID ${CONTAINERPILOT_GONE_PID-none}"'),
         "when": {"source": "gone", "once": "exitSuccess"},
     }
-    jobs = [
-        {**SLEEPER, "name": "my-job"},
-        {"name": "gone", "exec": shell("until [ -e go ]; do sleep 0.01; done")},
-        late,
-    ]
-    jobs[1]["cwd"] = str(tmp_path)
+    gone = {"name": "gone", "exec": shell("until [ -e go ]; do sleep 0.01; done"), "cwd": str(tmp_path)}
+    jobs = [{**SLEEPER, "name": "my-job"}, gone, late]
     with DropIn(tmp_path, {"jobs": jobs}) as pilot:
         pid = pilot.wait_for_event("my-job", "started")["pid"]
         assert pilot.send_request("POST", "/v3/environ", {"CONTAINERPILOT_PID": "1"})[0] == 200
@@ -119,7 +115,8 @@ def test_environment_that_containerpilot_gives(tmp_path):
 
 def test_environment_is_what_we_were_started_with(tmp_path):
     """Jobs find neither more nor less than the engine gave: Python's own LC_CTYPE, which it sets in the C locale, is
-    not theirs, and one that was given is."""
+    not theirs, and one that was given is.
+    """
     config = tmp_path / "c"
     spec = {"control": {"socket": str(tmp_path / "s")}, "jobs": [{"name": "a", "exec": "env"}], "state": str(tmp_path)}
     config.write_text(json.dumps(spec))
@@ -229,7 +226,8 @@ def test_maintenance_stops_and_starts_the_checks(tmp_path):
 
 def test_reload(tmp_path):
     """A reload takes the config anew and says what it did; what has not changed keeps its pid, and the maintenance and
-    the put environment outlive it."""
+    the put environment outlive it.
+    """
     with DropIn(tmp_path, {"jobs": [SLEEPER, TELLER]}) as pilot:
         wait_for_line(pilot, "WORD=unset.")
         before = pilot.wait_for_event("sleeper", "started")["pid"]
@@ -248,7 +246,8 @@ def test_reload(tmp_path):
 
 def test_reload_of_a_bad_config(tmp_path):
     """A config that cannot be used is answered with every problem and its place, and changes nothing: the same jobs
-    run on (ContainerPilot answered 200 and ended the container with 0)."""
+    run on (ContainerPilot answered 200 and ended the container with 0).
+    """
     with DropIn(tmp_path, {"jobs": [SLEEPER]}) as pilot:
         pid = pilot.wait_for_event("sleeper", "started")["pid"]
         pilot.write_spec(f'{{\n control: {{socket: "{pilot.socket_path}"}},\n jobs: [{{exec: ["x"], intervall: 1}}]}}')

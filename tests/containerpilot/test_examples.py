@@ -82,10 +82,12 @@ def test_all_are_there():
 
 def test_forms_of_one():
     """Numeric strings, durations, words for numbers, interfaces of every form and a service's own keys come out as
-    what they mean."""
+    what they mean.
+    """
     jobs = {job.name: job for job in load_text((DATA / "unit-config.json5").read_text(), env=ENV).plan.jobs}
-    assert (jobs["beta"].health.ttl, jobs["beta"].health.timeout, jobs["beta"].health.interval) == (103, 2, 20)
-    assert jobs["alpha"].service.meta == {"keyA": "A"} and jobs["alpha"].service.interfaces == ("inet", "lo0")
+    health, service = jobs["beta"].health, jobs["alpha"].service
+    assert health is not None and (health.ttl, health.timeout, health.interval) == (103, 2, 20)
+    assert service is not None and service.meta == {"keyA": "A"} and service.interfaces == ("inet", "lo0")
     tasks = {job.name: job for job in load_text((DATA / "test-tasks.json5").read_text(), env=ENV).plan.jobs}
     assert [(t.when.every, t.restarts, t.timeout) for t in tasks.values()] == [
         (0.5, 5, None),

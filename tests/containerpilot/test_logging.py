@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make ch
 
 RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 TALKER = {"name": "talker", "exec": shell("echo 'it says \"hi\"'; echo b=1 >&2; exit 3")}
-CHECKED = {
+CHECKED: dict[str, Any] = {
     "name": "checked",
     "exec": ["sleep", "1000"],
     "health": {"exec": shell("echo well"), "interval": "100ms", "timeout": "10s"},
@@ -171,7 +172,8 @@ def test_rotation_that_fails(tmp_path):
 )
 def test_the_entry_point_decides(format, terminal, containerpilot, lines):
     """As `containerpilot` the three names mean its forms; to `autopilot run` they mean ours, whose default depends on
-    the terminal; `auto` is always ours."""
+    the terminal; `auto` is always ours.
+    """
     assert type(choose_format(format, terminal=terminal, containerpilot=containerpilot, context={})) is lines
 
 

@@ -53,7 +53,8 @@ def test_pid_1_waits(tmp_path, entry):
 
 def test_config_that_appears(tmp_path):
     """A reload finds the configuration that has come meanwhile, a bad one refused with its place; a life that has it
-    begins in the same process, with what was put into the environment."""
+    begins in the same process, with what was put into the environment.
+    """
     env = {"AUTOPILOT_STATE": str(tmp_path / "state")}
     config = tmp_path / "c.json5"
     with PidNamespace(tmp_path, [PROGRAM], env=env) as container:
@@ -129,7 +130,8 @@ def test_two_in_one_container(tmp_path):
 
 def test_default_socket(tmp_path):
     """Without `control.socket` it answers at /var/run/containerpilot.socket, to its own flags and to our verbs, which
-    find it by themselves."""
+    find it by themselves.
+    """
     config = tmp_path / "c.json5"
     config.write_text(json.dumps({"jobs": [SLEEPER]}))
     env = {"CONTAINERPILOT": str(config)}

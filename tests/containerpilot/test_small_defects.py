@@ -163,7 +163,8 @@ def test_watches_share_nothing(agent, tmp_path):
 
 def test_signals_are_counted(tmp_path):
     """Each SIGHUP that the kernel delivers is one event. Of those sent while one is pending the kernel itself keeps a
-    single one, so a burst is at least one event, and the job runs after the last of them."""
+    single one, so a burst is at least one event, and the job runs after the last of them.
+    """
     port = find_free_port()
     spec = {
         "telemetry": {"port": port, "interfaces": "lo"},

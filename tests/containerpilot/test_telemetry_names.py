@@ -66,8 +66,8 @@ def count_requests(port, code, path):
 
 def test_events(tmp_path, port):
     """containerpilot_events{code, source}: a global event's source is `global`, a job's is its name."""
-    jobs = [{**WEB, "health": HEALTH}, {"name": "once", "exec": "true"}, {"name": "bad", "exec": "false"}]
-    del jobs[0]["port"], jobs[0]["interfaces"], jobs[0]["tags"]
+    web = {key: value for key, value in WEB.items() if key not in ("port", "interfaces", "tags")}
+    jobs = [{**web, "health": HEALTH}, {"name": "once", "exec": "true"}, {"name": "bad", "exec": "false"}]
     with DropIn(tmp_path, {"jobs": jobs, "telemetry": build_telemetry(port)}) as pilot:
         eventually(lambda: count_events(port, "StatusHealthy", "web") == 1, "healthy is counted")
         for code, source in (
@@ -123,7 +123,8 @@ def test_metrics_of_jobs(tmp_path, port):
 
 def test_metric_without_namespace(tmp_path, port):
     """A metric without namespace or subsystem is set by its name (ContainerPilot dropped it, #569), and still by the
-    underscores that scripts had to write."""
+    underscores that scripts had to write.
+    """
     with DropIn(tmp_path, {"jobs": [PLAIN], "telemetry": build_telemetry(port)}) as pilot:
         pilot.wait_for_event("plain", "started")
         for name, value in (("free_memory", 1), ("__free_memory", 2), ("app__visits_total", 3)):
@@ -134,7 +135,8 @@ def test_metric_without_namespace(tmp_path, port):
 
 def test_metrics_that_cannot_be_set(tmp_path, port):
     """An unknown metric, a value that is no number and a counter that would fall are refused with what would be right;
-    what stands beside them is set."""
+    what stands beside them is set.
+    """
     with DropIn(tmp_path, {"jobs": [PLAIN], "telemetry": build_telemetry(port)}) as pilot:
         pilot.wait_for_event("plain", "started")
         for body, expected_text in (
@@ -171,7 +173,8 @@ def test_metric_put_at_once(tmp_path, port):
 @pytest.mark.real("consul")
 def test_status_and_watches(tmp_path, port):
     """/status has Version, Jobs, Services and Watches with ContainerPilot's keys; containerpilot_watch_instances has
-    each watched service."""
+    each watched service.
+    """
     with consul_agents.start_agent() as agent:
         spec = {
             "consul": agent.http_address,
@@ -197,7 +200,8 @@ def test_status_and_watches(tmp_path, port):
 @pytest.mark.parametrize("build", [prometheus_server.WITH_CONSUL, prometheus_server.WITH_HTTP], ids=["2.24", "2.42"])
 def test_a_real_prometheus(tmp_path, port, build):
     """A dashboard's old queries work on a real Prometheus without a rule; the rules of examples/monitoring add the
-    names that end in _total, lead a renamed counter back to its old name, and count heartbeats."""
+    names that end in _total, lead a renamed counter back to its old name, and count heartbeats.
+    """
     config = (
         "global: {scrape_interval: 250ms, evaluation_interval: 250ms}\n"
         f"rule_files: [{RULES}]\n"

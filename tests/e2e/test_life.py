@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.lab_host import LabError
+from lab.lab_errors import LabError
 from lab.pool_settings import WORKER_CONFIG
 from tests.e2e.node import AT_ONCE, CONFIG_PATH, LIFETIME, STATE_PATH, Node, compute_seconds_between
 
@@ -106,7 +106,8 @@ def test_stop_while_busy(pool):
 
 def test_reload_while_busy(pool):
     """A new job spec takes effect beside a running payload, which never notices. One that would restart condor_master
-    is refused, and a lifetime that got shorter ends the node peacefully."""
+    is refused, and a lifetime that got shorter ends the node peacefully.
+    """
     node = Node(pool, lifetime={**LIFETIME, "max": "1h"}).wait_until_joined()
     job = node.start_job(15)
     spec = json.loads(node.worker.read_file(CONFIG_PATH))
@@ -177,7 +178,8 @@ def test_any_batch_system(pool):
 
 def test_figure_4(pool):
     """The paper's job spec, corrected and but for its 30 minutes unchanged: after the delay the startd is told to end
-    peacefully, the running job completes, and then all daemons end and the container exits with 0."""
+    peacefully, the running job completes, and then all daemons end and the container exits with 0.
+    """
     text = (DATA / "figure4.json").read_text().replace('"30m"', '"6s"')
     files = {CONFIG_PATH: text, "/etc/condor/config.d/40-site.conf": WORKER_CONFIG}
     worker = pool.start_worker(["autopilot", "run", CONFIG_PATH], env={"AUTOPILOT_STATE": STATE_PATH}, files=files)

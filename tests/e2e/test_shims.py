@@ -13,7 +13,8 @@ pytestmark = pytest.mark.real("root", "htcondor")
 
 def test_service_condor(pool):
     """`service condor reload` makes the master read its configuration again and `restart` brings another one, which
-    joins the pool again; the container lives on."""
+    joins the pool again; the container lives on.
+    """
     node = Node(pool).wait_until_joined()
     node.worker.run(["autopilot", "shims", "/usr/local/sbin"])
 

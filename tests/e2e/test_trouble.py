@@ -51,6 +51,20 @@ def test_startd_stopped(pool):
     assert node.wait_for_exit(30) == 0
 
 
+def test_startd_killed_while_draining(pool):
+    """A payload that dies with its killed startd counts as killed, and the drain does not end as a clean one."""
+    node = Node(pool, lifetime={"drain": {"htcondor": True}}).wait_until_joined()
+    job = node.start_job(300)
+    node.wait_for_event("payloads changed: 1 started")
+    node.drain()
+    node.worker.signal_processes("condor_startd", signal.SIGKILL)
+    assert node.wait_for_exit(60) == 75
+    words = node.read_last_words()
+    assert (words["reason"], words["payloads_killed"], words["payloads_run"]) == ("drain", 1, 1)
+    (lost,) = node.find_events("^payloads lost: condor_startd")
+    assert lost["payloads"] == [f"{job}@manager.pool"] or job in lost["payloads"][0]
+
+
 def test_startd_stopped_while_draining(pool):
     """A startd that hangs in the drain does not keep the node for ever: the deadline's hard stop ends it."""
     node = Node(pool, lifetime={"grace": "3s", "drain": {"htcondor": True}}).wait_until_joined()
@@ -135,7 +149,8 @@ def test_supervisor_killed(pool):
 
 def test_hung_command(pool):
     """A condor_off that hangs delays neither another job's restart nor the drain, which takes the other sequence, nor
-    the stop."""
+    the stop.
+    """
     victim = {"name": "victim", "exec": "tail -f /dev/null", "restarts": "unlimited", "backoff": {"initial": "1ms"}}
     node = Node(pool, spec={"jobs": [MASTER, victim]}).wait_until_joined()
     node.worker.write_file("/usr/local/sbin/condor_off", "#!/bin/sh\nexec sleep 1000\n", mode=0o755)

@@ -53,6 +53,6 @@ def checked_tables():
     """Fail at any step that leads to a phase that its cell does not name."""
     with ExitStack() as stack:
         for machine in (job, health, lifetime, shutdown):
-            checked = {key: _build_checked_cell(*key, cell) for key, cell in machine.TABLE.items()}
+            checked = {(phase, on): _build_checked_cell(phase, on, cell) for (phase, on), cell in machine.TABLE.items()}
             stack.enter_context(mock.patch.dict(machine.TABLE, checked))
         yield

@@ -8,8 +8,8 @@ import pytest
 
 from autopilot.machines import actions, cues, events
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
-from autopilot.spec.plan import Backoff, Batch, BatchSettings, Drain, Lifetime, Stop, Trigger, When
-from tests.machines.plans import build_check, build_job, build_plan, build_when
+from autopilot.spec.plan import Backoff, Batch, BatchSettings, Command, Drain, Lifetime, Stop, Trigger, When
+from tests.machines.plans import build_check, build_job, build_plan, build_when, get_finish
 
 EXACT = Backoff(jitter=0.0)
 
@@ -23,7 +23,7 @@ def test_all_jobs_over_ends_the_life():
     world = SimulatedWorld(
         build_plan(build_job("a"), build_job("b")), {"a": build_ending_behaviour(1), "b": build_ending_behaviour(2)}
     ).run(10)
-    assert world.finish.outcome == actions.Outcome("completed", "all jobs are over", 0)
+    assert get_finish(world).outcome == actions.Outcome("completed", "all jobs are over", 0)
     assert world.now == pytest.approx(2)
 
 
@@ -33,7 +33,7 @@ def test_exit_code_of_the_first_failure():
         build_plan(build_job("a"), build_job("b"), build_job("c")),
         {"a": build_ending_behaviour(2), "b": build_ending_behaviour(3, 42), "c": build_ending_behaviour(1, 7)},
     ).run(10)
-    assert world.finish.outcome.code == 42
+    assert get_finish(world).outcome.code == 42
 
 
 def test_essential_job_ends_the_life():
@@ -42,8 +42,8 @@ def test_essential_job_ends_the_life():
         build_plan(build_job("main", essential=True), build_job("side", restarts=None)),
         {"main": build_ending_behaviour(5, 3)},
     ).run(60)
-    assert world.finish.outcome.code == 3
-    assert world.finish.outcome.reason == "job-failed"
+    assert get_finish(world).outcome.code == 3
+    assert get_finish(world).outcome.reason == "job-failed"
     assert world.list_times(events.JobStopped, "side")
 
 
@@ -72,7 +72,7 @@ def test_source_is_over_while_the_job_runs():
     world = SimulatedWorld(
         build_plan(*jobs), {"task": build_ending_behaviour(1), "echo": build_ending_behaviour(5)}
     ).run(60)
-    assert world.finish.outcome.code == 0 and world.now == pytest.approx(6)
+    assert get_finish(world).outcome.code == 0 and world.now == pytest.approx(6)
 
 
 def test_delay_after_event():
@@ -100,8 +100,60 @@ def test_hopeless_wait_is_abandoned():
     world = SimulatedWorld(
         build_plan(build_job("a"), build_job("b", when=build_when("a", "exitFailed"))), {"a": build_ending_behaviour(1)}
     ).run(10)
-    assert world.finish.outcome.code == 0
+    assert get_finish(world).outcome.code == 0
     assert world.list_times(events.WaitAbandoned, "b")
+
+
+NEVER_RAN = {
+    "abandoned": (build_when("setup", "exitSuccess"), "it waited for setup exitSuccess, and setup ended with 3"),
+    "abandoned, without a status": (build_when("asleep", "healthy"), "it waited for asleep healthy, and asleep never"),
+    "abandoned, one of several": (
+        When(triggers=(Trigger(source="setup", event="exitFailed"), Trigger(source="asleep", event="healthy"))),
+        "it waited for setup exitFailed, asleep healthy, and asleep never ran",
+    ),
+    "timed out": (build_when("db", "healthy", timeout=5), "it waited 5 s for db healthy"),
+    "timed out on a watch": (build_when("watch.db", "healthy", timeout=5), "it waited 5 s for watch.db healthy"),
+}
+
+
+def build_never_ran_world(when, *, essential):
+    asleep = build_job("asleep", when=build_when("setup", "exitSuccess"))
+    side = (build_job("setup"), asleep, build_job("db", restarts=None)) if essential else ()
+    return SimulatedWorld(
+        build_plan(*side, build_job("main", essential=essential, when=when)), {"setup": build_ending_behaviour(1, 3)}
+    ).run(20)
+
+
+@pytest.mark.parametrize(("when", "cause"), NEVER_RAN.values(), ids=NEVER_RAN)
+def test_an_essential_job_that_never_ran_is_a_failure(when, cause):
+    """A life whose essential job never ran ends as failed, with a code of its own and the cause."""
+    outcome = build_never_ran_world(when, essential=True).finish.outcome
+    assert (outcome.reason, outcome.code) == ("job-failed", 1)
+    assert outcome.detail.startswith(f"essential job main never ran: {cause}")
+
+
+def test_an_essential_job_whose_cron_has_no_time_is_a_failure(monkeypatch):
+    """A job whose calendar has no time left never ran, as one that waited in vain."""
+    monkeypatch.setattr("autopilot.runtime.simulated_world.find_next_time", lambda when, after: None)
+    outcome = build_never_ran_world(When(cron="0 0 29 2 *"), essential=True).finish.outcome
+    assert (outcome.reason, outcome.code) == ("job-failed", 1)
+    assert "never ran: it waited for a time of its cron '0 0 29 2 *', and there is none" in outcome.detail
+
+
+def test_a_life_in_which_nothing_ran_is_a_failure():
+    """A life ends as failed when every job gave up its wait, essential or not."""
+    when, cause = NEVER_RAN["timed out on a watch"]
+    outcome = build_never_ran_world(when, essential=False).finish.outcome
+    assert outcome == actions.Outcome("job-failed", f"no job ever ran: main: {cause}", 1)
+
+
+@pytest.mark.parametrize("when", [build_when("side", "exitFailed"), When()], ids=["waiting", "in its back-off"])
+def test_an_essential_job_that_an_operator_stops_is_no_failure(when):
+    """An essential job without a process that an operator stops ends the life with 0."""
+    main = build_job("main", essential=True, restarts=None, when=when, backoff=Backoff(initial=60.0))
+    world = SimulatedWorld(build_plan(build_job("side"), main), {"main": build_ending_behaviour(1, 3)}).run(10)
+    world.feed(cues.RequestReceived("stop-job", "operator", job="main"))
+    assert world.run(20).finish.outcome == actions.Outcome("completed", "essential job main is over", 0)
 
 
 def test_signal_job_does_not_hold_the_life():
@@ -172,7 +224,7 @@ def test_run_timeout_kills():
     """A run longer than its `timeout` is killed, wherever it hides, and counts as failed."""
     world = SimulatedWorld(build_plan(build_job("a", timeout=3)), {"a": Behaviour(ignores_signals=True)}).run(10)
     assert world.list_times(events.JobTimedOut, "a") == [pytest.approx(3)]
-    assert world.finish.outcome.code == 137
+    assert get_finish(world).outcome.code == 137
 
 
 def test_next_run_waits_for_an_empty_job():
@@ -232,7 +284,7 @@ def test_on_failure_ends_the_life(on_failure, reason, code):
     world = SimulatedWorld(build_plan(build_job("a", health=build_check(10, on_failure=on_failure))), {"a": sick}).run(
         100
     )
-    assert (world.finish.outcome.reason, world.finish.outcome.code) == (reason, code)
+    assert (get_finish(world).outcome.reason, get_finish(world).outcome.code) == (reason, code)
 
 
 def test_on_failure_restarts():
@@ -279,7 +331,7 @@ def test_second_sigterm_hurries():
     world.feed(cues.RequestReceived("terminate", "SIGTERM"))
     world.run(100)
     assert world.now < 2.1
-    assert world.finish.outcome.code == 0
+    assert get_finish(world).outcome.code == 0
 
 
 def test_hurried_job_gets_its_last_signal_first():
@@ -307,11 +359,11 @@ def test_stop_budget():
 
 def test_undying_job_cannot_hold_the_end():
     """A process that not even SIGKILL ends does not keep the supervisor: it leaves and names the job."""
-    world = SimulatedWorld(build_plan(build_job("a"), stop_timeout=5), {"a": Behaviour(ignores_signals=True)})
-    world._end_run = lambda *args: None  # type: ignore[method-assign]
+    undying = Behaviour(ignores_signals=True, kill_delay=None)
+    world = SimulatedWorld(build_plan(build_job("a"), stop_timeout=5), {"a": undying})
     world.feed(cues.RequestReceived("terminate", "SIGTERM"))
     world.run(100)
-    assert world.finish.remaining_jobs == ("a",)
+    assert get_finish(world).remaining_jobs == ("a",)
 
 
 def test_prestop_and_poststop_jobs():
@@ -332,6 +384,54 @@ def test_prestop_and_poststop_jobs():
     assert signalled == [pytest.approx(7)]
     assert world.list_spawn_times("post") == [pytest.approx(7.01)]
     assert world.now == pytest.approx(8.01)
+
+
+@pytest.mark.parametrize("leftovers", [0, 2])
+@pytest.mark.parametrize("essential", [True, False])
+@pytest.mark.parametrize("ends", ["by itself", "while its pre-stop job runs", "in its back-off"])
+def test_poststop_waits_for_prestop_however_its_source_ends(ends, essential, leftovers):
+    """`stopped` comes after the pre-stop job also when the source ends by itself, or has no process to stop."""
+    main = build_job("main", essential=essential, restarts=None if ends == "in its back-off" else 0, backoff=EXACT)
+    pre, post = (
+        build_job(name, when=build_when("main", on)) for name, on in (("pre", "stopping"), ("post", "stopped"))
+    )
+    length = 5.5 if ends == "while its pre-stop job runs" else 2
+    behaviours = {"pre": build_ending_behaviour(1), "main": build_ending_behaviour(length, 3, leftovers=leftovers)}
+    world = SimulatedWorld(
+        build_plan(main, pre, post, stop_timeout=30), behaviours | {"post": build_ending_behaviour(1)}
+    ).run(5 if length > 2 else 2.1)
+    if ends != "by itself":
+        world.feed(cues.RequestReceived("stop-job", "operator", job="main"))
+    world.run(60)
+    (began,) = world.list_times(events.JobStopping, "main")
+    assert world.list_times(events.JobStopped, "main") == [pytest.approx(began + 1, abs=0.02)]
+    assert world.list_spawn_times("post") == world.list_times(events.JobStopped, "main")
+    if ends == "by itself":
+        assert world.finish.outcome.code == 3
+
+
+def test_hurried_end_waits_for_no_prestop_job():
+    """A second request ends the wait for the pre-stop job of a source that has ended by itself."""
+    main, pre = build_job("main", essential=True), build_job("pre", when=build_when("main", "stopping"))
+    world = SimulatedWorld(build_plan(main, pre, stop_timeout=30), {"main": build_ending_behaviour(2, 3)}).run(4)
+    for _ in range(2):
+        world.feed(cues.RequestReceived("terminate", "SIGTERM"))
+    world.run(60)
+    assert world.finish.remaining_jobs == () and world.now == pytest.approx(4, abs=0.1)
+
+
+def test_a_job_that_never_started_does_not_stop():
+    """A job that never ran emits `stopped` but no `stopping`, so its pre-stop job does not run."""
+    main = build_job("main", when=build_when("setup", "exitSuccess"))
+    pre, post = (
+        build_job(name, when=build_when("main", on)) for name, on in (("pre", "stopping"), ("post", "stopped"))
+    )
+    behaviours = {"setup": build_ending_behaviour(1, 3), "pre": build_ending_behaviour(1)}
+    world = SimulatedWorld(
+        build_plan(build_job("setup"), main, pre, post), behaviours | {"post": build_ending_behaviour(1)}
+    ).run(20)
+    assert not world.list_times(events.JobStopping, "main") and not world.list_spawn_times("pre")
+    assert world.list_spawn_times("post") == [pytest.approx(1)] and world.finish is not None
 
 
 def test_several_prestop_jobs_are_all_waited_for():
@@ -391,7 +491,7 @@ def test_lifetime_ends_peacefully():
     healthy = world.list_times(events.Healthy, "master")[0]
     assert begun == [pytest.approx(healthy + 100)]
     assert not any(isinstance(a, actions.EvictPayloads | actions.TerminatePayloads) for _, a in world.actions)
-    assert world.finish.outcome == actions.Outcome("lifetime", "drained", 0)
+    assert get_finish(world).outcome == actions.Outcome("lifetime", "drained", 0)
     assert world.now == pytest.approx(begun[0] + 5000, abs=0.1)
 
 
@@ -401,8 +501,9 @@ def test_lifetime_draws_its_jitter_once():
     for seed in range(30):
         world = SimulatedWorld(build_node_plan(max=100, jitter=50), seed=seed).run(10000)
         begun = [event.seconds for _, event in world.events if isinstance(event, events.LifetimeBegun)]
-        assert len(begun) == 1 and 100 <= begun[0] <= 150
-        drawn.add(round(begun[0]))
+        (seconds,) = begun
+        assert seconds is not None and 100 <= seconds <= 150
+        drawn.add(round(seconds))
     assert len(drawn) > 10
 
 
@@ -413,7 +514,18 @@ def test_deadline_soft_then_hard():
     hard = [t for t, a in world.actions if isinstance(a, actions.KillPayloads)]
     begun = [t for t, a in world.actions if isinstance(a, actions.StartDrain)]
     assert soft == [pytest.approx(begun[0] + 50)] and hard == [pytest.approx(soft[0] + 20)]
-    assert (world.finish.outcome.reason, world.finish.outcome.code) == ("lifetime", 75)
+    assert (get_finish(world).outcome.reason, get_finish(world).outcome.code) == ("lifetime", 75)
+
+
+@pytest.mark.parametrize("when", ["before the drain", "while draining"])
+def test_lost_payloads_end_the_drain_with_75(when):
+    """A life that lost payloads to a crash of the batch system does not end as well drained."""
+    world = SimulatedWorld(build_node_plan(max=100), drain_duration=50).run(10 if when == "before the drain" else 120)
+    world.feed(cues.PayloadsObserved(("1.0", "2.0")))
+    world.feed(cues.PayloadsCrashed(("1.0", "2.0"), "condor_startd (pid 7) crashed or was killed"))
+    world.feed(cues.PayloadsObserved(()))
+    assert [event.payloads for _, event in world.events if isinstance(event, events.PayloadsLost)] == [("1.0", "2.0")]
+    assert world.run(1000).finish.outcome == actions.Outcome("lifetime", "drained, payloads lost: 2", 75)
 
 
 def test_idle_end():
@@ -424,7 +536,7 @@ def test_idle_end():
     assert world.finish is None
     world.feed(cues.PayloadsObserved(()))
     world.run(9999)
-    assert world.finish.outcome.reason == "idle"
+    assert get_finish(world).outcome.reason == "idle"
     assert world.now == pytest.approx(5100, abs=0.1)
 
 
@@ -436,7 +548,37 @@ def test_drain_by_command_with_deadline():
     world.feed(cues.RequestReceived("drain", "autopilot drain", deadline=5))
     world.run(10000)
     assert [t for t, a in world.actions if isinstance(a, actions.TerminatePayloads)] == [pytest.approx(25)]
-    assert world.finish.outcome.reason == "drain"
+    assert get_finish(world).outcome.reason == "drain"
+
+
+def build_command_drain_plan(*jobs):
+    drain = Drain(begin=Command(argv=("true",)), until=Command(argv=("false",)))
+    return build_plan(*jobs, lifetime=Lifetime(drain=drain, max=100.0, deadline=50.0, grace=20.0), stop_timeout=30.0)
+
+
+@pytest.mark.parametrize("essential", [True, False])
+def test_drain_without_a_batch_system_ends_the_work_at_its_deadline(essential):
+    """The jobs that work get their stop signal at the deadline; the life is over when the last of them is."""
+    jobs = [build_job(name, essential=essential, restarts=None, health=build_check()) for name in ("a", "b")]
+    world = SimulatedWorld(build_command_drain_plan(*jobs), drain_duration=None).run(10000)
+    signals = [(t, a.job, a.signal) for t, a in world.actions if isinstance(a, actions.Signal)]
+    assert signals == [(pytest.approx(150), "a", 15), (pytest.approx(150), "b", 15)]
+    assert not [a for _, a in world.actions if isinstance(a, actions.Kill)]
+    assert world.finish.outcome == actions.Outcome("lifetime", "drained, forced", 75)
+    assert world.now == pytest.approx(150, abs=0.1)
+
+
+def test_drain_without_a_batch_system_kills_after_its_grace():
+    """A job that does not heed the signal at the deadline is killed after the grace, not after its own timeout."""
+    jobs = (build_job("deaf", essential=True), build_job("heeds", essential=True), build_job("side", restarts=None))
+    world = SimulatedWorld(
+        build_command_drain_plan(*jobs), {"deaf": Behaviour(ignores_signals=True)}, drain_duration=None
+    ).run(10000)
+    kills = [(t, a.job) for t, a in world.actions if isinstance(a, actions.Kill)]
+    assert kills == [(pytest.approx(170), "deaf")]
+    assert world.list_times(events.JobStopped, "heeds") == [pytest.approx(150.01)]
+    assert world.list_times(events.JobStopped, "side")[0] > 170
+    assert world.finish.outcome == actions.Outcome("lifetime", "drained, forced", 75)
 
 
 def test_sigterm_stop_evicts():
@@ -450,7 +592,7 @@ def test_sigterm_stop_evicts():
         if isinstance(a, actions.EvictPayloads | actions.Signal)
     ]
     assert sent == [(10.0, "EvictPayloads"), (10.4, "Signal")]
-    assert world.finish.outcome.code == 0
+    assert get_finish(world).outcome.code == 0
 
 
 def test_sigterm_drain():
@@ -468,7 +610,7 @@ def test_sigterm_drain():
     assert any(isinstance(a, actions.EvictPayloads) for _, a in world.actions)
     world.feed(cues.RequestReceived("terminate", "SIGTERM"))
     world.run(1002)
-    assert world.finish.outcome.reason == "signal"
+    assert get_finish(world).outcome.reason == "signal"
 
 
 def test_drained_by_somebody_else():
@@ -476,7 +618,7 @@ def test_drained_by_somebody_else():
     world = SimulatedWorld(build_node_plan(max=1000)).run(50)
     world.feed(cues.Drained())
     world.run(100)
-    assert world.finish.outcome == actions.Outcome("drain", "drained", 0)
+    assert get_finish(world).outcome == actions.Outcome("drain", "drained", 0)
     assert not any(isinstance(action, actions.EvictPayloads | actions.StartDrain) for _, action in world.actions)
 
 
@@ -486,7 +628,7 @@ def test_master_that_ends_itself_while_draining():
         10000
     )
     assert len(world.list_spawn_times("master")) == 1
-    assert world.finish.outcome == actions.Outcome("lifetime", "drained", 0)
+    assert get_finish(world).outcome == actions.Outcome("lifetime", "drained", 0)
 
 
 def test_master_that_dies_while_draining():
@@ -494,7 +636,7 @@ def test_master_that_dies_while_draining():
     world = SimulatedWorld(
         build_node_plan(max=10), {"master": build_ending_behaviour(500, 137)}, drain_duration=None
     ).run(10000)
-    assert (world.finish.outcome.reason, world.finish.outcome.code) == ("job-failed", 137)
+    assert (get_finish(world).outcome.reason, get_finish(world).outcome.code) == ("job-failed", 137)
 
 
 def test_good_after_being_healthy_for_long_enough():
@@ -527,7 +669,7 @@ def test_out_of_memory_is_a_reason_of_its_own():
     """An essential job that the kernel killed for want of memory gives its reason to the last words."""
     world = SimulatedWorld(build_plan(build_job("a", essential=True))).run(5)
     world.feed(cues.Exited("a", 1, 137, oom=True))
-    assert (world.finish.outcome.reason, world.finish.outcome.code) == ("oom", 137)
+    assert (get_finish(world).outcome.reason, get_finish(world).outcome.code) == ("oom", 137)
 
 
 def test_an_unhealthy_job_that_is_being_stopped_does_not_come_back():
@@ -565,4 +707,4 @@ def test_job_that_waits_to_be_asked():
     world.feed(cues.RequestReceived("start-job", "test", job="a"))
     assert len(world.run(40).list_spawn_times("a")) == 2
     alone = SimulatedWorld(build_plan(waiting, build_job("b")), {"b": Behaviour(run_duration=lambda rng: 1.0)}).run(10)
-    assert alone.finish is not None and alone.finish.outcome.code == 0
+    assert alone.finish is not None and get_finish(alone).outcome.code == 0

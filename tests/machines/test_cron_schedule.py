@@ -14,7 +14,7 @@ from autopilot.runtime.cron_times import find_next_time
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
 from autopilot.spec import time_zones
 from autopilot.spec.plan import When
-from tests.machines.plans import build_job, build_plan
+from tests.machines.plans import build_job, build_plan, get_finish
 
 BERLIN = "Europe/Berlin"
 HOUR = 3600.0
@@ -155,7 +155,7 @@ def test_restarts_count_further_runs():
         build_plan(build_job("a", when=when, restarts=2)), {"a": Behaviour(run_duration=lambda rng: 1.0)}
     ).run(3600)
     assert len(world.list_spawn_times("a")) == 3
-    assert world.finish.outcome == actions.Outcome("completed", "all jobs are over", 0)
+    assert get_finish(world).outcome == actions.Outcome("completed", "all jobs are over", 0)
 
 
 def test_started_by_hand():
@@ -181,7 +181,9 @@ def local(monkeypatch):
         monkeypatch.setenv("TZ", tz)
         cron_times.get_local_zone.cache_clear()
         moment = datetime(2026, 7, 1, tzinfo=UTC).timestamp()
-        return 12 - (find_next_time(When(cron="0 12 * * *"), moment) - moment) / HOUR
+        noon = find_next_time(When(cron="0 12 * * *"), moment)
+        assert noon is not None
+        return 12 - (noon - moment) / HOUR
 
     yield hours
     cron_times.get_local_zone.cache_clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from tests.machines.plans import NO_PROCESS, TRUE, build_check, build_job, build
 MAIN, KEEPER = build_job("main", restarts=None), build_job("keeper", restarts=None)
 PRE_STOP = build_job("pre-stop", when=build_when("main", "stopping"))
 IGNORES = Behaviour(ignores_signals=True)
+ENDS_SLOWLY = Behaviour(ignores_signals=True, kill_delay=1.0)
 
 
 def build_ending_behaviour(seconds, status=0):
@@ -24,7 +26,8 @@ def build_ending_behaviour(seconds, status=0):
 
 
 def ask(world, verb, name="main"):
-    world.feed(cues.RequestReceived(f"{verb}-job", f"autopilot {verb}", job=name))
+    request: Any = f"{verb}-job"
+    world.feed(cues.RequestReceived(request, f"autopilot {verb}", job=name))
     return world
 
 
@@ -35,9 +38,8 @@ def get_phase(world, name="main"):
 def build_world_in(phase, **behaviours):
     """A world whose job is in a phase of its stop; a killed process takes 1 s to go."""
     hooks = (PRE_STOP,) if phase is job.Phase.HOLDING else ()
-    behaviours = {"pre-stop": build_ending_behaviour(2), "main": IGNORES, **behaviours}
+    behaviours = {"pre-stop": build_ending_behaviour(2), "main": ENDS_SLOWLY, **behaviours}
     world = SimulatedWorld(build_plan(MAIN, *hooks), behaviours).run(1)
-    world._end_run = lambda name, run, status, delay: world.schedule(1.0, cues.Exited(name, run, status))
     ask(world, "stop").run(6.5 if phase is job.Phase.KILLING else 1.5)
     assert get_phase(world) is phase
     return world
@@ -96,9 +98,8 @@ def test_a_reload_reaches_a_job_that_waits_for_its_pre_stop_jobs():
 def test_a_hurried_stop_wins_over_a_restart():
     """A job that is being killed for its restart does not come back when everything is to end at once."""
     later = replace(MAIN, stop=Stop(order=9))
-    world = SimulatedWorld(build_plan(later, build_job("first"), stop_timeout=60.0), {"first": IGNORES})
-    world._end_run = lambda name, run, status, delay: world.schedule(1.0, cues.Exited(name, run, status))
-    world.behaviours["main"] = IGNORES
+    world = SimulatedWorld(build_plan(later, build_job("first"), stop_timeout=60.0), {"first": ENDS_SLOWLY})
+    world.behaviours["main"] = ENDS_SLOWLY
     ask(world.run(1), "restart")
     world.run(6.5)
     for _ in range(2):
@@ -114,7 +115,8 @@ def test_a_hurried_job_that_has_just_started_gets_its_last_signal():
     state, _ = job.step(some, state, job.Input.STOP, 1.0)
     state, _ = job.step(some, state, job.Input.SPAWNED, 1.1, pid=7)
     state, effects = job.step(some, state, job.Input.HURRY, 1.2)
-    assert [effect.signal for effect in effects] == [3] and state.phase is job.Phase.STOPPING
+    (effect,) = effects
+    assert isinstance(effect, actions.Signal) and effect.signal == 3 and state.phase is job.Phase.STOPPING
 
 
 def test_nothing_starts_while_everything_ends():
@@ -197,7 +199,7 @@ def let_happen(world, turn, main, hooks):
         case "template restart":
             world.feed(cues.TemplateWritten("/f", restart="main"))
         case "maintenance on" | "maintenance off":
-            request = "enter-maintenance" if turn == "maintenance on" else "leave-maintenance"
+            request: Any = "enter-maintenance" if turn == "maintenance on" else "leave-maintenance"
             world.feed(cues.RequestReceived(request, "test"))
         case "new command" | "new rules":
             has_process = bool(main.command.argv)
@@ -214,7 +216,8 @@ def let_happen(world, turn, main, hooks):
 @given(services, ways, turns, st.lists(st.sampled_from([0.5, 5.0]), max_size=2), st.integers(0, 100))
 def test_the_last_wish_wins(main, way, happenings, hook_lengths, seed):
     """Whatever operators ask for and whatever happens meanwhile: in the end the job is up if the last wish was up, and
-    down if it was down; every run follows the one before, and every step leads where its cell says."""
+    down if it was down; every run follows the one before, and every step leads where its cell says.
+    """
     hooks = [build_job(f"hook{n}", when=build_when("main", "stopping")) for n in range(len(hook_lengths))]
     behaviours = {f"hook{n}": build_ending_behaviour(seconds) for n, seconds in enumerate(hook_lengths)}
     with checked_tables():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from .plans import build_job as make
 OTHER = Command(argv=("false",))
 
 
-def change_plan(world: SimulatedWorld, *jobs: Job, **fields: object) -> SimulatedWorld:
+def change_plan(world: SimulatedWorld, *jobs: Job, **fields: Any) -> SimulatedWorld:
     world.feed(PlanChanged(Plan(jobs=jobs, **fields)))
     return world
 
@@ -250,6 +251,7 @@ def test_the_lifetime_moves_with_its_plan():
     """The new length counts from the same beginning with the same draw; one that is over by then ends the life."""
     drain = Drain()
     world = SimulatedWorld(build_plan(make("a"), lifetime=Lifetime(drain=drain, max=1000.0, jitter=100.0))).run(10)
+    assert world.core.lifetime.expires is not None
     share = (world.core.lifetime.expires - 1000) / 100
     change_plan(world, make("a"), lifetime=Lifetime(drain=drain, max=50.0, jitter=10.0)).run(20)
     assert world.core.lifetime.expires == pytest.approx(50 + 10 * share)
@@ -320,7 +322,8 @@ JOBS = st.lists(
 @given(plans=st.lists(JOBS, min_size=2, max_size=5), pauses=st.lists(st.floats(0, 8), min_size=5, max_size=5))
 def test_any_row_of_plans_ends_in_the_last(plans, pauses):
     """Whatever plans follow each other at whatever moments: in the end there are exactly the jobs of the last one, by
-    its rules, never were two runs of one there at once, and each that should run does."""
+    its rules, never were two runs of one there at once, and each that should run does.
+    """
     deaf = {"a": Behaviour(ignores_signals=True), "b": Behaviour(run_duration=lambda rng: rng.random() * 5)}
     world = SimulatedWorld(build_plan(*plans[0], make("keeper")), deaf)
     for jobs, pause in zip(plans[1:], pauses, strict=False):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from autopilot.machines import actions, cues, events, shutdown
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
 from autopilot.spec.plan import Batch, BatchSettings, Command, Drain, Lifetime, Stop, Trigger, When
-from tests.machines.plans import NO_PROCESS, TRUE, build_check, build_job, build_plan, build_when
+from tests.machines.plans import NO_PROCESS, TRUE, build_check, build_job, build_plan, build_when, get_finish
 
 DAY = 86400.0
 OTHER = Command(argv=("other",))
@@ -119,7 +119,8 @@ behaviours = st.builds(
 )
 def test_whatever_happens(some_jobs, how, seed, stop_at):
     """Whatever jobs do: no two runs of one at once, no deadline in the past, a stop that ends within its budget, and
-    nothing after the end (the world itself asserts the first two and the last)."""
+    nothing after the end (the world itself asserts the first two and the last).
+    """
     world = SimulatedWorld(build_plan(*some_jobs, stop_timeout=20.0), how, seed=seed).run(stop_at)
     if world.finish is None:
         begun = world.core.shutdown.deadline
@@ -128,7 +129,7 @@ def test_whatever_happens(some_jobs, how, seed, stop_at):
         world.run(limit)
     assert world.finish is not None
     assert world.actions[-1][1] is world.finish
-    assert not [job for job in world.live_runs if job not in world.finish.remaining_jobs]
+    assert not [job for job in world.live_runs if job not in get_finish(world).remaining_jobs]
 
 
 def change_jobs(some_jobs):
@@ -156,7 +157,8 @@ later = st.tuples(st.tuples(*(jobs(name) for name in NAMES)).flatmap(change_jobs
 )
 def test_whatever_plans_come(some_jobs, plans, how, seed, in_maintenance):
     """Whatever plans a life is given and whatever its jobs do then: no two runs of one at once, exactly the jobs of the
-    last plan in the end, and a stop that ends within its budget."""
+    last plan in the end, and a stop that ends within its budget.
+    """
     world = SimulatedWorld(build_plan(*some_jobs, build_job("keeper"), stop_timeout=20.0), how, seed=seed)
     if in_maintenance:
         world.feed(cues.RequestReceived("enter-maintenance", "test"))
@@ -174,7 +176,7 @@ def test_whatever_plans_come(some_jobs, plans, how, seed, in_maintenance):
         world.feed(cues.RequestReceived("terminate", "SIGTERM"))
         world.run((world.now + 20.0 if begun is None else begun) + 3.1)
     assert world.finish is not None
-    assert not [job for job in world.live_runs if job not in world.finish.remaining_jobs]
+    assert not [job for job in world.live_runs if job not in get_finish(world).remaining_jobs]
 
 
 @settings(max_examples=60, deadline=None)
@@ -186,7 +188,8 @@ def test_whatever_plans_come(some_jobs, plans, how, seed, in_maintenance):
 )
 def test_a_drain_always_ends(how, seed, drain_takes, deadline):
     """A drain ends with the drain, or at its deadline and grace, or with the master: never never, and evicts nobody
-    before a deadline."""
+    before a deadline.
+    """
     node = build_plan(
         build_job("master", restarts=None, essential=True, stop=Stop(group=False, timeout=5)),
         build_job("side", restarts=None),
@@ -200,5 +203,5 @@ def test_a_drain_always_ends(how, seed, drain_takes, deadline):
     assert world.finish is not None
     drained = any(isinstance(event, events.DrainCompleted) for _, event in world.events)
     if drained and not any(isinstance(action, actions.TerminatePayloads) for _, action in world.actions):
-        assert world.finish.outcome.code == 0
+        assert get_finish(world).outcome.code == 0
         assert not any(isinstance(action, actions.EvictPayloads) for _, action in world.actions)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from autopilot.adapters.consul import registration
+from autopilot.adapters.consul import registration, registration_state
 from autopilot.adapters.consul.service_definition import ServiceDefinition
 from autopilot.machines import cron_schedule, events, health, job, lifetime, shutdown
 from autopilot.machines.actions import Outcome, Spawn
 from autopilot.machines.cues import Exited
 from autopilot.machines.tables import IGNORE, Cell, TableError, build_table
-from autopilot.spec.plan import Command, Drain, Lifetime, Stop, When
+from autopilot.spec.plan import Command, Drain, Job, Lifetime, Stop, When
 from tests.machines import plans
 from tests.machines.exploration import assert_targets_are_true, observe_targets
 
@@ -113,7 +115,7 @@ def test_lifetime_answers_everything(phase, on):
 class JobSituation:
     """A job, and the processes of its run."""
 
-    plan: plans.Job
+    plan: Job
     state: job.JobState
     leader: str = ""  # "", requested, alive
     has_members: bool = False
@@ -140,6 +142,14 @@ def list_job_variants():
 
 def list_job_steps(s):
     """Every input that a job can get, with the news of its processes only while it has them."""
+    for has_pre_stop_jobs in (False, True):
+        yield from list_steps_of_job(s, functools.partial(step_job, has_pre_stop_jobs=has_pre_stop_jobs))
+    if s.phase in job.IDLE_PHASES:  # a reload may change the command of a job that has no process
+        other = plans.NO_PROCESS if s.plan.command.argv else Command(argv=("true",))
+        yield None, replace(s, plan=replace(s.plan, command=other))
+
+
+def list_steps_of_job(s, step_job):
     inputs = set(job.Input) - {job.Input.SPAWNED, job.Input.EXITED, job.Input.EMPTIED, job.Input.ELAPSED}
     for on in sorted(inputs, key=lambda on: on.name):
         yield on, step_job(s, on)
@@ -154,12 +164,9 @@ def list_job_steps(s):
             yield job.Input.EXITED, step_job(s, job.Input.EXITED, exited=exited, leader="", has_members=members > 0)
     if s.has_members:
         yield job.Input.EMPTIED, step_job(s, job.Input.EMPTIED, has_members=False)
-    if s.phase in job.IDLE_PHASES:  # a reload may change the command of a job that has no process
-        other = plans.NO_PROCESS if s.plan.command.argv else Command(argv=("true",))
-        yield None, replace(s, plan=replace(s.plan, command=other))
 
 
-def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, **processes):
+def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, has_pre_stop_jobs=False, **processes):
     state, effects = job.step(
         s.plan,
         s.state,
@@ -168,6 +175,7 @@ def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, **processes):
         exited=exited,
         pid=7,
         clock=cron_schedule.Clock(wall_offset, find_three_times),
+        has_pre_stop_jobs=has_pre_stop_jobs,
     )
     after = replace(s, state=state, **processes)
     if any(isinstance(effect, Spawn) for effect in effects):
@@ -181,9 +189,10 @@ def step_job(s, on, *, now=None, exited=None, wall_offset=0.0, **processes):
 def get_job_key(s):
     t = s.state
     flags = (t.want_up, t.stop_requested, t.stop_announced, t.restart_when_empty, t.trigger_pending)
+    run = (t.has_run, t.run_over, t.pre_stop_over)
     counts = (t.restarts_remaining, t.escalations_sent, t.pid, t.deadline is None, t.next_run is None, t.since > 150)
     plan = (s.plan.when, s.plan.restarts, bool(s.plan.command.argv))
-    return (plan, t.phase, *flags, *counts, s.leader, s.has_members)
+    return (plan, t.phase, *flags, *run, *counts, s.leader, s.has_members)
 
 
 def test_targets_of_the_job_table():
@@ -206,7 +215,7 @@ def test_targets_of_the_health_table():
 
 def test_targets_of_the_lifetime_table():
     """Every phase that a lifetime's cell names is reached from it, and no other."""
-    observed = {}
+    observed: dict[Any, set[Any]] = {}
     for queue, idle in itertools.product((True, False), (None, 5.0)):
         plan = Lifetime(drain=Drain(), max=10.0, idle=idle, deadline=7.0, queue=queue)
 
@@ -237,18 +246,18 @@ def test_targets_of_the_shutdown_table():
 def test_targets_of_the_registration_table():
     """Every phase that a registration's cell names is reached from it, and no other."""
     definition = ServiceDefinition(id="web", name="web", ttl=30.0)
-    desired = (None, registration.Desired(definition, "passing"))
+    desired = (None, registration_state.Desired(definition, "passing"))
 
     def list_steps(state):
-        for on, new in itertools.product(registration.Input, desired):
-            if on is not registration.Input.DEADLINE_ELAPSED or state.deadline is not None:
+        for on, new in itertools.product(registration_state.Input, desired):
+            if on is not registration_state.Input.DEADLINE_ELAPSED or state.deadline is not None:
                 now = state.last_contact_at if state.deadline is None else state.deadline
                 yield on, registration.step(state, on, now, desired=new)[0]
 
     def get_key(s):
         return s.phase, repr((s.desired, s.observed, s.call)), min(s.consecutive_refusals, 2), min(s.takeover_count, 4)
 
-    observed = observe_targets([registration.Registration("web")], list_steps, get_key)
+    observed = observe_targets([registration_state.Registration("web")], list_steps, get_key)
     assert_targets_are_true(registration.TABLE, observed)
 
 
@@ -260,6 +269,6 @@ def test_the_first_phase_is_the_initial_one(machine):
         health: health.HealthState().phase,
         lifetime: lifetime.LifetimeState().phase,
         shutdown: shutdown.ShutdownState().phase,
-        registration: registration.Registration("web").phase,
+        registration: registration_state.Registration("web").phase,
     }
     assert initial[machine] is next(iter(machine.Phase))

@@ -1,4 +1,4 @@
-"""A started process gets its settings; a start that fails gives its reason."""
+"""One process, started for real: what it gets and what is said when it cannot start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import signal
 import pytest
 
 from autopilot.process import exit_status
-from autopilot.process.spawn import SpawnError, read_env_file, read_problem, spawn
+from autopilot.process.spawn import SpawnError, read_problem, spawn
+from autopilot.spec.env_file import read_env_file
 from autopilot.spec.plan import Command
 
 HERE = {"PATH": os.environ["PATH"]}
@@ -23,7 +24,8 @@ def run(*argv, environ=HERE, **fields):
     select.select([os.pidfd_open(child.pid)], [], [], 20)
     _, wait_status = os.waitpid(child.pid, 0)
     output = os.read(child.stdout_fd, 65536).decode()
-    os.close(child.stdout_fd), os.close(child.stderr_fd)
+    os.close(child.stdout_fd)
+    os.close(child.stderr_fd)
     return exit_status.decode_wait_status(wait_status), output, read_problem(child.problem_fd)
 
 
@@ -79,9 +81,9 @@ def test_failed_start(fields, why, code):
     """What goes wrong between fork and exec is said in one sentence, with the shell's status."""
     fields = dict(fields)
     argv = fields.pop("argv")
-    got, _, message = run(*argv, **fields)
+    got, _, said = run(*argv, **fields)
     assert got == code
-    assert message.startswith(why)
+    assert said.startswith(why)
 
 
 def test_script_without_interpreter_line(tmp_path):
@@ -110,6 +112,30 @@ def test_numeric_user():
     assert (code, output) == (0, "54321\n")
 
 
+@pytest.mark.real("root")
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        ("54321", {"HOME": "/"}),
+        ("0", {"HOME": "/root", "USER": "root", "LOGNAME": "root"}),
+        ("root", {"HOME": "/root", "USER": "root", "LOGNAME": "root"}),
+        (None, {"HOME": "/home/old", "USER": "old", "LOGNAME": "old", "USERNAME": "old", "MAIL": "/var/mail/old"}),
+    ],
+)
+def test_variables_of_the_user(user, expected):
+    """A process of another user has that user's home and name, or `/` and no name, and never the supervisor's."""
+    inherited = {"HOME": "/home/old", "USER": "old", "LOGNAME": "old", "USERNAME": "old", "MAIL": "/var/mail/old"}
+    _, output, _ = run("/usr/bin/env", environ=inherited, user=user)
+    assert dict(line.split("=", 1) for line in output.splitlines()) == expected
+
+
+@pytest.mark.real("root")
+def test_variables_of_the_job_override_the_users():
+    """HOME and USER that the job spec gives win over those of the user."""
+    _, output, _ = run("/usr/bin/env", environ={}, user="54321", env={"HOME": "/data", "USER": "me"})
+    assert sorted(output.splitlines()) == ["HOME=/data", "USER=me"]
+
+
 def test_limits():
     """A limit is set as asked."""
     soft = min(100, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
@@ -128,7 +154,60 @@ def test_env_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "message"),
+    ("content", "variables"),
+    [
+        (b"\xef\xbb\xbfA=1\n", {"A": "1"}),
+        (b"A=1\r\nB=2\r\n", {"A": "1", "B": "2"}),
+        (b"A=x\ry\n", {"A": "x\ry"}),
+        (b"A=\xff\xe2\x98\x83", {"A": os.fsdecode(b"\xff\xe2\x98\x83")}),
+        (b'A="x" # y\n', {"A": '"x" # y'}),
+        (b"my-var.2=\n", {"my-var.2": ""}),
+    ],
+)
+def test_env_file_keeps_values(tmp_path, content, variables):
+    """A byte order mark and line ends belong to no variable; every other byte of a value is kept."""
+    (tmp_path / "env").write_bytes(content)
+    assert read_env_file(str(tmp_path / "env")) == variables
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"export D=1",
+        b"export\tD=1",
+        b"  export =1",
+        b"A B=1",
+        b"\xef\xbb\xbfB=1",
+        b"A\0=1",
+        b"A=1\x002",
+        b"=1",
+        b"\x1b[1mA=1",
+        b"A\xff=1",
+    ],
+)
+def test_env_file_refuses_a_line(tmp_path, line):
+    """A line that would make a variable of another name than its author meant is refused with its number."""
+    (tmp_path / "env").write_bytes(b"OK=1\n" + line + b"\n")
+    with pytest.raises(ValueError, match=r"env:2: "):
+        read_env_file(str(tmp_path / "env"))
+
+
+@pytest.mark.parametrize("content", ["A=1\n".encode("utf-16"), b"A=" + b"x" * (1 << 20)])
+def test_env_file_refuses_a_file(tmp_path, content):
+    """Text in UTF-16 and an endless file are refused."""
+    (tmp_path / "env").write_bytes(content)
+    with pytest.raises(ValueError, match=r"env:.*cannot be"):
+        read_env_file(str(tmp_path / "env"))
+
+
+def test_env_file_that_is_a_fifo(tmp_path):
+    """A FIFO without a writer does not block the supervisor."""
+    os.mkfifo(tmp_path / "env")
+    assert read_env_file(str(tmp_path / "env")) == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
     [
         (0, "exit 0"),
         (3, "exit 3"),
@@ -137,6 +216,6 @@ def test_env_file(tmp_path):
         (255, "exit 255"),
     ],
 )
-def test_words(number, message):
+def test_words(number, said):
     """A status is said so that a person knows what it means."""
-    assert exit_status.describe_status(number) == message
+    assert exit_status.describe_status(number) == said

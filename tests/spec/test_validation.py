@@ -341,8 +341,8 @@ def test_metrics_that_clash(wanted: tuple[str, ...], message: str) -> None:
 
 def test_metrics_that_do_not_clash() -> None:
     """A counter's name gets no suffix, and the first word of autopilot's names is free to use."""
-    wanted = ("x counter", "x_total counter", "y gauge", "y_count gauge", "process_jobs gauge", "python_info gauge")
-    wanted += ("containerpilot_jobs counter", "autopilot_jobs summary", "go_goroutines gauge")
+    wanted = ["x counter", "x_total counter", "y gauge", "y_count gauge", "process_jobs gauge", "python_info gauge"]
+    wanted += ["containerpilot_jobs counter", "autopilot_jobs summary", "go_goroutines gauge"]
     telemetry = load_spec(format_metrics(*wanted)).plan.telemetry
     assert telemetry is not None and len(telemetry.metrics) == len(wanted)
 

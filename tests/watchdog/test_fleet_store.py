@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from autopilot_watchdog.core.observation import FleetState
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
 from autopilot_watchdog.shell.fleet_store import FleetStore
 
-from lab.consul_agents import Agent, find_program, start_agent, start_agents
-from tests.watchdog.scenes import KEY, B, build_config
+from lab.consul_agents import (
+    DEFAULT_DENY_CONFIG,
+    Agent,
+    create_token,
+    find_program,
+    start_agent,
+    start_agents,
+)
+from tests.watchdog.scenes import KEY, A, B, build_config
 from tests.watchdog.site import eventually
 
 pytestmark = pytest.mark.real("consul")
+DOCS = Path(__file__).parents[2] / "docs"
+CONTAINER_POLICY, WATCHDOG_POLICY = "consul-policy.hcl", "consul-policy-watchdog.hcl"
 
 
 def test_quarantine_and_urgency() -> None:
@@ -24,13 +35,65 @@ def test_quarantine_and_urgency() -> None:
         )
         assert one.read_fleet_state() == FleetState()
         assert one.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
-        command = [find_program(), "kv", "put", f"-http-addr={consul.http_address}", "autopilot/urgency", "now"]
+        command = [
+            find_program(),
+            "kv",
+            "put",
+            f"-http-addr={consul.http_address}",
+            "autopilot-watchdog/urgency",
+            "now",
+        ]
         subprocess.run(command, check=True, capture_output=True)
         state = other.read_fleet_state()
         assert state == FleetState({B: "h1: 3 lives failed"}, "now")
         assert other.release_quarantine(B) == ""
         state = one.read_fleet_state()
         assert state is not None and not state.quarantine
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Agent]:
+    """Start a Consul that denies everything by default."""
+    with start_agent(DEFAULT_DENY_CONFIG) as found:
+        yield found
+
+
+def build_store(consul: Agent, folder: Path, policy: str) -> FleetStore:
+    """Build the store of a host whose token has one of the documented policies."""
+    token = folder / policy
+    token.write_text(create_token(consul, (DOCS / policy).read_text(), f"{Path(policy).stem}-{folder.name}"))
+    return FleetStore(build_config(consul={"address": f"http://{consul.http_address}", "token_file": str(token)}))
+
+
+def test_watchdog_policy_is_enough(guarded: Agent, tmp_path: Path) -> None:
+    """With docs/consul-policy-watchdog.hcl a host reads everything and shares and lifts quarantines, no more."""
+    store = build_store(guarded, tmp_path, WATCHDOG_POLICY)
+    guarded.put("/v1/kv/autopilot-watchdog/urgency", "now")
+    assert store.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
+    assert store.read_fleet_state() == FleetState({B: "h1: 3 lives failed"}, '"now"')
+    assert store.release_quarantine(B) == ""
+    assert store.read_fleet_state() == FleetState({}, '"now"')
+    store._request("PUT", "kv/autopilot-watchdog/urgency", b"2026-01-01")
+    assert "403" in store.last_error
+    store._request("PUT", "kv/autopilot/lives/2026-01/x", b"forged")
+    assert "403" in store.last_error
+
+
+def test_a_containers_token_orders_nothing(guarded: Agent, tmp_path: Path) -> None:
+    """With docs/consul-policy.hcl a compromised container can neither quarantine nor release, nor order drains."""
+    watchdog = build_store(guarded, tmp_path, WATCHDOG_POLICY)
+    container = build_store(guarded, tmp_path, CONTAINER_POLICY)
+    assert watchdog.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
+    assert "403" in container.share_quarantine(ShareQuarantine(KEY, A, "forged"))
+    assert "403" in container.release_quarantine(B)
+    for path in ("autopilot-watchdog/urgency", "autopilot-watchdog/quarantine/x", "autopilot-watchdog", "site/mode"):
+        container._request("PUT", f"kv/{path}", b"now")
+        assert "403" in container.last_error, path
+    for path in ("autopilot/lives/2026-01/x", "autopilot/locks/drain/.lock"):
+        container._request("PUT", f"kv/{path}", b"x")
+        assert container.last_error == "", path
+    state = watchdog.read_fleet_state()
+    assert state is not None and set(state.quarantine) == {B}
 
 
 def test_consul_away() -> None:

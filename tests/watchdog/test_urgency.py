@@ -70,7 +70,7 @@ def consul(site: Site) -> Iterator[Agent]:
 
 def set_urgency(consul: Agent, urgency: str) -> None:
     """As an administrator does."""
-    command = [find_program(), "kv", "put", f"-http-addr={consul.http_address}", "autopilot/urgency", urgency]
+    command = [find_program(), "kv", "put", f"-http-addr={consul.http_address}", "autopilot-watchdog/urgency", urgency]
     subprocess.run(command, check=True, capture_output=True)
 
 

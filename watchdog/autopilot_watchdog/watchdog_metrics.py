@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client import CollectorRegistry, make_wsgi_app, write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.reasons import REASON_CODES, Reason
+from autopilot_watchdog.metrics_server import start_server
 
 METRIC_PREFIX = "autopilot_watchdog_"
 
@@ -98,11 +99,21 @@ class MetricsServer(Collector):
         self._collector: MetricsCollector | None = None
         registry = CollectorRegistry()
         registry.register(self)
-        start_http_server(int(port), host.strip("[]"), registry)
+        self._server = start_server(host.strip("[]"), int(port), make_wsgi_app(registry))
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of the last pass; none before the first."""
         return self._collector.collect() if self._collector else iter(())
+
+    @property
+    def port(self) -> int:
+        """TCP port of the server."""
+        return self._server.server_port
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
 
     def update(self, config: Config, memory: Memory, reasons: Mapping[str, Reason], now: float) -> None:
         """Serve the metrics of this pass from now on."""

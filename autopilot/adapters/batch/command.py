@@ -41,10 +41,14 @@ class CommandDrain:
         self._services.start_task(self.drain())
 
     def soft_stop(self) -> None:
-        """Do nothing: commands name no payloads. They may go on during the grace, until the ordered stop."""
+        """Ask the payloads of the batch system beside it to end; without one, the core asks the jobs that work."""
+        if self._inner is not None:
+            self._inner.soft_stop()
 
     def hard_stop(self) -> None:
-        """Report Drained, so that nothing more is waited for: the ordered stop that follows ends the running jobs."""
+        """Kill the payloads of the batch system beside it, and report Drained: nothing more is waited for."""
+        if self._inner is not None:
+            self._inner.hard_stop()
         self._services.report(Drained())
 
     async def drain(self) -> None:

@@ -166,7 +166,8 @@ class ConsulAdapter:
 
     def _report_history_refused(self, reason: str) -> None:
         problem = f"Consul refuses the record of this life: {reason}; `autopilot history` will not show it"
-        self.conditions.raise_condition("consul-archive", f'{problem}; allow its token key_prefix "autopilot/" (write)')
+        remedy = 'allow its token key_prefix "autopilot/lives/" (write)'
+        self.conditions.raise_condition("consul-archive", f"{problem}; {remedy}")
 
     # --- the end ---
 

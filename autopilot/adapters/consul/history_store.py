@@ -121,7 +121,7 @@ async def list_lives(client: ConsulClient, running_at: float | None = None) -> l
         for item in await client.read_with_stale_fallback(f"/v1/kv/{KEY_PREFIX}{month}", recurse="") or ()
     ]
     if not items and not await client.may_read_key(KEY_PREFIX):
-        remedy = 'allow it key_prefix "autopilot/" (read)'
+        remedy = 'allow it key_prefix "autopilot/lives/" (read)'
         raise ConsulRefusedError(f"the token may not read the keys below {KEY_PREFIX}; {remedy}")
     records: list[dict[str, Any]] = [json.loads(base64.b64decode(item["Value"])) for item in items]
     registered = {container["life"]: container["status"] for container in await fleet_listing.list_containers(client)}

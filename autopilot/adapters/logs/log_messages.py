@@ -141,6 +141,13 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
             ("running", "started", "ended"),
         ),
     ),
+    events.PayloadsLost: (
+        Sentence(
+            "error",
+            "payloads lost: {cause}; their queue may show them as running until their lease ends",
+            ("payloads",),
+        ),
+    ),
     events.ConditionRaised: (Sentence("error", "{detail}", ("trouble",)),),
     events.ConditionCleared: (Sentence("info", "condition cleared: {kind}", ("trouble",)),),
     events.WatchHealthy: (Sentence("info", "watch changed: {watch} is healthy", ("watch",)),),
@@ -217,7 +224,7 @@ OWN_LINES: Mapping[str, str] = {
     "loop_error": "The event loop reported a defect without an exception; the life continues.",
     "processes_killed": "Processes that outlived their jobs were killed at the end of the life.",
     "sigkill_sent": "The remaining processes of a job get SIGKILL.",
-    "startup_problem": "The life cannot begin: one line for each problem.",
+    "startup_problem": "The life cannot begin: one line for each problem. As a warning: it begins all the same.",
     "tasks_abandoned": "Background tasks did not end when they were cancelled at the end of the life.",
     "timezone_warning": "Jobs with `cron` follow UTC, because the time zone is unknown.",
     "too_many_open_files": "The supervisor has no free file descriptor; it accepts clients again when one is free.",

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from autopilot.spec.plan import Metric
 
+MAX_NUMBER_CHARS = 40
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
 
 def parse_metric_value(declared_metrics: Sequence[Metric], name: str, value: object) -> tuple[str, float]:
     """Return the declared name of a metric, and the number.
@@ -21,10 +24,9 @@ def parse_metric_value(declared_metrics: Sequence[Metric], name: str, value: obj
     if metric is None:
         declared = ", ".join(known) or "none is declared in telemetry.metrics"
         raise ValueError(f"there is no metric {name!r}; there are: {declared}")
-    try:
-        number = float(str(value))
-    except ValueError:
-        number = math.nan
-    if math.isnan(number) or (metric.type == "counter" and number < 0):
-        raise ValueError(f"{metric.name}: cannot be {value!r}; write a number, not below 0 for a counter")
+    text = str(value).strip()
+    number = float(text) if len(text) <= MAX_NUMBER_CHARS and _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(number) or (metric.type == "counter" and number < 0):
+        shown = text if len(text) <= MAX_NUMBER_CHARS else f"{text[:37]}..."
+        raise ValueError(f"{metric.name}: cannot be {shown!r}; write a finite number, not below 0 for a counter")
     return metric.name, number

@@ -7,6 +7,8 @@ while the jobs run; effects and values that come before are counted then.
 from __future__ import annotations
 
 import asyncio
+import errno
+import ipaddress
 import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 RETRY_DELAY = RetryDelay(first_s=0.5, max_s=30.0)  # while the port is in use
 PORT_CONDITION, METRICS_CONDITION = "telemetry-port", "telemetry-metrics"
+LOOPBACK_CONDITIONS = {"127.0.0.1": "telemetry-loopback", "::1": "telemetry-loopback-inet6"}  # by address
 PATHS = "/, /metrics, /status, /v1/status, /v1/stream, /v1/targets"
 
 
@@ -98,7 +101,7 @@ class TelemetryAdapter:
         self._job_metrics: JobMetrics | None = None
         self._pending_updates: list[Callable[[LifeMetrics, JobMetrics], None]] = []  # from before they are made
         self._status_stream: StatusStream | None = None
-        self._server_task: asyncio.Task[None] | None = None
+        self._server_tasks: list[asyncio.Task[None]] = []
         self._client_handler: ClientHandler | None = None  # one for all ports of this life, since it limits clients
         self._closed = False
 
@@ -123,18 +126,18 @@ class TelemetryAdapter:
             update(self._life_metrics, self._job_metrics)
         self._pending_updates.clear()
         if not self._closed:
-            self._server_task = self._start_task(self._serve())
+            self._start_servers()
 
     def apply_plan(self, plan: Plan, *, address: str) -> None:
         """Serve another plan from now on; an unchanged metric keeps its value, an unchanged port stays open."""
-        is_moved = (plan.port, address) != (self._plan.port, self._address)
+        is_moved = (plan.port, plan.loopback, address) != (self._plan.port, self._plan.loopback, self._address)
         self._plan, self._address = plan, address
         if self._job_metrics is not None:
             self._job_metrics.update_metrics(plan.metrics)
             self._report_rejected_metrics(self._job_metrics.rejected)
-        if is_moved and self._server_task is not None:
-            self._server_task.cancel()
-            self._server_task = self._start_task(self._serve())
+        if is_moved and self._server_tasks:
+            self._stop_servers()
+            self._start_servers()
 
     def _report_rejected_metrics(self, rejected: Sequence[str]) -> None:
         if rejected:
@@ -146,9 +149,7 @@ class TelemetryAdapter:
     def close(self) -> None:
         """Close the port for good."""
         self._closed = True
-        if self._server_task is not None:
-            self._server_task.cancel()
-        self._conditions.clear_condition(PORT_CONDITION)
+        self._stop_servers()
 
     # --- counting ---
 
@@ -244,20 +245,40 @@ class TelemetryAdapter:
 
     # --- the port ---
 
-    async def _serve(self) -> None:
-        """Open the port, again and again while it is in use, and serve it until cancelled."""
+    def _start_servers(self) -> None:
+        self._server_tasks = [self._start_task(self._serve(self._address, PORT_CONDITION))]
+        if self._plan.loopback and self._address and not ipaddress.ip_address(self._address).is_loopback:
+            self._server_tasks += [self._start_task(self._serve(*loopback)) for loopback in LOOPBACK_CONDITIONS.items()]
+
+    def _stop_servers(self) -> None:
+        for task in self._server_tasks:
+            task.cancel()
+        self._server_tasks = []
+        for condition in (PORT_CONDITION, *LOOPBACK_CONDITIONS.values()):
+            self._conditions.clear_condition(condition)
+
+    async def _serve(self, address: str, condition: str) -> None:
+        """Open the port at an address, again and again while it is in use, and serve it until cancelled.
+
+        Args:
+            address: The address; "" for all.
+            condition: The kind of condition that is raised while the port cannot be opened.
+        """
         failures = 0
         assert self._client_handler is not None, "the port opens after it is made"
         while True:
             try:
-                server = await asyncio.start_server(self._client_handler, self._address or None, self._plan.port)
+                server = await asyncio.start_server(self._client_handler, address or None, self._plan.port)
                 break
             except OSError as error:
+                if condition != PORT_CONDITION and error.errno != errno.EADDRINUSE:
+                    return  # this host has no such loopback address
                 failures += 1
-                problem = f"telemetry: cannot listen on {self._address}:{self._plan.port}: {error.strerror or error}"
+                problem = f"telemetry: cannot listen on {address}:{self._plan.port}: {error.strerror or error}"
                 remedy = "it is tried again; free the port or change telemetry.port"
-                self._conditions.raise_condition(PORT_CONDITION, f"{problem}; {remedy}")
+                alternative = "" if condition == PORT_CONDITION else ", or write telemetry.interfaces"
+                self._conditions.raise_condition(condition, f"{problem}; {remedy}{alternative}")
             await asyncio.sleep(RETRY_DELAY.compute(failures, random.random()))
-        self._conditions.clear_condition(PORT_CONDITION)
+        self._conditions.clear_condition(condition)
         async with server:
             await server.serve_forever()

@@ -91,7 +91,7 @@ class TemplateAdapter:
 
         try:
             text = render(Path(template.source).read_text(encoding="utf-8"), self._env, self._known_values)
-            changed = write_rendered_file(template, text.encode())
+            changed = write_rendered_file(template, text.encode(errors="surrogateescape"))
         except DependencyPendingError as pending:
             if pending.dependency not in self._subscribed:
                 self._subscribed.add(pending.dependency)

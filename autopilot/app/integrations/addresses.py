@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from autopilot.app.integrations.integration_context import IntegrationError, has_integrations
+from autopilot.app.integrations.integration_context import IntegrationError
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
 from autopilot.spec.plan import Plan
 
@@ -33,7 +33,7 @@ def choose_addresses(plan: Plan) -> AddressChoice:
     Raises:
         IntegrationError: A library that lists the host's addresses is not installed.
     """
-    if not has_integrations(plan):
+    if plan.consul is None and plan.telemetry is None:
         return AddressChoice()
     try:
         from autopilot.adapters import interfaces  # loaded only when used

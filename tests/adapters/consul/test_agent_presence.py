@@ -180,7 +180,8 @@ def test_token_revoked(tmp_path):
 
 def test_quorum_lost(tmp_path):
     """After two of three servers died jobs keep running, and changes are registered as soon as there is a leader
-    again."""
+    again.
+    """
     with consul_agents.start_agents(3, 1) as (*servers, client):
         with start_supervisor(tmp_path, client) as pilot:
             wait_until_passing(client)

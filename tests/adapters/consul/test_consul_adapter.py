@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from types import SimpleNamespace
+from typing import Any
 
 from autopilot.adapters.consul.consul_adapter import ConsulAdapter
 from autopilot.adapters.consul.desired_services import DesiredServices, LifeIdentity
@@ -19,7 +20,9 @@ class UnreachableConsul:
     """An adapter for a Consul that cannot be reached, and its cues."""
 
     def __init__(self) -> None:
-        self.cues, self.tasks, self.lost = [], [], asyncio.Event()
+        self.cues: list[Any] = []
+        self.tasks: list[asyncio.Task[None]] = []
+        self.lost = asyncio.Event()
         life = LifeIdentity("h", {"life": "1"}, 0.0)
         desired = DesiredServices(PLAN, life, {"": ""})
         self.consul = ConsulAdapter(
@@ -58,15 +61,15 @@ async def test_a_retired_consul_is_silent_at_once():
     """A retired adapter reports nothing more, however long its deregistration takes."""
     reached = UnreachableConsul()
     await reached.lost.wait()
-    retirement = reached.consul.retire()
+    farewell = reached.consul.retire()
     assert [bool(task.cancelling()) for task in reached.tasks if task.get_name() == "run_blocking_query"] == [
         True,
         True,
     ]
-    count_before = len(reached.cues)
+    told = len(reached.cues)
     reached.consul.conditions.raise_condition("consul-lost", "said too late")
-    await retirement
-    assert {cue.kind for cue in reached.cues[count_before:]} <= {"consul-left-behind"}
+    await farewell
+    assert {cue.kind for cue in reached.cues[told:]} <= {"consul-left-behind"}
 
 
 async def test_retired_before_it_is_loaded():
@@ -78,10 +81,12 @@ async def test_retired_before_it_is_loaded():
 
 def test_a_complaint_of_the_event_loop_ends_nothing():
     """A complaint of the event loop is logged; an uncaught exception ends the life."""
-    log_lines, failed = [], []
-    supervisor = SimpleNamespace(log=SimpleNamespace(log=lambda *line: log_lines.append(line)), _fail=failed.append)
-    Supervisor._handle_loop_error(supervisor, None, {"message": "Unclosed client session"})
-    assert not failed and "Unclosed client session" in log_lines[0][2]
+    said: list[Any] = []
+    failed: list[BaseException] = []
+    loop: Any = None  # not used
+    supervisor: Any = SimpleNamespace(log=SimpleNamespace(log=lambda *line: said.append(line)), _fail=failed.append)
+    Supervisor._handle_loop_error(supervisor, loop, {"message": "Unclosed client session"})
+    assert not failed and "Unclosed client session" in said[0][2]
     error = ValueError()
-    Supervisor._handle_loop_error(supervisor, None, {"message": "never retrieved", "exception": error})
+    Supervisor._handle_loop_error(supervisor, loop, {"message": "never retrieved", "exception": error})
     assert failed == [error]

@@ -46,6 +46,7 @@ def address(request):
 async def test_what_is_no_answer_is_refused(address, monkeypatch):
     """Every answer that Consul cannot have given is a refusal."""
     plan = load_text(f'{{consul: "{address}", jobs: [{{name: "a", exec: "true"}}]}}').plan
+    assert plan.consul is not None
     client = ConsulClient(build_connection_settings(plan.consul, {}))
     try:
         with pytest.raises(ConsulRefusedError, match=r"no answer of Consul|Failed to decode"):

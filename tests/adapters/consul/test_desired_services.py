@@ -17,7 +17,7 @@ NOW = 1_700_000_100.0
 
 
 @pytest.fixture
-def services():
+def offers():
     web = build_job("web", health=build_check(), service=Service(port=80))
     early = build_job("early", health=build_check(), service=Service(port=81, initial_status="warning"))
     return DesiredServices(
@@ -25,74 +25,73 @@ def services():
     )
 
 
-def apply_events(services, *new_events, id="web-h"):
-    for event in new_events:
-        services.on_event(event, NOW)
-    return services.compute_desired(id)
+def apply_events(offers, *heard, id="web-h"):
+    for fact in heard:
+        offers.on_event(fact, NOW)
+    return offers.compute_desired(id)
 
 
 UP = (events.JobStarted("web", 1, 7), events.CheckPassed("web", "fine"), events.Healthy("web"))
 
 
-def test_the_life_of_a_service(services):
+def test_the_life_of_a_service(offers):
     """A service is wanted from the first passing check, critical when its job is unhealthy or ended, and not after a
-    stop."""
-    assert apply_events(services, UP[0]) is None
-    assert apply_events(services, *UP[1:]).status == "passing"
-    assert apply_events(services, events.CheckFailed("web", "slow", 1, False)).output == "slow"
-    bad = apply_events(services, events.Unhealthy("web", "no disk", 3))
+    stop.
+    """
+    assert apply_events(offers, UP[0]) is None
+    assert apply_events(offers, *UP[1:]).status == "passing"
+    assert apply_events(offers, events.CheckFailed("web", "slow", 1, False)).output == "slow"
+    bad = apply_events(offers, events.Unhealthy("web", "no disk", 3))
     assert (bad.status, bad.output) == ("critical", "no disk")
-    assert apply_events(services, events.Healthy("web")).status == "passing"
-    assert apply_events(services, events.JobExited("web", 1, 9, False)).status == "critical"
-    assert apply_events(services, events.JobStopping("web")) is None
+    assert apply_events(offers, events.Healthy("web")).status == "passing"
+    assert apply_events(offers, events.JobExited("web", 1, 9, False)).status == "critical"
+    assert apply_events(offers, events.JobStopping("web")) is None
 
 
-def test_initial_status(services):
+def test_initial_status(offers):
     """A service with an initial status is wanted from its job's start."""
-    assert apply_events(services, events.JobStarted("early", 1, 8), id="early-h").status == "warning"
+    assert apply_events(offers, events.JobStarted("early", 1, 8), id="early-h").status == "warning"
 
 
-def test_only_what_changed_is_told(services):
+def test_only_what_changed_is_told(offers):
     """An event of a job changes its service only, one of the life all of them, others none."""
-    assert list(services.on_event(UP[0], NOW)) == []
-    assert list(services.on_event(UP[2], NOW)) == ["web-h"]
-    assert set(services.on_event(events.MaintenanceEntered(), NOW)) == {
+    assert list(offers.on_event(UP[0], NOW)) == []
+    assert list(offers.on_event(UP[2], NOW)) == ["web-h"]
+    assert set(offers.on_event(events.MaintenanceEntered(), NOW)) == {
         "web-h",
         "early-h",
         "autopilot-h",
         "containerpilot-h",
     }
-    assert list(services.on_event(events.ConditionCleared("x"), NOW)) == []
+    assert list(offers.on_event(events.ConditionCleared("x"), NOW)) == []
 
 
-def test_metadata(services):
+def test_metadata(offers):
     """Metadata of every service has the life's identity and the lifetime's end, the supervisor's also the drain, its
-    deadline and the payloads."""
-    new_events = (
+    deadline and the payloads.
+    """
+    heard = (
         events.LifetimeBegun(60.0),
         events.DrainBegun("lifetime", "its end", 30.0),
         events.PayloadsChanged(("a", "b"), ("a", "b"), ()),
     )
-    assert apply_events(services, *UP, *new_events).definition.meta == {
-        **LIFE.meta,
-        "lifetime-end": "2023-11-14T22:16:00Z",
-    }
-    own = services.compute_desired("autopilot-h").definition.meta
+    assert apply_events(offers, *UP, *heard).definition.meta == {**LIFE.meta, "lifetime-end": "2023-11-14T22:16:00Z"}
+    own = offers.compute_desired("autopilot-h").definition.meta
     assert (own["drain"], own["payloads"], own["drain-deadline"]) == ("lifetime", "2", "2023-11-14T22:15:30Z")
     assert not [key for key in own if "." in key]
 
 
-def test_telemetry_is_a_service_of_its_own(services):
+def test_telemetry_is_a_service_of_its_own(offers):
     """The telemetry port is ContainerPilot's service, so that its users' Prometheus finds it."""
-    definition = services.compute_desired("containerpilot-h").definition
+    definition = offers.compute_desired("containerpilot-h").definition
     assert (definition.name, definition.port) == ("containerpilot", 9090)
 
 
-def test_all_is_taken_back(services):
+def test_all_is_taken_back(offers):
     """After the deregistration no service is wanted."""
-    apply_events(services, *UP)
-    services.deregistered = True
-    assert [services.compute_desired(id) for id in services.ids] == [None] * 4
+    apply_events(offers, *UP)
+    offers.deregistered = True
+    assert [offers.compute_desired(id) for id in offers.ids] == [None] * 4
 
 
 WEB = ServiceDefinition(

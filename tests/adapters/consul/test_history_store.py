@@ -11,7 +11,8 @@ def build_life(name, started, **more):
 
 def test_lives_without_an_end():
     """A life without an end is running or lost by its status in Consul, else it was killed before its successor's
-    start."""
+    start.
+    """
     records = [
         build_life("a", "01:00"),
         build_life("b", "02:00", ended="02:30", reason="lifetime"),

@@ -42,6 +42,7 @@ class AnsweredRegistration:
         return calls
 
     def pass_deadline(self):
+        assert self.state.deadline is not None
         self.now = self.state.deadline
         return self.apply(r.Input.DEADLINE_ELAPSED)
 
@@ -84,12 +85,12 @@ def test_status_at_once_output_with_a_pause(registered):
 
 def test_heartbeat_without_checks(registered):
     """Heartbeats continue while the job's state does not change, so a slow check never lets the TTL lapse."""
-    times = []
+    told = []
     for _ in range(20):
         registered.pass_deadline()
-        times.append(registered.now)
+        told.append(registered.now)
         registered.apply(r.Input.CALL_SUCCEEDED)
-    gaps = {round(b - a, 6) for a, b in pairwise(times)}
+    gaps = {round(b - a, 6) for a, b in pairwise(told)}
     assert gaps == {10.0}
 
 
@@ -152,18 +153,20 @@ def test_maintenance_that_ended_while_cut_off(registered):
 
 def test_refused_backs_off_with_jitter():
     """A streak of refusals raises one condition, is retried with growing spread delays, and its end clears the
-    condition."""
+    condition.
+    """
     service = AnsweredRegistration()
     service.apply(r.Input.DESIRED_CHANGED, desired=UP)
     waits = []
     for draw in [0.5] * 8 + [0.0, 0.999]:
         service.apply(r.Input.CALL_REFUSED, reason="permission denied", draw=draw)
+        assert service.state.deadline is not None
         waits.append(round(service.state.deadline - service.now, 3))
         service.pass_deadline()
     assert waits[:7] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0]
-    assert (waits[-2], waits[-1]) == (5.0, pytest.approx(15.0, abs=0.02))
+    assert waits[-2] == 5.0 and waits[-1] == pytest.approx(15.0, abs=0.02)
     service.complete_calls()
-    assert [type(effect) for effect in service.effects if isinstance(effect, r.RaiseCondition | r.ClearCondition)] == [
+    assert [type(said) for said in service.effects if isinstance(said, r.RaiseCondition | r.ClearCondition)] == [
         r.RaiseCondition,
         r.ClearCondition,
     ]
@@ -178,7 +181,7 @@ def test_two_with_one_id_do_not_race(registered):
         registered.pass_deadline()
         registered.complete_calls()
     assert waits == sorted(waits) and waits[-1] > 5
-    assert any(isinstance(effect, r.RaiseCondition) and "hostname" in effect.reason for effect in registered.effects)
+    assert any(isinstance(said, r.RaiseCondition) and "hostname" in said.reason for said in registered.effects)
 
 
 EVENTS = st.lists(
@@ -202,9 +205,9 @@ def test_always_converges(events):
     if wanted is None:
         assert service.state.fully_deregistered
     else:
-        sent = service.state.observed
-        assert (sent.definition, sent.status) == (WEB, wanted.status)
-        assert bool(sent.maintenance) == wanted.maintenance
+        seen = service.state.observed
+        assert seen is not None and (seen.definition, seen.status) == (WEB, wanted.status)
+        assert bool(seen.maintenance) == wanted.maintenance
 
 
 @given(EVENTS)

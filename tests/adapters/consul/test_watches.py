@@ -141,7 +141,8 @@ def put_key(agent, value):
 
 def test_key_as_a_watch(agent, tmp_path):
     """A new value of a key is `changed` and `healthy`, its deletion `changed` and `unhealthy`; the same value again and
-    other keys cause no event, and a value need not be text."""
+    other keys cause no event, and a value need not be text.
+    """
     with SupervisorProcess(tmp_path, build_key_watch_spec(agent, "changed", "healthy", "unhealthy")) as pilot:
         put_key(agent, b"a")
         eventually(lambda: len(pilot.list_job_output("changed")) == 1, "it is there")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -60,15 +60,17 @@ def test_clash_is_left_out(registry):
 
 def test_clash_is_a_trouble():
     """A metric that is left out is a condition until it is accepted."""
-    reported = []
+    reported: list[cues.Cue] = []
+
+    unused: Any = None
 
     async def life():
-        plan = {"port": find_free_port(), "interfaces": ("lo",)}
+        plan: dict[str, Any] = {"port": find_free_port(), "interfaces": ("lo",)}
         telemetry = TelemetryAdapter(
             Plan(**plan, metrics=(FOO, CLASHING)),
             address="127.0.0.1",
             metadata={},
-            status_source=None,
+            status_source=unused,
             report=reported.append,
             start_task=asyncio.create_task,
         )

@@ -9,6 +9,7 @@ import re
 import socket
 from contextlib import ExitStack
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,8 @@ NASTY = "<img src=x onerror=alert(1)>"
 
 @pytest.fixture
 def spec():
-    bad = {"name": "bad", "exec": ["sleep", "1000"]}
-    bad["health"] = {"exec": shell(f"echo '{NASTY}'; exit 1"), "interval": "0.1s", "timeout": "5s", "failures": 1}
+    health = {"exec": shell(f"echo '{NASTY}'; exit 1"), "interval": "0.1s", "timeout": "5s", "failures": 1}
+    bad = {"name": "bad", "exec": ["sleep", "1000"], "health": health}
     return {"telemetry": build_telemetry(), "jobs": [WEB, bad]}
 
 
@@ -98,7 +99,8 @@ def test_listeners_are_bounded(tmp_path, spec):
 
 def test_listeners_are_counted_when_they_come():
     """Streams are counted when they are opened, not at their first event; one dropped before that makes room."""
-    live = StatusStream(dict)
+    never_called: Any = dict
+    live = StatusStream(never_called)
     streams = [live.open_stream() for _ in range(MAX_LISTENERS)]
     with pytest.raises(RequestError):
         live.open_stream()

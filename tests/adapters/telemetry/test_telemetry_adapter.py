@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from autopilot.adapters.http_server import CLIENT_TIMEOUT_S, MAX_CLIENTS
+from autopilot.adapters.interfaces import choose_address, list_host_addresses
 from tests.app.harness import VICTIM, SupervisorProcess, eventually, find_free_port, shell
 
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -31,6 +35,11 @@ def fetch(spec, path):
         raise
     except OSError:
         return ""  # not there yet
+
+
+def can_connect(address, port):
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as client:
+        return client.connect_ex((address, port)) == 0
 
 
 def read_samples(spec):
@@ -175,3 +184,55 @@ def test_first_job_does_not_wait(tmp_path, spec):
         up = pilot.wait_for_event("first", "up")["arrived"]
         eventually(lambda: bool(read_samples(spec)), "metrics")
         assert pilot.lines[0]["arrived"] <= up
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "listens", "closed"),
+    [
+        ({}, ["127.0.0.1", "::1", "HOST"], []),
+        ({"interfaces": "static:127.0.0.2"}, ["127.0.0.2"], ["127.0.0.1", "::1", "HOST"]),
+        ({"interfaces": "static:HOST"}, ["HOST"], ["127.0.0.1", "::1"]),
+    ],
+)
+def test_addresses_of_the_port(tmp_path, interfaces, listens, closed):
+    """Without `interfaces` the port listens on the loopback addresses too, with them nowhere else."""
+    host_addresses = list_host_addresses()
+    if (host := choose_address(("eth0:inet", "inet"), host_addresses)) is None:
+        pytest.skip("this machine has no address beside its loopback")
+    present = {"127.0.0.1", "127.0.0.2", host} | {str(address.ip) for address in host_addresses}
+    port = find_free_port()
+    telemetry = {"port": port, **{key: rule.replace("HOST", host) for key, rule in interfaces.items()}}
+    with SupervisorProcess(tmp_path, {"telemetry": telemetry, "jobs": [WEB]}):
+        for address in {address.replace("HOST", host) for address in listens} & present:
+            eventually(partial(can_connect, address, port), f"listens on {address}")
+        assert not [address for address in closed if can_connect(address.replace("HOST", host), port)]
+
+
+def test_loopback_port_in_use(tmp_path):
+    """Another program on the loopback address does not keep the port closed elsewhere, and is named."""
+    if (host := choose_address(("eth0:inet", "inet"), list_host_addresses())) is None:
+        pytest.skip("this machine has no address beside its loopback")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with SupervisorProcess(tmp_path, {"telemetry": {"port": port}, "jobs": [WEB]}) as pilot:
+            pilot.wait_for(lambda line: f"cannot listen on 127.0.0.1:{port}" in line["message"])
+            eventually(lambda: can_connect(host, port), "listens on its own address")
+            other.close()
+            pilot.wait_for(lambda line: line.get("event") == "condition_cleared")
+            assert can_connect("127.0.0.1", port)
+
+
+def test_addresses_in_the_documents(tmp_path):
+    """Each address of the telemetry port in the documents and examples answers, as they are written."""
+    texts = [path.read_text() for path in (*Path("docs").glob("*.md"), *Path("examples/monitoring").glob("*.yml"))]
+    found = {match for text in texts for match in re.findall(r"http://(localhost|127\.0\.0\.1):9090(/[\w/]*)", text)}
+    assert ("localhost", "/status") in found
+    port = find_free_port()
+    with SupervisorProcess(tmp_path, {"telemetry": {"port": port}, "jobs": [WEB]}):
+        eventually(lambda: can_connect("127.0.0.1", port), "the port is open")
+        for host, path in found:
+            try:
+                with OPENER.open(f"http://{host}:{port}{path}", timeout=10) as answer:
+                    assert answer.status == 200
+            except urllib.error.HTTPError as error:
+                assert (path, error.code) == ("/v1/targets", 404)  # it needs a Consul

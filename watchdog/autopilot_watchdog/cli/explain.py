@@ -14,6 +14,7 @@ from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.reasons import REASON_CODES
 from autopilot_watchdog.core.rollout import compute_admission_time, compute_drain_deadline, list_digest_choices
+from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.shell.audit import Audit, read_recent_entries
 from autopilot_watchdog.shell.reconcile import Watchdog
 from autopilot_watchdog.timestamps import format_age
@@ -54,10 +55,10 @@ def explain(config: Config, slot: str, output: str) -> None:
             )
         )
         return
-    click.echo(f"{slot} {reason.code}: {reason.sentence}")
+    click.echo(show_controls(f"{slot} {reason.code}: {reason.sentence}"))
     click.echo(f"  {reason.code}: {REASON_CODES[reason.code]}")
     for detail in details:
-        click.echo(f"  {detail}")
+        click.echo(f"  {show_controls(detail)}")
     for line in read_recent_entries(get_audit_path(config), slot):
         click.echo(f"  {line}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import click
 
@@ -39,6 +40,16 @@ class VerbGroup(click.Group):
         command = getattr(module, name)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a verb; a state that it cannot use is a sentence and an exit code."""
+        from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, fail
+        from autopilot_watchdog.shell.state_file import StateError
+
+        try:
+            return super().invoke(context)
+        except StateError as error:
+            fail(str(error), EX_CANTCREAT)
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})

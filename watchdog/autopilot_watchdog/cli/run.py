@@ -9,6 +9,7 @@ import click
 from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, EX_TEMPFAIL, config_option, fail, open_audit
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.audit_events import AuditEvent, describe_action
+from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import PassReport, Watchdog
 from autopilot_watchdog.shell.state_file import AlreadyRunningError, StateError
@@ -26,9 +27,9 @@ def run(config: Config, dry_run: bool) -> None:
     if dry_run:
         decision = Watchdog(config, Audit()).plan_pass()
         for name, reason in decision.reasons.items():
-            click.echo(f"{name}  {reason.code}: {reason.sentence}")
+            click.echo(show_controls(f"{name}  {reason.code}: {reason.sentence}"))
         for action in decision.actions:
-            click.echo("would {}: {}".format(*describe_action(action)))
+            click.echo(show_controls("would {}: {}".format(*describe_action(action))))
         return
     audit = open_audit(config)
     watchdog = Watchdog(config, audit)

@@ -12,6 +12,7 @@ from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
 from autopilot_watchdog.core.observation import EngineView
+from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
 from autopilot_watchdog.timestamps import format_age
@@ -53,12 +54,13 @@ def status(config: Config, output: str) -> None:
         )
     widths = [max(len(line[column]) for line in table) for column in range(5)]
     for line in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo(show_controls("  ".join(cells).rstrip()))
     for row in rows:
         if row["state"] not in ("running", "draining"):
-            click.echo(f"{row['slot']}: {row['sentence']}")
+            click.echo(show_controls(f"{row['slot']}: {row['sentence']}"))
     for key in dict.fromkeys(group.image_key for group in config.slots):
-        click.echo(_describe_image(key, decision.memory.get_image(key), now))
+        click.echo(show_controls(_describe_image(key, decision.memory.get_image(key), now)))
     last = (
         f"last pass {format_age(now - memory.last_pass)} ago"
         if memory.last_pass

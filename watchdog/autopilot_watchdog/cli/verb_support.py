@@ -10,6 +10,7 @@ import click
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.config_reader import ConfigError, load_config
+from autopilot_watchdog.display_text import show_lines
 from autopilot_watchdog.shell.audit import Audit
 
 DEFAULT_CONFIG_PATH = "/etc/autopilot-watchdog.json"
@@ -46,7 +47,8 @@ output_option = click.option(
 
 def fail(sentence: str, code: int) -> NoReturn:
     """Print a sentence to standard error and exit with the code."""
-    click.echo(sentence, err=True)
+    for line in show_lines(sentence):
+        click.echo(line, err=True)
     raise SystemExit(code)
 
 

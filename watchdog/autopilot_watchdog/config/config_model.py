@@ -33,7 +33,9 @@ DEFAULT_ENGINE_SOCKETS = {  # by the engine's name; engine/engine_registry.py ha
 class RegistryConfig:
     """Settings of the requests to image registries."""
 
-    timeout: float = declare_field("of each request to a registry", value_readers.parse_duration, default=10.0)
+    timeout: float = declare_field(
+        "of each request to a registry, as a whole", value_readers.parse_duration, default=10.0
+    )
     check_every: float = declare_field(
         "how often a host whose slots all run asks for news", value_readers.parse_duration, default=300.0
     )
@@ -45,6 +47,11 @@ class RegistryConfig:
     )
     insecure: tuple[str, ...] = declare_field(
         "registries we ask without TLS (loopback always); engines have a list of their own",
+        value_readers.read_string_list,
+        default=(),
+    )
+    token_hosts: tuple[str, ...] = declare_field(
+        "further hosts of token services that may see the credentials; a registry's own domain always",
         value_readers.read_string_list,
         default=(),
     )
@@ -130,8 +137,8 @@ class ConsulConfig:
         "the local agent's HTTP address", value_readers.read_text, default="http://127.0.0.1:8500"
     )
     token_file: str = declare_field("holds the ACL token; empty: none", value_readers.read_text, default="")
-    prefix: str = declare_field("of the keys in the KV store", value_readers.read_text, default="autopilot")
-    timeout: float = declare_field("of each request", value_readers.parse_duration, default=3.0)
+    prefix: str = declare_field("of the keys in the KV store", value_readers.read_text, default="autopilot-watchdog")
+    timeout: float = declare_field("of each request, as a whole", value_readers.parse_duration, default=3.0)
     node: str = declare_field(
         "pattern of the node name of a slot's agent; empty: none is removed", value_readers.read_text, default=""
     )

@@ -7,12 +7,21 @@ import json
 import socket
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autopilot_watchdog.bounded_json import parse_json
 from autopilot_watchdog.config.config_model import DEFAULT_ENGINE_SOCKETS, Config
+from autopilot_watchdog.config.placeholders import (
+    IMAGE_PLACEHOLDERS,
+    NAME_PLACEHOLDERS,
+    SLOT_PLACEHOLDERS,
+    expand_number_words,
+    find_unknown_placeholders,
+)
+from autopilot_watchdog.config.slot_config import FILLED_KEYS, SlotGroup
 from autopilot_watchdog.config.value_readers import InvalidValueError
 from autopilot_watchdog.errors import WatchdogError
 
@@ -65,10 +74,12 @@ def parse_config(text: str, name: str = "config") -> Config:
         return dict(pairs)
 
     try:
-        document = json.loads(text, object_pairs_hook=collect_duplicate_keys)
+        document = parse_json(text, object_pairs_hook=collect_duplicate_keys)
     except json.JSONDecodeError as error:
         sentence = f"cannot read the configuration as JSON: {error.msg}"
         raise ConfigError([f"{name}:{error.lineno}:{error.colno}: {sentence}"]) from None
+    except ValueError as error:
+        raise ConfigError([f"{name}: cannot read the configuration as JSON: {error}"]) from None
     problems: list[Problem] = [Problem((), f'the key "{key}" is given twice; keep one') for key in duplicates]
     config = _read_object(Config, document, (), problems)
     if config is not None and not problems:
@@ -137,8 +148,11 @@ def _check_combinations(config: Config) -> Iterator[Problem]:
     slots_by_port: dict[str, str] = {}
     engines = list(dict.fromkeys([*DEFAULT_ENGINE_SOCKETS, *config.engines]))
     for index, group in enumerate(config.slots):
-        if group.count > 1 and "NN" not in group.name:
-            yield Problem(("slots", index, "name"), f"must contain NN, the number, when there are {group.count} slots")
+        yield from _check_placeholders(index, group)
+        if group.count > 1 and "{number}" not in expand_number_words(group.name):
+            remedy = "; NN counts only when it stands alone, else write {number}" if "NN" in group.name else ""
+            sentence = f"must contain NN, the number, when there are {group.count} slots{remedy}"
+            yield Problem(("slots", index, "name"), sentence)
             continue
         if group.engine not in engines:
             sentence = f'must be one of {", ".join(engines)}, found "{group.engine}"'
@@ -156,6 +170,25 @@ def _check_combinations(config: Config) -> Iterator[Problem]:
                     other = slots_by_port.get(taken, "no host: it is above 65535")
                     yield Problem(("slots", index, "ports"), f"gives {name} port {taken}, which belongs to {other}")
                 slots_by_port[taken] = name
+
+
+def _check_placeholders(index: int, group: SlotGroup) -> Iterator[Problem]:
+    """Yield a problem for each key of a group with a placeholder that nothing fills in."""
+    checked: list[tuple[tuple[str, ...], Iterable[str], tuple[str, ...]]] = [
+        (("name",), [group.name], NAME_PLACEHOLDERS),
+        (("hostname",), [group.hostname], SLOT_PLACEHOLDERS),
+        (("verify", "exec"), group.verify.exec if group.verify else (), IMAGE_PLACEHOLDERS),
+    ]
+    for key in FILLED_KEYS:
+        texts = getattr(group, key)
+        checked.append(((key,), texts.values() if isinstance(texts, Mapping) else texts, SLOT_PLACEHOLDERS))
+    for path, texts, known in checked:
+        unknown = sorted({name for text in texts for name in find_unknown_placeholders(text, known)})
+        if unknown:
+            shown = ", ".join(f"{{{name}}}" for name in known)
+            remedy = f"{{{{{unknown[0]}}}}} is the text {{{unknown[0]}}}"
+            sentence = f"has an unknown placeholder {{{unknown[0]}}}; known here: {shown}; {remedy}"
+            yield Problem(("slots", index, *path), sentence)
 
 
 def _format_problems(problems: Iterable[Problem], text: str, name: str) -> Iterator[str]:

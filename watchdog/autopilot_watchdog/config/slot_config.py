@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from autopilot_watchdog.config import value_readers
 from autopilot_watchdog.config.config_field import declare_field
+from autopilot_watchdog.config.placeholders import expand_number_words, fill_placeholders
+
+# keys of a group with placeholders for a slot: lists of texts, and mappings to texts
+FILLED_KEYS = ("command", "env", "volumes", "devices", "extra_hosts", "dns_options", "security_opt", "tmpfs", "drain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,8 @@ class SlotGroup:
     """Group of slots that differ in their numbers only."""
 
     name: str = declare_field(
-        "pattern of the slots' names: NN is the number, {host} the host's", value_readers.parse_name_pattern
+        "pattern of the slots' names: {number}, or NN standing alone, is the number, {host} the host's",
+        value_readers.parse_name_pattern,
     )
     image: str = declare_field(
         "the image to run, with a tag: registry/repository:tag", value_readers.parse_image_reference
@@ -86,6 +92,21 @@ class SlotGroup:
         return [format_slot_name(self.name, host, number) for number in range(1, self.count + 1)]
 
 
-def format_slot_name(pattern: str, host: str, number: int) -> str:
-    """Fill the host's name ({host}) and the slot's number (NN) into a pattern."""
-    return pattern.replace("{host}", host).replace("NN", f"{number:02}")
+def format_slot_name(pattern: str, host: str, number: int, slot: str = "") -> str:
+    """Fill the host's name ({host}), the slot's number ({number}, or NN standing alone) and name ({slot}) in."""
+    values = {"host": host, "number": f"{number:02}", "slot": slot}
+    return fill_placeholders(expand_number_words(pattern), values)
+
+
+def fill_group(group: SlotGroup, host: str, number: int) -> SlotGroup:
+    """Return the group with the placeholders of one slot filled into its texts."""
+    slot = format_slot_name(group.name, host, number)
+    values = {"host": host, "number": f"{number:02}", "slot": slot}
+    filled: dict[str, Any] = {}
+    for key in FILLED_KEYS:
+        texts = getattr(group, key)
+        if isinstance(texts, Mapping):
+            filled[key] = {name: fill_placeholders(text, values) for name, text in texts.items()}
+        else:
+            filled[key] = tuple(fill_placeholders(text, values) for text in texts)
+    return replace(group, **filled)

@@ -117,8 +117,10 @@ def parse_date(json_value: object) -> str:
 
 def parse_name_pattern(json_value: object) -> str:
     """Check a pattern of container or host names: letters, digits, "-" and ".", as every engine and DNS accept."""
-    if not re.fullmatch(r"(?:[a-zA-Z0-9.-]|\{host\})+", read_text(json_value)):
-        raise InvalidValueError('a name of letters, digits, "-" and "." with NN for the number, such as "{host}-NN"')
+    if not re.fullmatch(r"(?:[a-zA-Z0-9.-]|\{(?:host|number|slot)\})+", read_text(json_value)):
+        raise InvalidValueError(
+            'a name of letters, digits, "-" and "." with {number} or NN for the number, such as "{host}-NN"'
+        )
     return read_text(json_value)
 
 

@@ -24,6 +24,8 @@ from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, ShareQ
 MAX_PASS_GAP_S = 3600.0  # a longer time between passes is not counted as lost: the host was down
 OCCUPIED_CODES = ("", "running", "draining", "stopping", "paused-container")  # codes of a slot that has a container
 
+WELL_CODES = (*OCCUPIED_CODES, "paused")  # with any other code a slot is empty, so not all is well
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -167,7 +169,9 @@ def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str,
     if slots.keys() - context.groups.keys():
         slots = {name: slot for name, slot in slots.items() if name in context.groups}
     healthy = all(isinstance(view, EngineView) for view in context.observation.engines.values())
-    success = now if healthy and not any(image.trouble for image in memory.images.values()) else memory.last_success
+    troubles = [memory.get_image(group.image_key).trouble for group in context.config.slots]
+    filled = all(reasons[name].code in WELL_CODES for name in context.groups)
+    success = now if healthy and filled and not any(troubles) else memory.last_success
     return replace(memory, slots=slots, lost=lost, last_pass=now, last_success=success)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
+from autopilot_watchdog.config.slot_config import SlotGroup, fill_group, format_slot_name
 from autopilot_watchdog.registry.image_reference import get_repository
 
 OWNER_LABEL = "autopilot.watchdog"  # the state folder: two watchdogs on one engine do not see each other's containers
@@ -38,17 +39,14 @@ def build_container_request(
         state_folder: The slot's folder on the host; None to mount none.
     """
     slot = format_slot_name(group.name, host, number)
-
-    def expand_placeholders(text: str) -> str:
-        return text.replace("{slot}", slot).replace("{host}", host).replace("{number}", f"{number:02}")
-
+    group = fill_group(group, host, number)
     contract = {
         "AUTOPILOT_SLOT": slot,
         "AUTOPILOT_HOST": host,
         "AUTOPILOT_IMAGE_DIGEST": digest,
         "AUTOPILOT_CONTAINER_NAME": name,
     }
-    binds = [expand_placeholders(bind) for bind in group.volumes]
+    binds = list(group.volumes)
     if state_folder and group.state:
         binds.append(f"{state_folder}:{group.state}")
     ports = {
@@ -56,8 +54,8 @@ def build_container_request(
     }
     body: dict[str, Any] = {
         "Image": f"{get_repository(group.image)}@{digest}",
-        "Env": [f"{key}={expand_placeholders(value)}" for key, value in {**group.env, **contract}.items()],
-        "Hostname": format_slot_name(group.hostname, host, number) if group.hostname else slot,
+        "Env": [f"{key}={value}" for key, value in {**group.env, **contract}.items()],
+        "Hostname": format_slot_name(group.hostname, host, number, slot) if group.hostname else slot,
         "Labels": build_labels(owner, slot, digest, group.image),
         "ExposedPorts": {port: {} for port in ports},
         "HostConfig": _build_host_config(group, binds, ports),
@@ -67,7 +65,7 @@ def build_container_request(
     if group.network == "host":
         body.pop("Hostname")  # Docker refuses a host name together with the host's network
     if group.command:
-        body["Cmd"] = [expand_placeholders(word) for word in group.command]
+        body["Cmd"] = list(group.command)
     return body
 
 
@@ -98,6 +96,7 @@ def _build_host_config(group: SlotGroup, binds: list[str], ports: dict[str, list
 
 def build_preflight_request(group: SlotGroup, digest: str, owner: str, command: tuple[str, ...]) -> dict[str, Any]:
     """Build the body for a throwaway container: the slot's image, limits and volumes, without its ports and state."""
+    group = replace(group, devices=tuple(device for device in group.devices if "{" not in device))
     config = _build_host_config(group, [bind for bind in group.volumes if "{" not in bind], {})
     return {
         "Image": f"{get_repository(group.image)}@{digest}",

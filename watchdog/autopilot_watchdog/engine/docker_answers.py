@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any
 
+from autopilot_watchdog.bounded_json import clip_text, get_integer, get_list, get_object, get_text
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.timestamps import parse_timestamp
 
+UNKNOWN_STATE = "unknown"
+MAX_CODE_CHARS = 40
 FRAME_HEADER_BYTES = 8  # stream number, three zeros, length as a big-endian 32-bit number
 
 
-def parse_container(document: dict[str, Any], engine: str, states: Mapping[str, str]) -> Container:
-    """Build a container from the answer of GET /containers/ID/json.
+def parse_container(item: object, document: object, engine: str, states: Mapping[str, str]) -> Container:
+    """Build a container from the engine's answers; one whose state is not told is `unknown`, so it is left alone.
 
     Args:
-        document: The answer.
+        item: The container's entry in the answer of GET /containers/json.
+        document: The answer of GET /containers/ID/json; None if the engine refused it.
         engine: The engine's name.
         states: Docker's word for each state that this engine calls otherwise.
     """
-    state, labels = document["State"], document["Config"].get("Labels") or {}
+    state = get_object(document, "State")
+    labels = get_object(get_object(document, "Config"), "Labels") or get_object(item, "Labels")
+    status = get_text(state, "Status", MAX_CODE_CHARS) or UNKNOWN_STATE
+    names = [name for name in get_list(item, "Names") if isinstance(name, str)]
+    container_id = get_text(item, "Id")
     return Container(
-        id=document["Id"],
-        name=document["Name"].lstrip("/"),
+        id=container_id,
+        name=(get_text(document, "Name") or (clip_text(names[0]) if names else container_id)).lstrip("/"),
         engine=engine,
-        slot=labels.get(container_request.SLOT_LABEL, ""),
-        digest=labels.get(container_request.DIGEST_LABEL, ""),
-        image=labels.get(container_request.IMAGE_LABEL, ""),
-        state=states.get(state["Status"], state["Status"]),
-        started=parse_engine_time(state.get("StartedAt", "")),
-        ended=parse_engine_time(state.get("FinishedAt", "")),
-        exit_code=int(state.get("ExitCode") or 0),
-        oom_killed=bool(state.get("OOMKilled")),
+        slot=get_text(labels, container_request.SLOT_LABEL),
+        digest=get_text(labels, container_request.DIGEST_LABEL),
+        image=get_text(labels, container_request.IMAGE_LABEL),
+        state=states.get(status, status),
+        started=parse_engine_time(get_text(state, "StartedAt")),
+        ended=parse_engine_time(get_text(state, "FinishedAt")),
+        exit_code=get_integer(state, "ExitCode") or 0,
+        oom_killed=state.get("OOMKilled") is True,
     )
 
 
@@ -41,7 +48,7 @@ def parse_engine_time(text: str) -> float:
     """Return the epoch seconds of an engine's time; 0.0 for none, which engines write as the year 1."""
     try:
         return max(0.0, parse_timestamp(text or ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 
@@ -49,10 +56,11 @@ def strip_frame_headers(raw: bytes) -> str:
     """Return the text of an engine's log stream without its frame headers; a stream without frames is kept."""
     if raw[:1] not in (b"\0", b"\1", b"\2") or raw[1:4] != b"\0\0\0":
         return raw.decode(errors="replace").strip()
-    text, position = b"", 0
+    parts: list[bytes] = []
+    position = 0
     while position + FRAME_HEADER_BYTES <= len(raw):
         begin = position + FRAME_HEADER_BYTES
         (length,) = struct.unpack(">I", raw[position + 4 : begin])
-        text += raw[begin : begin + length]
+        parts.append(raw[begin : begin + length])
         position = begin + length
-    return text.decode(errors="replace").strip()
+    return b"".join(parts).decode(errors="replace").strip()

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, get_integer, get_list, get_object, get_text
 from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.engine import container_request
@@ -29,6 +30,7 @@ from autopilot_watchdog.engine.engine_http import EngineClient
 
 PULLED_TAG_PREFIX = "watchdog-"  # images we pulled carry a tag of ours, so that `docker image prune` leaves them alone
 MAX_NAME_TRIES = 5
+MAX_PATH_CHARS = 4096
 MAX_LOG_BYTES, MAX_OUTPUT_BYTES = 1 << 20, 1 << 16
 
 
@@ -47,26 +49,26 @@ class DockerEngine:
     def storage_folder(self) -> str:
         """Folder of the engine's images and containers; "" if the engine does not tell."""
         try:
-            return str(self._client.request_json("GET", "/info").get("DockerRootDir") or "")
+            return get_text(self._client.request_json("GET", "/info"), "DockerRootDir", MAX_PATH_CHARS)
         except (EngineRefusedError, EngineUnreachableError):
             return ""
 
     def get_platform(self) -> tuple[str, str]:
         """Return operating system and architecture in the registries' words, such as linux, amd64."""
         version = self._client.version_info
-        return str(version.get("Os", "linux")), str(version.get("Arch", "amd64"))
+        return get_text(version, "Os") or "linux", get_text(version, "Arch") or "amd64"
 
     def list_containers(self) -> list[Container]:
         """Return every container with this owner's label, dead or alive, without last words."""
         containers = []
         for item in self._list_by_owner(self._owner):
+            document = None
             try:
                 document = self._client.request_json("GET", f"/containers/{item['Id']}/json")
             except EngineRefusedError as error:
-                if error.status != 404:  # removed between the two questions
-                    raise
-                continue
-            containers.append(parse_container(document, self.name, self.STATES))
+                if self._is_container_missing(error):  # removed between the two questions
+                    continue
+            containers.append(parse_container(item, document, self.name, self.STATES))
         return containers
 
     def start_container(
@@ -79,18 +81,18 @@ class DockerEngine:
                 group, number, host=host, name=name, digest=digest, owner=self._owner, state_folder=state_folder
             )
             try:
-                created = self._client.request_json("POST", "/containers/create", {"name": name}, body)
+                created = self._request_id("/containers/create", {"name": name}, body)
                 break
             except EngineRefusedError as error:
                 if not self._is_name_taken(error) or attempt == MAX_NAME_TRIES:
                     raise
         try:
-            self._client.request_json("POST", f"/containers/{created['Id']}/start", timeout=SLOW_CALL_TIMEOUT_S)
+            self._client.request_json("POST", f"/containers/{created}/start", timeout=SLOW_CALL_TIMEOUT_S)
         except EngineRefusedError:
             with contextlib.suppress(EngineRefusedError):  # else the next pass removes it
-                self.remove_container(created["Id"])
+                self.remove_container(created)
             raise
-        return str(created["Id"])
+        return created
 
     def remove_container(self, container: str) -> None:
         """Remove a dead container with its unnamed volumes; a missing one is fine, a running one is refused."""
@@ -109,19 +111,18 @@ class DockerEngine:
     def execute_command(self, container: str, command: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
         """Run a command inside a running container; return its exit status (124: timed out) and its output."""
         body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(command)}
-        created = self._client.request_json("POST", f"/containers/{container}/exec", body=body)
+        created = self._request_id(f"/containers/{container}/exec", {}, body)
         start = {"Detach": False, "Tty": False}
         try:
             with self._client.open_response(
-                "POST", f"/exec/{created['Id']}/start", body=start, timeout=timeout
+                "POST", f"/exec/{created}/start", body=start, timeout=timeout, with_total_limit=True
             ) as response:
                 output = strip_frame_headers(response.read(MAX_OUTPUT_BYTES))
         except (TimeoutError, EngineUnreachableError) as error:
             if isinstance(error, EngineUnreachableError) and not error.timed_out:
                 raise
             return TIMED_OUT_STATUS, f"no answer within {timeout:.0f} s"
-        result = self._client.request_json("GET", f"/exec/{created['Id']}/json")
-        return int(result["ExitCode"] or 0), output
+        return get_integer(self._client.request_json("GET", f"/exec/{created}/json"), "ExitCode") or 0, output
 
     def watch_container_ends(self) -> Iterator[str]:
         """Yield the slot of each container that ends; first yield "" when the stream is open."""
@@ -130,8 +131,9 @@ class DockerEngine:
         with self._client.open_response("GET", "/events", query, without_read_timeout=True) as response:
             yield ""
             for event in self._client.read_json_lines(response):
-                if (event.get("Action") or event.get("status")) in self.END_ACTIONS:
-                    yield str((event.get("Actor") or {}).get("Attributes", {}).get(container_request.SLOT_LABEL, ""))
+                if (get_text(event, "Action") or get_text(event, "status")) in self.END_ACTIONS:
+                    attributes = get_object(get_object(event, "Actor"), "Attributes")
+                    yield get_text(attributes, container_request.SLOT_LABEL)
 
     def has_image(self, repository: str, digest: str) -> bool:
         """Return True if the image is on disk.
@@ -166,8 +168,8 @@ class DockerEngine:
                 for line in self._client.read_json_lines(response):
                     if time.monotonic() > end:
                         raise PullError(f"the pull took longer than {timeout:.0f} s")
-                    if line.get("error"):
-                        raise PullError(str(line["error"]))
+                    if isinstance(line, dict) and line.get("error"):
+                        raise PullError(get_text(line, "error") or "the engine gives no reason")
         except EngineRefusedError as error:
             raise PullError(str(error)) from None
         except (OSError, ValueError) as error:
@@ -187,19 +189,21 @@ class DockerEngine:
         """Run a command in a throwaway container; return its exit status (124: timed out) and its last output."""
         body = container_request.build_preflight_request(group, digest, self._owner, command)
         name = f"preflight-{secrets.token_hex(4)}"
-        created = self._client.request_json("POST", "/containers/create", {"name": name}, body)
+        created = self._request_id("/containers/create", {"name": name}, body)
         try:
-            self._client.request_json("POST", f"/containers/{created['Id']}/start", timeout=SLOW_CALL_TIMEOUT_S)
+            self._client.request_json("POST", f"/containers/{created}/start", timeout=SLOW_CALL_TIMEOUT_S)
             try:
-                result = self._client.request_json("POST", f"/containers/{created['Id']}/wait", timeout=timeout)
-                status = int(result["StatusCode"])
+                result = self._client.request_json("POST", f"/containers/{created}/wait", timeout=timeout)
+                status = get_integer(result, "StatusCode")
+                if status is None:
+                    raise EngineUnreachableError(f"{self.name} answers nonsense: no exit status of the pre-flight")
             except EngineUnreachableError as error:
                 if not error.timed_out:
                     raise
                 status = TIMED_OUT_STATUS
-            return status, self.read_logs(created["Id"], 5)
+            return status, self.read_logs(created, 5)
         finally:
-            self._delete_container(created["Id"], force=True)
+            self._delete_container(created, force=True)
 
     def remove_preflight_containers(self) -> None:
         """Remove throwaway containers that a killed watchdog left behind."""
@@ -214,7 +218,17 @@ class DockerEngine:
 
     def _list_by_owner(self, owner: str) -> list[dict[str, Any]]:
         filters = json.dumps({"label": [f"{container_request.OWNER_LABEL}={owner}"]})
-        return self._client.request_json("GET", "/containers/json", {"all": "true", "filters": filters}) or []
+        items = self._client.request_json("GET", "/containers/json", {"all": "true", "filters": filters}) or []
+        if not isinstance(items, list) or not all(get_text(item, "Id") for item in items):
+            raise EngineUnreachableError(f"{self.name} answers nonsense: its list of containers is no list of objects")
+        return items
+
+    def _request_id(self, path: str, query: dict[str, str], body: dict[str, Any]) -> str:
+        """Ask the engine to create something and return its id."""
+        created = get_text(self._client.request_json("POST", path, query, body), "Id")
+        if not created:
+            raise EngineUnreachableError(f"{self.name} answers nonsense: it created something without an id")
+        return created
 
     def _delete_container(self, container: str, *, force: bool = False) -> None:
         query = {"v": "true", **({"force": "true"} if force else {})}
@@ -227,8 +241,9 @@ class DockerEngine:
             image = self._client.request_json("GET", f"/images/{name}/json")
         except EngineRefusedError as error:
             raise PullError(f"the pull ended without an error, but the engine has no {name}: {error}") from None
-        if not any(known.endswith(f"@{digest}") for known in image.get("RepoDigests") or []):
-            raise PullError(f"pulled {name}, but the engine has {image.get('RepoDigests')}")
+        names = [str(known)[:MAX_TEXT_CHARS] for known in get_list(image, "RepoDigests")]
+        if not any(known.endswith(f"@{digest}") for known in names):
+            raise PullError(f"pulled {name}, but the engine has {', '.join(names[:5]) or 'no name for it'}")
         self._client.request_json("POST", f"/images/{name}/tag", {"repo": repository, "tag": _format_tag(digest)})
 
 

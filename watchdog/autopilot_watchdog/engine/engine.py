@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
+from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.memory import Memory
@@ -29,7 +30,7 @@ class EngineUnreachableError(EngineError):
 
     def __init__(self, message: str, *, timed_out: bool = False) -> None:
         self.timed_out = timed_out
-        super().__init__(message)
+        super().__init__(clip_text(message))
 
 
 class EngineRefusedError(EngineError):
@@ -37,7 +38,7 @@ class EngineRefusedError(EngineError):
 
     def __init__(self, status: int, message: str) -> None:
         self.status = status
-        super().__init__(message)
+        super().__init__(clip_text(message))
 
 
 class PullError(EngineError):
@@ -147,5 +148,8 @@ def list_digests_on_disk(config: Config, engine: Engine, memory: Memory) -> Iter
     for group in {group.image_key: group for group in config.slots if group.engine == engine.name}.values():
         repository = get_repository(group.image)
         for digest in memory.get_image(group.image_key).records:
-            if engine.has_image(repository, digest):
-                yield digest
+            try:
+                if engine.has_image(repository, digest):
+                    yield digest
+            except EngineRefusedError:
+                continue  # nothing is known about this one: the others can be used

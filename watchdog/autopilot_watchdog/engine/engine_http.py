@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
+from autopilot_watchdog.bounded_http import limit_time
+from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_text, parse_json
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
 
 OLDEST_API_VERSION, NEWEST_API_VERSION = (1, 40), (1, 51)  # API versions for which our calls are right
+MAX_LINE_BYTES = 1 << 20  # of a stream's JSON line
 ANSWER_TIMEOUT_S = 30.0  # for an answer to begin, unless a call sets another limit
 
 
@@ -46,7 +50,8 @@ class EngineClient:
     def version_info(self) -> dict[str, Any]:
         """Answer of GET /version; asked for once."""
         if self._version_info is None:
-            self._version_info = self.request_json("GET", "/version", versioned=False, timeout=10)
+            answer = self.request_json("GET", "/version", versioned=False, timeout=10)
+            self._version_info = answer if isinstance(answer, dict) else {}
         return self._version_info
 
     def request_json(
@@ -63,7 +68,7 @@ class EngineClient:
         with self.open_response(method, path, query, body, timeout=timeout, versioned=versioned) as response:
             text = self._read_body(response)
         try:
-            return json.loads(text) if text.strip() else None
+            return parse_json(text) if text.strip() else None
         except ValueError as error:
             raise EngineUnreachableError(
                 f"cannot parse the answer of {self.name} to {method} {path}: {error}"
@@ -81,6 +86,7 @@ class EngineClient:
         versioned: bool = True,
         headers: Mapping[str, str] | None = None,
         without_read_timeout: bool = False,
+        with_total_limit: bool = False,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send one call and yield its response, open for reading.
 
@@ -93,6 +99,7 @@ class EngineClient:
             versioned: False to leave the API's version out of the path.
             headers: Headers beside Content-Type.
             without_read_timeout: True if the response may be silent for any time.
+            with_total_limit: True if `timeout` limits the whole call: the answer comes from inside a container.
 
         Raises:
             EngineUnreachableError: There was no answer.
@@ -101,8 +108,10 @@ class EngineClient:
         target = (self._get_version_prefix() if versioned else "") + path + (f"?{urlencode(query)}" if query else "")
         content = None if body is None else json.dumps(body).encode()
         all_headers = {"Content-Type": "application/json", **(headers or {})}
-        with closing(UnixConnection(self.path, timeout)) as connection:
+        with closing(UnixConnection(self.path, timeout)) as connection, ExitStack() as stack:
             try:
+                connection.connect()
+                limit = stack.enter_context(limit_time(connection.sock, timeout)) if with_total_limit else None
                 connection.request(method, target, content, all_headers)
                 if without_read_timeout:
                     connection.sock.settimeout(None)
@@ -112,17 +121,21 @@ class EngineClient:
             if response.status >= 400:
                 raise EngineRefusedError(response.status, _parse_error_message(self._read_body(response)))
             yield response
+            if limit is not None:
+                limit.check()
 
     def read_json_lines(self, response: http.client.HTTPResponse) -> Iterator[Any]:
         """Yield the JSON documents of a stream, one per line; the socket's timeout reaches the caller."""
-        while line := response.readline():
+        while line := response.readline(MAX_LINE_BYTES):
             if line.strip():
-                yield json.loads(line)
+                yield parse_json(line)
 
     def _get_version_prefix(self) -> str:
         def parse_version(key: str, default: str) -> tuple[int, int]:
-            major, _, minor = str(self.version_info.get(key) or default).partition(".")
-            return int(major), int(minor)
+            match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", get_text(self.version_info, key) or default)
+            if match is None:
+                raise EngineUnreachableError(f"{self.name} answers nonsense: its {key} is no version")
+            return int(match[1]), int(match[2])
 
         newest, oldest = parse_version("ApiVersion", "1.40"), parse_version("MinAPIVersion", "1.12")
         if newest < OLDEST_API_VERSION:
@@ -134,9 +147,10 @@ class EngineClient:
 
     def _read_body(self, response: http.client.HTTPResponse) -> bytes:
         try:
-            return response.read()
+            body = response.read(MAX_DOCUMENT_BYTES + 1)  # parse_json refuses a longer one
         except (OSError, http.client.HTTPException) as error:
             raise self._build_unreachable_error(error) from None
+        return body
 
     def _build_unreachable_error(self, error: Exception) -> EngineUnreachableError:
         sentence = f"cannot reach {self.name} at {self.path}: {_describe_error(error)}"
@@ -149,7 +163,8 @@ def _describe_error(error: Exception) -> str:
 
 def _parse_error_message(answer: bytes) -> str:
     try:
-        document = json.loads(answer)
-        return str(document.get("message") or document.get("cause") or document)
-    except (ValueError, AttributeError):
-        return answer.decode(errors="replace").strip() or "no reason given"
+        document = parse_json(answer)
+        message = get_text(document, "message") or get_text(document, "cause")
+    except ValueError:
+        message = ""
+    return message or clip_text(answer[:MAX_LINE_BYTES].decode(errors="replace").strip()) or "no reason given"

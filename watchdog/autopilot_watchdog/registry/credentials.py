@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import base64
-import binascii
-import json
 import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from autopilot_watchdog.bounded_json import get_object, get_text, parse_json
 from autopilot_watchdog.errors import WatchdogError
 from autopilot_watchdog.registry.image_reference import DOCKER_HUB
 
 HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io")  # names of Docker Hub in config.json
 HELPER_TIMEOUT_S = 20
+MAX_SECRET_CHARS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def find_credentials(host: str, configured: str, env: Mapping[str, str]) -> Cred
     """
     for path in list_credential_files(configured, env):
         try:
-            document = json.loads(path.read_text())
+            document = parse_json(path.read_bytes())
         except FileNotFoundError:
             if configured:
                 raise CredentialsError(f"cannot read credentials: {path} does not exist") from None
@@ -78,7 +77,7 @@ def find_credentials(host: str, configured: str, env: Mapping[str, str]) -> Cred
     return None
 
 
-def _find_in_document(document: dict[str, Any], host: str) -> Credentials | None:
+def _find_in_document(document: object, host: str) -> Credentials | None:
     names = [
         host,
         f"https://{host}",
@@ -86,23 +85,23 @@ def _find_in_document(document: dict[str, Any], host: str) -> Credentials | None
         f"https://{host}/v1/",
         *(HUB_KEYS if host == DOCKER_HUB else ()),
     ]
-    helpers, auths = document.get("credHelpers") or {}, document.get("auths") or {}
+    helpers, auths = get_object(document, "credHelpers"), get_object(document, "auths")
     for name in names:
-        if name in helpers:
-            return _ask_helper(helpers[name], name)
+        if helper := get_text(helpers, name):
+            return _ask_helper(helper, name)
     for name in names:
-        entry = auths.get(name) or {}
-        if entry.get("identitytoken"):
-            return Credentials("", entry["identitytoken"], identity_token=True)
-        if entry.get("auth"):
+        entry = get_object(auths, name)
+        if token := get_text(entry, "identitytoken", MAX_SECRET_CHARS):
+            return Credentials("", token, identity_token=True)
+        if auth := get_text(entry, "auth", MAX_SECRET_CHARS):
             try:
-                user, _, password = base64.b64decode(entry["auth"], validate=True).decode().partition(":")
-            except (binascii.Error, UnicodeDecodeError):
+                user, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
+            except ValueError:
                 raise CredentialsError(
                     f'cannot read the credentials of {name}: "auth" is not base64 of user:password'
                 ) from None
             return Credentials(user, password.rstrip("\0"))
-    if store := document.get("credsStore"):
+    if store := get_text(document, "credsStore"):
         for name in names:
             if login := _ask_helper(store, name):
                 return login
@@ -118,6 +117,7 @@ def _ask_helper(helper: str, server: str) -> Credentials | None:
             input=server,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=HELPER_TIMEOUT_S,
             check=False,
             env=dict(os.environ),
@@ -129,7 +129,7 @@ def _ask_helper(helper: str, server: str) -> Credentials | None:
             return None
         raise CredentialsError(f"{program} failed for {server}: {(done.stderr or done.stdout).strip()[:200]}")
     try:
-        answer = json.loads(done.stdout)
+        answer = parse_json(done.stdout)
         user, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError):
         raise CredentialsError(f"cannot parse the answer of {program} for {server}") from None

@@ -12,9 +12,9 @@ import functools
 import hashlib
 import http.client
 import ipaddress
-import json
 import re
 import ssl
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -23,6 +23,8 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
+from autopilot_watchdog.bounded_http import HttpClient
+from autopilot_watchdog.bounded_json import clip_text, get_list, get_object, get_text, parse_json
 from autopilot_watchdog.core.observation import TagDigest
 from autopilot_watchdog.errors import WatchdogError
 from autopilot_watchdog.registry.credentials import Credentials
@@ -39,7 +41,14 @@ MANIFEST_MEDIA_TYPES = (
 ACCEPT_HEADER = ", ".join(INDEX_MEDIA_TYPES + MANIFEST_MEDIA_TYPES)
 CA_FOLDERS = ("/etc/docker/certs.d", "/etc/containers/certs.d")  # a site's own CA: HOST/ca.crt
 URGENCY_LABEL = "autopilot.urgency"  # image label
-MAX_BODY_BYTES = 4 << 20  # of a manifest or image configuration
+MAX_BODY_BYTES = 4 << 20  # of a manifest or image configuration, as registries limit them
+MAX_TOKEN_CHARS = 1 << 16
+MAX_URGENCY_CHARS = 64
+MAX_CHALLENGES = 10
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+HTTP_TOKEN = re.compile(r"[!-~]+")  # text that a header can carry
+# two labels that are no site's own domain, such as co.uk
+PUBLIC_SECOND_LEVELS = frozenset({"ac", "co", "com", "edu", "go", "gov", "ne", "net", "or", "org"})
 
 
 class RegistryError(WatchdogError):
@@ -50,12 +59,31 @@ class RegistryClient:
     """Client of the registry of one image; its methods raise RegistryError."""
 
     def __init__(
-        self, reference: str, credentials: Credentials | None, insecure: Collection[str], timeout: float
+        self,
+        reference: str,
+        credentials: Credentials | None,
+        insecure: Collection[str],
+        timeout: float,
+        *,
+        token_hosts: Collection[str] = (),
+        end: float | None = None,
     ) -> None:
+        """Create a client.
+
+        Args:
+            reference: The image's reference.
+            credentials: The credentials for the registry; None for none.
+            insecure: Registries to ask without TLS.
+            timeout: Seconds for each request as a whole.
+            token_hosts: Hosts of token services that may see credentials, beside the registry's own.
+            end: Moment of the monotonic clock at which all requests are over; None for no such limit.
+        """
         self.host, self._path = split_host_and_path(reference)
         self._tag = get_tag(reference)
         self._credentials = credentials
         self._timeout = timeout
+        self._token_hosts = token_hosts
+        self._end = end
         self.insecure = self.host in insecure or _is_loopback(self.host)
         self._authorization = ""
         self.request_count = 0
@@ -75,7 +103,7 @@ class RegistryClient:
         """
         headers, _ = self._request("HEAD", f"manifests/{self._tag}")
         digest, kind = headers.get("Docker-Content-Digest", ""), headers.get("Content-Type", "").partition(";")[0]
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        if not DIGEST.fullmatch(digest):
             _, body = self._request("GET", f"manifests/{self._tag}")  # some registries leave the header out
             digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
         if kind in INDEX_MEDIA_TYPES:
@@ -83,42 +111,52 @@ class RegistryClient:
         elif kind in MANIFEST_MEDIA_TYPES:
             index = ""
         else:
-            raise RegistryError(f"{self.host} answered with a manifest of type {kind or 'none'}, which no engine runs")
-        return TagDigest(
-            digest, index, "" if digest in known_digests else self._fetch_labels(digest).get(URGENCY_LABEL, "")
-        )
+            raise RegistryError(
+                f"{self.host} answered with a manifest of type {clip_text(kind, 80) or 'none'}, which no engine runs"
+            )
+        labels = {} if digest in known_digests else self._fetch_labels(digest)
+        return TagDigest(digest, index, get_text(labels, URGENCY_LABEL, MAX_URGENCY_CHARS))
 
     @functools.cached_property
-    def _opener(self) -> urllib.request.OpenerDirector:
-        """Opener of the requests, made once per client: reading the certificates costs more than a request."""
-        handlers: list[urllib.request.BaseHandler] = []
+    def _http(self) -> HttpClient:
+        """Client of the requests, made once: reading the certificates costs more than a request."""
+        context = None
         if not self.insecure:
             context = ssl.create_default_context()
             for folder in CA_FOLDERS:
                 if (Path(folder, self.host) / "ca.crt").exists():
                     context.load_verify_locations(Path(folder, self.host) / "ca.crt")
-            handlers.append(urllib.request.HTTPSHandler(context=context))
-        if _is_loopback(self.host):
-            handlers.append(urllib.request.ProxyHandler({}))  # a proxy cannot reach our loopback
-        return urllib.request.build_opener(*handlers)
+        return HttpClient(context=context, use_proxies=not _is_loopback(self.host))  # a proxy cannot reach our loopback
 
     def _find_platform_digest(self, index: str, platform: tuple[str, str]) -> str:
-        for entry in self._fetch_manifest(index).get("manifests", []):
-            entry_platform = entry.get("platform") or {}
-            if (entry_platform.get("os"), entry_platform.get("architecture")) == platform:
-                return str(entry["digest"])
+        for entry in get_list(self._fetch_manifest(index), "manifests"):
+            entry_platform = get_object(entry, "platform")
+            if (get_text(entry_platform, "os"), get_text(entry_platform, "architecture")) == platform:
+                return self._check_digest(get_text(entry, "digest"), "the index's digest for this platform")
         raise RegistryError(f"{self._path}:{self._tag} has no image for {'/'.join(platform)}")
 
     def _fetch_labels(self, digest: str) -> dict[str, str]:
-        config = self._fetch_manifest(digest).get("config", {}).get("digest", "")
-        _, body = self._request("GET", f"blobs/{config}")
-        return dict(self._parse_object(body).get("config", {}).get("Labels") or {})
+        config = get_text(get_object(self._fetch_manifest(digest), "config"), "digest")
+        _, body = self._request("GET", f"blobs/{self._check_digest(config, 'the digest of the configuration')}")
+        return get_object(get_object(self._parse_object(body), "config"), "Labels")
+
+    def _check_digest(self, digest: str, name: str) -> str:
+        """Return a digest that has the form of one; it becomes part of a URL."""
+        if not DIGEST.fullmatch(digest):
+            raise self._build_nonsense_error(f"{name} is no sha256 digest")
+        return digest
 
     def _parse_object(self, body: bytes) -> dict[str, Any]:
         try:
-            return dict(json.loads(body))
-        except (ValueError, TypeError):
-            raise RegistryError(f"{self.host} answered with a text that is no JSON object") from None
+            document = parse_json(body)
+        except ValueError as error:
+            raise self._build_nonsense_error(f"no JSON, {clip_text(str(error), 120)}") from None
+        if not isinstance(document, dict):
+            raise self._build_nonsense_error("JSON that is no object")
+        return document
+
+    def _build_nonsense_error(self, finding: str) -> RegistryError:
+        return RegistryError(f"{self.host} answers nonsense for {self._path}:{self._tag}: {finding}")
 
     def _fetch_manifest(self, digest: str) -> dict[str, Any]:
         _, body = self._request("GET", f"manifests/{digest}")
@@ -140,22 +178,25 @@ class RegistryClient:
         except urllib.error.HTTPError as error:
             raise RegistryError(self._describe_refusal(error)) from None
 
-    def _send(self, method: str, url: str, authorization: str | None = None) -> tuple[Message, bytes]:
+    def _send(
+        self, method: str, url: str, authorization: str | None = None, body: bytes | None = None
+    ) -> tuple[Message, bytes]:
         """Send one request; HTTPError reaches the caller, any other failure becomes a RegistryError."""
         headers = {"Accept": ACCEPT_HEADER if "/manifests/" in url else "*/*", "User-Agent": "autopilot-watchdog"}
-        request = urllib.request.Request(url, headers=headers, method=method)
-        if value := self._authorization if authorization is None else authorization:
-            request.add_unredirected_header("Authorization", value)  # blobs redirect to stores that must not see it
         self.request_count += 1
+        limit_s = self._timeout if self._end is None else min(self._timeout, self._end - time.monotonic())
         try:
-            with self._opener.open(request, timeout=self._timeout) as response:
-                return response.headers, response.read(MAX_BODY_BYTES)
+            if limit_s <= 0:
+                raise TimeoutError("the time for all requests to registries in this pass is over")
+            request = urllib.request.Request(url, body, headers, method=method)
+            if value := self._authorization if authorization is None else authorization:
+                request.add_unredirected_header("Authorization", value)  # blobs redirect to stores: not for their eyes
+            return self._http.send(request, limit_s, MAX_BODY_BYTES)
         except urllib.error.HTTPError:
             raise
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise RegistryError(
-                f"cannot reach {self.host}: {getattr(error, 'reason', None) or error or type(error).__name__}"
-            ) from None
+            reason = str(getattr(error, "reason", None) or error) or type(error).__name__
+            raise RegistryError(f"cannot reach {self.host}: {clip_text(reason, 200)}") from None
 
     def _answer_challenge(self, challenges: list[str]) -> str:
         """Build the Authorization header that answers the registry's challenge."""
@@ -163,9 +204,9 @@ class RegistryClient:
         if self._credentials and not self._credentials.identity_token:
             pair = f"{self._credentials.user}:{self._credentials.password}".encode()
             basic = f"Basic {base64.b64encode(pair).decode()}"
-        for challenge in challenges:
+        for challenge in challenges[:MAX_CHALLENGES]:
             scheme, _, rest = challenge.partition(" ")
-            fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+            fields = dict(re.findall(r'(\w{1,20})="([^"]*)"', rest))
             if scheme.lower() == "bearer" and "realm" in fields:
                 return f"Bearer {self._fetch_token(fields, basic)}"
             if scheme.lower() == "basic" and basic:
@@ -173,28 +214,63 @@ class RegistryClient:
         raise RegistryError(f"{self.host} asks for credentials (401) and there are none for it in docker's config.json")
 
     def _fetch_token(self, fields: Mapping[str, str], basic: str) -> str:
+        realm = self.check_realm(fields["realm"])
         query = {"service": fields.get("service", ""), "scope": fields.get("scope", f"repository:{self._path}:pull")}
-        if self._credentials and self._credentials.identity_token:
-            query |= {
-                "grant_type": "refresh_token",
-                "refresh_token": self._credentials.password,
-                "client_id": "autopilot-watchdog",
-            }
-            request = urllib.request.Request(fields["realm"], urllib.parse.urlencode(query).encode(), method="POST")
-            try:
-                with self._opener.open(request, timeout=self._timeout) as response:
-                    return self._parse_token(response.read(MAX_BODY_BYTES))
-            except OSError as error:
-                raise RegistryError(f"{self.host}'s token service refused: {error}") from None
         try:
-            _, body = self._send("GET", f"{fields['realm']}?{urllib.parse.urlencode(query)}", basic)
+            if self._credentials and self._credentials.identity_token:
+                query |= {
+                    "grant_type": "refresh_token",
+                    "refresh_token": self._credentials.password,
+                    "client_id": "autopilot-watchdog",
+                }
+                _, body = self._send("POST", realm, "", urllib.parse.urlencode(query).encode())
+            else:
+                separator = "&" if "?" in realm else "?"
+                _, body = self._send("GET", f"{realm}{separator}{urllib.parse.urlencode(query)}", basic)
         except urllib.error.HTTPError as error:
             raise RegistryError(f"{self.host}'s token service refused the credentials: {error.code}") from None
-        return self._parse_token(body)
-
-    def _parse_token(self, body: bytes) -> str:
         answer = self._parse_object(body)
-        return str(answer.get("token") or answer.get("access_token"))
+        token = get_text(answer, "token", MAX_TOKEN_CHARS) or get_text(answer, "access_token", MAX_TOKEN_CHARS)
+        if not HTTP_TOKEN.fullmatch(token):
+            raise self._build_nonsense_error("the token service gives no token")
+        return token
+
+    def check_realm(self, realm: str) -> str:
+        """Return the URL of the token service, if requests and credentials may go there.
+
+        Raises:
+            RegistryError: The URL is none of a token service, is less safe than the registry, or belongs to somebody
+                else while there are credentials to send.
+        """
+        shown = clip_text(realm, 100)
+        try:
+            url = urllib.parse.urlsplit(realm)
+            host, port = url.hostname or "", url.port
+        except ValueError:
+            host = ""
+        if (
+            not host
+            or url.scheme not in ("http", "https")
+            or url.username is not None
+            or not HTTP_TOKEN.fullmatch(realm)
+        ):
+            raise self._build_nonsense_error(f'its token service "{shown}" is no address with http or https')
+        if url.scheme == "http" and not self.insecure:
+            raise RegistryError(
+                f"cannot use the token service of {self.host}: {shown} is not https, as the registry is"
+            )
+        address = host if port is None else f"{host}:{port}"
+        if (
+            self._credentials
+            and host not in self._token_hosts
+            and address not in self._token_hosts
+            and not _are_of_one_site(self.host, host)
+        ):
+            raise RegistryError(
+                f"cannot send the credentials of {self.host} to {address}, which it names as its token service and "
+                f'which is not of its domain; if that is right, add "{address}" to registry.token_hosts'
+            )
+        return urllib.parse.urlunsplit(url._replace(fragment=""))
 
     def _describe_refusal(self, error: urllib.error.HTTPError) -> str:
         remedy = {
@@ -202,7 +278,7 @@ class RegistryClient:
             403: "the credentials may not read it",
             404: "there is no such image or tag",
             429: "too many requests",
-        }.get(error.code, str(error.reason))
+        }.get(error.code, clip_text(str(error.reason), 100))
         return f"{self.host} refuses {self._path}:{self._tag}: {error.code}, {remedy}"
 
 
@@ -212,3 +288,20 @@ def _is_loopback(host: str) -> bool:
         return name == "localhost" or ipaddress.ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _are_of_one_site(registry: str, host: str) -> bool:
+    """Return True if a host is the registry's own, or is in the domain that the registry's host is in.
+
+    So registry-1.docker.io may name auth.docker.io, and registry.gitlab.com gitlab.com.
+    """
+    name = (urllib.parse.urlsplit(f"//{registry}").hostname or "").rstrip(".")
+    host = host.lower().rstrip(".")
+    if host == name:
+        return True
+    domain = name.partition(".")[2]
+    labels = domain.split(".")
+    is_public = len(labels) < 2 or (len(labels) == 2 and len(labels[1]) == 2 and labels[0] in PUBLIC_SECOND_LEVELS)
+    if is_public or name.replace(".", "").isdigit():
+        return False
+    return host == domain or host.endswith(f".{domain}")

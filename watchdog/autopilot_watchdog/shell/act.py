@@ -7,9 +7,12 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
+from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.config.slot_config import Command
+from autopilot_watchdog.config.placeholders import fill_placeholders
+from autopilot_watchdog.config.slot_config import Command, fill_group
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.slot_actions import (
@@ -34,6 +37,7 @@ from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.shell.systemd_notify import extend_timeout
 
+MAX_ERROR_CHARS = 1000  # of an outcome, which the memory keeps
 MAX_OUTPUT_CHARS = 300  # of a failed command, in its sentence
 
 
@@ -60,7 +64,8 @@ class Executor:
             EngineUnreachableError: The engine does not answer any more.
         """
         with extend_timeout(self._compute_time_limit_s(action)):
-            return self._execute_action(action, containers)
+            outcome = self._execute_action(action, containers)
+        return replace(outcome, error=clip_text(outcome.error, MAX_ERROR_CHARS))
 
     def _compute_time_limit_s(self, action: Action) -> float:
         """Compute the seconds after which the action has certainly ended by itself."""
@@ -167,7 +172,8 @@ class Executor:
             self._audit.record(AuditEvent.LAST_WORDS_FAILED, sentence, "warning", slot=removal.slot)
 
     def _drain(self, drain: Drain) -> Outcome:
-        group, _ = self._config.map_slots_to_groups()[drain.slot]
+        group, number = self._config.map_slots_to_groups()[drain.slot]
+        group = fill_group(group, self._config.host, number)
         status, output = self._engines[drain.engine].execute_command(drain.container, group.drain)
         if status == 0:
             return Outcome(drain)
@@ -180,7 +186,7 @@ def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
     Returns:
         A sentence about the failure ("" after a success), and True if the check refused the image.
     """
-    words = [word.replace("{image}", image).replace("{digest}", digest) for word in command.exec]
+    words = [fill_placeholders(word, {"image": image, "digest": digest}) for word in command.exec]
     env = {**os.environ, "AUTOPILOT_IMAGE": image, "AUTOPILOT_IMAGE_DIGEST": digest}
     try:
         done = subprocess.run(
@@ -189,6 +195,7 @@ def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",  # it may print what is in the image
             timeout=command.timeout,
             check=False,
         )

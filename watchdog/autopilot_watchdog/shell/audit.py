@@ -12,7 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+from autopilot_watchdog.bounded_json import clip_text, get_text, parse_json
 from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.display_text import MAX_SENTENCE_CHARS, bound_field, show_controls, show_lines
 from autopilot_watchdog.timestamps import format_timestamp
 
 SYSLOG_LEVELS = {"error": 3, "warning": 4, "info": 6}  # syslog's numbers, as sd-daemon(3) writes them before a line
@@ -31,11 +33,12 @@ def read_recent_entries(path: Path, slot: str, count: int = 6) -> list[str]:
     entries = []
     for line in lines:
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
         except ValueError:
             continue  # the first may be half a line
-        if entry.get("slot") == slot:
-            entries.append(f"{entry['time']} {entry['event']}: {entry['sentence']}")
+        if get_text(entry, "slot") == slot:
+            words = (get_text(entry, key, MAX_SENTENCE_CHARS) for key in ("time", "event", "sentence"))
+            entries.append(show_controls("{} {}: {}".format(*words)))
     return entries[-count:]
 
 
@@ -62,7 +65,20 @@ class Audit:
         """
         if self._handler is None:
             return
-        line = f"{event}: {sentence}"
-        print(f"<{SYSLOG_LEVELS[level]}>{line}" if self._has_level_prefix else line, file=sys.stderr, flush=True)
-        entry = {"time": format_timestamp(time.time()), "event": event, "level": level, "sentence": sentence, **fields}
+        sentence = clip_text(sentence, MAX_SENTENCE_CHARS)
+        prefix = f"<{SYSLOG_LEVELS[level]}>" if self._has_level_prefix else ""
+        for line in show_lines(sentence):  # each with our beginning: a container's line must not look like our own
+            print(f"{prefix}{event}: {line}", file=sys.stderr, flush=True)
+        entry: dict[str, object] = {
+            "time": format_timestamp(time.time()),
+            "event": event,
+            "level": level,
+            "sentence": sentence,
+        }
+        entry |= {key: bound_field(value) for key, value in fields.items()}
         self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, json.dumps(entry), None, None))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._handler is not None:
+            self._handler.close()

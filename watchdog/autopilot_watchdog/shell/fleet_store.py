@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import base64
 import http.client
-import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from autopilot_watchdog.bounded_http import HttpClient
+from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_text, parse_json
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import format_slot_name
 from autopilot_watchdog.core.observation import FleetState
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
+
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+MAX_URGENCY_CHARS = 64
 
 
 class FleetStore:
@@ -27,6 +32,7 @@ class FleetStore:
         assert config.consul is not None
         self._settings = config.consul
         self._config = config
+        self._http = HttpClient(use_proxies=False)  # the agent is on this host
         self.last_error = ""  # sentence about the last request; "" after a success
 
     def read_fleet_state(self) -> FleetState | None:
@@ -35,10 +41,17 @@ class FleetStore:
         items = self._request("GET", f"kv/{prefix}/?recurse=true")
         if items is None:
             return None if self.last_error else FleetState()
-        values = {item["Key"]: base64.b64decode(item["Value"] or "").decode(errors="replace").strip() for item in items}
+        if not isinstance(items, list):
+            self.last_error = f"Consul at {self._settings.address} answers nonsense: its list of keys is no list"
+            return None
+        values = {get_text(item, "Key"): _decode_value(item) for item in items}
         folder = f"{prefix}/quarantine/"
-        quarantine = {key.removeprefix(folder): reason for key, reason in values.items() if key.startswith(folder)}
-        return FleetState(quarantine, values.get(f"{prefix}/urgency", ""))
+        quarantine = {
+            key.removeprefix(folder): reason
+            for key, reason in values.items()
+            if key.startswith(folder) and DIGEST.fullmatch(key.removeprefix(folder))
+        }
+        return FleetState(quarantine, values.get(f"{prefix}/urgency", "")[:MAX_URGENCY_CHARS])
 
     def share_quarantine(self, action: ShareQuarantine) -> str:
         """Tell the fleet of a quarantine; return a sentence about the failure, "" after a success."""
@@ -60,24 +73,29 @@ class FleetStore:
         if not self._settings.node:
             return ""
         _, number = self._config.map_slots_to_groups().get(slot, (None, 0))
-        node = format_slot_name(self._settings.node, self._config.host, number)
+        node = format_slot_name(self._settings.node, self._config.host, number, slot)
         self._request("PUT", f"agent/force-leave/{urllib.parse.quote(node)}")
         return self.last_error
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> Any:
-        request = urllib.request.Request(f"{self._settings.address}/v1/{path}", body, method=method)
         self.last_error = ""
         try:
+            request = urllib.request.Request(f"{self._settings.address}/v1/{path}", body, method=method)
             if self._settings.token_file:
                 request.add_header("X-Consul-Token", Path(self._settings.token_file).read_text().strip())
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy: the agent is on this host
-            with opener.open(request, timeout=self._settings.timeout) as response:
-                text = response.read()
-            return json.loads(text) if text.strip() else None
+            _, text = self._http.send(request, self._settings.timeout, MAX_DOCUMENT_BYTES)
+            return parse_json(text) if text.strip() else None
         except urllib.error.HTTPError as error:
-            error.close()
             if error.code != 404:  # 404: there is no such key
                 self.last_error = f"Consul refuses {method} {path}: {error.code}"
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self.last_error = f"cannot reach Consul at {self._settings.address}: {error}"
+            self.last_error = clip_text(f"cannot reach Consul at {self._settings.address}: {error}")
         return None
+
+
+def _decode_value(item: object) -> str:
+    """Return the text of a key's value; "" for one that is no text."""
+    try:
+        return clip_text(base64.b64decode(get_text(item, "Value", MAX_DOCUMENT_BYTES)).decode(errors="replace").strip())
+    except ValueError:
+        return ""

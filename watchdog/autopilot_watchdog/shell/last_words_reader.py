@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autopilot_watchdog.bounded_json import get_integer, get_text, parse_json
 from autopilot_watchdog.core.observation import Container, LastWords
 from autopilot_watchdog.timestamps import format_timestamp
 
 FILE_NAMES = ("last-words.json", "previous-words.json")
 FORMAT_VERSION = 1
+MAX_FILE_BYTES = 1 << 18  # the supervisor writes some 2 kB
+MAX_CODE_CHARS = 40
 
 
 def attach_last_words(container: Container, folder: Path) -> Container:
     """Return the container with its last words, if there are any in the slot's folder."""
+    if container.slot in ("", ".", "..") or "/" in container.slot:  # an image's label may say anything
+        return container
     document = _find_document(container, folder)
     return container if document is None else replace(container, last_words=_parse_last_words(document))
 
@@ -54,11 +61,14 @@ def complete_last_words(container: Container, folder: Path, code: str, sentence:
         ended=format_timestamp(ended),
         completed_by="watchdog",
     )
-    temporary = path.with_suffix(".watchdog")
-    temporary.unlink(missing_ok=True)
-    with temporary.open("x") as file:  # "x" follows no link that the container may have put there
-        file.write(json.dumps(document, indent=1) + "\n")
-    os.replace(temporary, path)
+    temporary = folder / f"{FILE_NAMES[0]}.{secrets.token_hex(8)}"  # a name that the container cannot have taken
+    try:
+        with temporary.open("x") as file:  # "x" follows no link that the container may have put there
+            file.write(json.dumps(document, indent=1) + "\n")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     return True
 
 
@@ -75,23 +85,28 @@ def _find_document(container: Container, folder: Path) -> dict[str, Any] | None:
 def _read_document(path: Path) -> dict[str, Any] | None:
     """Return the file's document; None if there is none of this format. The container writes it, so trust nothing."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor) as file:
-            document = json.loads(file.read(1 << 20))
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError):
         return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # open() takes a directory, and keeps it open
+            return None
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            document = parse_json(file.read(MAX_FILE_BYTES))
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(descriptor)
     return document if isinstance(document, dict) and document.get("format") == FORMAT_VERSION else None
 
 
 def _parse_last_words(document: dict[str, Any]) -> LastWords:
-    code = document.get("exit_code")
-    killed = document.get("payloads_killed")
     return LastWords(
-        state=str(document.get("state") or "running"),
-        reason=str(document.get("reason") or ""),
-        detail=str(document.get("detail") or "")[:500],
-        exit_code=code if isinstance(code, int) else None,
+        state=get_text(document, "state", MAX_CODE_CHARS) or "running",
+        reason=get_text(document, "reason", MAX_CODE_CHARS),
+        detail=get_text(document, "detail"),
+        exit_code=get_integer(document, "exit_code"),
         good=document.get("good") is True,
         draining=bool(document.get("drain_started")) and document.get("state") == "running",
-        payloads_killed=killed if isinstance(killed, int) else 0,
+        payloads_killed=get_integer(document, "payloads_killed") or 0,
     )

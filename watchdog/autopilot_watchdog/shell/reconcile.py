@@ -90,6 +90,7 @@ class Watchdog:
             StateError: The memory cannot be read or written.
         """
         memory = before = self.store.load()
+        last_success = memory.last_success
         self.store.save(memory)  # without a written memory, a full disk could lead to a crash loop
         done: set[Action] = set()
         problems: list[str] = []
@@ -115,6 +116,9 @@ class Watchdog:
                 break
         self._record_changes(before, memory)
         problems += [view.sentence for view in observation.engines.values() if isinstance(view, EngineDown)]
+        if problems:
+            memory = replace(memory, last_success=last_success)
+            self.store.save(memory)
         wake_at = min((at for at in (decision.wake_at, decision.ask_registry_at) if at is not None), default=None)
         return PassReport(memory, decision.reasons, tuple(dict.fromkeys(problems)), wake_at)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import typing
@@ -12,6 +13,7 @@ from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from autopilot_watchdog.bounded_json import get_integer, parse_json
 from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
 from autopilot_watchdog.errors import WatchdogError
 
@@ -58,30 +60,58 @@ class StateStore:
         """Read the memory; an empty one if there is no file yet.
 
         Raises:
-            StateError: The file cannot be read or understood; a damaged one was renamed, so the next pass begins anew.
+            StateError: The file is of a newer watchdog and stays as it is, or cannot be read or understood. A damaged
+                one was renamed, so the next pass begins anew.
         """
         try:
-            document = json.loads(self._path.read_text(encoding="utf-8"))
-            if document.get("format") != FORMAT_VERSION:
-                raise ValueError(f"format {document.get('format')} is not {FORMAT_VERSION}")
-            return typing.cast(Memory, decode(Memory, document))
+            return self._read()
         except FileNotFoundError:
             return Memory()
         except OSError as error:
             raise StateError(f"cannot read {self._path}: {error.strerror}") from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            aside = self._path.with_suffix(".damaged")
-            os.replace(self._path, aside)
+            aside = self._move_aside()
             raise StateError(
                 f"cannot parse {self._path} ({error}); it is kept as {aside}, the next pass begins anew"
             ) from None
 
     def peek(self) -> Memory:
-        """Read the memory for a verb that changes nothing; an empty one if the file cannot be used."""
+        """Read the memory for a verb that changes nothing; an empty one if the file cannot be used.
+
+        Raises:
+            StateError: The file is of a newer watchdog.
+        """
         try:
-            return typing.cast(Memory, decode(Memory, json.loads(self._path.read_text(encoding="utf-8"))))
+            return self._read()
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return Memory()
+
+    def _read(self) -> Memory:
+        document = parse_json(self._path.read_text(encoding="utf-8"))
+        found = get_integer(document, "format")
+        if found is not None and found > FORMAT_VERSION:
+            raise StateError(
+                f"cannot use {self._path}: a newer watchdog wrote it "
+                f"(format {found}, this one knows {FORMAT_VERSION}); "
+                "install that version again, or move the file away to begin anew"
+            )
+        if found != FORMAT_VERSION:
+            raise ValueError(f"its format is not {FORMAT_VERSION}")
+        return typing.cast(Memory, decode(Memory, document))
+
+    def _move_aside(self) -> Path:
+        """Rename a damaged file to a name that no earlier one has, and return the name."""
+        for number in itertools.count(1):
+            aside = self._path.with_suffix(f".damaged-{number}")
+            try:
+                os.link(self._path, aside)  # unlike a rename, it replaces nothing
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise StateError(f"cannot parse {self._path}, nor move it aside: {error.strerror}") from None
+            self._path.unlink(missing_ok=True)
+            return aside
+        raise AssertionError("unreachable")
 
     def save(self, memory: Memory) -> None:
         """Write the memory.

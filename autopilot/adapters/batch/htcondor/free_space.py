@@ -30,6 +30,8 @@ def find_space_problem(node_state: NodeState, name: str) -> str | None:
     try:
         free = read_free_bytes(path)
     except OSError:
+        if name not in node_state.settings:
+            return None  # its default place: HTCondor's configuration could not be read, it may be anywhere
         return f"{name} = {path} cannot be read: is it still mounted?"
     if free >= limit:
         return None

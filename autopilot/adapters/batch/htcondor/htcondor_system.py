@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from autopilot.adapters.batch.batch_system import SupervisorServices
 from autopilot.adapters.batch.htcondor import node_config, preflight
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
-from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, send_signal
+from autopilot.adapters.batch.htcondor.daemons import Daemons, send_signal
 from autopilot.adapters.batch.htcondor.drain_runner import DrainRunner
 from autopilot.adapters.batch.htcondor.free_space import find_space_problem
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
@@ -323,5 +323,4 @@ class HtcondorSystem:
                 send_signal(pid, signal.SIGQUIT)
 
     def _refresh_daemons(self) -> Daemons:
-        self._node_state.daemons = find_daemons(self._node_state.leader_pid, os.getpid())
-        return self._node_state.daemons
+        return self._node_state.observe_daemons()

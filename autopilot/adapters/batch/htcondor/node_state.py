@@ -13,7 +13,7 @@ from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, find_payloads
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 from autopilot.adapters.batch.htcondor.master_heartbeat import Heartbeat
-from autopilot.machines.cues import Cue, PayloadsObserved
+from autopilot.machines.cues import Cue, PayloadsCrashed, PayloadsObserved
 
 STARTUP_S = 20.0  # of condor_master and its daemons
 DEFAULT_DIRECTORIES = {"EXECUTE": "/var/lib/condor/execute", "LOG": "/var/log/condor"}
@@ -54,7 +54,7 @@ class NodeState:
 
     def refresh(self, now: float) -> None:
         """Read the process table and the job ads; report the payloads to the core when they changed."""
-        self.daemons = find_daemons(self.leader_pid, os.getpid())
+        self.observe_daemons()
         self.startd_appeared = self.startd_appeared or self.daemons.startd is not None
         self.startd_starts = self.startd_starts.record(self.daemons.startd, now)
         self._payload_names, self._nameless_starters = find_payloads(
@@ -64,6 +64,18 @@ class NodeState:
         if payloads != self.payloads:
             self.payloads = payloads
             self.report(PayloadsObserved(payloads))
+
+    def observe_daemons(self) -> Daemons:
+        """Read the process table; report the payloads of a startd that crashed since the last observation.
+
+        Its starters die with it, and tell nobody: their schedd believes that the jobs run until their lease ends. A
+        startd that ends in order removes its address file before, and has told the schedd by then.
+        """
+        before, self.daemons = self.daemons, find_daemons(self.leader_pid, os.getpid())
+        ended = before.startd is not None and self.daemons.startd is None
+        if ended and self.payloads and self.read_startd_address() is not None:
+            self.report(PayloadsCrashed(self.payloads, f"condor_startd (pid {before.startd}) crashed or was killed"))
+        return self.daemons
 
     def is_unsettled(self, now: float) -> bool:
         """Return True when the next observation is due soon: a starter has no job ad yet, or the master only starts."""

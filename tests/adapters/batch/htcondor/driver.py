@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from typing import Any
 
 sys.path.insert(0, "/usr/lib/condor-autopilot")
 
@@ -44,7 +45,7 @@ CONDOR_METHODS = {
 
 
 class Driver:
-    def __init__(self, options: dict[str, object]) -> None:
+    def __init__(self, options: dict[str, Any]) -> None:
         self.loop = asyncio.get_running_loop()
         self.processes = ProcessTable(self.loop)
         self.commands = ProcessCommandRunner(self.processes, lambda: os.environ)
@@ -69,7 +70,12 @@ class Driver:
 
     def _create_wakeup_fd(self) -> int:
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self.loop.add_reader(reader, lambda: (os.read(reader, 4096), self.processes.reap()))
+
+        def on_wakeup() -> None:
+            os.read(reader, 4096)
+            self.processes.reap()
+
+        self.loop.add_reader(reader, on_wakeup)
         return writer
 
     def start_master(self) -> None:
@@ -77,10 +83,14 @@ class Driver:
             self.condor.on_exited()
             print_report("MasterExited", status=status, problem=problem, left=left)
 
+        def on_lines(_stream: str, lines: list[bytes]) -> None:
+            for line in lines:
+                print_report("line", text=line.decode())
+
         self.master = self.processes.start(
             Command(argv=("condor_master", "-f")),
             {**os.environ, **self.condor.build_environment()},
-            on_lines=lambda _, lines: [print_report("line", text=line.decode()) for line in lines],
+            on_lines=on_lines,
             on_exit=on_exit,
             on_empty=lambda: print_report("Emptied"),
             own_pid_variables=self.condor.own_pid_variables,
@@ -95,6 +105,7 @@ class Driver:
             case "soft_stop" | "hard_stop" | "evict" | "emergency":
                 CONDOR_METHODS[verb](self.condor)
             case "term":
+                assert self.master is not None
                 self.master.signal(signal.SIGTERM, group=False)
             case "probe":
                 began = self.loop.time()

@@ -119,7 +119,8 @@ def test_a_stopped_master_obeys_an_emergency(pool: Pool, worker: Start) -> None:
 
 def test_a_killed_master_leaves_no_job_in_limbo(pool: Pool, worker: Start) -> None:
     """After `kill -9` of condor_master the job is Idle long before its lease ends; the payload is named for the
-    kill."""
+    kill.
+    """
     node = worker()
     node.wait_until_joined()
     name = node.start_job(script=IGNORES_TERM)

@@ -31,33 +31,32 @@ STATES = [
 @pytest.mark.parametrize("state", STATES, ids=str)
 def test_a_running_payload_is_never_called_drained(state: DrainState) -> None:
     """Every state, every sight: with a starter alive, or with a startd that was not seen to stop taking jobs, not
-    DONE."""
-    for snapshot in generate_snapshots():
-        _, order = decide(state, snapshot)
-        if snapshot.starter_count or (
-            snapshot.startd_running and not (snapshot.drained and state.action is DrainAction.DRAIN)
-        ):
-            assert order is not DrainAction.DONE, snapshot
+    DONE.
+    """
+    for sight in generate_snapshots():
+        _, order = decide(state, sight)
+        if sight.starter_count or (sight.startd_running and not (sight.drained and state.action is DrainAction.DRAIN)):
+            assert order is not DrainAction.DONE, sight
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
 def test_nothing_left_to_run_is_drained(state: DrainState) -> None:
     """No payload, no startd, and the master holds it, lost it, or is gone: DONE from every state."""
-    for snapshot in generate_snapshots():
+    for sight in generate_snapshots():
         if (
-            not snapshot.starter_count
-            and not snapshot.startd_running
-            and (not snapshot.master_running or snapshot.startd_state in ("hold", "dead"))
+            not sight.starter_count
+            and not sight.startd_running
+            and (not sight.master_running or sight.startd_state in ("hold", "dead"))
         ):
-            assert decide(state, snapshot)[1] is DrainAction.DONE, snapshot
+            assert decide(state, sight)[1] is DrainAction.DONE, sight
 
 
 @pytest.mark.parametrize("state", STATES, ids=str)
 def test_a_dead_master_is_never_asked(state: DrainState) -> None:
     """Commands go to condor_master; without one there is only waiting."""
-    for snapshot in generate_snapshots():
-        if not snapshot.master_running:
-            assert decide(state, snapshot)[1] in (DrainAction.RECHECK, DrainAction.DONE)
+    for sight in generate_snapshots():
+        if not sight.master_running:
+            assert decide(state, sight)[1] in (DrainAction.RECHECK, DrainAction.DONE)
 
 
 def test_the_way_of_a_busy_node() -> None:
@@ -95,8 +94,8 @@ def test_a_startd_that_came_back_is_asked_again() -> None:
 def test_however_it_went_a_node_that_obeys_is_drained(history: list[NodeSnapshot]) -> None:
     """After any history, taking the next request and then holding the startd ends the drain within five looks."""
     state = DrainState()
-    for snapshot in history:
-        state, _ = decide(state, snapshot)
+    for sight in history:
+        state, _ = decide(state, sight)
     alive = NodeSnapshot(True, "alive", True, False, False, 1)
     state, order = decide(state, alive)
     assert order in (DrainAction.PEACEFUL, DrainAction.DRAIN)

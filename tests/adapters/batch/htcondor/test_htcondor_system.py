@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
-from autopilot.adapters.batch.htcondor import htcondor_system
+from autopilot.adapters.batch.htcondor import node_state as node_state_module
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
 from autopilot.adapters.batch.htcondor.daemons import Daemons
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
@@ -112,6 +112,14 @@ def build_config_output(tmp_path: Path, **more: str) -> tuple[int, str]:
     return 0, "WARNING: noise\nautopilot:" + "\x1f".join(f"{name}={value}" for name, value in values.items()) + "\n"
 
 
+@pytest.mark.parametrize(("given", "passes"), [({}, True), ({"EXECUTE": "/gone", "LOG": "/gone"}, False)])
+async def test_unknown_directories_have_no_problem(make: Make, given: dict[str, str], passes: bool) -> None:
+    """A missing directory is a problem where HTCondor's configuration names it, not where the place is a guess."""
+    condor = make(FakeRunner({}))
+    condor._node_state.settings = given
+    assert (await condor.check("space", 5.0))[0] is passes
+
+
 async def test_missing_directories_are_made(make: Make, tmp_path: Path) -> None:
     """A fresh container has none of them; afterwards there is nothing to complain about."""
     answers = {"getent": (0, ""), "condor_config_val": build_config_output(tmp_path, COLLECTOR_HOST="cm.pool")}
@@ -160,32 +168,32 @@ async def test_a_setting_that_would_be_two_is_named(make: Make, tmp_path: Path) 
 
 
 async def test_an_eviction_that_fails_is_heard(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its background task fails, so the life knows; Evicted is reported all the same, because the stop waits for it."""
+    """Its background task fails, so the life knows; Evicted is said all the same, because the stop waits for it."""
 
     def fail(*_: object) -> Daemons:
         raise OSError("no /proc")
 
-    monkeypatch.setattr(htcondor_system, "find_daemons", fail)
-    reported_cues: list[Cue] = []
+    monkeypatch.setattr(node_state_module, "find_daemons", fail)
+    said: list[Cue] = []
     tasks: list[asyncio.Task[None]] = []
-    condor = make(FakeRunner({}), reported_cues.append, start_task=lambda work: tasks.append(asyncio.create_task(work)))
+    condor = make(FakeRunner({}), said.append, start_task=lambda work: tasks.append(asyncio.create_task(work)))
     condor.evict()
     condor.evict()
     assert len(tasks) == 1
     with pytest.raises(OSError, match="no /proc"):
         await tasks[0]
-    assert reported_cues == [Evicted()]
+    assert said == [Evicted()]
 
 
 async def test_a_node_without_a_master_is_drained_at_once(make: Make) -> None:
     """Nothing was started, so nothing can run; and the long-running part ends cleanly when it is cancelled."""
-    reported_cues: list[Cue] = []
-    condor = make(FakeRunner({}), reported_cues.append)
+    said: list[Cue] = []
+    condor = make(FakeRunner({}), said.append)
     condor.begin_drain("test")
     before = set(os.listdir("/proc/self/fd"))
     watch = asyncio.create_task(condor.monitor())
     async with asyncio.timeout(5):
-        while Drained() not in reported_cues:
+        while Drained() not in said:
             await asyncio.sleep(0)
     watch.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -197,7 +205,7 @@ REFUSED = "ERROR: no ads\nAUTHENTICATE:1003:Failed\nAUTHENTICATE:1004:Failed to 
 
 
 @pytest.mark.parametrize(
-    ("output", "expected"),
+    ("output", "said"),
     [
         (REFUSED, "AUTHENTICATE:1004:Failed to authenticate using IDTOKENS"),
         ('SECMAN:2010:Received "DENIED" from server for user x@pool', "DENIED"),
@@ -205,10 +213,10 @@ REFUSED = "ERROR: no ads\nAUTHENTICATE:1003:Failed\nAUTHENTICATE:1004:Failed to 
         ("", None),
     ],
 )
-def test_a_refusal_is_told_from_an_unreachable_manager(output: str, expected: str | None) -> None:
+def test_a_refusal_is_told_from_an_unreachable_manager(output: str, said: str | None) -> None:
     """The first is a token's fault, the second the network's."""
     found = find_refusal(output)
-    assert found is None if expected is None else expected in str(found)
+    assert found is None if said is None else said in str(found)
 
 
 @pytest.mark.parametrize(
@@ -225,8 +233,8 @@ async def test_membership_is_the_collectors_word(
 ) -> None:
     """Known, unknown, refused, unreachable: each has its trouble, and only an unknown node sends its ads again."""
     runner = FakeRunner({"condor_status": status, "condor_ping": ping, "condor_reconfig": (0, "")})
-    reported_cues: list[Cue] = []
-    node_state = NodeState(HtcondorSettings(), CondorCommands(runner), reported_cues.append)
+    said: list[Cue] = []
+    node_state = NodeState(HtcondorSettings(), CondorCommands(runner), said.append)
     node_state.settings = {"LOG": str(tmp_path)}
     node_state.started_at = asyncio.get_running_loop().time() - 60
     (tmp_path / ".startd_address").write_text(SINFUL + "\n")
@@ -240,7 +248,7 @@ async def test_membership_is_the_collectors_word(
         membership._reconfigure_backoff.reset() if kind is None else membership._reconfigure_backoff
     )
     await membership.query(1.0, 0.5)
-    assert [cue.kind for cue in reported_cues if isinstance(cue, ConditionDetected)] == ([kind] if kind else [])
+    assert [cue.kind for cue in said if isinstance(cue, ConditionDetected)] == ([kind] if kind else [])
     assert membership.joined is (kind is None)
     assert sum(argv[0] == "condor_reconfig" for argv in runner.commands) == reconfigured
     asked = next(argv for argv in runner.commands if argv[0] == "condor_status")

@@ -31,7 +31,8 @@ def test_a_healthy_node_answers_every_probe(pool: Pool, worker: Start) -> None:
 
 def test_a_stopped_startd_is_seen_and_told_to_go_on(pool: Pool, worker: Start) -> None:
     """A SIGSTOPped startd fails its probe in time, becomes a trouble, is continued, and its job goes on as if nothing
-    was."""
+    was.
+    """
     node = worker(constants={"node_monitor.STARTD_SILENCE_S": 2.0, "condor_commands.QUERY_TIMEOUT_S": 1.0})
     node.wait_until_joined()
     job = node.start_job(seconds=300)
@@ -100,7 +101,8 @@ def test_an_unresolvable_manager_is_said_before_anything_starts(worker: Start) -
 
 def test_a_manager_that_comes_late_is_joined_within_seconds(pool: Pool, worker: Start) -> None:
     """Down at our start, the manager is `manager-unreachable`; back again, the node joins without waiting for its
-    update."""
+    update.
+    """
     pool.stop_manager()
     node = worker(constants={"pool_membership.JOIN_PATIENCE_S": 0.0})
     node.wait_for_report("ConditionDetected", 20, kind="manager-unreachable")

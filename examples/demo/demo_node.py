@@ -1,4 +1,4 @@
-"""Define the port between the demo's story and a life, real or not."""
+"""Declare the interface of the demo's worker node, real or stand-in."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 
 
 class DemoNode(ABC):
-    """A worker node under the supervisor, and the queue that sends it jobs."""
+    """Worker node under the supervisor, with the queue that sends it jobs."""
 
-    queue_name: str  # who answers for the jobs, as the timeline calls it
+    queue_name: str  # name of the queue in the timeline
 
     @abstractmethod
     def is_ready(self) -> bool:
@@ -16,11 +16,11 @@ class DemoNode(ABC):
 
     @abstractmethod
     def submit(self, seconds: float) -> str:
-        """Queue a job; returns its id."""
+        """Queue a job of so many seconds and return its id."""
 
     @abstractmethod
     def get_job_status(self, job: str) -> str:
-        """Return the state of a job in the queue: Idle, Running, Completed ..."""
+        """Return the queue's status of a job: Idle, Running, Completed ..."""
 
     @abstractmethod
     def is_draining(self) -> bool:
@@ -36,8 +36,8 @@ class DemoNode(ABC):
 
     @abstractmethod
     def get_exit_code(self) -> int | None:
-        """The supervisor's; None while it runs."""
+        """Return the supervisor's exit code; None while it runs."""
 
     @abstractmethod
     def read_last_words(self) -> str:
-        """STATE/last-words.json; empty before it exists."""
+        """Return the text of STATE/last-words.json; empty before it exists."""

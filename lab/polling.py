@@ -1,0 +1,40 @@
+"""Poll for a condition that nothing can notify of, such as a daemon that starts to answer."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from lab.lab_errors import LabError
+
+T = TypeVar("T")
+
+
+def poll_until(
+    predicate: Callable[[], T],
+    timeout_s: float,
+    describe_failure: Callable[[T], str],
+    *,
+    interval_s: float = 0.05,
+    process: subprocess.Popen[bytes] | None = None,
+) -> T:
+    """Call `predicate` until its result is true, and return that result.
+
+    Args:
+        predicate: the condition.
+        timeout_s: seconds after which the condition counts as failed.
+        describe_failure: called with the last result; returns the error's message.
+        interval_s: seconds between two calls.
+        process: a daemon whose own end makes waiting useless.
+
+    Raises:
+        LabError: the time is over, or `process` has ended.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not (result := predicate()):
+        if time.monotonic() > deadline or (process is not None and process.poll() is not None):
+            raise LabError(describe_failure(result))
+        time.sleep(interval_s)
+    return result

@@ -1,0 +1,127 @@
+"""Numbers and arrays of any size are either taken as they are or refused at their place."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autopilot.adapters.telemetry.metric_values import parse_metric_value
+from autopilot.spec import SpecError, load_text
+from autopilot.spec.keys import MAX_ITEMS
+from autopilot.spec.plan import Metric
+
+NUMBER_KEYS = [
+    "stopTimeout: N",
+    "healthy_for: N",
+    "telemetry: {port: N}",
+    "telemetry: {metrics: [{name: 'm', type: 'histogram', buckets: [1, N]}]}",
+    "jobs: [{exec: 'true', restarts: N}]",
+    "jobs: [{exec: 'true', limits: {nofile: N}}]",
+    "jobs: [{exec: 'true', stop: {order: N}}]",
+    "jobs: [{exec: 'true', stop: {signal: N}}]",
+    "jobs: [{exec: 'true', backoff: {factor: N, jitter: N}}]",
+    "jobs: [{exec: 'true', when: {interval: N}}]",
+    "jobs: [{name: 'web', exec: 'true', port: N, health: {exec: 'true', interval: 1, ttl: N, failures: N}}]",
+]
+
+
+@pytest.mark.parametrize("key", NUMBER_KEYS)
+@pytest.mark.parametrize("number", ["9" * 400, "9" * 5000, "1e400", "-1e400", "Infinity", "NaN", "9" * 99])
+@pytest.mark.parametrize("form", ["{}", "'{}'"])
+def test_hostile_numbers(key, number, form):
+    """A number that nothing can have is refused at its place, as a number and as a string."""
+    text = "{" + key.replace("N", form.format(number)) + ("" if "jobs" in key else ", jobs: [{exec: 'true'}]") + "}"
+    with pytest.raises(SpecError) as caught:
+        load_text(text, "spec", {}, runs_here=False)
+    assert all(problem.line == 1 and problem.column > 1 for problem in caught.value.problems)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "1e400", "Infinity", "-Infinity", "NaN"])
+@pytest.mark.parametrize("json_text", ['{"jobs": [{"exec": ["a", N]}]}', '{"jobs": [{"exec": "a", "env": {"A": N}}]}'])
+def test_hostile_numbers_in_strict_json(json_text, number):
+    """A number that JSON's parser would take as infinite reaches no command and no variable as "inf"."""
+    with pytest.raises(SpecError, match=r"spec:1:\d+: .*number"):
+        load_text(json_text.replace("N", number), "spec", {}, runs_here=False)
+
+
+@pytest.mark.parametrize("key", ["user", "group"])
+def test_ids_of_users(key):
+    """The last number that a user or a group may have is 2^32 - 2, as a number and as a string."""
+    text = "{jobs: [{exec: 'true', %s: %d}]}"
+    assert load_text(text % (key, 2**32 - 2), runs_here=False).plan.jobs
+    with pytest.raises(SpecError, match=rf"{key}: cannot be 4294967295"):
+        load_text(text % (key, 2**32 - 1), runs_here=False)
+    with pytest.raises(SpecError, match=rf"{key}: cannot be"):
+        load_text(f"{{jobs: [{{exec: 'true', {key}: '{'9' * 400}'}}]}}", runs_here=False)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("jobs", "{jobs: [ITEMS]}"),
+        ("watches", "{jobs: [{exec: 'true'}], watches: [ITEMS]}"),
+        ("telemetry.metrics", "{jobs: [{exec: 'true'}], telemetry: {metrics: [ITEMS]}}"),
+        ("jobs[0].when.all", "{jobs: [{exec: 'true', when: {all: [ITEMS]}}]}"),
+    ],
+)
+def test_too_many_entries(path, text):
+    """More jobs, watches and the like than a container can mean are one problem, at their place."""
+    with pytest.raises(SpecError) as caught:
+        load_text(text.replace("ITEMS", "{}," * (MAX_ITEMS + 1)), runs_here=False)
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.line) == (path, 1)
+    assert problem.message.startswith(f"cannot have more than {MAX_ITEMS} entries, got {MAX_ITEMS + 1}")
+
+
+WAITS = st.lists(st.lists(st.integers(0, 7), max_size=3), min_size=1, max_size=8)
+
+
+@given(WAITS)
+def test_cycles_of_waits(waits):
+    """Jobs that wait for each other are found in every graph, and a job is told of at most once."""
+    jobs = [
+        {
+            "name": f"j{i}",
+            "exec": ["true"],
+            **(
+                {"when": {"all": [{"source": f"j{s % len(waits)}", "once": "stopped"} for s in sources]}}
+                if sources
+                else {}
+            ),
+        }
+        for i, sources in enumerate(waits)
+    ]
+    reach = {i: {s % len(waits) for s in sources} for i, sources in enumerate(waits)}
+    for _ in waits:
+        reach = {i: direct | {t for s in direct for t in reach[s]} for i, direct in reach.items()}
+    cyclic = {i for i, reached in reach.items() if i in reached}
+    try:
+        load_text(json.dumps({"jobs": jobs}), runs_here=False)
+        cycles = []
+    except SpecError as error:
+        cycles = [re.findall(r"j(\d)", problem.message) for problem in error.problems]
+    named = [int(name) for names in cycles for name in set(names)]
+    assert bool(cyclic) == bool(named)
+    assert set(named) <= cyclic
+    assert len(named) == len(set(named))
+
+
+@pytest.mark.parametrize("kind", ["gauge", "counter", "histogram", "summary"])
+@pytest.mark.parametrize(
+    "value", ["1e400", "-1e400", "inf", "nan", 1e400, "9" * 400, 10**4000, "1_000", "\u0663", True, ""]
+)
+def test_metric_values(kind, value):
+    """A metric takes no value that is infinite, no number or longer than any number."""
+    with pytest.raises(ValueError, match=r"m: cannot be .{1,80}; write a finite number"):
+        parse_metric_value([Metric(name="m", help="h", type=kind)], "m", value)
+
+
+@pytest.mark.parametrize("value", [1, 1.5, "1", "1.5e-3", ".5", "+7.", " 3 ", 1e300])
+def test_finite_metric_values(value):
+    """A metric takes every finite number, also as text."""
+    assert parse_metric_value([Metric(name="m", help="h", type="gauge")], "m", value) == ("m", float(value))

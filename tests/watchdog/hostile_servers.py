@@ -1,0 +1,91 @@
+"""Serve answers that no honest server gives: canned bytes by path, and bytes that come one by one for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass
+class CannedServer:
+    """HTTP server with canned answers; `requests` has the method, path and Authorization header of each request."""
+
+    port: int
+    answers: dict[str, tuple[int, dict[str, str], bytes]]  # by the end of the path: status, headers, body
+    requests: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return f"127.0.0.1:{self.port}"
+
+
+@contextlib.contextmanager
+def serve_answers(answers: Mapping[str, tuple[int, dict[str, str], bytes]]) -> Iterator[CannedServer]:
+    """Serve canned answers on a loopback port; a path without one is answered with 404."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            canned.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
+            match = next((answer for end, answer in canned.answers.items() if path.endswith(end)), (404, {}, b""))
+            status, headers, body = match
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    canned = CannedServer(server.server_address[1], dict(answers))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield canned
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def drip_bytes(beginning: bytes, listener: socket.socket | None = None, interval_s: float = 0.05) -> Iterator[str]:
+    """Answer each connection with a beginning and then one more byte at each interval, for ever; yield the address."""
+    own = listener or socket.create_server(("127.0.0.1", 0))
+    done = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def answer(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(beginning)
+            while not done.wait(interval_s):
+                connection.sendall(b"x")
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = own.accept()
+                threads.append(threading.Thread(target=answer, args=(connection,)))
+                threads[-1].start()
+
+    acceptor = threading.Thread(target=accept)
+    acceptor.start()
+    try:
+        yield "" if listener else f"127.0.0.1:{own.getsockname()[1]}"
+    finally:
+        done.set()
+        own.shutdown(socket.SHUT_RDWR)
+        own.close()
+        for thread in [acceptor, *threads]:
+            thread.join(10)

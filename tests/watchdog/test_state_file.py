@@ -1,0 +1,139 @@
+"""The memory on disk: newer formats are refused, damaged files are kept; `last_success` is the last good pass."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from autopilot_watchdog.cli.main import main
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.core.decide import decide
+from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
+from autopilot_watchdog.core.observation import Container, EngineView, Observation, RegistryFailure, TagDigest
+from autopilot_watchdog.engine.engine import PullError
+from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.reconcile import Watchdog
+from autopilot_watchdog.shell.state_file import StateError, StateStore
+from click.testing import CliRunner
+
+from tests.watchdog.hostile_servers import serve_answers
+from tests.watchdog.scenes import IMAGE, KEY, A, build_config
+from tests.watchdog.test_hostile_neighbours import CONFIG_DIGEST, DEEP, build_answers
+
+NOW = 1_800_000_000.0
+NEWER = json.dumps({"format": FORMAT_VERSION + 1, "paused": True, "new": []})
+
+
+@pytest.mark.parametrize("verb", [["run"], ["run", "--dry-run"], ["status"], ["explain", "wn-01"], ["pause"]])
+def test_newer_format_is_refused(tmp_path: Path, verb: list[str]) -> None:
+    """Every verb refuses the state of a newer watchdog with a sentence, and leaves it as it is."""
+    config = tmp_path / "wd.json"
+    slots = [{"name": "wn-NN", "image": IMAGE, "engine": "docker"}]
+    engines = {"docker": str(tmp_path / "none.sock")}
+    config.write_text(json.dumps({"state": str(tmp_path), "slots": slots, "engines": engines}))
+    (tmp_path / "state.json").write_text(NEWER)
+    done = CliRunner().invoke(main, [verb[0], "--config", str(config), *verb[1:]])
+    assert done.exit_code == 73
+    assert "a newer watchdog wrote it (format 2, this one knows 1)" in done.output
+    assert (tmp_path / "state.json").read_text() == NEWER
+
+
+DAMAGED = ["", "[]", "null", "{", '{"format": 0}', '{"format": "2"}', '{"format": 1, "slots": []}', DEEP.decode()]
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=lambda text: text[:20])
+def test_damaged_copies_are_kept_apart(tmp_path: Path, text: str) -> None:
+    """Each damaged state is kept under a name of its own, and the next pass begins anew."""
+    store = StateStore(tmp_path)
+    for number in (1, 2, 3):
+        (tmp_path / "state.json").write_text(f"{text} " * number)
+        with pytest.raises(StateError, match=f"kept as .*damaged-{number}"):
+            store.load()
+        assert store.load() == Memory()
+    kept = sorted(tmp_path.glob("*.damaged-*"))
+    assert [path.read_text() for path in kept] == [f"{text} " * number for number in (1, 2, 3)]
+
+
+def build_observation(config: Config, states: list[str], answer: TagDigest | RegistryFailure | None) -> Observation:
+    """Build a look at a host with containers in these states."""
+    names = config.slots[0].list_slot_names(config.host)
+    containers = tuple(
+        Container(f"c{name}", f"{name}-x", "docker", name, A, IMAGE, state, started=NOW - 10)
+        for name, state in zip(names, states, strict=False)
+    )
+    answers = {} if answer is None else {KEY: answer}
+    return Observation({"docker": EngineView(containers, frozenset({A}))}, tag_digests=answers, boot="b", booted=1.0)
+
+
+@pytest.mark.parametrize(
+    ("states", "answer", "well"),
+    [
+        (["running", "running"], TagDigest(A), True),
+        (["running", "paused"], None, True),
+        (["running"], TagDigest(A), False),
+        (["running", "exited"], TagDigest(A), False),
+        ([], None, False),
+        (["running", "running"], RegistryFailure("no answer"), False),
+    ],
+)
+def test_success_is_when_all_is_well(states: list[str], answer: TagDigest | RegistryFailure | None, well: bool) -> None:
+    """`last_success` advances only if every slot has a container and every registry answered."""
+    config = build_config()
+    memory = decide(config, build_observation(config, states, answer), Memory(), NOW).memory
+    assert memory.last_success == (NOW if well else 0.0)
+
+
+def test_a_forgotten_image_spoils_nothing() -> None:
+    """The trouble of an image that the configuration has no more does not hold `last_success` back."""
+    config = build_config()
+    failed = build_observation(config, ["running", "running"], RegistryFailure("x"))
+    memory = decide(config, failed, Memory(), NOW).memory
+    memory = replace(memory, images={"docker r/misspelt:v1": memory.images[KEY]})
+    assert (
+        decide(config, build_observation(config, ["running"] * 2, None), memory, NOW + 1).memory.last_success == NOW + 1
+    )
+
+
+class PullingEngine:
+    """Engine that has one running container besides an image that it cannot pull."""
+
+    name, storage_folder = "docker", ""
+    containers: tuple[Container, ...] = ()
+
+    def get_platform(self) -> tuple[str, str]:
+        """Return a platform."""
+        return "linux", "amd64"
+
+    def list_containers(self) -> list[Container]:
+        """Return the containers."""
+        return list(self.containers)
+
+    def has_image(self, repository: str, digest: str) -> bool:
+        """Return False: nothing is on disk."""
+        return False
+
+    def pull_image(self, *words: Any, **options: Any) -> None:
+        """Fail."""
+        raise PullError("no space")
+
+    def remove_preflight_containers(self) -> None:
+        """Do nothing."""
+
+
+def test_a_failed_pass_is_no_success(tmp_path: Path) -> None:
+    """A pass in which the newest image could not be pulled leaves `last_success`, on disk, too."""
+    with serve_answers(build_answers(CONFIG_DIGEST, {})) as server:
+        image = f"{server.address}/site/wn:v1"
+        config = build_config(count=1, group={"image": image}, state=str(tmp_path), fitness={"free_disk": 0})
+        watchdog = Watchdog(config, Audit())
+        engine = PullingEngine()
+        engine.containers = (Container("c1", "x", "docker", "wn-01", A, image, "running", started=time.time() - 5),)
+        watchdog.engines["docker"] = engine  # type: ignore[assignment]
+        watchdog.store.save(Memory(last_success=5.0, last_pass=time.time()))
+        report = watchdog.run_pass()
+    assert report.problems == ("no space",)
+    assert (report.memory.last_success, watchdog.store.load().last_success) == (5.0, 5.0)
