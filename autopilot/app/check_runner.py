@@ -65,8 +65,8 @@ class CheckRunner:
         """
         from autopilot.adapters.checks.check_context import CheckContext  # loaded by those who use it
 
-        def log_lines(stream: str, lines: list[bytes], raw: bool) -> None:
-            self._log.log_check_lines(name, stream, lines, raw=raw)
+        def log_lines(stream: str, lines: list[bytes], raw: bool, pid: int) -> None:
+            self._log.log_check_lines(name, stream, lines, raw=raw, pid=pid)
 
         context = CheckContext(
             job=name,

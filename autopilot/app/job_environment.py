@@ -41,5 +41,10 @@ class JobEnvironment:
 
 
 def format_env_name(job: str) -> str:
-    """Return a job's name as ContainerPilot writes it in variables: upper case, each run of other characters as `_`."""
-    return re.sub(r"[^A-Z0-9]+", "_", job.upper())
+    """Return a job's name as ContainerPilot writes it in variables.
+
+    Upper case, without directory and extension, and each run of other characters as `_`: /usr/bin/app.sh is APP.
+    """
+    base = job.rpartition("/")[2]
+    stem = base.rpartition(".")[0] if "." in base else base
+    return re.sub(r"[^A-Z0-9]+", "_", stem.upper())

@@ -145,7 +145,7 @@ class JobLauncher:
                     on_lines=write_lines,
                     on_exit=report_exit,
                     on_empty=report_empty,
-                    backpressure=self._log.writer,
+                    backpressure=self._log.choose_backpressure(raw=job.raw),
                 )
             else:
                 process = self._processes.start(
@@ -155,7 +155,7 @@ class JobLauncher:
                     on_exit=report_exit,
                     on_empty=report_empty,
                     own_pid_variables=batch_system.own_pid_variables if batch_system else (),
-                    backpressure=self._log.writer,
+                    backpressure=self._log.choose_backpressure(raw=job.raw),
                 )
         except SpawnError as cannot:
             self._permits.release_permit(name)

@@ -26,6 +26,8 @@ def open_log(plan: Plan, loop: asyncio.AbstractEventLoop, life: LifeContext, jou
         LogWriter(loop, open_log_fd(plan.logging.output)),
         choose_log_format(plan, life),
         level=plan.logging.level,
+        output=plan.logging.output,
+        open_raw_writer=lambda stream: LogWriter(loop, STANDARD_FDS[stream]),
         on_job_lines=journal.add_lines,
     )
 

@@ -101,7 +101,7 @@ class Supervisor:
                 start_task=self._start_task,
                 commands=self._commands,
                 get_status=self.build_status,
-                get_counts=lambda: (self._processes.orphans_reaped, self.log.writer.dropped_bytes),
+                get_counts=lambda: (self._processes.orphans_reaped, self.log.dropped_bytes),
             ),
         )
         self._executor = self._build_executor()
@@ -138,7 +138,7 @@ class Supervisor:
         listeners.add_event_listener("consul", self._integrations.consul)
         listeners.add("telemetry", self._integrations.telemetry)
         listeners.add_event_listener("journal", self._journal)
-        listeners.add_event_listener("log", EventLog(self.log))
+        listeners.add_event_listener("log", EventLog(self.log, containerpilot=self._life.containerpilot))
         return listeners
 
     # --- the life ---
@@ -160,6 +160,7 @@ class Supervisor:
         self._log_timezone_warning()
         self._runner.begin()
         self._integrations.begin()
+        self._log_containerpilot_start()
         if self._life.missing_config:
             self.feed(ConditionDetected("no-config", f"{self._life.missing_config}. Nothing is run until there is one"))
         self._processes.reap()
@@ -186,7 +187,7 @@ class Supervisor:
         self._last_words_listener.finish(outcome)
         level = "info" if outcome.code == 0 else "error"
         self.log.log(level, "exit", f"exit {outcome.code}: {outcome.detail}", reason=outcome.reason)
-        self.log.writer.flush_remaining()
+        self.log.flush_remaining()
 
     def handle_internal_error(self, error: BaseException) -> Outcome:
         """Stop the batch system after an internal error, within a time limit, and return the outcome of the life.
@@ -342,6 +343,9 @@ class Supervisor:
             raise
         if "reload" in self._runner.core.conditions:
             self.feed(ConditionResolved("reload"))
+        if self._life.containerpilot:
+            self.log.log("info", "config_reloaded", "control: reloaded app via control plane")
+            self._log_containerpilot_start()
         return changes
 
     async def _restart_with_found_config(self) -> ReloadResult:
@@ -380,11 +384,18 @@ class Supervisor:
         apply_to_integrations()
         self._plan = plan
         if log_fd is not None:
-            self.log.writer.reopen(log_fd)
+            self.log.reopen(log_fd, output)
         self.log.configure(choose_log_format(plan, self._life), level=plan.logging.level)
         self._journal.set_jobs([job.name for job in plan.jobs])
         self._log_timezone_warning()
         self.feed(PlanChanged(plan))
+
+    def _log_containerpilot_start(self) -> None:
+        """Write the lines that ContainerPilot's users grep for after a start and after a reload."""
+        if self._life.containerpilot and self._life.config is not None:
+            config, count = self._life.config, len(self._plan.jobs)
+            self.log.log("info", "config_loaded", f"loaded config: {config}, {count} jobs")
+            self.log.log("info", "control_serving", f"control: serving at {self._life.socket_path}")
 
     def _log_timezone_warning(self) -> None:
         if warning := cron_times.build_timezone_warning(self._plan.jobs):
@@ -408,7 +419,7 @@ class Supervisor:
         output = self._plan.logging.output
         if output not in STANDARD_FDS:
             try:
-                self.log.writer.reopen(open_log_fd(output))
+                self.log.reopen(open_log_fd(output), output)
             except OSError as error:
                 self.log.log("error", "log_reopen_failed", f"cannot reopen the log {output}: {error.strerror}")
 

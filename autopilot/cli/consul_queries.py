@@ -50,14 +50,9 @@ def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[An
     from autopilot.spec.plan import Consul
 
     target = given or os.environ.get("CONSUL_HTTP_ADDR") or DEFAULT_ADDRESS
-    scheme, _, address = target.rpartition("://")
 
     async def run_query() -> Any:
-        client = ConsulClient(
-            build_connection_settings(
-                Consul(address=address, scheme="https" if scheme == "https" else None), os.environ
-            )
-        )
+        client = ConsulClient(build_connection_settings(Consul(address=target), os.environ))
         try:
             return await query(client)
         finally:

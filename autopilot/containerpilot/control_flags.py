@@ -53,8 +53,8 @@ def _build_requests(flags: Mapping[str, Sequence[str]], requested: set[str]) -> 
         if state not in ("enable", "disable"):
             raise UsageError(f'invalid value "{state}" for flag -maintenance: write enable or disable')
         yield "POST", f"/v3/maintenance/{state}", None
-    if "putenv" in requested:  # ContainerPilot's documentation unsets a variable by its name alone
-        yield "POST", "/v3/environ", parse_pairs(s if "=" in s else f"{s}=" for s in flags["putenv"])
+    if "putenv" in requested:
+        yield "POST", "/v3/environ", parse_pairs(flags["putenv"])
     if "putmetric" in requested:
         yield "POST", "/v3/metric", parse_pairs(flags["putmetric"])
     if "ping" in requested:

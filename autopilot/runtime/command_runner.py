@@ -13,7 +13,7 @@ from autopilot.spec.plan import Command
 
 MAX_OUTPUT_BYTES = 64 * 1024  # bytes of output kept, the last ones
 
-OnLines = Callable[[str, list[bytes]], None]
+OnCommandLines = Callable[[str, list[bytes], int], None]  # stream, its lines, pid of the command
 
 
 class CommandResult(NamedTuple):
@@ -53,7 +53,7 @@ class ProcessCommandRunner:
         self._environ = environ
 
     async def run(
-        self, command: Command, *, timeout: float, name: str, on_lines: OnLines | None = None
+        self, command: Command, *, timeout: float, name: str, on_lines: OnCommandLines | None = None
     ) -> CommandResult:
         """Run a command as `CommandRunner.run` describes; when the task is cancelled, the command is killed.
 
@@ -61,7 +61,7 @@ class ProcessCommandRunner:
             command: The command.
             timeout: Seconds.
             name: Name of the command for people.
-            on_lines: Gets the lines of the output as they come.
+            on_lines: Gets the lines of the output as they come, and the pid.
         """
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -76,7 +76,7 @@ class ProcessCommandRunner:
             while size > MAX_OUTPUT_BYTES and len(kept) > 1:
                 size -= len(kept.popleft()) + 1
             if on_lines is not None:
-                on_lines(stream, lines)
+                on_lines(stream, lines, process.pid)
 
         def handle_exit(status: int, problem: str | None, leftovers: int) -> None:
             if problem is not None:

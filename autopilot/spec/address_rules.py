@@ -7,6 +7,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from autopilot.spec.consul_address import is_consul_address
 from autopilot.spec.quantities import InvalidValueError, format_value, parse_whole_number
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_.\-]+(?::inet6?|\[[0-9]{1,3}\])?")
@@ -42,10 +43,12 @@ def parse_host_port(value: Any) -> tuple[str, int]:
 
 
 def parse_consul_address(value: Any) -> str:
-    """Return the address of Consul: "host:port", with or without http:// or https:// before it."""
-    text = value.removeprefix("http://").removeprefix("https://") if isinstance(value, str) else value
-    parse_host_port(text)
-    return str(value)
+    """Return the address of Consul, in one of the forms that `consul_address.split_consul_address` takes."""
+    if not isinstance(value, str) or not is_consul_address(value):
+        raise InvalidValueError(
+            f'cannot be {format_value(value)}; write "HOST:PORT", "https://HOST:PORT" or "unix:///PATH"'
+        )
+    return value
 
 
 def parse_status_range(value: Any) -> tuple[int, int]:

@@ -33,11 +33,16 @@ class Tls(StrictModel):
 class Consul(StrictModel):
     """The Consul agent."""
 
-    address: ConsulAddress = Field(description="host:port")
+    address: ConsulAddress | None = Field(
+        default=None, description="host:port or unix:///PATH; $CONSUL_HTTP_ADDR or 127.0.0.1:8500 when left out"
+    )
     scheme: Scheme | None = Field(default=None, description="http or https")
     token: f.OptionalText = Field(default=None, description="ACL token; better in a file or in $CONSUL_HTTP_TOKEN")
     token_file: f.AbsolutePath | None = Field(default=None, description="a file that holds the ACL token")
     tls: Tls | None = Field(default=None, description="certificates")
+    own_service: f.Flag = Field(
+        default=True, description="register the service `autopilot`, which `autopilot fleet` lists"
+    )
 
 
 class ConsulAgent(StrictModel):
@@ -112,7 +117,7 @@ class Metric(StrictModel):
     namespace: f.OptionalText = Field(default=None, description="first part of its name")
     subsystem: f.OptionalText = Field(default=None, description="second part of its name")
     name: f.Text = Field(description="last part of its name")
-    help: f.Text = Field(description="one sentence")
+    help: f.Text | None = Field(default=None, description="one sentence; its name when left out")
     type: MetricType = Field(description="counter, gauge, histogram or summary")
     buckets: f.NumberList | None = Field(default=None, description="upper bounds of a histogram")
 

@@ -42,6 +42,8 @@ CHECK_KINDS = {
     "tcp": "autopilot.adapters.checks.tcp_check",
     "htcondor": "autopilot.adapters.checks.htcondor_check",
 }
+IMPLIED_CHECK_KIND = "alive"  # of a health section that names no check
+_IMPLIED_CHECK_MODULE = "autopilot.adapters.checks.alive_check"
 BATCH_SYSTEMS = {"htcondor": "autopilot.adapters.batch.htcondor.htcondor_extension"}
 
 
@@ -105,7 +107,7 @@ class BatchSystemKind(Protocol):
 
 def load_check_kind(name: str) -> CheckKind:
     """Import the module of a kind of health check. Raises KeyError for an unknown kind."""
-    return cast(CheckKind, _import_module(CHECK_KINDS[name]))
+    return cast(CheckKind, _import_module(_IMPLIED_CHECK_MODULE if name == IMPLIED_CHECK_KIND else CHECK_KINDS[name]))
 
 
 def load_batch_system(name: str) -> BatchSystemKind:

@@ -149,9 +149,21 @@ def build_choice_validator(*known: str) -> Callable[[Any], str]:
 
 def parse_log_level(value: Any) -> str:
     """Return a log level in upper case."""
+    level = value.upper() if isinstance(value, str) else value
     return build_choice_validator("DEBUG", "INFO", "WARN", "ERROR", "FATAL", "PANIC")(
-        value.upper() if isinstance(value, str) else value
+        "WARN" if level == "WARNING" else level
     )
+
+
+def parse_log_format(value: Any) -> str:
+    """Return a log format in lower case."""
+    return build_choice_validator("default", "auto", "text", "json")(value.lower() if isinstance(value, str) else value)
+
+
+def parse_log_output(value: Any) -> str:
+    """Return stdout, stderr (written in any case) or the path of a file."""
+    text = parse_text(value)
+    return text.lower() if text.lower() in ("stdout", "stderr") else text
 
 
 def _build_number_validator(minimum: float, maximum: float) -> Callable[[Any], float]:
@@ -212,6 +224,7 @@ Cron = Annotated[
     _build_schema(_TEXT_SCHEMA, examples=["*/5 * * * *", "@daily"]),
 ]
 LogLevel = Annotated[str, PlainValidator(parse_log_level), _build_schema(_TEXT_SCHEMA)]
+LogOutput = Annotated[str, PlainValidator(parse_log_output), _build_schema(_TEXT_SCHEMA, minLength=1)]
 Url = Annotated[str, PlainValidator(address_rules.parse_url), _build_schema(_TEXT_SCHEMA, format="uri")]
 HostPort = Annotated[
     tuple[str, int], PlainValidator(address_rules.parse_host_port), _build_schema({"type": ["string", "integer"]})

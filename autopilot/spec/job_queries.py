@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.spec_model import Job, Spec
-from autopilot.spec.vocabulary import SIGNAL_SOURCES
+from autopilot.spec.vocabulary import SIGNAL_SOURCES, SUPERVISOR_SOURCES, TELEMETRY_NAME
 
 
 def list_job_names(spec: Spec) -> list[str]:
@@ -15,6 +15,16 @@ def list_job_names(spec: Spec) -> list[str]:
 def list_job_name_paths(spec: Spec) -> tuple[KeyPath, ...]:
     """Return the paths that every conclusion about the names of jobs rests on: name and exec of each job."""
     return tuple(("jobs", index, key) for index in range(len(spec.jobs)) for key in ("name", "exec"))
+
+
+def names_supervisor(spec: Spec, source: str) -> bool:
+    """Return True for a source of events that is the supervisor itself.
+
+    Without telemetry a job may have the name that ContainerPilot gives its telemetry, and is meant by it then.
+    """
+    if source != TELEMETRY_NAME or spec.telemetry is not None:
+        return source in SUPERVISOR_SOURCES
+    return all(job.label != source for job in spec.jobs)
 
 
 def list_awaited_events(job: Job, path: KeyPath = ()) -> list[tuple[str, str, KeyPath]]:

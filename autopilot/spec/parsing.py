@@ -30,8 +30,15 @@ class ParsedTree:
         return self._positions
 
     def list_duplicate_keys(self) -> list[KeyPath]:
-        """Return the keys given twice in one object; only text that strict JSON refused can have any."""
-        return [] if self._positions is None else self._positions.duplicates
+        """Return the keys given twice in one object; only text that strict JSON refused can have any.
+
+        A key is listed once, however often it is given, and keys inside the value of a listed key are not.
+        """
+        listed: dict[KeyPath, None] = {}
+        for path in sorted(self._positions.duplicates if self._positions is not None else (), key=len):
+            if not any(path[:length] in listed for length in range(len(path))):
+                listed[path] = None
+        return list(listed)
 
     def find_offset(self, path: KeyPath, *, at_key: bool = False) -> int:
         """Return the offset of the value or key at a path, or of its nearest parent in the text."""
@@ -46,7 +53,7 @@ class _DuplicateKeyError(AutopilotError, ValueError):
     pass
 
 
-class _NumberError(ValueError):
+class _NumberError(AutopilotError, ValueError):
     pass
 
 

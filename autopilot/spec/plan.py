@@ -188,11 +188,12 @@ class Tls:
 class Consul:
     """Connection to the Consul agent; Consul's own environment variables may fill in a None."""
 
-    address: str  # host:port
+    address: str  # host:port; unix:///PATH; "": $CONSUL_HTTP_ADDR or the default of Consul's command line
     scheme: Literal["http", "https"] | None = None
     acl_token: str | None = None
     token_file: str | None = None
     tls: Tls | None = None
+    own_service: bool = True  # register the service of the supervisor itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

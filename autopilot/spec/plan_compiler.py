@@ -10,12 +10,12 @@ from autopilot.spec import plan as p
 from autopilot.spec import registry_compiler as registry
 from autopilot.spec import spec_model as m
 from autopilot.spec.batch_section import BatchSection
-from autopilot.spec.extensions import load_check_kind
+from autopilot.spec.extensions import IMPLIED_CHECK_KIND, load_check_kind
 from autopilot.spec.findings import Finding
-from autopilot.spec.job_queries import list_awaited_events
+from autopilot.spec.job_queries import list_awaited_events, names_supervisor
 from autopilot.spec.quantities import format_seconds
 from autopilot.spec.stop_budget import compute_worst_stop_time
-from autopilot.spec.vocabulary import LOCK_BEFORE_LIFETIME, SIGNAL_SOURCES, SUPERVISOR_SOURCES
+from autopilot.spec.vocabulary import LOCK_BEFORE_LIFETIME, SIGNAL_SOURCES
 
 _MIN_STOP_TIMEOUT_S = 5.0  # ContainerPilot's stopTimeout
 
@@ -64,7 +64,7 @@ def _compile_job(spec: m.Spec, job: m.Job, batch: p.Batch | None) -> p.Job:
     return p.Job(
         name=job.label,
         command=command,
-        when=_compile_when(job),
+        when=_compile_when(spec, job),
         essential=job.essential,
         restarts=_compile_restarts(job),
         restart_after_success=job.restarts != "on-failure",
@@ -92,21 +92,21 @@ def _compile_command(job: m.Job, argv: tuple[str, ...]) -> p.Command:
     )
 
 
-def _compile_when(job: m.Job) -> p.When:
+def _compile_when(spec: m.Spec, job: m.Job) -> p.When:
     when = job.when
     if when is None:
         return p.When()
-    triggers = tuple(_compile_trigger(source, event) for source, event, _ in list_awaited_events(job))
+    triggers = tuple(_compile_trigger(spec, source, event) for source, event, _ in list_awaited_events(job))
     if not triggers:
         return p.When(every=when.interval, cron=when.cron, timezone=when.timezone)
     each = when.each is not None or (when.once is None and when.all is None)  # a signal without `once` counts each time
     return p.When(triggers=triggers, each=each, delay=when.interval or 0.0, timeout=when.timeout)
 
 
-def _compile_trigger(source: str, event: str) -> p.Trigger:
+def _compile_trigger(spec: m.Spec, source: str, event: str) -> p.Trigger:
     if source in SIGNAL_SOURCES:
         return p.Trigger(source=source, event="signal")
-    return p.Trigger(source="" if source in SUPERVISOR_SOURCES else source, event=event)
+    return p.Trigger(source="" if names_supervisor(spec, source) else source, event=event)
 
 
 def _compile_restarts(job: m.Job) -> int | None:
@@ -156,9 +156,9 @@ def _compile_health(job: m.Job, health: m.Health) -> p.Health:
 
 
 def _compile_probe(job: m.Job, health: m.Health) -> p.Probe:
-    (kind,) = health.given_kinds
+    kind = next(iter(health.given_kinds), IMPLIED_CHECK_KIND)
     return load_check_kind(kind).compile_probe(
-        getattr(health, kind), build_command=partial(_compile_command, job), raw=health.logging.raw
+        getattr(health, kind, None), build_command=partial(_compile_command, job), raw=health.logging.raw
     )
 
 
@@ -184,7 +184,7 @@ def _compile_lifetime(spec: m.Spec) -> p.Lifetime | None:
         drain=_compile_drain(life.drain) if life.drain else p.Drain(by_batch_system=True),
         max=life.max,
         jitter=life.jitter,
-        after=_compile_trigger(life.after.source or "", life.after.once) if life.after else None,
+        after=_compile_trigger(spec, life.after.source or "", life.after.once) if life.after else None,
         idle=life.idle,
         deadline=life.deadline,
         grace=life.grace,

@@ -6,6 +6,7 @@ from signal import SIGINT
 
 from autopilot.spec import plan as p
 from autopilot.spec import spec_model as m
+from autopilot.spec.consul_address import split_consul_address
 from autopilot.spec.containerpilot_model import Metric
 from autopilot.spec.vocabulary import AGENT_JOB_NAME, LOCK_BEFORE_LIFETIME
 
@@ -17,13 +18,16 @@ def compile_consul(spec: m.Spec) -> p.Consul | None:
     section = spec.consul
     if section is None:
         return p.Consul(address=LOCAL_AGENT_ADDRESS, scheme="http") if spec.consul_agent is not None else None
-    scheme, _, address = section.address.rpartition("://")
+    scheme, address = split_consul_address(section.address) if section.address is not None else (None, "")
+    if spec.consul_agent is not None and not address:
+        address = LOCAL_AGENT_ADDRESS
     return p.Consul(
         address=address,
-        scheme=section.scheme or ("https" if scheme == "https" else "http" if scheme == "http" else None),
+        scheme=section.scheme or scheme,
         acl_token=section.token,
         token_file=section.token_file,
         tls=p.Tls(**section.tls.model_dump()) if section.tls is not None else None,
+        own_service=section.own_service,
     )
 
 
@@ -116,4 +120,6 @@ def compile_telemetry(spec: m.Spec) -> p.Telemetry | None:
 
 
 def _compile_metric(metric: Metric) -> p.Metric:
-    return p.Metric(name=metric.full_name, help=metric.help, type=metric.type, buckets=metric.buckets or ())
+    return p.Metric(
+        name=metric.full_name, help=metric.help or metric.full_name, type=metric.type, buckets=metric.buckets or ()
+    )

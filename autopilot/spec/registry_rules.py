@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autopilot.spec.consul_address import names_port
 from autopilot.spec.findings import Finding
 from autopilot.spec.job_queries import list_job_name_paths, list_job_names
 from autopilot.spec.os_names import format_suggestion
@@ -21,6 +22,10 @@ def check_registry(spec: Spec) -> Iterator[Finding]:
 
 
 def _check_consul(spec: Spec) -> Iterator[Finding]:
+    address = spec.consul.address if spec.consul is not None else None
+    if address is not None and spec.consul_agent is None and not address.startswith("unix") and not names_port(address):
+        message = "names no port, so the port of its scheme is used: 80, or 443 for https; Consul's own is 8500"
+        yield Finding(("consul", "address"), message, warning=True)
     if spec.consul is None and spec.consul_agent is None:
         for key, section in (("watches", spec.watches), ("locks", spec.locks)):
             if section:
@@ -34,6 +39,10 @@ def _check_consul(spec: Spec) -> Iterator[Finding]:
 def _check_agent(spec: Spec) -> Iterator[Finding]:
     if spec.consul_agent is None:
         return
+    address = spec.consul.address if spec.consul is not None else None
+    if address is not None and not names_port(address):
+        message = f'cannot be "{address}" with consul_agent, which listens there; write "HOST:PORT" or remove it'
+        yield Finding(("consul", "address"), message, related_paths=(("consul_agent",),))
     for index, job in enumerate(spec.jobs):
         if job.label == AGENT_JOB_NAME:
             message = f'cannot be "{AGENT_JOB_NAME}" together with consul_agent, whose job has this name; remove one'

@@ -167,7 +167,7 @@ def _check_when_form(when: When, path: KeyPath) -> Iterator[Finding]:
 def _check_health(health: Health, path: KeyPath) -> Iterator[Finding]:
     given = health.given_kinds
     about = tuple((*path, name) for name in CHECK_KINDS)
-    if not given:
+    if not given and not health.model_fields_set & {"interval", "ttl"}:
         message = f"cannot be without a check; add one of {join_names(CHECK_KINDS, 'or')}"
         yield Finding(path, message, related_paths=about)
     if len(given) > 1:

@@ -29,7 +29,7 @@ Status = Annotated[
 ]
 LogFormat = Annotated[
     Literal["default", "auto", "text", "json"],
-    PlainValidator(f.build_choice_validator("default", "auto", "text", "json")),
+    PlainValidator(f.parse_log_format),
 ]
 
 
@@ -230,7 +230,7 @@ class Logging(StrictModel):
 
     level: f.LogLevel = Field(default="INFO", description="DEBUG, INFO, WARN, ERROR, FATAL or PANIC")
     format: LogFormat = Field(default="default", description="default and auto: text on a terminal, JSON elsewhere")
-    output: f.Text = Field(default="stdout", description="stdout, stderr or a file, which SIGUSR1 reopens")
+    output: f.LogOutput = Field(default="stdout", description="stdout, stderr or a file, which SIGUSR1 reopens")
 
 
 class Control(StrictModel):

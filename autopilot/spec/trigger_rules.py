@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from itertools import islice
 
 from autopilot.spec.findings import Finding
-from autopilot.spec.job_queries import list_awaited_events, list_job_name_paths
+from autopilot.spec.job_queries import list_awaited_events, list_job_name_paths, names_supervisor
 from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.os_names import format_suggestion
 from autopilot.spec.spec_model import Job, Spec
-from autopilot.spec.vocabulary import SIGNAL_SOURCES, SUPERVISOR_SOURCES
+from autopilot.spec.vocabulary import SIGNAL_SOURCES
 
 MAX_LISTED_NAMES = 20  # in a message
 _JOB_EVENTS = ("healthy", "unhealthy", "exitSuccess", "exitFailed", "stopping", "stopped")
@@ -23,7 +23,8 @@ def check_triggers(spec: Spec) -> Iterator[Finding]:
     yield from _check_watches(spec)
     job_indices = {job.label: index for index, job in enumerate(spec.jobs)}
     for index, job in enumerate(spec.jobs):
-        if job.label in SIGNAL_SOURCES or job.label in SUPERVISOR_SOURCES[1:] or job.label.startswith("watch."):
+        reserved = job.label in SIGNAL_SOURCES or (job.label and names_supervisor(spec, job.label))
+        if reserved or job.label.startswith("watch."):
             message = f'cannot be "{job.label}": this name is reserved as a source of events; choose another'
             yield Finding(("jobs", index, "name"), message)
         for source, event, path in list_awaited_events(job, ("jobs", index, "when")):
@@ -58,7 +59,7 @@ def _check_trigger(
 ) -> Iterator[Finding]:
     if source in SIGNAL_SOURCES:
         yield from _check_event(source, event, ("signal", source), path)
-    elif source in SUPERVISOR_SOURCES:
+    elif names_supervisor(spec, source):
         yield from _check_event("the supervisor", event, _SUPERVISOR_EVENTS, path, needs_source=not source)
     elif source.startswith("watch."):
         yield from _check_watch_trigger(spec, source, event, path)

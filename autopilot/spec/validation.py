@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from autopilot.spec.containerpilot2 import find_containerpilot2
+from autopilot.spec.empty_values import remove_empty_values
 from autopilot.spec.findings import Finding
 from autopilot.spec.host_checks import check_host, check_quoted_words
 from autopilot.spec.key_paths import KeyPath, get_value_at
@@ -37,6 +39,9 @@ def validate_tree(tree: ParsedTree, *, runs_here: bool) -> tuple[Plan | None, li
     Returns:
         The plan (None when a finding is an error), and all findings with paths as written in the file.
     """
+    former = find_containerpilot2(tree.value)
+    if former is not None:
+        return None, [former]
     normalized = NormalizedTree(tree.value, Spec)
     findings = [
         Finding(path, "cannot be given twice in one object", at_key=True) for path in tree.list_duplicate_keys()
@@ -44,6 +49,7 @@ def validate_tree(tree: ParsedTree, *, runs_here: bool) -> tuple[Plan | None, li
     findings += normalized.findings
     if normalized.is_oversized:
         return None, findings
+    findings += [_restore_written_path(f, normalized) for f in remove_empty_values(normalized.tree, Spec)]
     spec, bad_values, broken = _build_spec(normalized.tree)
     findings += [_restore_written_path(f, normalized) for f in bad_values if f.path not in normalized.intended_paths]
     if spec is not None:

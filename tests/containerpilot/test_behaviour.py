@@ -157,10 +157,19 @@ def list_passing(agent):
     return [name for name in ("app", "public") if get_service_status(agent, name) == "passing"]
 
 
+def test_health_without_a_check(tmp_path):
+    """A health section with an interval and a TTL alone counts the job as healthy while it runs."""
+    jobs = [
+        {"name": "app", "exec": "sleep 1000", "port": 80, "health": {"interval": 1, "ttl": 5}},
+        {"name": "after", "exec": "true", **build_trigger("app", "once", "healthy")},
+    ]
+    with DropIn(tmp_path, {"jobs": jobs}) as pilot:
+        pilot.wait_for_event("after", "started")
+        assert pilot.stop() == 0
+
+
 @pytest.mark.real("consul")
-@pytest.mark.parametrize(
-    ("program", "left"), [(SupervisorProcess, {"app", "public", "autopilot"}), (DropIn, {"autopilot"})]
-)
+@pytest.mark.parametrize(("program", "left"), [(SupervisorProcess, {"app", "public", "autopilot"}), (DropIn, set())])
 def test_maintenance(agent, tmp_path, program, left):
     """Maintenance takes every service out of use and runs the jobs that wait for it, once however often it is asked
     for; leaving it brings them back. As ContainerPilot it takes them out of Consul, else they stay known there.

@@ -53,12 +53,14 @@ def test_environment_of_later_processes(tmp_path, path):
 
 
 def test_environment_by_flags(tmp_path):
-    """-putenv, given several times, sets and unsets; a value may hold `=`, and a name alone unsets as documented."""
+    """-putenv, given several times, sets and unsets; a value may hold `=`, and a name alone is wrong use."""
     with DropIn(tmp_path, {"jobs": [TELLER]}) as pilot:
         wait_for_line(pilot, "WORD=unset.")
         assert pilot.run_with_flags("-putenv", "WORD=a=b", "-putenv=OTHER=x").returncode == 0
         wait_for_line(pilot, "WORD=a=b.", since=restart_teller(pilot))
-        assert pilot.run_with_flags("--putenv", "WORD").returncode == 0
+        refused = pilot.run_with_flags("--putenv", "WORD")
+        assert (refused.returncode, "write NAME=VALUE" in refused.stderr) == (64, True)
+        assert pilot.run_with_flags("--putenv", "WORD=").returncode == 0
         wait_for_line(pilot, "WORD=unset.", since=restart_teller(pilot))
 
 

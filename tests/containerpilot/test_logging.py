@@ -41,12 +41,15 @@ def parse_logfmt(line):
 
 
 def test_default(tmp_path):
-    """`default`: the time and the message; of a job's line nothing else, ours with the job's name before."""
+    """`default`: the time and the message; a job's line with job and pid, ours with the job's name before."""
     lines = run_and_read_log(tmp_path, {"jobs": [TALKER]})
     assert all(re.fullmatch(RFC3339 + " .*", line) for line in lines)
     messages = [line.split(" ", 1)[1] for line in lines]
-    assert 'it says "hi"' in messages and "b=1" in messages
-    assert any(message.startswith("talker: ended") for message in messages)
+    (pid,) = [
+        word.partition("=")[2] for m in messages if "talker: started" in m for word in m.split() if "pid=" in word
+    ]
+    assert f'job=talker pid={pid} it says "hi"' in messages and f"job=talker pid={pid} b=1" in messages
+    assert any(message.startswith("talker exited with error: exit status 3") for message in messages)
 
 
 def test_text(tmp_path):
@@ -58,7 +61,7 @@ def test_text(tmp_path):
     spoken = next(line for line in lines if line["msg"] == 'it says "hi"')
     assert (spoken["level"], spoken["job"], spoken["pid"]) == ("info", "talker", started["pid"])
     assert next(line for line in lines if line["msg"] == "b=1")["level"] == "info"  # stderr as well
-    assert next(line for line in lines if line["msg"].startswith("ended"))["level"] == "warning"
+    assert next(line for line in lines if line["msg"].startswith("talker exited"))["level"] == "error"
 
 
 def test_json(tmp_path):
@@ -76,6 +79,7 @@ def test_checks_are_heard(tmp_path):
     """The output of a health check is in the log, under the name `check.JOB`."""
     with DropIn(tmp_path, {"jobs": [CHECKED], "logging": {"format": "json"}}) as pilot:
         line = pilot.wait_for(lambda line: line.get("msg") == "well")
+        assert line["pid"] > 1
         assert (line["check"], line["level"]) == ("check.checked", "info")
         assert pilot.stop() == 0
 
@@ -87,15 +91,29 @@ def test_raw(tmp_path):
         {**CHECKED, "health": {**CHECKED["health"], "logging": {"raw": "true"}}},
     ]
     with DropIn(tmp_path, {"jobs": jobs, "logging": {"format": "json", "level": "ERROR"}}) as pilot:
-        for text in ('it says "hi"', "b=1", "well"):
+        for text in ('it says "hi"', "well"):
             pilot.wait_for(lambda line, text=text: line.get("message") == text)
         assert pilot.stop() == 0
+    assert pilot.stderr_text.splitlines()[-1] == "b=1"
+
+
+@pytest.mark.parametrize("output", ["stdout", "stderr", "file"])
+def test_raw_is_the_containers_own_streams(tmp_path, output):
+    """Raw lines go to the container's stdout and stderr, each to its own, wherever the log goes."""
+    file = tmp_path / "log"
+    logging = {"output": str(file) if output == "file" else output, "format": "text"}
+    with DropIn(tmp_path, {"jobs": [{**TALKER, "logging": {"raw": True}}], "logging": logging}) as pilot:
+        pilot.wait()
+    out, err = [line["message"] for line in pilot.lines], pilot.stderr_text.splitlines()
+    assert 'it says "hi"' in out and 'it says "hi"' not in err
+    assert "b=1" in err and "b=1" not in out
+    assert not file.exists() or "hi" not in file.read_text()
 
 
 def test_levels(tmp_path):
     """A job's lines are of level INFO: WARN hides them and our own information, not our warnings."""
     messages = " ".join(run_and_read_log(tmp_path, {"jobs": [TALKER]}, level="WARN"))
-    assert "talker: ended" in messages
+    assert "talker exited with error" in messages
     assert "hi" not in messages and "started" not in messages
 
 
@@ -117,6 +135,29 @@ def test_outputs(tmp_path, output):
     found = {"stdout": out, "stderr": pilot.stderr_text, "file": file.read_text() if file.exists() else ""}
     assert [name for name, text in found.items() if text] == [output]
     assert 'it says "hi"' in found[output]
+
+
+def test_known_sentences(tmp_path):
+    """The log says what ContainerPilot's users grep for: start, socket, a job's timeout and ends, and each reload."""
+    jobs = [
+        {"name": "slow", "exec": ["sleep", "60"], "timeout": "200ms"},
+        {"name": "well", "exec": "true"},
+        {"name": "main", "exec": ["sleep", "60"]},
+    ]
+    with DropIn(tmp_path, {"jobs": jobs, "logging": {"format": "default"}}) as pilot:
+
+        def count(text):
+            return sum(text in line["message"] for line in pilot.lines)
+
+        eventually(lambda: count(" slow timeout after 0.2 s") == 1, "the timeout is said")
+        eventually(lambda: count(" slow exited with error: ") == 1, "the kill is said")
+        eventually(lambda: count(" well exited without error") == 1, "the success is said")
+        assert count(f" loaded config: {pilot.config}, 3 jobs") == 1
+        assert count(f" control: serving at {pilot.socket_path}") == 1
+        assert pilot.send_request("POST", "/v3/reload")[0] == 200
+        eventually(lambda: count(" control: reloaded app via control plane") == 1, "the reload is said")
+        eventually(lambda: count(f" control: serving at {pilot.socket_path}") == 2, "the socket is said again")
+        assert pilot.stop() == 0
 
 
 def test_rotation(tmp_path):

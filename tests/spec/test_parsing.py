@@ -77,6 +77,16 @@ def test_duplicate_keys_are_refused_with_everything_else() -> None:
     ]
 
 
+def test_a_duplicate_key_is_one_problem() -> None:
+    """A key given three times is one problem, and so are the keys in its values."""
+    text = (
+        "{jobs: [{exec: 'a', health: {exec: 'x', ttl: 5}, health: {exec: 'x', ttl: 6}, health: {ttl: 5, exec: 'x'}}]}"
+    )
+    with pytest.raises(SpecError) as caught:
+        load_text(text, env={})
+    assert [p.path for p in caught.value.problems] == ["jobs[0].health"]
+
+
 @given(TREES, st.sampled_from([None, 1]))
 def test_places_lead_to_their_values(tree: Any, indent: int | None) -> None:
     """The offset of every path of any JSON text is the place of that value."""

@@ -40,15 +40,11 @@ def format_job(keys: str) -> str:
         ("‸helth: {}", 'jobs[web].helth: cannot be used: there is no such key; did you mean "health"?'),
         ("stopTimeout: 1, ‸stop_timeout: 2", 'jobs[web].stop_timeout: cannot be given twice: "stopTimeout" and'),
         ("‸port: 80", "jobs[web].port: cannot be given without health, which tells if the service works"),
-        ("port: ‸0, health: {tcp: 'x:1'}", "jobs[web].port: cannot be 0; it must be from 1 to 65535"),
+        ("port: ‸70000, health: {tcp: 'x:1'}", "jobs[web].port: cannot be 70000; it must be from 1 to 65535"),
         ("restarts: ‸'always'", 'jobs[web].restarts: cannot be "always"; write a number of restarts, "unlimited",'),
         (
             "when: {interval: 5}, restarts: ‸'on-failure'",
             'jobs[web].restarts: cannot be "on-failure" beside interval',
-        ),
-        (
-            "when: ‸{}",
-            "jobs[web].when: cannot be used: it names no event and no time; write one of {source, once or each}",
         ),
         ("when: ‸{source: 'x'}", "jobs[web].when: cannot be used: once or each is missing beside source"),
         ("when: {interval: '1s', timeout: ‸1}", "jobs[web].when.timeout: cannot stand beside an interval alone"),
@@ -211,7 +207,9 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             f"{{jobs: [A], control: {{socket: {MARK}'/{LONG}'}}}}",
             "control.socket: cannot be longer than 107",
         ),
-        ("{jobs: [A], consul: ‸{}}", "consul.address: cannot be left out; it is host:port"),
+        ("{jobs: [A], consul: ‸'h:1:2'}", 'consul.address: cannot be "h:1:2"; write "HOST:PORT", "https://HOST:PORT"'),
+        ("{jobs: [A], consul: ‸'unix://run/c'}", 'consul.address: cannot be "unix://run/c"; write'),
+        ("{jobs: [A], consul_agent: {join: 'a'}, consul: ‸'h'}", 'consul.address: cannot be "h" with consul_agent'),
         ("{jobs: [A], watches: [‸{name: 'x'}]}", "watches[x].interval: cannot be left out; it is the shortest time"),
         (
             "{jobs: [A], telemetry: {metrics: [{name: ‸'a-b', help: 'x', type: 'gauge'}]}}",
@@ -247,6 +245,41 @@ def test_nothing_is_concluded_from_what_is_broken() -> None:
     broken = misspelt.replace("helth: {}", "health: 7")
     assert [problem.split(":")[2].strip() for problem in list_problems(misspelt)] == ["jobs[web].helth"]
     assert [problem.split(":")[2].strip() for problem in list_problems(broken)] == ["jobs[web].health"]
+
+
+def test_a_job_called_containerpilot() -> None:
+    """Without telemetry a job may have the name of ContainerPilot's telemetry, and is a source of events by it."""
+    jobs = (
+        "{jobs: [{name: 'containerpilot', exec: 'x'}, {exec: 'y', when: {source: 'containerpilot', once: 'stopped'}}]"
+    )
+    (trigger,) = load_spec(f"{jobs}}}").plan.jobs[1].when.triggers
+    assert (trigger.source, trigger.event) == ("containerpilot", "stopped")
+    (problem, *_) = list_problems(f"{jobs}, telemetry: {{}}}}")
+    assert 'cannot be "containerpilot": this name is reserved' in problem
+
+
+def test_containerpilot_2() -> None:
+    """A configuration of ContainerPilot 2 is one problem, at its first section, with the form of each section."""
+    text = """{
+  "consul": "consul:8500",
+  "preStart": "/bin/setup", "preStop": "/bin/leave", "postStop": "/bin/clean",
+  "services": [{"name": "app", "port": 80, "health": "/bin/check", "poll": 10, "ttl": 30}],
+  "backends": [{"name": "db", "poll": 5, "onChange": "/bin/reload"}],
+  "coprocesses": [{"command": "/bin/side"}], "tasks": [{"command": "/bin/task", "frequency": "60s"}],
+  "telemetry": {"port": 9090, "sensors": [{"name": "m", "help": "h", "type": "gauge", "poll": 5, "check": "/bin/s"}]}
+}"""
+    (found,) = list_problems(text)
+    assert found.startswith("3:3: preStart: cannot be used: this is a configuration of ContainerPilot 2; for version 3")
+    for section in ("preStart", "preStop", "postStop", "services", "backends", "coprocesses", "tasks"):
+        assert f" {section}: " in found
+    assert "telemetry.sensors: telemetry.metrics" in found and "etcd" not in found
+
+
+@pytest.mark.parametrize("key", ["services", "tasks", "preStart"])
+def test_a_section_of_containerpilot_2_beside_jobs(key: str) -> None:
+    """Beside jobs, such a section is an unknown key."""
+    (found,) = list_problems(f"{{jobs: [{A}], {key}: []}}")
+    assert f"{key}: cannot be used: there is no such key" in found
 
 
 def test_cycles() -> None:
@@ -288,6 +321,20 @@ def test_warnings(text: str, warning: str) -> None:
     """A doubt about a spec that can run is one warning."""
     (found,) = load_spec(text).warnings
     assert f"{found.path}: {found.message}".startswith(warning)
+
+
+@pytest.mark.parametrize(
+    ("logging", "found"),
+    [
+        ("output: 'STDOUT', format: 'JSON', level: 'warning'", ("stdout", "json", "WARN")),
+        ("output: 'StdErr', format: 'Text', level: 'WARNING'", ("stderr", "text", "WARN")),
+        ("output: '/var/log/STDOUT', format: 'DEFAULT', level: 'debug'", ("/var/log/STDOUT", "default", "DEBUG")),
+    ],
+)
+def test_words_of_logging(logging: str, found: tuple[str, ...]) -> None:
+    """The words of the log's settings are taken in any case, and WARNING as WARN."""
+    plan = load_spec(f"{{jobs: [{A}], logging: {{{logging}}}}}").plan.logging
+    assert (plan.output, plan.format, plan.level) == found
 
 
 def test_elsewhere_missing_things_are_warnings() -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from autopilot.runtime.command_runner import ProcessCommandRunner
 
 CheckResult = tuple[bool, str]  # passed, and the output or a sentence about it
-LogLines = Callable[[str, list[bytes], bool], None]  # stream, lines without line ends, raw
+LogLines = Callable[[str, list[bytes], bool, int], None]  # stream, lines without line ends, raw, pid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

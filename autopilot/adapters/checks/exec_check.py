@@ -45,8 +45,8 @@ def compile_probe(value: Any, *, build_command: Callable[[tuple[str, ...]], Comm
 async def run(probe: ExecProbe, context: CheckContext) -> CheckResult:
     """Run the command once."""
 
-    def log_lines(stream: str, lines: list[bytes]) -> None:
-        context.log_lines(stream, lines, probe.raw)
+    def log_lines(stream: str, lines: list[bytes], pid: int) -> None:
+        context.log_lines(stream, lines, probe.raw, pid)
 
     result = await context.commands.run(
         probe.command, timeout=context.timeout_s + KILL_DELAY_S, name=f"{context.job}.health", on_lines=log_lines

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autopilot.errors import AutopilotError
+from autopilot.spec.consul_address import DEFAULT_ADDRESS, UNIX_PREFIX, is_consul_address, split_consul_address
 from autopilot.spec.plan import Consul, Tls
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ class ConsulSetupError(AutopilotError):
 class ConnectionSettings:
     """Address, TLS and token of one Consul agent."""
 
-    base_url: str  # http://host:port
+    base_url: str  # http://host:port; http://localhost when there is a socket_path
     token: str = field(default="", repr=False)
     token_file: str = ""
     ssl_context: ssl.SSLContext | None = field(default=None, repr=False)
     server_name: str | None = None
+    socket_path: str = ""  # of the agent's unix socket
 
     def read_current_token(self) -> str:
         """Return the token; a token file is read each time, since it may be renewed while the process runs."""
@@ -45,18 +47,29 @@ def build_connection_settings(plan: Consul, env: Mapping[str, str]) -> Connectio
     """Return the settings of the plan's `consul` section, completed from the environment.
 
     Raises:
-        ConsulSetupError: A certificate or key file cannot be used.
+        ConsulSetupError: A certificate or key file, or the address in the environment, cannot be used.
     """
     tls = plan.tls or Tls()
-    scheme = plan.scheme or ("https" if _parse_flag(env.get("CONSUL_HTTP_SSL", "")) else "http")
+    named_scheme, address = split_consul_address(plan.address or _get_default_address(env))
+    socket_path = address.removeprefix(UNIX_PREFIX) if address.startswith(UNIX_PREFIX) else ""
+    scheme = plan.scheme or named_scheme or ("https" if _parse_flag(env.get("CONSUL_HTTP_SSL", "")) else "http")
+    scheme = "http" if socket_path else scheme
     token_file = plan.token_file or ("" if plan.acl_token else env.get("CONSUL_HTTP_TOKEN_FILE", ""))
     return ConnectionSettings(
-        base_url=f"{scheme}://{plan.address}",
+        base_url=f"{scheme}://{'localhost' if socket_path else address}",
         token=plan.acl_token or env.get("CONSUL_HTTP_TOKEN", ""),
         token_file=token_file,
         ssl_context=_build_ssl_context(tls, env) if scheme == "https" else None,
         server_name=tls.servername or env.get("CONSUL_TLS_SERVER_NAME") or None,
+        socket_path=socket_path,
     )
+
+
+def _get_default_address(env: Mapping[str, str]) -> str:
+    address = env.get("CONSUL_HTTP_ADDR") or DEFAULT_ADDRESS
+    if not is_consul_address(address):
+        raise ConsulSetupError(f'consul: cannot use CONSUL_HTTP_ADDR="{address}"; write HOST:PORT')
+    return address
 
 
 def _build_ssl_context(tls: Tls, env: Mapping[str, str]) -> ssl.SSLContext:

@@ -31,8 +31,10 @@ class _Transport(aio.HTTPClient):  # type: ignore[misc]  # py-consul has no type
         base.HTTPClient.__init__(self, parts.hostname or "", parts.port or 8500, parts.scheme)
         self.base_uri = settings.base_url
         self._server_name = settings.server_name if settings.ssl_context is not None else None
-        connector = aiohttp.TCPConnector(
-            limit=0, ssl=settings.ssl_context or True, keepalive_timeout=KEEPALIVE_TIMEOUT_S
+        connector = (
+            aiohttp.UnixConnector(settings.socket_path, limit=0, keepalive_timeout=KEEPALIVE_TIMEOUT_S)
+            if settings.socket_path
+            else aiohttp.TCPConnector(limit=0, ssl=settings.ssl_context or True, keepalive_timeout=KEEPALIVE_TIMEOUT_S)
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)

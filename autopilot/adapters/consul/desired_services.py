@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 
+from autopilot import __version__
 from autopilot.adapters.consul.registration_state import Desired
 from autopilot.adapters.consul.service_definition import ServiceDefinition
 from autopilot.adapters.service_names import SUPERVISOR_SERVICE, TELEMETRY_SERVICE
@@ -44,7 +45,7 @@ class DesiredServices:
     """The services of this life and their wanted states."""
 
     def __init__(
-        self, plan: Plan, life: LifeIdentity, addresses: Mapping[str, str], *, hide_in_maintenance: bool = False
+        self, plan: Plan, life: LifeIdentity, addresses: Mapping[str, str], *, containerpilot: bool = False
     ) -> None:
         """Offer the supervisor's own services; those of jobs follow their events.
 
@@ -52,9 +53,10 @@ class DesiredServices:
             plan: The plan.
             life: The identity of this life.
             addresses: The address of each job with a port, and that of the telemetry port under "".
-            hide_in_maintenance: Offer only the supervisor's service during maintenance, as ContainerPilot does.
+            containerpilot: Offer the services that ContainerPilot would: none for the supervisor beside its telemetry,
+                and none during maintenance.
         """
-        self.life, self._hide_in_maintenance = life, hide_in_maintenance
+        self.life, self._containerpilot = life, containerpilot
         self._changing_meta: dict[str, str] = {
             "started": format_timestamp(life.started),
             "drain": "no",
@@ -106,7 +108,7 @@ class DesiredServices:
     def compute_desired(self, id: str) -> Desired | None:
         """Return the state that a service should have in Consul now; None: not registered."""
         entry = self._entry_by_id[id]
-        hidden = self._maintenance and self._hide_in_maintenance and entry.definition.name != SUPERVISOR_SERVICE
+        hidden = self._maintenance and self._containerpilot
         if entry.desired is None or self.deregistered or hidden:
             return None
         changing_meta = self._changing_meta
@@ -161,7 +163,11 @@ class DesiredServices:
 
     def _build_supervisor_entries(self, plan: Plan, address: str) -> list[ServiceEntry]:
         port = plan.telemetry.port if plan.telemetry else 0
-        names = {SUPERVISOR_SERVICE: ()} | ({TELEMETRY_SERVICE: plan.telemetry.tags} if plan.telemetry else {})
+        names: dict[str, tuple[str, ...]] = {}
+        if not self._containerpilot and (plan.consul is None or plan.consul.own_service):
+            names[SUPERVISOR_SERVICE] = ()
+        if plan.telemetry is not None:
+            names[TELEMETRY_SERVICE] = (*plan.telemetry.tags, __version__)
         definitions = [
             ServiceDefinition(
                 id=f"{name}-{self.life.hostname}",

@@ -2,8 +2,9 @@
 
 `text` and `json` are those of Go's logrus: `time` in the local zone, `level`, `msg`, then the other fields in
 alphabetical order. Lines of programs are entries of level INFO with `job` (or `check`) and `pid`. `default` is the
-time and the message; lines of the supervisor have the job's name before the message and the fields after it. None of
-them has an event id.
+time, for a program's line `job` (or `check`) and `pid`, and the message; lines of the supervisor have the job's name
+before the message and the fields after it. None of them has an event id. The sentences that its users grep for are in
+its words.
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ class DefaultFormat:
     def format_entry(self, entry: LogEntry) -> str:
         """Return one line of the supervisor, without its line end; `entry` is consumed."""
         del entry["level"]
-        entry.pop("event", None)
+        use_known_words(entry)
         job, message = entry.pop("job", None), entry.pop("message")
         fields = "".join(f" {key}={value}" for key, value in entry.items())
-        return escape_controls(f"{_format_now()} {f'{job}: ' if job else ''}{message}{fields}")
+        return escape_controls(
+            f"{_format_now()} {f'{job}: ' if job and not message.startswith(f'{job} ') else ''}{message}{fields}"
+        )
 
-    def format_program_lines(self, _fields: Mapping[str, object], texts: Sequence[str]) -> str:
+    def format_program_lines(self, fields: Mapping[str, object], texts: Sequence[str]) -> str:
         """Return the output of a job or a check, each line with its line end."""
-        now = _format_now()
-        return "".join(f"{now} {escape_controls(text)}\n" for text in texts)
+        names = "".join(f" {key}={value}" for key, value in _select_fields(fields).items())
+        prefix = f"{_format_now()}{escape_controls(names)} "
+        return "".join(f"{prefix}{escape_controls(text)}\n" for text in texts)
 
 
 class _FieldsFormat:
@@ -52,7 +56,7 @@ class _FieldsFormat:
 
     def format_entry(self, entry: LogEntry) -> str:
         """Return one line of the supervisor, without its line end; `entry` is consumed."""
-        entry.pop("event", None)
+        use_known_words(entry)
         return self._format_line(entry.pop("level"), entry.pop("message"), entry)
 
     def format_program_lines(self, fields: Mapping[str, object], texts: Sequence[str]) -> str:
@@ -85,6 +89,16 @@ FORMATS: Mapping[str, Callable[[Mapping[str, str]], LogFormat]] = {
     "text": LogfmtFormat,
     "json": JsonFormat,
 }
+
+
+def use_known_words(entry: LogEntry) -> None:
+    """Remove the event id of an entry, and put the sentence that it stands for into ContainerPilot's words."""
+    event, job, message = entry.pop("event", None), entry.get("job"), entry["message"]
+    if event == "job_timed_out":
+        entry["message"] = f"{job} {message.replace('ran longer than its timeout of', 'timeout after')}"
+    elif event == "job_exited" and message.startswith("ended, "):
+        reason = message.removeprefix("ended, ").replace("exit ", "exit status ", 1)
+        entry["message"] = f"{job} exited {f'with error: {reason}' if entry.get('status') else 'without error'}"
 
 
 def _select_fields(fields: Mapping[str, object]) -> dict[str, object]:

@@ -215,6 +215,9 @@ UNLOGGED: Mapping[type[events.Event], str] = {
 OWN_LINES: Mapping[str, str] = {
     "batch_stop_failed": "A defect of the supervisor: the batch system could not be told to give its payloads back.",
     "check_error": "A defect of the supervisor in a health check: the check counts as failed, and the life goes on.",
+    "config_loaded": "As `containerpilot` only: the job spec is in use, after a start or a reload.",
+    "config_reloaded": "As `containerpilot` only: a reload by the control socket has succeeded.",
+    "control_serving": "As `containerpilot` only: the path of the control socket, after a start or a reload.",
     "environment_changed": "An operator changed the environment of processes that start from now on.",
     "exit": "The supervisor ends: its exit code and the reason.",
     "internal_error": "A defect of the supervisor ends this life: the batch system is stopped first, then exit 70.",

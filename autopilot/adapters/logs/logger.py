@@ -22,6 +22,8 @@ class Logger:
         log_format: LogFormat,
         *,
         level: str = "INFO",
+        output: str = "",
+        open_raw_writer: Callable[[str], LogWriter] | None = None,
         on_job_lines: Callable[[str, str, list[bytes]], None] = lambda job, stream, lines: None,
     ) -> None:
         """Create a log.
@@ -30,9 +32,13 @@ class Logger:
             writer: Takes the rendered lines.
             log_format: Renders them.
             level: Lines below it are left out.
+            output: The stream that the writer writes to: `stdout` or `stderr`, else any other text.
+            open_raw_writer: Returns a writer for `stdout` or `stderr`, where raw lines go; None: they go to the log.
             on_job_lines: Called with job, stream and lines of each output of a job, also of output that is dropped.
         """
         self.writer, self._on_job_lines = writer, on_job_lines
+        self._output, self._open_raw_writer = output, open_raw_writer
+        self._raw_writers: dict[str, LogWriter] = {}
         self.configure(log_format, level=level)
 
     def configure(self, log_format: LogFormat, *, level: str) -> None:
@@ -52,6 +58,33 @@ class Logger:
             context_class=dict,
         )
 
+    def reopen(self, fd: int, output: str) -> None:
+        """Continue in another file or stream."""
+        self.writer.reopen(fd)
+        self._output = output
+
+    def flush_remaining(self) -> None:
+        """Write what still waits, at the end of the life, within a bound."""
+        for writer in (self.writer, *self._raw_writers.values()):
+            writer.flush_remaining()
+
+    def choose_backpressure(self, *, raw: bool) -> LogWriter | RawBackpressure:
+        """Return the writer, or the writers, that pause the reading of a job's output while they are behind."""
+        return RawBackpressure(lambda: [self.writer, *self._raw_writers.values()]) if raw else self.writer
+
+    @property
+    def dropped_bytes(self) -> int:
+        """Bytes dropped since the start, because nobody read them."""
+        return sum(writer.dropped_bytes for writer in (self.writer, *self._raw_writers.values()))
+
+    def _get_raw_writer(self, stream: str) -> LogWriter:
+        """Return the writer of the container's own stdout or stderr; the log's own when it goes to this stream."""
+        if self._open_raw_writer is None or stream == self._output:
+            return self.writer
+        if stream not in self._raw_writers:
+            self._raw_writers[stream] = self._open_raw_writer(stream)
+        return self._raw_writers[stream]
+
     def log(self, level: str, event_id: str, message: str, **fields: object) -> None:
         """Write one line of the supervisor.
 
@@ -66,26 +99,43 @@ class Logger:
     def log_job_lines(
         self, job: str, stream: str, lines: list[bytes], *, raw: bool = False, pid: int | None = None
     ) -> None:
-        """Write lines of a job's output; with `raw` exactly as the job wrote them."""
+        """Write lines of a job's output; with `raw` exactly as the job wrote them, to the container's own streams."""
         self._on_job_lines(job, stream, lines)
         self._log_program_lines({"job": job, "stream": stream, "pid": pid}, lines, raw)
 
-    def log_check_lines(self, job: str, stream: str, lines: list[bytes], *, raw: bool) -> None:
+    def log_check_lines(self, job: str, stream: str, lines: list[bytes], *, raw: bool, pid: int | None = None) -> None:
         """Write lines of a health check's output, where the format or the check asks for them."""
         if raw or self._format.programs_are_info:
-            self._log_program_lines({"check": f"check.{job}", "stream": stream}, lines, raw)
+            self._log_program_lines({"check": f"check.{job}", "stream": stream, "pid": pid}, lines, raw)
 
     def _log_program_lines(self, fields: Mapping[str, object], lines: list[bytes], raw: bool) -> None:
         """Write lines of a program without structlog: a job may write a hundred thousand lines a second."""
-        if self.writer.drop_if_full(sum(map(len, lines))):
+        writer = self._get_raw_writer(str(fields["stream"])) if raw else self.writer
+        if writer.drop_if_full(sum(map(len, lines))):
             return
         if raw:
-            self.writer.write(b"\n".join(lines) + b"\n")
+            writer.write(b"\n".join(lines) + b"\n")
             return
         if self._format.programs_are_info and self._level > LEVELS["INFO"]:
             return
         texts = [line.decode(errors="replace").rstrip("\r") for line in lines]
         self.writer.write(self._format.format_program_lines(fields, texts).encode(errors="replace"))
+
+
+class RawBackpressure:
+    """Pauses the reading of a job whose raw lines go to the container's own streams."""
+
+    def __init__(self, list_writers: Callable[[], list[LogWriter]]) -> None:
+        self._list_writers = list_writers
+
+    def is_backlogged(self) -> bool:
+        """Return True while a live reader of one of the streams is behind."""
+        return any(writer.is_backlogged() for writer in self._list_writers())
+
+    def call_when_ready(self, resume: Callable[[], None]) -> None:
+        """Call `resume` as soon as the reader that is behind has made room, or proves to be stalled."""
+        writers = self._list_writers()
+        next((writer for writer in writers if writer.is_backlogged()), writers[0]).call_when_ready(resume)
 
 
 class _StructlogWriter:

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from autopilot.api.messages import JobStatus, Status, TelemetryHealth, TelemetryStatus
 
-from autopilot.adapters.service_names import TELEMETRY_SERVICE
-
 
 class Service(NamedTuple):
     """A service of this container, registered in Consul or not."""
@@ -33,7 +31,7 @@ def build_status(autopilot_status: Status, services: Sequence[Service]) -> Telem
                 "Name": name,
                 "Address": address,
                 "Port": port,
-                "Status": "healthy" if name == TELEMETRY_SERVICE else status_by_job[name],
+                "Status": status_by_job.get(name, "healthy"),  # the telemetry is no job
             }
             for name, address, port in services
         ],

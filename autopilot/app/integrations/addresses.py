@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from autopilot.adapters.service_names import TELEMETRY_SERVICE
 from autopilot.app.integrations.integration_context import IntegrationError
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
 from autopilot.spec.plan import Plan
@@ -21,10 +22,12 @@ class AddressChoice:
         addresses: By job name, and by SUPERVISOR_KEY. "" where no interface matches: the registry then shows its
             agent's address.
         problems: For each job without an address one sentence with the remedy.
+        has_telemetry: The supervisor's address is that of its telemetry port.
     """
 
     addresses: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
+    has_telemetry: bool = False
 
 
 def choose_addresses(plan: Plan) -> AddressChoice:
@@ -53,7 +56,7 @@ def choose_addresses(plan: Plan) -> AddressChoice:
             problem = f"jobs[{name}].interfaces: none of {', '.join(rules[name])} is here (there are: {present})"
             remedy = "it is registered with the agent's own address; name an interface or static:ADDRESS"
             problems[name] = f"{problem}; {remedy}"
-    return AddressChoice(addresses, problems)
+    return AddressChoice(addresses, problems, has_telemetry=plan.telemetry is not None)
 
 
 class AddressBook:
@@ -79,8 +82,12 @@ class AddressBook:
 
     def advertise(self) -> None:
         """Give jobs the present addresses in their environment."""
-        self._advertised = {job: ip for job, ip in self.addresses.items() if job != SUPERVISOR_KEY and ip}
+        self._advertised = {
+            job or TELEMETRY_SERVICE: ip
+            for job, ip in self.addresses.items()
+            if ip and (job != SUPERVISOR_KEY or self._choice.has_telemetry)
+        }
 
     def get_advertised(self) -> Mapping[str, str]:
-        """Return the addresses of advertised jobs, by job name."""
+        """Return the addresses of advertised jobs and of the telemetry, by name."""
         return self._advertised

@@ -79,7 +79,7 @@ class ConsulIntegration:
             desired = self._adapter.desired_services.copy_for_new_consul()
         else:
             identity = LifeIdentity(life.container_info.hostname, life.build_metadata(), time.time())
-            desired = DesiredServices(plan, identity, addresses, hide_in_maintenance=life.containerpilot)
+            desired = DesiredServices(plan, identity, addresses, containerpilot=life.containerpilot)
         try:
             return ConsulAdapter(
                 plan,

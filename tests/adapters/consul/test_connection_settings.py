@@ -20,6 +20,31 @@ def test_the_plan_wins():
     assert (settings.base_url, settings.read_current_token(), settings.ssl_context) == ("http://h:1", "from-plan", None)
 
 
+@pytest.mark.parametrize(
+    ("address", "env", "base_url", "socket_path"),
+    [
+        ("", {}, "http://127.0.0.1:8500", ""),
+        ("", {"CONSUL_HTTP_ADDR": "agent:8501"}, "http://agent:8501", ""),
+        ("", {"CONSUL_HTTP_ADDR": "https://agent"}, "https://agent", ""),
+        ("", {"CONSUL_HTTP_ADDR": "unix:///run/c.sock", "CONSUL_HTTP_SSL": "1"}, "http://localhost", "/run/c.sock"),
+        ("agent", {"CONSUL_HTTP_ADDR": "other:1"}, "http://agent", ""),
+        ("https://agent", {}, "https://agent", ""),
+        ("unix:///run/c.sock", {}, "http://localhost", "/run/c.sock"),
+    ],
+)
+def test_address(address, env, base_url, socket_path):
+    """The address is a host, a host with port, a URL or a unix socket; an empty one is taken from the environment."""
+    found = build_connection_settings(Consul(address=address), env)
+    assert (found.base_url, found.socket_path) == (base_url, socket_path)
+    assert (found.ssl_context is not None) == base_url.startswith("https")
+
+
+def test_bad_address_in_the_environment():
+    """The error about an unusable CONSUL_HTTP_ADDR names it."""
+    with pytest.raises(ConsulSetupError, match=r'cannot use CONSUL_HTTP_ADDR="ftp://x"; write HOST:PORT'):
+        build_connection_settings(Consul(address=""), {"CONSUL_HTTP_ADDR": "ftp://x"})
+
+
 def test_token_file(tmp_path):
     """A token in a file is read anew for every call."""
     file = tmp_path / "token"

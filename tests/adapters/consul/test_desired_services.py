@@ -6,23 +6,31 @@ from dataclasses import replace
 
 import pytest
 
+from autopilot import __version__
 from autopilot.adapters.consul.desired_services import DesiredServices, LifeIdentity
 from autopilot.adapters.consul.service_definition import ServiceDefinition, build_registration_body, is_redefined
 from autopilot.machines import events
-from autopilot.spec.plan import Service, Telemetry
+from autopilot.spec.plan import Consul, Service, Telemetry
 from tests.machines.plans import build_check, build_job, build_plan
 
 LIFE = LifeIdentity("h", {"container-id": "c1", "life": "l1"}, 1_700_000_000.0)
 NOW = 1_700_000_100.0
 
 
-@pytest.fixture
-def offers():
+def build_offers(**options):
     web = build_job("web", health=build_check(), service=Service(port=80))
     early = build_job("early", health=build_check(), service=Service(port=81, initial_status="warning"))
     return DesiredServices(
-        build_plan(web, early, telemetry=Telemetry(port=9090)), LIFE, {"web": "10.0.0.1", "early": "", "": ""}
+        build_plan(web, early, telemetry=Telemetry(port=9090)),
+        LIFE,
+        {"web": "10.0.0.1", "early": "", "": ""},
+        **options,
     )
+
+
+@pytest.fixture
+def offers():
+    return build_offers()
 
 
 def apply_events(offers, *heard, id="web-h"):
@@ -85,6 +93,23 @@ def test_telemetry_is_a_service_of_its_own(offers):
     """The telemetry port is ContainerPilot's service, so that its users' Prometheus finds it."""
     definition = offers.compute_desired("containerpilot-h").definition
     assert (definition.name, definition.port) == ("containerpilot", 9090)
+    assert definition.tags[-1] == __version__
+
+
+def test_containerpilot_offers_only_what_it_would():
+    """As ContainerPilot, the supervisor has no service beside its telemetry, and in maintenance there is none."""
+    offers = build_offers(containerpilot=True)
+    assert set(offers.ids) == {"web-h", "early-h", "containerpilot-h"}
+    apply_events(offers, *UP, events.MaintenanceEntered())
+    assert [offers.compute_desired(id) for id in offers.ids] == [None, None, None]
+
+
+def test_the_own_service_can_be_left_out():
+    """With `own_service: false` only the jobs' services and the telemetry's are offered."""
+    offers = build_offers()
+    plan = build_plan(consul=Consul(address="h:1", own_service=False), telemetry=Telemetry(port=9090))
+    assert set(offers.apply_plan(plan, {"": ""}, healthy_jobs=())) == {"web-h", "early-h", "autopilot-h"}
+    assert set(offers.ids) == {"containerpilot-h"}
 
 
 def test_all_is_taken_back(offers):
