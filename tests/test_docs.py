@@ -1,4 +1,4 @@
-"""What the documentation shows can be typed."""
+"""The commands and examples of the documentation work."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def read_supervisord_programs() -> dict[str, dict[str, str]]:
 
 
 def compare_settings(program: dict[str, str], job: Job) -> dict[str, tuple[Any, Any]]:
-    """What each of the two says, where both can."""
+    """Return the settings of both files, where both have them."""
     environment = re.findall(r'(\w+)="([^"]*)"', program.get("environment", ""))
     return {
         "command": (tuple(shlex.split(program["command"])), job.command.argv),

@@ -1,4 +1,4 @@
-"""Each folder of examples/ is loaded, so that none of them rots."""
+"""Every folder of examples/ is loaded, so that none of them rots."""
 
 from __future__ import annotations
 

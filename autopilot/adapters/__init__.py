@@ -1,1 +1,1 @@
-"""The outside: each adapter is told what to do and reports what it sees; none imports another."""
+"""Connect the supervisor with the outside world: an adapter does its orders and reports cues; none imports another."""

@@ -7,6 +7,8 @@ import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from autopilot.process.pseudo_files import read_text
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
@@ -34,7 +36,7 @@ def detect_container_info(env: Mapping[str, str]) -> ContainerInfo:
         host=env.get("AUTOPILOT_HOST", ""),
         image_digest=env.get("AUTOPILOT_IMAGE_DIGEST", ""),
         container_name=env.get("AUTOPILOT_CONTAINER_NAME", ""),
-        container_id=parse_container_id(_read_text("/proc/self/mountinfo")),
+        container_id=parse_container_id(read_text("/proc/self/mountinfo")),
         hostname=socket.gethostname(),
     )
 
@@ -52,11 +54,3 @@ def parse_container_id(mountinfo: str) -> str:
     """
     match = re.search(r"/([0-9a-f]{64})/(?:userdata/)?hostname ", mountinfo)
     return match.group(1) if match else ""
-
-
-def _read_text(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""

@@ -41,7 +41,7 @@ class LifeContext:
     life_id: str = field(default_factory=create_life_id)
 
     def build_metadata(self) -> dict[str, str]:
-        """Return the known facts about this life, with keys that Consul's filters accept."""
+        """Return the known metadata of this life, with keys that Consul's filters accept."""
         info = self.container_info
         metadata = {
             "container-id": info.container_id,

@@ -19,17 +19,19 @@ from autopilot.adapters.control import control_server
 from autopilot.adapters.logs.journal import Journal
 from autopilot.app import status_report
 from autopilot.app.action_executor import ActionExecutor
+from autopilot.app.check_runner import CheckRunner
 from autopilot.app.event_log import EventLog
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.app.integrations.integrations import Integrations
 from autopilot.app.job_environment import JobEnvironment
+from autopilot.app.job_launcher import JobLauncher
 from autopilot.app.last_words import LastWords, LastWordsListener
 from autopilot.app.life_context import BootHandover, LifeContext
 from autopilot.app.listeners import ListenerSet
 from autopilot.app.log_setup import STANDARD_FDS, choose_log_format, open_log, open_log_fd
 from autopilot.app.task_set import TaskSet
 from autopilot.errors import AutopilotError
-from autopilot.machines.actions import Outcome
+from autopilot.machines.actions import Finish, Outcome
 from autopilot.machines.core import Core, Effect
 from autopilot.machines.cues import (
     ConditionDetected,
@@ -106,19 +108,7 @@ class Supervisor:
                 log_moved_file=self.log_moved_file,
             ),
         )
-        self._executor = ActionExecutor(
-            plan,
-            loop=loop,
-            processes=self._processes,
-            commands=self._commands,
-            environ=self._build_environ,
-            log=self.log,
-            feed=self.feed,
-            background=self._start_task,
-            prestarted=boot.prestarted,
-            permits=self._integrations.consul,
-            oom_kills=boot.oom_kills,
-        )
+        self._executor = self._build_executor()
         self._environment = JobEnvironment(
             life.env,
             get_pids=self._executor.get_pids,
@@ -131,6 +121,21 @@ class Supervisor:
         )
         self._reloader: Reloader | None = None
         self._listeners = self._build_listeners()
+
+    def _build_executor(self) -> ActionExecutor:
+        permits = self._integrations.consul
+        launcher = JobLauncher(
+            self._boot,
+            processes=self._processes,
+            environ=self._build_environ,
+            log=self.log,
+            feed=self.feed,
+            permits=permits,
+            start_task=self._start_task,
+        )
+        check_runner = CheckRunner(commands=self._commands, log=self.log, feed=self.feed, start_task=self._start_task)
+        finished: asyncio.Future[Finish] = self._loop.create_future()
+        return ActionExecutor(launcher, check_runner, permits=permits, feed=self.feed, finished=finished)
 
     def _build_listeners(self) -> ListenerSet:
         listeners = ListenerSet(self._handle_listener_failure)
@@ -332,7 +337,8 @@ class Supervisor:
                 self.log.log("error", "startup_problem", problem)
         if problems and not is_implied:
             raise StartupError(Outcome("config", "; ".join(problems), os.EX_CONFIG))
-        self._executor.batch_system = batch_system
+        main_job = self._plan.batch.job if self._plan.batch is not None else None
+        self._executor.attach_batch_system(batch_system, main_job)
         self._start_task(batch_system.monitor())
 
     # --- requests on the control socket ---

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autopilot.errors import AutopilotError
+
 if TYPE_CHECKING:
     from autopilot.adapters.consul.consul_client import ConsulClient
 
@@ -23,7 +25,7 @@ consul_option = click.option(
 )
 
 
-class ConsulUnreachableError(click.ClickException):
+class ConsulQueryError(AutopilotError, click.ClickException):
     """Consul does not answer."""
 
     exit_code = os.EX_UNAVAILABLE
@@ -37,15 +39,14 @@ def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[An
         query: Function that asks a client.
 
     Raises:
-        ConsulUnreachableError: Consul does not answer.
+        ConsulQueryError: Consul does not answer.
         click.ClickException: Consul refused the query, or its library is not installed.
     """
     if find_spec("consul") is None or find_spec("aiohttp") is None:
         raise click.ClickException("py-consul is not installed: pip install condor-autopilot[consul]")
     from autopilot.adapters.consul.connection_settings import ConsulSetupError, build_connection_settings
     from autopilot.adapters.consul.consul_client import ConsulClient
-    from autopilot.adapters.consul.consul_errors import ConsulRefusedError
-    from autopilot.adapters.consul.consul_errors import ConsulUnreachableError as NoAnswerError
+    from autopilot.adapters.consul.consul_errors import ConsulRefusedError, ConsulUnreachableError
     from autopilot.spec.plan import Consul
 
     target = given or os.environ.get("CONSUL_HTTP_ADDR") or DEFAULT_ADDRESS
@@ -59,7 +60,7 @@ def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[An
 
     try:
         return asyncio.run(run_query())
-    except NoAnswerError as error:
-        raise ConsulUnreachableError(f"cannot reach Consul at {target}: {error}; name it with --consul") from None
+    except ConsulUnreachableError as error:
+        raise ConsulQueryError(f"cannot reach Consul at {target}: {error}; name it with --consul") from None
     except (ConsulRefusedError, ConsulSetupError) as error:
         raise click.ClickException(f"Consul at {target}: {error}") from None

@@ -10,6 +10,7 @@ import click
 
 from autopilot import __version__
 from autopilot.cli.control_client import ControlError
+from autopilot.errors import AutopilotError
 
 click.UsageError.exit_code = os.EX_USAGE  # 2 could be a job's own code
 
@@ -42,7 +43,7 @@ HIDDEN_VERBS = ("systemctl", "service")  # called by the shims
 MODULES = {"signal": "signal_job", "systemctl": "systemctl_shim", "service": "service_shim"}
 
 
-class RequestFailure(click.ClickException):
+class RequestFailedError(AutopilotError, click.ClickException):
     """End of a verb whose request failed, with the exit code of the failure."""
 
     def __init__(self, error: ControlError) -> None:
@@ -75,7 +76,7 @@ class VerbGroup(click.Group):
         try:
             return super().invoke(ctx)
         except ControlError as error:
-            raise RequestFailure(error) from None
+            raise RequestFailedError(error) from None
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -30,11 +30,14 @@ from autopilot.machines import (
     shutdown,
     triggers,
 )
-from autopilot.machines.actions import Action, EvictPayloads, Finish, Outcome, Signal
+from autopilot.machines.actions import Action, Outcome, Signal
 from autopilot.machines.deadlines import is_due
 from autopilot.machines.job_record import JobRecord
 from autopilot.machines.job_replacer import JobReplacer
 from autopilot.machines.job_set import JobSet
+from autopilot.machines.shutdown import Input as ShutdownInput
+from autopilot.machines.shutdown import ShutdownState
+from autopilot.machines.shutdown_control import ShutdownControl
 from autopilot.spec.plan import Drain, Lifetime, Plan
 
 Effect = Action | events.Event
@@ -63,16 +66,14 @@ class Core:
             emit=self._emit,
             must_wait_before_stop=self._must_wait_before_stop,
         )
+        self._shutdown_control = ShutdownControl(plan, self.job_set, self._emit)
         self._job_replacer = JobReplacer(self.job_set, plan)
         self.lifetime_plan = _get_lifetime_plan(plan)
         self.lifetime = lifetime.LifetimeState()
-        self.shutdown = shutdown.ShutdownState()
         self.boot_success = boot_success.BootSuccess()
         self.payloads: tuple[str, ...] = ()
         self._lost_payloads: set[str] = set()  # the batch system crashed under them
         self.conditions: dict[str, str] = {}
-        self._deregistered = False  # our services are out of the registry, so its agent may stop
-        self._evicting = False  # payloads are being returned: the batch system's main process is not stopped yet
         self._rng = rng
         self._now = now
         self._pending_events: deque[events.Event] = deque()
@@ -104,7 +105,12 @@ class Core:
     @property
     def ending(self) -> bool:
         """True from the beginning of the shutdown on."""
-        return self.shutdown.phase is not shutdown.Phase.UP
+        return self._shutdown_control.ending
+
+    @property
+    def shutdown(self) -> ShutdownState:
+        """State of the shutdown machine."""
+        return self._shutdown_control.state
 
     @property
     def job_records(self) -> dict[str, JobRecord]:
@@ -160,7 +166,7 @@ class Core:
             case cues.Drained():
                 self._step_lifetime(lifetime.Input.DRAINED)
             case cues.Evicted():
-                self._evicting = False
+                self._shutdown_control.evicting = False
                 self._emit(events.PayloadsEvicted())
             case cues.ConditionDetected():
                 self.conditions[cue.kind] = cue.detail
@@ -185,7 +191,7 @@ class Core:
             case cues.PermitLost() if cue.job in self.job_records:
                 self._recycle_unless_unwanted(self.job_records[cue.job], "was ended because its lock was lost")
             case cues.Deregistered():
-                self._deregistered = True
+                self._shutdown_control.deregistered = True
                 self.job_set.release_waiting_stops()
             case cues.PlanChanged() if not self.ending:  # nothing of a life that is ending changes any more
                 self._adopt_plan(cue.plan)
@@ -238,7 +244,7 @@ class Core:
             self._begin_shutdown(outcomes.build_stop_outcome(requested_by))
 
     def _start_drain(self, reason: str, requested_by: str, deadline_in: float | None) -> None:
-        if self.shutdown.phase is shutdown.Phase.UP:
+        if not self.ending:
             self._step_lifetime(lifetime.Input.DRAIN, reason=reason, requested_by=requested_by, deadline_in=deadline_in)
 
     def _update_payloads(self, payloads: tuple[str, ...]) -> None:
@@ -266,6 +272,7 @@ class Core:
         idle = waiting | self.stopped_by_operator
         self._emit(events.PlanAdopted(plan_changes.compare_plans(self.plan, plan, idle=idle)))
         old, self.plan, self.lifetime_plan = self.plan, plan, _get_lifetime_plan(plan)
+        self._shutdown_control.plan = plan
         self._step_lifetime(lifetime.Input.REPLANNED)
         self._job_replacer.apply_plan(old, plan)
 
@@ -286,64 +293,21 @@ class Core:
         )  # fmt: skip
         self._emit(*effects)
 
-    def _step_shutdown(self, on: shutdown.Input, *, outcome: Outcome | None = None, requested_by: str = "") -> None:
-        self.shutdown, commands = shutdown.step(
-            self.shutdown,
-            on,
-            self._now,
-            remaining_orders=tuple(sorted({record.plan.stop.order for record in self.job_set.list_remaining()})),
-            outcome=outcome,
-            budget=self.plan.stop_timeout,
-            requested_by=requested_by,
-        )
-        for command in commands:
-            self._execute_shutdown_command(command)
-
-    def _execute_shutdown_command(self, command: shutdown.ShutdownCommand) -> None:
-        match command:
-            case shutdown.StopGroup():
-                for record in self.job_set.list_remaining():
-                    if record.plan.stop.order == command.order and not record.is_stop_hook:
-                        self.job_set.stop(record)
-            case shutdown.KillAll():
-                self._emit(events.ShutdownForced(command.requested_by, self._list_remaining_names()))
-                for record in self.job_set.list_remaining():
-                    self.job_set.step_job(record, job.Input.HURRY)
-            case shutdown.FinishShutdown():
-                assert self.shutdown.outcome is not None, "a shutdown has an outcome from its first step"
-                self._emit(Finish(self.shutdown.outcome, self._list_remaining_names()))
-
-    def _list_remaining_names(self) -> tuple[str, ...]:
-        return tuple(record.plan.name for record in self.job_set.list_remaining())
-
     def _must_wait_before_stop(self, record: JobRecord) -> bool:
-        """Return True while a job may not be stopped yet: payloads are being returned, or services are registered.
+        return self._shutdown_control.must_wait_before_stop(record)
 
-        The former concerns the batch system's main process, the latter the registry's agent.
-        """
-        batch, name = self.plan.batch, record.plan.name
-        gives_back = self._evicting and batch is not None and name == batch.job
-        return gives_back or (name == self._consul_agent_job and not self._deregistered)
-
-    @property
-    def _consul_agent_job(self) -> str | None:
-        """Job of the registry's agent; it stops when our services are deregistered."""
-        return None if self.plan.consul_agent is None else self.plan.consul_agent.job
+    def _step_shutdown(self, on: ShutdownInput, *, outcome: Outcome | None = None, requested_by: str = "") -> None:
+        self._shutdown_control.step(on, self._now, outcome=outcome, requested_by=requested_by)
 
     def _begin_shutdown(self, outcome: Outcome) -> None:
         if self.ending:
             return
         self._step_shutdown(shutdown.Input.STOP, outcome=outcome)
         self._emit(events.ShutdownBegun(outcome.reason, outcome.detail))
-        drained = self.lifetime.phase is lifetime.Phase.OVER
-        if not drained:
+        if self.lifetime.phase is not lifetime.Phase.OVER:  # a drain has left no payload to evict
             self._step_lifetime(lifetime.Input.STOP)
-            if self.plan.batch is not None:
-                self._evicting = True
-                self._emit(EvictPayloads())
-        for record in self.job_records.values():
-            if record.is_idle and not record.is_stop_hook:  # only stop hooks start from now on
-                self.job_set.step_job(record, job.Input.STOP)
+            self._shutdown_control.evict_payloads()
+        self._shutdown_control.disarm_idle_jobs()
 
     # --- events ---
 
@@ -383,9 +347,9 @@ class Core:
     def _retire_batch_job(self) -> None:
         """Let the batch system's main process end with its drain: that is no failure, and it must not come back."""
         if self.plan.batch is not None and self.lifetime_plan.drain.by_batch_system:
-            unit = self.job_records[self.plan.batch.job]
-            self.job_set.step_job(unit, job.Input.RETIRE)
-            self.job_set.step_health(unit, health.Input.DOWN)
+            record = self.job_records[self.plan.batch.job]
+            self.job_set.step_job(record, job.Input.RETIRE)
+            self.job_set.step_health(record, health.Input.DOWN)
 
     def _build_drain_outcome(self, *, forced: bool) -> Outcome:
         return outcomes.build_drain_outcome(self.lifetime.reason, forced=forced, lost=len(self._lost_payloads))
@@ -397,7 +361,7 @@ class Core:
         """
         records = [record for record in self.job_records.values() if record.plan.command.argv]
         essential = [record for record in records if record.plan.essential]
-        agent = self._consul_agent_job
+        agent = self._shutdown_control.agent_job
         return essential or [record for record in records if not record.is_stop_hook and record.plan.name != agent]
 
     def _step_working_jobs(self, on: job.Input) -> None:
@@ -442,7 +406,7 @@ class Core:
             self.job_set.cancel_impossible_waits()
             if not self._pending_events:  # else the events of the abandoned jobs come first
                 self.job_set.recheck_waits = False
-                if self.job_set.is_work_done(self._consul_agent_job):
+                if self.job_set.is_work_done(self._shutdown_control.agent_job):
                     self._begin_shutdown(outcomes.build_all_jobs_outcome(self.job_records))
 
     def _update_boot_success(self) -> None:

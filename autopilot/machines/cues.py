@@ -124,7 +124,7 @@ class TemplateRendered:
 
 @dataclass(frozen=True, slots=True)
 class PermitGranted:
-    """It is this container's turn to end. `confirmed` False: Consul did not answer, and the lock is open."""
+    """This container may end now. `confirmed` False: Consul did not answer, and the lock is open."""
 
     confirmed: bool
 

@@ -1,4 +1,4 @@
-"""Define the events: frozen facts in the past tense, for listeners and for the `when` clauses of jobs.
+"""Define the events: frozen classes in the past tense, for listeners and for the `when` clauses of jobs.
 
 Listeners (logs, last words, status, registries) read them. `trigger_name` is ContainerPilot's name of an event, where
 it has one: a `when` clause waits for that name. Field names are public: `autopilot events -o json` shows them.

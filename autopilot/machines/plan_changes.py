@@ -14,7 +14,7 @@ from autopilot.spec.plan import Job, Lifetime, Plan
 
 FIXED_SECTIONS = ("state", "socket", "batch", "consul_agent", "locks")
 CONFIG_PATHS = {"socket": "control.socket"}
-REMEDY = "it is settled for this life, and the next one will have it (autopilot drain)"
+REMEDY = "it is fixed for this life, and the next one will have it (autopilot drain)"
 
 
 @dataclass(frozen=True, slots=True)

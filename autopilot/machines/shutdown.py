@@ -32,7 +32,7 @@ class Input(Enum):
     """Input of the shutdown machine."""
 
     STOP = "stop"
-    EVENTS_HANDLED = "settled"  # no event is pending; `remaining_orders` is up to date
+    EVENTS_HANDLED = "events-handled"  # no event is pending; `remaining_orders` is up to date
     HURRY = "hurry"
     ELAPSED = "elapsed"
 

@@ -32,7 +32,7 @@ class StepContext(Generic[StateT]):
     """Arguments of one step: the machine's state and the time; each machine adds its own."""
 
     state: StateT
-    now: float  # s, on the clock that the core is told
+    now: float  # s, on the core's clock
 
 
 class Cell(Generic[ContextT, StepT]):

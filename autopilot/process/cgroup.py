@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autopilot.process.cgroup_paths import UNIFIED, find_cgroup_path
+from autopilot.process.pseudo_files import read_text
 
 UNLIMITED_BYTES = 1 << 60  # cgroup v1 says "no limit" with 2**63 less one page
 BYTES_PER_MIB = 1 << 20
@@ -41,21 +42,21 @@ def read_limits(root: Path = Path("/")) -> Limits:
     Returns:
         The tightest limits; an unreadable file means no limit.
     """
-    mounts = list(_parse_mounts(_read_text(root / "proc/self/mountinfo")))
-    own_cgroups = _read_text(root / "proc/self/cgroup")
+    mounts = list(_parse_mounts(read_text(root / "proc/self/mountinfo")))
+    own_cgroups = read_text(root / "proc/self/cgroup")
     cpus: list[float] = []
     memory: list[int] = []
     for mount in mounts:
         for level in _list_cgroup_directories(root, mount, own_cgroups):
             if not mount.controllers:
-                cpus.extend(_parse_cpu_limit_v2(_read_text(level / "cpu.max")))
-                memory.extend(_parse_memory_limit(_read_text(level / "memory.max")))
+                cpus.extend(_parse_cpu_limit_v2(read_text(level / "cpu.max")))
+                memory.extend(_parse_memory_limit(read_text(level / "memory.max")))
             if "cpu" in mount.controllers:
                 cpus.extend(
-                    _parse_cpu_limit_v1(_read_text(level / "cpu.cfs_quota_us"), _read_text(level / "cpu.cfs_period_us"))
+                    _parse_cpu_limit_v1(read_text(level / "cpu.cfs_quota_us"), read_text(level / "cpu.cfs_period_us"))
                 )
             if "memory" in mount.controllers:
-                memory.extend(_parse_memory_limit(_read_text(level / "memory.limit_in_bytes")))
+                memory.extend(_parse_memory_limit(read_text(level / "memory.limit_in_bytes")))
     return Limits(min(cpus, default=None), min(memory, default=None))
 
 
@@ -77,17 +78,10 @@ def compute_job_memory(limit_bytes: int | None, machine_bytes: int) -> int:
 
 def read_machine_memory(root: Path = Path("/")) -> int:
     """Return MemTotal in bytes; 0 when it cannot be read."""
-    for line in _read_text(root / "proc/meminfo").splitlines():
+    for line in read_text(root / "proc/meminfo").splitlines():
         if line.startswith("MemTotal:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def _parse_mounts(mountinfo: str) -> Iterator[_Mount]:

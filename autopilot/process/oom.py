@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autopilot.process.cgroup_paths import UNIFIED, find_cgroup_path
+from autopilot.process.pseudo_files import read_text
 
 # (controller, mount point below the root, file) for v2 and v1 (kernel: admin-guide/cgroup-v2, cgroup-v1/memory)
 COUNTER_FILES = ((UNIFIED, "", "memory.events"), ("memory", "memory/", "memory.oom_control"))
@@ -13,19 +14,11 @@ def count_oom_kills(cgroup_file: str = "/proc/self/cgroup", cgroup_root: str = "
 
     Inside a container the cgroup's own directory is mounted at the root, outside it is below: both are read.
     """
-    cgroups = _read_text(cgroup_file)
+    cgroups = read_text(cgroup_file)
     for controller, mount, file in COUNTER_FILES:
         path = (find_cgroup_path(cgroups, [controller]) or "").lstrip("/")
         for directory in (f"{cgroup_root}{mount}{path}/", cgroup_root + mount):
-            words = _read_text(directory + file).split()
+            words = read_text(directory + file).split()
             if "oom_kill" in words:
                 return int(words[words.index("oom_kill") + 1])
     return 0
-
-
-def _read_text(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""

@@ -42,7 +42,7 @@ class Backpressure(Protocol):
 
 
 class OutputPipe:
-    """One pipe of a process. Its lines go to `on_lines` as they come; closing it loses no line that was written."""
+    """Output pipe of a process. Its lines go to `on_lines` as they come; closing it loses no line that was written."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class OutputPipe:
 
 
 class Process:
-    """One started process with all that descends from it."""
+    """A started process and its descendants."""
 
     def __init__(
         self, table: ProcessTable, spawned: SpawnedProcess, on_exit: OnExit, on_empty: Callable[[], None]

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+from autopilot.errors import AutopilotError
 from autopilot.spec import scanner
 from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.scanner import Positions, SpecSyntaxError
@@ -48,11 +49,11 @@ class ParsedTree:
         return self.positions.values[path]
 
 
-class _DuplicateKeyError(ValueError):
+class _DuplicateKeyError(AutopilotError, ValueError):
     pass
 
 
-class _NumberError(ValueError):
+class _NumberError(AutopilotError, ValueError):
     pass
 
 

@@ -132,7 +132,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """How the node is emptied: the batch system's own way, or `begin` and then `until` exits 0 (asked every `poll`)."""
+    """Drain of the node: the batch system's own way, or `begin` and then `until` exits 0 (asked every `poll`)."""
 
     by_batch_system: bool = False
     begin: Command | None = None

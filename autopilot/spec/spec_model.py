@@ -197,7 +197,7 @@ else:
 
 
 class Drain(DrainFields):
-    """How the batch system is emptied: HTCondor's way, or a command and a test."""
+    """Drain of the batch system: HTCondor's own, or a command and a test."""
 
     exec: f.Argv | None = Field(default=None, description="the command that begins the drain")
     until: f.Argv | None = Field(default=None, description="the command that exits 0 when all is drained")
@@ -323,7 +323,7 @@ class Spec(SpecWithBatchSections):
     def compute_stop_limit(self, job: Job) -> float:
         """Return the seconds from a job's first signal to its SIGKILL.
 
-        A batch system's main process has longer: it stops its daemons first, and they their payloads.
+        A batch system's main process has longer: it stops its daemons first, and they stop their payloads.
         """
         if job.stop.timeout:
             return job.stop.timeout

@@ -84,9 +84,9 @@ def pilot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisorProces
 )
 def test_why(pilot: SupervisorProcess, job: str, parts: list[str]) -> None:
     """A single line gives the causes, down to the last check of the job that is waited for."""
-    said = pilot.run_verb("why", job).stdout
-    assert said.count("\n") == 1
-    assert [part for part in parts if part not in said] == []
+    explanation = pilot.run_verb("why", job).stdout
+    assert explanation.count("\n") == 1
+    assert [part for part in parts if part not in explanation] == []
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_signal_is_a_number_or_a_name(pilot: SupervisorProcess, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("once", "HUP"), "does not run"),
         (("heeds", "FOO"), "such as SIGHUP"),
@@ -171,10 +171,10 @@ def test_signal_is_a_number_or_a_name(pilot: SupervisorProcess, name: str) -> No
         (("heeds", "99"), "such as SIGHUP"),
     ],
 )
-def test_signal_that_cannot_be(pilot: SupervisorProcess, arguments: tuple[str, str], said: str) -> None:
+def test_signal_that_cannot_be(pilot: SupervisorProcess, arguments: tuple[str, str], expected: str) -> None:
     """A job that does not run and a signal that does not exist are errors."""
     asked = pilot.run_verb("signal", *arguments)
-    assert asked.returncode == 1 and said in asked.stderr
+    assert asked.returncode == 1 and expected in asked.stderr
 
 
 def test_events(pilot: SupervisorProcess) -> None:

@@ -28,13 +28,13 @@ class Recorder:
     """A listener that keeps what it sees, and fails as long as it is told to."""
 
     def __init__(self) -> None:
-        self.seen: list[Effect] = []
+        self.received: list[Effect] = []
         self.fails = False
 
     def on_effect(self, effect: Effect) -> None:
         if self.fails:
             raise ValueError("broken")
-        self.seen.append(effect)
+        self.received.append(effect)
 
     def on_event(self, event: Event) -> None:
         self.on_effect(event)
@@ -53,7 +53,7 @@ def test_a_failing_listener_is_counted_and_the_others_go_on() -> None:
     broken.fails = False
     listeners.on_effect(Healthy("c"))
     assert failures == [("broken", "broken", 1), ("broken", "broken", 2)] and listeners.failures == {"broken": 2}
-    assert sound.seen == [Healthy("a"), Healthy("b"), Healthy("c")] and broken.seen == [Healthy("c")]
+    assert sound.received == [Healthy("a"), Healthy("b"), Healthy("c")] and broken.received == [Healthy("c")]
 
 
 def test_event_listeners_see_no_actions() -> None:
@@ -64,7 +64,7 @@ def test_event_listeners_see_no_actions() -> None:
     listeners.add_event_listener("events", for_events)
     for effect in (CancelCheck("a"), Healthy("a")):
         listeners.on_effect(effect)
-    assert for_effects.seen == [CancelCheck("a"), Healthy("a")] and for_events.seen == [Healthy("a")]
+    assert for_effects.received == [CancelCheck("a"), Healthy("a")] and for_events.received == [Healthy("a")]
 
 
 class BrokenJournalProcess(SupervisorProcess):

@@ -71,10 +71,10 @@ def test_other_rules_keep_the_process(tmp_path):
     job = {**SLEEPER, "health": {"exec": "true", "interval": 60}}
     with SupervisorProcess(tmp_path, build_spec(job)) as pilot:
         pilot.wait_for_event("sleeper", "marked healthy")
-        before, said = pilot.get_pids(), len(pilot.lines)
+        before, line_count = pilot.get_pids(), len(pilot.lines)
         job |= {"restarts": "unlimited", "stop": {"signal": "SIGINT"}, "health": {"exec": "false", "interval": "100ms"}}
         assert parse_answer(pilot.reload(build_spec(job), "-o", "json"))["updated"] == ["sleeper"]
-        pilot.wait_for_event("sleeper", "marked unhealthy", since=said)
+        pilot.wait_for_event("sleeper", "marked unhealthy", since=line_count)
         assert pilot.get_pids() == before
         pilot.stop()
         assert "SIGINT" in pilot.wait_for_event("sleeper", "ended")["message"]
@@ -122,8 +122,8 @@ def test_a_deaf_job_leaks_no_copy(tmp_path):
 def test_a_job_that_leaves_slowly_is_still_checked(tmp_path):
     """A removed job is checked until it has stopped, and its pre-stop job runs: the job spec has neither."""
     slow = {**DEAF, "stop": {"timeout": "2s"}, "health": {"exec": "true", "interval": "100ms"}}
-    farewell = {"name": "farewell", "exec": ["echo", "goodbye"], "when": {"source": "deaf", "once": "stopping"}}
-    with SupervisorProcess(tmp_path, build_spec(SLEEPER, slow, farewell)) as pilot:
+    stop_hook = {"name": "farewell", "exec": ["echo", "goodbye"], "when": {"source": "deaf", "once": "stopping"}}
+    with SupervisorProcess(tmp_path, build_spec(SLEEPER, slow, stop_hook)) as pilot:
         pilot.wait_for_event("deaf", "marked healthy")
         assert parse_answer(pilot.reload(build_spec(SLEEPER), "-o", "json"))["removed"] == ["deaf", "farewell"]
         assert pilot.list_job_output("farewell") == ["goodbye"]

@@ -37,18 +37,18 @@ def test_exit_code_of_the_essential_job(tmp_path, script, code):
 
 
 @pytest.mark.parametrize(
-    ("argv", "code", "said"),
+    ("argv", "code", "expected"),
     [
         (["no-such-program"], 127, "not found in PATH"),
         (["/no/such/file"], 127, "no such file"),
         (["/etc/passwd"], 126, "Permission denied"),
     ],
 )
-def test_missing_executable(tmp_path, argv, code, said):
+def test_missing_executable(tmp_path, argv, code, expected):
     """A program that cannot be executed ends its job with 127 or 126 and one line that says why."""
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": argv}]}) as pilot:
         assert pilot.wait() == code
-        assert said in pilot.find_events("cannot start")[0]["message"]
+        assert expected in pilot.find_events("cannot start")[0]["message"]
 
 
 def test_sigterm_stops_in_order(tmp_path):

@@ -113,7 +113,7 @@ def test_as_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "expected"),
     [
         ("at 5m exit wbe 1", "line 1: cannot read 'at 5m exit wbe 1': there is no job 'wbe'; there are: master, web"),
         ("\n\nrun web for", "line 3: cannot read 'run web for': it ends too soon"),
@@ -125,11 +125,11 @@ def test_as_json(tmp_path: Path) -> None:
         ("sleep 5", "'sleep' is none of: run, check, deaf, exit"),
     ],
 )
-def test_wrong_script(tmp_path: Path, script: str, said: str) -> None:
+def test_wrong_script(tmp_path: Path, script: str, expected: str) -> None:
     """A line that is wrong is named with its number and what would be right; exit code 64."""
     done = simulate(tmp_path, script)
     assert done.returncode == 64
-    assert said in done.stderr.replace("\n       ", " ")
+    assert expected in done.stderr.replace("\n       ", " ")
 
 
 @pytest.mark.slow

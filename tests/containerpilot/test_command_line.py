@@ -90,9 +90,9 @@ def test_usage():
 
 def test_version():
     """-version prints the version in the line and word that scripts look at."""
-    said = run_to_end("-version").stdout.splitlines()
-    assert said[0] == f"Version: {__version__}"
-    assert run_to_end("--version=true").stdout.splitlines() == said
+    version_lines = run_to_end("-version").stdout.splitlines()
+    assert version_lines[0] == f"Version: {__version__}"
+    assert run_to_end("--version=true").stdout.splitlines() == version_lines
 
 
 @pytest.mark.parametrize("flags", [["-config", "{}"], ["--config={}"], []], ids=["dash", "equals", "environment"])

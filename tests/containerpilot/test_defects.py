@@ -99,8 +99,8 @@ def test_slow_check_is_never_run_twice(tmp_path):
 
         eventually(has_skipped, "the skipped checks are counted")
         assert most == 1
-        said = pilot.find_events("slower than its interval")[0]["message"]
-        assert int(said.split()[-3]) >= 2, said
+        output = pilot.find_events("slower than its interval")[0]["message"]
+        assert int(output.split()[-3]) >= 2, output
         assert pilot.measure_restart_delay("worker", times=1) < BACK
         assert measure_stop(pilot) < 5
 
@@ -215,8 +215,8 @@ def test_every_stopping_job_is_waited_for(tmp_path):
     with SupervisorProcess(tmp_path, {"jobs": [{**app, "stopTimeout": "10s"}, *before]}) as pilot:
         pilot.wait_for_event("app", "started")
         assert pilot.stop() == 0
-        said = [line["job"] for line in pilot.lines if line["message"] in ("ready", "asked")]
-        assert said == ["third", "second", "first", "app"]
+        output = [line["job"] for line in pilot.lines if line["message"] in ("ready", "asked")]
+        assert output == ["third", "second", "first", "app"]
 
 
 def test_exit_is_seen_while_stdout_is_held(tmp_path):

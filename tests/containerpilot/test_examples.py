@@ -69,8 +69,8 @@ def test_documented_config(path, env, refused):
         load_text(text, path.name, env)
     found = [(problem.line, problem.column) for problem in caught.value.problems]
     assert found == [(line, column) for line, column, _ in refused[path.stem]]
-    for problem, (*_, said) in zip(caught.value.problems, refused[path.stem], strict=True):
-        assert said in str(problem)
+    for problem, (*_, expected) in zip(caught.value.problems, refused[path.stem], strict=True):
+        assert expected in str(problem)
 
 
 def test_all_are_there():

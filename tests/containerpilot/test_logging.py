@@ -28,7 +28,7 @@ CHECKED: dict[str, Any] = {
 
 
 def run_and_read_log(place, spec, **logging):
-    """All lines of a life of `spec`, as they were written."""
+    """Run a life of `spec` and return the lines of its log."""
     with DropIn(place, {**spec, "logging": logging}) as pilot:
         pilot.wait()
     assert pilot.stderr_text == ""

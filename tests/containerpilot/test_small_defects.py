@@ -188,7 +188,7 @@ def test_signals_are_counted(tmp_path):
 
 
 def is_signal_pending(pid, number):
-    """Whether a signal to the process waits to be delivered."""
+    """Return True if a signal to the process waits to be delivered."""
     fields = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
     return (int(fields["ShdPnd"], 16) | int(fields["SigPnd"], 16)) >> (number - 1) & 1
 

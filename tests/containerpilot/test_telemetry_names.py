@@ -139,14 +139,14 @@ def test_metrics_that_cannot_be_set(tmp_path, port):
     """
     with DropIn(tmp_path, {"jobs": [PLAIN], "telemetry": build_telemetry(port)}) as pilot:
         pilot.wait_for_event("plain", "started")
-        for body, said in (
+        for body, expected_text in (
             ({"app_orders": 1}, "there are: app_orders_placed, app_visits_total, free_memory"),
             ({"free_memory": "much"}, "cannot be 'much'; write a number"),
             ({"app_orders_placed": -1}, "not below 0 for a counter"),
             ({"nothing": 1, "free_memory": 7, "app_size": None}, "app_size: cannot be None"),
         ):
             status, text = pilot.send_request("POST", "/v3/metric", body)
-            assert status == 400 and said in json.loads(text)["error"]
+            assert status == 400 and expected_text in json.loads(text)["error"]
         eventually(lambda: read_samples(port).get(("free_memory",)) == 7, "the good one is set")
         refused = pilot.run_with_flags("-putmetric", "nothing=1")
         assert refused.returncode == 1 and "there is no metric 'nothing'" in refused.stderr

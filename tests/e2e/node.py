@@ -29,7 +29,7 @@ SETTINGS = {"STARTER_ALLOW_RUNAS_OWNER": "False", "UPDATE_INTERVAL": "5", "START
 
 
 class Node:
-    """One worker. `lifetime` None: it lives until it is told otherwise; further keys of the spec by name."""
+    """A worker node. `lifetime` None: it lives until it is told otherwise; further keys of the spec by name."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Node:
         self.wait_for_event("drain begun")
 
     def read_log(self) -> list[dict[str, Any]]:
-        """What the supervisor said; a job's own lines carry a `stream`."""
+        """Return the supervisor's log lines; a job's own lines carry a `stream`."""
         return [json.loads(line) for line in self.worker.read_log().splitlines() if line.startswith("{")]
 
     def find_events(self, pattern: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What goes wrong on a node of a real HTCondor pool: seen, said, acted on, and what the schedd says of the job."""
+"""Faults of a node in a real HTCondor pool are detected, reported and treated, and what the schedd says of the job."""
 
 from __future__ import annotations
 

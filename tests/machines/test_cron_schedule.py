@@ -210,8 +210,10 @@ def test_zone_of_this_machine(local, monkeypatch, tz, hours):
     assert local(tz.replace("FILE", str(file))) == hours
 
 
-@pytest.mark.parametrize(("tz", "said"), [("Mars/North", True), (":/nowhere", True), ("CET-1", False), (BERLIN, False)])
-def test_zone_that_nobody_knows(monkeypatch, tz, said):
+@pytest.mark.parametrize(
+    ("tz", "is_reported"), [("Mars/North", True), (":/nowhere", True), ("CET-1", False), (BERLIN, False)]
+)
+def test_zone_that_nobody_knows(monkeypatch, tz, is_reported):
     """A TZ that is not understood is a doubt about the jobs with `cron` and no `timezone`, and about no others."""
     monkeypatch.setenv("TZ", tz)
     jobs = [
@@ -219,9 +221,9 @@ def test_zone_that_nobody_knows(monkeypatch, tz, said):
         build_job("b", when=When(cron="@daily", timezone="UTC")),
         build_job("c"),
     ]
-    doubt = cron_times.build_timezone_warning(jobs)
-    assert (doubt is not None) == said
-    assert doubt is None or f"taken as UTC (a): TZ={tz} is no time zone" in doubt
+    warning = cron_times.build_timezone_warning(jobs)
+    assert (warning is not None) == is_reported
+    assert warning is None or f"taken as UTC (a): TZ={tz} is no time zone" in warning
     assert cron_times.build_timezone_warning(jobs[1:]) is None
 
 

@@ -331,7 +331,7 @@ def test_any_row_of_plans_ends_in_the_last(plans, pauses):
         change_plan(world, *jobs, make("keeper"))
     world.run(world.now + 60)
     assert world.finish is None
-    assert [unit.plan for unit in world.core.job_records.values()] == [*plans[-1], make("keeper")]
+    assert [record.plan for record in world.core.job_records.values()] == [*plans[-1], make("keeper")]
     for name in {"a", "c", "d"} & {j.name for j in plans[-1]}:
         assert list_starts(world, name), f"{name} never ran"
     assert list_starts(world, "keeper") == [0.0]

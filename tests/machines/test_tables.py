@@ -36,7 +36,7 @@ def list_rows(machine):
 
 
 def extend(members):
-    """The same enum with one member more."""
+    """Return the enum with one more member."""
     return Enum(members.__name__, {**{m.name: m.value for m in members}, "NEW": "new"}, module=members.__module__)
 
 

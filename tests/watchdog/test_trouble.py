@@ -221,7 +221,7 @@ def test_damaged_state(site: Site) -> None:
     site.push_image()
     site.run_once()
     first = get_slot(site)
-    (site.folder / "state/state.json").write_text('{"format": 1, "slots": [')
+    (site.folder / "state/state.json").write_text('{"format": 2, "slots": [')
     assert "kept as" in site.run_once(73)
     site.run_once()
     assert get_slot(site)["container"] == first["container"]

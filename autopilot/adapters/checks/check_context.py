@@ -16,7 +16,7 @@ LogLines = Callable[[str, list[bytes], bool, int], None]  # stream, lines withou
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckContext:
-    """Surroundings of one run of a check.
+    """Context of one run of a check.
 
     Attributes:
         job: The name of the job that is checked.

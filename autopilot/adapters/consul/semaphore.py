@@ -55,7 +55,7 @@ def add_holder(
 
 
 class Permit:
-    """One request for a permit, which is held from its grant until `release`."""
+    """Request for a permit, and from its grant until `release` the permit itself."""
 
     def __init__(
         self,

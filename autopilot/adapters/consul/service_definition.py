@@ -12,7 +12,7 @@ MAX_META_VALUE_CHARS = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceDefinition:
-    """One service with its TTL check. An `address` of "" means the agent's own."""
+    """Definition of a service with its TTL check. An `address` of "" means the agent's own."""
 
     id: str
     name: str

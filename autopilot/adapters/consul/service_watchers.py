@@ -92,7 +92,7 @@ class ServiceWatchers:
                 await asyncio.sleep(RETRY_DELAY.compute(breaks, random.random()))
 
     async def _wait_for_difference(self, id: str) -> None:
-        """Return when the service is not registered any more, or its registration was told of a difference."""
+        """Return when the service is not registered any more, or its registration has learned of a difference."""
         service, content_hash = self._services[id], ""
         while service.registered.is_set():
             entry = await self._client.get_service(id, content_hash=content_hash)

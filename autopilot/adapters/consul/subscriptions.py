@@ -17,7 +17,7 @@ ResourceType = Literal["key", "keys", "service"]
 
 
 class Subscriptions:
-    """One blocking query for each subscription; those made before the client is loaded wait for it."""
+    """Subscriptions, with a blocking query for each; those made before the client is loaded wait for it."""
 
     def __init__(
         self,

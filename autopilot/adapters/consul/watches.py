@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Watches:
-    """One blocking query for each watch of the plan."""
+    """Watches of the plan, with a blocking query for each."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from lab.consul_agents import Agent
 
 @pytest.fixture
 def agent() -> Iterator[Agent]:
-    """One real agent, its own server. Its log is shown when the test fails."""
+    """Start a real agent that is its own server. Its log is shown when the test fails."""
     with consul_agents.start_agent() as agent:
         yield agent
         print(agent.read_log())

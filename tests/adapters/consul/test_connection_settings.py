@@ -16,8 +16,8 @@ def test_the_plan_wins():
     found = build_connection_settings(HERE, env)
     assert (found.base_url, found.read_current_token()) == ("https://127.0.0.1:8500", "from-env")
     assert found.server_name == "server.dc1.consul"
-    said = build_connection_settings(Consul(address="h:1", scheme="http", acl_token="from-plan"), env)
-    assert (said.base_url, said.read_current_token(), said.ssl_context) == ("http://h:1", "from-plan", None)
+    settings = build_connection_settings(Consul(address="h:1", scheme="http", acl_token="from-plan"), env)
+    assert (settings.base_url, settings.read_current_token(), settings.ssl_context) == ("http://h:1", "from-plan", None)
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,8 @@ def test_watches_come_and_go(tmp_path, agent):
         assert pilot.reload(spec | {"jobs": [web, watcher, other], "watches": more}).returncode == 0
         agent.put("/v1/agent/service/register", {"Name": "other", "Port": 1})
         pilot.wait_for_event("also", "started")
-        told = [line for line in pilot.lines if line.get("job") == "told" and line["message"] == "started"]
-        assert len(told) == 1
+        starts = [line for line in pilot.lines if line.get("job") == "told" and line["message"] == "started"]
+        assert len(starts) == 1
 
 
 def test_another_consul(tmp_path, agent):

@@ -80,12 +80,12 @@ def test_what_may_not_be_seen_is_no_empty_fleet(monkeypatch):
     with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
         for token in ("", consul_agents.create_token(agent, 'service "x" { policy = "read" }')):
             monkeypatch.setenv("CONSUL_HTTP_TOKEN", token)
-            for words, said in (
+            for words, expected in (
                 (["fleet"], "may not read the service"),
                 (["history", "--fleet"], "may not read the keys"),
             ):
                 done = run_verb(agent, *words)
-                assert done.returncode == 1 and said in done.stderr, done
+                assert done.returncode == 1 and expected in done.stderr, done
 
 
 @pytest.mark.real("consul")

@@ -20,9 +20,9 @@ def test_lives_without_an_end():
         build_life("d", "04:00", slot="other"),
         build_life("e", "05:00", slot="third"),
     ]
-    told = complete_lives(records, {"c": "alive", "d": "lost"})
-    assert [one["reason"] for one in told] == ["killed", "lifetime", "running", "lost", "killed"]
-    assert [one.get("ended_before") for one in told] == ["02:00", None, None, None, None]
+    completed = complete_lives(records, {"c": "alive", "d": "lost"})
+    assert [one["reason"] for one in completed] == ["killed", "lifetime", "running", "lost", "killed"]
+    assert [one.get("ended_before") for one in completed] == ["02:00", None, None, None, None]
 
 
 def test_old_records_go():

@@ -25,8 +25,8 @@ def test_what_is_registered(agent, tmp_path):
         consul={"enableTagOverride": True, "deregisterCriticalServiceAfter": "10m"},
     )
     spec["lifetime"] = {"max": "1h", "drain": {"exec": "true", "until": "true"}}
-    surroundings = {"AUTOPILOT_SLOT": "slot3", "AUTOPILOT_HOST": "h1", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "a" * 64}
-    with SupervisorProcess(tmp_path, spec, env=surroundings) as pilot:
+    environment = {"AUTOPILOT_SLOT": "slot3", "AUTOPILOT_HOST": "h1", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "a" * 64}
+    with SupervisorProcess(tmp_path, spec, env=environment) as pilot:
         eventually(lambda: get_service_status(agent) == "passing", "passing")
         (entry,) = agent.get_service_health("web")
         found = entry["Service"]

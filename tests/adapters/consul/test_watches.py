@@ -246,8 +246,8 @@ def test_key_that_may_not_be_read(tmp_path):
         put_key(agent, b"a")
         with SupervisorProcess(tmp_path, spec) as pilot:
             pilot.wait_for_event("victim", "started")
-            said = pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db")
-            assert 'allow its token key "site/mode" (read)' in said["message"]
+            log_line = pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db")
+            assert 'allow its token key "site/mode" (read)' in log_line["message"]
             put_key(agent, b"b")
             assert pilot.measure_restart_delay("victim") < PROMPT_S
             assert pilot.stop() == 0

@@ -49,7 +49,7 @@ def test_clash_is_left_out(registry):
     """A metric that clashes is left out until the other one is removed; all others stay as they are."""
     metrics = JobMetrics([FOO], registry)
     metrics.update_metrics([FOO, CLASHING, BAR])
-    assert [said.partition(":")[0] for said in metrics.rejected] == ["foo_count"]
+    assert [problem.partition(":")[0] for problem in metrics.rejected] == ["foo_count"]
     for name in ("foo", "foo_count", "bar"):
         metrics.set_metric(name, 7.0)
     text = generate_latest(registry).decode()

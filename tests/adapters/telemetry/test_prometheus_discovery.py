@@ -42,10 +42,10 @@ def list_scraped_targets(server):
 def test_discovered_and_scraped(tmp_path, build):
     """Prometheus finds the telemetry port by itself and scrapes it; labels name container, image, host and slot."""
     port = find_free_port()
-    surroundings = {"AUTOPILOT_SLOT": "slot4", "AUTOPILOT_HOST": "h4", "AUTOPILOT_IMAGE_DIGEST": DIGEST}
+    environment = {"AUTOPILOT_SLOT": "slot4", "AUTOPILOT_HOST": "h4", "AUTOPILOT_IMAGE_DIGEST": DIGEST}
     with (
         consul_agents.start_agent() as agent,
-        SupervisorProcess(tmp_path, build_spec(agent, port), env=surroundings) as pilot,
+        SupervisorProcess(tmp_path, build_spec(agent, port), env=environment) as pilot,
     ):
         eventually(lambda: bool(agent.get_service_health("containerpilot")), "registered")
         if build is prometheus_server.WITH_CONSUL:

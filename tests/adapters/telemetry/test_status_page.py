@@ -76,13 +76,13 @@ def test_stream_is_live(tmp_path, spec):
         eventually(lambda: bool(read_samples(spec)), "there")
         with open_stream(spec, "/v1/stream") as answer:
             assert answer.headers["Content-Type"] == "text/event-stream"
-            told = read_events(answer)
-            first = next(told)
+            statuses = read_events(answer)
+            first = next(statuses)
             assert (first["about"]["host"], first["about"]["slot"]) == ("h1", "s2")
-            bad = next(job for status in told for job in status["jobs"] if job["health"] == "unhealthy")
+            bad = next(job for status in statuses for job in status["jobs"] if job["health"] == "unhealthy")
             assert bad["why"]["last_check"].strip() == NASTY
             assert pilot.run_verb("restart", "web").returncode == 0
-            assert any(status["jobs"][0]["restarts"] == 1 for status in told)
+            assert any(status["jobs"][0]["restarts"] == 1 for status in statuses)
 
 
 def test_output_of_checks_is_hidden(tmp_path, spec):

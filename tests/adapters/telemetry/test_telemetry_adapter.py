@@ -63,8 +63,8 @@ def get_sample(spec, metric, /, **labels):
 @pytest.mark.slow
 def test_metrics_of_a_life(tmp_path, spec):
     """The metrics count jobs, checks, restarts by reason and exits, and show the life's phase."""
-    surroundings = {"AUTOPILOT_SLOT": "slot1", "AUTOPILOT_IMAGE_DIGEST": "sha256:1"}
-    with SupervisorProcess(tmp_path, spec, env=surroundings) as pilot:
+    environment = {"AUTOPILOT_SLOT": "slot1", "AUTOPILOT_IMAGE_DIGEST": "sha256:1"}
+    with SupervisorProcess(tmp_path, spec, env=environment) as pilot:
         eventually(lambda: get_sample(spec, "autopilot_job_healthy", name="web") == 1, "healthy")
         pilot.measure_restart_delay("victim", times=2)
         found = read_samples(spec)
@@ -113,9 +113,13 @@ def test_metrics_of_jobs(tmp_path, spec):
         assert (found["n_s_count",], found["level",]) == (4, 7.5)
         assert found["sizes_bucket", ("le", "10.0")] == 2
         assert (found["waits_sum",], found["waits_count",]) == (6, 2)
-        for bad, said in (("nope=1", "there is no metric"), ("level=x", "cannot be 'x'"), ("n_s_count=-1", "cannot")):
+        for bad, expected in (
+            ("nope=1", "there is no metric"),
+            ("level=x", "cannot be 'x'"),
+            ("n_s_count=-1", "cannot"),
+        ):
             refused = pilot.run_verb("metric", bad)
-            assert refused.returncode != 0 and said in refused.stderr
+            assert refused.returncode != 0 and expected in refused.stderr
         assert get_sample(spec, "containerpilot_control_http_requests", code="200", path="/v1/metrics") == 2
 
 

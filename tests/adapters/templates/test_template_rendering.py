@@ -37,7 +37,7 @@ def test_values(text, made):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("a\n{{ env.NOPE }}", "NOPE"),
         ("{{ key('a/none') }}", 'there is no key "a/none" in Consul; put it there, or write'),
@@ -48,9 +48,9 @@ def test_values(text, made):
         ("{{ key('a/slots') + 1 }}", "TypeError"),
     ],
 )
-def test_what_is_missing_is_an_error(text, said):
+def test_what_is_missing_is_an_error(text, expected):
     """A missing or wrong value is an error, never an empty word in a file."""
-    with pytest.raises(RenderError, match=said):
+    with pytest.raises(RenderError, match=expected):
         render(text, {}, KNOWN)
 
 

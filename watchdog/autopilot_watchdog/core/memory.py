@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # raised when keys change, so that no pass begins with half a memory
 
 
 @dataclass(frozen=True, slots=True)

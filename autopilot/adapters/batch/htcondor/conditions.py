@@ -14,7 +14,7 @@ from autopilot.retry_delay import RetryDelay
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One kind of problem, as it is now."""
+    """Present state of one kind of problem."""
 
     since: float | None = None  # begin of the problem; None: there is none
     reported: bool = False  # the core knows of it

@@ -24,7 +24,7 @@ class HtcondorNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HtcondorSettings(BatchSettings):
-    """How often the node is looked at, how much room it needs, and its configuration."""
+    """Interval of the node's observations, the free space it needs, and its configuration."""
 
     nested_types: ClassVar[Mapping[str, type]] = {"node": HtcondorNode}
 

@@ -37,14 +37,14 @@ class Worker:
     def send_command(self, text: str) -> None:
         self.host.run(f"echo {text} > /run/ask")
 
-    def list_reports(self, said: str, **fields: object) -> list[dict[str, Any]]:
-        """What the adapter said so far: cues and answers of this kind with these fields."""
-        lines = [json.loads(line) for line in self.host.read_log().splitlines() if line.startswith('{"said"')]
-        return [one for one in lines if one["said"] == said and fields.items() <= one.items()]
+    def list_reports(self, report: str, **fields: object) -> list[dict[str, Any]]:
+        """Return the adapter's reports so far: cues and answers of this kind with these fields."""
+        lines = [json.loads(line) for line in self.host.read_log().splitlines() if line.startswith('{"report"')]
+        return [one for one in lines if one["report"] == report and fields.items() <= one.items()]
 
-    def wait_for_report(self, said: str, timeout: float = 15, **fields: object) -> dict[str, Any]:
+    def wait_for_report(self, report: str, timeout: float = 15, **fields: object) -> dict[str, Any]:
         found = self.pool.wait_until(
-            lambda: self.list_reports(said, **fields), timeout, f"{said} {fields}\n{self.host.read_log()}"
+            lambda: self.list_reports(report, **fields), timeout, f"{report} {fields}\n{self.host.read_log()}"
         )
         return found[-1]
 
@@ -72,10 +72,10 @@ class Worker:
         return self.list_reports("Probed", aspect=aspect)[-1]
 
     def wait_for_drain_status(self, *words: str, timeout: float = 45) -> None:
-        """Wait until the status says of the drain all of these."""
+        """Wait until all of these words are in the status of the drain."""
         end = time.monotonic() + timeout
-        while not all(word in str(said := self.get_status()["drain"]) for word in words):
-            assert time.monotonic() < end, f"not {words} but {said}"
+        while not all(word in str(drain_status := self.get_status()["drain"]) for word in words):
+            assert time.monotonic() < end, f"not {words} but {drain_status}"
             time.sleep(0.3)  # nobody notifies a test outside the worker
 
     def get_status(self) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from autopilot.spec.plan import Command, Drain, Lifetime
 COMMAND_FIFO = "/run/ask"
 
 
-def print_report(said: str, **fields: object) -> None:
-    print(json.dumps({"said": said, "at": round(asyncio.get_running_loop().time(), 3), **fields}), flush=True)
+def print_report(report: str, **fields: object) -> None:
+    print(json.dumps({"report": report, "at": round(asyncio.get_running_loop().time(), 3), **fields}), flush=True)
 
 
 def report(cue: Cue) -> None:

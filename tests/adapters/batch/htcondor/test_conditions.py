@@ -1,4 +1,4 @@
-"""When a condition is worth telling."""
+"""Conditions are reported after their patience, and cleared once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ OBSERVATIONS = st.lists(st.tuples(st.booleans(), st.floats(min_value=0.01, max_v
 @given(OBSERVATIONS, st.floats(min_value=0, max_value=100))
 def test_beginnings_and_ends_take_turns(looks: list[tuple[bool, float]], patience: float) -> None:
     """However it flickers, each trouble is told once and taken back once, and told only after its patience."""
-    said: list[Cue] = []
-    troubles = Conditions(said.append)
+    reported_cues: list[Cue] = []
+    tracker = Conditions(reported_cues.append)
     now, bad_since = 0.0, None
     for bad, step in looks:
         now += step
         bad_since = (now if bad_since is None else bad_since) if bad else None
-        began = troubles.update("k", "it hurts" if bad else None, now, patience=patience)
+        began = tracker.update("k", "it hurts" if bad else None, now, patience=patience)
         if began:
             assert bad_since is not None
             assert now - bad_since >= patience
-        assert troubles.is_active("k") == (bool(said) and isinstance(said[-1], ConditionDetected))
-    kinds = [type(cue) for cue in said]
+        assert tracker.is_active("k") == (bool(reported_cues) and isinstance(reported_cues[-1], ConditionDetected))
+    kinds = [type(cue) for cue in reported_cues]
     assert kinds == [(ConditionDetected, ConditionResolved)[n % 2] for n in range(len(kinds))]
 
 

@@ -1,4 +1,4 @@
-"""How a life ends, as the schedd sees it."""
+"""Drains and stops of a node leave every job in the state that the schedd expects."""
 
 from __future__ import annotations
 

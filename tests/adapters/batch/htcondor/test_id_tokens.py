@@ -47,8 +47,8 @@ def build_token(**claims: object) -> str:
 )
 def test_what_the_claims_tell_is_said(claims: dict[str, object], words: str | None) -> None:
     """Expired, not yet valid, too few rights; what cannot be judged passes."""
-    said = find_problem(decode(build_token(**claims)), NOW)
-    assert said is None if words is None else words in str(said)
+    problem_text = find_problem(decode(build_token(**claims)), NOW)
+    assert problem_text is None if words is None else words in str(problem_text)
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,10 @@ def test_no_message_breaks_it(message: bytes) -> None:
 async def test_only_the_master_is_listened_to(descriptors: int) -> None:
     """Another process of the same network cannot keep a dead master alive, nor fill our descriptor table."""
     loop = asyncio.get_running_loop()
-    heard: list[bytes] = []
+    received: list[bytes] = []
     senders: set[int | None] = {os.getpid()}
     name = f"autopilot-test/{os.getpid()}/{descriptors}"
-    listener = NotifySocket(name, get_allowed_pids=lambda: senders, on_message=heard.append)
+    listener = NotifySocket(name, get_allowed_pids=lambda: senders, on_message=received.append)
     listener.listen(loop)
     before = len(os.listdir("/proc/self/fd"))
     try:
@@ -68,9 +68,9 @@ async def test_only_the_master_is_listened_to(descriptors: int) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
             ours.sendto(b"READY=1", "\0" + name)
         async with asyncio.timeout(5):
-            while not heard:
+            while not received:
                 await asyncio.sleep(0)
-        assert heard == [b"READY=1"]
+        assert received == [b"READY=1"]
         assert len(os.listdir("/proc/self/fd")) == before
     finally:
         listener.close(loop)

@@ -1,4 +1,4 @@
-"""What goes wrong on a node: seen, said in one line, and acted upon."""
+"""Faults of a node are detected, reported in one line, and treated."""
 
 from __future__ import annotations
 
