@@ -157,11 +157,11 @@ class Supervisor:
                 control_server.serve(
                     self._control_socket,
                     self._life.socket_path,
-                    self._handle_request,
-                    self._record_answer,
-                    self._log_changing_request,
-                    self._log_socket_removed,
-                    self.log_moved_file,
+                    handler=self._handle_request,
+                    on_answered=self._record_answer,
+                    on_changing_request=self._log_changing_request,
+                    on_removed=self._log_socket_removed,
+                    on_moved=self.log_moved_file,
                 )
             )
             self._claim_state_directory()

@@ -192,4 +192,4 @@ def test_the_main_process_has_the_sections_defaults(tmp_path: Path) -> None:
     plan = json.loads(run_autopilot("plan", "-o", "json", "spec.json", cwd=tmp_path).stdout)
     assert (plan["jobs"][0]["stop"]["timeout"], plan["jobs"][0]["stop"]["group"]) == (7, False)
     settings = {"directory": str(tmp_path / "spool"), "limits": {"poll": 0.01}, "broken": False}
-    assert plan["batch"] == {"system": "spool", "job": "main", "settings": settings}
+    assert plan["batch"] == {"system": "spool", "job": "main", "settings": settings, "implied": False}

@@ -11,10 +11,10 @@ BROKEN_AT_FIRST = """
 import sys
 from autopilot.adapters.telemetry.telemetry_adapter import TelemetryAdapter
 serve, failures = TelemetryAdapter._serve, iter([True, True])
-async def fail_twice(self):
+async def fail_twice(self, *arguments):
     if next(failures, False):
         raise ValueError("broken")
-    await serve(self)
+    await serve(self, *arguments)
 TelemetryAdapter._serve = fail_twice
 from autopilot.app.boot import run
 sys.exit(run(sys.argv[1]))

@@ -112,7 +112,7 @@ def test_agent_directory(tmp_path, plant):
     state.mkdir()
     (victim / "data").mkdir(parents=True)
     (victim / "data/precious").touch()
-    moved = []
+    moved: list[str] = []
     target = victim / "data/precious" if plant is plant_hard_link else victim
     settings = {"data_dir": str(state / "consul/data")}
     plant(state / "consul", target)
@@ -141,7 +141,7 @@ def test_files_are_opened_safely(tmp_path, plant):
     assert read_file(place, 3) == b"min"
     place.unlink()
     plant(place, victim)
-    moved = []
+    moved: list[str] = []
     os.write(descriptor := open_own_file(place, moved.append), b"lock")
     os.close(descriptor)
     assert read_file(place, 100) == b"lock"

@@ -292,7 +292,8 @@ def compile_plan(config, words):
     from autopilot.app import plan_cache
     from autopilot.spec import load, serialize_plan
 
-    plan = json.dumps(serialize_plan(load(config).plan)).replace(*map(json.dumps, words))
+    old, new = map(json.dumps, words)
+    plan = json.dumps(serialize_plan(load(config).plan)).replace(old, new)
     plan_cache.write(plan_cache.get_path_beside(str(config)), config.read_text(), json.loads(plan))
 
 

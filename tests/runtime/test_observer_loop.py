@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,9 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_an_observer_starts_again() -> None:
     """Each failure is reported with its exception, and the observer runs anew until it returns."""
-    runs, failed, recovered = iter([ValueError("a"), RecursionError("b"), None]), [], []
+    runs = iter([ValueError("a"), RecursionError("b"), None])
+    failed: list[Any] = []
+    recovered: list[Any] = []
 
     async def observe() -> None:
         if (error := next(runs)) is not None:

@@ -29,8 +29,13 @@ NUMBER_KEYS = [
 ]
 
 
-@pytest.mark.parametrize("key", NUMBER_KEYS)
-@pytest.mark.parametrize("number", ["9" * 400, "9" * 5000, "1e400", "-1e400", "Infinity", "NaN", "9" * 99])
+HOSTILE_NUMBERS = ["9" * 400, "9" * 5000, "1e400", "-1e400", "Infinity", "NaN", "9" * 99]
+
+
+@pytest.mark.parametrize(
+    ("key", "number"),  # 10^99 is a possible bound of a histogram's bucket
+    [(key, number) for key in NUMBER_KEYS for number in HOSTILE_NUMBERS if "buckets" not in key or number != "9" * 99],
+)
 @pytest.mark.parametrize("form", ["{}", "'{}'"])
 def test_hostile_numbers(key, number, form):
     """A number that nothing can have is refused at its place, as a number and as a string."""

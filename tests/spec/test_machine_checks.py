@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+from importlib.util import find_spec
 
 import pytest
 
@@ -30,8 +31,7 @@ def list_warnings(spec, *, here=False):
 def test_missing_library(monkeypatch, section, module, spec):
     """A section is warned about when a module that it needs is not installed, and only then."""
     assert section not in list_warnings(spec)
-    real = machine_checks.find_spec
-    monkeypatch.setattr(machine_checks, "find_spec", lambda name: None if name == module else real(name))
+    monkeypatch.setattr(machine_checks, "find_spec", lambda name: None if name == module else find_spec(name))
     message = list_warnings(spec)[section]
     assert module in message
     assert "pip install" in message

@@ -40,9 +40,9 @@ def test_as_load(spec: Path) -> None:
 def test_problems_come_whole(spec: Path) -> None:
     """The child's problems and warnings are those of load, with places."""
     with pytest.raises(SpecError) as direct:
-        load(spec, {"NAME": ""})
+        load(spec, {"NAME": "SIGHUP"})
     with pytest.raises(SpecError) as caught:
-        validate_in_child(spec, {"NAME": ""})
+        validate_in_child(spec, {"NAME": "SIGHUP"})
     assert caught.value.problems == direct.value.problems
     assert caught.value.warnings == direct.value.warnings
 

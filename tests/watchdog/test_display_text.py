@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from autopilot_watchdog.core.audit_events import AuditEvent
@@ -48,7 +49,7 @@ def test_no_forged_line_in_the_journal(
 
 def test_entries_are_bounded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No field makes an entry of the audit log large, whatever its type."""
-    fields = {"text": "x" * 10**6, "list": ["x" * 10**6], "number": 1.5, "none": None, "lone": "\ud800"}
+    fields: dict[str, Any] = {"text": "x" * 10**6, "list": ["x" * 10**6], "number": 1.5, "none": None, "lone": "\ud800"}
     path = tmp_path / "audit.jsonl"
     audit = Audit(path)
     audit.record(AuditEvent.PULL_FAILED, "y" * 10**6, **fields)

@@ -185,7 +185,7 @@ def test_labels_of_wrong_shape(keys: tuple[str, ...], value: Any) -> None:
 @pytest.mark.parametrize("value", WRONG_VALUES, ids=name_case)
 def test_index_of_wrong_shape(value: Any) -> None:
     """Entries of an index that are none are passed over."""
-    good = {"digest": "sha256:" + "a" * 64, "platform": {"os": "linux", "architecture": "amd64"}}
+    good: dict[str, Any] = {"digest": "sha256:" + "a" * 64, "platform": {"os": "linux", "architecture": "amd64"}}
     body = json.dumps({"manifests": [value, {"platform": value}, good]}).encode()
     digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
     headers = {"Content-Type": "application/vnd.oci.image.index.v1+json", "Docker-Content-Digest": digest}

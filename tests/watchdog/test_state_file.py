@@ -38,7 +38,7 @@ def test_newer_format_is_refused(tmp_path: Path, verb: list[str]) -> None:
     (tmp_path / "state.json").write_text(NEWER)
     done = CliRunner().invoke(main, [verb[0], "--config", str(config), *verb[1:]])
     assert done.exit_code == 73
-    assert "a newer watchdog wrote it (format 2, this one knows 1)" in done.output
+    assert "a newer watchdog wrote it (format 3, this one knows 2)" in done.output
     assert (tmp_path / "state.json").read_text() == NEWER
 
 

@@ -32,6 +32,7 @@ PRESENCE_CHECK_INTERVAL_S = 10.0
 async def serve(
     listening_socket: socket.socket,
     path: Path,
+    *,
     handler: Handler,
     on_answered: OnAnswered,
     on_changing_request: Callable[[str, str, int, int], None],

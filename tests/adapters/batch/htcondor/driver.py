@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import Any
 
@@ -44,6 +45,11 @@ CONDOR_METHODS = {
 }
 
 
+async def run_once(_name: str, observe: Callable[[], Awaitable[None]]) -> None:
+    """Await an observer, once: a test sees its failure."""
+    await observe()
+
+
 class Driver:
     def __init__(self, options: dict[str, Any]) -> None:
         self.loop = asyncio.get_running_loop()
@@ -60,7 +66,7 @@ class Driver:
             command_runner=self.commands,
             report=report,
             start_task=lambda work: self.tasks.add(self.loop.create_task(work)),
-            run_observer=lambda _name, observe: observe(),
+            run_observer=run_once,
             life_id=f"life-{os.uname().nodename}",
             env=os.environ,
         )

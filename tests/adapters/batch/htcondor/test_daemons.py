@@ -110,5 +110,5 @@ def test_an_ad_that_the_job_wrote_is_a_nameless_payload(tmp_path: Path, plant: C
     (tmp_path / "dir_7").mkdir()
     plant(tmp_path / "dir_7/.job.ad")
     names, nameless = find_payloads(tmp_path, [7], {}, frozenset())
-    assert (names, nameless) == ({}, {7})
+    assert names == {} and nameless == {7}
     assert find_payloads(tmp_path, [7], names, nameless)[0] == {7: "starter-7"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,11 @@ class FakeRunner:
 Make = Callable[..., HtcondorSystem]
 
 
+async def run_once(_name: str, observe: Callable[[], Awaitable[None]]) -> None:
+    """Await an observer, once: a test sees its failure."""
+    await observe()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     """A PATH on which a condor_master is found."""
@@ -68,7 +73,7 @@ def make(tmp_path: Path, path: str) -> Make:
             command_runner=runner,
             report=report,
             start_task=start_task,
-            run_observer=lambda _name, observe: observe(),
+            run_observer=run_once,
             life_id=f"{os.getpid()}-{tmp_path.name}",
             env={"PATH": path, **(env or {})},
         )
