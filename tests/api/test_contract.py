@@ -27,7 +27,7 @@ from lab import consul_agents
 from tests.app.harness import TIMEOUT_S, SupervisorProcess, eventually, find_free_port, shell
 
 REPOSITORY = Path(__file__).parents[2]
-pytestmark = pytest.mark.xdist_group("contract")  # one supervisor for most of them
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("contract")]  # one supervisor for most of them
 
 DOCUMENT = build_document()
 BY_ID = {operation.id: operation for operation in OPERATIONS}

@@ -118,6 +118,7 @@ def wait_for_payload(pilot: SupervisorProcess) -> None:
     eventually(lambda: pilot.get_status().get("spool", {}).get("payloads") == ["payload"], "the payload is seen")
 
 
+@pytest.mark.slow
 def test_a_new_batch_system_drains(tmp_path: Path) -> None:
     """The life ends with 0 once the payload is done: the spec names no drain, the section alone implies it."""
     with SupervisorProcess(tmp_path, build_spool_spec(tmp_path), env=EXTENSIONS) as pilot:
@@ -133,6 +134,7 @@ def test_a_new_batch_system_drains(tmp_path: Path) -> None:
         assert pilot.read_last_words()["reason"] == "drain"
 
 
+@pytest.mark.slow
 def test_a_new_batch_system_gives_its_payloads_back(tmp_path: Path) -> None:
     """SIGTERM evicts: the payload is in its queue when the life has ended."""
     with SupervisorProcess(tmp_path, build_spool_spec(tmp_path), env=EXTENSIONS) as pilot:

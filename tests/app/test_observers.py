@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 import urllib.request
 
+import pytest
+
 from tests.app.harness import VICTIM, SupervisorProcess, find_free_port
+
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
 BROKEN_AT_FIRST = """
 import sys

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.app.harness import SupervisorProcess, eventually, shell
+
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
 
 def test_a_start_during_the_pre_stop_job_is_carried_out(tmp_path: Path) -> None:

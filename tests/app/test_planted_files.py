@@ -14,6 +14,8 @@ from autopilot.safe_files import make_own_directory, open_own_file, read_file, r
 from autopilot.spec.plan import Template
 from tests.app.harness import TIMEOUT_S, SupervisorProcess, shell
 
+pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
+
 ONE_JOB = {"jobs": [{"name": "a", "exec": shell("echo up; exit 0")}]}
 
 

@@ -86,6 +86,7 @@ def test_environment_of_a_job(tmp_path):
 
 
 @pytest.mark.parametrize("locale", ["C", "en_US.ISO-8859-1"])
+@pytest.mark.slow
 def test_bytes_in_every_locale(tmp_path, locale):
     """Words and variables reach a program as the bytes of the job spec, the env file and the environment."""
     if shutil.which("localedef"):  # elsewhere the locale does not exist, and Python takes C
@@ -297,6 +298,7 @@ def compile_plan(config, words):
     plan_cache.write(plan_cache.get_path_beside(str(config)), config.read_text(), json.loads(plan))
 
 
+@pytest.mark.slow
 def test_compiled_plan_is_used_and_never_stale(tmp_path):
     """A compiled plan beside the config is used if it was made from the same text, and a damaged one is not."""
     config = tmp_path / "autopilot.json5"
@@ -369,6 +371,7 @@ def test_internal_error(tmp_path):
 
 
 @pytest.mark.parametrize("section", [{}, {"htcondor": True}])
+@pytest.mark.slow
 def test_problems_of_an_implied_section(tmp_path, section):
     """A wrapper called condor_master starts with warnings, and is refused only where the job spec has the section."""
     programs = tmp_path / "bin"

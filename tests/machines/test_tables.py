@@ -196,6 +196,7 @@ def get_job_key(s):
     return (plan, t.phase, *flags, *run, *counts, s.leader, s.has_members)
 
 
+@pytest.mark.slow
 def test_targets_of_the_job_table():
     """Every phase that a job's cell names is reached from it, and no other."""
     initial = [JobSituation(plan, job.build_initial_state(plan, 0.0)) for plan in list_job_variants()]

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from autopilot_watchdog.core.memory import FORMAT_VERSION
 from autopilot_watchdog.engine.engine_http import EngineClient
 
 from lab.tiny_images import format_healthy_script
@@ -195,7 +196,7 @@ def test_any_moment(site: Site) -> None:
         process.kill()
         process.wait()
         state = site.state_folder / "state.json"
-        assert not state.exists() or json.loads(state.read_text())["format"] == 1
+        assert not state.exists() or json.loads(state.read_text())["format"] == FORMAT_VERSION
         running = [item["Labels"]["autopilot.slot"] for item in list_own_containers(site) if item["State"] == "running"]
         assert len(running) == len(set(running)), "a slot doubled"
     site.run_once()

@@ -97,6 +97,7 @@ def test_bad_push_costs_a_few_slot_seconds() -> None:
     assert fleet.compute_lost_slot_seconds() / 50 < 60
 
 
+@pytest.mark.slow
 def test_consul_spares_the_fleet() -> None:
     """If the hosts share their quarantines, a bad push reaches the canaries only."""
     registry = SimulatedRegistry(
