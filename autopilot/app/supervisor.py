@@ -420,7 +420,8 @@ class Supervisor:
         plan, warnings = await read_found_config(self._life, self._commands)
         self.restart_requested = True  # as soon as the request has been answered
         changes = compare_plans(self._plan, plan)
-        return describe_changes(changes, plan, warnings, runs_before={}, runs_after={})
+        starting = {job.name: 1 for job in plan.jobs if not job.when.triggers and job.when.cron is None}
+        return describe_changes(changes, plan, warnings, runs_before={}, runs_after=starting)
 
     def get_plan(self) -> Plan:
         """Return the plan that is followed now."""

@@ -7,16 +7,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from autopilot_watchdog.engine.engine import EngineUnreachableError
+from autopilot_watchdog.engine.engine_http import EngineClient
 
 from lab.docker_engine import Engine
 from lab.registry_server import Registry
 from lab.tiny_images import build_and_push, format_healthy_script
 
 NAME = "wn"
+ENGINE_TIMEOUT_S = 60.0
 BUSY = 3.0  # times as many seconds are given as are enough on an idle machine
 
 
@@ -147,6 +151,16 @@ class Site:
         """Return the slots of `status -o json` by name."""
         document = json.loads(self.run_verb("status", "-o", "json").stdout)
         return {slot["slot"]: slot for slot in document["slots"]}
+
+    def ask_engine(self, path: str, query: Mapping[str, object] | None = None) -> Any:
+        """Return the engine's answer to a GET, once it answers: a busy Podman may be silent for many seconds."""
+        deadline = time.monotonic() + ENGINE_TIMEOUT_S
+        while True:
+            try:
+                return EngineClient(self.engine, self.service.socket).request_json("GET", path, query)
+            except EngineUnreachableError:
+                if time.monotonic() > deadline:
+                    raise
 
     def read_state(self) -> dict[str, Any]:
         """Read the watchdog's memory."""

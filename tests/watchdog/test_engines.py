@@ -34,8 +34,7 @@ def is_refilled(site: Site, old_container: str, slot: str = SLOT) -> bool:
 
 def kill_container(site: Site, name: str) -> None:
     """Kill the container's first process, from outside of any engine."""
-    client = EngineClient(site.engine, site.document["engines"][site.engine])
-    os.kill(client.request_json("GET", f"/containers/{name}/json")["State"]["Pid"], signal.SIGKILL)
+    os.kill(site.ask_engine(f"/containers/{name}/json")["State"]["Pid"], signal.SIGKILL)
 
 
 def test_missing_slots_are_filled(site: Site) -> None:
@@ -132,7 +131,7 @@ def test_last_words_are_completed(site: Site) -> None:
     words = site.folder / "state/slots/wn-01/last-words.json"
     eventually(words.exists, 5, "it speaks")
     name = get_slot(site)["container"]
-    full = EngineClient(site.engine, site.service.socket).request_json("GET", f"/containers/{name}/json")["Id"]
+    full = site.ask_engine(f"/containers/{name}/json")["Id"]
     words.write_text(words.read_text().replace("ID", full))
     kill_container(site, name)
     eventually(lambda: get_slot(site)["state"] == "starting", 10, "the engine has seen it")

@@ -102,9 +102,8 @@ def run_and_kill_at(site: Site, call: str, *, answered: bool) -> None:
 
 def list_own_containers(site: Site) -> list[dict[str, Any]]:
     """Return every container with the watchdog's label, throwaway ones too."""
-    client = EngineClient(site.engine, site.service.socket)
     query = {"all": "true", "filters": json.dumps({"label": [LABEL]})}
-    found: list[dict[str, Any]] = client.request_json("GET", "/containers/json", query)
+    found: list[dict[str, Any]] = site.ask_engine("/containers/json", query)
     return [item for item in found if item["Labels"][LABEL].startswith(str(site.state_folder))]
 
 
