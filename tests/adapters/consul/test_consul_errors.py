@@ -53,7 +53,7 @@ async def test_what_is_no_answer_is_refused(address, monkeypatch):
             await client.call(client.api.session.create(name="n", ttl=10))
         with pytest.raises(ConsulRefusedError, match="no answer of Consul"):
             await client.find_node_name("web")
-        monkeypatch.setattr(blocking_query, "BLIND", 1)
+        monkeypatch.setattr(blocking_query, "FAILURES_BEFORE_REPORT", 1)
         refused = asyncio.get_running_loop().create_future()
         task = asyncio.ensure_future(
             blocking_query.run_blocking_query(
