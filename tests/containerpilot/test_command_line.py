@@ -309,5 +309,4 @@ def test_starts_as_light_as_autopilot_run():
         "autopilot.containerpilot",
         "autopilot.containerpilot.command_line",
         "autopilot.containerpilot.go_flags",
-        "autopilot.errors",
     }
