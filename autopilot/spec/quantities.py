@@ -74,13 +74,15 @@ def _convert_seconds_to_ns(value: float) -> int:
 def _parse_duration_text(text: str) -> int:
     if text.startswith("-"):
         raise InvalidValueError(f"cannot be negative, got {format_value(text)}")
+    if len(text) > _MAX_NUMBER_CHARS:  # before the patterns: their time grows with the square of the length
+        raise InvalidValueError(f"cannot be read as a duration: {format_value(text)}; {_DURATION_HELP}")
     plain = _NUMBER.fullmatch(text)
     body = text.removeprefix("+")
     parts = [(*plain.groups(), "s")] if plain else [match.groups() for match in _DURATION_PART.finditer(body)]
     matched_chars = sum(match.end() - match.start() for match in _DURATION_PART.finditer(body))
     is_complete = plain is not None or matched_chars == len(body)
     has_digits = all(whole or fraction for whole, fraction, _ in parts)
-    if not (parts and is_complete and has_digits and len(text) <= _MAX_NUMBER_CHARS):
+    if not (parts and is_complete and has_digits):
         raise InvalidValueError(f"cannot be read as a duration: {format_value(text)}; {_DURATION_HELP}")
     return sum(_compute_nanoseconds(*part) for part in parts)
 

@@ -143,6 +143,7 @@ def test_a_new_batch_system_gives_its_payloads_back(tmp_path: Path) -> None:
         assert (tmp_path / "spool" / "queue" / "payload").exists()
 
 
+@pytest.mark.slow
 def test_a_failing_eviction_takes_the_emergency_path(tmp_path: Path) -> None:
     """An eviction that fails is heard: the last resort gives the payload back, and the exit code is 70."""
     with SupervisorProcess(tmp_path, build_spool_spec(tmp_path, broken=True), env=EXTENSIONS) as pilot:

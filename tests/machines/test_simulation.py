@@ -117,6 +117,7 @@ behaviours = st.builds(
     st.integers(0, 1000),
     st.floats(0.0, 100.0),
 )
+@pytest.mark.slow
 def test_whatever_happens(some_jobs, how, seed, stop_at):
     """Whatever jobs do: no two runs of one at once, no deadline in the past, a stop that ends within its budget, and
     nothing after the end (the world itself asserts the first two and the last).

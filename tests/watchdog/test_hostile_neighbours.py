@@ -333,6 +333,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: " + MANIFEST_MEDIA_TYPES[0].encode()
 @pytest.mark.parametrize(
     "beginning", [b"", b"HTTP/1.1 200 OK\r\nX: ", HEAD + b"\r\nContent-Length: 4000000\r\n\r\n"], ids=name_case
 )
+@pytest.mark.slow
 def test_slow_registry_and_consul(beginning: bytes) -> None:
     """A server that sends a byte now and then is given up after the time of one request, headers and body included."""
     with drip_bytes(beginning) as address:
