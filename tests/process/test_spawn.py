@@ -140,7 +140,7 @@ def test_variables_of_the_job_override_the_users():
     assert sorted(output.splitlines()) == ["HOME=/data", "USER=me"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.real("root")
 @pytest.mark.parametrize(
     ("fields", "withheld", "shown"),
     [
@@ -290,7 +290,7 @@ def spawn_with_capabilities(user, group, *capabilities):
     return done.stdout.splitlines()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.real("root")
 def test_another_user_gets_no_right_of_ours():
     """From a supervisor that is not root but may change users, a job of another user has no capability and no group."""
     *capabilities, uid, groups, _problem = spawn_with_capabilities(
@@ -300,13 +300,13 @@ def test_another_user_gets_no_right_of_ours():
     assert (uid, groups) == ("23456", "23456")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.real("root")
 def test_another_user_is_refused_where_groups_cannot_be_set():
     """Without the right to set groups, a job of another user is not started, for it would have our groups."""
     assert spawn_with_capabilities("23456", "12345", CAP_SETUID)[-1].startswith(" cannot become user 23456")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.real("root")
 def test_our_own_user_needs_no_right():
     """A job whose user is the supervisor's own starts without any right to change users."""
     assert spawn_with_capabilities("12345", "12345")[3] == "12345"
