@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -113,7 +114,24 @@ def require_fuse() -> None:
         pass
 
 
+def require_ipv6() -> None:
+    """Raise LabError unless a socket can listen on the IPv6 loopback address."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        raise LabError(f"nothing can listen on ::1 here ({error.strerror})") from None
+
+
+def require_network_address() -> None:
+    """Raise LabError unless an interface other than the loopback has an IPv4 address: the kernel routes its network."""
+    interfaces = {line.split()[0] for line in Path("/proc/net/route").read_text().splitlines()[1:]}
+    if not interfaces - {"lo"}:
+        raise LabError("this machine has no address beside its loopback")
+
+
 PARTS: Mapping[str, Callable[[], None]] = {
+    "ipv6": require_ipv6,
+    "network-address": require_network_address,
     "root": require_root,
     "namespaces": require_namespaces,
     "htcondor": require_htcondor,

@@ -213,6 +213,7 @@ def test_first_job_does_not_wait(tmp_path, spec):
         assert pilot.lines[0]["arrived"] <= up
 
 
+@pytest.mark.real("network-address")
 @pytest.mark.parametrize(
     ("interfaces", "listens", "closed"),
     [
@@ -224,8 +225,8 @@ def test_first_job_does_not_wait(tmp_path, spec):
 def test_addresses_of_the_port(tmp_path, interfaces, listens, closed):
     """Without `interfaces` the port listens on the loopback addresses too, with them nowhere else."""
     host_addresses = list_host_addresses()
-    if (host := choose_address(("eth0:inet", "inet"), host_addresses)) is None:
-        pytest.skip("this machine has no address beside its loopback")
+    host = choose_address(("eth0:inet", "inet"), host_addresses)
+    assert host is not None
     present = {"127.0.0.1", "127.0.0.2", host} | {str(address.ip) for address in host_addresses}
     port = find_free_port()
     telemetry = {"port": port, **{key: rule.replace("HOST", host) for key, rule in interfaces.items()}}
@@ -235,10 +236,11 @@ def test_addresses_of_the_port(tmp_path, interfaces, listens, closed):
         assert not [address for address in closed if can_connect(address.replace("HOST", host), port)]
 
 
+@pytest.mark.real("network-address")
 def test_loopback_port_in_use(tmp_path):
     """Another program on the loopback address does not keep the port closed elsewhere, and is named."""
-    if (host := choose_address(("eth0:inet", "inet"), list_host_addresses())) is None:
-        pytest.skip("this machine has no address beside its loopback")
+    host = choose_address(("eth0:inet", "inet"), list_host_addresses())
+    assert host is not None
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with SupervisorProcess(tmp_path, {"telemetry": {"port": port}, "jobs": [WEB]}) as pilot:
