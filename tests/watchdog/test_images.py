@@ -17,7 +17,7 @@ from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 from lab.tiny_images import build_and_push, format_healthy_script
 from tests.watchdog.scenes import BEGIN, KEY, build_config, build_host
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import get_slot, kill_container
+from tests.watchdog.test_engines import get_slot, is_slot_empty, kill_container
 
 pytestmark = pytest.mark.real("docker", "podman", "registry")
 
@@ -29,7 +29,7 @@ def replace_container(site: Site, slot: str) -> None:
     """End the slot's life and let its successor prove good."""
     gone = get_slot(site, slot)["container"]
     kill_container(site, gone)
-    eventually(lambda: not get_slot(site, slot)["container"], 10, "the engine has seen it")
+    eventually(lambda: is_slot_empty(site, slot), 10, "the engine has seen it")
     site.run_once()
     site.run_once()
     assert get_slot(site, slot)["container"] not in (None, gone)

@@ -12,7 +12,7 @@ from lab import prometheus_server
 from lab.prometheus_server import Prometheus
 from tests.app.harness import find_free_port
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import get_slot, kill_container
+from tests.watchdog.test_engines import get_slot, is_slot_empty, kill_container
 
 pytestmark = pytest.mark.real("docker", "podman", "registry", "prometheus")
 
@@ -39,7 +39,7 @@ def test_textfile(site: Site) -> None:
     site.push_image()
     site.run_once()
     kill_container(site, get_slot(site)["container"])
-    eventually(lambda: not get_slot(site)["container"], 10, "the engine has seen it")
+    eventually(lambda: is_slot_empty(site), 10, "the engine has seen it")
     site.run_once()
     check_with_promtool((site.folder / "watchdog.prom").read_text())
 

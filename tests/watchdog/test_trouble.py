@@ -15,7 +15,7 @@ from lab.faults import FaultyProxy, start_faulty_proxy
 from lab.registry_server import Registry, start_registry
 from lab.tiny_images import format_healthy_script
 from tests.watchdog.site import Site, eventually
-from tests.watchdog.test_engines import SLOT, get_slot, kill_container
+from tests.watchdog.test_engines import SLOT, get_slot, is_slot_empty, kill_container
 
 pytestmark = pytest.mark.real("docker", "podman", "registry")
 
@@ -33,7 +33,7 @@ def faulty(site: Site) -> Iterator[FaultyProxy]:
 def clear_slot(site: Site) -> None:
     """Kill the slot's container and wait until the engine has seen it."""
     kill_container(site, get_slot(site)["container"])
-    eventually(lambda: not get_slot(site)["container"], 10, "the engine has seen it")
+    eventually(lambda: is_slot_empty(site), 10, "the engine has seen it")
 
 
 def test_truncated_pull(site: Site) -> None:

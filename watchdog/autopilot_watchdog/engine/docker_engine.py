@@ -221,10 +221,19 @@ class DockerEngine:
 
     def _list_by_owner(self, owner: str) -> list[dict[str, Any]]:
         filters = json.dumps({"label": [f"{container_request.OWNER_LABEL}={owner}"]})
-        items = self._client.request_json("GET", "/containers/json", {"all": "true", "filters": filters}) or []
+        items = self._request_list("/containers/json", {"all": "true", "filters": filters})
         if not isinstance(items, list) or not all(get_text(item, "Id") for item in items):
             raise EngineUnreachableError(f"{self.name} answers nonsense: its list of containers is no list of objects")
         return items
+
+    def _request_list(self, path: str, query: dict[str, str]) -> Any:
+        """Ask for a list, a second time if the engine fails: a container that ends meanwhile can spoil the answer."""
+        try:
+            return self._client.request_json("GET", path, query) or []
+        except EngineRefusedError as error:
+            if error.status < 500:
+                raise
+        return self._client.request_json("GET", path, query) or []
 
     def _request_id(self, path: str, query: dict[str, str], body: dict[str, Any]) -> str:
         """Ask the engine to create something and return its id."""
