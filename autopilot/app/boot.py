@@ -260,7 +260,9 @@ def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, Spawned
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid())}
             try:  # noqa: SIM105 - contextlib would have to be loaded first
-                started[job["name"]] = spawn(command, environ, withheld_variables=withheld)
+                started[job["name"]] = spawn(
+                    command, environ, withheld_variables=withheld, no_new_privs=not containerpilot
+                )
             except SpawnError:
                 pass  # the supervisor starts it again and reports the problem
     return started

@@ -93,7 +93,9 @@ class Supervisor:
         self._last_words = LastWords(life.state_directory, life.container_info, life.life_id, self.log_moved_file)
         self._last_words_listener = LastWordsListener(self._last_words, loop, self._log_last_words_error)
         self._tasks = TaskSet(loop, self._fail)
-        self._processes = ProcessTable(loop, () if life.containerpilot else SECRET_VARIABLES)
+        self._processes = ProcessTable(
+            loop, () if life.containerpilot else SECRET_VARIABLES, no_new_privs=not life.containerpilot
+        )
         self._commands = ProcessCommandRunner(self._processes, self._build_environ)
         self._control_socket = socket.socket(fileno=boot.control_fd)
         self._integrations = Integrations(

@@ -227,9 +227,21 @@ class Process:
 class ProcessTable:
     """All processes of the supervisor; only this class calls waitpid."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, withheld_variables: Iterable[str] = SECRET_VARIABLES) -> None:
-        """Create an empty table; only processes of our own user get the `withheld_variables`."""
-        self._loop, self._withheld_variables = loop, withheld_variables
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        withheld_variables: Iterable[str] = SECRET_VARIABLES,
+        *,
+        no_new_privs: bool = True,
+    ) -> None:
+        """Create an empty table.
+
+        Args:
+            loop: The event loop.
+            withheld_variables: Variables that only processes of our own user get.
+            no_new_privs: The default of that setting for commands with a user other than root.
+        """
+        self._loop, self._withheld_variables, self._no_new_privs = loop, withheld_variables, no_new_privs
         self._by_leader: dict[int, Process] = {}  # until its leader is reaped
         self._lingering: set[Process] = set()  # leader gone, members left
         self.orphans_reaped = 0
@@ -260,7 +272,11 @@ class ProcessTable:
             SpawnError: The process cannot be created.
         """
         spawned = spawn(
-            command, environ, own_pid_variables=own_pid_variables, withheld_variables=self._withheld_variables
+            command,
+            environ,
+            own_pid_variables=own_pid_variables,
+            withheld_variables=self._withheld_variables,
+            no_new_privs=self._no_new_privs,
         )
         return self.adopt(spawned, on_lines=on_lines, on_exit=on_exit, on_empty=on_empty, backpressure=backpressure)
 

@@ -7,6 +7,7 @@ is changed, and nothing but the spec's own files is read.
 from __future__ import annotations
 
 import os
+import pwd
 import resource
 import shutil
 import ssl
@@ -17,6 +18,7 @@ from autopilot.spec.env_file import read_env_file
 from autopilot.spec.findings import Finding
 from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.os_names import is_missing_program, is_unknown_user
+from autopilot.spec.privilege_names import CAPABILITY_NAMES, format_capabilities
 from autopilot.spec.spec_model import Job, Spec
 
 _MODULES_BY_SECTION = {  # the section of the job spec, and the extra that installs its modules
@@ -25,7 +27,7 @@ _MODULES_BY_SECTION = {  # the section of the job spec, and the extra that insta
     "templates": ("jinja2",),
 }
 _EXTRAS_BY_SECTION = {"consul": "consul", "telemetry": "consul,telemetry", "templates": "templates"}
-_CAP_SETGID, _CAP_SETUID, _CAP_SYS_RESOURCE = 6, 7, 24  # capabilities(7)
+_CAP_SETGID, _CAP_SETUID, _CAP_SETPCAP, _CAP_SYS_RESOURCE = 6, 7, 8, 24  # capabilities(7)
 
 
 def check_machine(spec: Spec) -> Iterator[Finding]:
@@ -118,12 +120,12 @@ def _check_job(job: Job, path: KeyPath) -> Iterator[Finding]:
             read_env_file(job.env_file)
         except (OSError, ValueError) as error:
             yield _warn((*path, "env_file"), "read", getattr(error, "strerror", None) or str(error))
-    if job.user is not None and not is_unknown_user(job.user) and not _has_capabilities(_CAP_SETUID, _CAP_SETGID):
-        reason = f"uid {os.geteuid()} may not become another user; start the supervisor as root"
-        yield _warn((*path, "user"), "used", reason)
+    if job.user is not None and not is_unknown_user(job.user) and (problem := _find_identity_problem(job.user)):
+        yield _warn((*path, "user"), "used", problem)
     elif job.group is not None and not _has_capabilities(_CAP_SETGID):
         reason = f"uid {os.geteuid()} may not change its group; start the supervisor as root"
         yield _warn((*path, "group"), "used", reason)
+    yield from _check_privileges(job, path)
     for name, value in job.limits.items():
         hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
         is_above = hard != resource.RLIM_INFINITY and (value == -1 or value > hard)
@@ -131,15 +133,54 @@ def _check_job(job: Job, path: KeyPath) -> Iterator[Finding]:
             yield _warn((*path, "limits"), "set", f"{name} cannot be above {hard}, the limit of the supervisor itself")
 
 
+def _find_identity_problem(user: str) -> str:
+    """Return a sentence when this process cannot start another one as `user`, else ""."""
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        entry = None
+    uid = int(user) if entry is None else entry.pw_uid
+    if uid != os.geteuid():
+        if _has_capabilities(_CAP_SETUID, _CAP_SETGID):
+            return ""
+        return f"uid {os.geteuid()} may not become another user; start the supervisor as root"
+    groups = {uid} if entry is None else {entry.pw_gid, *os.getgrouplist(entry.pw_name, entry.pw_gid)}
+    surplus = set(os.getgroups()) - groups
+    if not surplus or _has_capabilities(_CAP_SETGID):
+        return ""
+    return f"the supervisor may not give up its groups {sorted(surplus)} without CAP_SETGID; leave `user` out"
+
+
+def _check_privileges(job: Job, path: KeyPath) -> Iterator[Finding]:
+    reason = f"uid {os.geteuid()} has no CAP_SETPCAP; start the supervisor as root"
+    if job.secure_bits and not _has_capabilities(_CAP_SETPCAP):
+        yield _warn((*path, "secure_bits"), "set", reason)
+    bounding = _read_capability_set("CapBnd")
+    if job.capabilities is None or bounding is None:
+        return
+    known = range(max(len(CAPABILITY_NAMES), bounding.bit_length()))
+    if any(bounding >> n & 1 and n not in job.capabilities for n in known) and not _has_capabilities(_CAP_SETPCAP):
+        yield _warn((*path, "capabilities"), "limited", reason)
+    missing = [number for number in job.capabilities if not bounding >> number & 1]
+    if missing:
+        verb = f"given {format_capabilities(missing)}"
+        yield _warn((*path, "capabilities"), verb, "this container has none of them; add them to the container")
+
+
 def _has_capabilities(*numbers: int) -> bool:
     """Return True when this process has all of these capabilities; False where the kernel does not tell."""
+    effective = _read_capability_set("CapEff")
+    return os.geteuid() == 0 if effective is None else all(effective >> number & 1 for number in numbers)
+
+
+def _read_capability_set(name: str) -> int | None:
+    """Return a set of this process's capabilities as a bit mask; None where the kernel does not tell."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            line = next(line for line in file if line.startswith("CapEff:"))
+            line = next(line for line in file if line.startswith(f"{name}:"))
     except (OSError, StopIteration):
-        return os.geteuid() == 0
-    effective = int(line.split()[1], 16)
-    return all(effective >> number & 1 for number in numbers)
+        return None
+    return int(line.split()[1], 16)
 
 
 def _find_read_problem(path: str) -> str:

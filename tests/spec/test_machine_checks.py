@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from autopilot.spec import load_text, machine_checks
+from autopilot.spec import SpecError, load_text, machine_checks
 
 JOB = {"name": "a", "exec": ["true"]}
 
@@ -111,12 +111,15 @@ def test_rights():
     """A supervisor that may not become another user is told of users, groups and limits; root is not."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     jobs = [{**JOB, "user": "root"}, {"name": "b", "exec": ["true"], "group": "0"}]
-    spec = {"jobs": [*jobs, {"name": "c", "exec": ["true"], "limits": {"nofile": hard + 1}}]}
+    restricted = {"name": "d", "exec": ["true"], "capabilities": "none", "secure_bits": ["noroot"], "user": 65534}
+    spec = {"jobs": [*jobs, {"name": "c", "exec": ["true"], "limits": {"nofile": hard + 1}}, restricted]}
     assert not {"jobs[a].user", "jobs[b].group"} & list_warnings(spec).keys()
+    assert not [path for path in list_warnings(spec) if path.startswith("jobs[d]")]
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            os.setgroups([])
             os.setuid(65534)
             os.write(writing, json.dumps(sorted(list_warnings(spec))).encode())
         finally:
@@ -125,4 +128,50 @@ def test_rights():
     with open(reading, encoding="utf-8") as answer:
         found = answer.read()
     os.waitpid(pid, 0)
-    assert json.loads(found) == ["jobs[a].user", "jobs[b].group", "jobs[c].limits"]
+    assert json.loads(found) == [
+        "jobs[a].user",
+        "jobs[b].group",
+        "jobs[c].limits",
+        "jobs[d].capabilities",
+        "jobs[d].secure_bits",
+    ]
+
+
+@pytest.mark.real("root")
+def test_capabilities_that_the_container_lacks(monkeypatch):
+    """A capability that is outside of the supervisor's own bounding set is named."""
+    monkeypatch.setattr(machine_checks, "_read_capability_set", lambda _name: 1 << 8 | 1 << 0)
+    jobs = [{**JOB, "capabilities": ["CAP_CHOWN", "CAP_NET_ADMIN"]}]
+    assert "given CAP_NET_ADMIN on this machine" in list_warnings({"jobs": jobs})["jobs[a].capabilities"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "capabilities",
+            ["CAP_SYS_ADMN"],
+            'cannot use "CAP_SYS_ADMN": no such capability; did you mean "CAP_SYS_ADMIN"?',
+        ),
+        ("capabilities", "all", 'cannot be "all"; write an array of names'),
+        ("capabilities", [1], "cannot contain 1"),
+        ("secure_bits", ["norooot"], 'no such secure bit; did you mean "noroot"?'),
+        ("no_new_privs", "maybe", 'cannot be "maybe"'),
+    ],
+)
+def test_wrong_privileges(key, value, message):
+    """A wrong name of a capability or a secure bit is refused with the nearest right one."""
+    with pytest.raises(SpecError) as caught:
+        load_text(json.dumps({"jobs": [{**JOB, key: value}]}), "f", {})
+    assert message in str(caught.value)
+
+
+def test_privileges_reach_the_plan():
+    """Names of capabilities and secure bits become numbers; the batch system's main process may gain privileges."""
+    keys = {"capabilities": ["cap_kill", "CHOWN"], "secureBits": ["noroot", "noroot_locked"], "noNewPrivs": True}
+    command = load_text(json.dumps({"jobs": [{**JOB, **keys}]}), "f", {}).plan.jobs[0].command
+    assert (command.capabilities, command.secure_bits, command.no_new_privs) == ((0, 5), 3, True)
+    command = load_text(json.dumps({"jobs": [{**JOB, "capabilities": "none"}]}), "f", {}).plan.jobs[0].command
+    assert (command.capabilities, command.secure_bits, command.no_new_privs) == ((), 0, None)
+    master = {"jobs": [{"name": "m", "exec": ["condor_master", "-f"], "user": "root"}]}
+    assert load_text(json.dumps(master), "f", {}).plan.jobs[0].command.no_new_privs is False
