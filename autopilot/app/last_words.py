@@ -16,6 +16,7 @@ from pathlib import Path
 
 from autopilot import __version__, safe_files
 from autopilot.app.container_info import ContainerInfo
+from autopilot.bounded_text import MAX_SENTENCE_CHARS, clip_text
 from autopilot.machines import events
 from autopilot.machines.actions import EvictPayloads, Outcome
 from autopilot.machines.core import Effect
@@ -110,9 +111,10 @@ class LastWords:
         Raises:
             OSError: The file cannot be written.
         """
+        detail = clip_text(outcome.detail, MAX_SENTENCE_CHARS)  # the problems of a job spec may be many
         self._update_record(
-            state="ended", reason=outcome.reason, detail=outcome.detail, exit_code=outcome.code, ended=_format_now()
-        )  # fmt: skip
+            state="ended", reason=outcome.reason, detail=detail, exit_code=outcome.code, ended=_format_now()
+        )
 
     def write_heartbeat(self) -> None:
         """Write the record with the present time.
