@@ -105,7 +105,8 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
             containerpilot=containerpilot,
             missing_config=missing_config,
         )
-        return _run_supervisor(data, life, BootHandover(control_fd, prestarted, oom_kills, early_signals))
+        locks = {file.name: file.fileno() for file in (lock, socket_lock)}
+        return _run_supervisor(data, life, BootHandover(control_fd, prestarted, oom_kills, early_signals, locks))
 
 
 def _find_config_and_plan_data(config: str | None, containerpilot: bool) -> tuple[str | None, PlanData, str]:
@@ -217,7 +218,7 @@ def _lock_socket(path: str) -> TextIO:
 
 def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
     try:
-        file = open(open_own_file(path, _warn), "r+")  # noqa: SIM115 - open for the whole life
+        file = open(path, "r+", opener=lambda name, _: open_own_file(name, _warn))  # noqa: SIM115 - for the whole life
     except OSError as error:
         raise BootError(f"cannot use {resource_name}: {error.strerror}; {remedy}") from None
     try:

@@ -25,6 +25,7 @@ from autopilot.app.integrations.integration_context import IntegrationContext, I
 from autopilot.app.integrations.integrations import Integrations
 from autopilot.app.job_environment import JobEnvironment
 from autopilot.app.job_launcher import JobLauncher
+from autopilot.app.kept_files import KeptFiles
 from autopilot.app.last_words import LastWords, LastWordsListener
 from autopilot.app.life_context import BootHandover, LifeContext
 from autopilot.app.listeners import ListenerSet
@@ -98,6 +99,7 @@ class Supervisor:
         )
         self._commands = ProcessCommandRunner(self._processes, self._build_environ)
         self._control_socket = socket.socket(fileno=boot.control_fd)
+        self._kept_files = KeptFiles(self._log_restored_file)
         self._integrations = Integrations(
             plan,
             IntegrationContext(
@@ -108,6 +110,7 @@ class Supervisor:
                 get_status=self.build_status,
                 get_counts=lambda: (self._processes.orphans_reaped, self.log.dropped_bytes),
                 log_moved_file=self.log_moved_file,
+                kept_files=self._kept_files,
             ),
         )
         self._executor = self._build_executor()
@@ -177,6 +180,7 @@ class Supervisor:
         self._log_timezone_warning()
         self._runner.begin()
         self._integrations.begin()
+        self._start_observer("kept-files", self._kept_files.watch)
         self._log_containerpilot_start()
         if self._life.missing_config:
             self.feed(ConditionDetected("no-config", f"{self._life.missing_config}. Nothing is run until there is one"))
@@ -290,6 +294,13 @@ class Supervisor:
         """Log that something foreign was moved out of the place of a file of ours."""
         self.log.log("warning", "file_moved_aside", sentence)
 
+    def _log_restored_file(self, path: str, error: OSError | None) -> None:
+        if error is None:
+            self.log.log("warning", "file_remade", f"made again: {path} had been removed")
+        else:
+            sentence = f"removed, cannot be made again: {path}: {error.strerror or error}; it is tried again"
+            self.log.log("error", "file_lost", sentence)
+
     def _log_last_words_error(self, error: OSError) -> None:
         self.log.log("error", "last_words_failed", f"cannot write the last words: {error}")
 
@@ -302,6 +313,9 @@ class Supervisor:
             reason = error.strerror or error
             detail = f"cannot use the state directory {self._state}: {reason}; set `state` or AUTOPILOT_STATE"
             raise StartupError(Outcome("config", detail, os.EX_CONFIG)) from None
+        self._last_words.keep_files(self._kept_files)
+        for path, descriptor in self._boot.locks.items():
+            self._kept_files.keep_lock(path, descriptor, self.log_moved_file)
 
     async def _prepare_node(self) -> None:
         """Create the plan's batch system, if any, and let it prepare the node.
