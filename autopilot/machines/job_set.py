@@ -75,6 +75,8 @@ class JobSet:
         """Step every machine whose deadline has come."""
         for record in self.job_records.values():
             if is_due(record.state.deadline, self.now):
+                if record.plan.when.cron is not None and record.is_waiting:
+                    record.held_for = self._list_missing_templates(record)
                 self.step_job(record, job.Input.ELAPSED)
             if is_due(record.health.deadline, self.now):
                 self.step_health(record, health.Input.ELAPSED)
@@ -116,6 +118,7 @@ class JobSet:
             clock=clock,
             has_pre_stop_jobs=self._has_pre_stop_hooks(record),
             cause=cause,
+            is_held=bool(record.held_for),
         )
         self.emit(*effects)
 
@@ -176,7 +179,9 @@ class JobSet:
         """Step a job whose `when` is true, as soon as its templates are rendered."""
         record.held_for = self._list_missing_templates(record)
         if not record.held_for:
-            self.step_job(record, job.Input.TRIGGERED)
+            # a job with `cron` looks at the clock: its time has come, is long past, or comes later
+            has_cron = record.plan.when.cron is not None
+            self.step_job(record, job.Input.ELAPSED if has_cron else job.Input.TRIGGERED)
 
     def release_held_starts(self) -> None:
         """Start the jobs that were held for templates which are rendered now."""
