@@ -17,7 +17,6 @@ from autopilot.app import plan_cache
 from autopilot.app.paths import (
     NoConfigError,
     choose_socket_path,
-    choose_state_directory,
     choose_writable_state,
     find_default_config,
     get_state_beside_socket,
@@ -28,6 +27,7 @@ from autopilot.process.kernel_calls import PR_SET_CHILD_SUBREAPER, load_prctl
 from autopilot.process.spawn import SECRET_VARIABLES, SpawnedProcess, SpawnError, spawn
 from autopilot.process.user_identity import resolve
 from autopilot.safe_files import open_own_file
+from autopilot.state_directory import choose_state_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

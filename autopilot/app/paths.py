@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_CONFIG_PATH = "/etc/autopilot.json"
-ROOT_STATE_DIRECTORY = "/var/lib/autopilot"
 CONTAINERPILOT_SOCKET_PATH = "/var/run/containerpilot.socket"
 
 
@@ -36,17 +35,6 @@ def find_default_config(env: Mapping[str, str], containerpilot: bool = False) ->
     raise NoConfigError(
         f"no job spec: name one (`autopilot run CONFIG`), set AUTOPILOT_CONFIG, or put it at {DEFAULT_CONFIG_PATH}"
     )
-
-
-def choose_state_directory(planned: str | None) -> str:
-    """Return the spec's `state`, else $AUTOPILOT_STATE, else the system's directory, or the user's when not root."""
-    configured = planned or os.environ.get("AUTOPILOT_STATE")
-    if configured:
-        return configured
-    if os.geteuid() == 0:
-        return ROOT_STATE_DIRECTORY
-    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ.get("HOME", "/tmp"), ".local/state")
-    return os.path.join(home, "autopilot")
 
 
 def choose_socket_path(planned: str | None, state: str, containerpilot: bool) -> str:

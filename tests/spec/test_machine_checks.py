@@ -43,9 +43,21 @@ def test_missing_condor_master(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     jobs = [{"name": "m", "exec": ["/bin/sh"]}]
     assert "condor_master" in list_warnings({"htcondor": "m", "jobs": jobs})["htcondor"]
-    (tmp_path / "condor_master").write_text("#!/bin/sh\n")
-    (tmp_path / "condor_master").chmod(0o755)
+    for name in ("condor_master", "condor_config_val"):
+        assert name in list_warnings({"htcondor": "m", "jobs": jobs})["htcondor"]
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
     assert list_warnings({"htcondor": "m", "jobs": jobs}) == {}
+    file, tokens = tmp_path / "file", tmp_path / "tokens"
+    file.write_text("")
+    tokens.mkdir()
+    node = {"path": str(file / "x.conf"), "token": str(tokens)}
+    found = list_warnings({"htcondor": {"job": "m", "node": node}, "jobs": jobs})
+    assert list(found) == ["htcondor.node.path", "htcondor.node.token"]
+    assert "holds no token file" in found["htcondor.node.token"]
+    (tokens / "pool").write_text("")
+    good = {"path": str(tmp_path / "new" / "x.conf"), "token": str(tokens)}
+    assert list_warnings({"htcondor": {"job": "m", "node": good}, "jobs": jobs}) == {}
 
 
 def test_files_of_consul(tmp_path):
@@ -78,6 +90,67 @@ def test_directories(tmp_path):
     template = {"source": str(file), "destination": good}
     spec = {"state": good, "control": {"socket": good}, "logging": {"output": str(file)}, "templates": [template]}
     assert list_warnings(spec) == {}
+
+
+def test_consuls_own_variables(tmp_path, monkeypatch):
+    """Certificates, tokens and addresses that Consul's variables name are looked at where the section has none."""
+    spec = {"consul": {"scheme": "https"}}
+    assert list_warnings(spec) == {}
+    for name in ("CONSUL_CACERT", "CONSUL_CAPATH", "CONSUL_CLIENT_CERT", "CONSUL_CLIENT_KEY", "CONSUL_HTTP_TOKEN_FILE"):
+        monkeypatch.setenv(name, f"/none/{name}")
+        assert f'{name}: there is no "/none/{name}"' in list_warnings(spec)["consul"]
+        monkeypatch.delenv(name)
+    bad = tmp_path / "bad.pem"
+    bad.write_text("nothing")
+    monkeypatch.setenv("CONSUL_CACERT", str(bad))
+    assert "write PEM files" in list_warnings(spec)["consul"]
+    assert list_warnings({"consul": "h:1"}) == {}
+    for variable, value in (("CONSUL_HTTP_SSL", "true"), ("CONSUL_HTTP_ADDR", "https://h:1")):
+        monkeypatch.setenv(variable, value)
+        assert "write PEM files" in list_warnings({"consul": {}})["consul"]
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "a b")
+    assert "CONSUL_HTTP_ADDR" in list_warnings({"consul": {}})["consul"]
+
+
+def test_the_agent_of_consul():
+    """The program and the file of Consul's agent are looked for."""
+    agent = {"join": ["h"], "exec": "/none/consul", "config": "/none/config"}
+    found = list_warnings({"consul": "127.0.0.1:8500", "consul_agent": agent})
+    assert list(found) == ["consul_agent.exec", "consul_agent.config"]
+
+
+def test_default_state_directory(tmp_path, monkeypatch):
+    """The state directory is looked at wherever its name comes from, and the control socket in it."""
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("AUTOPILOT_STATE", str(file / "x"))
+    assert "is not a directory; set `state`" in list_warnings({})["state"]
+    monkeypatch.setenv("AUTOPILOT_STATE", str(tmp_path / ("x" * 120)))
+    assert "longer than 107 bytes" in list_warnings({})["control.socket"]
+    monkeypatch.setenv("AUTOPILOT_SOCKET", str(tmp_path / "s"))
+    assert list_warnings({}) == {}
+    monkeypatch.setenv("AUTOPILOT_SOCKET", str(file / "s"))
+    assert "is not a directory" in list_warnings({})["control.socket"]
+
+
+def test_owner_of_a_template():
+    """A user or a group of a template that this machine does not know is warned about."""
+    template = {"source": "/etc/hostname", "destination": "/tmp/x", "user": "no-such-user", "group": "no-such-group"}
+    assert list(list_warnings({"templates": [template]})) == ["templates[0].user", "templates[0].group"]
+
+
+def test_interpreter_of_a_script(tmp_path):
+    """A job or a check that is a script without its interpreter is warned about, and a good script is not."""
+    script = tmp_path / "script"
+    script.write_text("#!/none/python\n")
+    script.chmod(0o755)
+    job = {**JOB, "exec": [str(script)], "health": {"exec": ["./script"], "interval": 1}, "cwd": str(tmp_path)}
+    found = list_warnings({"jobs": [job]})
+    assert list(found) == ["jobs[a].exec", "jobs[a].health.exec"]
+    assert 'is a script for "/none/python", which is not there' in found["jobs[a].exec"]
+    script.write_text("#!/bin/sh -e\n")
+    assert list_warnings({"jobs": [job]}) == {}
 
 
 def test_env_file(tmp_path):
@@ -121,6 +194,7 @@ def test_rights():
         try:
             os.setgroups([])
             os.setuid(65534)
+            os.environ["AUTOPILOT_STATE"] = "/tmp"
             os.write(writing, json.dumps(sorted(list_warnings(spec))).encode())
         finally:
             os._exit(0)
