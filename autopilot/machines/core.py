@@ -127,7 +127,7 @@ class Core:
         return frozenset(self.job_set.stopped_by_operator)
 
     def _list_deadlines(self) -> Iterator[float | None]:
-        yield from self.job_set.list_deadlines()
+        yield self.job_set.find_deadline()
         yield self.lifetime.deadline
         yield self.shutdown.deadline
         yield self.boot_success.deadline
@@ -410,7 +410,7 @@ class Core:
                     self._begin_shutdown(outcomes.build_all_jobs_outcome(self.job_records))
 
     def _update_boot_success(self) -> None:
-        all_good = all(record.counts_as_good for record in self.job_records.values())
+        all_good = not self.job_set.list_bad_jobs()
         self.boot_success = boot_success.observe(
             self.boot_success, all_good=all_good, now=self._now, healthy_for=self.plan.healthy_for
         )
