@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 import traceback
+from collections import ChainMap
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +24,7 @@ from autopilot.app.check_runner import CheckRunner
 from autopilot.app.event_log import EventLog
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.app.integrations.integrations import Integrations
-from autopilot.app.job_environment import JobEnvironment
+from autopilot.app.job_environment import JobEnvironment, read_batch_job_variables
 from autopilot.app.job_launcher import JobLauncher
 from autopilot.app.kept_files import KeptFiles
 from autopilot.app.last_words import LastWords, LastWordsListener
@@ -335,13 +336,15 @@ class Supervisor:
         from autopilot.adapters.batch.batch_factory import create_batch_system  # seldom needed
         from autopilot.adapters.batch.batch_system import SupervisorServices
 
+        job_env = read_batch_job_variables(self._plan)
         services = SupervisorServices(
             command_runner=self._commands,
             report=self.feed,
             start_task=self._start_task,
             run_observer=self.run_observer,
             life_id=self._last_words.life,
-            env=self.env,
+            env=ChainMap(job_env, self.env),
+            job_env=job_env,
         )
         batch_system = create_batch_system(self._plan, services)
         if batch_system is None:

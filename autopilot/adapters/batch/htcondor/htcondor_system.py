@@ -65,7 +65,7 @@ class HtcondorSystem:
             services: Parts of the supervisor.
         """
         self._settings, self._lifetime, self._services = settings, lifetime, services
-        self._commands = CondorCommands(services.command_runner)
+        self._commands = CondorCommands(services.command_runner, services.job_env)
         self._node_state = NodeState(settings, self._commands, services.report)
         self._membership = PoolMembership(self._node_state)
         self._drain_runner = DrainRunner(self._node_state)
