@@ -262,7 +262,11 @@ def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, Spawned
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid())}
             try:  # noqa: SIM105 - contextlib would have to be loaded first
                 started[job["name"]] = spawn(
-                    command, environ, withheld_variables=withheld, no_new_privs=not containerpilot
+                    command,
+                    environ,
+                    withheld_variables=withheld,
+                    no_new_privs=not containerpilot,
+                    with_cgroup=True,
                 )
             except SpawnError:
                 pass  # the supervisor starts it again and reports the problem

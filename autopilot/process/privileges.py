@@ -65,6 +65,11 @@ class Restrictions:
         self._changes_user, self._is_root = changes_user, is_root
         self._call_prctl, self._call_capset = load_prctl(), load_capset()
 
+    @property
+    def is_for_another_user(self) -> bool:
+        """True when the process becomes a user other than root, with none of our rights."""
+        return self._changes_user and not self._is_root
+
     def apply_as_supervisor(self) -> None:
         """Limit what takes a right of the supervisor, before the process changes its user.
 

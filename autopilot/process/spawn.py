@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterable, Mapping
 
+    from autopilot.process.job_cgroups import JobCgroup
     from autopilot.process.privileges import Restrictions
     from autopilot.spec.plan import Command
 else:
@@ -39,11 +40,13 @@ class SpawnedProcess:
         stdout_fd: Our end of its output.
         stderr_fd: Our end of its error output.
         problem_fd: Our end of the pipe for the reason of a failed start (`read_problem`).
+        cgroup: Its own cgroup; None where it has none.
     """
 
-    __slots__ = ("mark", "pid", "problem_fd", "stderr_fd", "stdout_fd")
+    __slots__ = ("cgroup", "mark", "pid", "problem_fd", "stderr_fd", "stdout_fd")
 
     def __init__(self, pid: int, mark: int, stdout_fd: int, stderr_fd: int, problem_fd: int) -> None:
+        self.cgroup: JobCgroup | None = None
         self.pid, self.mark, self.stdout_fd, self.stderr_fd, self.problem_fd = (
             pid,
             mark,
@@ -81,6 +84,7 @@ def spawn(
     own_pid_variables: Iterable[str] = (),
     withheld_variables: Iterable[str] = SECRET_VARIABLES,
     no_new_privs: bool = True,
+    with_cgroup: bool = False,
 ) -> SpawnedProcess:
     """Start a process.
 
@@ -90,6 +94,7 @@ def spawn(
         own_pid_variables: Variables that get the child's pid.
         withheld_variables: Variables of `environ` that only processes of our own user get.
         no_new_privs: The default of that setting for a command with a user other than root.
+        with_cgroup: Give it a cgroup of its own if it runs as a user other than root, and cgroups can be written.
 
     Raises:
         SpawnError: It cannot be forked. A failing exec is not raised: the child ends with 126 or 127, and
@@ -110,6 +115,11 @@ def spawn(
     call_prctl = None if os.getpid() == 1 else load_prctl()
     restrictions = _plan_restrictions(command, identity, no_new_privs)
     mark = next(MARKS)
+    cgroup = None
+    if with_cgroup and restrictions is not None and restrictions.is_for_another_user:
+        from autopilot.process.job_cgroups import create_job_cgroup  # loaded only when used
+
+        cgroup = create_job_cgroup(mark - FIRST_MARK)
     try:
         pid = os.fork()
         if pid == 0:
@@ -124,16 +134,21 @@ def spawn(
                 call_prctl,
                 restrictions,
                 mark,
+                cgroup,
             )
     except OSError as problem:
         _close_all(fds)
+        if cgroup is not None:
+            cgroup.remove()
         raise SpawnError(f"cannot fork: {problem.strerror}") from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     _close_all([out_w, err_w, problem_w])
     for fd in (out_r, err_r, problem_r):
         os.set_blocking(fd, False)
-    return SpawnedProcess(pid, mark, out_r, err_r, problem_r)
+    spawned = SpawnedProcess(pid, mark, out_r, err_r, problem_r)
+    spawned.cgroup = cgroup
+    return spawned
 
 
 def _plan_restrictions(command: Command, identity: Identity | None, no_new_privs_default: bool) -> Restrictions | None:
@@ -212,6 +227,7 @@ def _run_child(  # noqa: PLR0912, PLR0917 - all that one fork needs, handed over
     call_prctl: Callable[[int, int], int] | None,
     restrictions: Restrictions | None,
     mark: int,
+    cgroup: JobCgroup | None,
 ) -> None:
     """Become the program, in the child; never returns."""
     status, doing = NOT_EXECUTABLE, "cannot start"
@@ -224,6 +240,9 @@ def _run_child(  # noqa: PLR0912, PLR0917 - all that one fork needs, handed over
         os.closerange(problem_fd + 1, MAX_DESCRIPTOR)
         doing = "cannot mark the process"
         resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
+        if cgroup is not None:
+            doing = "cannot join its cgroup"
+            cgroup.join()
         for name, value in command.limits.items():
             doing = f"cannot set limit {name}={value}"
             number = getattr(resource, "RLIMIT_" + name.upper())
