@@ -59,7 +59,9 @@ class SpawnedProcess:
 MAX_DESCRIPTOR = 1 << 20
 USER_NAME_VARIABLES = ("USER", "LOGNAME", "USERNAME", "MAIL")  # ours are wrong for a process of another user
 MARKS = count(FIRST_MARK)
-SECRET_VARIABLES = ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_CLIENT_KEY")  # for the supervisor itself
+SECRET_VARIABLES = (  # for the supervisor itself, and for Consul's command line as an admin
+    *("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_HTTP_AUTH", "CONSUL_CLIENT_KEY"),
+)
 ALL_SIGNALS = signal.valid_signals()
 
 
