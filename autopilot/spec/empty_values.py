@@ -60,10 +60,10 @@ def _remove_from_object(tree: dict[str, Any], model: type[StrictModel], path: Ke
         value = tree[name]
         if model.__name__ == "Spec" and name == "consul" and value is not None and (_is_empty(value) or value == {}):
             tree[name] = {}
-            yield Finding((*path, name), _CONSUL_MESSAGE, warning=True)
+            yield Finding((*path, name), _CONSUL_MESSAGE, warning=True, customary=True)
         elif _is_absent(value, model.__name__, name):
             del tree[name]
-            yield Finding((*path, name), _MESSAGE, warning=True)
+            yield Finding((*path, name), _MESSAGE, warning=True, customary=True)
 
 
 def _remove_inside(tree: dict[str, Any], model: type[StrictModel], name: str, path: KeyPath) -> Iterator[Finding]:

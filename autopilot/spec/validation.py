@@ -139,7 +139,7 @@ def _restore_written_path(finding: Finding, normalized: NormalizedTree) -> Findi
     while parent not in normalized.written_paths:
         parent = parent[:-1]
     path = normalized.written_paths[parent] + finding.path[len(parent) :]
-    return Finding(path, finding.message, finding.at_key, finding.warning)
+    return Finding(path, finding.message, finding.at_key, finding.warning, finding.customary)
 
 
 def _is_trusted(finding: Finding, untrusted: set[KeyPath]) -> bool:
