@@ -106,7 +106,7 @@ def use_known_words(entry: LogEntry) -> bool:
         status, out_of_memory = entry.get("status"), not message.startswith("ended, ")
         cause = f"{_describe_status(int(status))}{f' ({message})' if out_of_memory else ''}" if status else ""
         entry["message"] = f"{job} exited {f'with error: {cause}' if cause else 'without error'}"
-    return message != entry["message"]
+    return bool(message != entry["message"])
 
 
 def format_go_duration(seconds: float) -> str:
