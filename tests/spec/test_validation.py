@@ -287,6 +287,7 @@ def test_containerpilot_2() -> None:
     for section in ("preStart", "preStop", "postStop", "services", "backends", "coprocesses", "tasks"):
         assert f" {section}: " in found
     assert "telemetry.sensors: telemetry.metrics" in found and "etcd" not in found
+    assert "`autopilot convert FILE -- MAIN-COMMAND`" in found
 
 
 @pytest.mark.parametrize("key", ["services", "tasks", "preStart"])
