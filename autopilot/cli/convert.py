@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="convert", short_help="Convert a configuration of ContainerPilot 2 or supervisord to a job spec.")
-@click.argument("file")
+@click.argument("file", type=click.Path(allow_dash=True))
 @click.argument("main_command", metavar="[-- COMMAND...]", nargs=-1)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.  [default: stdout]"

@@ -80,6 +80,17 @@ def test_expressions() -> None:
     assert (job["cwd"], job["env"]) == ("/r/x", {"PLACE": "{/r}"})
 
 
+@pytest.mark.parametrize(
+    ("command", "warned"), [("x 'a b' %(ENV_B)s", True), ("x 'a b' \"%(ENV_B)s\" c%(ENV_B)s", False)]
+)
+def test_a_variable_in_an_array_is_one_word(command: str, warned: bool) -> None:
+    """A warning tells of a variable that supervisord would split into words, and of no other."""
+    warnings = list_warnings(convert(f"[program:relay]\ncommand={command}\n"))
+    assert [warning.startswith("2:1: [program:relay] command: has .B as one word now") for warning in warnings] == [
+        True
+    ] * warned
+
+
 @pytest.mark.parametrize(("value", "event"), [("true", "startup"), ("1", "startup"), ("false", "asked"), ("", "asked")])
 def test_autostart_by_a_variable(value: str, event: str) -> None:
     """A variable that decides about the start still decides when the container starts."""

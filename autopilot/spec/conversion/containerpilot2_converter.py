@@ -236,26 +236,27 @@ class _Converter:
         return service
 
     def add_stop_hooks(self, top: _Entry, main: dict[str, Any], spec: dict[str, Any]) -> None:
-        total: float | None = self.add_stop_timeout(top, main, spec)
+        own_time = self.add_stop_timeout(top, main, spec)
+        hooks = []
         for key, event in (("preStop", "stopping"), ("postStop", "stopped")):
             exec_ = self.take_command(top, key, required=False)
             if exec_ is None:
                 continue
-            name = self.names.choose(key, "job")
-            job = {"name": name, "exec": exec_, "when": {"source": main["name"], "once": event}}
+            hooks.append(key)
             comments = []
             if event == "stopping":
                 main["stopTimeout"] = HOOK_TIME_S
                 comments = [f"the main command is stopped when this has ended, after {HOOK_TIME_S} s at the latest"]
-            total = total + HOOK_TIME_S if total is not None else None
+            when = {"source": main["name"], "once": event}
+            job = {"name": self.names.choose(key, "job"), "exec": exec_, "when": when}
             self.jobs.append(Commented(job, comments, spread=True))
-            if total is None:
-                spec.pop("stopTimeout", None)
-            else:
-                limit = (
-                    f"the whole stop: up to {HOOK_TIME_S} s for preStop and for postStop, and the main command's own"
-                )
-                spec["stopTimeout"] = Commented(int(total) if total == int(total) else total, [limit])
+        if hooks:
+            spec.pop("stopTimeout", None)
+        if hooks and own_time is not None:
+            total = own_time + HOOK_TIME_S * len(hooks)
+            parts = [*(f"{HOOK_TIME_S} s for {hook}" for hook in hooks), f"{own_time:g} s for the main command"]
+            comment = f"the whole stop at most: {', '.join(parts)}; the engine must wait longer (docker stop -t)"
+            spec["stopTimeout"] = Commented(int(total) if total == int(total) else total, [comment])
 
     def add_stop_timeout(self, top: _Entry, main: dict[str, Any], spec: dict[str, Any]) -> float | None:
         """Write stopTimeout; return its seconds, or None when they are not known."""

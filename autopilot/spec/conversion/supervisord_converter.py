@@ -272,6 +272,8 @@ class _SupervisordConverter:
             self.note(program, "command", f"cannot be split into words: {str(error).lower()}; it is split at spaces")
             return command.split()
         for word in words:
+            if f'"{word}"' in command or f"'{word}'" in command:
+                continue
             if (operand := find_operand(self.holes.restore(word))) is not None:
                 self.note(program, "command", f"has {operand} as one word now; write its words apart if it has several")
         return words
