@@ -42,17 +42,21 @@ def command(  # noqa: PLR0917 - click
       autopilot convert containerpilot.json -o autopilot.json5 -- nginx -g "daemon off;"
       autopilot convert /etc/supervisord.conf -o autopilot.json5
     """
-    from autopilot.spec.conversion.converting import convert_file
+    from autopilot.spec.conversion.converting import SUPERVISORD, convert_file
 
+    if output is not None and str(output) == "-":
+        output = None
     if output is not None and not force and os.path.lexists(output):
         raise click.UsageError(f"cannot write {output}: it is there already; remove it, or use --force")
     try:
         conversion = convert_file(file, os.environ, kind=kind, main_command=main_command, render=render)
+        if main_command and conversion.kind == SUPERVISORD:
+            raise click.UsageError("cannot use a main command: supervisord.conf names its programs itself")
     except SpecError as error:
         _print_problems("", error.problems)
         raise SystemExit(os.EX_CONFIG) from None
     if output is None:
-        click.echo(conversion.text, nl=False)
+        click.echo(conversion.text.encode(), nl=False)  # UTF-8 in every locale, as a job spec is read
     else:
         _write(output, conversion.text, force)
     _print_problems("warning: ", conversion.warnings)

@@ -61,6 +61,8 @@ def test_a_file_is_never_overwritten_without_force(old: Path, tmp_path: Path) ->
         (["-"], "{broken", 78, "<stdin>:1:"),
         (["-"], "", 78, "it is empty"),
         (["-"], "hello", 78, "--from"),
+        (["-", "--", "x"], "[program:x]\ncommand=true", 64, "supervisord.conf names its programs itself"),
+        (["-", "-o", "-"], '{"preStart": "a", "preStart": "b"}', 0, "preStart: is given twice in one object"),
         (["/nowhere/x.json"], None, 78, "/nowhere/x.json: cannot read the configuration: no such file or directory\n"),
         ([], None, 64, "FILE"),
         (["-", "--from", "upstart"], "{}", 64, "containerpilot2"),

@@ -197,6 +197,8 @@ def _convert_source(
 ) -> Conversion:
     tree = _parse_source(source.source, name)
     spec, notes = convert_containerpilot2(tree.value, source.holes, main_command)
+    for key in tree.list_duplicate_keys():
+        notes.add_to_head(key, "is given twice in one object; the last one is taken")
     shown = _show_actions(tree.value, source.holes)
     warnings = [] if reason is None else [reason]
     head = [_HEAD.format(kind=KINDS[CONTAINERPILOT2])]
