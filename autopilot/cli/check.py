@@ -8,13 +8,13 @@ from typing import Any, TextIO
 
 import click
 
-from autopilot.cli.verb_options import DurationParam, output_option
+from autopilot.cli.verb_options import DurationParam, config_argument, output_option
 from autopilot.spec.load_result import LoadedSpec, Problem, SpecError
 from autopilot.spec.stop_budget import compute_stop_time, compute_worst_stop_time, find_slowest_by_order
 
 
 @click.command(name="check", short_help="Check a job spec; exit code 78 when it has problems.")
-@click.argument("config")
+@config_argument
 @output_option
 @click.option("--stop-budget", type=DurationParam(), help="Fail when the worst ordered stop takes longer, e.g. 10s.")
 @click.option("--compile", "compiles", is_flag=True, help="Write the compiled plan beside CONFIG, for quicker starts.")
@@ -24,6 +24,8 @@ def command(  # noqa: PLR0917 - click
     config: str, output: str, stop_budget: float | None, compiles: bool, script: TextIO | None, seed: int
 ) -> None:
     """Check the job spec CONFIG ("-": standard input), and print every problem with its place and remedy.
+
+    The default of CONFIG is the job spec that `autopilot run` would take.
 
     The check runs no command and uses no network. A user, a program, a library, a file or a right that this machine
     does not have is a warning: the job spec may be meant for another machine.
