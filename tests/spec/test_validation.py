@@ -171,7 +171,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ),
         (
             "{jobs: [A], consul: 'h:1', locks: [{name: 'l', before: 'a', ttl: ‸9}]}",
-            "locks[l].ttl: cannot be outside Consul's bounds (10 s to 86400 s), got 9 s",
+            "locks[l].ttl: cannot be outside Consul's bounds (10 s to 24h), got 9 s",
         ),
         (
             "{jobs: [A], consul: 'h:1', lifetime: {max: 9, drain: {exec: 'x', until: 'y'}},"
