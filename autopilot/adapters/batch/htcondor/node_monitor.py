@@ -14,6 +14,7 @@ from autopilot.adapters.batch.htcondor.free_space import find_space_problem
 from autopilot.adapters.batch.htcondor.kernel_events import DirectoryWatch, ProcessEndWatch
 from autopilot.adapters.batch.htcondor.node_state import NodeState, wait_and_clear
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
+from autopilot.amounts import format_count
 from autopilot.machines.cues import Drained
 
 HEARTBEAT_TIMEOUT_S = 30.0  # condor_master sends one every third of it
@@ -168,7 +169,7 @@ class NodeMonitor:
         if answer.ads is not None:
             node.slots = answer.ads
             node.conditions.update("startd-hung", None, now)
-            return True, f"condor_startd answers with {len(answer.ads)} slots"
+            return True, f"condor_startd answers with {format_count(len(answer.ads), 'slot')}"
         stopped = pid in node.daemons.stopped
         remedy = "see StartLog; condor_master kills it when it stays so"
         detail = "it was stopped by SIGSTOP; sending SIGCONT" if stopped else remedy
