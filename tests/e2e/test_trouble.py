@@ -30,7 +30,10 @@ def test_master_killed(pool):
 
 
 def test_master_killed_and_restarted(pool):
-    """A master that may restart comes back, no orphan of the first one runs beside it, and the job runs to its end."""
+    """A master that may restart comes back, no orphan of the first one runs beside it, and the job runs to its end.
+
+    The run that died with the first master counts as a lost payload.
+    """
     node = Node(pool, master={"essential": False, "restarts": "unlimited"}).wait_until_joined()
     job = node.start_job(script="sleep 6")
     node.worker.signal_processes("condor_master", signal.SIGKILL)
@@ -38,7 +41,8 @@ def test_master_killed_and_restarted(pool):
     pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 90, "the job completes on the new master")
     assert len(node.worker.find_processes("condor_master")) == 1
     node.worker.send_signal(signal.SIGTERM)
-    assert node.wait_for_exit(30) == 0
+    assert node.wait_for_exit(30) == 75
+    assert node.read_last_words()["payloads_killed"] == 1
 
 
 def test_startd_stopped(pool):

@@ -20,6 +20,7 @@ from autopilot.safe_files import read_file
 MAX_AD_BYTES = 1 << 20  # of one job ad
 MAX_WRAPPER_DEPTH = 4  # processes from the leader to condor_master
 NAMELESS_PREFIX = "starter-"
+SHARED_PORT_NAME = "condor_shared_port"[:15]  # the kernel keeps 15 characters of a process's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def find_daemons(
     masters = {master} if master is not None else set()
     startds = find_named("condor_startd", {own_pid, *masters})
     starters = find_named("condor_starter", {own_pid, *startds})
-    helpers = [max(find_named(name, masters), default=None) for name in ("condor_shared_port", "condor_procd")]
+    helpers = [max(find_named(name, masters), default=None) for name in (SHARED_PORT_NAME, "condor_procd")]
     stopped = frozenset(pid for pid, state in states.items() if state == process_stat.STOPPED_STATE)
     return Daemons(master, max(startds, default=None), tuple(sorted(starters)), stopped, *helpers)
 

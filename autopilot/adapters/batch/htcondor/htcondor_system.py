@@ -198,7 +198,7 @@ class HtcondorSystem:
 
         Its startd and starters would linger for 10 to 15 s.
         """
-        self._node_state.refresh(asyncio.get_running_loop().time())
+        self._node_state.record_master_end(asyncio.get_running_loop().time())
         self._node_state.reset_daemons()
         self._quit_starters_and_startd(self._refresh_daemons())
         self._node_state.changed.set()

@@ -50,7 +50,7 @@ class NodeState:
         self.slots: tuple[Mapping[str, Value], ...] = ()
         self.draining = False
         self.evicting = False  # we give the payloads back: their starters end at our signals
-        self._crashed_startd: int | None = None  # not yet handled
+        self._crash = ""  # of the startd or the master, with its pid; not yet handled
         self._endings: tuple[EndingPayload, ...] = ()
         self.changed = asyncio.Event()  # a process or a directory began or ended: observe now
         self._nameless_starters: frozenset[int] = frozenset()
@@ -90,14 +90,22 @@ class NodeState:
         """
         before, self.daemons = self.daemons, find_daemons(self.leader_pid, os.getpid())
         if before.startd not in (None, self.daemons.startd) and self.read_startd_address() is not None:
-            self._crashed_startd = before.startd
+            self._crash = f"condor_startd (pid {before.startd})"
         return self.daemons
+
+    def record_master_end(self, now: float) -> None:
+        """Take note that condor_master has ended; starters that outlive it mean that it was no end in order."""
+        master = self.daemons.master
+        self.observe_daemons()
+        if self.daemons.starters and not self.evicting:
+            self._crash = self._crash or f"condor_master (pid {master})"
+        self.refresh(now)
 
     def _report_losses(self, names: Mapping[int, str], now: float) -> None:
         """Report the payloads that did not end in order; `names` are those of the observation before."""
         starters, execute = self.daemons.starters, self.get_directory("EXECUTE")
-        crashed, self._crashed_startd = self._crashed_startd, None
-        endings = collect_endings(self._endings, names, starters, crashed_startd=crashed, now=now)
+        endings = collect_endings(self._endings, names, starters, crash=self._crash, now=now)
+        self._crash = ""
         log = Path(self.settings.get("STARTD_LOG") or self.get_directory("LOG") / "StartLog")
         ends = read_starter_ends(log) if endings else {}
         losses, self._endings = judge_endings(

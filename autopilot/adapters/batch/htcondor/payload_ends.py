@@ -41,13 +41,15 @@ class EndingPayload:
         starter: The pid of its starter.
         name: The payload's id.
         deadline: Moment from which no witness is waited for any more.
-        crashed_startd: The pid of its startd, when that was killed or crashed.
+        crash: The daemon above it that was killed or crashed, with its pid; "" without such a crash.
+        outlived: Its starter lived on after that crash: its end is a consequence, however orderly it is.
     """
 
     starter: int
     name: str
     deadline: float
-    crashed_startd: int | None = None
+    crash: str = ""
+    outlived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def collect_endings(
     names: Mapping[int, str],
     starters: Iterable[int],
     *,
-    crashed_startd: int | None,
+    crash: str,
     now: float,
 ) -> tuple[EndingPayload, ...]:
     """Return the payloads to judge after an observation.
@@ -88,16 +90,19 @@ def collect_endings(
         endings: Those of the observation before.
         names: The payloads of the observation before, by their starters.
         starters: The starters that live.
-        crashed_startd: The pid of a startd that was killed or crashed since then: all its payloads are concerned.
+        crash: The startd or master that was killed or crashed since then, with its pid: it concerns all payloads.
         now: The loop's time.
     """
     by_starter = {ending.starter: ending for ending in endings}
     living = set(starters)
     for starter, name in names.items():
-        if starter not in by_starter and (starter not in living or crashed_startd is not None):
+        if starter not in by_starter and (crash or starter not in living):
             by_starter[starter] = EndingPayload(starter, name, now + WITNESS_TIMEOUT_S)
-    if crashed_startd is not None:
-        by_starter = {pid: replace(ending, crashed_startd=crashed_startd) for pid, ending in by_starter.items()}
+    if crash:
+        by_starter = {
+            pid: ending if ending.crash else replace(ending, crash=crash, outlived=pid in living)
+            for pid, ending in by_starter.items()
+        }
     return tuple(by_starter.values())
 
 
@@ -125,11 +130,11 @@ def judge_endings(
         end = ends.get(ending.starter)
         if ending.starter in living:
             waiting.append(ending)
+        elif ending.crash and (ending.outlived or end is None):
+            losses.append(Loss(ending.name, _describe_crash(ending.crash, left_behind=has_directory(ending.starter))))
         elif end is not None:
             if end.signal is not None and (end.signal == signal.SIGKILL or not evicting):
                 losses.append(Loss(ending.name, _describe_starter_end(ending.starter, end.signal)))
-        elif ending.crashed_startd is not None:
-            losses.append(Loss(ending.name, _describe_startd_end(ending, left_behind=has_directory(ending.starter))))
         elif now < ending.deadline:
             waiting.append(ending)
     return tuple(losses), tuple(waiting)
@@ -139,11 +144,10 @@ def _describe_starter_end(starter: int, number: int) -> str:
     return f"condor_starter (pid {starter}) was ended by signal {number}; its startd tells their queue"
 
 
-def _describe_startd_end(ending: EndingPayload, *, left_behind: bool) -> str:
-    subject = f"condor_startd (pid {ending.crashed_startd}) crashed or was killed"
+def _describe_crash(crash: str, *, left_behind: bool) -> str:
     if left_behind:
-        return f"{subject}; their queue may show them as running until their lease ends"
-    return f"{subject}; they were given back to their queue"
+        return f"{crash} crashed or was killed; their queue may show them as running until their lease ends"
+    return f"{crash} crashed or was killed; they were given back to their queue"
 
 
 def has_starter_directory(execute_directory: Path, starter: int) -> bool:

@@ -33,7 +33,7 @@ def test_a_whole_node() -> None:
         (8, 7, "condor_starter", "S"),
         (9, 8, "condor_starter", "R"),
         (10, 7, "condor_starter", "T"),
-        (11, 5, "condor_shared_port", "T"),
+        (11, 5, "condor_shared_p", "T"),
     ) == Daemons(5, 7, (8, 10), frozenset({10, 11}), shared_port=11, procd=6)
 
 

@@ -39,6 +39,11 @@ class ObservedNode:
             self._monkeypatch.setattr(node_state, "find_daemons", lambda leader, own, found=daemons: found)
             self.state.refresh(now)
 
+    def watch_end_of_master(self, now: float, remaining: Daemons) -> None:
+        """Let condor_master end, and these daemons remain."""
+        self._monkeypatch.setattr(node_state, "find_daemons", lambda leader, own: remaining)
+        self.state.record_master_end(now)
+
     def remove_payload_directory(self) -> None:
         (self.path / "dir_8" / ".job.ad").unlink()
         (self.path / "dir_8").rmdir()
@@ -104,6 +109,28 @@ def test_a_starter_that_outlives_its_startd_for_a_moment(node: ObservedNode) -> 
     node.remove_payload_directory()
     node.observe((3, GONE))
     assert node.list_causes() == [GIVEN_BACK]
+
+
+def test_a_killed_master(node: ObservedNode) -> None:
+    """The payloads of a killed condor_master count, although we give them back."""
+    node.observe((0, BUSY))
+    node.watch_end_of_master(1, Daemons(None, 7, (8,)))
+    node.write_log(EXITED_LINE)
+    node.remove_payload_directory()
+    node.observe((2, Daemons(None, 7)), (10, Daemons()))
+    assert node.list_causes() == ["condor_master (pid 5) crashed or was killed; they were given back to their queue"]
+
+
+def test_a_master_that_ends_in_order(node: ObservedNode) -> None:
+    """No payload counts when condor_master and its startd end in order, after an eviction."""
+    node.observe((0, BUSY))
+    node.state.evicting = True
+    node.write_log(EXITED_LINE)
+    node.observe((1, STARTER_GONE))
+    (node.path / ".startd_address").unlink()
+    node.watch_end_of_master(2, Daemons())
+    node.observe((3, Daemons()))
+    assert not node.list_causes()
 
 
 def test_a_crash_of_our_own_eviction(node: ObservedNode) -> None:
