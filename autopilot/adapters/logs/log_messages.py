@@ -156,7 +156,7 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     events.PayloadsLost: (
         Sentence(
             "error",
-            "payloads lost: {cause}; their queue may show them as running until their lease ends",
+            "payloads lost: {cause}",
             ("payloads",),
         ),
     ),
