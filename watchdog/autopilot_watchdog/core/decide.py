@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import clock_check, image_planner, memory_updates, quarantine, slot_planner, urgency
+from autopilot_watchdog.core import (
+    clock_check,
+    evidence,
+    image_planner,
+    memory_updates,
+    quarantine,
+    slot_planner,
+    urgency,
+)
 from autopilot_watchdog.core.decision_context import DecisionContext, build_context
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
 from autopilot_watchdog.core.memory import Memory
@@ -120,7 +128,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
         container = clock_check.fix_container_times(observed, memory.get_slot(observed.slot), context.now)
         if container.alive:
             if has_proved_good(container, rules.good_after, context.now):
-                memory = quarantine.record_success(memory, container, context.now)
+                memory = quarantine.record_success(memory, container, rules, context.now)
             continue
         end = judge_exit(container, rules.good_after, context.observation.booted)
         if container.id not in memory.judged:
@@ -183,6 +191,12 @@ def _compute_wake_time(
     """Return the epoch seconds at which the next decision differs though nothing happens; None for never."""
     times = list(drain_times)
     times += [memory.get_slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
+    times += [
+        slot.started + age
+        for slot in memory.slots.values()
+        if slot.started and not slot.ended and evidence.has_failing_digest(slot)
+        for age in (config.failures.good_after, evidence.compute_hurdle(slot) + 1.0)
+    ]
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
     for group in config.slots:
         image = memory.get_image(group.image_key)

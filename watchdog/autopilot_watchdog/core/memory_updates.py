@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
+from typing import Any
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import quarantine
@@ -94,8 +95,12 @@ def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) 
                     memory, key, outcome.action, error=outcome.error, settings=config.failures, now=now
                 )
             slot = memory.get_slot(name)
-            new_slot = SlotMemory(
-                outcome.container, digest, started=now, streak=slot.streak, code=slot.code, since=slot.since
+            new_slot = replace(
+                SlotMemory(
+                    outcome.container, digest, started=now, streak=slot.streak, code=slot.code, since=slot.since
+                ),
+                failed=slot.failed,
+                failing_since=slot.failing_since,
             )
             return memory.replace_slot(name, new_slot).increase_count("starts")
         case Drain(container) if not outcome.error:
@@ -137,7 +142,8 @@ def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: f
 
 
 def _mark_passed(record: DigestRecord, passed_field: str) -> DigestRecord:
-    return DigestRecord(**{**asdict(record), passed_field: True})
+    changes: dict[str, Any] = {passed_field: True}
+    return replace(record, **changes)
 
 
 def _is_replaceable(image: ImageMemory, digest: str) -> bool:

@@ -40,11 +40,14 @@ class SimulatedHost:
         is_broken: Callable[[float], bool] = lambda now: False,
         *,
         staggered: bool = False,
+        find_fault: Callable[[str, str, float], float | None] = lambda slot, digest, started: None,
     ) -> None:
         """Create a host with empty slots; arguments as for SimulatedEngine."""
         self.config = config
         self.registry = registry
-        self.engine = SimulatedEngine(config.slots[0].engine, registry, is_broken, staggered=staggered)
+        self.engine = SimulatedEngine(
+            config.slots[0].engine, registry, is_broken, staggered=staggered, find_fault=find_fault
+        )
         self.memory = Memory()
         self.unfit_reasons: tuple[str, ...] = ()
         self.reasons: dict[str, Reason] = {}
