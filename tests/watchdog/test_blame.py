@@ -73,6 +73,8 @@ def test_tables_are_documented() -> None:
     for signs, streak in HOST_WAITS:
         waits = "waits" if HOST_WAITS[signs, streak] else "goes on"
         assert [signs, streak, waits] in [row[:3] for row in rows]
+    for (condemning, well), verdict in FLEET_TABLE.items():
+        assert [condemning, well, verdict] in [row[:3] for row in rows]
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -200,3 +202,80 @@ def test_digest_that_went_bad_is_caught() -> None:
     SimulatedFleet([host], BEGIN).run_until(BEGIN + 5 * DAY)
     assert host.memory.get_image(KEY).quarantine.keys() == {B}
     assert len([at for at in list_starts(host, B) if at >= 3 * DAY]) == 6
+
+
+def build_sites(
+    registry: SimulatedRegistry, faults: dict[str, FindFault], hosts: int = 4, **failures: int
+) -> SimulatedFleet:
+    """Build a fleet of hosts with four slots each that share their evidence; `faults` are by host."""
+    return SimulatedFleet(
+        (
+            build_host(
+                registry,
+                build_config(f"h{n}", 4, consul={}, failures=failures),
+                find_fault=faults.get(f"h{n}", lambda slot, digest, started: None),
+                staggered=True,
+            )
+            for n in range(hosts)
+        ),
+        BEGIN,
+    )
+
+
+def fail_with(digest: str) -> FindFault:
+    """Let every life of a digest fail on a host, whatever the others say."""
+    return lambda slot, found, started: 8.0 if found == digest else None
+
+
+def list_quarantines(host: SimulatedHost) -> dict[str, str]:
+    """Return the source of each quarantine of a host."""
+    return {digest: entry.source for digest, entry in host.memory.get_image(KEY).quarantine.items()}
+
+
+def test_one_host_condemns_for_itself_alone() -> None:
+    """A host on which a digest fails quarantines it; the others run it, and a fresh host starts it."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + HOUR, B)])
+    fleet = build_sites(registry, {"h0": fail_with(B)}, hosts=2)
+    fleet.run_until(BEGIN + 3 * DAY)
+    assert list_quarantines(fleet.hosts[0]).keys() == {B}
+    assert list_quarantines(fleet.hosts[1]) == {}
+    fresh = build_host(registry, build_config("h9", 1, consul={}))
+    fresh.run_pass(BEGIN + 3 * DAY)
+    assert {container.digest for container in fresh.engine.list_alive()} == {B}
+
+
+def test_good_lives_elsewhere_acquit() -> None:
+    """When the digest lives well on two other hosts, the condemning host tries it once more, and then no more."""
+    fleet = build_sites(SimulatedRegistry([(0, A), (BEGIN + HOUR, B)]), {"h0": fail_with(B)})
+    fleet.run_until(BEGIN + 6 * DAY)
+    assert fleet.hosts[0].memory.counts["quarantines"] == 2
+    assert list_quarantines(fleet.hosts[0]).keys() == {B}
+    assert [list_quarantines(host) for host in fleet.hosts[1:]] == [{}, {}, {}]
+    assert len(list_starts(fleet.hosts[0], B)) == 6
+
+
+def test_two_hosts_condemn_for_the_fleet() -> None:
+    """A digest that fails on two hosts and lives well on none is not tried by others; a fresh host has an image."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + HOUR, B)], behaviours=build_failing_behaviour(B))
+    fleet = build_sites(registry, {}, hosts=12)
+    fleet.run_until(BEGIN + 3 * DAY)
+    tried = [host for host in fleet.hosts if list_starts(host, B)]
+    assert 2 <= len(tried) < 8
+    assert all(list_quarantines(host).keys() == {B} for host in fleet.hosts)
+    assert "hosts" in {source for host in fleet.hosts for source in list_quarantines(host).values()}
+    fresh = build_host(registry, build_config("h99", 1, consul={}))
+    fresh.run_pass(BEGIN + 3 * DAY)
+    assert {container.digest for container in fresh.engine.list_alive()} == {B}
+
+
+def test_fresh_host_acquits() -> None:
+    """A digest that two broken hosts condemned lives well on a fresh host, which then quarantines it no more."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + HOUR, B)])
+    fleet = build_sites(registry, {"h0": fail_with(B), "h1": fail_with(B)}, hosts=2)
+    fleet.run_until(BEGIN + 3 * DAY)
+    fresh = [build_host(registry, build_config(f"f{n}", 2, consul={})) for n in range(2)]
+    SimulatedFleet(fresh, BEGIN + 3 * DAY).run_until(BEGIN + 5 * DAY)
+    for host in fresh:
+        assert {container.digest for container in host.engine.list_alive()} == {B}
+        assert not list_quarantines(host)
+    assert set(registry.voices[B].well) == {"f0", "f1"}

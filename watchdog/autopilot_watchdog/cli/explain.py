@@ -23,7 +23,8 @@ from autopilot_watchdog.timestamps import format_age
 SOURCE_NAMES = {  # of a quarantine
     "host": "this host",
     "shared": "this host, which told the fleet",
-    "fleet": "the fleet",
+    "hosts": "other hosts of the fleet",
+    "fleet": "an operator, for the fleet",
     "operator": "the operator",
 }
 

@@ -8,13 +8,13 @@ Only an empty slot is filled: with the best digest that is prepared, unless a be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import (
     clock_check,
     evidence,
+    fleet_evidence,
     image_planner,
     memory_updates,
     quarantine,
@@ -27,7 +27,7 @@ from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, EngineView, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
-from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, ShareQuarantine, Start
+from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, Start
 
 MAX_PASS_GAP_S = 3600.0  # a longer time between passes is not counted as lost: the host was down
 OCCUPIED_CODES = ("", "running", "draining", "stopping", "paused-container")  # codes of a slot that has a container
@@ -76,11 +76,10 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     """
     context = build_context(config, observation, now)
     memory = clock_check.apply_clock_change(memory, observation, now)
-    memory = memory_updates.apply_fleet_state(
-        memory_updates.apply_registry_answers(memory, observation.tag_digests, now), observation.fleet, now
-    )
+    memory = memory_updates.apply_registry_answers(memory, observation.tag_digests, now)
+    memory = fleet_evidence.apply_fleet_state(memory, observation.fleet, now, config.failures.quorum)
     memory, actions = _process_containers(context, memory)
-    actions += _build_share_actions(config, memory)
+    actions += fleet_evidence.plan_voices(config, memory, observation.fleet, now)
     reasons: dict[str, Reason] = {}
     steps = image_planner.plan_preparations(context, memory)  # one preparing step per image and round
     for name, group in context.groups.items():
@@ -139,15 +138,6 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
             RemoveContainer(container.id, container.slot, container.engine, end.code, end.sentence, end.verdict)
         )
     return memory, actions
-
-
-def _build_share_actions(config: Config, memory: Memory) -> Iterator[Action]:
-    if config.consul is None:
-        return
-    for key, image in memory.images.items():
-        for digest, entry in image.quarantine.items():
-            if entry.source == "host" and entry.confirmed:
-                yield ShareQuarantine(key, digest, entry.reason)
 
 
 def _explain_occupied_slot(container: Container) -> Reason:

@@ -22,7 +22,9 @@ class Quarantine:
 
     since: float
     reason: str
-    source: str = "host"  # "host": failed here; "shared": failed here, told to the fleet; "fleet": told; "operator"
+    # "host": failed here; "shared": failed here, told to the fleet; "hosts": several hosts of the fleet condemn it;
+    # "operator", "fleet": ordered for this host, for all of them
+    source: str = "host"
     confirmed: bool = False  # a good digest lived well here after it: the image was to blame, not the host
     slot: str = ""  # the slot in which the digest failed and a good one lived; "" if not judged by lives
 

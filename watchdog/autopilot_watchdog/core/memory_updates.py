@@ -1,4 +1,4 @@
-"""Add the registry's answers, the fleet's state and the outcomes of actions to the memory."""
+"""Add the registry's answers and the outcomes of actions to the memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import quarantine
-from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, Quarantine, SlotMemory
-from autopilot_watchdog.core.observation import FleetState, RegistryFailure, TagDigest
+from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, SlotMemory
+from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.core.slot_actions import (
     Action,
@@ -51,22 +51,6 @@ def _drop_unused_digests(image: ImageMemory) -> ImageMemory:
     kept = {image.newest, image.pin, *latest, *(good.digest for good in image.known_good)}
     records = {digest: record for digest, record in image.records.items() if digest in kept or record.pulled}
     return replace(image, quarantine=latest, records=records)
-
-
-def apply_fleet_state(memory: Memory, fleet_state: FleetState | None, now: float) -> Memory:
-    """Return the memory with the fleet's quarantines and urgency; a quarantine lifted there is lifted here."""
-    if fleet_state is None:
-        return memory
-    memory = replace(memory, urgency=fleet_state.urgency)
-    for key, image in memory.images.items():
-        own = {digest: entry for digest, entry in image.quarantine.items() if entry.source in ("host", "operator")}
-        shared = {
-            digest: image.quarantine.get(digest) or Quarantine(now, reason, "fleet", confirmed=True)
-            for digest, reason in fleet_state.quarantine.items()
-            if digest in image.records and digest not in own
-        }
-        memory = memory.replace_image(key, replace(image, quarantine={**own, **shared}))
-    return memory
 
 
 def record_action_start(memory: Memory, action: Action, now: float) -> Memory:

@@ -86,11 +86,20 @@ class RegistryFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetVoices:
+    """Voices of the fleet's hosts on one digest."""
+
+    condemning: Mapping[str, str] = field(default_factory=dict)  # reasons by host
+    well: tuple[str, ...] = ()  # hosts on which it lives well
+
+
+@dataclass(frozen=True, slots=True)
 class FleetState:
     """Shared knowledge of the fleet, from Consul."""
 
-    quarantine: Mapping[str, str] = field(default_factory=dict)  # reasons by digest
+    quarantine: Mapping[str, str] = field(default_factory=dict)  # an operator's for all hosts: reasons by digest
     urgency: str = ""  # "now" or a date; "" none
+    voices: Mapping[str, FleetVoices] = field(default_factory=dict)  # by digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,8 @@ def record_success(memory: Memory, container: Container, settings: FailuresConfi
         memory = _conclude(memory, container, settings, now)
     key, digest = container.image_key, container.digest
     image = memory.get_image(key)
+    if conclusive and digest in image.quarantine and image.quarantine[digest].source == "hosts":
+        image = release_digest(image, digest, now)  # it lives well here, so this host does not believe the others
     known_good = {good.digest: good for good in image.known_good}
     latest = max(container.started, known_good[digest].life_started if digest in known_good else 0.0)
     if digest not in image.quarantine or image.pin == digest:

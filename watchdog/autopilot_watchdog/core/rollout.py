@@ -90,6 +90,9 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float) ->
         if good.digest not in image.quarantine and all(good.digest != choice.digest for choice in choices):
             reason = "the last good one" if good is image.known_good[0] else "an older good one"
             choices.append(DigestChoice(good.digest, reason))
+    entry = image.quarantine.get(image.newest)
+    if not choices and entry is not None and entry.source == "hosts":
+        return [DigestChoice(image.newest, "quarantined by other hosts, but the only one there is")]
     return choices
 
 
