@@ -18,6 +18,8 @@ class CannedServer:
     port: int
     answers: dict[str, tuple[int, dict[str, str], bytes]]  # by the end of the path: status, headers, body
     requests: list[tuple[str, str, str]] = field(default_factory=list)
+    # by the end of the path: answers that are given first, each once
+    first_answers: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -35,8 +37,9 @@ def serve_answers(
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             canned.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
+            first = next((left for end, left in canned.first_answers.items() if left and path.endswith(end)), None)
             match = next((answer for end, answer in canned.answers.items() if path.endswith(end)), (404, {}, b""))
-            status, headers, body = match
+            status, headers, body = first.pop(0) if first else match
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
