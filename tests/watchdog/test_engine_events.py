@@ -26,7 +26,10 @@ def test_events_that_wake(tmp_path: Path, kind: type[DockerEngine], words: set[s
         for word in all_words
     ]
     path = str(tmp_path / "engine.sock")
-    answers = {"/version": (200, {}, VERSION), "/events": (200, {}, "\n".join(lines).encode())}
+    answers: dict[str, tuple[int, dict[str, str], bytes]] = {
+        "/version": (200, {}, VERSION),
+        "/events": (200, {}, "\n".join(lines).encode()),
+    }
     with serve_answers(answers, unix_path=path):
         found = list(kind("engine", path, "owner").watch_container_ends())
     assert found == ["", *(word for word in all_words if word in words)]

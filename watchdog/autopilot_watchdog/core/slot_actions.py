@@ -75,6 +75,7 @@ class ShareQuarantine:
     reason: str
 
 
+Preparation = Pull | Verify | Preflight  # steps that may take long, so they run beside the passes
 Action = Pull | Verify | Preflight | Start | RemoveContainer | Drain | RemoveImage | ShareQuarantine
 
 
