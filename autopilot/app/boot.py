@@ -132,17 +132,17 @@ def _find_config_and_plan_data(config: str | None, containerpilot: bool) -> tupl
         from autopilot.spec.plan_data import serialize_plan
 
         return None, serialize_plan(Plan(healthy_for=UNREACHABLE_HEALTHY_FOR_S)), str(error)
-    return path, _load_plan_data(path), ""
+    return path, _load_plan_data(path, containerpilot), ""
 
 
-def _load_plan_data(config: str) -> PlanData:
+def _load_plan_data(config: str, containerpilot: bool) -> PlanData:
     """Return the plan's data, from a compiled plan or a child that validates; raise BootError with all problems."""
     text = _render_config(config)
     if text is not None:
         data = plan_cache.find(text, plan_cache.get_path_beside(config))
         if data is not None and _can_resolve_users(data):
             return data
-    return _validate_in_child(config)
+    return _validate_in_child(config, containerpilot)
 
 
 def _render_config(config: str) -> str | None:
@@ -171,7 +171,7 @@ def _can_resolve_users(data: PlanData) -> bool:
     return True
 
 
-def _validate_in_child(config: str) -> PlanData:
+def _validate_in_child(config: str, containerpilot: bool) -> PlanData:
     from autopilot.spec import SpecError, ValidatorError, serialize_plan, validate_in_child
 
     try:
@@ -183,7 +183,8 @@ def _validate_in_child(config: str) -> PlanData:
     except ValidatorError as error:
         raise BootError(str(error), exit_code=os.EX_SOFTWARE) from None
     for warning in loaded.warnings:
-        _warn(str(warning))
+        if not (containerpilot and warning.customary):
+            _warn(str(warning))
     return serialize_plan(loaded.plan)
 
 
@@ -249,7 +250,8 @@ def _open_control_socket(path: str) -> int:
 
 def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, SpawnedProcess]:
     """Start the jobs that wait for nothing, unless the node must be prepared before any job."""
-    advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
+    has_address = data["telemetry"] is not None or any(job["service"] for job in data["jobs"])
+    advertises = data["consul"] is not None and has_address
     if data["batch"] is not None or data["templates"] or data["locks"] or advertises:
         return {}  # pre-flight checks, rendered files, permits or addresses come first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet

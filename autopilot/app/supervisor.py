@@ -421,7 +421,9 @@ class Supervisor:
         if self._life.config is None:
             return await self._restart_with_found_config()
         if self._reloader is None:
-            self._reloader = Reloader(self._life.config, self._state, self._commands, self)
+            self._reloader = Reloader(
+                self._life.config, self._state, self._commands, self, containerpilot=self._life.containerpilot
+            )
             self._listeners.add_event_listener("reload", self._reloader)
         try:
             changes = await self._reloader.reload(wait=wait)

@@ -196,7 +196,7 @@ AbsolutePath = Annotated[str, PlainValidator(parse_absolute_path), _build_schema
 SocketPath = Annotated[str, PlainValidator(parse_socket_path), _build_schema(_TEXT_SCHEMA, maxLength=107)]
 Argv = Annotated[tuple[str, ...], PlainValidator(parse_argv), _build_schema(_TEXT_LIST_SCHEMA)]
 TextList = Annotated[tuple[str, ...], PlainValidator(parse_text_list), _build_schema(_TEXT_LIST_SCHEMA)]
-Flag = Annotated[bool, PlainValidator(quantities.parse_flag), _build_schema({"type": ["boolean", "string"]})]
+Flag = Annotated[bool, PlainValidator(quantities.parse_flag), _build_schema({"type": ["boolean", "string", "integer"]})]
 Port = Annotated[int, PlainValidator(_build_whole_number_validator(1, 65535)), _build_schema(_AMOUNT_SCHEMA)]
 Count = Annotated[int, PlainValidator(_build_whole_number_validator(1, 1_000_000)), _build_schema(_AMOUNT_SCHEMA)]
 Order = Annotated[int, PlainValidator(_build_whole_number_validator(-1000, 1000)), _build_schema(_AMOUNT_SCHEMA)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from signal import SIGTERM
 
+from autopilot.amounts import format_seconds
 from autopilot.spec import plan as p
 from autopilot.spec import registry_compiler as registry
 from autopilot.spec import spec_model as m
@@ -13,7 +14,6 @@ from autopilot.spec.batch_section import BatchSection
 from autopilot.spec.extensions import IMPLIED_CHECK_KIND, load_check_kind
 from autopilot.spec.findings import Finding
 from autopilot.spec.job_queries import list_awaited_events, names_supervisor
-from autopilot.spec.quantities import format_seconds
 from autopilot.spec.stop_budget import compute_worst_stop_time
 from autopilot.spec.vocabulary import LOCK_BEFORE_LIFETIME, SIGNAL_SOURCES
 

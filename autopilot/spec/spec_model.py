@@ -139,7 +139,7 @@ class Health(CheckFields):  # noqa: D101 - its docstring is computed from the ki
 class Job(StrictModel):
     """A process that the supervisor runs, or a service that it only checks."""
 
-    name: f.Text | None = Field(default=None, description="unique; the command when left out")
+    name: f.Text | None = Field(default=None, description="unique; the program when left out")
     exec: f.Argv | None = Field(
         default=None,
         description="the command: a string split at spaces, or an array; left out: a service that is only checked",
@@ -185,8 +185,8 @@ class Job(StrictModel):
 
     @property
     def label(self) -> str:
-        """The name; the command when no name is given."""
-        return self.name or " ".join(self.exec or ())
+        """The name; the program when no name is given."""
+        return self.name or (self.exec or ("",))[0]
 
 
 BATCH_SECTIONS = {name: load_batch_system(name).load_section() for name in BATCH_SYSTEMS}
