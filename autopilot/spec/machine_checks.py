@@ -34,6 +34,7 @@ def check_machine(spec: Spec) -> Iterator[Finding]:
     yield from _check_batch_program(spec)
     yield from _check_consul_files(spec)
     yield from _check_directories(spec)
+    yield from _check_log_files(spec)
     for path, argv in _list_commands(spec):
         if is_missing_program(argv, {}, None):
             yield _warn(path, "run", f'there is no program "{argv[0]}"')
@@ -99,6 +100,14 @@ def _check_directories(spec: Spec) -> Iterator[Finding]:
             yield _warn(("templates", index, "source"), "read", problem)
         if problem := _find_write_problem(os.path.dirname(template.destination)):
             yield _warn(("templates", index, "destination"), "written", problem)
+
+
+def _check_log_files(spec: Spec) -> Iterator[Finding]:
+    """Check the certificates for receivers of the log."""
+    for index, destination in enumerate(spec.logging.forward if spec.logging is not None else ()):
+        for key in ("ca_file", "cert_file", "key_file"):
+            if (name := getattr(destination, key)) is not None and (problem := _find_read_problem(name)):
+                yield _warn(("logging", "forward", index, key), "read", problem)
 
 
 def _list_commands(spec: Spec) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
