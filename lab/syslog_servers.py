@@ -78,8 +78,9 @@ def start_syslog_server(server: str, ports: Ports, certificate: Path, key: Path)
         The file that it writes: one line for each message, its parts separated by `|`.
     """
     tree = build_tree(server)
-    libraries = tree / f"usr/lib/{platform.machine()}-linux-gnu"
-    loader = next(libraries.glob("ld-linux-*.so.*"))
+    system_libraries = tree / f"usr/lib/{platform.machine()}-linux-gnu"
+    loader = next(system_libraries.glob("ld-linux-*.so.*"))
+    libraries = f"{system_libraries}:{tree}/usr/lib/syslog-ng"  # the second has the library of syslog-ng's modules
     with create_run_folder() as folder:
         output, config = folder / "received", folder / "conf"
         if server == "rsyslog":
@@ -92,11 +93,11 @@ def start_syslog_server(server: str, ports: Ports, certificate: Path, key: Path)
                 "-i",
                 folder / "pid",
                 "-M",
-                libraries / "rsyslog",
+                system_libraries / "rsyslog",
             ]
         else:
             config.write_text(format_syslog_ng_config(ports, output, certificate, key))
-            modules = next(tree.glob("usr/lib/syslog-ng/*"))
+            modules = next(path for path in tree.glob("usr/lib/syslog-ng/*") if path.is_dir())
             words = [
                 *(tree / "usr/sbin/syslog-ng", "--foreground", "--no-caps", f"--cfgfile={config}"),
                 *(f"--persist-file={folder}/persist", f"--pidfile={folder}/pid", f"--control={folder}/control"),

@@ -116,14 +116,10 @@ class FollowedFile:
 class FileFollower:
     """The files of all jobs."""
 
-    def __init__(self, sources: Sequence[Source], on_lines: OnLines) -> None:
-        """Follow nothing yet.
-
-        Args:
-            sources: The files, by pattern.
-            on_lines: Gets job, path and lines.
-        """
-        self._sources, self._on_lines = tuple(sources), on_lines
+    def __init__(self, on_lines: OnLines) -> None:
+        """Follow nothing yet; `on_lines` gets job, path and lines."""
+        self._on_lines = on_lines
+        self._sources: tuple[Source, ...] = ()
         self._files: dict[tuple[int, int], FollowedFile] = {}  # by device and inode: a renamed file stays the same
         self._known_sources: frozenset[Source] = frozenset()  # of the looks before
 
@@ -135,8 +131,9 @@ class FileFollower:
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     def use_sources(self, sources: Sequence[Source]) -> None:
-        """Follow these files from now on."""
+        """Follow the files of these patterns from now on, and look at once."""
         self._sources = tuple(sources)
+        self.look()
 
     def look(self) -> bool:
         """Read all new lines, within a bound; return True if there is more to read at once."""

@@ -48,8 +48,10 @@ class LogIntegration:
         self._redactor: Redactor | None = None
         self._put_variables: dict[str, str] = {}
         self._follower: FileFollower | None = None
+        self._is_following = False
         self._payloads_by_file: dict[str, str] = {}
         self._use_destinations()
+        self._use_files()
 
     @property
     def dropped_count(self) -> int:
@@ -60,7 +62,7 @@ class LogIntegration:
         """Connect and look for files, beside the running jobs."""
         for destination in self._forwarders:
             self._start_forwarder(destination)
-        self._use_files()
+        self._start_follower()
 
     def apply_plan(self, plan: Plan) -> None:
         """Follow another plan from now on; an unchanged receiver keeps its connection."""
@@ -69,6 +71,7 @@ class LogIntegration:
         for destination in self._forwarders.keys() - self._tasks.keys():
             self._start_forwarder(destination)
         self._use_files()
+        self._start_follower()
 
     def hide_variables(self, changes: Mapping[str, str]) -> None:
         """Treat further environment variables as those of jobs: some may hold secrets."""
@@ -147,15 +150,18 @@ class LogIntegration:
     # --- files ---
 
     def _use_files(self) -> None:
-        if self._follower is None and not any(job.log_files for job in self._plan.jobs):
-            return
-        from autopilot.adapters.logs.file_follower import FileFollower
+        """Look at the files once: lines from before this moment are of an earlier life."""
+        if self._follower is None and any(job.log_files for job in self._plan.jobs):
+            from autopilot.adapters.logs.file_follower import FileFollower
 
-        if self._follower is None:
-            self._follower = FileFollower(self._list_sources(), self._write_file_lines)
-            self._context.start_task("log-files", self._follower.follow)
-        else:
+            self._follower = FileFollower(self._write_file_lines)
+        if self._follower is not None:
             self._follower.use_sources(self._list_sources())
+
+    def _start_follower(self) -> None:
+        if self._follower is not None and not self._is_following:
+            self._is_following = True
+            self._context.start_task("log-files", self._follower.follow)
 
     def _list_sources(self) -> list[Source]:
         from autopilot.adapters.logs.file_follower import Source

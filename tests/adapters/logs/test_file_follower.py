@@ -17,8 +17,8 @@ class Followed:
     def __init__(self, folder, first_line=None):
         self.folder, self.found = folder, []
         file = LogFile(path=f"{folder}/*.log", first_line=first_line)
-        self.follower = FileFollower([Source("job", file)], self._keep)
-        self.follower.look()
+        self.follower = FileFollower(self._keep)
+        self.follower.use_sources([Source("job", file)])
 
     def _keep(self, job, path, lines):
         self.found += [(os.path.basename(path), line.decode()) for line in lines]
