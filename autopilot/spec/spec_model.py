@@ -281,7 +281,7 @@ class Logging(StrictModel):
     format: LogFormat = Field(default="default", description="default and auto: text on a terminal, JSON elsewhere")
     output: f.LogOutput = Field(default="stdout", description="stdout, stderr or a file, which SIGUSR1 reopens")
     forward: tuple[LogForward, ...] = Field(default=(), description="hosts that get the log too")
-    redact: Redact = Field(default=Redact(), description="secrets that are removed from what is forwarded")
+    redact: Redact = Field(default_factory=Redact, description="secrets that are removed from what is forwarded")
 
 
 class Control(StrictModel):

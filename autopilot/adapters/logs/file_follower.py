@@ -1,9 +1,9 @@
 """Follow files that programs write, as `tail -F` does: through rotation, truncation and removal, several by a pattern.
 
 A look at all files is taken each second: it costs well under a millisecond, and works on every file system. Files that
-are there at a pattern's first look are followed from their end, later ones from their beginning. A file stays open, so its last
-lines are read after it was renamed or removed. Nothing about it is trusted: links are not followed, only regular files
-are read, a bounded number of files and of bytes at a time.
+are there at a pattern's first look are followed from their end, later ones from their beginning. A file stays open, so
+its last lines are read after it was renamed or removed. Nothing about it is trusted: links are not followed, only
+regular files are read, a bounded number of files and of bytes at a time.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Connection(Protocol):
         ...
 
     async def wait_until_lost(self) -> None:
-        """Return when the receiver has closed the connection."""
+        """Return when the connection was closed, by the receiver or here."""
         ...
 
     def close(self) -> None:
@@ -65,6 +65,7 @@ class LogForwarder:
         self._unreported_count = 0  # of dropped lines, since the last notice
         self.dropped_count = 0  # of lines, since the start
         self._queue_changed = asyncio.Event()
+        self._is_lost = False  # the connection
 
     @property
     def _condition(self) -> str:
@@ -123,20 +124,25 @@ class LogForwarder:
             return await CONNECTORS[self.destination.protocol](self.destination)
 
     async def _send_until_lost(self, connection: Connection) -> None:
-        lost = asyncio.ensure_future(connection.wait_until_lost())
+        """Send the queue, and all that comes into it; return or raise OSError when the connection is lost."""
+        self._is_lost = False
+        await asyncio.gather(self._watch_for_loss(connection), self._send_queue(connection))
+
+    async def _watch_for_loss(self, connection: Connection) -> None:
+        await connection.wait_until_lost()
+        self._is_lost = True
+        self._queue_changed.set()
+
+    async def _send_queue(self, connection: Connection) -> None:
         try:
-            while not lost.done():
-                while self._queue and not lost.done():
-                    await self._send_batch(connection)
+            while not self._is_lost:
                 self._queue_changed.clear()
-                changed = asyncio.ensure_future(self._queue_changed.wait())
-                try:
-                    await asyncio.wait((lost, changed), return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    changed.cancel()
+                if self._queue:
+                    await self._send_batch(connection)
+                else:
+                    await self._queue_changed.wait()
         finally:
-            lost.cancel()
-            connection.close()
+            connection.close()  # which ends the watch too
 
     async def _send_batch(self, connection: Connection) -> None:
         frames: list[bytes] = []
@@ -165,7 +171,7 @@ class StreamConnection:
         await self._writer.drain()
 
     async def wait_until_lost(self) -> None:
-        """Return when the receiver has closed the connection; its words are thrown away."""
+        """Return when the connection was closed; the receiver's words are thrown away."""
         try:
             while await self._reader.read(1024):
                 pass
@@ -181,7 +187,7 @@ class DatagramConnection:
     """UDP: nobody tells if a message arrives."""
 
     def __init__(self, peer: socket.socket) -> None:
-        self._peer = peer
+        self._peer, self._closed = peer, asyncio.Event()
 
     async def send(self, frames: list[bytes]) -> None:
         """Send each frame as a datagram."""
@@ -190,12 +196,13 @@ class DatagramConnection:
             await loop.sock_sendall(self._peer, frame)
 
     async def wait_until_lost(self) -> None:
-        """Wait for ever."""
-        await asyncio.get_running_loop().create_future()
+        """Return when it was closed here: nobody else closes it."""
+        await self._closed.wait()
 
     def close(self) -> None:
         """Close the socket."""
         self._peer.close()
+        self._closed.set()
 
 
 async def _connect_tcp(destination: LogDestination) -> Connection:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.logs.redaction import Redactor
 
 FLUSH_TIMEOUT_S = 1.0  # for the last lines, at the end of the life
-PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]+)/")  # of HTCondor: named after the payload's starter
+PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]+)/")  # named after the first process of the payload
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
 
 
