@@ -17,7 +17,6 @@ from autopilot.app import plan_cache
 from autopilot.app.paths import (
     NoConfigError,
     choose_socket_path,
-    choose_state_directory,
     choose_writable_state,
     find_default_config,
     get_state_beside_socket,
@@ -28,6 +27,7 @@ from autopilot.process.kernel_calls import PR_SET_CHILD_SUBREAPER, load_prctl
 from autopilot.process.spawn import SECRET_VARIABLES, SpawnedProcess, SpawnError, spawn
 from autopilot.process.user_identity import resolve
 from autopilot.safe_files import open_own_file
+from autopilot.state_directory import choose_state_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
             containerpilot=containerpilot,
             missing_config=missing_config,
         )
-        return _run_supervisor(data, life, BootHandover(control_fd, prestarted, oom_kills, early_signals))
+        locks = {file.name: file.fileno() for file in (lock, socket_lock)}
+        return _run_supervisor(data, life, BootHandover(control_fd, prestarted, oom_kills, early_signals, locks))
 
 
 def _find_config_and_plan_data(config: str | None, containerpilot: bool) -> tuple[str | None, PlanData, str]:
@@ -218,7 +219,7 @@ def _lock_socket(path: str) -> TextIO:
 
 def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
     try:
-        file = open(open_own_file(path, _warn), "r+")  # noqa: SIM115 - open for the whole life
+        file = open(path, "r+", opener=lambda name, _: open_own_file(name, _warn))  # noqa: SIM115 - for the whole life
     except OSError as error:
         raise BootError(f"cannot use {resource_name}: {error.strerror}; {remedy}") from None
     try:
@@ -262,7 +263,13 @@ def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, Spawned
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid())}
             try:  # noqa: SIM105 - contextlib would have to be loaded first
-                started[job["name"]] = spawn(command, environ, withheld_variables=withheld)
+                started[job["name"]] = spawn(
+                    command,
+                    environ,
+                    withheld_variables=withheld,
+                    no_new_privs=not containerpilot,
+                    with_cgroup=True,
+                )
             except SpawnError:
                 pass  # the supervisor starts it again and reports the problem
     return started

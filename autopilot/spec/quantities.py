@@ -48,11 +48,6 @@ def format_value(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def format_seconds(value: float) -> str:
-    """Return a duration for a message, such as `30 s`."""
-    return f"{value:.15g} s"
-
-
 def parse_duration(value: Any) -> float:
     """Return seconds from a number, a numeric string or Go's duration syntax."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):

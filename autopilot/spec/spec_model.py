@@ -163,6 +163,13 @@ class Job(StrictModel):
     env: f.Environment = Field(default_factory=dict, description="environment variables, over the supervisor's own")
     env_file: f.AbsolutePath | None = Field(default=None, description="a file of NAME=VALUE lines, below env")
     limits: f.Limits = Field(default_factory=dict, description="resource limits, e.g. {nofile: 65536}")
+    no_new_privs: f.Flag | None = Field(
+        default=None, description="no program it executes gains privileges; true with a user other than root"
+    )
+    capabilities: f.Capabilities | None = Field(
+        default=None, description='the capabilities it can have at most (bounding set), or "none"'
+    )
+    secure_bits: f.SecureBits = Field(default=0, description="rules for root's capabilities, by systemd's names")
     backoff: Backoff = Field(default=Backoff(), description="delay between restarts")
     stop: Stop = Field(default=Stop(), description="how it is stopped")
     health: Health | None = Field(default=None, description="its health check; required with a port")
