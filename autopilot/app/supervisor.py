@@ -273,9 +273,11 @@ class Supervisor:
         return run_observer(name, observe, self._handle_observer_failure, self._handle_observer_recovery)
 
     def _start_observer(self, name: str, work: Work) -> asyncio.Task[None]:
-        return self._start_task(
-            self.run_observer(name, work) if callable(work) else self._run_guarded_observer(name, work)
-        )
+        if callable(work):
+            return self._start_task(self.run_observer(name, work))
+        task = self._start_task(self._run_guarded_observer(name, work))
+        task.add_done_callback(lambda _: work.close())  # a life may end before the first step of its tasks
+        return task
 
     async def _run_guarded_observer(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         try:
