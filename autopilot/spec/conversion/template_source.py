@@ -7,7 +7,6 @@ an `if` around a key: then the template has to be rendered.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -20,12 +19,11 @@ from autopilot.spec.conversion.template_holes import (
 )
 from autopilot.spec.gotemplate.lexer import Token, list_tokens
 from autopilot.spec.gotemplate.rendered_template import Piece, RenderedTemplate
+from autopilot.spec.template_variables import list_action_variables
 
 _OPENING = {"if", "with", "range"}
 _BETWEEN = {"else", "break", "continue"}
 _UNKEPT = {"define", "block", "template"}
-_ENV_CALL = re.compile(r'\benv\s+"([^"]+)"')
-_FIELD = re.compile(r"(?<![\w.$)])\.([A-Za-z_]\w*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +52,7 @@ class _Part:
 
 def list_variables(template: str) -> list[str]:
     """Return the names of the environment variables that the actions of a template read, in their order."""
-    names: dict[str, None] = {}
-    for part in _list_parts(template):
-        if part.kind != "text":
-            unquoted = re.sub(r'"(?:[^"\\]|\\.)*"|`[^`]*`', '""', part.text)
-            names |= dict.fromkeys([*_FIELD.findall(unquoted), *_ENV_CALL.findall(part.text)])
-    return list(names)
+    return list_action_variables(part.text for part in _list_parts(template) if part.kind != "text")
 
 
 def keep_actions(template: str) -> KeptSource:
