@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_CONFIG_PATHS = ("/etc/autopilot.json5", "/etc/autopilot.json")  # the first that exists
-ROOT_STATE_DIRECTORY = "/var/lib/autopilot"
 CONTAINERPILOT_SOCKET_PATH = "/var/run/containerpilot.socket"
 
 
@@ -38,17 +37,6 @@ def find_default_config(env: Mapping[str, str], containerpilot: bool = False) ->
         "no job spec: name one (`autopilot VERB CONFIG`), set AUTOPILOT_CONFIG, or put it at "
         + " or ".join(DEFAULT_CONFIG_PATHS)
     )
-
-
-def choose_state_directory(planned: str | None) -> str:
-    """Return the spec's `state`, else $AUTOPILOT_STATE, else the system's directory, or the user's when not root."""
-    configured = planned or os.environ.get("AUTOPILOT_STATE")
-    if configured:
-        return configured
-    if os.geteuid() == 0:
-        return ROOT_STATE_DIRECTORY
-    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ.get("HOME", "/tmp"), ".local/state")
-    return os.path.join(home, "autopilot")
 
 
 def choose_socket_path(planned: str | None, state: str, containerpilot: bool) -> str:

@@ -25,6 +25,7 @@ class Problem:
         file: Name of the file.
         note: The variables that the template reads there and that are not set, and the place in the rendered text, when
             a template action generated the text there.
+        customary: True for a warning about what ContainerPilot takes without a word.
     """
 
     message: str
@@ -33,6 +34,7 @@ class Problem:
     column: int = 0
     file: str = ""
     note: str = ""
+    customary: bool = False
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: " if self.file else ""

@@ -156,7 +156,7 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     events.PayloadsLost: (
         Sentence(
             "error",
-            "payloads lost: {cause}; their queue may show them as running until their lease ends",
+            "payloads lost: {cause}",
             ("payloads",),
         ),
     ),
@@ -236,6 +236,8 @@ OWN_LINES: Mapping[str, str] = {
     "control_socket_remade": "The control socket had been removed, for example by a cleaner, and was made again.",
     "environment_changed": "An operator changed the environment of processes that start from now on.",
     "exit": "The supervisor ends: its exit code and the reason.",
+    "file_lost": "A file of the supervisor was removed and cannot be made again; it is tried again.",
+    "file_remade": "A file of the supervisor had been removed, for example by a cleaner, and was made again.",
     "file_moved_aside": "Something else was in the place of a file of the supervisor, and was moved aside.",
     "internal_error": "A defect of the supervisor ends this life: the batch system is stopped first, then exit 70.",
     "last_words_failed": "The last words cannot be written; the life continues.",

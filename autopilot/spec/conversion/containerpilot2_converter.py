@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autopilot.spec.conversion.conversion_notes import Notes
-from autopilot.spec.conversion.job_names import JobNames, derive_name
+from autopilot.spec.conversion.job_naming import JobNames, derive_name
 from autopilot.spec.conversion.spec_writer import Commented
 from autopilot.spec.conversion.template_holes import BareAction, ControlAction, Holes, TemplateKeepingError
 from autopilot.spec.key_paths import KeyPath
