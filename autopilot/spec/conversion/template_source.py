@@ -55,14 +55,18 @@ def list_variables(template: str) -> list[str]:
     return list_action_variables(part.text for part in _list_parts(template) if part.kind != "text")
 
 
-def keep_actions(template: str) -> KeptSource:
+def keep_actions(template: str, *other_texts: str) -> KeptSource:
     """Replace the actions of a template by holes.
+
+    Args:
+        template: The file as written.
+        other_texts: Texts that are written with the same holes; they have none.
 
     Raises:
         TemplateKeepingError: An action makes other parts of the file than values and items.
         TemplateError: The template is wrong.
     """
-    return _Keeper(template).keep()
+    return _Keeper(template, Holes(template, *other_texts)).keep()
 
 
 def _list_parts(template: str) -> list[_Part]:
@@ -118,7 +122,7 @@ class _Place:
 @dataclass(slots=True)
 class _Keeper:
     template: str
-    holes: Holes = field(init=False)
+    holes: Holes
     emitted: list[str] = field(default_factory=list)
     length: int = 0
     pieces: list[Piece] = field(default_factory=list)
@@ -130,9 +134,6 @@ class _Keeper:
     last: str = ""  # the last character that is neither space nor inside a string
     needs_comma: bool = False  # after an action between items
     prologue: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.holes = Holes(self.template)
 
     def keep(self) -> KeptSource:
         for part in _list_parts(self.template):
