@@ -25,6 +25,7 @@ from autopilot_watchdog.core.decision_context import DecisionContext, build_cont
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, EngineView, Observation
+from autopilot_watchdog.core.preparation_progress import list_patience_ends
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
 from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, Start
@@ -100,14 +101,16 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     actions += steps.values()
     drains = list(urgency.plan_drains(context, memory))
     actions += [drain for turn, drain in drains if turn <= now]
-    if not actions:
+    if not actions and not observation.in_flight:
         actions += image_planner.plan_image_removals(context, memory)
     memory = _record_reasons(context, memory, reasons)
     return Decision(
         memory,
         tuple(actions),
         reasons,
-        _compute_wake_time(config, memory, reasons, [turn for turn, _ in drains], now),
+        _compute_wake_time(
+            config, memory, reasons, [*(turn for turn, _ in drains), *list_patience_ends(observation, config)], now
+        ),
         _compute_ask_time(config, memory, now),
     )
 
@@ -176,10 +179,10 @@ def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str,
 
 
 def _compute_wake_time(
-    config: Config, memory: Memory, reasons: dict[str, Reason], drain_times: list[float], now: float
+    config: Config, memory: Memory, reasons: dict[str, Reason], further_times: list[float], now: float
 ) -> float | None:
     """Return the epoch seconds at which the next decision differs though nothing happens; None for never."""
-    times = list(drain_times)
+    times = list(further_times)
     times += [memory.get_slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
     times += [
         slot.started + age

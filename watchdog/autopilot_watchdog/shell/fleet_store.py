@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import re
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -36,6 +37,7 @@ class FleetStore:
         self._settings = config.consul
         self._config = config
         self._http = HttpClient(use_proxies=False)  # the agent is on this host
+        self._lock = threading.Lock()  # several containers are removed at once
         self.last_error = ""  # sentence about the last request; "" after a success
 
     def read_fleet_state(self) -> FleetState | None:
@@ -103,6 +105,10 @@ class FleetStore:
         return self.last_error
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> Any:
+        with self._lock:
+            return self._send(method, path, body)
+
+    def _send(self, method: str, path: str, body: bytes | None) -> Any:
         self.last_error = ""
         try:
             request = urllib.request.Request(f"{self._settings.address}/v1/{path}", body, method=method)
