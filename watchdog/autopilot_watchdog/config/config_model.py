@@ -105,6 +105,9 @@ class FailuresConfig:
     )
     host_initial: float = declare_field("first wait of the host; doubles", value_readers.parse_duration, default=60.0)
     host_longest: float = declare_field("longest wait of the host", value_readers.parse_duration, default=3600.0)
+    quorum: int = declare_field(
+        "hosts that must say the same before the fleet believes it", value_readers.read_positive_integer, default=2
+    )
     acquit_within: float = declare_field(
         "a digest is acquitted when the good one fails, too, within so long",
         value_readers.parse_duration,

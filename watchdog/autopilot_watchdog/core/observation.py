@@ -40,6 +40,9 @@ class Container:
     ended: float = 0.0
     exit_code: int = 0
     oom_killed: bool = False
+    stop_asked: bool = False  # somebody asked the engine to stop or kill it; looked at only after a lack of memory
+    health: str = ""  # the engine's own check: starting, healthy, unhealthy; "" without one
+    health_output: str = ""  # last output of that check
     last_words: LastWords | None = None
 
     @property
@@ -85,11 +88,20 @@ class RegistryFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetVoices:
+    """Voices of the fleet's hosts on one digest."""
+
+    condemning: Mapping[str, str] = field(default_factory=dict)  # reasons by host
+    well: tuple[str, ...] = ()  # hosts on which it lives well
+
+
+@dataclass(frozen=True, slots=True)
 class FleetState:
     """Shared knowledge of the fleet, from Consul."""
 
-    quarantine: Mapping[str, str] = field(default_factory=dict)  # reasons by digest
+    quarantine: Mapping[str, str] = field(default_factory=dict)  # an operator's for all hosts: reasons by digest
     urgency: str = ""  # "now" or a date; "" none
+    voices: Mapping[str, FleetVoices] = field(default_factory=dict)  # by digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autopilot_watchdog.config.config_model import Config, Ring
+from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.memory import DigestRecord, Memory
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
 from autopilot_watchdog.timestamps import parse_timestamp
@@ -89,4 +90,18 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float) ->
         if good.digest not in image.quarantine and all(good.digest != choice.digest for choice in choices):
             reason = "the last good one" if good is image.known_good[0] else "an older good one"
             choices.append(DigestChoice(good.digest, reason))
+    entry = image.quarantine.get(image.newest)
+    if not choices and entry is not None and entry.source == "hosts":
+        return [DigestChoice(image.newest, "quarantined by other hosts, but the only one there is")]
     return choices
+
+
+def list_slot_choices(memory: Memory, key: str, config: Config, slot: str, now: float) -> list[DigestChoice]:
+    """Return the digests that may be started in a slot, best first: for comparison the second best may come first."""
+    choices = list_digest_choices(memory, key, config, now)
+    if len(choices) < 2:
+        return choices
+    best, rival, *rest = choices
+    comparison = evidence.Comparison(best.digest, slot, rival.digest)
+    reason = evidence.explain_avoidance(memory, memory.get_image(key), comparison, config.failures, now)
+    return [DigestChoice(rival.digest, f"{rival.reason}: {reason}"), best, *rest] if reason else choices

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.image_planner import get_preparation_step
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.preparation_progress import STEP_VERBS, describe_step, find_step_in_flight
 from autopilot_watchdog.core.reasons import Reason
-from autopilot_watchdog.core.rollout import DigestChoice, list_digest_choices
+from autopilot_watchdog.core.rollout import DigestChoice, list_slot_choices
 from autopilot_watchdog.core.slot_actions import Action, Start
 
 
@@ -18,12 +19,12 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
 
     A step that is under way holds the slot empty for `rollout.patience`. Then the best digest that is ready is started.
     """
-    waiting = _find_wait_reason(context, memory, name)
+    group, now = context.groups[name], context.now
+    choices = list_slot_choices(memory, group.image_key, context.config, name, now)
+    waiting = _find_wait_reason(context, memory, name, choices)
     if waiting is not None:
         return waiting, None
-    group, now = context.groups[name], context.now
     image = memory.get_image(group.image_key)
-    choices = list_digest_choices(memory, group.image_key, context.config, now)
     under_way = find_step_in_flight(context.observation, group.image_key, [choice.digest for choice in choices])
     waits: list[str] = []
     for choice in choices:
@@ -47,14 +48,16 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
     return Reason("no-image", "; ".join(waits) or _explain_no_image(image)), None
 
 
-def _find_wait_reason(context: DecisionContext, memory: Memory, name: str) -> Reason | None:
+def _find_wait_reason(
+    context: DecisionContext, memory: Memory, name: str, choices: Sequence[DigestChoice]
+) -> Reason | None:
     """Return the reason why no image may be started in the slot now; None if one may."""
     slot, now = memory.get_slot(name), context.now
     if memory.paused:
         return Reason("paused", "the operator paused the watchdog; `resume` ends that")
     if context.observation.unfit_reasons:
         return Reason("host-unfit", f"the host is not fit: {'; '.join(context.observation.unfit_reasons)}")
-    if now < slot.not_before:
+    if now < slot.not_before and not (choices and evidence.is_untried(slot, choices[0].digest)):
         record = memory.get_image(context.groups[name].image_key).records.get(slot.digest)
         last = record.trouble if record and record.trouble else "the last life was short"
         wait = f"the next start is in {slot.not_before - now:.0f} s"

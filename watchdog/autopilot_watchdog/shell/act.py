@@ -24,9 +24,11 @@ from autopilot_watchdog.core.slot_actions import (
     Pull,
     RemoveContainer,
     RemoveImage,
+    ShareGoodLife,
     ShareQuarantine,
     Start,
     Verify,
+    WithdrawQuarantine,
 )
 from autopilot_watchdog.engine.engine import (
     SLOW_CALL_TIMEOUT_S,
@@ -112,6 +114,10 @@ class Executor:
                     return Outcome(action)
                 case ShareQuarantine():
                     return Outcome(action, self._consul.share_quarantine(action) if self._consul else "no Consul")
+                case ShareGoodLife(_, digest):
+                    return Outcome(action, self._consul.share_good_life(digest) if self._consul else "no Consul")
+                case WithdrawQuarantine(_, digest):
+                    return Outcome(action, self._consul.withdraw_quarantine(digest) if self._consul else "no Consul")
         except EngineRefusedError as error:
             return Outcome(action, str(error))
 
