@@ -43,7 +43,9 @@ class RegistryConfig:
         "an answer this old is asked for again before a start", value_readers.parse_duration, default=30.0
     )
     auth_file: str = declare_field(
-        "docker's config.json; empty: where docker and podman look", value_readers.read_text, default=""
+        "docker's config.json or podman's auth.json; empty: where docker and podman look",
+        value_readers.read_text,
+        default="",
     )
     insecure: tuple[str, ...] = declare_field(
         "registries we ask without TLS (loopback always); engines have a list of their own",

@@ -107,7 +107,8 @@ class Executor:
         group = self._config.find_group(pull.image)
         try:
             registry = observe.build_registry_client(self._config, group.image)
-            login = find_credentials(registry.host, self._config.registry.auth_file, os.environ)
+            host, path = image_reference.split_host_and_path(group.image)
+            login = find_credentials(host, self._config.registry.auth_file, os.environ, path)
             self._engines[group.engine].pull_image(
                 image_reference.get_repository(group.image),
                 pull.digest,
