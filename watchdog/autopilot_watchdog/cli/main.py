@@ -19,6 +19,8 @@ VERB_MODULES = {
     "unpin": "order_verbs",
     "rollback": "order_verbs",
     "release": "order_verbs",
+    "quarantine": "order_verbs",
+    "retry": "order_verbs",
     "pause": "order_verbs",
     "resume": "order_verbs",
     "simulate": "simulate",

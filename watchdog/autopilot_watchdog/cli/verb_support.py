@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,6 +53,24 @@ def fail(sentence: str, code: int) -> NoReturn:
     for line in show_lines(sentence):
         click.echo(line, err=True)
     raise SystemExit(code)
+
+
+def check_slots(config: Config, names: Iterable[str]) -> None:
+    """Exit with 64 if the configuration lacks one of these slots."""
+    known = config.map_slots_to_groups()
+    for name in names:
+        if name not in known:
+            fail(f"there is no slot {name}; there are {', '.join(known)}", EX_USAGE)
+
+
+def get_operator() -> str:
+    """Return the name of the user who gives an order, also behind sudo."""
+    if name := os.environ.get("SUDO_USER"):
+        return name
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
 
 
 def open_audit(config: Config) -> Audit:
