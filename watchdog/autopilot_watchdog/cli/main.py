@@ -23,6 +23,14 @@ VERB_MODULES = {
     "retry": "order_verbs",
     "pause": "order_verbs",
     "resume": "order_verbs",
+    "drain": "slot_verbs",
+    "cordon": "slot_verbs",
+    "uncordon": "slot_verbs",
+    "retire": "slot_verbs",
+    "stop": "slot_verbs",
+    "logs": "container_verbs",
+    "exec": "container_verbs",
+    "history": "container_verbs",
     "simulate": "simulate",
 }
 
@@ -39,7 +47,7 @@ class VerbGroup(click.Group):
         if name not in VERB_MODULES:
             return None
         module = importlib.import_module(f"autopilot_watchdog.cli.{VERB_MODULES[name]}")
-        command = getattr(module, name)
+        command = getattr(module, name, None) or getattr(module, f"{name}_command")  # a name may be a builtin's
         assert isinstance(command, click.Command)
         return command
 

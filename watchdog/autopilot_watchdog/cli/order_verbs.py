@@ -21,6 +21,7 @@ from autopilot_watchdog.cli.verb_support import (
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import operator_orders
 from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.core.cordons import CordonError
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.rollout import list_digest_choices
 from autopilot_watchdog.shell.digest_finder import find_digest
@@ -151,7 +152,7 @@ def apply_order(config: Config, order: Callable[[Memory], tuple[Memory, str]]) -
         with store.lock(wait=True):
             memory, sentence = order(store.load())
             store.save(memory)
-    except operator_orders.OrderError as error:
+    except (operator_orders.OrderError, CordonError) as error:
         fail(f"cannot do that: {error}", EX_USAGE)
     except StateError as error:
         fail(str(error), EX_CANTCREAT)

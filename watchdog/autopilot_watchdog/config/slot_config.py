@@ -10,6 +10,7 @@ from autopilot_watchdog.config import value_readers
 from autopilot_watchdog.config.config_field import declare_field
 from autopilot_watchdog.config.placeholders import expand_number_words, fill_placeholders
 
+DEFAULT_DRAIN_COMMAND = ("autopilot", "drain", "--no-wait")
 # keys of a group with placeholders for a slot: lists of texts, and mappings to texts
 FILLED_KEYS = ("command", "env", "volumes", "devices", "extra_hosts", "dns_options", "security_opt", "tmpfs", "drain")
 
@@ -73,7 +74,7 @@ class SlotGroup:
         default="/var/lib/autopilot",
     )
     drain: tuple[str, ...] = declare_field(
-        "run inside to ask for a drain", value_readers.read_string_list, default=("autopilot", "drain", "--no-wait")
+        "run inside to ask for a drain", value_readers.read_string_list, default=DEFAULT_DRAIN_COMMAND
     )
     verify: Command | None = declare_field(
         "signature check on the host, see docs/watchdog.md", value_readers.pass_through, default=None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import clock_check, image_planner, memory_updates, quarantine, slot_planner, urgency
+from autopilot_watchdog.core.cordons import find_cordon
 from autopilot_watchdog.core.decision_context import DecisionContext, build_context
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
 from autopilot_watchdog.core.memory import Memory
@@ -24,7 +25,7 @@ from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, ShareQ
 MAX_PASS_GAP_S = 3600.0  # a longer time between passes is not counted as lost: the host was down
 OCCUPIED_CODES = ("", "running", "draining", "stopping", "paused-container")  # codes of a slot that has a container
 
-WELL_CODES = (*OCCUPIED_CODES, "paused")  # with any other code a slot is empty, so not all is well
+WELL_CODES = (*OCCUPIED_CODES, "paused", "cordoned")  # with any other code a slot is empty, so not all is well
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ def list_images_to_check(config: Config, observation: Observation, memory: Memor
         if group.image_key in due or group.engine not in context.views or memory.paused:
             continue
         missing = now >= memory.not_before and any(
-            name not in context.alive_containers and memory.get_slot(name).not_before <= now
+            name not in context.alive_containers
+            and memory.get_slot(name).not_before <= now
+            and find_cordon(memory, name) is None
             for name in group.list_slot_names(config.host)
         )
         max_age_s = config.registry.fresh if missing else config.registry.check_every
@@ -80,7 +83,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
         if isinstance(view, EngineDown):
             reasons[name] = Reason("engine-unknown", f"the slot's state is unknown: {view.sentence}")
         elif name in context.alive_containers:
-            reasons[name] = _explain_occupied_slot(context.alive_containers[name])
+            reasons[name] = _explain_occupied_slot(context.alive_containers[name], memory)
         else:
             reasons[name], step = slot_planner.plan_empty_slot(context, memory, name)
             if isinstance(step, Start):
@@ -142,7 +145,7 @@ def _build_share_actions(config: Config, memory: Memory) -> Iterator[Action]:
                 yield ShareQuarantine(key, digest, entry.reason)
 
 
-def _explain_occupied_slot(container: Container) -> Reason:
+def _explain_occupied_slot(container: Container, memory: Memory) -> Reason:
     name, digest = container.name, container.digest[:19]
     if container.state == "paused":
         return Reason("paused-container", f"{name} is frozen: somebody paused it in the engine, so it is left alone")
@@ -152,6 +155,8 @@ def _explain_occupied_slot(container: Container) -> Reason:
         return Reason("stopping", f"{name} is {container.state}: it is left alone until the engine has ended it")
     if container.last_words is not None and container.last_words.draining:
         return Reason("draining", f"{name} drains {digest}: it takes no new work and ends by itself")
+    if container.id in memory.drained:
+        return Reason("draining", f"{name} runs {digest} and was asked to drain")
     return Reason("running", f"{name} runs {digest}")
 
 

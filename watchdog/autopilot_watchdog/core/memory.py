@@ -86,6 +86,15 @@ class SlotMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Cordon:
+    """Operator's order to keep a slot or the host empty."""
+
+    since: float
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Memory of the whole host."""
 
@@ -102,6 +111,7 @@ class Memory:
     judged: tuple[str, ...] = ()  # dead containers with a counted end, while they still exist
     drained: tuple[str, ...] = ()  # containers told to drain, while they still exist
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
+    cordons: Mapping[str, Cordon] = field(default_factory=dict)  # by slot; "*" is the whole host
     lost: Mapping[str, float] = field(default_factory=dict)  # slot-seconds without a container, by code
     counts: Mapping[str, int] = field(default_factory=dict)  # pulls, starts, ...
 

@@ -20,6 +20,7 @@ class LastWords:
     exit_code: int | None = None
     good: bool = False
     draining: bool = False
+    payloads_run: int = 0
     payloads_killed: int = 0
 
 

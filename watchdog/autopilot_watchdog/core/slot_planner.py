@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autopilot_watchdog.core.cordons import explain_cordon
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.image_planner import get_preparation_step
 from autopilot_watchdog.core.memory import ImageMemory, Memory
@@ -40,6 +41,8 @@ def _find_wait_reason(context: DecisionContext, memory: Memory, name: str) -> Re
     slot, now = memory.get_slot(name), context.now
     if memory.paused:
         return Reason("paused", "the operator paused the watchdog; `resume` ends that")
+    if cordoned := explain_cordon(memory, name):
+        return cordoned
     if context.observation.unfit_reasons:
         return Reason("host-unfit", f"the host is not fit: {'; '.join(context.observation.unfit_reasons)}")
     if now < slot.not_before:

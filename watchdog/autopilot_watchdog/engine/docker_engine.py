@@ -105,6 +105,14 @@ class DockerEngine:
             if not self._is_container_missing(error):
                 raise
 
+    def stop_container(self, container: str, timeout: float) -> None:
+        """Ask a container to end in order, and wait for its end; a missing or dead one is fine."""
+        try:
+            self._client.request_json("POST", f"/containers/{container}/stop", timeout=timeout)
+        except EngineRefusedError as error:
+            if not self._is_container_missing(error):
+                raise
+
     def read_logs(self, container: str, lines: int = 20) -> str:
         """Return the last lines that the container printed."""
         query = {"stdout": "true", "stderr": "true", "tail": str(lines)}

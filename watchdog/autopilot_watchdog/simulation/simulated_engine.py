@@ -91,6 +91,10 @@ class SimulatedEngine:
         for known in (self._containers, self._final_words, self.started_at, self.ends_at):
             known.pop(container, None)
 
+    def stop_container(self, container: str, timeout: float) -> None:
+        """End a container from outside."""
+        self.end_container(container, self.now, 143)
+
     def read_logs(self, container: str, lines: int = 20) -> str:
         """Return nothing: simulated containers print nothing."""
         return ""
