@@ -21,10 +21,12 @@ from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, Engine
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
 from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, ShareQuarantine, Start
+from autopilot_watchdog.core.stuck_containers import forget_gone_containers
 
 MAX_PASS_GAP_S = 3600.0  # a longer time between passes is not counted as lost: the host was down
 OCCUPIED_CODES = ("", "running", "draining", "stopping", "paused-container")  # codes of a slot that has a container
 
+STUCK_RETRY_S = 10.0  # after a dead container could not be removed
 WELL_CODES = (*OCCUPIED_CODES, "paused", "cordoned")  # with any other code a slot is empty, so not all is well
 
 
@@ -119,6 +121,8 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
             judged=tuple(id for id in memory.judged if id in present),
             drained=tuple(id for id in memory.drained if id in present),
         )
+    silent = {id for id in memory.stuck if len(context.views) < len(context.observation.engines)}
+    memory = forget_gone_containers(memory, silent | {one.id for one in context.containers if not one.alive})
     for observed in context.containers:
         container = clock_check.fix_container_times(observed, memory.get_slot(observed.slot), context.now)
         if container.alive:
@@ -188,6 +192,7 @@ def _compute_wake_time(
     """Return the epoch seconds at which the next decision differs though nothing happens; None for never."""
     times = list(drain_times)
     times += [memory.get_slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
+    times += [now + STUCK_RETRY_S] if memory.stuck else []
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
     for group in config.slots:
         image = memory.get_image(group.image_key)

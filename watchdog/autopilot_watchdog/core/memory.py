@@ -95,6 +95,15 @@ class Cordon:
 
 
 @dataclass(frozen=True, slots=True)
+class StuckContainer:
+    """Dead container that could not be removed."""
+
+    slot: str
+    since: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Memory of the whole host."""
 
@@ -112,6 +121,7 @@ class Memory:
     drained: tuple[str, ...] = ()  # containers told to drain, while they still exist
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
     cordons: Mapping[str, Cordon] = field(default_factory=dict)  # by slot; "*" is the whole host
+    stuck: Mapping[str, StuckContainer] = field(default_factory=dict)  # by container
     lost: Mapping[str, float] = field(default_factory=dict)  # slot-seconds without a container, by code
     counts: Mapping[str, int] = field(default_factory=dict)  # pulls, starts, ...
 

@@ -11,6 +11,7 @@ from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import DigestChoice, list_digest_choices
 from autopilot_watchdog.core.slot_actions import Action, Preflight, Pull, Start, Verify
+from autopilot_watchdog.core.stuck_containers import explain_stuck_slot
 
 STEP_VERBS: dict[type[Action], str] = {Pull: "pulls", Verify: "verifies", Preflight: "pre-flights"}
 
@@ -39,10 +40,8 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
 def _find_wait_reason(context: DecisionContext, memory: Memory, name: str) -> Reason | None:
     """Return the reason why no image may be started in the slot now; None if one may."""
     slot, now = memory.get_slot(name), context.now
-    if memory.paused:
-        return Reason("paused", "the operator paused the watchdog; `resume` ends that")
-    if cordoned := explain_cordon(memory, name):
-        return cordoned
+    if kept_empty := _explain_pause(memory) or explain_stuck_slot(memory, name) or explain_cordon(memory, name):
+        return kept_empty
     if context.observation.unfit_reasons:
         return Reason("host-unfit", f"the host is not fit: {'; '.join(context.observation.unfit_reasons)}")
     if now < slot.not_before:
@@ -54,6 +53,10 @@ def _find_wait_reason(context: DecisionContext, memory: Memory, name: str) -> Re
         wait = f"the next start is in {memory.not_before - now:.0f} s"
         return Reason("host-backoff", f"{memory.streak} lives in a row failed on this host, {wait}")
     return None
+
+
+def _explain_pause(memory: Memory) -> Reason | None:
+    return Reason("paused", "the operator paused the watchdog; `resume` ends that") if memory.paused else None
 
 
 def _explain_start(choice: DigestChoice, image: ImageMemory, waits: Sequence[str], now: float) -> str:
