@@ -98,7 +98,8 @@ def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
     _add_cordons(config, slots, reason)
     problems = []
     for found in live:
-        limit_s = DEFAULT_STOP_TIMEOUT_S + STOP_SLACK_S
+        stop_timeout_s = found.group.stop_timeout if found.group else 0.0
+        limit_s = (stop_timeout_s or DEFAULT_STOP_TIMEOUT_S) + STOP_SLACK_S
         try:
             found.engine.stop_container(found.container.id, limit_s)
         except EngineUnreachableError as error:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -74,6 +75,7 @@ class LifeArchive:
 
     def __init__(self, state_folder: Path) -> None:
         self._folder = state_folder / "lives"
+        self._lock = threading.Lock()  # containers may be removed in several threads
 
     def add(self, slot: str, life: Life, output: str) -> None:
         """Add a life with its last output; a life that is there already is not added twice.
@@ -83,6 +85,10 @@ class LifeArchive:
         """
         if not SAFE_NAME.fullmatch(slot) or not SAFE_NAME.fullmatch(life.container):
             return
+        with self._lock:
+            self._write(slot, life, output)
+
+    def _write(self, slot: str, life: Life, output: str) -> None:
         folder = self._folder / slot
         lives = self.list_lives(slot)
         if any(known.id == life.id for known in lives):
