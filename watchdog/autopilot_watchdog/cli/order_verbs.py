@@ -28,6 +28,7 @@ from autopilot_watchdog.shell.digest_finder import find_digest
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.state_file import StateError, StateStore
 
+fleet_option = click.option("--fleet", is_flag=True, help="For every host of the fleet, through Consul.")
 image_option = click.option("--image", help="Which image, when the configuration has several.")
 
 
@@ -69,12 +70,34 @@ def unpin(config: Config, image: str | None) -> None:
 
 
 @click.command()
+@click.option("--reason", default="", help="Reason that `explain` will tell.")
+@fleet_option
 @image_option
 @config_option
-def rollback(config: Config, image: str | None) -> None:
+def rollback(config: Config, reason: str, fleet: bool, image: str | None) -> None:
     """Quarantine the newest digest: the next lives take the good one before it."""
     key = find_image_key(config, image)
-    apply_image_order(config, key, lambda memory: operator_orders.roll_back(memory, key, time.time()))
+    full = f"rolled back by {get_operator()} on {config.host}{f': {reason}' if reason else ''}"
+
+    def roll_back(memory: Memory) -> tuple[Memory, str]:
+        before = memory.get_image(key).quarantine
+        source = "fleet" if fleet else "operator"
+        after, sentence = operator_orders.roll_back(memory, key, time.time(), full, source)
+        if fleet:
+            (digest,) = after.get_image(key).quarantine.keys() - before.keys()
+            sentence = f"{sentence}; {_order_fleet_quarantine(config, digest, full)}"
+        return after, sentence
+
+    apply_image_order(config, key, roll_back)
+
+
+def _order_fleet_quarantine(config: Config, digest: str, reason: str) -> str:
+    """Quarantine a digest for the fleet and return a sentence; OrderError if that fails, so nothing is done here."""
+    if config.consul is None:
+        raise operator_orders.OrderError("cannot tell the fleet: the configuration has no `consul`")
+    if error := FleetStore(config).order_quarantine(digest, reason):
+        raise operator_orders.OrderError(f"cannot quarantine {digest} for the fleet, so not here either: {error}")
+    return "the other hosts learn of it in their next pass"
 
 
 @click.command()
@@ -97,18 +120,26 @@ def release(config: Config, digest: str, image: str | None) -> None:
 
 @click.command()
 @click.argument("digest")
-@click.option("--reason", default="by the operator", show_default=True, help="Reason that `explain` will tell.")
+@click.option("--reason", default="", help="Reason that `explain` will tell.")
 @click.option("--force", is_flag=True, help="Allow it if no digest can be started afterwards.")
+@fleet_option
 @image_option
 @config_option
-def quarantine(config: Config, digest: str, reason: str, force: bool, image: str | None) -> None:
-    """Start DIGEST no more on this host, until `release`; containers of it run on."""
+def quarantine(  # noqa: PLR0917  # the options of a verb
+    config: Config, digest: str, reason: str, force: bool, fleet: bool, image: str | None
+) -> None:
+    """Start DIGEST no more, until `release`; containers of it run on."""
     key = find_image_key(config, image)
-    apply_image_order(
-        config,
-        key,
-        lambda memory: operator_orders.quarantine_digest(memory, key, digest, reason, now=time.time(), force=force),
-    )
+    full = f"quarantined by {get_operator()} on {config.host}{f': {reason}' if reason else ''}"
+
+    def quarantine_everywhere(memory: Memory) -> tuple[Memory, str]:
+        whole = operator_orders.resolve_digest(memory.get_image(key), digest)
+        after, sentence = operator_orders.quarantine_digest(
+            memory, key, whole, full, now=time.time(), force=force, source="fleet" if fleet else "operator"
+        )
+        return after, f"{sentence}; {_order_fleet_quarantine(config, whole, full)}" if fleet else sentence
+
+    apply_image_order(config, key, quarantine_everywhere)
 
 
 @click.command()

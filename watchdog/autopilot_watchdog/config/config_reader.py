@@ -124,7 +124,7 @@ def _read_value(
             )
             return None
         return tuple(_read_object(inner, item, (*pointer, index), problems) for index, item in enumerate(json_value))
-    if inner is not None and field.name != "rings":
+    if inner is not None and field.name not in ("rings", "windows"):
         return _read_object(inner, json_value, pointer, problems)
     try:
         return field.metadata["read"](json_value)

@@ -16,6 +16,7 @@ from autopilot_watchdog.core import clock_check, image_planner, memory_updates, 
 from autopilot_watchdog.core.cordons import find_cordon
 from autopilot_watchdog.core.decision_context import DecisionContext, build_context
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
+from autopilot_watchdog.core.fleet_good import apply_fleet_good
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, EngineView, Observation
 from autopilot_watchdog.core.reasons import Reason
@@ -76,6 +77,8 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     memory = memory_updates.apply_fleet_state(
         memory_updates.apply_registry_answers(memory, observation.tag_digests, now), observation.fleet, now
     )
+    if observation.fleet is not None:
+        memory = apply_fleet_good(config, memory, observation.fleet.good)
     memory, actions = _process_containers(context, memory)
     actions += _build_share_actions(config, memory)
     reasons: dict[str, Reason] = {}

@@ -34,6 +34,17 @@ def find_wanted_digests(image: ImageMemory) -> list[str]:
     return [digest for digest in wanted if digest and digest not in image.quarantine]
 
 
+STUCK_TRIES = 3  # failed pulls, signature checks or pre-flights in a row that are worth a message
+
+
+def find_stuck_digests(before: ImageMemory, after: ImageMemory) -> Iterator[str]:
+    """Yield the wanted digests with preparations that failed STUCK_TRIES times in a row since `before`."""
+    for digest in find_wanted_digests(after):
+        tries = [image.records[digest].tries if digest in image.records else 0 for image in (before, after)]
+        if tries[0] < STUCK_TRIES <= tries[1]:
+            yield digest
+
+
 def count_failed_preparations(image: ImageMemory) -> int:
     """Return the failed pulls, signature checks and pre-flights in a row of the digest with the most of them."""
     records = (image.records.get(digest) for digest in find_wanted_digests(image))

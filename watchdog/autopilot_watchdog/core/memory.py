@@ -54,6 +54,7 @@ class ImageMemory:
     known_good: tuple[KnownGood, ...] = ()
     quarantine: Mapping[str, Quarantine] = field(default_factory=dict)
     pin: str = ""
+    fleet_good: tuple[str, ...] = ()  # digests that are good elsewhere in the fleet, the latest first
 
     @property
     def last_good(self) -> str:

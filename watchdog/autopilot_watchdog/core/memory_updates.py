@@ -48,7 +48,7 @@ def apply_registry_answers(memory: Memory, answers: Mapping[str, TagDigest | Reg
 def _drop_unused_digests(image: ImageMemory) -> ImageMemory:
     """Forget digests that play no part any more."""
     latest = dict(sorted(image.quarantine.items(), key=lambda item: -item[1].since)[:MAX_QUARANTINED_DIGESTS])
-    kept = {image.newest, image.pin, *latest, *(good.digest for good in image.known_good)}
+    kept = {image.newest, image.pin, *image.fleet_good, *latest, *(good.digest for good in image.known_good)}
     records = {digest: record for digest, record in image.records.items() if digest in kept or record.pulled}
     return replace(image, quarantine=latest, records=records)
 

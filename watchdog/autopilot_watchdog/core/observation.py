@@ -89,6 +89,7 @@ class FleetState:
 
     quarantine: Mapping[str, str] = field(default_factory=dict)  # reasons by digest
     urgency: str = ""  # "now" or a date; "" none
+    good: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # digests by image reference, the latest first
 
 
 @dataclass(frozen=True, slots=True)

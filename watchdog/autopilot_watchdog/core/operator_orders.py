@@ -51,10 +51,19 @@ def remove_pin(memory: Memory, key: str) -> tuple[Memory, str]:
     return memory.replace_image(key, replace(image, pin="")), f"{key} follows the registry again"
 
 
-def roll_back(memory: Memory, key: str, now: float) -> tuple[Memory, str]:
+def roll_back(
+    memory: Memory, key: str, now: float, reason: str = "rolled back by the operator", source: str = "operator"
+) -> tuple[Memory, str]:
     """Quarantine the newest digest, else the last good one; the next lives take the good one before it.
 
     A second rollback is refused: it would go a step further and condemn the digest that the first one chose.
+
+    Args:
+        memory: The memory before.
+        key: The image's key.
+        now: Epoch seconds.
+        reason: The reason of the quarantine.
+        source: "operator", or "fleet" if the order is the fleet's, too.
 
     Raises:
         OrderError: The image is pinned or rolled back already, or there is no other good digest.
@@ -66,7 +75,7 @@ def roll_back(memory: Memory, key: str, now: float) -> tuple[Memory, str]:
             "`unpin` first, or pin another digest"
         )
     bad = image.newest or image.last_good
-    rolled_back = [digest for digest, entry in image.quarantine.items() if entry.source == "operator"]
+    rolled_back = [digest for digest, entry in image.quarantine.items() if entry.source in ("operator", "fleet")]
     done = bad if bad in image.quarantine else next(iter(rolled_back), "") if not image.newest else ""
     rest = list_startable_good_digests(image, bad)
     if done:
@@ -77,14 +86,19 @@ def roll_back(memory: Memory, key: str, now: float) -> tuple[Memory, str]:
         )
     if not bad or not rest:
         raise OrderError(f"cannot roll {key} back: no other good digest is known on this host (pin one instead)")
-    memory, image = quarantine.add_quarantine(
-        memory, image, bad, "rolled back by the operator", now=now, source="operator"
-    )
+    memory, image = quarantine.add_quarantine(memory, image, bad, reason, now=now, source=source)
     return memory.replace_image(key, image), f"{bad} is quarantined; the next lives of {key} take {rest[0]}"
 
 
 def quarantine_digest(
-    memory: Memory, key: str, digest_prefix: str, reason: str, *, now: float, force: bool = False
+    memory: Memory,
+    key: str,
+    digest_prefix: str,
+    reason: str,
+    *,
+    now: float,
+    force: bool = False,
+    source: str = "operator",
 ) -> tuple[Memory, str]:
     """Quarantine a digest by the operator's order.
 
@@ -95,6 +109,7 @@ def quarantine_digest(
         reason: The operator's reason.
         now: Epoch seconds.
         force: True to allow an order after which no digest may be started.
+        source: "operator", or "fleet" if the order is the fleet's, too.
 
     Raises:
         OrderError: The digest is unknown, pinned or quarantined already, or no digest could be started afterwards.
@@ -114,7 +129,7 @@ def quarantine_digest(
             f"cannot quarantine {digest}: no digest of {key} could be started afterwards; "
             "--force does it, and empty slots wait for a newer push"
         )
-    memory, image = quarantine.add_quarantine(memory, image, digest, reason, now=now, source="operator")
+    memory, image = quarantine.add_quarantine(memory, image, digest, reason, now=now, source=source)
     sentence = f"{digest} is quarantined: {reason}; {_describe_fallback(rest)}"
     if image.pin:
         sentence = f"{digest} is quarantined: {reason}; {key} stays pinned to {image.pin}"

@@ -11,8 +11,10 @@ from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import memory_updates
 from autopilot_watchdog.core.audit_events import ACTION_EVENTS, AuditEvent, describe_action
 from autopilot_watchdog.core.decide import Decision, decide, list_images_to_check
+from autopilot_watchdog.core.fleet_good import list_good_to_share
+from autopilot_watchdog.core.image_troubles import find_stuck_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
-from autopilot_watchdog.core.observation import EngineDown, EngineView, Observation
+from autopilot_watchdog.core.observation import EngineDown, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Pull, RemoveContainer, Start
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
@@ -95,11 +97,13 @@ class Watchdog:
         done: set[Action] = set()
         problems: list[str] = []
         unfit: tuple[str, ...] = ()
+        fleet: FleetState | None = None
         for number in range(MAX_ROUNDS):
             is_first = number == 0
             with extend_timeout(OBSERVE_TIMEOUT_S):
                 observation = self.observe(memory, with_fitness=is_first, with_network=is_first)
             unfit = observation.unfit_reasons or unfit
+            fleet = observation.fleet or fleet
             if is_first:
                 self._remove_leftover_preflights(observation)
             decision = decide(self.config, replace(observation, unfit_reasons=unfit), memory, time.time())
@@ -115,12 +119,25 @@ class Watchdog:
             if not tried:
                 break
         self._record_changes(before, memory)
+        self._share_good_digests(memory, fleet)
         problems += [view.sentence for view in observation.engines.values() if isinstance(view, EngineDown)]
         if problems:
             memory = replace(memory, last_success=last_success)
             self.store.save(memory)
         wake_at = min((at for at in (decision.wake_at, decision.ask_registry_at) if at is not None), default=None)
         return PassReport(memory, decision.reasons, tuple(dict.fromkeys(problems)), wake_at)
+
+    def _share_good_digests(self, memory: Memory, fleet: FleetState | None) -> None:
+        """Tell the fleet the digests that proved good here and that it does not know."""
+        if self._fleet_store is None:
+            return
+        for good in list_good_to_share(self.config, memory, fleet):
+            error = self._fleet_store.share_good_digests(good)
+            sentence = f"the fleet knows {good.digests[0]} of {good.reference} as good"
+            if error:
+                sentence = f"cannot tell the fleet that {good.digests[0]} is good: {error}"
+            event = AuditEvent.SHARE_GOOD_FAILED if error else AuditEvent.SHARE_GOOD
+            self._audit.record(event, sentence, "warning" if error else "info", digest=good.digests[0])
 
     def _remove_leftover_preflights(self, observation: Observation) -> None:
         """Remove the pre-flight containers of a killed watchdog."""
@@ -193,6 +210,10 @@ class Watchdog:
             self._audit.record(AuditEvent.REGISTRY_FAILED, after.trouble, "warning", image=key)
         if before.trouble and not after.trouble:
             self._audit.record(AuditEvent.REGISTRY_RECOVERED, f"the registry answers again for {key}", image=key)
+        for digest in find_stuck_digests(before, after):
+            record = after.records[digest]
+            sentence = f"{digest} of {key} could not be prepared {record.tries} times in a row: {record.trouble}"
+            self._audit.record(AuditEvent.PULL_STUCK, sentence, "error", image=key, digest=digest)
         for digest in after.quarantine.keys() - before.quarantine.keys():
             sentence = f"{digest} is quarantined: {after.quarantine[digest].reason}"
             self._audit.record(AuditEvent.QUARANTINE, sentence, "error", image=key, digest=digest)
