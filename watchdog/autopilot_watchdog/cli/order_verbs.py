@@ -27,6 +27,7 @@ from autopilot_watchdog.core.rollout import list_digest_choices
 from autopilot_watchdog.shell.digest_finder import find_digest
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.state_file import StateError, StateStore
+from autopilot_watchdog.shell.wake_pipe import wake_watch
 
 fleet_option = click.option("--fleet", is_flag=True, help="For every host of the fleet, through Consul.")
 image_option = click.option("--image", help="Which image, when the configuration has several.")
@@ -183,6 +184,7 @@ def apply_order(config: Config, order: Callable[[Memory], tuple[Memory, str]]) -
         with store.lock(wait=True):
             memory, sentence = order(store.load())
             store.save(memory)
+        wake_watch(store.folder)
     except (operator_orders.OrderError, CordonError) as error:
         fail(f"cannot do that: {error}", EX_USAGE)
     except StateError as error:

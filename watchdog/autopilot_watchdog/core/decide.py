@@ -8,20 +8,29 @@ Only an empty slot is filled: with the best digest that is prepared, unless a be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import clock_check, image_planner, memory_updates, quarantine, slot_planner, urgency
+from autopilot_watchdog.core import (
+    clock_check,
+    evidence,
+    fleet_evidence,
+    image_planner,
+    memory_updates,
+    quarantine,
+    slot_planner,
+    urgency,
+)
 from autopilot_watchdog.core.cordons import find_cordon
 from autopilot_watchdog.core.decision_context import DecisionContext, build_context
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
 from autopilot_watchdog.core.fleet_good import apply_fleet_good
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, EngineView, Observation
+from autopilot_watchdog.core.preparation_progress import list_patience_ends
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
-from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, ShareQuarantine, Start
+from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, Start
 from autopilot_watchdog.core.stuck_containers import forget_gone_containers
 
 MAX_PASS_GAP_S = 3600.0  # a longer time between passes is not counted as lost: the host was down
@@ -74,13 +83,12 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     """
     context = build_context(config, observation, now)
     memory = clock_check.apply_clock_change(memory, observation, now)
-    memory = memory_updates.apply_fleet_state(
-        memory_updates.apply_registry_answers(memory, observation.tag_digests, now), observation.fleet, now
-    )
+    memory = memory_updates.apply_registry_answers(memory, observation.tag_digests, now)
+    memory = fleet_evidence.apply_fleet_state(memory, observation.fleet, now, config.failures.quorum)
     if observation.fleet is not None:
         memory = apply_fleet_good(config, memory, observation.fleet.good)
     memory, actions = _process_containers(context, memory)
-    actions += _build_share_actions(config, memory)
+    actions += fleet_evidence.plan_voices(config, memory, observation.fleet, now)
     reasons: dict[str, Reason] = {}
     steps = image_planner.plan_preparations(context, memory)  # one preparing step per image and round
     for name, group in context.groups.items():
@@ -101,14 +109,16 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     actions += steps.values()
     drains = list(urgency.plan_drains(context, memory))
     actions += [drain for turn, drain in drains if turn <= now]
-    if not actions:
+    if not actions and not observation.in_flight:
         actions += image_planner.plan_image_removals(context, memory)
     memory = _record_reasons(context, memory, reasons)
     return Decision(
         memory,
         tuple(actions),
         reasons,
-        _compute_wake_time(config, memory, reasons, [turn for turn, _ in drains], now),
+        _compute_wake_time(
+            config, memory, reasons, [*(turn for turn, _ in drains), *list_patience_ends(observation, config)], now
+        ),
         _compute_ask_time(config, memory, now),
     )
 
@@ -130,7 +140,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
         container = clock_check.fix_container_times(observed, memory.get_slot(observed.slot), context.now)
         if container.alive:
             if has_proved_good(container, rules.good_after, context.now):
-                memory = quarantine.record_success(memory, container, context.now)
+                memory = quarantine.record_success(memory, container, rules, context.now)
             continue
         end = judge_exit(container, rules.good_after, context.observation.booted)
         if container.id not in memory.judged:
@@ -141,15 +151,6 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
             RemoveContainer(container.id, container.slot, container.engine, end.code, end.sentence, end.verdict)
         )
     return memory, actions
-
-
-def _build_share_actions(config: Config, memory: Memory) -> Iterator[Action]:
-    if config.consul is None:
-        return
-    for key, image in memory.images.items():
-        for digest, entry in image.quarantine.items():
-            if entry.source == "host" and entry.confirmed:
-                yield ShareQuarantine(key, digest, entry.reason)
 
 
 def _explain_occupied_slot(container: Container, memory: Memory) -> Reason:
@@ -190,12 +191,18 @@ def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str,
 
 
 def _compute_wake_time(
-    config: Config, memory: Memory, reasons: dict[str, Reason], drain_times: list[float], now: float
+    config: Config, memory: Memory, reasons: dict[str, Reason], further_times: list[float], now: float
 ) -> float | None:
     """Return the epoch seconds at which the next decision differs though nothing happens; None for never."""
-    times = list(drain_times)
+    times = list(further_times)
     times += [memory.get_slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
     times += [now + STUCK_RETRY_S] if memory.stuck else []
+    times += [
+        slot.started + age
+        for slot in memory.slots.values()
+        if slot.started and not slot.ended and evidence.has_failing_digest(slot)
+        for age in (config.failures.good_after, evidence.compute_hurdle(slot) + 1.0)
+    ]
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
     for group in config.slots:
         image = memory.get_image(group.image_key)

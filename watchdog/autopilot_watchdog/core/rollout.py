@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from autopilot_watchdog.config.config_model import Config, Ring
 from autopilot_watchdog.config.rollout_windows import find_window_time
+from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.fleet_good import list_fleet_choices
 from autopilot_watchdog.core.memory import DigestRecord, Memory
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
@@ -97,4 +98,18 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float) ->
     for digest in list_fleet_choices(image):
         if all(digest != choice.digest for choice in choices):
             choices.append(DigestChoice(digest, "good on other hosts of the fleet"))
+    entry = image.quarantine.get(image.newest)
+    if not choices and entry is not None and entry.source == "hosts":
+        return [DigestChoice(image.newest, "quarantined by other hosts, but the only one there is")]
     return choices
+
+
+def list_slot_choices(memory: Memory, key: str, config: Config, slot: str, now: float) -> list[DigestChoice]:
+    """Return the digests that may be started in a slot, best first: for comparison the second best may come first."""
+    choices = list_digest_choices(memory, key, config, now)
+    if len(choices) < 2:
+        return choices
+    best, rival, *rest = choices
+    comparison = evidence.Comparison(best.digest, slot, rival.digest)
+    reason = evidence.explain_avoidance(memory, memory.get_image(key), comparison, config.failures, now)
+    return [DigestChoice(rival.digest, f"{rival.reason}: {reason}"), best, *rest] if reason else choices

@@ -9,6 +9,7 @@ import json
 import logging.handlers
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -57,6 +58,7 @@ class Audit:
         """
         self._notifier = Notifier(notify, host, self._record_notify_failure) if notify and path else None
         self._handler: logging.Handler | None = None
+        self._lock = threading.Lock()  # containers are removed in several threads
         self._has_level_prefix = "JOURNAL_STREAM" in os.environ
         if path is not None:
             self._handler = logging.handlers.RotatingFileHandler(
@@ -77,8 +79,6 @@ class Audit:
             return
         sentence = clip_text(sentence, MAX_SENTENCE_CHARS)
         prefix = f"<{SYSLOG_LEVELS[level]}>" if self._has_level_prefix else ""
-        for line in show_lines(sentence):  # each with our beginning: a container's line must not look like our own
-            print(f"{prefix}{event}: {line}", file=sys.stderr, flush=True)
         entry: dict[str, object] = {
             "time": format_timestamp(time.time()),
             "event": event,
@@ -86,7 +86,10 @@ class Audit:
             "sentence": sentence,
         }
         entry |= {key: bound_field(value) for key, value in fields.items()}
-        self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, json.dumps(entry), None, None))
+        with self._lock:
+            for line in show_lines(sentence):  # each with our beginning: a container's line must not look like our own
+                print(f"{prefix}{event}: {line}", file=sys.stderr, flush=True)
+            self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, json.dumps(entry), None, None))
 
         if self._notifier is not None:
             self._notifier.offer(entry)
