@@ -84,6 +84,8 @@ def test_retry_ends_the_wait_of_a_repaired_host(docker_site: Site) -> None:
     site.push_image()
     site.run_once(75)
     assert get_slot(site)["state"] == "backoff"
+    run_verb(site, "run", "--now", status=75)
+    assert len(site.read_audit("start-failed")) == 2, "tried again in spite of the wait"
     site.write_config({"devices": ["/dev/null"]})
     site.run_once()
     assert get_slot(site)["state"] == "backoff"

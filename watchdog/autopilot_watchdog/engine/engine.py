@@ -91,6 +91,10 @@ class Engine(Protocol):
         """Remove a dead container with its unnamed volumes; a missing one is fine, a running one is refused."""
         ...
 
+    def find_container_root(self) -> int:
+        """Return the user on this host that root inside of a container is; 0 unless the engine is rootless."""
+        ...
+
     def stop_container(self, container: str, timeout: float) -> None:
         """Ask a container to end in order; the engine kills it after the stop timeout it was created with.
 

@@ -43,6 +43,7 @@ from autopilot_watchdog.registry.registry_client import RegistryError
 from autopilot_watchdog.shell import last_words_reader, life_archive, observe
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.fleet_store import FleetStore
+from autopilot_watchdog.shell.folder_owner import give_folder
 from autopilot_watchdog.shell.state_file import StateStore
 
 MAX_ERROR_CHARS = 1000  # of an outcome, which the memory keeps
@@ -159,11 +160,19 @@ class Executor:
 
     def _start(self, start: Start) -> Outcome:
         group, number = self._config.map_slots_to_groups()[start.slot]
-        folder = str(self._store.ensure_slot_folder(start.slot)) if group.state else None
+        folder = self._prepare_folder(start.slot, self._engines[group.engine]) if group.state else None
         id = self._engines[group.engine].start_container(
             group, number, start.digest, host=self._config.host, state_folder=folder
         )
         return Outcome(start, container=id)
+
+    def _prepare_folder(self, slot: str, engine: Engine) -> str:
+        """Return the slot's folder, which root inside of the container can write; say so if it cannot."""
+        folder = self._store.ensure_slot_folder(slot)
+        if error := give_folder(folder, engine.find_container_root()):
+            sentence = f"the containers of {slot} cannot write their last words: {error}"
+            self._audit.record(AuditEvent.LAST_WORDS_FAILED, sentence, "warning", slot=slot)
+        return str(folder)
 
     def _remove_container(self, removal: RemoveContainer, container: Container) -> Outcome:
         engine = self._engines[removal.engine]

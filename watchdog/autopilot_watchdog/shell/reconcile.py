@@ -128,19 +128,22 @@ class Watchdog:
         observation = self.observe(memory, patience_s=observe.PASS_TIMEOUTS * self.config.registry.timeout)
         return decide(self.config, observation, memory, time.time())
 
-    def run_pass(self, use_report: Callable[[PassReport], None] = lambda report: None) -> PassReport:
+    def run_pass(
+        self, use_report: Callable[[PassReport], None] = lambda report: None, *, waits: bool = False
+    ) -> PassReport:
         """Run a pass to its end: do all that is possible now, then wait for the work beside it and use the results.
 
         The lock of the state is held during each advance, not while waiting: other watchdogs and verbs may work.
 
         Args:
             use_report: Called with the report of each advance, under the lock.
+            waits: True to wait for another watchdog's advance.
 
         Raises:
-            AlreadyRunningError: Another watchdog holds the lock at the beginning.
+            AlreadyRunningError: Another watchdog holds the lock at the beginning, and we do not wait.
             StateError: The memory cannot be read or written.
         """
-        with self.store.lock():
+        with self.store.lock(wait=waits):
             report = self.advance()
             use_report(report)
         while self.is_work_pending:
