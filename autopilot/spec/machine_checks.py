@@ -47,6 +47,7 @@ def check_machine(spec: Spec) -> Iterator[Finding]:
     yield from _check_batch_program(spec)
     yield from check_consul_machine(spec, os.environ)
     yield from _check_directories(spec)
+    yield from _check_log_files(spec)
     for path, argv in _list_commands(spec):
         if is_missing_program(argv, {}, None):
             yield build_machine_warning(path, "run", f'there is no program "{argv[0]}"')
@@ -105,6 +106,14 @@ def _check_directories(spec: Spec) -> Iterator[Finding]:
             elif name is not None and not _has_capabilities(_CAP_CHOWN):
                 reason = f"uid {os.geteuid()} may not give files away; start the supervisor as root"
                 yield build_machine_warning(("templates", index, key), "used", reason)
+
+
+def _check_log_files(spec: Spec) -> Iterator[Finding]:
+    """Check the certificates for receivers of the log."""
+    for index, destination in enumerate(spec.logging.forward if spec.logging is not None else ()):
+        for key in ("ca_file", "cert_file", "key_file"):
+            if (name := getattr(destination, key)) is not None and (problem := find_read_problem(name)):
+                yield build_machine_warning(("logging", "forward", index, key), "read", problem)
 
 
 def _list_commands(spec: Spec) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
