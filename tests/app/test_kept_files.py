@@ -75,6 +75,16 @@ def test_every_file_of_the_state_directory(tmp_path, whole):
         assert pilot.run_verb("ping").returncode == 0
 
 
+@pytest.mark.slow
+def test_a_removed_log_is_opened_again(tmp_path):
+    """Lines go on in a new file when the log is removed, without SIGUSR1, and a line says so."""
+    log = tmp_path / "log"
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(log)}}):
+        eventually(log.exists, "the log is there")
+        log.unlink()
+        eventually(lambda: log.exists() and "file_remade" in log.read_text(), "the log is there again")
+
+
 def test_a_file_that_cannot_be_made(tmp_path):
     """A file that cannot be made again is said once, tried at each look, and said again when it is there."""
     told: list[tuple[str, bool]] = []
