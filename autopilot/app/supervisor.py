@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 import traceback
+from collections import ChainMap
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -23,8 +24,10 @@ from autopilot.app.check_runner import CheckRunner
 from autopilot.app.event_log import EventLog
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.app.integrations.integrations import Integrations
-from autopilot.app.job_environment import JobEnvironment
+from autopilot.app.integrations.log_integration import LogIntegration
+from autopilot.app.job_environment import JobEnvironment, read_batch_job_variables
 from autopilot.app.job_launcher import JobLauncher
+from autopilot.app.kept_files import KeptFiles
 from autopilot.app.last_words import LastWords, LastWordsListener
 from autopilot.app.life_context import BootHandover, LifeContext
 from autopilot.app.listeners import ListenerSet
@@ -52,6 +55,7 @@ from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.http_server import Response
+    from autopilot.adapters.telemetry.life_figures import LifeFigures
     from autopilot.api.messages import ReloadResult, RunningPlan, Status
     from autopilot.app.plan_reload import Reloader
 
@@ -93,22 +97,26 @@ class Supervisor:
         self._last_words = LastWords(life.state_directory, life.container_info, life.life_id, self.log_moved_file)
         self._last_words_listener = LastWordsListener(self._last_words, loop, self._log_last_words_error)
         self._tasks = TaskSet(loop, self._fail)
-        self._processes = ProcessTable(loop, () if life.containerpilot else SECRET_VARIABLES)
+        self._processes = ProcessTable(
+            loop, () if life.containerpilot else SECRET_VARIABLES, no_new_privs=not life.containerpilot
+        )
         self._commands = ProcessCommandRunner(self._processes, self._build_environ)
         self._control_socket = socket.socket(fileno=boot.control_fd)
-        self._integrations = Integrations(
-            plan,
-            IntegrationContext(
-                life,
-                report=self.feed,
-                start_task=self._start_observer,
-                commands=self._commands,
-                get_status=self.build_status,
-                get_counts=lambda: (self._processes.orphans_reaped, self.log.dropped_bytes),
-                log_moved_file=self.log_moved_file,
-            ),
+        self._kept_files = KeptFiles(self._log_restored_file)
+        self._integration_context = IntegrationContext(
+            life,
+            report=self.feed,
+            start_task=self._start_observer,
+            commands=self._commands,
+            get_status=self.build_status,
+            get_figures=self._get_figures,
+            log_moved_file=self.log_moved_file,
+            kept_files=self._kept_files,
         )
+        self._integrations = Integrations(plan, self._integration_context)
+        self._launcher = self._build_launcher()
         self._executor = self._build_executor()
+        self._log_integration = LogIntegration(plan, self._integration_context, self.log, self._get_payload_pids)
         self._environment = JobEnvironment(
             life.env,
             get_pids=self._executor.get_pids,
@@ -122,20 +130,22 @@ class Supervisor:
         self._reloader: Reloader | None = None
         self._listeners = self._build_listeners()
 
-    def _build_executor(self) -> ActionExecutor:
-        permits = self._integrations.consul
-        launcher = JobLauncher(
+    def _build_launcher(self) -> JobLauncher:
+        return JobLauncher(
             self._boot,
             processes=self._processes,
             environ=self._build_environ,
             log=self.log,
             feed=self.feed,
-            permits=permits,
+            permits=self._integrations.consul,
             start_task=self._start_task,
         )
+
+    def _build_executor(self) -> ActionExecutor:
+        permits = self._integrations.consul
         check_runner = CheckRunner(commands=self._commands, log=self.log, feed=self.feed, start_task=self._start_task)
         finished: asyncio.Future[Finish] = self._loop.create_future()
-        return ActionExecutor(launcher, check_runner, permits=permits, feed=self.feed, finished=finished)
+        return ActionExecutor(self._launcher, check_runner, permits=permits, feed=self.feed, finished=finished)
 
     def _build_listeners(self) -> ListenerSet:
         listeners = ListenerSet(self._handle_listener_failure)
@@ -175,6 +185,8 @@ class Supervisor:
         self._log_timezone_warning()
         self._runner.begin()
         self._integrations.begin()
+        self._log_integration.begin()
+        self._start_observer("kept-files", self._kept_files.watch)
         self._log_containerpilot_start()
         if self._life.missing_config:
             self.feed(ConditionDetected("no-config", f"{self._life.missing_config}. Nothing is run until there is one"))
@@ -200,9 +212,11 @@ class Supervisor:
         with suppress(OSError):
             self._life.socket_path.unlink(missing_ok=True)
         self._last_words_listener.finish(outcome)
+        self._log_integration.finish_files()
         level = "info" if outcome.code == 0 else "error"
         self.log.log(level, "exit", f"exit {outcome.code}: {outcome.detail}", reason=outcome.reason)
         self.log.flush_remaining()
+        self._log_integration.flush_remaining(self._loop)
 
     def handle_internal_error(self, error: BaseException) -> Outcome:
         """Stop the batch system after an internal error, within a time limit, and return the outcome of the life.
@@ -259,9 +273,11 @@ class Supervisor:
         return run_observer(name, observe, self._handle_observer_failure, self._handle_observer_recovery)
 
     def _start_observer(self, name: str, work: Work) -> asyncio.Task[None]:
-        return self._start_task(
-            self.run_observer(name, work) if callable(work) else self._run_guarded_observer(name, work)
-        )
+        if callable(work):
+            return self._start_task(self.run_observer(name, work))
+        task = self._start_task(self._run_guarded_observer(name, work))
+        task.add_done_callback(lambda _: work.close())  # a life may end before the first step of its tasks
+        return task
 
     async def _run_guarded_observer(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -288,6 +304,13 @@ class Supervisor:
         """Log that something foreign was moved out of the place of a file of ours."""
         self.log.log("warning", "file_moved_aside", sentence)
 
+    def _log_restored_file(self, path: str, error: OSError | None) -> None:
+        if error is None:
+            self.log.log("warning", "file_remade", f"made again: {path} had been removed")
+        else:
+            sentence = f"removed, cannot be made again: {path}: {error.strerror or error}; it is tried again"
+            self.log.log("error", "file_lost", sentence)
+
     def _log_last_words_error(self, error: OSError) -> None:
         self.log.log("error", "last_words_failed", f"cannot write the last words: {error}")
 
@@ -300,6 +323,9 @@ class Supervisor:
             reason = error.strerror or error
             detail = f"cannot use the state directory {self._state}: {reason}; set `state` or AUTOPILOT_STATE"
             raise StartupError(Outcome("config", detail, os.EX_CONFIG)) from None
+        self._last_words.keep_files(self._kept_files)
+        for path, descriptor in self._boot.locks.items():
+            self._kept_files.keep_lock(path, descriptor, self.log_moved_file)
 
     async def _prepare_node(self) -> None:
         """Create the plan's batch system, if any, and let it prepare the node.
@@ -315,13 +341,15 @@ class Supervisor:
         from autopilot.adapters.batch.batch_factory import create_batch_system  # seldom needed
         from autopilot.adapters.batch.batch_system import SupervisorServices
 
+        job_env = read_batch_job_variables(self._plan)
         services = SupervisorServices(
             command_runner=self._commands,
             report=self.feed,
             start_task=self._start_task,
             run_observer=self.run_observer,
             life_id=self._last_words.life,
-            env=self.env,
+            env=ChainMap(job_env, self.env),
+            job_env=job_env,
         )
         batch_system = create_batch_system(self._plan, services)
         if batch_system is None:
@@ -379,6 +407,7 @@ class Supervisor:
     def put_environment(self, changes: Mapping[str, str]) -> None:
         """Set variables of processes that start from now on; "" unsets one."""
         self._environment.apply_changes(changes)
+        self._log_integration.hide_variables(changes)
         put, unset = [name for name in changes if changes[name]], [name for name in changes if not changes[name]]
         # names only: values may be secrets
         self.log.log("info", "environment_changed", "environment changed", set=put, unset=unset)
@@ -398,7 +427,9 @@ class Supervisor:
         if self._life.config is None:
             return await self._restart_with_found_config()
         if self._reloader is None:
-            self._reloader = Reloader(self._life.config, self._state, self._commands, self)
+            self._reloader = Reloader(
+                self._life.config, self._state, self._commands, self, containerpilot=self._life.containerpilot
+            )
             self._listeners.add_event_listener("reload", self._reloader)
         try:
             changes = await self._reloader.reload(wait=wait)
@@ -458,6 +489,7 @@ class Supervisor:
         if log_fd is not None:
             self.log.reopen(log_fd, output)
         self.log.configure(choose_log_format(plan, self._life), level=plan.logging.level)
+        self._log_integration.apply_plan(plan)
         self._journal.set_jobs([job.name for job in plan.jobs])
         self._log_timezone_warning()
         self.feed(PlanChanged(plan))
@@ -517,6 +549,22 @@ class Supervisor:
 
     def _build_environ(self) -> Mapping[str, str]:
         return self._environment.build()
+
+    def _get_figures(self) -> LifeFigures:
+        from autopilot.adapters.telemetry.life_figures import LifeFigures  # only scrapes ask for them
+
+        return LifeFigures(
+            orphans_reaped=self._processes.orphans_reaped,
+            log_dropped_bytes=self.log.dropped_bytes,
+            log_dropped_lines=self._log_integration.dropped_count,
+            job_roots=self._launcher.get_job_roots(),
+            ended_cpu_seconds=self._launcher.get_ended_cpu_seconds(),
+            payload_pids=self._get_payload_pids(),
+        )
+
+    def _get_payload_pids(self) -> Mapping[str, int]:
+        batch_system = self._executor.batch_system
+        return {} if batch_system is None else batch_system.get_payload_pids()
 
     def build_status(self) -> Status:
         """Return the answer of `autopilot status`."""

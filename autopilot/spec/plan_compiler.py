@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from signal import SIGTERM
 
+from autopilot.amounts import format_seconds
 from autopilot.spec import plan as p
 from autopilot.spec import registry_compiler as registry
 from autopilot.spec import spec_model as m
@@ -13,7 +14,6 @@ from autopilot.spec.batch_section import BatchSection
 from autopilot.spec.extensions import IMPLIED_CHECK_KIND, load_check_kind
 from autopilot.spec.findings import Finding
 from autopilot.spec.job_queries import list_awaited_events, names_supervisor
-from autopilot.spec.quantities import format_seconds
 from autopilot.spec.stop_budget import compute_worst_stop_time
 from autopilot.spec.vocabulary import LOCK_BEFORE_LIFETIME, SIGNAL_SOURCES
 
@@ -59,8 +59,13 @@ def check_plan(plan: p.Plan) -> Iterator[Finding]:
 
 
 def _compile_job(spec: m.Spec, job: m.Job, batch: p.Batch | None) -> p.Job:
-    command = _compile_command(job, job.exec or ())
     section = spec.batch.section if spec.batch and batch and job.label == batch.job else None
+    stop = _compile_stop(job, spec.compute_stop_limit(job), section)
+    if (
+        section is not None and job.user is not None and job.no_new_privs is None
+    ):  # payloads may need set-user-id programs
+        job = job.model_copy(update={"no_new_privs": False})
+    command = _compile_command(job, job.exec or ())
     return p.Job(
         name=job.label,
         command=command,
@@ -69,12 +74,13 @@ def _compile_job(spec: m.Spec, job: m.Job, batch: p.Batch | None) -> p.Job:
         restarts=_compile_restarts(job),
         restart_after_success=job.restarts != "on-failure",
         backoff=p.Backoff(**job.backoff.model_dump()),
-        stop=_compile_stop(job, spec.compute_stop_limit(job), section),
+        stop=stop,
         timeout=job.timeout if job.exec is not None else None,
         stopping_wait=job.stop_timeout,
         health=_compile_health(job, job.health) if job.health else None,
         service=_compile_service(job) if job.port is not None else None,
         raw=job.logging.raw,
+        log_files=tuple(p.LogFile(path=file.path, first_line=file.first_line) for file in job.logging.files),
     )
 
 
@@ -89,6 +95,9 @@ def _compile_command(job: m.Job, argv: tuple[str, ...]) -> p.Command:
         env=job.env,
         env_file=job.env_file,
         limits=job.limits,
+        no_new_privs=job.no_new_privs,
+        capabilities=job.capabilities,
+        secure_bits=job.secure_bits,
     )
 
 
@@ -206,4 +215,25 @@ def _compile_batch(spec: m.Spec) -> p.Batch | None:
 
 
 def _compile_logging(logging: m.Logging) -> p.Logging:
-    return p.Logging(level=logging.level, format=logging.format, output=logging.output)
+    return p.Logging(
+        level=logging.level,
+        format=logging.format,
+        output=logging.output,
+        forward=tuple(_compile_destination(destination) for destination in logging.forward),
+        redact=p.Redaction(names=logging.redact.names, patterns=logging.redact.patterns),
+    )
+
+
+def _compile_destination(destination: m.LogForward) -> p.LogDestination:
+    protocol, host, port = destination.to
+    return p.LogDestination(
+        url=destination.url,
+        protocol=protocol,
+        host=host,
+        port=port,
+        facility=destination.facility,
+        ca_file=destination.ca_file,
+        cert_file=destination.cert_file,
+        key_file=destination.key_file,
+        buffer_bytes=destination.buffer,
+    )

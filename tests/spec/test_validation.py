@@ -88,7 +88,11 @@ def format_job(keys: str) -> str:
         ("backoff: {factor: ‸0.5}", "jobs[web].backoff.factor: cannot be 0.5; it must be from 1 to 1000"),
         ("timeout: ‸'0s'", "jobs[web].timeout: cannot be 0; write a duration above 0"),
         ("timeout: ‸true", "jobs[web].timeout: cannot be true; write seconds as a number or a duration"),
-        ("logging: {‸files: []}", "jobs[web].logging.files: cannot be used in this version; remove it"),
+        ("logging: {files: [{path: ‸'x'}]}", 'jobs[web].logging.files[0].path: cannot be "x"; write an absolute path'),
+        (
+            "logging: {files: [{path: '/x', firstLine: ‸'('}]}",
+            'jobs[web].logging.files[0].firstLine: cannot be "("; write a regular expression',
+        ),
         ("interfaces: ‸['eth0:inet7']", 'jobs[web].interfaces: cannot contain "eth0:inet7"; write "eth0"'),
         ("tags: ‸[1]", "jobs[web].tags: cannot be 1; write a string in quotes"),
         ("health: ‸'x'", 'jobs[web].health: cannot be "x"; write an object: {...}'),
@@ -171,7 +175,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ),
         (
             "{jobs: [A], consul: 'h:1', locks: [{name: 'l', before: 'a', ttl: ‸9}]}",
-            "locks[l].ttl: cannot be outside Consul's bounds (10 s to 86400 s), got 9 s",
+            "locks[l].ttl: cannot be outside Consul's bounds (10 s to 24h), got 9 s",
         ),
         (
             "{jobs: [A], consul: 'h:1', lifetime: {max: 9, drain: {exec: 'x', until: 'y'}},"
@@ -287,6 +291,7 @@ def test_containerpilot_2() -> None:
     for section in ("preStart", "preStop", "postStop", "services", "backends", "coprocesses", "tasks"):
         assert f" {section}: " in found
     assert "telemetry.sensors: telemetry.metrics" in found and "etcd" not in found
+    assert "`autopilot convert FILE -- MAIN-COMMAND`" in found
 
 
 @pytest.mark.parametrize("key", ["services", "tasks", "preStart"])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autopilot.app.kept_files import KeptFiles
 from autopilot.app.life_context import LifeContext
 from autopilot.errors import AutopilotError
 from autopilot.machines.cues import Cue
@@ -15,6 +16,7 @@ from autopilot.runtime.observer_loop import Work
 from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
+    from autopilot.adapters.telemetry.life_figures import LifeFigures
     from autopilot.api.messages import Status
 
 
@@ -33,8 +35,9 @@ class IntegrationContext:
             life: it is reported, and a function is called again for a new run.
         commands: Runs the commands of templates.
         get_status: Returns the answer of `autopilot status`.
-        get_counts: Returns the number of reaped orphans and of dropped bytes of log.
+        get_figures: Returns the figures of this life that no event tells.
         log_moved_file: Logs a sentence about a foreign thing that was moved out of the place of a file of ours.
+        kept_files: Makes files of this life again that somebody removes.
     """
 
     life: LifeContext
@@ -42,8 +45,9 @@ class IntegrationContext:
     start_task: Callable[[str, Work], asyncio.Task[None]]
     commands: CommandRunner
     get_status: Callable[[], Status]
-    get_counts: Callable[[], tuple[int, int]]
+    get_figures: Callable[[], LifeFigures]
     log_moved_file: Callable[[str], None]
+    kept_files: KeptFiles
 
 
 def has_integrations(plan: Plan) -> bool:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autopilot_watchdog.config.slot_config import SlotGroup
+from autopilot_watchdog.core.cordons import WHOLE_HOST
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.observation import EngineView
+from autopilot_watchdog.core.preparation_progress import find_step_in_flight
 from autopilot_watchdog.core.rollout import list_digest_choices
-from autopilot_watchdog.core.slot_actions import Action, Preflight, Pull, RemoveImage, Verify
+from autopilot_watchdog.core.slot_actions import Action, Preflight, Preparation, Pull, RemoveImage, Verify
 
 
-def get_preparation_step(group: SlotGroup, view: EngineView, image: ImageMemory, digest: str) -> Action | None:
+def get_preparation_step(group: SlotGroup, view: EngineView, image: ImageMemory, digest: str) -> Preparation | None:
     """Return the next step towards a digest that can be started; None if it can be started."""
     record = image.get_digest_record(digest, 0.0)
     if digest not in view.digests:
@@ -27,13 +29,15 @@ def get_preparation_step(group: SlotGroup, view: EngineView, image: ImageMemory,
 def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Action]:
     """Plan a preparing step for each image with a digest that this host may take; return the steps by image key."""
     steps: dict[str, Action] = {}
-    if context.observation.unfit_reasons or memory.paused:
+    if context.observation.unfit_reasons or memory.paused or WHOLE_HOST in memory.cordons:
         return steps
     for group in context.config.slots:
         image = memory.get_image(group.image_key)
-        best = next(iter(list_digest_choices(memory, group.image_key, context.config, context.now)), None)
+        choices = list_digest_choices(memory, group.image_key, context.config, context.now)
+        best = next(iter(choices), None)
         if (
             best is None
+            or find_step_in_flight(context.observation, group.image_key, [choice.digest for choice in choices])
             or group.engine not in context.views
             or context.now < image.get_digest_record(best.digest, 0.0).not_before
         ):

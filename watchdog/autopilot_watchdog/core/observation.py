@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from autopilot_watchdog.core.slot_actions import Preparation
+
 UNKNOWN_STATE = "unknown"  # our own word: the engine tells nothing usable about the container
 # Docker's words; a container in any other state, known or not, counts as alive and is left alone
 DEAD_STATES = frozenset({"created", "exited", "dead"})
@@ -20,6 +22,7 @@ class LastWords:
     exit_code: int | None = None
     good: bool = False
     draining: bool = False
+    payloads_run: int = 0
     payloads_killed: int = 0
 
 
@@ -100,6 +103,7 @@ class FleetState:
     quarantine: Mapping[str, str] = field(default_factory=dict)  # an operator's for all hosts: reasons by digest
     urgency: str = ""  # "now" or a date; "" none
     voices: Mapping[str, FleetVoices] = field(default_factory=dict)  # by digest
+    good: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # digests by image reference, the latest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +117,5 @@ class Observation:
     boot: str = ""  # the kernel's id of its present run
     booted: float = 0.0  # start of that run, in epoch seconds by the present clock
     fleet: FleetState | None = None
+    # preparing steps that are under way, in this process or another one, each with its begin in epoch seconds
+    in_flight: Mapping[Preparation, float] = field(default_factory=dict)

@@ -92,6 +92,7 @@ class WithdrawQuarantine:
 
 
 FleetVoice = ShareQuarantine | ShareGoodLife | WithdrawQuarantine  # words of this host to the fleet
+Preparation = Pull | Verify | Preflight  # steps that may take long, so they run beside the passes
 Action = Pull | Verify | Preflight | Start | RemoveContainer | Drain | RemoveImage | FleetVoice
 
 

@@ -1,7 +1,8 @@
 """Find HTCondor's processes in /proc and their payloads in EXECUTE: no command, no query, well under a millisecond.
 
-A payload cannot pass for a daemon: daemons are found by descent from condor_master (or from us, once their parent
-died), and a payload is one only while the starter its directory is named after lives.
+A payload cannot pass for a daemon: daemons are found by descent from condor_master, or from us, once their parent died.
+Every orphan comes to us, a payload's too, and may call itself anything. So beside a live condor_master an orphan counts
+only if it has the master's real uid. A payload is one only while the starter its directory is named after lives.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from autopilot.safe_files import read_file
 MAX_AD_BYTES = 1 << 20  # of one job ad
 MAX_WRAPPER_DEPTH = 4  # processes from the leader to condor_master
 NAMELESS_PREFIX = "starter-"
+SHARED_PORT_NAME = "condor_shared_port"[:15]  # the kernel keeps 15 characters of a process's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Daemons:
     startd: int | None = None
     starters: tuple[int, ...] = ()
     stopped: frozenset[int] = frozenset()  # those in state T: somebody sent SIGSTOP
+    shared_port: int | None = None  # takes the connections to all daemons
+    procd: int | None = None  # follows the processes of each job: without it no job can be ended
 
 
 ListChildren = Callable[[int], Iterable[int]]
@@ -41,6 +45,7 @@ def find_daemons(
     own_pid: int,
     list_children: ListChildren = job_processes.list_children,
     read_stat: ReadProcessStat = process_stat.read_process_stat,
+    read_uid: Callable[[int], int | None] = process_stat.read_real_uid,
 ) -> Daemons:
     """Find the daemons by descent; the processes below a starter are not visited, for payloads may be many.
 
@@ -49,25 +54,33 @@ def find_daemons(
         own_pid: Our pid: the new parent of daemons that lost theirs.
         list_children: Returns the children of a pid.
         read_stat: Returns (name, state) of a live pid.
+        read_uid: Returns the real uid of a pid.
     """
     master = None if leader_pid is None else _find_master(leader_pid, list_children, read_stat)
     states: dict[int, str] = {}
+
+    orphans: frozenset[int] = frozenset(list_children(own_pid)) if master is not None else frozenset()
+
+    def is_foreign_orphan(pid: int) -> bool:
+        return master is not None and pid in orphans and read_uid(pid) != read_uid(master)
 
     def find_named(name: str, parents: Iterable[int]) -> list[int]:
         matching = []
         for pid in (child for parent in parents for child in list_children(parent)):
             stat = read_stat(pid)
-            if stat is not None and stat[0] == name:
+            if stat is not None and stat[0] == name and not is_foreign_orphan(pid):
                 states[pid] = stat[1]
                 matching.append(pid)
         return matching
 
     if master is not None and (stat := read_stat(master)) is not None:
         states[master] = stat[1]
-    startds = find_named("condor_startd", {own_pid} | ({master} if master is not None else set()))
+    masters = {master} if master is not None else set()
+    startds = find_named("condor_startd", {own_pid, *masters})
     starters = find_named("condor_starter", {own_pid, *startds})
+    helpers = [max(find_named(name, masters), default=None) for name in (SHARED_PORT_NAME, "condor_procd")]
     stopped = frozenset(pid for pid, state in states.items() if state == process_stat.STOPPED_STATE)
-    return Daemons(master, max(startds, default=None), tuple(sorted(starters)), stopped)
+    return Daemons(master, max(startds, default=None), tuple(sorted(starters)), stopped, *helpers)
 
 
 def _find_master(leader_pid: int, list_children: ListChildren, read_stat: ReadProcessStat) -> int | None:
@@ -136,7 +149,7 @@ def send_signal(pid: int, signal_number: int) -> bool:
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal_number)
-        if signal_number not in (signal.SIGCONT, signal.SIGKILL):
+        if signal_number not in (signal.SIGCONT, signal.SIGSTOP, signal.SIGKILL):
             os.kill(pid, signal.SIGCONT)
         return True
     return False
