@@ -47,6 +47,11 @@ class Container:
     last_words: LastWords | None = None
 
     @property
+    def unhealthy(self) -> bool:
+        """True if the engine's own check says that the container is not healthy."""
+        return self.health == "unhealthy"
+
+    @property
     def image_key(self) -> str:
         """Key of the container's image in the memory."""
         return f"{self.engine} {self.image}"

@@ -40,7 +40,15 @@ def parse_container(item: object, document: object, engine: str, states: Mapping
         ended=parse_engine_time(get_text(state, "FinishedAt")),
         exit_code=get_integer(state, "ExitCode") or 0,
         oom_killed=state.get("OOMKilled") is True,
+        health=get_text(get_object(state, "Health"), "Status", MAX_CODE_CHARS),
+        health_output=_get_health_output(get_object(state, "Health")),
     )
+
+
+def _get_health_output(health: object) -> str:
+    """Return the output of the latest check of a container's health; "" for none."""
+    checks = get_list(health, "Log")
+    return get_text(checks[-1], "Output").strip() if checks else ""
 
 
 def parse_engine_time(text: str) -> float:
