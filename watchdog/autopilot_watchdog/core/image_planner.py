@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autopilot_watchdog.config.slot_config import SlotGroup
+from autopilot_watchdog.core.cordons import WHOLE_HOST
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.observation import EngineView
@@ -28,7 +29,7 @@ def get_preparation_step(group: SlotGroup, view: EngineView, image: ImageMemory,
 def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Action]:
     """Plan a preparing step for each image with a digest that this host may take; return the steps by image key."""
     steps: dict[str, Action] = {}
-    if context.observation.unfit_reasons or memory.paused:
+    if context.observation.unfit_reasons or memory.paused or WHOLE_HOST in memory.cordons:
         return steps
     for group in context.config.slots:
         image = memory.get_image(group.image_key)

@@ -70,6 +70,7 @@ class ImageMemory:
     known_good: tuple[KnownGood, ...] = ()
     quarantine: Mapping[str, Quarantine] = field(default_factory=dict)
     pin: str = ""
+    fleet_good: tuple[str, ...] = ()  # digests that are good elsewhere in the fleet, the latest first
 
     @property
     def last_good(self) -> str:
@@ -115,6 +116,24 @@ class SlotMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Cordon:
+    """Operator's order to keep a slot or the host empty."""
+
+    since: float
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StuckContainer:
+    """Dead container that could not be removed."""
+
+    slot: str
+    since: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Memory of the whole host."""
 
@@ -131,6 +150,8 @@ class Memory:
     judged: tuple[str, ...] = ()  # dead containers with a counted end, while they still exist
     drained: tuple[str, ...] = ()  # containers told to drain, while they still exist
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
+    cordons: Mapping[str, Cordon] = field(default_factory=dict)  # by slot; "*" is the whole host
+    stuck: Mapping[str, StuckContainer] = field(default_factory=dict)  # by container
     lost: Mapping[str, float] = field(default_factory=dict)  # slot-seconds without a container, by code
     counts: Mapping[str, int] = field(default_factory=dict)  # pulls, starts, ...
 

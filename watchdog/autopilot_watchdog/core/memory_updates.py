@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import quarantine
+from autopilot_watchdog.core import quarantine, stuck_containers
 from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, SlotMemory
 from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
@@ -17,6 +17,7 @@ from autopilot_watchdog.core.slot_actions import (
     Outcome,
     Preflight,
     Pull,
+    RemoveContainer,
     RemoveImage,
     ShareQuarantine,
     Start,
@@ -48,7 +49,7 @@ def apply_registry_answers(memory: Memory, answers: Mapping[str, TagDigest | Reg
 def _drop_unused_digests(image: ImageMemory) -> ImageMemory:
     """Forget digests that play no part any more."""
     latest = dict(sorted(image.quarantine.items(), key=lambda item: -item[1].since)[:MAX_QUARANTINED_DIGESTS])
-    kept = {image.newest, image.pin, *latest, *(good.digest for good in image.known_good)}
+    kept = {image.newest, image.pin, *image.fleet_good, *latest, *(good.digest for good in image.known_good)}
     records = {digest: record for digest, record in image.records.items() if digest in kept or record.pulled}
     return replace(image, quarantine=latest, records=records)
 
@@ -87,6 +88,8 @@ def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) 
                 failing_since=slot.failing_since,
             )
             return memory.replace_slot(name, new_slot).increase_count("starts")
+        case RemoveContainer() as removal:
+            return stuck_containers.record_removal(memory, removal, outcome.error, now)
         case Drain(container) if not outcome.error:
             return replace(memory, drained=(*memory.drained, container)).increase_count("drains")
         case RemoveImage(key, digest) if outcome.error:  # another container may use it: no new try at every pass
