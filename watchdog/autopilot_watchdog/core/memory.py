@@ -8,6 +8,12 @@ from dataclasses import dataclass, field, replace
 FORMAT_VERSION = 2  # raised when keys change, so that no pass begins with half a memory
 
 
+def split_image_key(key: str) -> tuple[str, str]:
+    """Return engine and reference of an image's key."""
+    engine, _, reference = key.rpartition(" ")
+    return engine, reference
+
+
 @dataclass(frozen=True, slots=True)
 class KnownGood:
     """Digest that has proved itself on this host."""
@@ -86,6 +92,33 @@ class SlotMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Occupant:
+    """Living container as it was seen last, and its resources of the host, see slot_claims."""
+
+    slot: str
+    name: str = ""
+    own: tuple[str, ...] = ()
+    cpus: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMemory:
+    """Memory of one engine, see engine_memory."""
+
+    address: str = ""  # of its socket, as in the configuration
+    alive: Mapping[str, Occupant] = field(default_factory=dict)  # at its last answer, by the containers' ids
+    boot: str = ""  # the kernel's run at that time
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRetry:
+    """Failures to ask one container to drain."""
+
+    tries: int = 0  # in a row
+    not_before: float = 0.0  # earliest time of the next one
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Memory of the whole host."""
 
@@ -101,6 +134,9 @@ class Memory:
     booted: float = 0.0  # start of that run, by the clock of the last pass
     judged: tuple[str, ...] = ()  # dead containers with a counted end, while they still exist
     drained: tuple[str, ...] = ()  # containers told to drain, while they still exist
+    engines: Mapping[str, EngineMemory] = field(default_factory=dict)  # present and former ones
+    room: int = 0  # containers that may run at a time; 0: not known
+    drain_retries: Mapping[str, DrainRetry] = field(default_factory=dict)  # by container
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
     lost: Mapping[str, float] = field(default_factory=dict)  # slot-seconds without a container, by code
     counts: Mapping[str, int] = field(default_factory=dict)  # pulls, starts, ...

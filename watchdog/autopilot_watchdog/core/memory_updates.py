@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import quarantine
+from autopilot_watchdog.core import quarantine, surplus
 from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, Quarantine, SlotMemory
 from autopilot_watchdog.core.observation import FleetState, RegistryFailure, TagDigest
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
@@ -98,7 +98,9 @@ def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) 
                 outcome.container, digest, started=now, streak=slot.streak, code=slot.code, since=slot.since
             )
             return memory.replace_slot(name, new_slot).increase_count("starts")
-        case Drain(container) if not outcome.error:
+        case Drain() if outcome.error:
+            return surplus.record_drain_failure(memory, outcome.action, now)
+        case Drain(container):
             return replace(memory, drained=(*memory.drained, container)).increase_count("drains")
         case RemoveImage(key, digest) if outcome.error:  # another container may use it: no new try at every pass
             image = memory.get_image(key)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from autopilot_watchdog.config.slot_claims import SlotClaims
+
 UNKNOWN_STATE = "unknown"  # our own word: the engine tells nothing usable about the container
 # Docker's words; a container in any other state, known or not, counts as alive and is left alone
 DEAD_STATES = frozenset({"created", "exited", "dead"})
+NO_CLAIMS = SlotClaims()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Container:
     exit_code: int = 0
     oom_killed: bool = False
     last_words: LastWords | None = None
+    claims: SlotClaims = NO_CLAIMS
 
     @property
     def image_key(self) -> str:
@@ -101,3 +105,4 @@ class Observation:
     boot: str = ""  # the kernel's id of its present run
     booted: float = 0.0  # start of that run, in epoch seconds by the present clock
     fleet: FleetState | None = None
+    cpus: int = 0  # of the host; 0: not known

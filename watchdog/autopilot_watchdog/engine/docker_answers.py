@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 
 from autopilot_watchdog.bounded_json import clip_text, get_integer, get_list, get_object, get_text
+from autopilot_watchdog.config.slot_claims import MAX_LABEL_CHARS, parse_claims, read_host_config
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.timestamps import parse_timestamp
@@ -40,6 +41,8 @@ def parse_container(item: object, document: object, engine: str, states: Mapping
         ended=parse_engine_time(get_text(state, "FinishedAt")),
         exit_code=get_integer(state, "ExitCode") or 0,
         oom_killed=state.get("OOMKilled") is True,
+        claims=parse_claims(get_text(labels, container_request.CLAIMS_LABEL, MAX_LABEL_CHARS))
+        or read_host_config(get_object(document, "HostConfig")),
     )
 
 

@@ -93,7 +93,7 @@ class Executor:
                 case RemoveContainer():
                     return self._remove_container(action, containers[action.container])
                 case Drain():
-                    return self._drain(action)
+                    return self._drain(action, containers[action.container])
                 case RemoveImage():
                     group = self._config.find_group(action.image)
                     self._engines[group.engine].remove_image(image_reference.get_repository(group.image), action.digest)
@@ -171,13 +171,16 @@ class Executor:
             sentence = f"cannot complete the last words of {container.name}: {error}"
             self._audit.record(AuditEvent.LAST_WORDS_FAILED, sentence, "warning", slot=removal.slot)
 
-    def _drain(self, drain: Drain) -> Outcome:
-        group, number = self._config.map_slots_to_groups()[drain.slot]
-        group = fill_group(group, self._config.host, number)
-        status, output = self._engines[drain.engine].execute_command(drain.container, group.drain)
+    def _drain(self, drain: Drain, container: Container) -> Outcome:
+        command = container.claims.drain  # of the configuration that the container was started with
+        slots = self._config.map_slots_to_groups()
+        if drain.slot in slots:
+            group, number = slots[drain.slot]
+            command = fill_group(group, self._config.host, number).drain
+        status, output = self._engines[drain.engine].execute_command(drain.container, command)
         if status == 0:
             return Outcome(drain)
-        return Outcome(drain, f"{' '.join(group.drain)} ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}")
+        return Outcome(drain, f"{' '.join(command)} ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}")
 
 
 def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:

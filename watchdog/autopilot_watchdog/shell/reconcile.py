@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import memory_updates
+from autopilot_watchdog.core import engine_memory, memory_updates
 from autopilot_watchdog.core.audit_events import ACTION_EVENTS, AuditEvent, describe_action
 from autopilot_watchdog.core.decide import Decision, decide, list_images_to_check
 from autopilot_watchdog.core.memory import ImageMemory, Memory
-from autopilot_watchdog.core.observation import EngineDown, EngineView, Observation
+from autopilot_watchdog.core.observation import EngineView, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Pull, RemoveContainer, Start
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
-from autopilot_watchdog.engine.engine_registry import create_engines
+from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
 from autopilot_watchdog.shell.act import Executor
 from autopilot_watchdog.shell.audit import Audit
@@ -57,9 +58,10 @@ class Watchdog:
             with_fitness: True to check the host's fitness, too.
             with_network: True to ask registries and the fleet, too.
         """
-        views = {name: observe.observe_engine(self.config, engine, memory) for name, engine in self.engines.items()}
+        names = [*self.config.list_engines(), *self._connect_former_engines(memory)]
+        views = {name: observe.observe_engine(self.config, self.engines[name], memory) for name in names}
         boot, booted = host_fitness.read_boot()
-        observation = Observation(views, boot=boot, booted=booted)
+        observation = Observation(views, boot=boot, booted=booted, cpus=os.cpu_count() or 0)
         now = time.time()
         if with_fitness:
             reasons = host_fitness.find_unfit_reasons(self.config.fitness, self._list_disks(), now)
@@ -73,9 +75,18 @@ class Watchdog:
             fleet=self._fleet_store.read_fleet_state() if self._fleet_store else None,
         )
 
+    def _connect_former_engines(self, memory: Memory) -> list[str]:
+        """Create the engines that only the memory knows; return their names."""
+        former = engine_memory.list_former_engines(self.config, memory)
+        for name, address in former.items():
+            if name not in self.engines:
+                self.engines[name] = create_engine(name, address, self.config.state)
+        return list(former)
+
     def _list_disks(self) -> list[Path]:
         """Return the folders that need free space: the state's and, if they are on this host, the engines'."""
-        roots = [Path(engine.storage_folder) for engine in self.engines.values() if engine.storage_folder]
+        engines = [self.engines[name] for name in self.config.list_engines()]
+        roots = [Path(engine.storage_folder) for engine in engines if engine.storage_folder]
         return [self.store.folder, *(root for root in roots if root.exists())]
 
     def plan_pass(self) -> Decision:
@@ -115,7 +126,7 @@ class Watchdog:
             if not tried:
                 break
         self._record_changes(before, memory)
-        problems += [view.sentence for view in observation.engines.values() if isinstance(view, EngineDown)]
+        problems += engine_memory.list_silent_engines(self.config, memory, observation)
         if problems:
             memory = replace(memory, last_success=last_success)
             self.store.save(memory)

@@ -138,9 +138,8 @@ class SimulatedHost:
                 return Outcome(action, container=id)
             case RemoveContainer(id):
                 self.engine.remove_container(id)
-            case Drain(id, slot):
-                group, _ = self.config.map_slots_to_groups()[slot]
-                self.engine.execute_command(id, group.drain)
+            case Drain(id):
+                self.engine.execute_command(id, ())
             case ShareQuarantine(_, digest, reason):
                 self.registry.shared_quarantine[digest] = reason
             case RemoveImage(image, digest):
