@@ -13,6 +13,7 @@ from autopilot_watchdog.config.config_reader import ConfigError, load_config
 from autopilot_watchdog.display_text import show_lines
 from autopilot_watchdog.shell.audit import Audit
 
+CONFIG_PATH_KEY = "autopilot_watchdog.config_path"  # of the path in click's context
 DEFAULT_CONFIG_PATH = "/etc/autopilot-watchdog.json"
 EX_USAGE, EX_CANTCREAT, EX_TEMPFAIL, EX_CONFIG = 64, 73, 75, 78
 
@@ -24,6 +25,8 @@ class ConfigFile(click.Path):
         """Return the file's Config; exit with 78 if it has problems."""
         if isinstance(value, Config):
             return value
+        if ctx is not None:
+            ctx.meta[CONFIG_PATH_KEY] = Path(value)
         try:
             return load_config(Path(value))
         except ConfigError as error:

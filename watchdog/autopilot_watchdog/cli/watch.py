@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 import time
+from collections.abc import Collection
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
 from autopilot_watchdog.cli.run import report_pass
-from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, config_option, fail, open_audit
+from autopilot_watchdog.cli.verb_support import (
+    CONFIG_PATH_KEY,
+    EX_CANTCREAT,
+    config_option,
+    fail,
+    get_audit_path,
+    open_audit,
+)
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.value_readers import InvalidValueError, parse_duration
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.engine.engine import Engine, EngineError
 from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.config_source import ConfigSource
 from autopilot_watchdog.shell.reconcile import Watchdog
 from autopilot_watchdog.shell.state_file import StateError
 from autopilot_watchdog.shell.systemd_notify import extend_timeout, get_watchdog_interval_s, notify, report_alive
@@ -39,13 +49,18 @@ def watch(config: Config, every: str) -> None:
         period = parse_duration(every)
     except InvalidValueError as error:
         raise click.BadParameter(f"must be {error}", param_hint="--every") from None
-    audit = open_audit(config)
-    watchdog = Watchdog(config, audit)
     events: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for engine in watchdog.engines.values():
-        threading.Thread(
-            target=_forward_events, args=(engine, events), daemon=True, name=f"events of {engine.name}"
-        ).start()
+    reload_asked = threading.Event()
+
+    def ask_for_reload(*_: object) -> None:
+        reload_asked.set()
+        events.put("")
+
+    signal.signal(signal.SIGHUP, ask_for_reload)
+    audit = open_audit(config)
+    source = ConfigSource(click.get_current_context().meta[CONFIG_PATH_KEY], config)
+    watchdog = Watchdog(config, audit)
+    listening: set[Engine] = set()
     metrics_server = _start_metrics_server(config, audit)
     notify("READY=1")
     period = min(period, (get_watchdog_interval_s() or float("inf")) / 2)
@@ -55,7 +70,11 @@ def watch(config: Config, every: str) -> None:
             with ExitStack() as stack:
                 with extend_timeout(LOCK_WAIT_S):
                     stack.enter_context(watchdog.store.lock(wait=True))
+                if _reload_config(source, watchdog, audit, reload_asked):
+                    metrics_server = _replace_metrics_server(metrics_server, config, source.config, audit)
+                    config = source.config
                 report = watchdog.run_pass()
+                _listen_to_engines(watchdog, events, listening)
                 report_pass(config, report, audit)
                 if metrics_server:
                     metrics_server.update(config, report.memory, report.reasons, time.time())
@@ -64,6 +83,44 @@ def watch(config: Config, every: str) -> None:
         due = time.time() + period
         due = min(due, report.wake_at) if report.wake_at else due
         _wait_for_event(events, max(MIN_PASS_INTERVAL_S, due - time.time()))
+
+
+def _reload_config(source: ConfigSource, watchdog: Watchdog, audit: Audit, asked: threading.Event) -> bool:
+    """Use the configuration's file if it has changed; return True if another configuration is in use now."""
+    before, is_asked = source.config, asked.is_set()
+    asked.clear()
+    change = source.reload(is_asked=is_asked)
+    watchdog.config_refused_since = source.refused_since
+    if source.config != before:
+        audit.use_path(get_audit_path(source.config))
+        watchdog.use_config(source.config)
+    if change is not None:
+        event = AuditEvent.CONFIG_REFUSED if change.is_refused else AuditEvent.CONFIG_LOADED
+        audit.record(event, change.sentence, "error" if change.is_refused else "info")
+    return source.config != before
+
+
+def _listen_to_engines(watchdog: Watchdog, events: queue.SimpleQueue[str], listening: set[Engine]) -> None:
+    """Start a listener for each engine that has none; those of engines that are not used any more end."""
+    engines = set(watchdog.engines.values())
+    new = engines - listening
+    listening |= new
+    listening &= engines
+    for engine in new:
+        threading.Thread(
+            target=_forward_events, args=(engine, events, listening), daemon=True, name=f"events of {engine.name}"
+        ).start()
+
+
+def _replace_metrics_server(
+    server: watchdog_metrics.MetricsServer | None, before: Config, after: Config, audit: Audit
+) -> watchdog_metrics.MetricsServer | None:
+    """Return the server for another configuration."""
+    if before.metrics.listen == after.metrics.listen:
+        return server
+    if server is not None:
+        server.close()
+    return _start_metrics_server(after, audit)
 
 
 def _start_metrics_server(config: Config, audit: Audit) -> watchdog_metrics.MetricsServer | None:
@@ -90,10 +147,10 @@ def _wait_for_event(events: queue.SimpleQueue[str], seconds: float) -> None:
         return
 
 
-def _forward_events(engine: Engine, events: queue.SimpleQueue[str]) -> None:
-    """Forward every end of a container, and every connection to the engine, to the queue; reconnect for ever."""
+def _forward_events(engine: Engine, events: queue.SimpleQueue[str], wanted: Collection[Engine]) -> None:
+    """Forward every end of a container, and every connection to a wanted engine, to the queue; reconnect for ever."""
     failures = 0
-    while True:
+    while engine in wanted:
         try:
             for slot in engine.watch_container_ends():
                 events.put(slot)

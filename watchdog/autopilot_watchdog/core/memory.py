@@ -137,6 +137,7 @@ class Memory:
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)  # present and former ones
     room: int = 0  # containers that may run at a time; 0: not known
     drain_retries: Mapping[str, DrainRetry] = field(default_factory=dict)  # by container
+    config_refused: float = 0.0  # since then the configuration's file cannot be used; 0: it can
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
     lost: Mapping[str, float] = field(default_factory=dict)  # slot-seconds without a container, by code
     counts: Mapping[str, int] = field(default_factory=dict)  # pulls, starts, ...

@@ -49,6 +49,17 @@ class Watchdog:
         self._audit = audit
         self._fleet_store = FleetStore(config) if config.consul else None
         self._executor = Executor(config, self.engines, self.store, audit, self._fleet_store)
+        self.config_refused_since = 0.0  # see ConfigSource
+
+    def use_config(self, config: Config) -> None:
+        """Use another configuration from the next pass on; engines with the same socket stay connected."""
+        before = self.config.list_engines()
+        for name, address in config.list_engines().items():
+            if name not in self.engines or address != before.get(name):
+                self.engines[name] = create_engine(name, address, config.state)
+        self.config = config
+        self._fleet_store = FleetStore(config) if config.consul else None
+        self._executor = Executor(config, self.engines, self.store, self._audit, self._fleet_store)
 
     def observe(self, memory: Memory, *, with_fitness: bool = True, with_network: bool = True) -> Observation:
         """Look at the host.
@@ -59,6 +70,8 @@ class Watchdog:
             with_network: True to ask registries and the fleet, too.
         """
         names = [*self.config.list_engines(), *self._connect_former_engines(memory)]
+        for unused in self.engines.keys() - set(names):
+            del self.engines[unused]
         views = {name: observe.observe_engine(self.config, self.engines[name], memory) for name in names}
         boot, booted = host_fitness.read_boot()
         observation = Observation(views, boot=boot, booted=booted, cpus=os.cpu_count() or 0)
@@ -100,7 +113,7 @@ class Watchdog:
         Raises:
             StateError: The memory cannot be read or written.
         """
-        memory = before = self.store.load()
+        memory = before = replace(self.store.load(), config_refused=self.config_refused_since)
         last_success = memory.last_success
         self.store.save(memory)  # without a written memory, a full disk could lead to a crash loop
         done: set[Action] = set()
