@@ -23,7 +23,7 @@ from autopilot.app.paths import (
     get_state_beside_socket,
 )
 from autopilot.errors import AutopilotError
-from autopilot.process import oom
+from autopilot.process import cgroup_counters
 from autopilot.process.kernel_calls import PR_SET_CHILD_SUBREAPER, load_prctl
 from autopilot.process.spawn import SECRET_VARIABLES, SpawnedProcess, SpawnError, spawn
 from autopilot.process.user_identity import resolve
@@ -83,7 +83,7 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
         socket_lock = _lock_socket(socket)
         if os.getpid() != 1:
             load_prctl()(PR_SET_CHILD_SUBREAPER, 1)
-        oom_kills = oom.count_oom_kills()
+        oom_kills = cgroup_counters.count_oom_kills()
         control_fd = _open_control_socket(socket)
         prestarted = _start_first_jobs(data, containerpilot)
     except BootError as error:

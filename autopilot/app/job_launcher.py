@@ -12,10 +12,10 @@ from autopilot.adapters.logs.logger import Logger
 from autopilot.app.life_context import BootHandover
 from autopilot.app.permit_port import Permits
 from autopilot.machines import actions, cues
-from autopilot.process import oom
+from autopilot.process import cgroup_counters
 from autopilot.process.signal_handling import takes_signal
 from autopilot.process.spawn import SpawnError
-from autopilot.runtime.process_table import Process, ProcessTable
+from autopilot.runtime.process_table import JobRoot, Process, ProcessTable
 
 if TYPE_CHECKING:
     from autopilot.adapters.batch.batch_system import BatchSystem
@@ -53,6 +53,7 @@ class JobLauncher:
         self._processes, self._environ, self._log, self._feed = processes, environ, log, feed
         self._permits, self._start_task = permits, start_task
         self._running: dict[str, tuple[int, Process]] = {}
+        self._ended_cpu_seconds: dict[str, float] = {}  # by job, of runs that have ended
         self._waiting_for_permit: dict[str, actions.Spawn] = {}
         self._periodic_queue: deque[actions.Spawn] = deque()  # periodic runs: one for each turn of the loop
         self._reloading: set[str] = set()  # jobs that get a SIGHUP when they have a handler for it
@@ -66,6 +67,14 @@ class JobLauncher:
     def get_pids(self) -> dict[str, int]:
         """Return the leader's pid of each job that runs now."""
         return {name: process.pid for name, (_, process) in self._running.items()}
+
+    def get_job_roots(self) -> dict[str, JobRoot]:
+        """Return the places from which the processes of each job that runs now are found."""
+        return {name: process.get_root() for name, (_, process) in self._running.items()}
+
+    def get_ended_cpu_seconds(self) -> dict[str, float]:
+        """Return the CPU time of the leaders that have ended and of the descendants that they waited for, by job."""
+        return dict(self._ended_cpu_seconds)
 
     def start(self, action: actions.Spawn) -> None:
         """Start a run: at once, in its turn if it is periodic, or when its permit is granted."""
@@ -134,6 +143,7 @@ class JobLauncher:
         batch_system = self._batch_system if name == self._batch_job else None
 
         def report_exit(status: int, problem: str | None, leftovers: int) -> None:
+            self._ended_cpu_seconds[name] = self._ended_cpu_seconds.get(name, 0.0) + process.cpu_seconds
             if batch_system is not None:
                 batch_system.on_exited()
             if not leftovers:
@@ -198,5 +208,5 @@ class JobLauncher:
         """Return True for a SIGKILL when the kernel has counted one more victim."""
         if status != KILLED_STATUS:
             return False
-        before, self._oom_kills = self._oom_kills, oom.count_oom_kills()
+        before, self._oom_kills = self._oom_kills, cgroup_counters.count_oom_kills()
         return self._oom_kills > before

@@ -52,6 +52,7 @@ from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.http_server import Response
+    from autopilot.adapters.telemetry.life_figures import LifeFigures
     from autopilot.api.messages import ReloadResult, RunningPlan, Status
     from autopilot.app.plan_reload import Reloader
 
@@ -104,10 +105,11 @@ class Supervisor:
                 start_task=self._start_observer,
                 commands=self._commands,
                 get_status=self.build_status,
-                get_counts=lambda: (self._processes.orphans_reaped, self.log.dropped_bytes),
+                get_figures=self._get_figures,
                 log_moved_file=self.log_moved_file,
             ),
         )
+        self._launcher = self._build_launcher()
         self._executor = self._build_executor()
         self._environment = JobEnvironment(
             life.env,
@@ -122,20 +124,22 @@ class Supervisor:
         self._reloader: Reloader | None = None
         self._listeners = self._build_listeners()
 
-    def _build_executor(self) -> ActionExecutor:
-        permits = self._integrations.consul
-        launcher = JobLauncher(
+    def _build_launcher(self) -> JobLauncher:
+        return JobLauncher(
             self._boot,
             processes=self._processes,
             environ=self._build_environ,
             log=self.log,
             feed=self.feed,
-            permits=permits,
+            permits=self._integrations.consul,
             start_task=self._start_task,
         )
+
+    def _build_executor(self) -> ActionExecutor:
+        permits = self._integrations.consul
         check_runner = CheckRunner(commands=self._commands, log=self.log, feed=self.feed, start_task=self._start_task)
         finished: asyncio.Future[Finish] = self._loop.create_future()
-        return ActionExecutor(launcher, check_runner, permits=permits, feed=self.feed, finished=finished)
+        return ActionExecutor(self._launcher, check_runner, permits=permits, feed=self.feed, finished=finished)
 
     def _build_listeners(self) -> ListenerSet:
         listeners = ListenerSet(self._handle_listener_failure)
@@ -517,6 +521,18 @@ class Supervisor:
 
     def _build_environ(self) -> Mapping[str, str]:
         return self._environment.build()
+
+    def _get_figures(self) -> LifeFigures:
+        from autopilot.adapters.telemetry.life_figures import LifeFigures  # only scrapes ask for them
+
+        batch_system = self._executor.batch_system
+        return LifeFigures(
+            orphans_reaped=self._processes.orphans_reaped,
+            log_dropped_bytes=self.log.dropped_bytes,
+            job_roots=self._launcher.get_job_roots(),
+            ended_cpu_seconds=self._launcher.get_ended_cpu_seconds(),
+            payload_pids={} if batch_system is None else batch_system.get_payload_pids(),
+        )
 
     def build_status(self) -> Status:
         """Return the answer of `autopilot status`."""

@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from autopilot.process import exit_status, job_processes
 from autopilot.process.line_buffer import LineSplitter
@@ -27,6 +27,18 @@ MAX_FINAL_READ_BYTES = 1 << 20  # bytes read at most at a job's end; a pipe hold
 
 OnLines = Callable[[str, list[bytes]], None]  # stream ("stdout", "stderr") and its lines
 OnExit = Callable[[int, str | None, int], None]  # status, reason why it could not start, number of members left
+
+
+class JobRoot(NamedTuple):
+    """The places from which all processes of a run are found.
+
+    Attributes:
+        leader: The pid of the leader; None once it has ended.
+        mark: The soft limit that marks the job's orphans.
+    """
+
+    leader: int | None
+    mark: int
 
 
 class Backpressure(Protocol):
@@ -123,6 +135,7 @@ class Process:
         self._watched_pidfds: dict[int, int] = {}  # pid of a member left behind -> pidfd
         self._exited = False
         self._killing = False
+        self.cpu_seconds = 0.0  # of the leader and the descendants that it waited for, once it has ended
         self.outputs: list[OutputPipe] = []
 
     # --- for the owner of a job ---
@@ -154,6 +167,10 @@ class Process:
         self._killing = True
         self.signal(signal.SIGKILL, group=True)
 
+    def get_root(self) -> JobRoot:
+        """Return the places from which all processes of the job are found."""
+        return JobRoot(None if self._exited else self.pid, self._mark)
+
     def list_remaining(self) -> list[str]:
         """Return `name (pid)` of every live process of the job."""
         leader = [] if self._exited else [self.pid]
@@ -161,9 +178,9 @@ class Process:
 
     # --- for the reaper ---
 
-    def handle_leader_exit(self, wait_status: int) -> None:
+    def handle_leader_exit(self, wait_status: int, cpu_seconds: float) -> None:
         """Report the end of the leader, and watch the members that remain."""
-        self._exited = True
+        self._exited, self.cpu_seconds = True, cpu_seconds
         for output in self.outputs:
             output.flush()
         members = self._find_members()
@@ -287,7 +304,7 @@ class ProcessTable:
         orphans = False
         while True:
             try:
-                pid, wait_status = os.waitpid(-1, os.WNOHANG)
+                pid, wait_status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 break
             if pid == 0:
@@ -295,7 +312,7 @@ class ProcessTable:
             process = self._by_leader.pop(pid, None)
             if process is not None:
                 self._lingering.add(process)
-                process.handle_leader_exit(wait_status)
+                process.handle_leader_exit(wait_status, usage.ru_utime + usage.ru_stime)
             else:
                 self.orphans_reaped += 1
                 orphans = True

@@ -21,7 +21,7 @@ from autopilot.spec.spec_model import Job, Spec
 
 _MODULES_BY_SECTION = {  # the section of the job spec, and the extra that installs its modules
     "consul": ("aiohttp", "consul", "ifaddr"),
-    "telemetry": ("prometheus_client", "ifaddr"),
+    "telemetry": ("prometheus_client", "psutil", "ifaddr"),
     "templates": ("jinja2",),
 }
 _EXTRAS_BY_SECTION = {"consul": "consul", "telemetry": "consul,telemetry", "templates": "templates"}

@@ -91,6 +91,10 @@ class BatchSystem(Protocol):
         """Return the section of `autopilot status`: plain data, times in seconds."""
         ...
 
+    def get_payload_pids(self) -> Mapping[str, int]:
+        """Return the first process of each payload, by the payload's id."""
+        ...
+
     def begin_drain(self, reason: str) -> None:
         """Let running payloads finish and take no new ones; answered by Drained, whenever that is."""
         ...

@@ -76,6 +76,10 @@ class CommandDrain:
 
     # --- the batch system beside it ---
 
+    def get_payload_pids(self) -> Mapping[str, int]:
+        """Return those of the batch system beside it, if any."""
+        return self._inner.get_payload_pids() if self._inner else {}
+
     @property
     def own_pid_variables(self) -> tuple[str, ...]:
         """Environment variables of the main process that are to hold its own pid."""

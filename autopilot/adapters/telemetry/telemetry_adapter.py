@@ -32,13 +32,16 @@ if TYPE_CHECKING:
     from autopilot.adapters.http_server import ClientHandler, Page, RequestHead, Response, Stream
     from autopilot.adapters.telemetry.containerpilot_status import Service
     from autopilot.adapters.telemetry.job_metrics import JobMetrics
+    from autopilot.adapters.telemetry.life_figures import LifeFigures
     from autopilot.adapters.telemetry.life_metrics import LifeMetrics
+    from autopilot.adapters.telemetry.process_usage import UsageMeter
     from autopilot.adapters.telemetry.status_page import StatusStream
     from autopilot.api.messages import ScrapeTarget, Status
 
 RETRY_DELAY = RetryDelay(first_s=0.5, max_s=30.0)  # while the port is in use
 PORT_CONDITION, METRICS_CONDITION = "telemetry-port", "telemetry-metrics"
 LOOPBACK_CONDITIONS = {"127.0.0.1": "telemetry-loopback", "::1": "telemetry-loopback-inet6"}  # by address
+LIBRARIES = {"prometheus_client": "prometheus-client", "psutil": "psutil"}  # the package of each module
 PATHS = "/, /metrics, /status, /v1/status, /v1/stream, /v1/targets"
 
 
@@ -53,8 +56,8 @@ class StatusSource(Protocol):
         """Return the status that `autopilot status` shows."""
         ...
 
-    def get_counts(self) -> tuple[int, int]:
-        """Return the orphans reaped and the bytes of log dropped since the start."""
+    def get_figures(self) -> LifeFigures:
+        """Return the figures of this life that no event tells."""
         ...
 
     def list_services(self) -> Sequence[Service]:
@@ -90,17 +93,18 @@ class TelemetryAdapter:
             start_task: Starts a task whose failure the caller handles.
 
         Raises:
-            TelemetrySetupError: prometheus-client is not installed.
+            TelemetrySetupError: prometheus-client or psutil is not installed.
         """
-        if find_spec("prometheus_client") is None:
+        if missing := [package for module, package in LIBRARIES.items() if find_spec(module) is None]:
             remedy = "pip install condor-autopilot[telemetry]"
-            raise TelemetrySetupError(f"telemetry: cannot be used: not installed: prometheus-client ({remedy})")
+            raise TelemetrySetupError(f"telemetry: cannot be used: not installed: {', '.join(missing)} ({remedy})")
         self._plan, self._address, self._metadata, self._status_source = plan, address, metadata, status_source
         self._conditions, self._start_task = ConditionReporter(report), start_task
         self._loop = asyncio.get_running_loop()
         self._registry: CollectorRegistry | None = None
         self._life_metrics: LifeMetrics | None = None
         self._job_metrics: JobMetrics | None = None
+        self._usage_meter: UsageMeter | None = None
         self._pending_updates: list[Callable[[LifeMetrics, JobMetrics], None]] = []  # from before they are made
         self._status_stream: StatusStream | None = None
         self._server_tasks: list[asyncio.Task[None]] = []
@@ -112,17 +116,22 @@ class TelemetryAdapter:
         self._start_task(self._begin)
 
     async def _begin(self) -> None:
-        await import_modules("prometheus_client")
-        from prometheus_client import CollectorRegistry
+        await import_modules(*LIBRARIES)
+        from prometheus_client import CollectorRegistry, disable_created_metrics
 
         from autopilot.adapters.http_server import build_client_handler
         from autopilot.adapters.telemetry.job_metrics import JobMetrics
         from autopilot.adapters.telemetry.life_metrics import LifeMetrics
+        from autopilot.adapters.telemetry.process_usage import UsageMeter
+        from autopilot.adapters.telemetry.usage_metrics import UsageMetrics
 
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they double a scrape, and Prometheus makes no use of them
         self._registry = CollectorRegistry(auto_describe=True)  # so that it knows every name, and finds every clash
         self._client_handler = build_client_handler(self.handle, inspect=self._inspect)
         self._life_metrics = LifeMetrics(self._registry, metadata=self._metadata)
         self._job_metrics = JobMetrics(self._plan.metrics, self._registry)
+        self._usage_meter = UsageMeter()
+        self._registry.register(UsageMetrics(self._usage_meter))
         self._report_rejected_metrics(self._job_metrics.rejected)
         for update in self._pending_updates:
             update(self._life_metrics, self._job_metrics)
@@ -249,15 +258,17 @@ class TelemetryAdapter:
         from autopilot.adapters.http_server import Page
 
         assert self._life_metrics is not None and self._registry is not None, "the port opens after they are made"
+        assert self._usage_meter is not None, "the port opens after they are made"
         yielded_at = self._loop.time()
         await asyncio.sleep(0)
         loop_lag_s = self._loop.time() - yielded_at
-        orphans_reaped, log_dropped_bytes = self._status_source.get_counts()
+        figures, status = self._status_source.get_figures(), self._status_source.get_status()
+        await self._usage_meter.measure(figures, [job["name"] for job in status["jobs"]])
         self._life_metrics.update_from_status(
-            self._status_source.get_status(),
+            status,
             epoch_s=time.time(),
-            orphans_reaped=orphans_reaped,
-            log_dropped_bytes=log_dropped_bytes,
+            orphans_reaped=figures.orphans_reaped,
+            log_dropped_bytes=figures.log_dropped_bytes,
             loop_lag_s=loop_lag_s,
         )
         return Page(CONTENT_TYPE_LATEST, generate_latest(self._registry))

@@ -15,6 +15,7 @@ from autopilot.runtime.observer_loop import Work
 from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
+    from autopilot.adapters.telemetry.life_figures import LifeFigures
     from autopilot.api.messages import Status
 
 
@@ -33,7 +34,7 @@ class IntegrationContext:
             life: it is reported, and a function is called again for a new run.
         commands: Runs the commands of templates.
         get_status: Returns the answer of `autopilot status`.
-        get_counts: Returns the number of reaped orphans and of dropped bytes of log.
+        get_figures: Returns the figures of this life that no event tells.
         log_moved_file: Logs a sentence about a foreign thing that was moved out of the place of a file of ours.
     """
 
@@ -42,7 +43,7 @@ class IntegrationContext:
     start_task: Callable[[str, Work], asyncio.Task[None]]
     commands: CommandRunner
     get_status: Callable[[], Status]
-    get_counts: Callable[[], tuple[int, int]]
+    get_figures: Callable[[], LifeFigures]
     log_moved_file: Callable[[str], None]
 
 

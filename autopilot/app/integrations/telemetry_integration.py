@@ -13,6 +13,7 @@ from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
     from autopilot.adapters.telemetry.containerpilot_status import Service
+    from autopilot.adapters.telemetry.life_figures import LifeFigures
     from autopilot.adapters.telemetry.telemetry_adapter import TelemetryAdapter
     from autopilot.api.messages import ScrapeTarget, Status
 
@@ -109,9 +110,9 @@ class TelemetryIntegration:
         """Return the answer of `autopilot status`."""
         return self._context.get_status()
 
-    def get_counts(self) -> tuple[int, int]:
-        """Return the number of reaped orphans and of dropped bytes of log."""
-        return self._context.get_counts()
+    def get_figures(self) -> LifeFigures:
+        """Return the figures of this life that no event tells."""
+        return self._context.get_figures()
 
     def list_services(self) -> list[Service]:
         """Return the services that ContainerPilot's /status lists: jobs with a port, and the telemetry port."""

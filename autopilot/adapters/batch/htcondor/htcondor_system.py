@@ -276,6 +276,10 @@ class HtcondorSystem:
 
     # --- the end of a life ---
 
+    def get_payload_pids(self) -> Mapping[str, int]:
+        """Return the starter of each payload."""
+        return self._node_state.get_payload_pids()
+
     def begin_drain(self, reason: str) -> None:
         """Retire the startd: running jobs finish, none is taken; reports Drained."""
         self._drain_runner.begin(reason)

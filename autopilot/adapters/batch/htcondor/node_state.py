@@ -67,6 +67,10 @@ class NodeState:
             self.payloads = payloads
             self.report(PayloadsObserved(payloads))
 
+    def get_payload_pids(self) -> dict[str, int]:
+        """Return the starter of each payload that was observed last."""
+        return {name: starter for starter, name in self._payload_names.items()}
+
     def observe_daemons(self) -> Daemons:
         """Read the process table; report the payloads of a startd that crashed since the last observation.
 

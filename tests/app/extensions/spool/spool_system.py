@@ -55,6 +55,10 @@ class SpoolSystem:
         """Know no aspect."""
         return False, aspect
 
+    def get_payload_pids(self) -> Mapping[str, int]:
+        """Return no process: this batch system starts none."""
+        return {}
+
     def get_status(self) -> Mapping[str, object]:
         """Return the payloads and the main process."""
         return {"payloads": list(self._list_running()), "pid": self._main_pid}

@@ -1,0 +1,26 @@
+"""Define the figures of a life that no event tells, as the telemetry port reads them at a scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from autopilot.runtime.process_table import JobRoot
+
+
+class LifeFigures(NamedTuple):
+    """Figures of this life at one moment.
+
+    Attributes:
+        orphans_reaped: Orphans reaped since the start.
+        log_dropped_bytes: Bytes of log dropped since the start.
+        job_roots: The places from which the processes of each running job are found.
+        ended_cpu_seconds: CPU time of the runs that have ended, by job.
+        payload_pids: The first process of each payload, by the payload's id.
+    """
+
+    orphans_reaped: int
+    log_dropped_bytes: int
+    job_roots: Mapping[str, JobRoot]
+    ended_cpu_seconds: Mapping[str, float]
+    payload_pids: Mapping[str, int]
