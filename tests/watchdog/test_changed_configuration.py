@@ -66,7 +66,7 @@ def test_engine_changes() -> None:
     ]
     host.end_containers("wn-02", now)
     run_passes(host, now + 60, 2 * 3600)
-    assert [name for name, engine in host.memory.engines.items() if engine.alive] == ["podman"]
+    assert list(host.memory.engines) == ["podman"]
 
 
 def test_former_engine_is_silent() -> None:
@@ -317,7 +317,7 @@ STEPS = st.builds(
 
 
 @given(steps=st.lists(STEPS, min_size=2, max_size=6))
-@settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
 def test_any_sequence_of_configurations(steps: list[Step]) -> None:
     """No slot ever has two containers, none uses what another one has, surplus ends, and the memory stays small."""
     host, now, room = ChangingHost(steps[0].build_config(), SimulatedRegistry([(0, A)])), BEGIN, 0
@@ -339,11 +339,16 @@ def test_any_sequence_of_configurations(steps: list[Step]) -> None:
     now = run_passes(host, now, 2 * DRAIN_S + 3 * 3600, every=300)
     assert list_slots(host) == ["end-01", "end-02"]
     assert set(host.memory.slots) == {"end-01", "end-02"}
-    assert [name for name, engine in host.memory.engines.items() if engine.alive] == ["podman"]
+    assert list(host.memory.engines) == ["podman"]
     assert not host.memory.drained and not host.memory.drain_retries and host.memory.room == 2
 
 
 def list_shared_by_design(config: Config) -> set[str]:
     """Return the claims that the configuration gives to several slots."""
     claims = [compute_claims(group, "h1", number).own for group, number in config.map_slots_to_groups().values()]
-    return {claim for own in claims for claim in own if sum(claim in other for other in claims) > 1}
+    return {
+        claim
+        for own in claims
+        for claim in own
+        if sum(any(are_in_conflict(claim, one) for one in other) for other in claims) > 1
+    }

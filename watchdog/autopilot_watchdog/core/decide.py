@@ -15,6 +15,7 @@ from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import (
     clock_check,
     engine_memory,
+    group_history,
     image_planner,
     memory_updates,
     quarantine,
@@ -78,6 +79,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     """
     context = build_context(config, observation, now)
     memory = clock_check.apply_clock_change(memory, observation, now)
+    memory = group_history.follow_groups(config, memory)
     memory = memory_updates.apply_fleet_state(
         memory_updates.apply_registry_answers(memory, observation.tag_digests, now), observation.fleet, now
     )
@@ -87,7 +89,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     memory = engine_memory.remember_engines(context, memory)
     held, room = engine_memory.find_held_slots(context, memory), surplus.HostRoom(context, memory)
     reasons: dict[str, Reason] = {}
-    steps = image_planner.plan_preparations(context, memory)  # one preparing step per image and round
+    steps = image_planner.plan_preparations(context, memory)  # one preparing step per group and round
     for name, group in context.groups.items():
         view = observation.engines[group.engine]
         if name in context.alive_containers:
@@ -103,10 +105,10 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
                 reasons[name] = busy or reasons[name]
                 actions += [] if busy else [step]
             elif step is not None:
-                steps[group.image_key] = step
+                steps[group.name] = step
     surplus_containers = surplus.name_surplus(context)
     reasons |= {name: surplus.explain_surplus(context, one) for name, one in surplus_containers.items()}
-    actions += steps.values()
+    actions += dict.fromkeys(steps.values())  # two groups may need one pull
     drains = [*urgency.plan_drains(context, memory), *surplus.plan_surplus_drains(context, memory)]
     drains = [surplus.delay_drain(memory, turn, drain) for turn, drain in drains]
     actions += [drain for turn, drain in drains if turn <= now]

@@ -77,7 +77,7 @@ def remember_starts(context: DecisionContext, memory: Memory, starts: Iterable[S
     for start in starts:
         group, number = slots[start.slot]
         claims = compute_claims(group, context.config.host, number)
-        occupant = Occupant(start.slot, f"a container of {start.slot}", claims.own, claims.cpus)
+        occupant = Occupant(start.slot, f"a container of {start.slot}", claims.own, round(1000 * claims.cpus))
         entry = engines[group.engine]
         engines[group.engine] = replace(entry, alive={**entry.alive, f"start of {start.slot}": occupant})
     return replace(memory, engines=engines)
@@ -96,7 +96,7 @@ def find_held_slots(context: DecisionContext, memory: Memory) -> dict[str, str]:
 
 def describe_occupant(container: Container) -> Occupant:
     """Return what is remembered of a living container."""
-    return Occupant(container.slot, container.name, container.claims.own, container.claims.cpus)
+    return Occupant(container.slot, container.name, container.claims.own, round(1000 * container.claims.cpus))
 
 
 def list_unseen_occupants(context: DecisionContext, memory: Memory) -> list[Occupant]:

@@ -38,8 +38,9 @@ class DigestRecord:
 
     first_seen: float
     pulled: bool = False  # by us, so it is ours to remove; noted before the pull, in case of a crash
-    verified: bool = False
+    verified: bool = False  # for every group, by an older watchdog; see `passed`
     preflighted: bool = False
+    passed: tuple[str, ...] = ()  # checks, see format_check
     failures: int = 0  # failed lives in a row; a good one starts the count again
     tries: int = 0  # failed pulls, signature checks and pre-flights in a row
     not_before: float = 0.0  # earliest time of the next try
@@ -92,13 +93,21 @@ class SlotMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupMemory:
+    """Memory of one group of slots, see group_history."""
+
+    image: str = ""  # the image's key
+    former: tuple[str, ...] = ()  # keys of the images before it, the latest first
+
+
+@dataclass(frozen=True, slots=True)
 class Occupant:
     """Living container as it was seen last, and its resources of the host, see slot_claims."""
 
     slot: str
     name: str = ""
     own: tuple[str, ...] = ()
-    cpus: float = 0.0
+    milli_cpus: int = 0  # thousandths of a CPU; 0: not limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +143,7 @@ class Memory:
     booted: float = 0.0  # start of that run, by the clock of the last pass
     judged: tuple[str, ...] = ()  # dead containers with a counted end, while they still exist
     drained: tuple[str, ...] = ()  # containers told to drain, while they still exist
+    groups: Mapping[str, GroupMemory] = field(default_factory=dict)  # by the group's name
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)  # present and former ones
     room: int = 0  # containers that may run at a time; 0: not known
     drain_retries: Mapping[str, DrainRetry] = field(default_factory=dict)  # by container

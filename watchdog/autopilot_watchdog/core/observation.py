@@ -61,6 +61,11 @@ class EngineView:
 
     containers: tuple[Container, ...] = ()
     digests: frozenset[str] = frozenset()  # remembered digests on the engine's disk
+    images: frozenset[tuple[str, str]] | None = None  # the same with the images' keys; None: under every name
+
+    def has_image(self, key: str, digest: str) -> bool:
+        """Return True if the digest is on the engine's disk under the image's name."""
+        return digest in self.digests if self.images is None else (key, digest) in self.images
 
 
 @dataclass(frozen=True, slots=True)

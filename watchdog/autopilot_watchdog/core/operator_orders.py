@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autopilot_watchdog.core import quarantine
+from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.errors import WatchdogError
 
@@ -52,6 +53,7 @@ def roll_back(memory: Memory, key: str, now: float) -> tuple[Memory, str]:
     image = memory.get_image(key)
     bad = image.newest if image.newest and image.newest not in image.quarantine else image.last_good
     rest = [good.digest for good in image.known_good if good.digest != bad]
+    rest += [good.digest for _, good in list_former_good_digests(memory, key) if good.digest != bad]
     if not bad or not rest:
         raise OrderError(f"cannot roll {key} back: no other good digest is known on this host (pin one instead)")
     memory, image = quarantine.add_quarantine(

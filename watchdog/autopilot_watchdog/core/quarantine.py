@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from autopilot_watchdog.config.config_model import FailuresConfig
 from autopilot_watchdog.core.exit_verdict import FAILED, GOOD, ExitVerdict
+from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import ImageMemory, KnownGood, Memory, Quarantine
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
@@ -104,7 +105,7 @@ def _record_failure(
     image = image.replace_digest_record(digest, record)
     streak = memory.streak + 1
     not_before = memory.not_before
-    if record.failures >= settings.quarantine_after and digest != image.pin and _has_other_good(image, digest):
+    if record.failures >= settings.quarantine_after and digest != image.pin and _has_other_good(memory, key, digest):
         memory, image = add_quarantine(
             memory, image, digest, f"the digest failed {record.failures} times, the last time because {reason}", now=now
         )
@@ -148,8 +149,10 @@ def release_digest(image: ImageMemory, digest: str, now: float) -> ImageMemory:
     return replace(image.replace_digest_record(digest, record), quarantine=kept)
 
 
-def _has_other_good(image: ImageMemory, digest: str) -> bool:
-    return any(good.digest != digest and good.digest not in image.quarantine for good in image.known_good)
+def _has_other_good(memory: Memory, key: str, digest: str) -> bool:
+    image = memory.get_image(key)
+    goods = [*image.known_good, *(good for _, good in list_former_good_digests(memory, key))]
+    return any(good.digest != digest and good.digest not in image.quarantine for good in goods)
 
 
 def _release_unconfirmed(image: ImageMemory, failed_digest: str, settings: FailuresConfig, now: float) -> ImageMemory:

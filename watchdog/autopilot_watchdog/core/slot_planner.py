@@ -20,19 +20,22 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
     if waiting is not None:
         return waiting, None
     group, now = context.groups[name], context.now
-    image = memory.get_image(group.image_key)
+    present = memory.get_image(group.image_key)
     waits: list[str] = []
     for choice in list_digest_choices(memory, group.image_key, context.config, now):
+        image = memory.get_image(choice.key or group.image_key)
         record = image.get_digest_record(choice.digest, now)
-        step = get_preparation_step(group, context.views[group.engine], image, choice.digest)
+        step = get_preparation_step(group, context.views[group.engine], image, choice.digest, choice.key)
         if step is None:
-            return Reason("starting", _explain_start(choice, image, waits, now)), Start(name, choice.digest)
+            return Reason("starting", _explain_start(choice, present, waits, now)), Start(
+                name, choice.digest, choice.key
+            )
         if now >= record.not_before:
             sentence = f"the watchdog {STEP_VERBS[type(step)]} {choice.digest[:19]} first, {choice.reason}"
             return Reason("preparing", sentence), step
         retry = f"the next try is in {record.not_before - now:.0f} s"
         waits.append(f"{choice.digest[:19]} cannot be prepared ({record.trouble}), {retry}")
-    return Reason("no-image", "; ".join(waits) or _explain_no_image(image)), None
+    return Reason("no-image", "; ".join(waits) or _explain_no_image(present)), None
 
 
 def _find_wait_reason(context: DecisionContext, memory: Memory, name: str) -> Reason | None:

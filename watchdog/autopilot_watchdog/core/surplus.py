@@ -38,7 +38,7 @@ class HostRoom:
         self._others = [describe_occupant(container) for container in context.alive_containers.values()]
         self._others += [*self._surplus, *(one for one in unseen if one.slot in context.groups)]
         self._free = memory.room - len(self._others)
-        used_cpus = sum(occupant.cpus for occupant in self._others)
+        used_cpus = sum(occupant.milli_cpus for occupant in self._others) / 1000
         configured_cpus = sum(group.cpus for group in context.groups.values())
         self._free_cpus = max(configured_cpus, context.observation.cpus) - used_cpus
 
@@ -54,7 +54,7 @@ class HostRoom:
             surplus = self._surplus[0]
             if self._free <= 0:
                 return self._explain(f"{surplus.name} is still in its place", surplus)
-            if group.cpus and group.cpus > self._free_cpus and any(one.cpus for one in self._surplus):
+            if group.cpus and group.cpus > self._free_cpus and any(one.milli_cpus for one in self._surplus):
                 sentence = f"the slot needs {group.cpus:g} CPUs, {max(0.0, self._free_cpus):g} are free"
                 return self._explain(f"{sentence}: {surplus.name} still runs", surplus)
         self._free -= 1
