@@ -30,14 +30,16 @@ def read_file(
     *,
     is_trusted: Callable[[os.stat_result], bool] = lambda _: True,
     follow_link: bool = False,
+    from_end: bool = False,
 ) -> bytes:
-    """Return the first bytes of a regular file.
+    """Return the first bytes of a regular file, or the last ones.
 
     Args:
         path: The file.
         max_bytes: The largest number of bytes to read.
         is_trusted: Gets the file's owner and permissions; the file is refused if it returns False.
         follow_link: Accept a link to a regular file: for files of an admin, which a ConfigMap links for example.
+        from_end: Return the last bytes: of a log, for example.
 
     Raises:
         OSError: It cannot be read, is no regular file, or is not trusted.
@@ -53,6 +55,8 @@ def read_file(
         _require_regular(status, path)
         if not is_trusted(status):
             raise PermissionError(errno.EPERM, "others may write it", os.fspath(path))
+        if from_end:
+            os.lseek(descriptor, max(0, status.st_size - max_bytes), os.SEEK_SET)
         parts = []
         while max_bytes > 0 and (part := os.read(descriptor, min(max_bytes, 1 << 16))):
             parts.append(part)

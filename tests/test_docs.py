@@ -40,7 +40,8 @@ def test_commands_that_are_shown(path: Path) -> None:
         _, verb, *words = shlex.split(command.replace("'", "").replace('"', ""))
         found = autopilot_command.get_command(click.Context(autopilot_command), verb)
         known = {option for parameter in found.params for option in parameter.opts} if found is not None else set()
-        options = [word.partition("=")[0].rstrip(".:") for word in words if word.startswith("-") and word != "-"]
+        own_words = words[: words.index("--")] if "--" in words else words
+        options = [word.partition("=")[0].rstrip(".:") for word in own_words if word.startswith("-") and word != "-"]
         unknown = [option for option in options if option not in {*known, "-h", "--help", "--"}]
         if found is None or unknown:
             wrong.append(command)

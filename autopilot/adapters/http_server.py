@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Page(NamedTuple):
-    """An answer that is not JSON."""
+    """An answer whose text is given, in place of an object that becomes JSON."""
 
     content_type: str
     data: bytes

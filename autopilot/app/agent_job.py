@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autopilot.adapters.consul import agent_config
 from autopilot.adapters.consul.connection_settings import ConnectionSettings
+from autopilot.app.kept_files import KeptFiles, make_directory
 from autopilot.app.life_context import LifeContext
 from autopilot.spec.plan import Plan
 
@@ -27,8 +28,9 @@ def write_agent_files(
     bind_address: str,
     access: ConnectionSettings,
     on_moved: Callable[[str], None],
+    kept_files: KeptFiles,
 ) -> None:
-    """Write the configuration that the agent reads at its start.
+    """Write the configuration that the agent reads at each of its starts.
 
     Args:
         plan: A plan with `consul` and `consul_agent`.
@@ -36,6 +38,7 @@ def write_agent_files(
         bind_address: The address for traffic between agents.
         access: Gives the token.
         on_moved: Gets a sentence when something foreign had to be moved aside.
+        kept_files: Makes the file and the data directory again when somebody removes them.
 
     Raises:
         OSError: A file cannot be written.
@@ -51,4 +54,10 @@ def write_agent_files(
         meta={**life.build_metadata(), "docker-host": info.host},
         token=access.read_current_token(),
     )
-    agent_config.prepare_state(life.state_directory, settings, on_moved)
+    state = life.state_directory
+    agent_config.prepare_state(state, settings, on_moved)
+    kept_files.keep(
+        agent_config.get_config_path(state), lambda: agent_config.write_configuration(state, settings, on_moved)
+    )
+    data = agent_config.get_data_directory(state)
+    kept_files.keep(data, lambda: make_directory(data, 0o700))

@@ -17,7 +17,6 @@ from autopilot.app import plan_cache
 from autopilot.app.paths import (
     NoConfigError,
     choose_socket_path,
-    choose_state_directory,
     choose_writable_state,
     find_default_config,
     get_state_beside_socket,
@@ -28,6 +27,7 @@ from autopilot.process.kernel_calls import PR_SET_CHILD_SUBREAPER, load_prctl
 from autopilot.process.spawn import SECRET_VARIABLES, SpawnedProcess, SpawnError, spawn
 from autopilot.process.user_identity import resolve
 from autopilot.safe_files import open_own_file
+from autopilot.state_directory import choose_state_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,7 +105,8 @@ def run(config: str | None, *, containerpilot: bool = False) -> int:
             containerpilot=containerpilot,
             missing_config=missing_config,
         )
-        return _run_supervisor(data, life, BootHandover(control_fd, prestarted, oom_kills, early_signals))
+        locks = {file.name: file.fileno() for file in (lock, socket_lock)}
+        return _run_supervisor(data, life, BootHandover(control_fd, prestarted, oom_kills, early_signals, locks))
 
 
 def _find_config_and_plan_data(config: str | None, containerpilot: bool) -> tuple[str | None, PlanData, str]:
@@ -131,17 +132,17 @@ def _find_config_and_plan_data(config: str | None, containerpilot: bool) -> tupl
         from autopilot.spec.plan_data import serialize_plan
 
         return None, serialize_plan(Plan(healthy_for=UNREACHABLE_HEALTHY_FOR_S)), str(error)
-    return path, _load_plan_data(path), ""
+    return path, _load_plan_data(path, containerpilot), ""
 
 
-def _load_plan_data(config: str) -> PlanData:
+def _load_plan_data(config: str, containerpilot: bool) -> PlanData:
     """Return the plan's data, from a compiled plan or a child that validates; raise BootError with all problems."""
     text = _render_config(config)
     if text is not None:
         data = plan_cache.find(text, plan_cache.get_path_beside(config))
         if data is not None and _can_resolve_users(data):
             return data
-    return _validate_in_child(config)
+    return _validate_in_child(config, containerpilot)
 
 
 def _render_config(config: str) -> str | None:
@@ -170,7 +171,7 @@ def _can_resolve_users(data: PlanData) -> bool:
     return True
 
 
-def _validate_in_child(config: str) -> PlanData:
+def _validate_in_child(config: str, containerpilot: bool) -> PlanData:
     from autopilot.spec import SpecError, ValidatorError, serialize_plan, validate_in_child
 
     try:
@@ -182,7 +183,8 @@ def _validate_in_child(config: str) -> PlanData:
     except ValidatorError as error:
         raise BootError(str(error), exit_code=os.EX_SOFTWARE) from None
     for warning in loaded.warnings:
-        _warn(str(warning))
+        if not (containerpilot and warning.customary):
+            _warn(str(warning))
     return serialize_plan(loaded.plan)
 
 
@@ -217,7 +219,7 @@ def _lock_socket(path: str) -> TextIO:
 
 def _open_lock_file(path: str, resource_name: str, remedy: str) -> TextIO:
     try:
-        file = open(open_own_file(path, _warn), "r+")  # noqa: SIM115 - open for the whole life
+        file = open(path, "r+", opener=lambda name, _: open_own_file(name, _warn))  # noqa: SIM115 - for the whole life
     except OSError as error:
         raise BootError(f"cannot use {resource_name}: {error.strerror}; {remedy}") from None
     try:
@@ -248,7 +250,8 @@ def _open_control_socket(path: str) -> int:
 
 def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, SpawnedProcess]:
     """Start the jobs that wait for nothing, unless the node must be prepared before any job."""
-    advertises = data["consul"] is not None and any(job["service"] for job in data["jobs"])
+    has_address = data["telemetry"] is not None or any(job["service"] for job in data["jobs"])
+    advertises = data["consul"] is not None and has_address
     if data["batch"] is not None or data["templates"] or data["locks"] or advertises:
         return {}  # pre-flight checks, rendered files, permits or addresses come first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
@@ -260,7 +263,13 @@ def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, Spawned
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid())}
             try:  # noqa: SIM105 - contextlib would have to be loaded first
-                started[job["name"]] = spawn(command, environ, withheld_variables=withheld)
+                started[job["name"]] = spawn(
+                    command,
+                    environ,
+                    withheld_variables=withheld,
+                    no_new_privs=not containerpilot,
+                    with_cgroup=True,
+                )
             except SpawnError:
                 pass  # the supervisor starts it again and reports the problem
     return started

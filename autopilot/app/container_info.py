@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from autopilot.bounded_text import clip_text
 from autopilot.process.pseudo_files import read_text
 
 
@@ -30,12 +31,12 @@ class ContainerInfo:
 
 
 def detect_container_info(env: Mapping[str, str]) -> ContainerInfo:
-    """Return the identity of the container that this process runs in."""
+    """Return the identity of the container that this process runs in, with each value in bounded length."""
     return ContainerInfo(
-        slot=env.get("AUTOPILOT_SLOT", ""),
-        host=env.get("AUTOPILOT_HOST", ""),
-        image_digest=env.get("AUTOPILOT_IMAGE_DIGEST", ""),
-        container_name=env.get("AUTOPILOT_CONTAINER_NAME", ""),
+        slot=clip_text(env.get("AUTOPILOT_SLOT", "")),
+        host=clip_text(env.get("AUTOPILOT_HOST", "")),
+        image_digest=clip_text(env.get("AUTOPILOT_IMAGE_DIGEST", "")),
+        container_name=clip_text(env.get("AUTOPILOT_CONTAINER_NAME", "")),
         container_id=parse_container_id(read_text("/proc/self/mountinfo")),
         hostname=socket.gethostname(),
     )

@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from autopilot.spec.env_file import read_env_file
+from autopilot.spec.plan import Plan
 
 
 class JobEnvironment:
@@ -38,6 +42,19 @@ class JobEnvironment:
             self._env.pop(name, None)
             if value:
                 self._env[name] = value
+
+
+def read_batch_job_variables(plan: Plan) -> dict[str, str]:
+    """Return the variables that the batch system's main process has from its job: its tools need the same."""
+    batch = plan.batch
+    command = next((job.command for job in plan.jobs if batch is not None and job.name == batch.job), None)
+    if command is None:
+        return {}
+    variables: dict[str, str] = {}
+    if command.env_file is not None:
+        with suppress(OSError, ValueError):  # the job reports the problem as it starts
+            variables |= read_env_file(command.env_file)
+    return variables | dict(command.env)
 
 
 def format_env_name(job: str) -> str:

@@ -178,6 +178,7 @@ class JobLauncher:
                     on_empty=report_empty,
                     own_pid_variables=batch_system.own_pid_variables if batch_system else (),
                     backpressure=self._log.choose_backpressure(raw=job.raw),
+                    with_cgroup=True,
                 )
         except SpawnError as cannot:
             self._permits.release_permit(name)

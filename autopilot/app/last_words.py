@@ -12,10 +12,13 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from autopilot import __version__, safe_files
 from autopilot.app.container_info import ContainerInfo
+from autopilot.app.kept_files import KeptFiles
+from autopilot.bounded_text import MAX_SENTENCE_CHARS, clip_text
 from autopilot.machines import events
 from autopilot.machines.actions import EvictPayloads, Outcome
 from autopilot.machines.core import Effect
@@ -23,6 +26,8 @@ from autopilot.timestamps import format_timestamp
 
 FORMAT_VERSION = 1
 HEARTBEAT_INTERVAL_S = 30.0
+PREVIOUS_NAME = "previous-words.json"
+MAX_PREVIOUS_BYTES = 1 << 16
 
 
 class LastWords:
@@ -79,8 +84,16 @@ class LastWords:
         Raises:
             OSError: The state directory cannot be written.
         """
-        safe_files.rename_own_file(self.path, "previous-words.json", self._on_moved)
+        safe_files.rename_own_file(self.path, PREVIOUS_NAME, self._on_moved)
         self.write_heartbeat()
+
+    def keep_files(self, kept_files: KeptFiles) -> None:
+        """Let these last words and the previous ones be made again when somebody removes them."""
+        kept_files.keep(self.path, self.write_heartbeat)
+        previous = self.path.with_name(PREVIOUS_NAME)
+        with suppress(OSError):  # there may be none
+            data = safe_files.read_file(previous, MAX_PREVIOUS_BYTES)
+            kept_files.keep(previous, lambda: safe_files.replace_file(previous, data, 0o644, on_moved=self._on_moved))
 
     def on_effect(self, effect: Effect) -> None:
         """Record `effect` and write the file, if it changes the record.
@@ -110,9 +123,10 @@ class LastWords:
         Raises:
             OSError: The file cannot be written.
         """
+        detail = clip_text(outcome.detail, MAX_SENTENCE_CHARS)  # the problems of a job spec may be many
         self._update_record(
-            state="ended", reason=outcome.reason, detail=outcome.detail, exit_code=outcome.code, ended=_format_now()
-        )  # fmt: skip
+            state="ended", reason=outcome.reason, detail=detail, exit_code=outcome.code, ended=_format_now()
+        )
 
     def write_heartbeat(self) -> None:
         """Write the record with the present time.

@@ -63,9 +63,11 @@ class BootHandover:
         prestarted: Processes of jobs that run already, by job name.
         oom_kills: The kernel's count of OOM kills in our cgroup before the first job.
         early_signals: Signals that arrived before the event loop ran. The list may still grow.
+        locks: Descriptors of the files that this life has locked, by path.
     """
 
     control_fd: int
     prestarted: dict[str, SpawnedProcess]
     oom_kills: int
     early_signals: list[int]
+    locks: dict[str, int] = field(default_factory=dict)

@@ -10,8 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_CONFIG_PATH = "/etc/autopilot.json"
-ROOT_STATE_DIRECTORY = "/var/lib/autopilot"
+DEFAULT_CONFIG_PATHS = ("/etc/autopilot.json5", "/etc/autopilot.json")  # the first that exists
 CONTAINERPILOT_SOCKET_PATH = "/var/run/containerpilot.socket"
 
 
@@ -20,7 +19,7 @@ class NoConfigError(AutopilotError):
 
 
 def find_default_config(env: Mapping[str, str], containerpilot: bool = False) -> str:
-    """Return the path of the job spec from the environment, or of the default one.
+    """Return the path of the job spec from the environment, or of the first default one that exists.
 
     Raises:
         NoConfigError: No job spec is named anywhere.
@@ -29,24 +28,15 @@ def find_default_config(env: Mapping[str, str], containerpilot: bool = False) ->
     for variable in reversed(variables) if containerpilot else variables:
         if env.get(variable):
             return env[variable]
-    if os.path.exists(DEFAULT_CONFIG_PATH):
-        return DEFAULT_CONFIG_PATH
+    for path in DEFAULT_CONFIG_PATHS:
+        if os.path.exists(path):
+            return path
     if containerpilot:
         raise NoConfigError("no configuration: name one with -config or in CONTAINERPILOT")
     raise NoConfigError(
-        f"no job spec: name one (`autopilot run CONFIG`), set AUTOPILOT_CONFIG, or put it at {DEFAULT_CONFIG_PATH}"
+        "no job spec: name one (`autopilot VERB CONFIG`), set AUTOPILOT_CONFIG, or put it at "
+        + " or ".join(DEFAULT_CONFIG_PATHS)
     )
-
-
-def choose_state_directory(planned: str | None) -> str:
-    """Return the spec's `state`, else $AUTOPILOT_STATE, else the system's directory, or the user's when not root."""
-    configured = planned or os.environ.get("AUTOPILOT_STATE")
-    if configured:
-        return configured
-    if os.geteuid() == 0:
-        return ROOT_STATE_DIRECTORY
-    home = os.environ.get("XDG_STATE_HOME") or os.path.join(os.environ.get("HOME", "/tmp"), ".local/state")
-    return os.path.join(home, "autopilot")
 
 
 def choose_socket_path(planned: str | None, state: str, containerpilot: bool) -> str:

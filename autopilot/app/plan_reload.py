@@ -76,13 +76,16 @@ class PlanTarget(Protocol):
         ...
 
 
-async def read_plan(config: Path, state: Path, commands: CommandRunner) -> tuple[Plan, list[str]]:
+async def read_plan(
+    config: Path, state: Path, commands: CommandRunner, *, containerpilot: bool = False
+) -> tuple[Plan, list[str]]:
     """Validate `config` in a child process.
 
     Args:
         config: The job spec.
         state: The state directory.
         commands: Runs the child.
+        containerpilot: Leave out warnings about what that program takes without a word.
 
     Returns:
         The plan, and the warnings.
@@ -113,7 +116,7 @@ async def read_plan(config: Path, state: Path, commands: CommandRunner) -> tuple
         from autopilot.app import agent_job  # loaded only when used
 
         plan = agent_job.complete_plan(plan, state)
-    return plan, [str(warning) for warning in loaded.warnings]
+    return plan, [str(warning) for warning in loaded.warnings if not (containerpilot and warning.customary)]
 
 
 def _read_answer(path: Path) -> bytes:
@@ -127,8 +130,11 @@ def _read_answer(path: Path) -> bytes:
 class Reloader:
     """The reloads of one life, one at a time; each reads the job spec as it is when its turn comes."""
 
-    def __init__(self, config: Path, state: Path, commands: CommandRunner, target: PlanTarget) -> None:
+    def __init__(
+        self, config: Path, state: Path, commands: CommandRunner, target: PlanTarget, *, containerpilot: bool = False
+    ) -> None:
         self._config, self._state, self._commands, self._target = config, state, commands, target
+        self._containerpilot = containerpilot
         self._lock = asyncio.Lock()
         self._changes = plan_changes.Changes()  # of the last reload
         self._plan_applied = asyncio.Event()  # no job that the last plan ended remains
@@ -161,7 +167,9 @@ class Reloader:
     async def _reload_in_turn(self) -> Callable[..., ReloadResult]:
         """Follow the job spec, and return `describe_changes` without its `runs_after`."""
         async with self._lock:
-            plan, warnings = await read_plan(self._config, self._state, self._commands)
+            plan, warnings = await read_plan(
+                self._config, self._state, self._commands, containerpilot=self._containerpilot
+            )
             if self._target.is_ending():
                 raise ReloadError("everything is being stopped")
             old = self._target.get_plan()
@@ -186,7 +194,7 @@ async def read_found_config(life: LifeContext, commands: CommandRunner) -> tuple
         config = Path(find_default_config(life.env, life.containerpilot))
     except NoConfigError as error:
         raise ReloadError(str(error)) from None
-    return await read_plan(config, life.state_directory, commands)
+    return await read_plan(config, life.state_directory, commands, containerpilot=life.containerpilot)
 
 
 def describe_changes(

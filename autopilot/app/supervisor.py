@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 import traceback
+from collections import ChainMap
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -23,8 +24,9 @@ from autopilot.app.check_runner import CheckRunner
 from autopilot.app.event_log import EventLog
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.app.integrations.integrations import Integrations
-from autopilot.app.job_environment import JobEnvironment
+from autopilot.app.job_environment import JobEnvironment, read_batch_job_variables
 from autopilot.app.job_launcher import JobLauncher
+from autopilot.app.kept_files import KeptFiles
 from autopilot.app.last_words import LastWords, LastWordsListener
 from autopilot.app.life_context import BootHandover, LifeContext
 from autopilot.app.listeners import ListenerSet
@@ -94,9 +96,12 @@ class Supervisor:
         self._last_words = LastWords(life.state_directory, life.container_info, life.life_id, self.log_moved_file)
         self._last_words_listener = LastWordsListener(self._last_words, loop, self._log_last_words_error)
         self._tasks = TaskSet(loop, self._fail)
-        self._processes = ProcessTable(loop, () if life.containerpilot else SECRET_VARIABLES)
+        self._processes = ProcessTable(
+            loop, () if life.containerpilot else SECRET_VARIABLES, no_new_privs=not life.containerpilot
+        )
         self._commands = ProcessCommandRunner(self._processes, self._build_environ)
         self._control_socket = socket.socket(fileno=boot.control_fd)
+        self._kept_files = KeptFiles(self._log_restored_file)
         self._integrations = Integrations(
             plan,
             IntegrationContext(
@@ -107,6 +112,7 @@ class Supervisor:
                 get_status=self.build_status,
                 get_figures=self._get_figures,
                 log_moved_file=self.log_moved_file,
+                kept_files=self._kept_files,
             ),
         )
         self._launcher = self._build_launcher()
@@ -179,6 +185,7 @@ class Supervisor:
         self._log_timezone_warning()
         self._runner.begin()
         self._integrations.begin()
+        self._start_observer("kept-files", self._kept_files.watch)
         self._log_containerpilot_start()
         if self._life.missing_config:
             self.feed(ConditionDetected("no-config", f"{self._life.missing_config}. Nothing is run until there is one"))
@@ -292,6 +299,13 @@ class Supervisor:
         """Log that something foreign was moved out of the place of a file of ours."""
         self.log.log("warning", "file_moved_aside", sentence)
 
+    def _log_restored_file(self, path: str, error: OSError | None) -> None:
+        if error is None:
+            self.log.log("warning", "file_remade", f"made again: {path} had been removed")
+        else:
+            sentence = f"removed, cannot be made again: {path}: {error.strerror or error}; it is tried again"
+            self.log.log("error", "file_lost", sentence)
+
     def _log_last_words_error(self, error: OSError) -> None:
         self.log.log("error", "last_words_failed", f"cannot write the last words: {error}")
 
@@ -304,6 +318,9 @@ class Supervisor:
             reason = error.strerror or error
             detail = f"cannot use the state directory {self._state}: {reason}; set `state` or AUTOPILOT_STATE"
             raise StartupError(Outcome("config", detail, os.EX_CONFIG)) from None
+        self._last_words.keep_files(self._kept_files)
+        for path, descriptor in self._boot.locks.items():
+            self._kept_files.keep_lock(path, descriptor, self.log_moved_file)
 
     async def _prepare_node(self) -> None:
         """Create the plan's batch system, if any, and let it prepare the node.
@@ -319,13 +336,15 @@ class Supervisor:
         from autopilot.adapters.batch.batch_factory import create_batch_system  # seldom needed
         from autopilot.adapters.batch.batch_system import SupervisorServices
 
+        job_env = read_batch_job_variables(self._plan)
         services = SupervisorServices(
             command_runner=self._commands,
             report=self.feed,
             start_task=self._start_task,
             run_observer=self.run_observer,
             life_id=self._last_words.life,
-            env=self.env,
+            env=ChainMap(job_env, self.env),
+            job_env=job_env,
         )
         batch_system = create_batch_system(self._plan, services)
         if batch_system is None:
@@ -402,7 +421,9 @@ class Supervisor:
         if self._life.config is None:
             return await self._restart_with_found_config()
         if self._reloader is None:
-            self._reloader = Reloader(self._life.config, self._state, self._commands, self)
+            self._reloader = Reloader(
+                self._life.config, self._state, self._commands, self, containerpilot=self._life.containerpilot
+            )
             self._listeners.add_event_listener("reload", self._reloader)
         try:
             changes = await self._reloader.reload(wait=wait)

@@ -8,13 +8,14 @@ from typing import Any, TextIO
 
 import click
 
-from autopilot.cli.verb_options import DurationParam, output_option
+from autopilot.amounts import format_count, format_seconds
+from autopilot.cli.verb_options import DurationParam, config_argument, output_option
 from autopilot.spec.load_result import LoadedSpec, Problem, SpecError
 from autopilot.spec.stop_budget import compute_stop_time, compute_worst_stop_time, find_slowest_by_order
 
 
 @click.command(name="check", short_help="Check a job spec; exit code 78 when it has problems.")
-@click.argument("config")
+@config_argument
 @output_option
 @click.option("--stop-budget", type=DurationParam(), help="Fail when the worst ordered stop takes longer, e.g. 10s.")
 @click.option("--compile", "compiles", is_flag=True, help="Write the compiled plan beside CONFIG, for quicker starts.")
@@ -24,6 +25,8 @@ def command(  # noqa: PLR0917 - click
     config: str, output: str, stop_budget: float | None, compiles: bool, script: TextIO | None, seed: int
 ) -> None:
     """Check the job spec CONFIG ("-": standard input), and print every problem with its place and remedy.
+
+    The default of CONFIG is the job spec that `autopilot run` would take.
 
     The check runs no command and uses no network. A user, a program, a library, a file or a right that this machine
     does not have is a warning: the job spec may be meant for another machine.
@@ -54,9 +57,10 @@ def _check_stop_budget(loaded: LoadedSpec, config: str, budget: float | None) ->
     if budget is None or worst <= budget:
         return ()
     steps = ", then ".join(
-        f"{job.name} {compute_stop_time(job):g} s" for job in find_slowest_by_order(loaded.plan.jobs)
+        f"{job.name} {format_seconds(compute_stop_time(job))}" for job in find_slowest_by_order(loaded.plan.jobs)
     )
-    message = f"cannot fit into a stop budget of {budget:g} s: the worst ordered stop takes {worst:g} s ({steps})"
+    needed = f"the worst ordered stop takes {format_seconds(worst)} ({steps})"
+    message = f"cannot fit into a stop budget of {format_seconds(budget)}: {needed}"
     return (Problem(file=config, message=f"{message}; shorten stop.timeout or give the container more time to stop"),)
 
 
@@ -78,12 +82,12 @@ def _format_text(
     if loaded is not None:
         jobs = loaded.plan.jobs
         stop_time = min(compute_worst_stop_time(jobs), loaded.plan.stop_timeout)
-        counts += [_format_count(len(jobs), "job"), f"stops within {stop_time:g} s"]
+        counts += [_format_count(len(jobs), "job"), f"stops within {format_seconds(stop_time)}"]
     return "\n".join([*lines, f"{config}: {', '.join(counts)}"])
 
 
 def _format_count(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    return format_count(number, noun) if number else f"no {noun}s"
 
 
 def _format_json(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 
-from autopilot.app.paths import CONTAINERPILOT_SOCKET_PATH, choose_state_directory
+from autopilot.app.paths import CONTAINERPILOT_SOCKET_PATH
 from autopilot.errors import AutopilotError
+from autopilot.state_directory import choose_state_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

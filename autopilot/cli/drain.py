@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from autopilot.amounts import format_count
 from autopilot.cli.control_client import find_socket_path, send_request, wait_for_end
 from autopilot.cli.verb_options import DurationParam, add_wait_options, output_option, print_result, socket_option
 
@@ -24,7 +25,9 @@ def command(
     """
     path = find_socket_path(given_socket)
     answer = send_request(path, "POST", "/v1/drain", None if deadline is None else {"deadline": deadline})
-    print_result(output, f"draining; {len(answer['payloads'])} payloads run", answer)
+    count = len(answer["payloads"])
+    print_result(output, f"draining; {format_count(count, 'payload')} run{'s' if count == 1 else ''}", answer)
     if not no_wait:
         wait_for_end(path, timeout)
-        print_result(output, "ended", {"ended": True})
+        count = len(answer["payloads"])
+    print_result(output, "ended", {"ended": True})

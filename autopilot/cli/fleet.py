@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from autopilot.amounts import format_count
 from autopilot.cli.consul_queries import consul_option, query_consul
 from autopilot.cli.text_table import format_duration, format_table
 from autopilot.cli.verb_options import output_option
@@ -34,7 +35,10 @@ def command(host: str, datacenter: str | None, given: str | None, output: str) -
         click.echo(json.dumps(chosen, indent=1))
         return
     if not chosen:
-        click.echo(f"none of {len(containers)} containers" if containers else "Consul knows no container", err=True)
+        click.echo(
+            f"none of {format_count(len(containers), 'container')}" if containers else "Consul knows no container",
+            err=True,
+        )
         return
     header = ("HOST", "SLOT", "CONTAINER", "IMAGE", "VERSION", "AGE", "LEFT", "DRAIN", "PAYLOADS", "STATUS")
     for line in format_table([header, *(_build_row(container) for container in chosen)]):
@@ -47,7 +51,8 @@ def _format_summary(containers: list[dict[str, Any]]) -> str:
     states = Counter("draining" if _is_draining(container) else container["status"] for container in containers)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     payloads = sum(container["payloads"] or 0 for container in containers)
-    return f"{len(containers)} containers on {hosts} hosts: {counted}; {images} images, {payloads} payloads"
+    place = f"{format_count(len(containers), 'container')} on {format_count(hosts, 'host')}"
+    return f"{place}: {counted}; {format_count(images, 'image')}, {format_count(payloads, 'payload')}"
 
 
 def _is_draining(container: dict[str, Any]) -> bool:

@@ -69,7 +69,7 @@ def _query_fleet_lives(given: str | None, moment: float | None) -> list[dict[str
 
 def _read_slot_lives() -> list[dict[str, Any]]:
     """Return the records in the state directory: the last life and the one before; garbage is left out."""
-    from autopilot.app.paths import choose_state_directory
+    from autopilot.state_directory import choose_state_directory
 
     folder = Path(choose_state_directory(None))
     records = (_read_record(folder / name) for name in ("previous-words.json", "last-words.json"))

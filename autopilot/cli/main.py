@@ -19,6 +19,7 @@ VERBS = {
     "check": "Check a job spec, and print every problem.",
     "plan": "Print the effective plan, with every default filled in.",
     "schema": "Print the JSON Schema of the job spec.",
+    "convert": "Convert a configuration of ContainerPilot 2 or supervisord to a job spec.",
     "status": "Show the state of the jobs and of the lifetime.",
     "why": "Explain in one line why a job is in its state.",
     "logs": "Show the last log lines of the jobs; -f follows.",

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 
 from autopilot.cli.control_client import find_socket_path, send_request
-from autopilot.cli.verb_options import socket_option
+from autopilot.cli.verb_options import config_argument, socket_option
 from autopilot.spec.load_result import SpecError
 
 MASK = "***"
@@ -20,7 +20,7 @@ _SECRET_MAPPINGS = {"env", "headers", "settings"}  # sections with names and val
 
 
 @click.command(name="plan", short_help="Print the effective plan of a job spec, with defaults.")
-@click.argument("config")
+@config_argument
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json"]), default="text", help="Output format; text is indented JSON."
 )
@@ -29,7 +29,7 @@ _SECRET_MAPPINGS = {"env", "headers", "settings"}  # sections with names and val
 )
 @socket_option
 def command(config: str, output: str, diff: bool, given_socket: str | None) -> None:
-    """Print the effective plan of the job spec CONFIG.
+    """Print the effective plan of the job spec CONFIG; by default of the one that `autopilot run` would take.
 
     Templates are rendered with this shell's variables, and every default is filled in. With --diff, print the jobs that
     a reload would start, restart or remove, and each value that differs.

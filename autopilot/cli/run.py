@@ -11,7 +11,8 @@ import click
 def command(ctx: click.Context, config: str | None) -> None:
     """Run the supervisor, as PID 1 of a container or as a plain process.
 
-    CONFIG is the job spec. The default is $AUTOPILOT_CONFIG, else $CONTAINERPILOT, else /etc/autopilot.json.
+    CONFIG is the job spec. The default is $AUTOPILOT_CONFIG, else $CONTAINERPILOT, else /etc/autopilot.json5, else
+    /etc/autopilot.json.
     """
     from autopilot.app.boot import run
 

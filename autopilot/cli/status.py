@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from autopilot.amounts import format_count
 from autopilot.cli.control_client import find_job, find_socket_path, get_status
 from autopilot.cli.job_verbs import complete_job_names
 from autopilot.cli.text_table import format_duration, format_table
@@ -47,7 +48,7 @@ def _print_life(status: Status) -> None:
         line += f" ({life['reason']})"
     if life["deadline"] is not None and life["drain_began"] is not None:
         line += f", deadline in {format_duration(life['deadline'] - time.time())}"
-    click.echo(f"{line}; {len(status['payloads'])} payloads")
+    click.echo(f"{line}; {format_count(len(status['payloads']), 'payload')}")
     for kind, detail in status["troubles"].items():
         click.echo(f"trouble {kind}: {escape_controls(detail)}")
 

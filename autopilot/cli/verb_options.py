@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,19 @@ class DurationParam(click.ParamType["float"]):
             self.fail(str(error), param, ctx)
 
 
+def _find_config(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    """Return the named job spec, or the one that `run` would take; without any, end as wrong use."""
+    if value is not None:
+        return value
+    from autopilot.app.paths import NoConfigError, find_default_config
+
+    try:
+        return find_default_config(os.environ)
+    except NoConfigError as error:
+        raise click.UsageError(str(error).replace("VERB", str(ctx.info_name)), ctx) from None
+
+
+config_argument = click.argument("config", required=False, type=click.Path(allow_dash=True), callback=_find_config)
 socket_option = click.option(
     "--socket", "given_socket", metavar="PATH", help="Control socket of the supervisor.  [default: $AUTOPILOT_SOCKET]"
 )

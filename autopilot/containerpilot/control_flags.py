@@ -9,7 +9,7 @@ import os
 import sys
 
 from autopilot.app.paths import CONTAINERPILOT_SOCKET_PATH, NoConfigError, find_default_config
-from autopilot.cli.control_client import REQUEST_TIMEOUT_S, UsageError, parse_pairs, send_request
+from autopilot.cli.control_client import REQUEST_TIMEOUT_S, UsageError, find_socket_path, parse_pairs, send_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def _build_requests(flags: Mapping[str, Sequence[str]], requested: set[str]) -> 
 def _find_socket_path(config: str | None) -> str:
     """Return $AUTOPILOT_SOCKET, else `control.socket` of the config, else ContainerPilot's path.
 
+    Where only the socket of `autopilot run` exists, it is taken, so that a sensor works under both programs.
+
     A config that cannot be read is only a warning: the supervisor may run well with the one it has loaded.
     """
     if os.environ.get("AUTOPILOT_SOCKET"):
@@ -77,7 +79,10 @@ def _find_socket_path(config: str | None) -> str:
         print(f"{problem}; the socket is taken to be {CONTAINERPILOT_SOCKET_PATH}", file=sys.stderr)
         control = None
     named = control.get("socket") if isinstance(control, dict) else None
-    return str(named or CONTAINERPILOT_SOCKET_PATH)
+    if named or os.path.exists(CONTAINERPILOT_SOCKET_PATH):
+        return str(named or CONTAINERPILOT_SOCKET_PATH)
+    own = find_socket_path(None)
+    return own if os.path.exists(own) else CONTAINERPILOT_SOCKET_PATH
 
 
 def _read_control_section(config: str) -> object:

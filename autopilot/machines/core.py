@@ -72,7 +72,6 @@ class Core:
         self.lifetime = lifetime.LifetimeState()
         self.boot_success = boot_success.BootSuccess()
         self.payloads: tuple[str, ...] = ()
-        self._lost_payloads: set[str] = set()  # the batch system crashed under them
         self.conditions: dict[str, str] = {}
         self._rng = rng
         self._now = now
@@ -127,7 +126,7 @@ class Core:
         return frozenset(self.job_set.stopped_by_operator)
 
     def _list_deadlines(self) -> Iterator[float | None]:
-        yield from self.job_set.list_deadlines()
+        yield self.job_set.find_deadline()
         yield self.lifetime.deadline
         yield self.shutdown.deadline
         yield self.boot_success.deadline
@@ -161,7 +160,7 @@ class Core:
             case cues.PayloadsObserved():
                 self._update_payloads(cue.payloads)
             case cues.PayloadsCrashed():
-                self._lost_payloads.update(cue.payloads)
+                self._shutdown_control.lost_payloads.update(cue.payloads)
                 self._emit(events.PayloadsLost(cue.payloads, cue.cause))
             case cues.Drained():
                 self._step_lifetime(lifetime.Input.DRAINED)
@@ -303,7 +302,8 @@ class Core:
         if self.ending:
             return
         self._step_shutdown(shutdown.Input.STOP, outcome=outcome)
-        self._emit(events.ShutdownBegun(outcome.reason, outcome.detail))
+        so_far = outcomes.add_losses(outcome, len(self._shutdown_control.lost_payloads))
+        self._emit(events.ShutdownBegun(so_far.reason, so_far.detail))
         if self.lifetime.phase is not lifetime.Phase.OVER:  # a drain has left no payload to evict
             self._step_lifetime(lifetime.Input.STOP)
             self._shutdown_control.evict_payloads()
@@ -324,7 +324,7 @@ class Core:
             case events.DrainGraceExpired():
                 self._step_working_jobs(job.Input.HURRY)
             case events.DrainCompleted():
-                self._begin_shutdown(self._build_drain_outcome(forced=event.forced))
+                self._begin_shutdown(outcomes.build_drain_outcome(self.lifetime.reason, forced=event.forced))
             case events.JobStopped():
                 self._handle_job_done(self.job_records[event.job])
 
@@ -350,9 +350,6 @@ class Core:
             record = self.job_records[self.plan.batch.job]
             self.job_set.step_job(record, job.Input.RETIRE)
             self.job_set.step_health(record, health.Input.DOWN)
-
-    def _build_drain_outcome(self, *, forced: bool) -> Outcome:
-        return outcomes.build_drain_outcome(self.lifetime.reason, forced=forced, lost=len(self._lost_payloads))
 
     def _list_working_jobs(self) -> list[JobRecord]:
         """Return the jobs whose work a drain without a batch system ends.
@@ -410,7 +407,7 @@ class Core:
                     self._begin_shutdown(outcomes.build_all_jobs_outcome(self.job_records))
 
     def _update_boot_success(self) -> None:
-        all_good = all(record.counts_as_good for record in self.job_records.values())
+        all_good = not self.job_set.list_bad_jobs()
         self.boot_success = boot_success.observe(
             self.boot_success, all_good=all_good, now=self._now, healthy_for=self.plan.healthy_for
         )

@@ -93,6 +93,7 @@ def step(
     clock: cron_schedule.Clock | None = None,
     has_pre_stop_jobs: bool = False,
     cause: str = "",
+    is_held: bool = False,
 ) -> Step:
     """Return the state after an input, and the actions and events that follow from it, in order.
 
@@ -107,8 +108,9 @@ def step(
         clock: The wall clock, for a job with `cron`.
         has_pre_stop_jobs: True while jobs wait for this one's `stopping`, or run because of it.
         cause: The reason of RECYCLE, as the end of a sentence on the run.
+        is_held: True while files of the job are not rendered: a job with `cron` does not run yet.
     """
-    context = JobContext(state, now, job, exited, pid, draw, clock, has_pre_stop_jobs, cause)
+    context = JobContext(state, now, job, exited, pid, draw, clock, has_pre_stop_jobs, cause, is_held)
     return TABLE[state.phase, on](context)
 
 

@@ -85,6 +85,8 @@ def check_clock(t: JobContext) -> Step:
     """Start the job when a time of its `cron` has come; else wait for the next one."""
     assert t.clock is not None, "the wall clock comes with every step of a job with cron"
     check = cron_schedule.check_clock(t.job.when, t.state.next_run, t.now + t.clock.wall_offset, t.clock.next_time)
+    if check.is_due and t.is_held:  # its time stays due: the run begins when it is held no longer, unless that is late
+        return t.enter_phase(t.state.phase, deadline_in=cron_schedule.CLOCK_CHECK_INTERVAL_S)
     if check.is_due:
         state, effects = launch(t.update_state(next_run=check.next_run))
         return state, (*_report_skipped_runs(t, check.skipped, late=True), *effects)

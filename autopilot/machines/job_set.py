@@ -7,8 +7,9 @@ its pre-stop jobs run before its stop, and a wait for a job that is over can nev
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from autopilot.machines import cron_schedule, cues, events, health, job, job_replacement, triggers
 from autopilot.machines.actions import Action
@@ -47,6 +48,12 @@ class JobSet:
         self.maintenance = False
         self.stopped_by_operator: set[str] = set()  # their end is not the end of the work
         self.recheck_waits = False  # a job ended since the waits were checked
+        self._ended_names: set[str] = set()  # those jobs
+        self._recheck_all = True  # the records have changed, so every wait is checked
+        self._changed_names: set[str] = set()  # jobs stepped since `list_bad_jobs` looked
+        self._bad_names: set[str] = set()  # jobs that did not count as good then
+        self._holding_names: set[str] = set()  # jobs that were in HOLDING after their last step
+        self._working_name = ""  # a job that kept the work from being done, when that was asked last
         self._wall_offset = 0.0  # s from the core's clock to the wall clock
         self._rng, self._next_time = rng, next_time
         self._must_wait_before_stop = must_wait_before_stop
@@ -64,17 +71,27 @@ class JobSet:
 
     # --- the machines ---
 
-    def list_deadlines(self) -> Iterator[float | None]:
-        """Yield every deadline of every job, None for those without one."""
+    def find_deadline(self) -> float | None:
+        """Return the earliest deadline of any job; None when there is none."""
+        first = math.inf  # a plain loop: it runs after every cue, for every job
         for record in self.job_records.values():
-            yield record.state.deadline
-            yield record.health.deadline
-            yield record.replace_deadline
+            deadline = record.state.deadline
+            if deadline is not None and deadline < first:
+                first = deadline
+            deadline = record.health.deadline
+            if deadline is not None and deadline < first:
+                first = deadline
+            deadline = record.replace_deadline
+            if deadline is not None and deadline < first:
+                first = deadline
+        return None if first == math.inf else first
 
     def handle_deadlines(self) -> None:
         """Step every machine whose deadline has come."""
         for record in self.job_records.values():
             if is_due(record.state.deadline, self.now):
+                if record.plan.when.cron is not None and record.is_waiting:
+                    record.held_for = self._list_missing_templates(record)
                 self.step_job(record, job.Input.ELAPSED)
             if is_due(record.health.deadline, self.now):
                 self.step_health(record, health.Input.ELAPSED)
@@ -116,7 +133,11 @@ class JobSet:
             clock=clock,
             has_pre_stop_jobs=self._has_pre_stop_hooks(record),
             cause=cause,
+            is_held=bool(record.held_for),
         )
+        self._changed_names.add(record.plan.name)
+        if record.state.phase is job.Phase.HOLDING:
+            self._holding_names.add(record.plan.name)
         self.emit(*effects)
 
     def step_health(self, record: JobRecord, on: health.Input, *, output: str = "") -> None:
@@ -127,6 +148,7 @@ class JobSet:
                 name, plan, record.health, on, self.now,
                 run=record.state.run, output=output, grace=record.state.startup_grace,
             )  # fmt: skip
+            self._changed_names.add(name)
             self.emit(*effects)
 
     def set_maintenance(self, enabled: bool) -> None:
@@ -156,12 +178,20 @@ class JobSet:
                 record = self.job_records[event.job]
                 self.step_health(record, health.Input.DOWN)
                 if record.plan.when.each:  # its wait may have become impossible while it ran
-                    self.recheck_waits = True
+                    self._recheck_waits_of(event.job)
             case events.RestartScheduled():  # a job without a process has not exited
                 self.step_health(self.job_records[event.job], health.Input.DOWN)
             case events.JobStopped():
-                self.recheck_waits = True
+                self._recheck_waits_of(event.job)
                 self.step_health(self.job_records[event.job], health.Input.DOWN)
+
+    def list_bad_jobs(self) -> set[str]:
+        """Return the names of the jobs that do not count as good; only those that were stepped are looked at anew."""
+        suspects = self._bad_names | self._changed_names
+        self._changed_names.clear()
+        records = self.job_records
+        self._bad_names = {name for name in suspects if name in records and not records[name].counts_as_good}
+        return self._bad_names
 
     # --- templates ---
 
@@ -176,7 +206,9 @@ class JobSet:
         """Step a job whose `when` is true, as soon as its templates are rendered."""
         record.held_for = self._list_missing_templates(record)
         if not record.held_for:
-            self.step_job(record, job.Input.TRIGGERED)
+            # a job with `cron` looks at the clock: its time has come, is long past, or comes later
+            has_cron = record.plan.when.cron is not None
+            self.step_job(record, job.Input.ELAPSED if has_cron else job.Input.TRIGGERED)
 
     def release_held_starts(self) -> None:
         """Start the jobs that were held for templates which are rendered now."""
@@ -193,9 +225,14 @@ class JobSet:
     def group_by_trigger(self) -> None:
         """Index the jobs by the events that they wait for, after any change of the records."""
         self._waiting_by_trigger: dict[tuple[str, str], list[JobRecord]] = {}
+        self._waiting_by_source: dict[str, list[JobRecord]] = {}
+        self._recheck_all = True
+        self._changed_names.update(self.job_records)
         for record in self.job_records.values():
             for trigger in triggers.list_triggers(record.plan.when):
                 self._waiting_by_trigger.setdefault(triggers.get_trigger_key(trigger), []).append(record)
+            for trigger in record.plan.when.triggers:
+                self._waiting_by_source.setdefault(trigger.source, []).append(record)
 
     # --- stops ---
 
@@ -214,7 +251,11 @@ class JobSet:
 
     def release_waiting_stops(self) -> None:
         """Let go on every stop whose pre-stop jobs are over; one that never started is not waited for."""
-        for record in self.job_records.values():
+        if not self._holding_names:
+            return
+        holding = [record for name, record in self.job_records.items() if name in self._holding_names]
+        self._holding_names = {record.plan.name for record in holding if record.state.phase is job.Phase.HOLDING}
+        for record in holding:
             if record.state.phase is job.Phase.HOLDING:
                 busy = any(hook.is_alive for hook in self._list_pre_stop_hooks(record))
                 if not busy and not self._must_wait_before_stop(record):
@@ -231,12 +272,35 @@ class JobSet:
 
     def cancel_impossible_waits(self) -> None:
         """Give up every wait for an event of a job that is over: it would last for ever."""
-        over = {
-            name for name, record in self.job_records.items() if record.is_done and not record.being_replaced
-        } - self.stopped_by_operator
-        for record in self.job_records.values():
-            if record.is_waiting and any(trigger.source in over for trigger in record.missing_triggers):
-                self.step_job(record, job.Input.ABANDON)
+        impossible = [  # chosen before the first is given up: its events come before others that wait for it
+            record
+            for record in self._list_waits_to_check()
+            if record.is_waiting and any(self._is_over(trigger.source) for trigger in record.missing_triggers)
+        ]
+        for record in impossible:
+            self.step_job(record, job.Input.ABANDON)
+
+    def _list_waits_to_check(self) -> list[JobRecord]:
+        """Return the jobs that may wait for an event of a job that has ended since the last check."""
+        ended, self._ended_names = self._ended_names, set()
+        if self._recheck_all:
+            self._recheck_all = False
+            return list(self.job_records.values())
+        found: dict[str, JobRecord] = {}  # a job that is both is checked once
+        for name in sorted(ended):
+            own = [self.job_records[name]] if name in self.job_records else []
+            found |= {record.plan.name: record for record in (*own, *self._waiting_by_source.get(name, ()))}
+        return list(found.values())
+
+    def _recheck_waits_of(self, name: str) -> None:
+        self.recheck_waits = True
+        self._ended_names.add(name)
+
+    def _is_over(self, name: str) -> bool:
+        record = self.job_records.get(name)
+        if record is None or name in self.stopped_by_operator:
+            return False
+        return record.is_done and not record.being_replaced
 
     def is_work_done(self, consul_agent_job: str | None) -> bool:
         """Return True when every job that works is over.
@@ -244,8 +308,18 @@ class JobSet:
         Args:
             consul_agent_job: The job of the registry's agent, which only serves the others.
         """
+        if self._has_work(self._working_name, consul_agent_job):
+            return False
+        working = (name for name in reversed(self.job_records) if self._has_work(name, consul_agent_job))
+        self._working_name = next(working, "")
+        if self._working_name:
+            return False
         records = [record for name, record in self.job_records.items() if name != consul_agent_job]
         replacing = any(record.being_replaced for record in self.job_records.values())
-        if self.stopped_by_operator or replacing or not any(record.is_done for record in records):
-            return False
-        return all(record.is_done or record.is_passive for record in records)
+        has_ended = any(record.is_done for record in records)
+        return has_ended and not replacing and not self.stopped_by_operator
+
+    def _has_work(self, name: str, consul_agent_job: str | None) -> bool:
+        """Return True for a job whose work is not done: it is not over, and keeps a container alive."""
+        record = self.job_records.get(name)
+        return record is not None and name != consul_agent_job and not (record.is_done or record.is_passive)

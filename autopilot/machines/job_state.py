@@ -101,6 +101,7 @@ class JobContext(StepContext[JobState]):
     clock: cron_schedule.Clock | None
     has_pre_stop_jobs: bool
     cause: str
+    is_held: bool
 
     def enter_phase(self, phase: Phase, *effects: Effect, deadline_in: float | None = None, **changes: object) -> Step:
         """Enter `phase` with a deadline `deadline_in` seconds from now."""

@@ -17,17 +17,24 @@ def build_stop_outcome(requested_by: str) -> Outcome:
     return Outcome("signal", f"stopped by {requested_by}", 0)
 
 
-def build_drain_outcome(reason: str, *, forced: bool, lost: int = 0) -> Outcome:
+def build_drain_outcome(reason: str, *, forced: bool) -> Outcome:
     """Build the outcome of a life that ends with its drain.
 
     Args:
         reason: The reason of the drain.
         forced: The deadline ended payloads.
-        lost: Number of payloads that died because the batch system crashed under them.
     """
-    if lost:
-        return Outcome(reason, f"drained, {'forced, ' if forced else ''}payloads lost: {lost}", EX_TEMPFAIL)
     return Outcome(reason, "drained, forced", EX_TEMPFAIL) if forced else Outcome(reason, "drained", 0)
+
+
+def add_losses(outcome: Outcome, lost: int) -> Outcome:
+    """Return the outcome of a life in which `lost` payloads were lost: none of them ended well, so the life did not.
+
+    A payload is lost when the batch system crashed under it. Payloads that a stop gives back in order are not lost.
+    """
+    if not lost:
+        return outcome
+    return Outcome(outcome.reason, f"{outcome.detail}, payloads lost: {lost}", outcome.code or EX_TEMPFAIL)
 
 
 def build_check_outcome(job: str, output: str) -> Outcome:

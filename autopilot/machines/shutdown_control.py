@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from autopilot.machines import events, job, shutdown
+from autopilot.machines import events, job, outcomes, shutdown
 from autopilot.machines.actions import Action, EvictPayloads, Finish, Outcome
 from autopilot.machines.job_record import JobRecord
 from autopilot.machines.job_set import JobSet
@@ -19,6 +19,7 @@ class ShutdownControl:
         state: State of the shutdown machine.
         evicting: Payloads are being returned, so the batch system's main process is not stopped yet.
         deregistered: Our services are out of the registry, so its agent may stop.
+        lost_payloads: Payloads under which the batch system crashed; they count until the very end of the stop.
     """
 
     def __init__(self, plan: Plan, job_set: JobSet, emit: Callable[[Action | events.Event], None]) -> None:
@@ -27,6 +28,7 @@ class ShutdownControl:
         self.state = shutdown.ShutdownState()
         self.evicting = False
         self.deregistered = False
+        self.lost_payloads: set[str] = set()
         self._job_set, self._emit = job_set, emit
 
     @property
@@ -93,7 +95,8 @@ class ShutdownControl:
                     self._job_set.step_job(record, job.Input.HURRY)
             case shutdown.FinishShutdown():
                 assert self.state.outcome is not None, "a shutdown has an outcome from its first step"
-                self._emit(Finish(self.state.outcome, self._list_remaining_names()))
+                outcome = outcomes.add_losses(self.state.outcome, len(self.lost_payloads))
+                self._emit(Finish(outcome, self._list_remaining_names()))
 
     def _list_remaining_names(self) -> tuple[str, ...]:
         return tuple(record.plan.name for record in self._job_set.list_remaining())

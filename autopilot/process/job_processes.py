@@ -4,7 +4,10 @@ The kernel gives each orphan to us (PID 1, or a subreaper), so all that a job st
 leader, and among our own children. An orphan is the job's when it carries the job's mark. The mark must outlive setsid,
 a double fork, another user and an emptied environment, and we must be able to read it without the right to trace others
 (Docker gives a container's root no CAP_SYS_PTRACE): it is the soft limit RLIMIT_LOCKS, which Linux has inherited and
-ignored since 2.4.25 (getrlimit(2)). Linux's `/proc/PID/task/TID/children` makes a look cheap; no poll anywhere.
+ignored since 2.4.25 (getrlimit(2)). A process can change its own mark: where cgroups can be written, a job of another
+user also has one of its own (`job_cgroups`), and that decides.
+
+Linux's `/proc/PID/task/TID/children` makes a look cheap; no poll anywhere.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 RLIMIT_LOCKS = 10
 FIRST_MARK = 1 << 40  # no limit that anybody would set
+NO_PIDS: set[int] = set()
 
 
 def list_children(pid: int) -> list[int]:
@@ -75,7 +79,15 @@ def read_mark(pid: int) -> int | None:
     return None
 
 
-def find_members(leader: int | None, mark: int, known_members: set[int], leaders: set[int]) -> set[int]:
+def find_members(
+    leader: int | None,
+    mark: int,
+    known_members: set[int],
+    leaders: set[int],
+    *,
+    in_own_cgroup: set[int] | None = None,
+    in_other_cgroups: set[int] = NO_PIDS,
+) -> set[int]:
     """Return every live process of a job but its leader.
 
     Args:
@@ -83,12 +95,19 @@ def find_members(leader: int | None, mark: int, known_members: set[int], leaders
         mark: The soft limit that marks the job's processes.
         known_members: Members that were found earlier.
         leaders: The leaders of all jobs, which are no orphans.
+        in_own_cgroup: The processes in the job's cgroup, in which all of its processes are; None without one: the
+            mark alone tells.
+        in_other_cgroups: The processes in the cgroups of other jobs, whatever mark they wear.
     """
     found = set(walk_descendants(leader)) if leader is not None else set()
     for orphan in list_children(os.getpid()):
-        if orphan not in leaders and (orphan in known_members or read_mark(orphan) == mark):
+        if orphan in leaders or orphan in in_other_cgroups:
+            continue
+        has_our_mark = (in_own_cgroup is None or orphan in in_own_cgroup) and read_mark(orphan) == mark
+        if orphan in known_members or has_our_mark:
             found.add(orphan)
             found.update(walk_descendants(orphan))
+    found |= in_own_cgroup or NO_PIDS
     return {pid for pid in found if pid not in leaders and is_alive(pid)}
 
 

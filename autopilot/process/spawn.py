@@ -1,4 +1,4 @@
-"""Start one process: own session, signals restored, user with its groups, limits, cwd, umask, environment.
+"""Start one process: own session, signals restored, user with its groups, privileges, limits, cwd, environment.
 
 One `fork` and then plain system calls. `subprocess` would do most of it, but not limits and the signal mask without
 `preexec_fn`, and it waits for the exec. Here nothing waits: a failure between fork and exec comes through a
@@ -8,6 +8,7 @@ before anything heavy is loaded.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from itertools import count
@@ -15,7 +16,7 @@ from itertools import count
 from autopilot.errors import AutopilotError
 from autopilot.process.exit_status import NOT_EXECUTABLE, NOT_FOUND
 from autopilot.process.job_processes import FIRST_MARK, RLIMIT_LOCKS
-from autopilot.process.kernel_calls import PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, PR_SET_PDEATHSIG, load_prctl
+from autopilot.process.kernel_calls import PR_SET_PDEATHSIG, load_prctl
 from autopilot.process.user_identity import Identity, resolve
 
 TYPE_CHECKING = False
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterable, Mapping
 
+    from autopilot.process.job_cgroups import JobCgroup
+    from autopilot.process.privileges import Restrictions
     from autopilot.spec.plan import Command
 else:
     import _signal as signal  # `signal` without its enums, which take 4 ms to load
@@ -37,11 +40,13 @@ class SpawnedProcess:
         stdout_fd: Our end of its output.
         stderr_fd: Our end of its error output.
         problem_fd: Our end of the pipe for the reason of a failed start (`read_problem`).
+        cgroup: Its own cgroup; None where it has none.
     """
 
-    __slots__ = ("mark", "pid", "problem_fd", "stderr_fd", "stdout_fd")
+    __slots__ = ("cgroup", "mark", "pid", "problem_fd", "stderr_fd", "stdout_fd")
 
     def __init__(self, pid: int, mark: int, stdout_fd: int, stderr_fd: int, problem_fd: int) -> None:
+        self.cgroup: JobCgroup | None = None
         self.pid, self.mark, self.stdout_fd, self.stderr_fd, self.problem_fd = (
             pid,
             mark,
@@ -54,7 +59,9 @@ class SpawnedProcess:
 MAX_DESCRIPTOR = 1 << 20
 USER_NAME_VARIABLES = ("USER", "LOGNAME", "USERNAME", "MAIL")  # ours are wrong for a process of another user
 MARKS = count(FIRST_MARK)
-SECRET_VARIABLES = ("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_CLIENT_KEY")  # for the supervisor itself
+SECRET_VARIABLES = (  # for the supervisor itself, and for Consul's command line as an admin
+    *("CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE", "CONSUL_HTTP_AUTH", "CONSUL_CLIENT_KEY"),
+)
 ALL_SIGNALS = signal.valid_signals()
 
 
@@ -78,6 +85,8 @@ def spawn(
     *,
     own_pid_variables: Iterable[str] = (),
     withheld_variables: Iterable[str] = SECRET_VARIABLES,
+    no_new_privs: bool = True,
+    with_cgroup: bool = False,
 ) -> SpawnedProcess:
     """Start a process.
 
@@ -86,6 +95,8 @@ def spawn(
         environ: Environment variables, laid under the command's own.
         own_pid_variables: Variables that get the child's pid.
         withheld_variables: Variables of `environ` that only processes of our own user get.
+        no_new_privs: The default of that setting for a command with a user other than root.
+        with_cgroup: Give it a cgroup of its own if it runs as a user other than root, and cgroups can be written.
 
     Raises:
         SpawnError: It cannot be forked. A failing exec is not raised: the child ends with 126 or 127, and
@@ -102,22 +113,64 @@ def spawn(
     # in the child, whose wake-up descriptor is ours
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ALL_SIGNALS)
     # a supervisor that is no PID 1 may be killed alone; its jobs should not outlive it
-    # (for PID 1 it is of no use, and harmless); one that is not root may have capabilities that an exec would keep
-    control = None if os.getpid() == 1 and os.geteuid() == 0 else load_prctl()
+    # (for PID 1 it is of no use, and harmless)
+    call_prctl = None if os.getpid() == 1 else load_prctl()
+    restrictions = _plan_restrictions(command, identity, no_new_privs)
     mark = next(MARKS)
+    cgroup = None
+    if with_cgroup and restrictions is not None and restrictions.is_for_another_user:
+        from autopilot.process.job_cgroups import create_job_cgroup  # loaded only when used
+
+        cgroup = create_job_cgroup(mark - FIRST_MARK)
     try:
         pid = os.fork()
         if pid == 0:
-            _run_child(command, environment, identity, out_w, err_w, problem_w, own_pid_variables, control, mark)
+            _run_child(
+                command,
+                environment,
+                identity,
+                out_w,
+                err_w,
+                problem_w,
+                own_pid_variables,
+                call_prctl,
+                restrictions,
+                mark,
+                cgroup,
+            )
     except OSError as problem:
         _close_all(fds)
+        if cgroup is not None:
+            cgroup.remove()
         raise SpawnError(f"cannot fork: {problem.strerror}") from None
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     _close_all([out_w, err_w, problem_w])
     for fd in (out_r, err_r, problem_r):
         os.set_blocking(fd, False)
-    return SpawnedProcess(pid, mark, out_r, err_r, problem_r)
+    spawned = SpawnedProcess(pid, mark, out_r, err_r, problem_r)
+    spawned.cgroup = cgroup
+    return spawned
+
+
+def _plan_restrictions(command: Command, identity: Identity | None, no_new_privs_default: bool) -> Restrictions | None:
+    """Return the restrictions of a process; None for one that keeps all that we have."""
+    uid = os.geteuid()
+    target = uid if identity is None else identity.uid
+    no_new_privs = command.no_new_privs
+    if no_new_privs is None:
+        no_new_privs = no_new_privs_default and command.user is not None and target != 0
+    if not no_new_privs and target == uid and command.capabilities is None and not command.secure_bits:
+        return None
+    from autopilot.process.privileges import Restrictions  # loaded only when used
+
+    return Restrictions(
+        command.capabilities,
+        command.secure_bits,
+        no_new_privs=no_new_privs,
+        changes_user=target != uid,
+        is_root=target == 0,
+    )
 
 
 def _open_three_pipes() -> list[int]:
@@ -165,7 +218,7 @@ def _build_environment(
     return merged
 
 
-def _run_child(  # noqa: PLR0917 - all that one fork needs, handed over once
+def _run_child(  # noqa: PLR0912, PLR0917 - all that one fork needs, handed over once
     command: Command,
     environment: dict[str, str],
     identity: Identity | None,
@@ -173,8 +226,10 @@ def _run_child(  # noqa: PLR0917 - all that one fork needs, handed over once
     stderr_fd: int,
     problem_fd: int,
     own_pid_variables: Iterable[str],
-    call_prctl: Callable[[int, int], None] | None,
+    call_prctl: Callable[[int, int], int] | None,
+    restrictions: Restrictions | None,
     mark: int,
+    cgroup: JobCgroup | None,
 ) -> None:
     """Become the program, in the child; never returns."""
     status, doing = NOT_EXECUTABLE, "cannot start"
@@ -187,13 +242,22 @@ def _run_child(  # noqa: PLR0917 - all that one fork needs, handed over once
         os.closerange(problem_fd + 1, MAX_DESCRIPTOR)
         doing = "cannot mark the process"
         resource.setrlimit(RLIMIT_LOCKS, (mark, resource.getrlimit(RLIMIT_LOCKS)[1]))
+        if cgroup is not None:
+            doing = "cannot join its cgroup"
+            cgroup.join()
         for name, value in command.limits.items():
             doing = f"cannot set limit {name}={value}"
             number = getattr(resource, "RLIMIT_" + name.upper())
             resource.setrlimit(number, (value, value))
+        if restrictions is not None:
+            doing = "cannot restrict its privileges"
+            restrictions.apply_as_supervisor()
         if identity is not None:
             doing = f"cannot become user {command.user or identity.uid}, group {identity.gid}"
-            _set_identity(identity, call_prctl)
+            _set_identity(identity)
+        if restrictions is not None:
+            doing = "cannot restrict its privileges"
+            restrictions.apply_as_user()
         if call_prctl is not None:
             call_prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if command.umask is not None:
@@ -236,20 +300,19 @@ def _explain_not_found(name: str) -> str:
     return "no such file, or its interpreter is missing" if "/" in name else "not found in PATH"
 
 
-def _set_identity(identity: Identity, call_prctl: Callable[[int, int], None] | None) -> None:
-    is_other_user = identity.uid != os.geteuid()
+def _set_identity(identity: Identity) -> None:
     if os.geteuid() == 0:
         for output in (1, 2):  # else a program could not open its own /dev/stdout
             os.fchown(output, identity.uid, identity.gid)
     try:
         os.setgroups(identity.groups)
     except PermissionError:
-        if is_other_user:  # it must not get our groups
-            raise
+        surplus = set(os.getgroups()) - {*identity.groups, identity.gid}
+        if surplus:  # a process must not keep our groups beside its own
+            reason = f"the supervisor may not give up its groups {sorted(surplus)} without CAP_SETGID"
+            raise PermissionError(errno.EPERM, reason) from None
     os.setgid(identity.gid)
     os.setuid(identity.uid)
-    if is_other_user and call_prctl is not None:  # for root, setuid(2) has cleared them
-        call_prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
 
 
 def _restore_signals() -> None:

@@ -129,6 +129,7 @@ class Process:
         self.pid: int = spawned.pid
         self._table = table
         self._mark: int = spawned.mark
+        self.cgroup = spawned.cgroup
         self._problem_fd: int = spawned.problem_fd
         self._on_exit, self._on_empty = on_exit, on_empty
         self._members: set[int] = set()
@@ -165,6 +166,8 @@ class Process:
     def kill(self) -> None:
         """Send SIGKILL to every process of the job, and to each that turns up later."""
         self._killing = True
+        if self.cgroup is not None:
+            self.cgroup.kill()
         self.signal(signal.SIGKILL, group=True)
 
     def get_root(self) -> JobRoot:
@@ -206,7 +209,12 @@ class Process:
 
     def _find_members(self) -> set[int]:
         self._members = job_processes.find_members(
-            None if self._exited else self.pid, self._mark, self._members, self._table.get_leaders()
+            None if self._exited else self.pid,
+            self._mark,
+            self._members,
+            self._table.get_leaders(),
+            in_own_cgroup=None if self.cgroup is None else self.cgroup.list_pids(),
+            in_other_cgroups=self._table.list_pids_in_other_cgroups(self),
         )
         return self._members
 
@@ -238,15 +246,29 @@ class Process:
         for output in self.outputs:
             output.flush()
             output.close()
+        if self.cgroup is not None:
+            self.cgroup.remove()
         self._table.remove(self)
 
 
 class ProcessTable:
     """All processes of the supervisor; only this class calls waitpid."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, withheld_variables: Iterable[str] = SECRET_VARIABLES) -> None:
-        """Create an empty table; only processes of our own user get the `withheld_variables`."""
-        self._loop, self._withheld_variables = loop, withheld_variables
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        withheld_variables: Iterable[str] = SECRET_VARIABLES,
+        *,
+        no_new_privs: bool = True,
+    ) -> None:
+        """Create an empty table.
+
+        Args:
+            loop: The event loop.
+            withheld_variables: Variables that only processes of our own user get.
+            no_new_privs: The default of that setting for commands with a user other than root.
+        """
+        self._loop, self._withheld_variables, self._no_new_privs = loop, withheld_variables, no_new_privs
         self._by_leader: dict[int, Process] = {}  # until its leader is reaped
         self._lingering: set[Process] = set()  # leader gone, members left
         self.orphans_reaped = 0
@@ -261,6 +283,7 @@ class ProcessTable:
         on_empty: Callable[[], None] = lambda: None,
         own_pid_variables: Iterable[str] = (),
         backpressure: Backpressure | None = None,
+        with_cgroup: bool = False,
     ) -> Process:
         """Start a command.
 
@@ -272,12 +295,18 @@ class ProcessTable:
             on_empty: Is called when the last member has ended, if the leader left any.
             own_pid_variables: Names of environment variables that get the process's own pid.
             backpressure: Pauses the reading of its output.
+            with_cgroup: Give it a cgroup of its own, where that is possible and of use.
 
         Raises:
             SpawnError: The process cannot be created.
         """
         spawned = spawn(
-            command, environ, own_pid_variables=own_pid_variables, withheld_variables=self._withheld_variables
+            command,
+            environ,
+            own_pid_variables=own_pid_variables,
+            withheld_variables=self._withheld_variables,
+            no_new_privs=self._no_new_privs,
+            with_cgroup=with_cgroup,
         )
         return self.adopt(spawned, on_lines=on_lines, on_exit=on_exit, on_empty=on_empty, backpressure=backpressure)
 
@@ -323,6 +352,14 @@ class ProcessTable:
     def get_leaders(self) -> set[int]:
         """Return the pids of all leaders that are not reaped."""
         return set(self._by_leader)
+
+    def list_pids_in_other_cgroups(self, process: Process) -> set[int]:
+        """Return the processes in the cgroups of all other runs: none of them belongs to this one."""
+        pids: set[int] = set()
+        for other in {*self._by_leader.values(), *self._lingering}:
+            if other is not process and other.cgroup is not None:
+                pids |= other.cgroup.list_pids()
+        return pids
 
     def list_strays(self) -> list[str]:
         """Return `name (pid)` of every live process below the supervisor that is no leader."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 
 from autopilot.spec import fields as f
+from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.model_base import Shorthand, StrictModel
 from autopilot.spec.plan import BatchSettings
 
@@ -26,6 +28,10 @@ class BatchSection(StrictModel):
     def compile_settings(self) -> BatchSettings:
         """Return the settings for the plan."""
         raise NotImplementedError
+
+    def list_machine_problems(self) -> Iterator[tuple[KeyPath, str, str]]:
+        """Yield what this machine lacks: the path inside the section, a verb as in `cannot be VERB`, and the reason."""
+        return iter(())
 
     def build_stop_escalation(self, timeout_s: float) -> StopEscalation:
         """Return the default of the main process's `stop.escalate`, for a stop that may last `timeout_s`."""

@@ -13,7 +13,7 @@ _SECTIONS = {
     "services": "jobs with name, port and health: {exec, interval, ttl}, where poll is now interval",
     "backends": "watches: [{name, interval}], where poll is now interval, and for each onChange a job with "
     'when: {source: "watch.NAME", each: "changed"}',
-    "coprocesses": 'jobs with restarts: "unlimited"',
+    "coprocesses": 'jobs with restarts, such as "unlimited"',
     "tasks": "jobs with when: {interval}, where frequency is now interval, and timeout",
     "preStop": 'a job with when: {source: "MAIN", once: "stopping"}',
     "postStop": 'a job with when: {source: "MAIN", once: "stopped"}',
@@ -33,7 +33,7 @@ def find_containerpilot2(tree: Any) -> Finding | None:
         forms.append(_SENSORS)
     first = next(key for key in tree if key in _SECTIONS)
     message = (
-        "cannot be used: this is a configuration of ContainerPilot 2; for version 3 write "
-        "the main command (its arguments there) as a job MAIN, and " + "; ".join(forms)
+        "cannot be used: this is a configuration of ContainerPilot 2; for version 3 run "
+        "`autopilot convert FILE -- MAIN-COMMAND`, which writes the main command as a job MAIN, and " + "; ".join(forms)
     )
     return Finding((first,), message, at_key=True)

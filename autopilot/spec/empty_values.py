@@ -37,7 +37,14 @@ _KEYS = {
     "Metric": {"namespace", "subsystem", "help", "buckets"},
 }
 _NULL_KEYS = {"Job": {"health", "restarts"}, "Spec": {"consul"}}  # absent when null, but not when otherwise empty
-_NO_PORT = (0, "0")  # Go's zero value
+_ZERO_KEYS = {  # absent when they are Go's zero value
+    "Spec": {"stop_timeout"},
+    "Job": {"port"},
+    "When": {"timeout"},
+    "Health": {"timeout"},
+    "Telemetry": {"port"},
+}
+_ZEROS = (0, "0", "0s")
 
 _MESSAGE = "is empty and taken as absent, as in ContainerPilot; leave the key out, or set the variable in its template"
 _CONSUL_MESSAGE = "is empty: Consul is asked at $CONSUL_HTTP_ADDR, or else at 127.0.0.1:8500"
@@ -60,10 +67,10 @@ def _remove_from_object(tree: dict[str, Any], model: type[StrictModel], path: Ke
         value = tree[name]
         if model.__name__ == "Spec" and name == "consul" and value is not None and (_is_empty(value) or value == {}):
             tree[name] = {}
-            yield Finding((*path, name), _CONSUL_MESSAGE, warning=True)
+            yield Finding((*path, name), _CONSUL_MESSAGE, warning=True, customary=True)
         elif _is_absent(value, model.__name__, name):
             del tree[name]
-            yield Finding((*path, name), _MESSAGE, warning=True)
+            yield Finding((*path, name), _MESSAGE, warning=True, customary=True)
 
 
 def _remove_inside(tree: dict[str, Any], model: type[StrictModel], name: str, path: KeyPath) -> Iterator[Finding]:
@@ -87,7 +94,7 @@ def _is_absent(value: Any, model: str, name: str) -> bool:
         value is None
         or _is_empty(value)
         or (name == "when" and value == {})
-        or (name == "port" and not isinstance(value, bool) and value in _NO_PORT)
+        or (name in _ZERO_KEYS.get(model, ()) and not isinstance(value, bool | list | dict) and value in _ZEROS)
     )
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from autopilot.spec import address_rules, cron_expressions, os_names, quantities
+from autopilot.spec import address_rules, cron_expressions, os_names, privilege_names, quantities
 from autopilot.spec.quantities import InvalidValueError, format_value
 
 MAX_ID = (1 << 32) - 2  # of users and groups; the next number means "unchanged" to the kernel
@@ -196,7 +196,7 @@ AbsolutePath = Annotated[str, PlainValidator(parse_absolute_path), _build_schema
 SocketPath = Annotated[str, PlainValidator(parse_socket_path), _build_schema(_TEXT_SCHEMA, maxLength=107)]
 Argv = Annotated[tuple[str, ...], PlainValidator(parse_argv), _build_schema(_TEXT_LIST_SCHEMA)]
 TextList = Annotated[tuple[str, ...], PlainValidator(parse_text_list), _build_schema(_TEXT_LIST_SCHEMA)]
-Flag = Annotated[bool, PlainValidator(quantities.parse_flag), _build_schema({"type": ["boolean", "string"]})]
+Flag = Annotated[bool, PlainValidator(quantities.parse_flag), _build_schema({"type": ["boolean", "string", "integer"]})]
 Port = Annotated[int, PlainValidator(_build_whole_number_validator(1, 65535)), _build_schema(_AMOUNT_SCHEMA)]
 Count = Annotated[int, PlainValidator(_build_whole_number_validator(1, 1_000_000)), _build_schema(_AMOUNT_SCHEMA)]
 Order = Annotated[int, PlainValidator(_build_whole_number_validator(-1000, 1000)), _build_schema(_AMOUNT_SCHEMA)]
@@ -214,6 +214,14 @@ SignalNumber = Annotated[
 ]
 Umask = Annotated[int, PlainValidator(os_names.parse_umask), _build_schema(_TEXT_SCHEMA, pattern="^(0o?)?[0-7]{1,3}$")]
 Limits = Annotated[dict[str, int], PlainValidator(os_names.parse_limits), _build_schema(_MAP_SCHEMA)]
+Capabilities = Annotated[
+    tuple[int, ...],
+    PlainValidator(privilege_names.parse_capabilities),
+    _build_schema({"anyOf": [{"const": "none"}, {"type": "array", "items": _TEXT_SCHEMA}]}),
+]
+SecureBits = Annotated[
+    int, PlainValidator(privilege_names.parse_secure_bits), _build_schema({"type": "array", "items": _TEXT_SCHEMA})
+]
 Environment = Annotated[dict[str, str], PlainValidator(os_names.parse_environment), _build_schema(_MAP_SCHEMA)]
 Metadata = Annotated[dict[str, str], PlainValidator(parse_metadata), _build_schema(_MAP_SCHEMA)]
 User = Annotated[str, PlainValidator(parse_user), _build_schema({"type": ["string", "integer"]})]

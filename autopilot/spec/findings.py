@@ -16,6 +16,7 @@ class Finding:
         message: The sentence after the path: "cannot ..., got ...; REMEDY".
         at_key: True when the key itself is wrong: the problem then points at the key instead of the value.
         warning: True when the spec can run nevertheless.
+        customary: True for a warning about what ContainerPilot takes without a word: its users need not see it.
         related_paths: Further paths that the conclusion rests on; the finding is dropped when one of them is broken.
     """
 
@@ -23,4 +24,5 @@ class Finding:
     message: str
     at_key: bool = False
     warning: bool = False
+    customary: bool = False
     related_paths: tuple[KeyPath, ...] = ()

@@ -24,6 +24,7 @@ class Problem:
         column: Column in that line, from 1; 0 when no place can be named.
         file: Name of the file.
         note: The place in the rendered text, when a template action generated the text there.
+        customary: True for a warning about what ContainerPilot takes without a word.
     """
 
     message: str
@@ -32,6 +33,7 @@ class Problem:
     column: int = 0
     file: str = ""
     note: str = ""
+    customary: bool = False
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: " if self.file else ""

@@ -7,17 +7,27 @@ is changed, and nothing but the spec's own files is read.
 from __future__ import annotations
 
 import os
+import pwd
 import resource
 import shutil
-import ssl
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from autopilot.spec.consul_machine_checks import check_consul_machine
 from autopilot.spec.env_file import read_env_file
+from autopilot.spec.file_problems import (
+    build_machine_warning,
+    find_file_problem,
+    find_interpreter_problem,
+    find_read_problem,
+    find_write_problem,
+)
 from autopilot.spec.findings import Finding
 from autopilot.spec.key_paths import KeyPath
-from autopilot.spec.os_names import is_missing_program, is_unknown_user
+from autopilot.spec.os_names import find_program, is_missing_program, is_unknown_group, is_unknown_user
+from autopilot.spec.privilege_names import CAPABILITY_NAMES, format_capabilities
 from autopilot.spec.spec_model import Job, Spec
+from autopilot.state_directory import choose_state_directory
 
 _MODULES_BY_SECTION = {  # the section of the job spec, and the extra that installs its modules
     "consul": ("aiohttp", "consul", "ifaddr"),
@@ -25,24 +35,21 @@ _MODULES_BY_SECTION = {  # the section of the job spec, and the extra that insta
     "templates": ("jinja2",),
 }
 _EXTRAS_BY_SECTION = {"consul": "consul", "telemetry": "consul,telemetry", "templates": "templates"}
-_CAP_SETGID, _CAP_SETUID, _CAP_SYS_RESOURCE = 6, 7, 24  # capabilities(7)
+_CAP_CHOWN, _CAP_SETGID, _CAP_SETUID, _CAP_SETPCAP, _CAP_SYS_RESOURCE = 0, 6, 7, 8, 24  # capabilities(7)
+MAX_SOCKET_PATH_BYTES = 107  # unix(7)
 
 
 def check_machine(spec: Spec) -> Iterator[Finding]:
     """Yield a warning for each thing that this machine lacks."""
     yield from _check_libraries(spec)
     yield from _check_batch_program(spec)
-    yield from _check_consul_files(spec)
+    yield from check_consul_machine(spec, os.environ)
     yield from _check_directories(spec)
     for path, argv in _list_commands(spec):
         if is_missing_program(argv, {}, None):
-            yield _warn(path, "run", f'there is no program "{argv[0]}"')
+            yield build_machine_warning(path, "run", f'there is no program "{argv[0]}"')
     for index, job in enumerate(spec.jobs):
         yield from _check_job(job, ("jobs", index))
-
-
-def _warn(path: KeyPath, verb: str, reason: str) -> Finding:
-    return Finding(path, f"cannot be {verb} on this machine: {reason}", warning=True)
 
 
 def _check_libraries(spec: Spec) -> Iterator[Finding]:
@@ -50,7 +57,7 @@ def _check_libraries(spec: Spec) -> Iterator[Finding]:
         missing = [module for module in modules if find_spec(module) is None]
         if getattr(spec, section) and missing:
             remedy = f"pip install condor-autopilot[{_EXTRAS_BY_SECTION[section]}]"
-            yield _warn((section,), "used", f"not installed: {', '.join(missing)} ({remedy})")
+            yield build_machine_warning((section,), "used", f"not installed: {', '.join(missing)} ({remedy})")
 
 
 def _check_batch_program(spec: Spec) -> Iterator[Finding]:
@@ -58,47 +65,44 @@ def _check_batch_program(spec: Spec) -> Iterator[Finding]:
     for name in spec.given_batch_systems:
         program = getattr(spec, name).program
         if shutil.which(program) is None:
-            yield _warn((name,), "used", f'there is no program "{program}" on PATH; install it, or set PATH')
-
-
-def _check_consul_files(spec: Spec) -> Iterator[Finding]:
-    if spec.consul is None:
-        return
-    if spec.consul.token_file is not None and (problem := _find_read_problem(spec.consul.token_file)):
-        yield _warn(("consul", "token_file"), "read", problem)
-    tls = spec.consul.tls
-    if tls is None or spec.consul.scheme != "https":  # without TLS they are not opened
-        return
-    findings = [
-        _warn(("consul", "tls", key), "read", problem)
-        for key in ("cafile", "clientcert", "clientkey")
-        if (name := getattr(tls, key)) is not None and (problem := _find_read_problem(name))
-    ]
-    yield from findings
-    if findings:
-        return
-    try:
-        context = ssl.create_default_context(cafile=tls.cafile, capath=tls.capath)
-        if tls.clientcert is not None:
-            context.load_cert_chain(tls.clientcert, tls.clientkey, password="")  # "": never ask a terminal
-    except (OSError, ssl.SSLError) as error:
-        yield _warn(("consul", "tls"), "used", f"{error.strerror or error}; write PEM files")
+            yield build_machine_warning(
+                (name,), "used", f'there is no program "{program}" on PATH; install it, or set PATH'
+            )
+        for path, verb, reason in getattr(spec, name).list_machine_problems():
+            yield build_machine_warning((name, *path), verb, reason)
 
 
 def _check_directories(spec: Spec) -> Iterator[Finding]:
-    if spec.state is not None and (problem := _find_write_problem(spec.state)):
-        yield _warn(("state",), "used", problem)
-    socket = spec.control.socket if spec.control is not None else None
-    if socket is not None and (problem := _find_write_problem(os.path.dirname(socket) or ".")):
-        yield _warn(("control", "socket"), "used", problem)
+    state = choose_state_directory(spec.state)
+    if problem := find_write_problem(state):
+        remedy = "" if spec.state is not None else "; set `state` in the job spec or AUTOPILOT_STATE"
+        yield build_machine_warning(("state",), "used", f"{problem}{remedy}")
+    written = spec.control.socket if spec.control is not None else None
+    socket = os.environ.get("AUTOPILOT_SOCKET") or written or os.path.join(state, "autopilot.sock")
+    if len(os.fsencode(socket)) > MAX_SOCKET_PATH_BYTES:
+        reason = f'its path "{socket}" is longer than {MAX_SOCKET_PATH_BYTES} bytes; set `control.socket`'
+        yield build_machine_warning(("control", "socket"), "used", reason)
+    elif (written or os.environ.get("AUTOPILOT_SOCKET")) and (
+        problem := find_write_problem(os.path.dirname(socket) or ".")
+    ):
+        yield build_machine_warning(("control", "socket"), "used", problem)
     output = spec.logging.output if spec.logging is not None else "stdout"
-    if output.lower() not in ("stdout", "stderr") and (problem := _find_file_problem(output)):
-        yield _warn(("logging", "output"), "written", problem)
+    if output.lower() not in ("stdout", "stderr") and (problem := find_file_problem(output)):
+        yield build_machine_warning(("logging", "output"), "written", problem)
     for index, template in enumerate(spec.templates):
-        if problem := _find_read_problem(template.source):
-            yield _warn(("templates", index, "source"), "read", problem)
-        if problem := _find_write_problem(os.path.dirname(template.destination)):
-            yield _warn(("templates", index, "destination"), "written", problem)
+        if problem := find_read_problem(template.source):
+            yield build_machine_warning(("templates", index, "source"), "read", problem)
+        if problem := find_write_problem(os.path.dirname(template.destination)):
+            yield build_machine_warning(("templates", index, "destination"), "written", problem)
+        for key, name, is_unknown in (
+            ("user", template.user, is_unknown_user),
+            ("group", template.group, is_unknown_group),
+        ):
+            if is_unknown(name):
+                yield build_machine_warning(("templates", index, key), "used", f'there is no {key} "{name}"')
+            elif name is not None and not _has_capabilities(_CAP_CHOWN):
+                reason = f"uid {os.geteuid()} may not give files away; start the supervisor as root"
+                yield build_machine_warning(("templates", index, key), "used", reason)
 
 
 def _list_commands(spec: Spec) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
@@ -113,57 +117,80 @@ def _list_commands(spec: Spec) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
 
 
 def _check_job(job: Job, path: KeyPath) -> Iterator[Finding]:
+    commands = [((*path, "exec"), job.exec)]
+    if job.health is not None:
+        commands.append(((*path, "health", "exec"), job.health.exec))
+    for command_path, argv in commands:
+        program = find_program(argv, job.env, job.cwd) if argv is not None else None
+        if program is not None and (problem := find_interpreter_problem(program)):
+            yield build_machine_warning(command_path, "run", problem)
     if job.env_file is not None and os.path.exists(job.env_file):
         try:
             read_env_file(job.env_file)
         except (OSError, ValueError) as error:
-            yield _warn((*path, "env_file"), "read", getattr(error, "strerror", None) or str(error))
-    if job.user is not None and not is_unknown_user(job.user) and not _has_capabilities(_CAP_SETUID, _CAP_SETGID):
-        reason = f"uid {os.geteuid()} may not become another user; start the supervisor as root"
-        yield _warn((*path, "user"), "used", reason)
+            yield build_machine_warning((*path, "env_file"), "read", getattr(error, "strerror", None) or str(error))
+    if job.user is not None and not is_unknown_user(job.user) and (problem := _find_identity_problem(job.user)):
+        yield build_machine_warning((*path, "user"), "used", problem)
     elif job.group is not None and not _has_capabilities(_CAP_SETGID):
         reason = f"uid {os.geteuid()} may not change its group; start the supervisor as root"
-        yield _warn((*path, "group"), "used", reason)
+        yield build_machine_warning((*path, "group"), "used", reason)
+    yield from _check_privileges(job, path)
     for name, value in job.limits.items():
         hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
         is_above = hard != resource.RLIM_INFINITY and (value == -1 or value > hard)
         if is_above and not _has_capabilities(_CAP_SYS_RESOURCE):
-            yield _warn((*path, "limits"), "set", f"{name} cannot be above {hard}, the limit of the supervisor itself")
+            yield build_machine_warning(
+                (*path, "limits"), "set", f"{name} cannot be above {hard}, the limit of the supervisor itself"
+            )
+
+
+def _find_identity_problem(user: str) -> str:
+    """Return a sentence when this process cannot start another one as `user`, else ""."""
+    try:
+        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        entry = None
+    uid = int(user) if entry is None else entry.pw_uid
+    if uid != os.geteuid():
+        if _has_capabilities(_CAP_SETUID, _CAP_SETGID):
+            return ""
+        return f"uid {os.geteuid()} may not become another user; start the supervisor as root"
+    groups = {uid} if entry is None else {entry.pw_gid, *os.getgrouplist(entry.pw_name, entry.pw_gid)}
+    surplus = set(os.getgroups()) - groups
+    if not surplus or _has_capabilities(_CAP_SETGID):
+        return ""
+    return f"the supervisor may not give up its groups {sorted(surplus)} without CAP_SETGID; leave `user` out"
+
+
+def _check_privileges(job: Job, path: KeyPath) -> Iterator[Finding]:
+    reason = f"uid {os.geteuid()} has no CAP_SETPCAP; start the supervisor as root"
+    if job.secure_bits and not _has_capabilities(_CAP_SETPCAP):
+        yield build_machine_warning((*path, "secure_bits"), "set", reason)
+    bounding = _read_capability_set("CapBnd")
+    if job.capabilities is None or bounding is None:
+        return
+    known = range(max(len(CAPABILITY_NAMES), bounding.bit_length()))
+    if any(bounding >> n & 1 and n not in job.capabilities for n in known) and not _has_capabilities(_CAP_SETPCAP):
+        yield build_machine_warning((*path, "capabilities"), "limited", reason)
+    missing = [number for number in job.capabilities if not bounding >> number & 1]
+    if missing:
+        verb = f"given {format_capabilities(missing)}"
+        yield build_machine_warning(
+            (*path, "capabilities"), verb, "this container has none of them; add them to the container"
+        )
 
 
 def _has_capabilities(*numbers: int) -> bool:
     """Return True when this process has all of these capabilities; False where the kernel does not tell."""
+    effective = _read_capability_set("CapEff")
+    return os.geteuid() == 0 if effective is None else all(effective >> number & 1 for number in numbers)
+
+
+def _read_capability_set(name: str) -> int | None:
+    """Return a set of this process's capabilities as a bit mask; None where the kernel does not tell."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            line = next(line for line in file if line.startswith("CapEff:"))
+            line = next(line for line in file if line.startswith(f"{name}:"))
     except (OSError, StopIteration):
-        return os.geteuid() == 0
-    effective = int(line.split()[1], 16)
-    return all(effective >> number & 1 for number in numbers)
-
-
-def _find_read_problem(path: str) -> str:
-    """Return a sentence when a file cannot be read, else ""."""
-    if not os.path.exists(path):
-        return f'there is no "{path}"'
-    return "" if os.access(path, os.R_OK) else f'uid {os.geteuid()} may not read "{path}"'
-
-
-def _find_write_problem(directory: str) -> str:
-    """Return a sentence when a directory cannot be written, or not be made, else ""."""
-    existing = directory
-    while not os.path.lexists(existing) and existing != os.path.dirname(existing):
-        existing = os.path.dirname(existing) or "."
-    if not os.path.isdir(existing):
-        return f'"{existing}" is not a directory'
-    if os.access(existing, os.W_OK | os.X_OK):
-        return ""
-    return f'uid {os.geteuid()} may not write into "{existing}"'
-
-
-def _find_file_problem(path: str) -> str:
-    """Return a sentence when a file cannot be opened for writing, else ""; its directory is not made."""
-    if os.path.exists(path):
-        return "" if os.access(path, os.W_OK) else f'uid {os.geteuid()} may not write "{path}"'
-    directory = os.path.dirname(path) or "."
-    return _find_write_problem(directory) if os.path.isdir(directory) else f'there is no directory "{directory}"'
+        return None
+    return int(line.split()[1], 16)

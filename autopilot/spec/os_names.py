@@ -120,7 +120,12 @@ def _has_entry(lookup: Any, name: str) -> bool:
 
 def is_missing_program(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None) -> bool:
     """Return True when the first word of a command names no program on this machine."""
+    return find_program(argv, env, cwd) is None
+
+
+def find_program(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None) -> str | None:
+    """Return the path of the program that the first word of a command names; None when there is none here."""
     program = argv[0]
     if "/" in program:
-        return shutil.which(os.path.join(cwd or "", program)) is None
-    return shutil.which(program, path=env.get("PATH", os.environ.get("PATH"))) is None
+        return shutil.which(os.path.join(cwd or "", program))
+    return shutil.which(program, path=env.get("PATH", os.environ.get("PATH")))

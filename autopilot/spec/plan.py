@@ -31,6 +31,9 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)
     env_file: str | None = None
     limits: Mapping[str, int] = field(default_factory=dict)  # rlimit name without RLIMIT_, lower case; -1 = unlimited
+    no_new_privs: bool | None = None  # None: true for a user other than root, false as `containerpilot`
+    capabilities: tuple[int, ...] | None = None  # the bounding set, as numbers of capabilities(7); None: unchanged
+    secure_bits: int = 0  # as prctl(2) has them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from signal import SIGTERM
 
+from autopilot.amounts import format_seconds
 from autopilot.spec import plan as p
 from autopilot.spec import registry_compiler as registry
 from autopilot.spec import spec_model as m
@@ -13,7 +14,6 @@ from autopilot.spec.batch_section import BatchSection
 from autopilot.spec.extensions import IMPLIED_CHECK_KIND, load_check_kind
 from autopilot.spec.findings import Finding
 from autopilot.spec.job_queries import list_awaited_events, names_supervisor
-from autopilot.spec.quantities import format_seconds
 from autopilot.spec.stop_budget import compute_worst_stop_time
 from autopilot.spec.vocabulary import LOCK_BEFORE_LIFETIME, SIGNAL_SOURCES
 
@@ -59,8 +59,13 @@ def check_plan(plan: p.Plan) -> Iterator[Finding]:
 
 
 def _compile_job(spec: m.Spec, job: m.Job, batch: p.Batch | None) -> p.Job:
-    command = _compile_command(job, job.exec or ())
     section = spec.batch.section if spec.batch and batch and job.label == batch.job else None
+    stop = _compile_stop(job, spec.compute_stop_limit(job), section)
+    if (
+        section is not None and job.user is not None and job.no_new_privs is None
+    ):  # payloads may need set-user-id programs
+        job = job.model_copy(update={"no_new_privs": False})
+    command = _compile_command(job, job.exec or ())
     return p.Job(
         name=job.label,
         command=command,
@@ -69,7 +74,7 @@ def _compile_job(spec: m.Spec, job: m.Job, batch: p.Batch | None) -> p.Job:
         restarts=_compile_restarts(job),
         restart_after_success=job.restarts != "on-failure",
         backoff=p.Backoff(**job.backoff.model_dump()),
-        stop=_compile_stop(job, spec.compute_stop_limit(job), section),
+        stop=stop,
         timeout=job.timeout if job.exec is not None else None,
         stopping_wait=job.stop_timeout,
         health=_compile_health(job, job.health) if job.health else None,
@@ -89,6 +94,9 @@ def _compile_command(job: m.Job, argv: tuple[str, ...]) -> p.Command:
         env=job.env,
         env_file=job.env_file,
         limits=job.limits,
+        no_new_privs=job.no_new_privs,
+        capabilities=job.capabilities,
+        secure_bits=job.secure_bits,
     )
 
 

@@ -14,7 +14,7 @@ from autopilot.errors import AutopilotError
 from autopilot.spec import plan as p
 from autopilot.spec.extensions import load_batch_system, load_check_kind
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 
 # Which class a nested object becomes; everything else is a plain value, a tuple of them or a mapping of strings.
 _NESTED_TYPES: dict[type, dict[str, type]] = {

@@ -48,11 +48,6 @@ def format_value(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def format_seconds(value: float) -> str:
-    """Return a duration for a message, such as `30 s`."""
-    return f"{value:.15g} s"
-
-
 def parse_duration(value: Any) -> float:
     """Return seconds from a number, a numeric string or Go's duration syntax."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -151,10 +146,18 @@ def parse_share(value: Any) -> float:
     return result
 
 
+_FLAG_WORDS = {
+    **dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "False", "FALSE"), False),
+}
+
+
 def parse_flag(value: Any) -> bool:
-    """Return a flag from true, false, or their strings, because templates can only write strings."""
-    if value in ("true", "false"):
-        return bool(value == "true")
+    """Return a flag from true, false, 1, 0, or their strings as Go reads them: templates can only write strings."""
+    if isinstance(value, str) and value in _FLAG_WORDS:
+        return _FLAG_WORDS[value]
+    if isinstance(value, int) and value in (0, 1):
+        return bool(value)
     if not isinstance(value, bool):
         raise InvalidValueError(f"cannot be {format_value(value)}; write true or false")
     return value

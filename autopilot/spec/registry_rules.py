@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autopilot.amounts import format_seconds
 from autopilot.spec.consul_address import names_port
 from autopilot.spec.findings import Finding
 from autopilot.spec.job_queries import list_job_name_paths, list_job_names
 from autopilot.spec.os_names import format_suggestion
-from autopilot.spec.quantities import format_seconds
 from autopilot.spec.spec_model import Spec
 from autopilot.spec.vocabulary import AGENT_JOB_NAME, LOCK_BEFORE_LIFETIME
 
@@ -87,5 +87,5 @@ def _check_locks(spec: Spec) -> Iterator[Finding]:
             yield Finding(path, f'cannot be "{lock.before}" again: it has a lock already; remove one of the two')
         holders.add(lock.before)
         if not 10 <= lock.ttl <= 86400:
-            message = f"cannot be outside Consul's bounds (10 s to 86400 s), got {format_seconds(lock.ttl)}"
+            message = f"cannot be outside Consul's bounds (10 s to 24h), got {format_seconds(lock.ttl)}"
             yield Finding(("locks", index, "ttl"), message)

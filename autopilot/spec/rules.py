@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from autopilot.amounts import format_seconds
 from autopilot.spec.extensions import BATCH_SYSTEMS, CHECK_KINDS, join_names, load_check_kind
 from autopilot.spec.findings import Finding
 from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.metric_names import find_clashes
 from autopilot.spec.os_names import format_suggestion
-from autopilot.spec.quantities import format_seconds
 from autopilot.spec.registry_rules import check_registry
 from autopilot.spec.spec_model import Drain, Health, Job, Spec, When
 from autopilot.spec.trigger_rules import check_triggers

@@ -6,11 +6,16 @@ import os
 
 from autopilot.spec.load_result import Problem, SpecError
 
+_JOB_SPEC = "job spec"
 MAX_SPEC_BYTES = 1 << 20  # a job spec is some kilobytes; a bigger file is the wrong file
 
 
-def read_source(path: str | os.PathLike[str]) -> str:
+def read_source(path: str | os.PathLike[str], noun: str = _JOB_SPEC) -> str:
     """Read a file as UTF-8 text, without its byte order mark.
+
+    Args:
+        path: The file.
+        noun: The word for the file in messages.
 
     Raises:
         SpecError: The file cannot be read, is larger than MAX_SPEC_BYTES, or is no UTF-8 text.
@@ -20,10 +25,10 @@ def read_source(path: str | os.PathLike[str]) -> str:
         data = _read_bytes(name)
     except OSError as error:
         raise build_spec_error(
-            name, f"cannot read the job spec: {(error.strerror or str(error)).lower()}{_find_remedy(error)}"
+            name, f"cannot read the {noun}: {(error.strerror or str(error)).lower()}{_find_remedy(error, noun)}"
         ) from None
     except ValueError:  # a NUL in the path
-        raise build_spec_error(name, "cannot read the job spec: its path contains a NUL character") from None
+        raise build_spec_error(name, f"cannot read the {noun}: its path contains a NUL character") from None
     return decode_source(data, name)
 
 
@@ -91,9 +96,9 @@ def _read_bytes(name: str) -> bytes:
         return file.read(MAX_SPEC_BYTES + 1)
 
 
-def _find_remedy(error: OSError) -> str:
+def _find_remedy(error: OSError, noun: str) -> str:
     match error:
-        case FileNotFoundError():
+        case FileNotFoundError() if noun == _JOB_SPEC:
             return "; name it as the argument or in $AUTOPILOT_CONFIG"
         case PermissionError():
             return f"; let uid {os.geteuid()} read it"

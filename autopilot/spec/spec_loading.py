@@ -87,13 +87,18 @@ class _PositionMapper:
         """Return every finding with its problem, in the order of the file."""
         pairs = [(f, tree.find_offset(f.path, at_key=f.at_key)) for f in findings]
         pairs.sort(key=lambda pair: pair[1])
-        return [(f, self.build_problem(offset, format_path(f.path, tree.value), f.message)) for f, offset in pairs]
+        return [
+            (f, self.build_problem(offset, format_path(f.path, tree.value), f.message, customary=f.customary))
+            for f, offset in pairs
+        ]
 
-    def build_problem(self, offset: int, path: str, message: str) -> Problem:
+    def build_problem(self, offset: int, path: str, message: str, *, customary: bool = False) -> Problem:
         origin, generated = self.rendered.find_origin(offset)
         line, column = source_file.find_line_and_column(self.rendered.template, origin)
         note = ""
         if generated:
             rendered_line, rendered_column = source_file.find_line_and_column(self.rendered.text, offset)
             note = f"in the text that the template renders here: its line {rendered_line}, column {rendered_column}"
-        return Problem(file=self.name, path=path, line=line, column=column, message=message, note=note)
+        return Problem(
+            message=message, path=path, line=line, column=column, file=self.name, note=note, customary=customary
+        )

@@ -139,7 +139,7 @@ class Health(CheckFields):  # noqa: D101 - its docstring is computed from the ki
 class Job(StrictModel):
     """A process that the supervisor runs, or a service that it only checks."""
 
-    name: f.Text | None = Field(default=None, description="unique; the command when left out")
+    name: f.Text | None = Field(default=None, description="unique; the program when left out")
     exec: f.Argv | None = Field(
         default=None,
         description="the command: a string split at spaces, or an array; left out: a service that is only checked",
@@ -163,6 +163,13 @@ class Job(StrictModel):
     env: f.Environment = Field(default_factory=dict, description="environment variables, over the supervisor's own")
     env_file: f.AbsolutePath | None = Field(default=None, description="a file of NAME=VALUE lines, below env")
     limits: f.Limits = Field(default_factory=dict, description="resource limits, e.g. {nofile: 65536}")
+    no_new_privs: f.Flag | None = Field(
+        default=None, description="no program it executes gains privileges; true with a user other than root"
+    )
+    capabilities: f.Capabilities | None = Field(
+        default=None, description='the capabilities it can have at most (bounding set), or "none"'
+    )
+    secure_bits: f.SecureBits = Field(default=0, description="rules for root's capabilities, by systemd's names")
     backoff: Backoff = Field(default=Backoff(), description="delay between restarts")
     stop: Stop = Field(default=Stop(), description="how it is stopped")
     health: Health | None = Field(default=None, description="its health check; required with a port")
@@ -178,8 +185,8 @@ class Job(StrictModel):
 
     @property
     def label(self) -> str:
-        """The name; the command when no name is given."""
-        return self.name or " ".join(self.exec or ())
+        """The name; the program when no name is given."""
+        return self.name or (self.exec or ("",))[0]
 
 
 BATCH_SECTIONS = {name: load_batch_system(name).load_section() for name in BATCH_SYSTEMS}

@@ -17,6 +17,7 @@ from autopilot.spec.containerpilot2 import find_containerpilot2
 from autopilot.spec.empty_values import remove_empty_values
 from autopilot.spec.findings import Finding
 from autopilot.spec.host_checks import check_host, check_quoted_words
+from autopilot.spec.job_names import name_unnamed_jobs
 from autopilot.spec.key_paths import KeyPath, get_value_at
 from autopilot.spec.keys import NormalizedTree, find_nested_model
 from autopilot.spec.parsing import ParsedTree
@@ -50,6 +51,7 @@ def validate_tree(tree: ParsedTree, *, runs_here: bool) -> tuple[Plan | None, li
     if normalized.is_oversized:
         return None, findings
     findings += [_restore_written_path(f, normalized) for f in remove_empty_values(normalized.tree, Spec)]
+    name_unnamed_jobs(normalized.tree)
     spec, bad_values, broken = _build_spec(normalized.tree)
     findings += [_restore_written_path(f, normalized) for f in bad_values if f.path not in normalized.intended_paths]
     if spec is not None:
@@ -139,7 +141,7 @@ def _restore_written_path(finding: Finding, normalized: NormalizedTree) -> Findi
     while parent not in normalized.written_paths:
         parent = parent[:-1]
     path = normalized.written_paths[parent] + finding.path[len(parent) :]
-    return Finding(path, finding.message, finding.at_key, finding.warning)
+    return Finding(path, finding.message, finding.at_key, finding.warning, finding.customary)
 
 
 def _is_trusted(finding: Finding, untrusted: set[KeyPath]) -> bool:

@@ -126,8 +126,8 @@ def test_closed_standard_output(tmp_path):
 
 
 def test_job_name_with_a_space(tmp_path):
-    """A job named by its command can be addressed by it."""
-    with SupervisorProcess(tmp_path, {"jobs": [{"exec": "sleep 1000"}]}) as pilot:
+    """A job with a space in its name can be addressed by it."""
+    with SupervisorProcess(tmp_path, {"jobs": [{"name": "sleep 1000", "exec": "sleep 1000"}]}) as pilot:
         pilot.wait_for_event("sleep 1000", "started")
         assert pilot.run_verb("restart", "sleep 1000").returncode == 0
         assert pilot.stop() == 0

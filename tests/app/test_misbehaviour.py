@@ -248,7 +248,8 @@ def test_silent_control_client(tmp_path):
 def test_zombies_are_reaped(tmp_path):
     """Orphans that come to us are reaped at once, whoever left them."""
     orphans = "for i in 1 2 3 4 5; do (sh -c 'sleep 0.1' &) ; done; sleep 1"
-    count = "ps -o stat= --ppid $CONTAINERPILOT_PID | grep -c Z"
+    count = "i=0; while [ $i -lt 300 ]; do n=$(ps -o stat= --ppid $CONTAINERPILOT_PID | grep -c Z); "
+    count += "[ $n = 0 ] && break; i=$((i + 1)); sleep 0.1; done; echo $n"
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": shell(f"{orphans}; {count}")}]}) as pilot:
         pilot.wait()
         assert pilot.list_job_output("a") == ["0"]

@@ -370,6 +370,25 @@ def test_internal_error(tmp_path):
     assert not pids.exists() or not os.path.exists(f"/proc/{pids.read_text().strip()}")
 
 
+@pytest.mark.slow
+def test_tools_have_the_variables_of_condor_master(tmp_path):
+    """HTCondor's tools run with the `env` and `env_file` of the job that is condor_master, and other jobs' do not."""
+    programs, file = tmp_path / "bin", tmp_path / "vars"
+    programs.mkdir()
+    file.write_text("CONDOR_CONFIG=/file\n_CONDOR_LOCAL=file\n")
+    for name, text in (
+        ("condor_master", "echo ready"),
+        ("condor_config_val", "echo tool $CONDOR_CONFIG $_CONDOR_LOCAL; exit 1"),
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    env = {"CONDOR_CONFIG": "/opt/own", "PATH": f"{programs}:{os.environ['PATH']}"}
+    master = {"name": "master", "exec": ["condor_master", "-f"], "env": env, "env_file": str(file)}
+    with SupervisorProcess(tmp_path, {"jobs": [master]}) as pilot:
+        assert pilot.wait() == 0
+        assert pilot.find_events("tool /opt/own file")
+
+
 @pytest.mark.parametrize("section", [{}, {"htcondor": True}])
 @pytest.mark.slow
 def test_problems_of_an_implied_section(tmp_path, section):

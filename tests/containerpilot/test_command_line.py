@@ -279,6 +279,30 @@ def test_arguments_that_are_no_flags(tmp_path):
     assert "containerpilot: not flags, and not used: node server.js" in done.stderr
 
 
+def test_empty_values_are_taken_silently(tmp_path):
+    """Empty values, which templates make of unset variables, give no warning at the start nor at a reload; an autopilot
+    of the same config warns, and a warning about anything else is printed here too.
+    """
+    spec = {
+        "stopTimeout": "",
+        "logging": {"level": "", "format": "auto"},
+        "jobs": [{**SLEEPER, "when": {}, "tags": [""]}],
+    }
+    with DropIn(tmp_path, spec) as pilot:
+        pilot.wait_for_event("sleeper", "started")
+        reloaded = pilot.run_with_flags("-reload")
+        assert (reloaded.returncode, reloaded.stdout, reloaded.stderr) == (0, "1 job unchanged\n", "")
+        assert pilot.stop() == 0
+    assert pilot.stderr_text == ""
+    checked = subprocess.run(
+        [sys.executable, "-m", "autopilot", "check", str(pilot.config)], capture_output=True, text=True, check=True
+    )
+    assert checked.stdout.count("is empty and taken as absent") == 4
+    pilot.write_spec({**pilot.spec, "jobs": [{"name": "quoted", "exec": "echo 'a b'"}]})
+    warned = run_to_end("-config", str(pilot.config), env={"AUTOPILOT_STATE": str(tmp_path / "state")})
+    assert warned.stderr.count("warning") == 1 and "jobs[quoted].exec" in warned.stderr
+
+
 def test_exit_code_is_the_job_s(tmp_path):
     """The exit code is the failed job's (ContainerPilot's was always 0)."""
     config = tmp_path / "c"

@@ -115,6 +115,26 @@ def test_environment_that_containerpilot_gives(tmp_path):
         assert pilot.list_job_output("late") == [f"{pilot.process.pid} {pid} none"]
 
 
+def test_environment_has_the_addresses_of_services(tmp_path):
+    """A child finds the address of each advertised job and of the telemetry, CONTAINERPILOT_CONTAINERPILOT_IP."""
+    teller = {
+        "name": "address-teller",
+        "exec": shell('echo "$CONTAINERPILOT_MY_WEB_IP $CONTAINERPILOT_CONTAINERPILOT_IP"; exec sleep 1000'),
+        "when": {"source": "my-web", "once": "healthy"},
+    }
+    health = {"exec": "true", "interval": 1, "ttl": 5}
+    web = {**SLEEPER, "name": "my-web", "port": 80, "interfaces": ["static:192.0.2.7"], "health": health}
+    telemetry = {"port": find_free_port(), "interfaces": ["lo"]}
+    with DropIn(tmp_path, {"consul": "127.0.0.1:1", "jobs": [web, teller], "telemetry": telemetry}) as pilot:
+        eventually(lambda: bool(pilot.list_job_output("address-teller")), "it speaks")
+        assert pilot.list_job_output("address-teller") == ["192.0.2.7 127.0.0.1"]
+        assert pilot.stop() == 0
+    first = {"name": "first", "exec": shell("echo $CONTAINERPILOT_CONTAINERPILOT_IP")}
+    with DropIn(tmp_path, {"consul": "127.0.0.1:1", "jobs": [first], "telemetry": telemetry}) as pilot:
+        pilot.wait()
+    assert pilot.list_job_output("first") == ["127.0.0.1"]
+
+
 def test_environment_is_what_we_were_started_with(tmp_path):
     """Jobs find neither more nor less than the engine gave: Python's own LC_CTYPE, which it sets in the C locale, is
     not theirs, and one that was given is.

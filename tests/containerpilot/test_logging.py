@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from autopilot.adapters.logs.containerpilot_formats import DefaultFormat, LogfmtFormat
+from autopilot.adapters.logs.containerpilot_formats import DefaultFormat, LogfmtFormat, format_go_duration
 from autopilot.adapters.logs.containerpilot_formats import JsonFormat as LogrusJson
 from autopilot.adapters.logs.log_formats import JsonFormat, TextFormat, choose_format
 from tests.app.harness import eventually, shell
@@ -142,6 +142,7 @@ def test_known_sentences(tmp_path):
     jobs = [
         {"name": "slow", "exec": ["sleep", "60"], "timeout": "200ms"},
         {"name": "well", "exec": "true"},
+        {"name": "lost", "exec": "/no/such/program"},
         {"name": "main", "exec": ["sleep", "60"]},
     ]
     with DropIn(tmp_path, {"jobs": jobs, "logging": {"format": "default"}}) as pilot:
@@ -149,15 +150,55 @@ def test_known_sentences(tmp_path):
         def count(text):
             return sum(text in line["message"] for line in pilot.lines)
 
-        eventually(lambda: count(" slow timeout after 0.2 s") == 1, "the timeout is said")
-        eventually(lambda: count(" slow exited with error: ") == 1, "the kill is said")
+        eventually(lambda: count(" slow timeout after 200ms") == 1, "the timeout is said")
+        eventually(lambda: count(" slow exited with error: signal: killed") == 1, "the kill is said")
+        eventually(lambda: count(" unable to start lost: ") == 1, "the missing program is said")
         eventually(lambda: count(" well exited without error") == 1, "the success is said")
-        assert count(f" loaded config: {pilot.config}, 3 jobs") == 1
+        assert count(f" loaded config: {pilot.config}, 4 jobs") == 1
         assert count(f" control: serving at {pilot.socket_path}") == 1
         assert pilot.send_request("POST", "/v3/reload")[0] == 200
         eventually(lambda: count(" control: reloaded app via control plane") == 1, "the reload is said")
         eventually(lambda: count(f" control: serving at {pilot.socket_path}") == 2, "the socket is said again")
         assert pilot.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("event", "message", "status", "said"),
+    [
+        (
+            "job_timed_out",
+            "ran longer than its timeout of 0.2 s, sending SIGKILL",
+            None,
+            "a timeout after 200ms, sending",
+        ),
+        (
+            "job_timed_out",
+            "ran longer than its timeout of 90 s, sending SIGKILL",
+            None,
+            "a timeout after 1m30s, sending",
+        ),
+        ("job_exited", "ended, exit 3", 3, "a exited with error: exit status 3"),
+        ("job_exited", "ended, killed by SIGTERM", 143, "a exited with error: signal: terminated"),
+        ("job_exited", "ended, exit 127 (command not found)", 127, "a exited with error: exit status 127"),
+        ("job_exited", "ended, exit 0", 0, "a exited without error"),
+        ("job_exited", "cannot start: no such file", 127, "unable to start a: no such file"),
+        ("job_exited", "killed by the kernel: no memory", 137, "a exited with error: signal: killed (killed by the"),
+    ],
+)
+def test_ends_in_known_words(event, message, status, said):
+    """The end of a job is said in ContainerPilot's words, with Go's names of statuses, signals and durations."""
+    entry = {"event": event, "job": "a", "message": message, "level": "info"}
+    line = DefaultFormat({}).format_entry(entry if status is None else {**entry, "status": status})
+    assert line.split(" ", 1)[1].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (2e-6, "2µs"), (0.0015, "1.5ms"), (0.1, "100ms"), (1.5, "1.5s"), (60, "1m0s"), (3723.25, "1h2m3.25s")],
+)
+def test_durations_as_go_writes_them(seconds, text):
+    """A duration has the form that Go's programs print."""
+    assert format_go_duration(seconds) == text
 
 
 def test_rotation(tmp_path):

@@ -31,6 +31,7 @@ from autopilot.runtime.process_table import ProcessTable
 from autopilot.spec.plan import Command
 from tests.adapters.consul.conftest import get_service_status
 from tests.app.harness import VICTIM, SupervisorProcess, eventually, find_free_port, shell
+from tests.containerpilot.drop_in import DropIn
 
 pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make check`
 
@@ -209,7 +210,21 @@ def test_interval_job_may_take_its_time(tmp_path):
     with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
         assert pilot.wait() == 0
         assert pilot.list_job_output("backup") == ["done", "done"]
-        assert pilot.find_events("runs skipped")  # two, or more on a busy machine
+        assert pilot.find_events("skipped: the previous run had not ended")  # two, or more on a busy machine
+
+
+@pytest.mark.real("root")
+def test_set_user_id(tmp_path):
+    """A job with a `user` may gain privileges as `containerpilot` unless its spec forbids it; by default it may not."""
+    read = ["grep", "NoNewPrivs", "/proc/self/status"]
+    jobs = [{"name": "a", "user": "54321", "exec": read}, {"name": "b", "no_new_privs": True, "exec": read}]
+    for kind, expected in ((DropIn, "0"), (SupervisorProcess, "1")):
+        place = tmp_path / expected
+        place.mkdir()
+        with kind(place, {"jobs": jobs}) as pilot:
+            assert pilot.wait() == 0
+            assert pilot.list_job_output("a") == [f"NoNewPrivs:\t{expected}"]
+            assert pilot.list_job_output("b") == ["NoNewPrivs:\t1"]
 
 
 @pytest.mark.parametrize("form", ["json", "text", "default"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from lab import consul_agents, prometheus_server
+from tests.adapters.telemetry.test_telemetry_adapter import parse_samples
 from tests.app.harness import eventually, find_free_port, shell
 from tests.containerpilot.drop_in import PROGRAM, DropIn
 
@@ -49,11 +50,7 @@ def read_samples(port):
         text = fetch(port, "/metrics")
     except OSError:
         return {}
-    return {
-        (sample.name, *sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    return parse_samples(text)
 
 
 def count_events(port, code, source):
@@ -117,8 +114,53 @@ def test_metrics_of_jobs(tmp_path, port):
         assert found["app_orders_placed",] == 3.5
         assert found["app_visits_total",] == 1
         assert found["free_memory",] == 42
-        assert (found["app_latency_bucket", ("le", "0.1")], found["app_latency_bucket", ("le", "1.0")]) == (0, 1)
+        assert (found["app_latency_bucket", ("le", "0.1")], found["app_latency_bucket", ("le", "1")]) == (0, 1)
         assert (found["app_size_count",], found["app_size_sum",]) == (2, 8)
+
+
+def test_text_as_go_writes_it(tmp_path, port):
+    """Types, bucket labels and default buckets are those of Go's library: a counter without `_total` is a counter, and
+    `le="1"` has no fraction.
+    """
+    metrics = [*METRICS, {"name": "plain_buckets", "help": "s", "type": "histogram"}]
+    telemetry = build_telemetry(port, metrics=metrics)
+    with DropIn(tmp_path, {"jobs": [PLAIN], "telemetry": telemetry}) as pilot:
+        pilot.wait_for_event("plain", "started")
+        eventually(lambda: bool(read_samples(port)), "it answers")
+        lines = fetch(port, "/metrics").splitlines()
+        for name, kind in (
+            ("containerpilot_events", "counter"),
+            ("containerpilot_control_http_requests", "counter"),
+            ("containerpilot_watch_instances", "gauge"),
+            ("app_orders_placed", "counter"),
+            ("free_memory", "gauge"),
+            ("app_latency", "histogram"),
+            ("app_size", "summary"),
+        ):
+            assert f"# TYPE {name} {kind}" in lines
+        buckets = [line.split('"')[1] for line in lines if line.startswith("plain_buckets_bucket")]
+        assert buckets == ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"]
+
+
+def test_methods_and_form(tmp_path, port):
+    """/metrics answers HEAD and POST too, /status only GET, as JSON without spaces."""
+
+    def ask(method, path):
+        request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+        try:
+            with OPENER.open(request, timeout=10) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read()
+
+    with DropIn(tmp_path, {"jobs": [PLAIN], "telemetry": build_telemetry(port)}) as pilot:
+        pilot.wait_for_event("plain", "started")
+        eventually(lambda: bool(read_samples(port)), "it answers")
+        assert ask("HEAD", "/metrics") == (200, b"")
+        assert ask("POST", "/metrics")[0] == 200
+        assert ask("HEAD", "/status") == (405, b"")
+        assert ask("POST", "/status")[0] == 405
+        assert b'"Jobs":[{"Name":"plain","Status":"healthy"}]' in ask("GET", "/status")[1]
 
 
 def test_metric_without_namespace(tmp_path, port):

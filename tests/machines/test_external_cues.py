@@ -8,7 +8,7 @@ import pytest
 
 from autopilot.machines import actions, cues, events, job, lifetime
 from autopilot.machines.core import Core
-from autopilot.spec.plan import ConsulAgent, Drain, Lifetime, Stop, Template
+from autopilot.spec.plan import ConsulAgent, Drain, Lifetime, Stop, Template, When
 from tests.machines import plans
 
 
@@ -112,6 +112,33 @@ def test_jobs_start_when_their_templates_are_rendered():
     assert set(render(started, "b")) == {"main", "named"}
     assert not [e for e in started.feed(cues.Exited("named", 1, 0)) if isinstance(e, actions.Spawn)]
     assert render(started, "c") == ["late"]
+
+
+@pytest.mark.parametrize(
+    ("rendered_at", "starts", "skipped"),
+    [(5.0, [65.0], 0), (75.0, [75.0], 0), (119.0, [119.0], 0), (150.0, [], 1)],
+)
+def test_a_cron_job_is_held(rendered_at, starts, skipped):
+    """A cron job does not run before its file is rendered; then it runs if its time came at most a minute ago."""
+    template = Template(name="a", source="/t", destination="/a", restart="main")
+    main = plans.build_job("main", when=When(cron="1 0 * * *"), restarts=None)
+    times = (60.0, 86460.0)
+    core = Core(
+        plans.build_plan(main, plans.build_job("other"), templates=(template,)),
+        rng=random.Random(1),
+        now=0.0,
+        next_time=lambda _, after: next((time for time in times if time > after), None),
+    )
+    found: list[float] = []
+    effects = core.begin(0.0)
+    for now in (*range(0, int(rendered_at), 5), rendered_at, *range(int(rendered_at), 200, 5)):
+        effects += core.tick(float(now), float(now))
+        if now == rendered_at:
+            effects += core.feed(cues.TemplateRendered("a", "/a"), now, now)
+        found += [float(now) for e in effects if isinstance(e, actions.Spawn) and e.job == "main"]
+        skipped -= sum(e.count for e in effects if isinstance(e, events.RunsSkipped))
+        effects = []
+    assert (found, skipped) == (starts, 0)
 
 
 def test_a_rendered_template_is_news_to_a_later_plan():

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from autopilot.process import exit_status
+from autopilot.process import exit_status, privileges
 from autopilot.process.job_processes import list_children
 from autopilot.process.spawn import SECRET_VARIABLES, SpawnError, read_problem, spawn
 from autopilot.spec.env_file import read_env_file
@@ -251,18 +251,20 @@ def test_words(number, said):
 
 SPAWN_WITH_CAPABILITIES = """
 import ctypes, os, sys
-from autopilot.process.kernel_calls import load_prctl
+from autopilot.process import privileges
+from autopilot.process.kernel_calls import load_capset, load_prctl
 from autopilot.process.job_processes import list_children
 from autopilot.process.spawn import read_problem, spawn
 from autopilot.spec.plan import Command
 
 PR_SET_KEEPCAPS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAPABILITY_VERSION_3 = 8, 47, 2, 0x20080522
-user, group, *numbers = sys.argv[1:]
-command = Command(argv=("sh", "-c", "grep ^Cap[EPA] /proc/self/status; id -u; id -G"), user=user, group=group)
+user, group, groups, *numbers = sys.argv[1:]
+command = Command(argv=("sh", "-c", "grep ^Cap[EPAI] /proc/self/status; id -u; id -G"), user=user, group=group)
 load_prctl()
+load_capset()
 libc = ctypes.CDLL(None)
 libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
-os.setgroups([0, 4])
+os.setgroups([int(group) for group in groups.split(",")])
 os.setresgid(12345, 12345, 12345)
 os.setresuid(12345, 12345, 12345)
 mask = sum(1 << int(number) for number in numbers)
@@ -277,10 +279,10 @@ print(os.read(child.stdout_fd, 65536).decode(), read_problem(child.problem_fd))
 CAP_SETGID, CAP_SETUID, CAP_NET_ADMIN = "6", "7", "12"
 
 
-def spawn_with_capabilities(user, group, *capabilities):
-    """Start a process as `user` and `group` from one of uid 12345 that has ambient capabilities and root's group."""
+def spawn_with_capabilities(user, group, *capabilities, own_groups="0,4"):
+    """Start a process as `user` and `group` from one of uid 12345 that has ambient capabilities and `own_groups`."""
     done = subprocess.run(
-        [sys.executable, "-c", SPAWN_WITH_CAPABILITIES, user, group, *capabilities],
+        [sys.executable, "-c", SPAWN_WITH_CAPABILITIES, user, group, own_groups, *capabilities],
         capture_output=True,
         text=True,
         check=False,
@@ -296,7 +298,7 @@ def test_another_user_gets_no_right_of_ours():
     *capabilities, uid, groups, _problem = spawn_with_capabilities(
         "23456", "23456", CAP_SETGID, CAP_SETUID, CAP_NET_ADMIN
     )
-    assert [int(line.split()[1], 16) for line in capabilities] == [0, 0, 0]
+    assert [int(line.split()[1], 16) for line in capabilities] == [0, 0, 0, 0]
     assert (uid, groups) == ("23456", "23456")
 
 
@@ -308,5 +310,71 @@ def test_another_user_is_refused_where_groups_cannot_be_set():
 
 @pytest.mark.real("root")
 def test_our_own_user_needs_no_right():
-    """A job whose user is the supervisor's own starts without any right to change users."""
-    assert spawn_with_capabilities("12345", "12345")[3] == "12345"
+    """A job whose user is the supervisor's own starts without any right to change users, as far as its groups go."""
+    assert spawn_with_capabilities("12345", "12345", own_groups="12345")[4] == "12345"
+    problem = spawn_with_capabilities("12345", "12345")[-1]
+    assert "may not give up its groups [0, 4] without CAP_SETGID" in problem
+
+
+def read_restrictions(**fields):
+    """Return the lines of /proc/self/status about privileges, by name, of a process that was started so."""
+    pattern = "^(Cap|NoNewPrivs|Groups)"
+    code, output, why = run("grep", "-E", pattern, "/proc/self/status", **fields)
+    assert (code, why) == (0, None)
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in output.splitlines())}
+
+
+@pytest.mark.real("root")
+def test_no_new_privs():
+    """A process of another user gains no privileges unless it is asked for; one of root, or without a user, may."""
+    assert read_restrictions(user="54321")["NoNewPrivs"] == "1"
+    assert read_restrictions(user="54321", no_new_privs=False)["NoNewPrivs"] == "0"
+    assert read_restrictions(user="root")["NoNewPrivs"] == "0"
+    assert read_restrictions()["NoNewPrivs"] == "0"
+    assert read_restrictions(no_new_privs=True)["NoNewPrivs"] == "1"
+
+
+@pytest.mark.real("root")
+@pytest.mark.parametrize("user", [None, "54321"])
+def test_bounding_set(user):
+    """A process has no capability outside of its bounding set; an empty one leaves none, also to root."""
+    ours = privileges.read_capability_sets()
+    found = read_restrictions(user=user, capabilities=(0, 5))
+    kept = ours["CapBnd"] & 0b100001
+    assert int(found["CapBnd"], 16) == kept
+    assert int(found["CapPrm"], 16) == int(found["CapEff"], 16) == (kept if user is None else 0)
+    assert int(found["CapInh"], 16) == int(found["CapAmb"], 16) == 0
+    none = read_restrictions(user=user, capabilities=())
+    assert {int(none[name], 16) for name in ("CapBnd", "CapPrm", "CapEff", "CapInh", "CapAmb")} == {0}
+    assert privileges.read_capability_sets() == ours
+
+
+@pytest.mark.real("root")
+def test_secure_bits():
+    """A process with `noroot` gets no capability for being root, and one of another user keeps none at the change."""
+    noroot, no_setuid_fixup = 1 << 0, 1 << 2
+    assert int(read_restrictions(secure_bits=noroot)["CapEff"], 16) == 0
+    found = read_restrictions(user="54321", secure_bits=no_setuid_fixup)
+    assert {int(found[name], 16) for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {0}
+
+
+@pytest.mark.real("root")
+def test_what_the_supervisor_may_not_restrict():
+    """Without the right to limit them, a process is not started with more capabilities than were asked for."""
+    script = """
+import os, sys
+from autopilot.process import privileges
+from autopilot.process.spawn import read_problem, spawn
+from autopilot.spec.plan import Command
+privileges.load_capset()
+os.setgroups([])
+os.setresgid(12345, 12345, 12345)
+os.setresuid(12345, 12345, 12345)
+for fields in ({"capabilities": ()}, {"secure_bits": 1}):
+    child = spawn(Command(argv=("true",), **fields), {"PATH": os.environ["PATH"]})
+    os.waitpid(child.pid, 0)
+    print(read_problem(child.problem_fd))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    refusal = "cannot restrict its privileges: the supervisor needs CAP_SETPCAP to"
+    assert done.stdout.splitlines() == [f"{refusal} limit capabilities", f"{refusal} set secure bits"]

@@ -85,6 +85,20 @@ def test_port_zero_is_absent(port: Any) -> None:
     assert plan.telemetry is not None and plan.telemetry.port == 9090
 
 
+@pytest.mark.parametrize("zero", [0, "0", "0s"])
+@pytest.mark.parametrize("path", ["stopTimeout", "jobs/0/health/timeout", "jobs/0/when/timeout"])
+def test_a_time_limit_of_zero_is_absent(path: str, zero: Any) -> None:
+    """A time limit of 0 is no limit of its own: Go cannot tell it from a key that is not written."""
+    with_key, without = build_case(path, zero)
+    if "when" in path:
+        for tree in (with_key, without):
+            tree["jobs"][0]["when"] |= {"source": "other", "once": "exitSuccess"}
+            tree["jobs"].append({"name": "other", "exec": "true"})
+    loaded = load_text(json.dumps(with_key), "f", {})
+    assert loaded.plan == load_text(json.dumps(without), "f", {}).plan
+    assert "is empty and taken as absent" in loaded.warnings[0].message
+
+
 @pytest.mark.parametrize("consul", ["", [], {}, {"address": ""}, {"address": None}])
 def test_an_empty_consul_is_the_one_of_the_environment(consul: Any) -> None:
     """Consul without an address is used, at the address of the environment."""

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from autopilot.spec import load_text, machine_checks
+from autopilot.spec import SpecError, load_text, machine_checks
 
 JOB = {"name": "a", "exec": ["true"]}
 
@@ -43,9 +43,21 @@ def test_missing_condor_master(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     jobs = [{"name": "m", "exec": ["/bin/sh"]}]
     assert "condor_master" in list_warnings({"htcondor": "m", "jobs": jobs})["htcondor"]
-    (tmp_path / "condor_master").write_text("#!/bin/sh\n")
-    (tmp_path / "condor_master").chmod(0o755)
+    for name in ("condor_master", "condor_config_val"):
+        assert name in list_warnings({"htcondor": "m", "jobs": jobs})["htcondor"]
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
     assert list_warnings({"htcondor": "m", "jobs": jobs}) == {}
+    file, tokens = tmp_path / "file", tmp_path / "tokens"
+    file.write_text("")
+    tokens.mkdir()
+    node = {"path": str(file / "x.conf"), "token": str(tokens)}
+    found = list_warnings({"htcondor": {"job": "m", "node": node}, "jobs": jobs})
+    assert list(found) == ["htcondor.node.path", "htcondor.node.token"]
+    assert "holds no token file" in found["htcondor.node.token"]
+    (tokens / "pool").write_text("")
+    good = {"path": str(tmp_path / "new" / "x.conf"), "token": str(tokens)}
+    assert list_warnings({"htcondor": {"job": "m", "node": good}, "jobs": jobs}) == {}
 
 
 def test_files_of_consul(tmp_path):
@@ -80,6 +92,67 @@ def test_directories(tmp_path):
     assert list_warnings(spec) == {}
 
 
+def test_consuls_own_variables(tmp_path, monkeypatch):
+    """Certificates, tokens and addresses that Consul's variables name are looked at where the section has none."""
+    spec = {"consul": {"scheme": "https"}}
+    assert list_warnings(spec) == {}
+    for name in ("CONSUL_CACERT", "CONSUL_CAPATH", "CONSUL_CLIENT_CERT", "CONSUL_CLIENT_KEY", "CONSUL_HTTP_TOKEN_FILE"):
+        monkeypatch.setenv(name, f"/none/{name}")
+        assert f'{name}: there is no "/none/{name}"' in list_warnings(spec)["consul"]
+        monkeypatch.delenv(name)
+    bad = tmp_path / "bad.pem"
+    bad.write_text("nothing")
+    monkeypatch.setenv("CONSUL_CACERT", str(bad))
+    assert "write PEM files" in list_warnings(spec)["consul"]
+    assert list_warnings({"consul": "h:1"}) == {}
+    for variable, value in (("CONSUL_HTTP_SSL", "true"), ("CONSUL_HTTP_ADDR", "https://h:1")):
+        monkeypatch.setenv(variable, value)
+        assert "write PEM files" in list_warnings({"consul": {}})["consul"]
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "a b")
+    assert "CONSUL_HTTP_ADDR" in list_warnings({"consul": {}})["consul"]
+
+
+def test_the_agent_of_consul():
+    """The program and the file of Consul's agent are looked for."""
+    agent = {"join": ["h"], "exec": "/none/consul", "config": "/none/config"}
+    found = list_warnings({"consul": "127.0.0.1:8500", "consul_agent": agent})
+    assert list(found) == ["consul_agent.exec", "consul_agent.config"]
+
+
+def test_default_state_directory(tmp_path, monkeypatch):
+    """The state directory is looked at wherever its name comes from, and the control socket in it."""
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("AUTOPILOT_STATE", str(file / "x"))
+    assert "is not a directory; set `state`" in list_warnings({})["state"]
+    monkeypatch.setenv("AUTOPILOT_STATE", str(tmp_path / ("x" * 120)))
+    assert "longer than 107 bytes" in list_warnings({})["control.socket"]
+    monkeypatch.setenv("AUTOPILOT_SOCKET", str(tmp_path / "s"))
+    assert list_warnings({}) == {}
+    monkeypatch.setenv("AUTOPILOT_SOCKET", str(file / "s"))
+    assert "is not a directory" in list_warnings({})["control.socket"]
+
+
+def test_owner_of_a_template():
+    """A user or a group of a template that this machine does not know is warned about."""
+    template = {"source": "/etc/hostname", "destination": "/tmp/x", "user": "no-such-user", "group": "no-such-group"}
+    assert list(list_warnings({"templates": [template]})) == ["templates[0].user", "templates[0].group"]
+
+
+def test_interpreter_of_a_script(tmp_path):
+    """A job or a check that is a script without its interpreter is warned about, and a good script is not."""
+    script = tmp_path / "script"
+    script.write_text("#!/none/python\n")
+    script.chmod(0o755)
+    job = {**JOB, "exec": [str(script)], "health": {"exec": ["./script"], "interval": 1}, "cwd": str(tmp_path)}
+    found = list_warnings({"jobs": [job]})
+    assert list(found) == ["jobs[a].exec", "jobs[a].health.exec"]
+    assert 'is a script for "/none/python", which is not there' in found["jobs[a].exec"]
+    script.write_text("#!/bin/sh -e\n")
+    assert list_warnings({"jobs": [job]}) == {}
+
+
 def test_env_file(tmp_path):
     """An env file that no job could be started with is warned about with its line."""
     file = tmp_path / "vars"
@@ -111,13 +184,17 @@ def test_rights():
     """A supervisor that may not become another user is told of users, groups and limits; root is not."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     jobs = [{**JOB, "user": "root"}, {"name": "b", "exec": ["true"], "group": "0"}]
-    spec = {"jobs": [*jobs, {"name": "c", "exec": ["true"], "limits": {"nofile": hard + 1}}]}
+    restricted = {"name": "d", "exec": ["true"], "capabilities": "none", "secure_bits": ["noroot"], "user": 65534}
+    spec = {"jobs": [*jobs, {"name": "c", "exec": ["true"], "limits": {"nofile": hard + 1}}, restricted]}
     assert not {"jobs[a].user", "jobs[b].group"} & list_warnings(spec).keys()
+    assert not [path for path in list_warnings(spec) if path.startswith("jobs[d]")]
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            os.setgroups([])
             os.setuid(65534)
+            os.environ["AUTOPILOT_STATE"] = "/tmp"
             os.write(writing, json.dumps(sorted(list_warnings(spec))).encode())
         finally:
             os._exit(0)
@@ -125,4 +202,50 @@ def test_rights():
     with open(reading, encoding="utf-8") as answer:
         found = answer.read()
     os.waitpid(pid, 0)
-    assert json.loads(found) == ["jobs[a].user", "jobs[b].group", "jobs[c].limits"]
+    assert json.loads(found) == [
+        "jobs[a].user",
+        "jobs[b].group",
+        "jobs[c].limits",
+        "jobs[d].capabilities",
+        "jobs[d].secure_bits",
+    ]
+
+
+@pytest.mark.real("root")
+def test_capabilities_that_the_container_lacks(monkeypatch):
+    """A capability that is outside of the supervisor's own bounding set is named."""
+    monkeypatch.setattr(machine_checks, "_read_capability_set", lambda _name: 1 << 8 | 1 << 0)
+    jobs = [{**JOB, "capabilities": ["CAP_CHOWN", "CAP_NET_ADMIN"]}]
+    assert "given CAP_NET_ADMIN on this machine" in list_warnings({"jobs": jobs})["jobs[a].capabilities"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "capabilities",
+            ["CAP_SYS_ADMN"],
+            'cannot use "CAP_SYS_ADMN": no such capability; did you mean "CAP_SYS_ADMIN"?',
+        ),
+        ("capabilities", "all", 'cannot be "all"; write an array of names'),
+        ("capabilities", [1], "cannot contain 1"),
+        ("secure_bits", ["norooot"], 'no such secure bit; did you mean "noroot"?'),
+        ("no_new_privs", "maybe", 'cannot be "maybe"'),
+    ],
+)
+def test_wrong_privileges(key, value, message):
+    """A wrong name of a capability or a secure bit is refused with the nearest right one."""
+    with pytest.raises(SpecError) as caught:
+        load_text(json.dumps({"jobs": [{**JOB, key: value}]}), "f", {})
+    assert message in str(caught.value)
+
+
+def test_privileges_reach_the_plan():
+    """Names of capabilities and secure bits become numbers; the batch system's main process may gain privileges."""
+    keys = {"capabilities": ["cap_kill", "CHOWN"], "secureBits": ["noroot", "noroot_locked"], "noNewPrivs": True}
+    command = load_text(json.dumps({"jobs": [{**JOB, **keys}]}), "f", {}).plan.jobs[0].command
+    assert (command.capabilities, command.secure_bits, command.no_new_privs) == ((0, 5), 3, True)
+    command = load_text(json.dumps({"jobs": [{**JOB, "capabilities": "none"}]}), "f", {}).plan.jobs[0].command
+    assert (command.capabilities, command.secure_bits, command.no_new_privs) == ((), 0, None)
+    master = {"jobs": [{"name": "m", "exec": ["condor_master", "-f"], "user": "root"}]}
+    assert load_text(json.dumps(master), "f", {}).plan.jobs[0].command.no_new_privs is False

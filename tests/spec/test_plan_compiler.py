@@ -27,9 +27,18 @@ def compile_job(keys: str) -> p.Job:
 
 
 def test_the_smallest_job() -> None:
-    """A job with nothing but a command runs once at startup and is named after its command."""
+    """A job with nothing but a command runs once at startup and is named after its program."""
     (job,) = compile_plan("{jobs: [{exec: 'sleep  1'}]}").jobs
-    assert job == p.Job(name="sleep 1", command=p.Command(argv=("sleep", "1")))
+    assert job == p.Job(name="sleep", command=p.Command(argv=("sleep", "1")))
+
+
+def test_names_of_jobs_without_a_name() -> None:
+    """Jobs without a name are named after their programs, with a number where the name is taken; arguments, which may
+    be secrets, are in no name.
+    """
+    jobs = "{exec: '/bin/sh -c env'}, {exec: ['/bin/sh', '--password=x']}, {name: 'a', exec: 'b'}, {exec: 'a'}"
+    names = [job.name for job in compile_plan(f"{{jobs: [{jobs}]}}").jobs]
+    assert names == ["/bin/sh", "/bin/sh-2", "a", "a-2"]
 
 
 def test_every_key_of_a_job() -> None:

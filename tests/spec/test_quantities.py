@@ -140,3 +140,14 @@ def test_wrong_numbers(wrong: object) -> None:
     """Only finite numbers are numbers."""
     with pytest.raises(ValueError, match=r"^cannot"):
         quantities.parse_number(wrong)
+
+
+@pytest.mark.parametrize("value", [True, "true", "True", "TRUE", "t", "T", "1", 1])
+def test_flags_as_go_reads_them(value: object) -> None:
+    """A flag has each form that Go reads as true or false, and no other."""
+    assert quantities.parse_flag(value) is True
+    negated = {"true": "false", "True": "False", "TRUE": "FALSE", "t": "f", "T": "F", "1": "0"}
+    assert quantities.parse_flag(negated[value] if isinstance(value, str) else not value) is False
+    for other in ("yes", "tRUE", "", 2, 1.0, None):
+        with pytest.raises(quantities.InvalidValueError):
+            quantities.parse_flag(other)

@@ -171,7 +171,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ),
         (
             "{jobs: [A], consul: 'h:1', locks: [{name: 'l', before: 'a', ttl: ‸9}]}",
-            "locks[l].ttl: cannot be outside Consul's bounds (10 s to 86400 s), got 9 s",
+            "locks[l].ttl: cannot be outside Consul's bounds (10 s to 24h), got 9 s",
         ),
         (
             "{jobs: [A], consul: 'h:1', lifetime: {max: 9, drain: {exec: 'x', until: 'y'}},"
@@ -287,6 +287,7 @@ def test_containerpilot_2() -> None:
     for section in ("preStart", "preStop", "postStop", "services", "backends", "coprocesses", "tasks"):
         assert f" {section}: " in found
     assert "telemetry.sensors: telemetry.metrics" in found and "etcd" not in found
+    assert "`autopilot convert FILE -- MAIN-COMMAND`" in found
 
 
 @pytest.mark.parametrize("key", ["services", "tasks", "preStart"])

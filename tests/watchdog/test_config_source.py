@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from autopilot_watchdog.config.config_reader import load_config
-from autopilot_watchdog.shell.config_source import ConfigSource
+from autopilot_watchdog.shell.config_source import ConfigChange, ConfigSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +32,12 @@ def source(tmp_path: Path) -> ConfigSource:
     return ConfigSource(path, load_config(path))
 
 
+def reload_asked(source: ConfigSource) -> ConfigChange | None:
+    """Reload as after a SIGHUP."""
+    source.ask()
+    return source.reload()
+
+
 def test_change_is_taken(source: ConfigSource, tmp_path: Path) -> None:
     """A changed file is used once it is valid; an unchanged one says nothing, unless asked."""
     assert source.reload() is None
@@ -39,7 +45,7 @@ def test_change_is_taken(source: ConfigSource, tmp_path: Path) -> None:
     change = source.reload()
     assert change and not change.is_refused and source.config.slots[0].count == 3
     assert source.reload() is None
-    asked = source.reload(is_asked=True)
+    asked = reload_asked(source)
     assert asked and asked.sentence.endswith("nothing has changed")
 
 
@@ -54,7 +60,7 @@ def test_bad_file_is_refused(source: ConfigSource, tmp_path: Path, text: str | N
     change = source.reload()
     assert change and change.is_refused and change.sentence.endswith("the former configuration stays in use")
     assert source.refused_since and source.config is before and source.reload() is None
-    assert source.reload(is_asked=True) == change
+    assert reload_asked(source) == change
     write_file(path)
     assert source.reload() and not source.refused_since and source.config == before
 

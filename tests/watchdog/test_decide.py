@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 
 import pytest
-from autopilot_watchdog.core import memory_updates, operator_orders
+from autopilot_watchdog.core import fleet_evidence, memory_updates, operator_orders
 from autopilot_watchdog.core.decide import decide, list_images_to_check
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import EngineDown, FleetState, Observation, TagDigest
@@ -315,7 +315,7 @@ def test_urgency_lifts_the_rings(source: str) -> None:
     run_passes(host, BEGIN, 3600)
     if source == "key":
         assert list_digests(host) == [A]
-        host.memory = memory_updates.apply_fleet_state(host.memory, FleetState(urgency="now"), BEGIN + 3600)
+        host.memory = fleet_evidence.apply_fleet_state(host.memory, FleetState(urgency="now"), BEGIN + 3600)
     run_passes(host, BEGIN + 3600, 7200)
     assert list_digests(host) == [B]
 

@@ -26,12 +26,22 @@ ENDED = LastWords("ended", exit_code=0)
         ({"last_words": replace(ENDED, reason="lifetime", good=True)}, GOOD, "lifetime"),
         ({"last_words": replace(ENDED, reason="drain", exit_code=75)}, NEUTRAL, "drain"),
         ({"last_words": replace(ENDED, reason="job-failed", exit_code=4)}, FAILED, "job-failed"),
-        ({"last_words": replace(ENDED, reason="job-failed", exit_code=4, good=True)}, GOOD, "job-failed"),
+        ({"last_words": replace(ENDED, reason="job-failed", exit_code=4, good=True)}, FAILED, "job-failed"),
+        (
+            {"ended": 2000.0, "last_words": replace(ENDED, reason="job-failed", exit_code=4, good=True)},
+            GOOD,
+            "job-failed",
+        ),
+        ({"last_words": replace(ENDED, reason="signal", exit_code=143, good=True)}, GOOD, "signal"),
+        ({"exit_code": 137, "oom_killed": True, "stop_asked": True}, NEUTRAL, "killed"),
+        ({"exit_code": 143, "oom_killed": True}, NEUTRAL, "killed"),
+        ({"exit_code": 1, "oom_killed": True}, FAILED, "oom"),
         ({"last_words": replace(ENDED, reason="preflight", exit_code=75)}, NEUTRAL, "preflight"),
         ({"last_words": replace(ENDED, reason="config", exit_code=78)}, FAILED, "config"),
         ({"last_words": LastWords("running"), "exit_code": 137}, NEUTRAL, "killed"),
         ({"last_words": LastWords("running", good=True), "exit_code": 137}, GOOD, "killed"),
         ({"last_words": LastWords("running"), "exit_code": 139}, FAILED, "supervisor-died"),
+        ({"last_words": LastWords("running", good=True), "exit_code": 139}, FAILED, "supervisor-died"),
     ],
 )
 def test_verdict(changes: dict[str, object], verdict: str, code: str) -> None:

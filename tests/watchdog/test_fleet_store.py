@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from autopilot_watchdog.core.observation import FleetState
+from autopilot_watchdog.core.observation import FleetState, FleetVoices
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
 from autopilot_watchdog.shell.fleet_store import FleetStore
 
@@ -28,7 +28,7 @@ CONTAINER_POLICY, WATCHDOG_POLICY = "consul-policy.hcl", "consul-policy-watchdog
 
 
 def test_quarantine_and_urgency() -> None:
-    """A quarantine that one host shares is every host's until one releases it; the urgency key is read with it."""
+    """Each host says by itself how a digest lives there; a release forgets all of it; the urgency is read with it."""
     with start_agent() as consul:
         one, other = (
             FleetStore(build_config(host, consul={"address": f"http://{consul.http_address}"})) for host in ("h1", "h2")
@@ -45,10 +45,16 @@ def test_quarantine_and_urgency() -> None:
         ]
         subprocess.run(command, check=True, capture_output=True)
         state = other.read_fleet_state()
-        assert state == FleetState({B: "h1: 3 lives failed"}, "now")
+        assert state == FleetState({}, "now", {B: FleetVoices({"h1": "3 lives failed"})})
+        assert other.share_good_life(B) == "" and other.share_quarantine(ShareQuarantine(KEY, A, "x")) == ""
+        voices = {A: FleetVoices({"h2": "x"}), B: FleetVoices({"h1": "3 lives failed"}, ("h2",))}
+        assert one.read_fleet_state() == FleetState({}, "now", voices)
+        assert other.withdraw_quarantine(A) == ""
+        state = one.read_fleet_state()
+        assert state is not None and set(state.voices) == {B}
         assert other.release_quarantine(B) == ""
         state = one.read_fleet_state()
-        assert state is not None and not state.quarantine
+        assert state is not None and not state.quarantine and not state.voices
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +76,7 @@ def test_watchdog_policy_is_enough(guarded: Agent, tmp_path: Path) -> None:
     store = build_store(guarded, tmp_path, WATCHDOG_POLICY)
     guarded.put("/v1/kv/autopilot-watchdog/urgency", "now")
     assert store.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
-    assert store.read_fleet_state() == FleetState({B: "h1: 3 lives failed"}, '"now"')
+    assert store.read_fleet_state() == FleetState({}, '"now"', {B: FleetVoices({"h1": "3 lives failed"})})
     assert store.release_quarantine(B) == ""
     assert store.read_fleet_state() == FleetState({}, '"now"')
     store._request("PUT", "kv/autopilot-watchdog/urgency", b"2026-01-01")
@@ -93,7 +99,7 @@ def test_a_containers_token_orders_nothing(guarded: Agent, tmp_path: Path) -> No
         container._request("PUT", f"kv/{path}", b"x")
         assert container.last_error == "", path
     state = watchdog.read_fleet_state()
-    assert state is not None and set(state.quarantine) == {B}
+    assert state is not None and set(state.voices) == {B}
 
 
 def test_consul_away() -> None:

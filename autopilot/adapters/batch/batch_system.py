@@ -14,7 +14,7 @@ A batch system answers with cues: PayloadsObserved, ConditionDetected, Condition
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from autopilot.machines.cues import Cue
@@ -32,7 +32,8 @@ class SupervisorServices:
             the emergency path (`last_resort`).
         run_observer: Awaits the runs of an observer, by its name: its failure is a condition, and it starts again.
         life_id: Unique for each life.
-        env: The supervisor's own environment.
+        env: The environment of the main process: the supervisor's own, and over it the variables of its job.
+        job_env: The variables of its job alone, for the batch system's tools.
     """
 
     command_runner: CommandRunner
@@ -41,6 +42,7 @@ class SupervisorServices:
     run_observer: Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
     life_id: str
     env: Mapping[str, str]
+    job_env: Mapping[str, str] = field(default_factory=dict)
 
 
 class BatchSystem(Protocol):

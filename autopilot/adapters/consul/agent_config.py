@@ -24,7 +24,7 @@ LOW_MEMORY_ENV = {"GOGC": "20", "GOMAXPROCS": "1"}  # 10 MB of private memory in
 
 def build_command(plan: ConsulAgent, state: Path) -> Command:
     """Return the agent's command; its settings are in a file, since a process list shows arguments."""
-    argv = [plan.program, "agent", "-config-file", str(_get_config_path(state))]
+    argv = [plan.program, "agent", "-config-file", str(get_config_path(state))]
     extra_config = ["-config-file", plan.config] if plan.config else []
     return Command(argv=(*argv, *extra_config), env=LOW_MEMORY_ENV)
 
@@ -106,7 +106,12 @@ def prepare_state(state: Path, agent_settings: Mapping[str, Any], on_moved: Call
         os.mkdir(data.name, 0o700, dir_fd=folder)
     finally:
         os.close(folder)
-    replace_file(_get_config_path(state), json.dumps(agent_settings, indent=1).encode(), 0o600, on_moved=on_moved)
+    write_configuration(state, agent_settings, on_moved)
+
+
+def write_configuration(state: Path, agent_settings: Mapping[str, Any], on_moved: Callable[[str], None]) -> None:
+    """Write the agent's configuration alone; raise OSError when that is not possible."""
+    replace_file(get_config_path(state), json.dumps(agent_settings, indent=1).encode(), 0o600, on_moved=on_moved)
 
 
 def get_data_directory(state: Path) -> Path:
@@ -114,5 +119,6 @@ def get_data_directory(state: Path) -> Path:
     return state / AGENT_FOLDER / "data"
 
 
-def _get_config_path(state: Path) -> Path:
+def get_config_path(state: Path) -> Path:
+    """Return the file of the agent's configuration."""
     return state / AGENT_FOLDER / "agent.json"

@@ -46,7 +46,7 @@ def parse_container(entry: Mapping[str, Any]) -> dict[str, Any]:
         "lifetime_end": meta.get("lifetime-end", ""),
         "drain": meta.get("drain", ""),
         "drain_deadline": meta.get("drain-deadline", ""),
-        "payloads": int(payloads) if payloads.isdigit() else None,
+        "payloads": int(payloads) if payloads.isascii() and payloads.isdigit() else None,
         "status": _determine_status(entry),
     }
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from autopilot.adapters.consul import fleet_listing
 from autopilot.adapters.consul.consul_errors import ConsulRefusedError, ConsulUnreachableError, reject_malformed_answers
 from autopilot.adapters.consul.desired_services import LifeIdentity
+from autopilot.bounded_text import clip_text
 from autopilot.retry_delay import RetryDelay
 from autopilot.timestamps import format_timestamp
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 KEY_PREFIX = "autopilot/lives/"
 MONTHS_KEPT = 12
 DAY_S = 86400
+MAX_RECORD_CHARS = 1 << 16  # in base64; a record has some 600 bytes
 RETRY_DELAY = RetryDelay(first_s=1.0, max_s=60.0)
 
 
@@ -123,9 +125,29 @@ async def list_lives(client: ConsulClient, running_at: float | None = None) -> l
     if not items and not await client.may_read_key(KEY_PREFIX):
         remedy = 'allow it key_prefix "autopilot/lives/" (read)'
         raise ConsulRefusedError(f"the token may not read the keys below {KEY_PREFIX}; {remedy}")
-    records: list[dict[str, Any]] = [json.loads(base64.b64decode(item["Value"])) for item in items]
+    records = [record for item in items if (record := parse_record(item.get("Value"))) is not None]
     registered = {container["life"]: container["status"] for container in await fleet_listing.list_containers(client)}
     return complete_lives(sorted(records, key=lambda record: str(record["started"])), registered)
+
+
+def parse_record(value: object) -> dict[str, str] | None:
+    """Return a record as Consul holds it, each field in bounded length; None for anything else.
+
+    Every container writes here, so one that writes garbage must not hide the lives of the others.
+
+    Args:
+        value: The value of a key, in base64.
+    """
+    try:
+        if not isinstance(value, str) or len(value) > MAX_RECORD_CHARS:
+            return None
+        record = json.loads(base64.b64decode(value))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    fields = {key: clip_text(text) for key, text in record.items() if isinstance(text, str)}
+    return fields if fields.get("started") else None
 
 
 def complete_lives(records: Iterable[Mapping[str, Any]], status_by_life: Mapping[str, str]) -> list[dict[str, Any]]:

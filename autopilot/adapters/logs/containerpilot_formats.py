@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,6 +19,7 @@ from autopilot.adapters.logs.log_entry import LogEntry, LogFormat
 from autopilot.process.line_buffer import escape_controls
 from autopilot.timestamps import format_local_timestamp
 
+TIMEOUT_SENTENCE = re.compile(r"ran longer than its timeout of (\S+) s(.*)")
 UNQUOTED = re.compile(r"[A-Za-z0-9._/@^+-]+")  # a value that logfmt writes without quotes
 
 
@@ -32,12 +34,10 @@ class DefaultFormat:
     def format_entry(self, entry: LogEntry) -> str:
         """Return one line of the supervisor, without its line end; `entry` is consumed."""
         del entry["level"]
-        use_known_words(entry)
+        has_subject = use_known_words(entry)
         job, message = entry.pop("job", None), entry.pop("message")
         fields = "".join(f" {key}={value}" for key, value in entry.items())
-        return escape_controls(
-            f"{_format_now()} {f'{job}: ' if job and not message.startswith(f'{job} ') else ''}{message}{fields}"
-        )
+        return escape_controls(f"{_format_now()} {f'{job}: ' if job and not has_subject else ''}{message}{fields}")
 
     def format_program_lines(self, fields: Mapping[str, object], texts: Sequence[str]) -> str:
         """Return the output of a job or a check, each line with its line end."""
@@ -91,14 +91,48 @@ FORMATS: Mapping[str, Callable[[Mapping[str, str]], LogFormat]] = {
 }
 
 
-def use_known_words(entry: LogEntry) -> None:
-    """Remove the event id of an entry, and put the sentence that it stands for into ContainerPilot's words."""
+def use_known_words(entry: LogEntry) -> bool:
+    """Remove the event id of an entry, and put the sentence that it stands for into ContainerPilot's words.
+
+    Returns:
+        True for a sentence of ContainerPilot's, which names the job itself.
+    """
     event, job, message = entry.pop("event", None), entry.get("job"), entry["message"]
-    if event == "job_timed_out":
-        entry["message"] = f"{job} {message.replace('ran longer than its timeout of', 'timeout after')}"
-    elif event == "job_exited" and message.startswith("ended, "):
-        reason = message.removeprefix("ended, ").replace("exit ", "exit status ", 1)
-        entry["message"] = f"{job} exited {f'with error: {reason}' if entry.get('status') else 'without error'}"
+    if event == "job_timed_out" and (found := TIMEOUT_SENTENCE.match(message)):
+        entry["message"] = f"{job} timeout after {format_go_duration(float(found[1]))}{found[2]}"
+    elif event == "job_exited" and message.startswith("cannot start: "):
+        entry["message"] = f"unable to start {job}: {message.removeprefix('cannot start: ')}"
+    elif event == "job_exited":
+        status, out_of_memory = entry.get("status"), not message.startswith("ended, ")
+        cause = f"{_describe_status(int(status))}{f' ({message})' if out_of_memory else ''}" if status else ""
+        entry["message"] = f"{job} exited {f'with error: {cause}' if cause else 'without error'}"
+    return bool(message != entry["message"])
+
+
+def format_go_duration(seconds: float) -> str:
+    """Return a duration as Go writes it: `200ms`, `1.5s`, `1m30s`, `1h0m0s`; not below a microsecond."""
+    microseconds = round(seconds * 1e6)
+    if microseconds < 1000:
+        return f"{microseconds}µs" if microseconds else "0s"
+    if microseconds < 1_000_000:
+        return f"{_format_decimal(microseconds, 3)}ms"
+    minutes, rest = divmod(microseconds, 60_000_000)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{_format_decimal(rest, 6)}s"
+    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}" if minutes else text
+
+
+def _format_decimal(number: int, digits: int) -> str:
+    """Return `number` divided by 10 to the power of `digits`, without zeros at its end."""
+    whole, fraction = divmod(number, 10**digits)
+    return f"{whole}.{fraction:0{digits}}".rstrip("0").rstrip(".")
+
+
+def _describe_status(status: int) -> str:
+    """Return the meaning of a status in Go's words: `exit status 3`, `signal: killed`."""
+    if status > 128 and (name := signal.strsignal(status - 128)):
+        return f"signal: {name.lower()}"
+    return f"exit status {status}"
 
 
 def _select_fields(fields: Mapping[str, object]) -> dict[str, object]:

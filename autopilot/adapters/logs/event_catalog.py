@@ -55,9 +55,9 @@ def _list_rows(event_class: type[Event], sentences: tuple[Sentence, ...]) -> Ite
 
 
 def _strip_format_specs(template: str) -> str:
-    """Return `template` with its values as capital words: `{delay:.2g} s` becomes `DELAY s`."""
+    """Return `template` with its values as capital words: `{delay:.2g} s` becomes `DELAY s`, `{grace_text}` GRACE."""
     parts = string.Formatter().parse(template)
-    return "".join(text + (name.upper() if name else "") for text, name, *_ in parts)
+    return "".join(text + (name.removesuffix("_text").upper() if name else "") for text, name, *_ in parts)
 
 
 if __name__ == "__main__":

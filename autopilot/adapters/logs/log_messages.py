@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from autopilot.amounts import format_count, format_seconds
 from autopilot.machines import events
 from autopilot.process import exit_status
 
@@ -46,6 +47,11 @@ DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
     "output_line": lambda event: _get_last_line(event.output),
     "left_behind": lambda event: event.leftovers,
     "skipped": lambda event: event.count,
+    "runs_text": lambda event: format_count(event.count, "run"),
+    "timeout_text": lambda event: format_seconds(event.timeout),
+    "seconds_text": lambda event: format_seconds(event.seconds),
+    "deadline_text": lambda event: format_seconds(event.deadline),
+    "grace_text": lambda event: format_seconds(event.grace),
     "trouble": lambda event: event.kind,
     "running": lambda event: len(event.payloads),
     "started_count": lambda event: len(event.started),
@@ -97,21 +103,21 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     events.JobStopping: (Sentence("debug", "stopping", ("job",)),),
     events.JobStopped: (Sentence("debug", "finished: it runs again only when an operator starts it", ("job",)),),
     events.JobTimedOut: (
-        Sentence("warning", "ran longer than its timeout of {timeout:g} s, sending SIGKILL", ("job",)),
+        Sentence("warning", "ran longer than its timeout of {timeout_text}, sending SIGKILL", ("job",)),
     ),
     events.JobKilled: (Sentence("warning", "did not stop within {after:.3g} s, sending SIGKILL", ("job",)),),
     events.WaitTimedOut: (
-        Sentence("warning", "awaited event did not happen within {timeout:g} s: the job will not run", ("job",)),
+        Sentence("warning", "awaited event did not happen within {timeout_text}: the job will not run", ("job",)),
     ),
     events.WaitAbandoned: (Sentence("info", "will not run: {waiting_for} can no longer happen", ("job",)),),
     events.RunsSkipped: (
         Sentence(
             "warning",
-            "{count} runs skipped: the clock was set forward past their times",
+            "{runs_text} skipped: the clock was set forward past their times",
             ("job", "skipped"),
             condition=lambda event: event.late,
         ),
-        Sentence("warning", "{count} runs skipped: the previous run had not ended", ("job", "skipped")),
+        Sentence("warning", "{runs_text} skipped: the previous run had not ended", ("job", "skipped")),
     ),
     events.RestartScheduled: (Sentence("info", "restarts in {delay:.2g} s", ("job", "failures")),),
     events.CrashLoopDetected: (
@@ -138,7 +144,7 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     events.Healthy: (Sentence("info", "marked healthy", ("job",)),),
     events.Unhealthy: (Sentence("error", "marked unhealthy: {output_line}", ("job", "failures")),),
     events.BootSucceeded: (
-        Sentence("info", "boot succeeded: healthy for {seconds:g} s, the watchdog may promote this image digest"),
+        Sentence("info", "boot succeeded: healthy for {seconds_text}, the watchdog may promote this image digest"),
     ),
     events.PayloadsChanged: (
         Sentence(
@@ -150,7 +156,7 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     events.PayloadsLost: (
         Sentence(
             "error",
-            "payloads lost: {cause}; their queue may show them as running until their lease ends",
+            "payloads lost: {cause}",
             ("payloads",),
         ),
     ),
@@ -170,14 +176,14 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     events.LifetimeBegun: (
         Sentence(
             "info",
-            "lifetime begun: it ends in {seconds:.0f} s",
+            "lifetime begun: it ends in {seconds_text}",
             ("seconds",),
             condition=lambda event: event.seconds is not None,
         ),
     ),
     events.LifetimeChanged: (
         Sentence("info", "lifetime changed: only idleness ends it", condition=lambda event: event.seconds is None),
-        Sentence("info", "lifetime changed: it ends in {seconds:.0f} s"),
+        Sentence("info", "lifetime changed: it ends in {seconds_text}"),
     ),
     events.LifetimeQueued: (
         Sentence("info", "lifetime expired: waiting for a permit to drain, other containers are draining"),
@@ -189,11 +195,11 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
             ("reason",),
             condition=lambda event: event.deadline is None,
         ),
-        Sentence("info", "drain begun: {who}; no new payload starts, payloads have {deadline:g} s", ("reason",)),
+        Sentence("info", "drain begun: {who}; no new payload starts, payloads have {deadline_text}", ("reason",)),
     ),
-    events.DrainDeadlineChanged: (Sentence("info", "drain deadline changed: it is in {deadline:g} s, by {who}"),),
+    events.DrainDeadlineChanged: (Sentence("info", "drain deadline changed: it is in {deadline_text}, by {who}"),),
     events.DrainDeadlineReached: (
-        Sentence("warning", "drain deadline reached: payloads are asked to end and have {grace:g} s"),
+        Sentence("warning", "drain deadline reached: payloads are asked to end and have {grace_text}"),
     ),
     events.DrainGraceExpired: (Sentence("error", "drain grace expired: payloads are killed"),),
     events.DrainCompleted: (Sentence("info", "drain completed: no payload runs, and none can start", ("forced",)),),
@@ -230,6 +236,8 @@ OWN_LINES: Mapping[str, str] = {
     "control_socket_remade": "The control socket had been removed, for example by a cleaner, and was made again.",
     "environment_changed": "An operator changed the environment of processes that start from now on.",
     "exit": "The supervisor ends: its exit code and the reason.",
+    "file_lost": "A file of the supervisor was removed and cannot be made again; it is tried again.",
+    "file_remade": "A file of the supervisor had been removed, for example by a cleaner, and was made again.",
     "file_moved_aside": "Something else was in the place of a file of the supervisor, and was moved aside.",
     "internal_error": "A defect of the supervisor ends this life: the batch system is stopped first, then exit 70.",
     "last_words_failed": "The last words cannot be written; the life continues.",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
+
+from autopilot.adapters.http_server import Page
 
 if TYPE_CHECKING:
     from autopilot.api.messages import JobStatus, Status, TelemetryHealth, TelemetryStatus
@@ -15,6 +18,12 @@ class Service(NamedTuple):
     name: str
     address: str
     port: int
+
+
+def format_status(autopilot_status: Status, services: Sequence[Service]) -> Page:
+    """Return the answer as a page: JSON without spaces, as in ContainerPilot, for clients that search its text."""
+    text = json.dumps(build_status(autopilot_status, services), separators=(",", ":"), ensure_ascii=False)
+    return Page("application/json", text.encode() + b"\n")
 
 
 def build_status(autopilot_status: Status, services: Sequence[Service]) -> TelemetryStatus:

@@ -10,6 +10,8 @@ from prometheus_client.registry import Collector
 
 from autopilot.spec.plan import Metric
 
+DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)  # those of Go's client library
+
 Recorder = Callable[[float], None]
 
 
@@ -61,9 +63,7 @@ def _create_collector(metric: Metric) -> tuple[Collector, Recorder]:
             gauge = Gauge(metric.name, metric.help, registry=None)
             return gauge, gauge.set
         case "histogram":
-            histogram = Histogram(
-                metric.name, metric.help, buckets=metric.buckets or Histogram.DEFAULT_BUCKETS, registry=None
-            )
+            histogram = Histogram(metric.name, metric.help, buckets=metric.buckets or DEFAULT_BUCKETS, registry=None)
             return histogram, histogram.observe
         case "summary":  # count and sum; this library computes no quantiles
             summary = Summary(metric.name, metric.help, registry=None)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
-from prometheus_client.core import Metric, UnknownMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric, UnknownMetricFamily
 
 from autopilot.machines import actions, events
 from autopilot.machines.actions import Action
@@ -186,9 +186,12 @@ class ContainerPilotMetrics:
             self.requests.items(),
         )  # fmt: skip
         watches = [((name,), count) for name, count in self.watches.items()]
-        yield _build_metric_family(
-            "containerpilot_watch_instances", "Instances of a watched service.", ("service",), watches
+        family = GaugeMetricFamily(
+            "containerpilot_watch_instances", "Instances of a watched service.", labels=["service"]
         )
+        for values, count in watches:
+            family.add_metric(values, count)
+        yield family
 
 
 def _build_metric_family(

@@ -208,10 +208,10 @@ class TelemetryAdapter:
                 return 200, self._build_page()
             case "GET", "/v1/stream":
                 return 200, self._open_stream()
-            case "GET", "/metrics":
+            case _, "/metrics":  # ContainerPilot answers every method
                 return 200, await self._render_metrics()
             case "GET", "/status":
-                return 200, containerpilot_status.build_status(
+                return 200, containerpilot_status.format_status(
                     self._status_source.get_status(), self._status_source.list_services()
                 )
             case _, "/status":
@@ -253,9 +253,10 @@ class TelemetryAdapter:
         return self._status_stream.open_stream()
 
     async def _render_metrics(self) -> Page:
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+        from prometheus_client import CONTENT_TYPE_LATEST
 
         from autopilot.adapters.http_server import Page
+        from autopilot.adapters.telemetry.exposition import render_metrics
 
         assert self._life_metrics is not None and self._registry is not None, "the port opens after they are made"
         assert self._usage_meter is not None, "the port opens after they are made"
@@ -271,7 +272,7 @@ class TelemetryAdapter:
             log_dropped_bytes=figures.log_dropped_bytes,
             loop_lag_s=loop_lag_s,
         )
-        return Page(CONTENT_TYPE_LATEST, generate_latest(self._registry))
+        return Page(CONTENT_TYPE_LATEST, render_metrics(self._registry))
 
     # --- the port ---
 

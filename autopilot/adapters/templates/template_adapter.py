@@ -7,6 +7,7 @@ change: the jobs that a template reloads or restarts wait for it.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
@@ -93,7 +94,19 @@ class TemplateAdapter:
         self._known_values[dependency] = value
         self.render_all()
 
-    def _render_template(self, template: Template) -> None:
+    def restore(self, destination: str) -> bool:
+        """Write a file again that somebody removed; no job is told, for its content is as before.
+
+        Returns:
+            False when the file is not to be there: its template has not been rendered in this life, or not now.
+        """
+        for template in self._plan:
+            if template.destination == destination and destination in self._rendered:
+                self._render_template(template, is_restoring=True)
+                return os.path.lexists(destination)
+        return False
+
+    def _render_template(self, template: Template, *, is_restoring: bool = False) -> None:
         from autopilot.adapters.templates.template_rendering import DependencyPendingError, RenderError, render
 
         try:
@@ -114,6 +127,8 @@ class TemplateAdapter:
             self._raise_condition(template, f"cannot render {template.source} to {template.destination}: {error}")
             return
         self._conditions.clear_condition(_build_condition_kind(template))
+        if is_restoring:
+            return
         is_first = template.destination not in self._rendered
         if changed:
             self._report(cues.TemplateWritten(template.destination, template.reload, template.restart))

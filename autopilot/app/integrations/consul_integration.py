@@ -103,6 +103,7 @@ class ConsulIntegration:
                 bind_address=bind_address,
                 access=self._adapter.connection_settings,
                 on_moved=self._context.log_moved_file,
+                kept_files=self._context.kept_files,
             )
         except OSError as error:
             directory = self._context.life.state_directory

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autopilot.app.kept_files import KeptFiles
 from autopilot.app.life_context import LifeContext
 from autopilot.errors import AutopilotError
 from autopilot.machines.cues import Cue
@@ -36,6 +37,7 @@ class IntegrationContext:
         get_status: Returns the answer of `autopilot status`.
         get_figures: Returns the figures of this life that no event tells.
         log_moved_file: Logs a sentence about a foreign thing that was moved out of the place of a file of ours.
+        kept_files: Makes files of this life again that somebody removes.
     """
 
     life: LifeContext
@@ -45,6 +47,7 @@ class IntegrationContext:
     get_status: Callable[[], Status]
     get_figures: Callable[[], LifeFigures]
     log_moved_file: Callable[[str], None]
+    kept_files: KeptFiles
 
 
 def has_integrations(plan: Plan) -> bool:

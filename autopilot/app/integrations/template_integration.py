@@ -35,6 +35,7 @@ class TemplateIntegration:
         self._adapter = self.stage_plan(plan)
         if self._adapter is not None:
             self._adapter.render_all()
+            self._keep_files(plan, self._adapter)
 
     def stage_plan(self, plan: Plan) -> TemplateAdapter | None:
         """Return the adapter for `plan`: the present one, a new one, or None.
@@ -62,10 +63,16 @@ class TemplateIntegration:
         """Use `staged` for `plan` from now on; with `consul_changed` all values are read anew."""
         self._adapter = staged
         if staged is not None:
+            self._keep_files(plan, staged)
             lacked_consul, self._lacks_consul = self._lacks_consul, False
             staged.apply_plan(plan.templates, consul_changed=consul_changed or lacked_consul)
             if lacked_consul and not self._lacks_consul:
                 self._context.report(ConditionResolved(CONSUL_CONDITION))
+
+    def _keep_files(self, plan: Plan, adapter: TemplateAdapter) -> None:
+        """Have the files made again that somebody removes; those of former templates may go."""
+        for template in plan.templates:
+            self._context.kept_files.keep(template.destination, partial(adapter.restore, template.destination))
 
     def _subscribe(self, dependency: Dependency) -> None:
         assert self._adapter is not None, "called by the adapter"

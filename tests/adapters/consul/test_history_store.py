@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from autopilot.adapters.consul.history_store import complete_lives, select_expired_folders
+import base64
+import json
+
+import pytest
+
+from autopilot.adapters.consul.history_store import complete_lives, parse_record, select_expired_folders
 
 
 def build_life(name, started, **more):
@@ -30,3 +35,26 @@ def test_old_records_go():
     january = 1_768_000_000.0  # 2026-01-09
     folders = [f"autopilot/lives/{month}/" for month in ("2024-12", "2025-01", "2025-02", "2026-01")]
     assert select_expired_folders(folders, january) == ["autopilot/lives/2024-12/"]
+
+
+def encode_record(record):
+    return base64.b64encode(json.dumps(record).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, "", "no base64", 7, encode_record([]), encode_record({"life": "x"}), encode_record({"started": 5})),
+        base64.b64encode(b"[" * 20_000).decode(),
+        encode_record({"started": "2026", "life": "x" * 100_000}),
+    ],
+)
+def test_garbage_hides_no_other_life(value):
+    """A value that is no record of a life, or too large for one, is left out."""
+    assert parse_record(value) is None
+
+
+def test_long_fields_are_cut():
+    """A field of a record that is longer than any of ours is cut, and one that is no text is left out."""
+    record = parse_record(encode_record({"started": "2026", "reason": "x" * 10_000, "life": ["a"]}))
+    assert record == {"started": "2026", "reason": "x" * 497 + "..."}

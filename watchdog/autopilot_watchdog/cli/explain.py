@@ -10,11 +10,12 @@ import click
 
 from autopilot_watchdog.cli.verb_support import EX_USAGE, config_option, fail, get_audit_path, output_option
 from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.reasons import REASON_CODES
-from autopilot_watchdog.core.rollout import compute_admission_time, compute_drain_deadline, list_digest_choices
+from autopilot_watchdog.core.rollout import compute_admission_time, compute_drain_deadline, list_slot_choices
 from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.shell.audit import Audit, read_recent_entries
 from autopilot_watchdog.shell.reconcile import Watchdog
@@ -23,7 +24,8 @@ from autopilot_watchdog.timestamps import format_age
 SOURCE_NAMES = {  # of a quarantine
     "host": "this host",
     "shared": "this host, which told the fleet",
-    "fleet": "the fleet",
+    "hosts": "other hosts of the fleet",
+    "fleet": "an operator, for the fleet",
     "operator": "the operator",
 }
 
@@ -42,7 +44,7 @@ def explain(config: Config, slot: str, output: str) -> None:
         fail(f"there is no slot {slot}; there are {', '.join(decision.reasons)}", EX_USAGE)
     reason = decision.reasons[slot]
     if slot in groups:
-        details = list(_describe_image(config, decision.memory, groups[slot][0].image_key, now))
+        details = list(_describe_image(config, decision.memory, groups[slot][0].image_key, slot, now))
     else:
         details = list(_describe_surplus(decision.memory, decision.containers[slot]))
     if output == "json":
@@ -77,7 +79,7 @@ def _describe_surplus(memory: Memory, container: Container) -> Iterator[str]:
         yield f"it has for itself: {', '.join(container.claims.own)}"
 
 
-def _describe_image(config: Config, memory: Memory, key: str, now: float) -> Iterator[str]:
+def _describe_image(config: Config, memory: Memory, key: str, slot: str, now: float) -> Iterator[str]:
     image = memory.get_image(key)
     if image.newest:
         yield f"the registry's newest is {image.newest}, as of {format_age(now - image.answered_at)} ago"
@@ -98,10 +100,12 @@ def _describe_image(config: Config, memory: Memory, key: str, now: float) -> Ite
             yield f"this host's turn for the newest comes in {format_age(due - now)}"
     for good in image.known_good:
         yield f"{good.digest} proved good on this host"
+    for digest in image.records:
+        yield from evidence.describe_evidence(memory, image, digest, now)
     for digest, entry in image.quarantine.items():
         source, age = SOURCE_NAMES[entry.source], format_age(now - entry.since)
         note = "" if entry.confirmed else " (not confirmed: no good digest has lived well here since)"
         yield f"{digest} was quarantined {age} ago by {source}{note}: {entry.reason}"
         yield f"  to lift that: autopilot-watchdog release {digest[:19]}"
-    choices = list_digest_choices(memory, key, config, now)
+    choices = list_slot_choices(memory, key, config, slot, now)
     yield f"the next life takes {choices[0].digest}, {choices[0].reason}" if choices else "no digest may be started"

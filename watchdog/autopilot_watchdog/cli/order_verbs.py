@@ -15,6 +15,7 @@ from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.state_file import StateError, StateStore
+from autopilot_watchdog.shell.wake_pipe import wake_watch
 
 image_option = click.option("--image", help="Which image, when the configuration has several.")
 
@@ -93,6 +94,7 @@ def _apply_order(config: Config, order: Callable[[Memory], tuple[Memory, str]]) 
         with store.lock(wait=True):
             memory, sentence = order(store.load())
             store.save(memory)
+        wake_watch(store.folder)
     except operator_orders.OrderError as error:
         fail(f"cannot do that: {error}", EX_USAGE)
     except StateError as error:

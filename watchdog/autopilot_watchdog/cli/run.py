@@ -34,9 +34,8 @@ def run(config: Config, dry_run: bool) -> None:
     audit = open_audit(config)
     watchdog = Watchdog(config, audit)
     try:
-        with watchdog.store.lock():
-            report = watchdog.run_pass()
-            report_pass(config, report, audit)
+        report = watchdog.run_pass(lambda report: write_metrics(config, report, audit))
+        record_problems(report, audit)
     except AlreadyRunningError:
         click.echo("another watchdog is at work; leaving", err=True)
         return
@@ -46,10 +45,14 @@ def run(config: Config, dry_run: bool) -> None:
         raise SystemExit(EX_TEMPFAIL)
 
 
-def report_pass(config: Config, report: PassReport, audit: Audit) -> None:
-    """Write a pass's problems to the audit log and its figures to the metrics' textfile."""
+def record_problems(report: PassReport, audit: Audit) -> None:
+    """Write a pass's problems to the audit log."""
     for problem in report.problems:
         audit.record(AuditEvent.PASS_FAILED, problem, "error")
+
+
+def write_metrics(config: Config, report: PassReport, audit: Audit) -> None:
+    """Write a pass's figures to the metrics' textfile."""
     if config.metrics.textfile:
         from autopilot_watchdog import watchdog_metrics
 

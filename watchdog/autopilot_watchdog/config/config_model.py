@@ -58,6 +58,11 @@ class RegistryConfig:
     pull_timeout: float = declare_field(
         "a pull that takes longer has failed", value_readers.parse_duration, default=1800.0
     )
+    patience: float = declare_field(
+        "a pass waits so long for an answer; then the last one is used, and the next pass takes the new one",
+        value_readers.parse_duration,
+        default=0.5,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,11 @@ class RolloutConfig:
     )
     spread: float = declare_field(
         "the hosts of one ring begin evenly over so long", value_readers.parse_duration, default=600.0
+    )
+    patience: float = declare_field(
+        "an empty slot waits so long for each step that prepares a digest; then it takes the best one that is ready",
+        value_readers.parse_duration,
+        default=2.0,
     )
 
 
@@ -95,6 +105,9 @@ class FailuresConfig:
     )
     host_initial: float = declare_field("first wait of the host; doubles", value_readers.parse_duration, default=60.0)
     host_longest: float = declare_field("longest wait of the host", value_readers.parse_duration, default=3600.0)
+    quorum: int = declare_field(
+        "hosts that must say the same before the fleet believes it", value_readers.read_positive_integer, default=2
+    )
     acquit_within: float = declare_field(
         "a digest is acquitted when the good one fails, too, within so long",
         value_readers.parse_duration,
@@ -165,6 +178,9 @@ class Config:
         "API sockets by name, beside docker and podman; KIND:/path where no name tells the kind of engine",
         value_readers.read_string_map,
         default_factory=dict,
+    )
+    parallel_starts: int = declare_field(
+        "how many containers are started or removed at once", value_readers.read_positive_integer, default=8
     )
     registry: RegistryConfig = declare_field("registries", value_readers.pass_through, default=RegistryConfig())
     rollout: RolloutConfig = declare_field(

@@ -11,9 +11,11 @@ from autopilot_watchdog.core.slot_actions import (
     Pull,
     RemoveContainer,
     RemoveImage,
+    ShareGoodLife,
     ShareQuarantine,
     Start,
     Verify,
+    WithdrawQuarantine,
 )
 
 
@@ -36,6 +38,10 @@ class AuditEvent(StrEnum):
     REMOVE_IMAGE_FAILED = "remove-image-failed"
     SHARE_QUARANTINE = "share-quarantine"
     SHARE_QUARANTINE_FAILED = "share-quarantine-failed"
+    SHARE_GOOD_LIFE = "share-good-life"
+    SHARE_GOOD_LIFE_FAILED = "share-good-life-failed"
+    WITHDRAW_QUARANTINE = "withdraw-quarantine"
+    WITHDRAW_QUARANTINE_FAILED = "withdraw-quarantine-failed"
     LAST_WORDS_COMPLETED = "last-words-completed"
     LAST_WORDS_FAILED = "last-words-failed"
     CONTAINER_OUTPUT = "container-output"
@@ -71,6 +77,10 @@ AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.REMOVE_IMAGE_FAILED: "an unused image could not be removed",
     AuditEvent.SHARE_QUARANTINE: "a quarantine was told to the fleet",
     AuditEvent.SHARE_QUARANTINE_FAILED: "a quarantine could not be told to the fleet",
+    AuditEvent.SHARE_GOOD_LIFE: "the fleet was told that a condemned digest lives well here",
+    AuditEvent.SHARE_GOOD_LIFE_FAILED: "the fleet could not be told that a condemned digest lives well here",
+    AuditEvent.WITHDRAW_QUARANTINE: "this host took back its quarantine in the fleet",
+    AuditEvent.WITHDRAW_QUARANTINE_FAILED: "this host could not take back its quarantine in the fleet",
     AuditEvent.LAST_WORDS_COMPLETED: "the watchdog completed the last words of a dead supervisor",
     AuditEvent.LAST_WORDS_FAILED: "the last words could not be completed",
     AuditEvent.CONTAINER_OUTPUT: "the last output of a failed container",
@@ -98,6 +108,8 @@ ACTION_EVENTS: dict[type[Action], tuple[AuditEvent, AuditEvent]] = {  # after a 
     Drain: (AuditEvent.DRAIN, AuditEvent.DRAIN_FAILED),
     RemoveImage: (AuditEvent.REMOVE_IMAGE, AuditEvent.REMOVE_IMAGE_FAILED),
     ShareQuarantine: (AuditEvent.SHARE_QUARANTINE, AuditEvent.SHARE_QUARANTINE_FAILED),
+    ShareGoodLife: (AuditEvent.SHARE_GOOD_LIFE, AuditEvent.SHARE_GOOD_LIFE_FAILED),
+    WithdrawQuarantine: (AuditEvent.WITHDRAW_QUARANTINE, AuditEvent.WITHDRAW_QUARANTINE_FAILED),
 }
 
 

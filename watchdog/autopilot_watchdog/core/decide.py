@@ -8,13 +8,14 @@ Only an empty slot is filled: with the best digest that is prepared, unless a be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import (
     clock_check,
     engine_memory,
+    evidence,
+    fleet_evidence,
     group_history,
     image_planner,
     memory_updates,
@@ -27,9 +28,10 @@ from autopilot_watchdog.core.decision_context import DecisionContext, build_cont
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, Observation
+from autopilot_watchdog.core.preparation_progress import list_patience_ends
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
-from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, ShareQuarantine, Start
+from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, Start
 
 MAX_PASS_GAP_S = 3600.0  # a longer time between passes is not counted as lost: the host was down
 OCCUPIED_CODES = ("", "running", "draining", "stopping", "paused-container")  # codes of a slot that has a container
@@ -80,11 +82,10 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     context = build_context(config, observation, now)
     memory = clock_check.apply_clock_change(memory, observation, now)
     memory = group_history.follow_groups(config, memory)
-    memory = memory_updates.apply_fleet_state(
-        memory_updates.apply_registry_answers(memory, observation.tag_digests, now), observation.fleet, now
-    )
+    memory = memory_updates.apply_registry_answers(memory, observation.tag_digests, now)
+    memory = fleet_evidence.apply_fleet_state(memory, observation.fleet, now, config.failures.quorum)
     memory, actions = _process_containers(context, memory)
-    actions += _build_share_actions(config, memory)
+    actions += fleet_evidence.plan_voices(config, memory, observation.fleet, now)
     memory = surplus.forget_ended_drains(context, surplus.update_room(context, memory))
     memory = engine_memory.remember_engines(context, memory)
     held, room = engine_memory.find_held_slots(context, memory), surplus.HostRoom(context, memory)
@@ -112,7 +113,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     drains = [*urgency.plan_drains(context, memory), *surplus.plan_surplus_drains(context, memory)]
     drains = [surplus.delay_drain(memory, turn, drain) for turn, drain in drains]
     actions += [drain for turn, drain in drains if turn <= now]
-    if not actions:
+    if not actions and not observation.in_flight:
         actions += image_planner.plan_image_removals(context, memory)
     memory = engine_memory.remember_starts(context, memory, [one for one in actions if isinstance(one, Start)])
     memory = _record_reasons(context, memory, reasons)
@@ -120,7 +121,9 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
         memory,
         tuple(actions),
         reasons,
-        _compute_wake_time(config, memory, reasons, [turn for turn, _ in drains], now),
+        _compute_wake_time(
+            config, memory, reasons, [*(turn for turn, _ in drains), *list_patience_ends(observation, config)], now
+        ),
         _compute_ask_time(config, memory, now),
         {**context.alive_containers, **surplus_containers},
     )
@@ -143,7 +146,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
             continue
         if container.alive:
             if has_proved_good(container, rules.good_after, context.now):
-                memory = quarantine.record_success(memory, container, context.now)
+                memory = quarantine.record_success(memory, container, rules, context.now)
             continue
         end = judge_exit(container, rules.good_after, context.observation.booted)
         if container.id not in memory.judged:
@@ -154,15 +157,6 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
             RemoveContainer(container.id, container.slot, container.engine, end.code, end.sentence, end.verdict)
         )
     return memory, actions
-
-
-def _build_share_actions(config: Config, memory: Memory) -> Iterator[Action]:
-    if config.consul is None:
-        return
-    for key, image in memory.images.items():
-        for digest, entry in image.quarantine.items():
-            if entry.source == "host" and entry.confirmed:
-                yield ShareQuarantine(key, digest, entry.reason)
 
 
 def _explain_occupied_slot(container: Container) -> Reason:
@@ -201,11 +195,17 @@ def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str,
 
 
 def _compute_wake_time(
-    config: Config, memory: Memory, reasons: dict[str, Reason], drain_times: list[float], now: float
+    config: Config, memory: Memory, reasons: dict[str, Reason], further_times: list[float], now: float
 ) -> float | None:
     """Return the epoch seconds at which the next decision differs though nothing happens; None for never."""
-    times = list(drain_times)
+    times = list(further_times)
     times += [memory.get_slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
+    times += [
+        slot.started + age
+        for slot in memory.slots.values()
+        if slot.started and not slot.ended and evidence.has_failing_digest(slot)
+        for age in (config.failures.good_after, evidence.compute_hurdle(slot) + 1.0)
+    ]
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
     for group in config.slots:
         image = memory.get_image(group.image_key)

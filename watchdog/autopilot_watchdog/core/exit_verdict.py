@@ -17,6 +17,8 @@ EXTERNAL_REASONS = frozenset({"preflight"})  # it waited for something outside t
 # 128 + SIGKILL, 128 + SIGTERM; Docker gives 255 after it lost sight of the container
 KILLED_EXIT_CODES = frozenset({137, 143, 255})
 ORDERLY_EXIT_CODES = (0, 75)  # 75: the drain was forced at its deadline
+SIGKILL_EXIT_CODE = 137  # 128 + SIGKILL, as of a first process that the kernel killed for its memory
+EXCUSED_CODES = EXTERNAL_REASONS | {"host-crashed", "never-started"}  # neutral ends that never count, however many
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class ExitVerdict:
     verdict: str
     code: str
     sentence: str
+    own_fault: bool = False  # it ended by its own doing, with an error
 
 
 def has_proved_good(container: Container, good_after: float, now: float) -> bool:
@@ -49,10 +52,14 @@ def judge_exit(container: Container, good_after: float, booted: float) -> ExitVe
     end = f"{container.name} ended with status {container.exit_code} after {lived:.0f} s"
     words = container.last_words
     if words is not None and words.state == "ended":
-        return _judge_last_words(words, f"{end}: {words.reason}{f' ({words.detail})' if words.detail else ''}")
+        sentence = f"{end}: {words.reason}{f' ({words.detail})' if words.detail else ''}"
+        return _judge_last_words(words, sentence, lasted=lived >= good_after)
+    own_fault = container.exit_code not in {0, *KILLED_EXIT_CODES}
     if (words is not None and words.good) or (words is None and lived >= good_after):
-        return ExitVerdict(GOOD, "killed" if words else "ended", f"{end}, after it had proved good")
-    if container.oom_killed:
+        if own_fault and lived < good_after:
+            return ExitVerdict(FAILED, "supervisor-died", f"{end}: its supervisor died soon after it had proved good")
+        return ExitVerdict(GOOD, "killed" if words else "ended", f"{end}, after it had proved good", own_fault)
+    if container.oom_killed and _was_ended_by_kernel(container):
         return ExitVerdict(FAILED, "oom", f"{end}: out of memory")
     if 0 < container.started < booted:
         return ExitVerdict(NEUTRAL, "host-crashed", f"{end}: the host crashed or was switched off")
@@ -63,10 +70,20 @@ def judge_exit(container: Container, good_after: float, booted: float) -> ExitVe
     return ExitVerdict(FAILED, "exited-early", f"{end}, before it had proved good")
 
 
-def _judge_last_words(words: LastWords, sentence: str) -> ExitVerdict:
-    if words.good:
-        return ExitVerdict(GOOD, words.reason, sentence)
+def _was_ended_by_kernel(container: Container) -> bool:
+    """Return True if the lack of memory ended the container, and not only a process in it before somebody ended it."""
+    if container.exit_code == SIGKILL_EXIT_CODE:
+        return not container.stop_asked
+    return container.exit_code not in KILLED_EXIT_CODES
+
+
+def _judge_last_words(words: LastWords, sentence: str, *, lasted: bool) -> ExitVerdict:
     orderly = words.reason in ORDERLY_REASONS and words.exit_code in ORDERLY_EXIT_CODES
+    own_fault = words.reason not in ORDERLY_REASONS | EXTERNAL_REASONS | {"killed", "host-crashed"}
+    if words.good and own_fault and not lasted:
+        return ExitVerdict(FAILED, words.reason, f"{sentence}, soon after it had proved good")
+    if words.good:
+        return ExitVerdict(GOOD, words.reason, sentence, own_fault)
     if words.reason in EXTERNAL_REASONS or orderly:
         return ExitVerdict(NEUTRAL, words.reason, sentence)
     return ExitVerdict(FAILED, words.reason or "exited-early", sentence)

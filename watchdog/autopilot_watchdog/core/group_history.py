@@ -110,6 +110,12 @@ def list_former_images(memory: Memory, key: str) -> list[str]:
     return [found for found in dict.fromkeys(former) if found != key]
 
 
+def list_sibling_images(memory: Memory, key: str) -> list[str]:
+    """Return the keys of the other images, present and former ones, of the groups that use or used this image."""
+    groups = [group for group in memory.groups.values() if key in (group.image, *group.former)]
+    return [found for group in groups for found in (group.image, *group.former) if found != key]
+
+
 def list_former_good_digests(memory: Memory, key: str) -> Iterator[tuple[str, KnownGood]]:
     """Yield the good digests of an image's former images, each with the former image's key, best first."""
     for former in list_former_images(memory, key):

@@ -9,13 +9,14 @@ from autopilot_watchdog.core import group_history
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.memory import ImageMemory, Memory, split_image_key
 from autopilot_watchdog.core.observation import EngineView
+from autopilot_watchdog.core.preparation_progress import find_step_in_flight
 from autopilot_watchdog.core.rollout import list_digest_choices
-from autopilot_watchdog.core.slot_actions import Action, Preflight, Pull, RemoveImage, Verify
+from autopilot_watchdog.core.slot_actions import Action, Preflight, Preparation, Pull, RemoveImage, Verify
 
 
 def get_preparation_step(
     group: SlotGroup, view: EngineView, image: ImageMemory, digest: str, key: str = ""
-) -> Action | None:
+) -> Preparation | None:
     """Return the next step towards a digest that can be started; None if it can be started.
 
     Args:
@@ -47,8 +48,13 @@ def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Act
     if context.observation.unfit_reasons or memory.paused:
         return steps
     for group in context.config.slots:
-        best = next(iter(list_digest_choices(memory, group.image_key, context.config, context.now)), None)
-        if best is None or group.engine not in context.views:
+        choices = list_digest_choices(memory, group.image_key, context.config, context.now)
+        best = next(iter(choices), None)
+        if (
+            best is None
+            or group.engine not in context.views
+            or find_step_in_flight(context.observation, group, choices)
+        ):
             continue
         key = best.key or group.image_key
         image = memory.get_image(key)

@@ -28,8 +28,21 @@ class Quarantine:
 
     since: float
     reason: str
-    source: str = "host"  # "host": failed here; "shared": failed here, told to the fleet; "fleet": told; "operator"
+    # "host": failed here; "shared": failed here, told to the fleet; "hosts": several hosts of the fleet condemn it;
+    # "operator", "fleet": ordered for this host, for all of them
+    source: str = "host"
     confirmed: bool = False  # a good digest lived well here after it: the image was to blame, not the host
+    slot: str = ""  # the slot in which the digest failed and a good one lived; "" if not judged by lives
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Evidence against a digest: it failed in a slot, and another digest then lived well there."""
+
+    found_at: float
+    failed: int  # lives
+    age: int  # seconds: the longest of those lives
+    rival: str  # the digest that lived well
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +59,9 @@ class DigestRecord:
     not_before: float = 0.0  # earliest time of the next try
     trouble: str = ""  # sentence about the last failure
     urgency: str = ""  # the image's label: "now" or a date; "" none
+    lived: int = 0  # seconds: the longest life that proved good here
+    findings: Mapping[str, Finding] = field(default_factory=dict)  # by slot, since a life of it was last good
+    acquitted: bool = False  # the fleet's evidence lifted a quarantine of this host once
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,17 @@ class ImageMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotFailures:
+    """Failed lives of one digest in one slot."""
+
+    count: int = 0  # in a row, since a life was last good in the slot
+    short: int = 0  # lives in a row that ended early and neutrally
+    failed_at: float = 0.0  # the last time, kept when the count begins anew
+    age: int = 0  # seconds: the longest of the counted lives
+    sentence: str = ""  # about the last one
+
+
+@dataclass(frozen=True, slots=True)
 class SlotMemory:
     """Memory of one slot."""
 
@@ -90,6 +117,8 @@ class SlotMemory:
     code: str = ""  # the slot's reason at the last pass
     sentence: str = ""
     since: float = 0.0  # time of the code's last change
+    failed: Mapping[str, SlotFailures] = field(default_factory=dict)  # by digest
+    failing_since: float = 0.0  # first failed life since a life was last good in the slot; 0: none failed
 
 
 @dataclass(frozen=True, slots=True)

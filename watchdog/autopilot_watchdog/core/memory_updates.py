@@ -1,4 +1,4 @@
-"""Add the registry's answers, the fleet's state and the outcomes of actions to the memory."""
+"""Add the registry's answers and the outcomes of actions to the memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import quarantine, surplus
 from autopilot_watchdog.core.image_planner import format_check
-from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, Quarantine, SlotMemory
-from autopilot_watchdog.core.observation import FleetState, RegistryFailure, TagDigest
+from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, SlotMemory
+from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.core.slot_actions import (
     Action,
@@ -54,22 +54,6 @@ def _drop_unused_digests(image: ImageMemory) -> ImageMemory:
     return replace(image, quarantine=latest, records=records)
 
 
-def apply_fleet_state(memory: Memory, fleet_state: FleetState | None, now: float) -> Memory:
-    """Return the memory with the fleet's quarantines and urgency; a quarantine lifted there is lifted here."""
-    if fleet_state is None:
-        return memory
-    memory = replace(memory, urgency=fleet_state.urgency)
-    for key, image in memory.images.items():
-        own = {digest: entry for digest, entry in image.quarantine.items() if entry.source in ("host", "operator")}
-        shared = {
-            digest: image.quarantine.get(digest) or Quarantine(now, reason, "fleet", confirmed=True)
-            for digest, reason in fleet_state.quarantine.items()
-            if digest in image.records and digest not in own
-        }
-        memory = memory.replace_image(key, replace(image, quarantine={**own, **shared}))
-    return memory
-
-
 def record_action_start(memory: Memory, action: Action, now: float) -> Memory:
     """Return the memory to be saved before an action, in case the watchdog is killed during the action."""
     if not isinstance(action, Pull):
@@ -94,8 +78,12 @@ def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) 
                     memory, key, outcome.action, error=outcome.error, settings=config.failures, now=now
                 )
             slot = memory.get_slot(name)
-            new_slot = SlotMemory(
-                outcome.container, digest, started=now, streak=slot.streak, code=slot.code, since=slot.since
+            new_slot = replace(
+                SlotMemory(
+                    outcome.container, digest, started=now, streak=slot.streak, code=slot.code, since=slot.since
+                ),
+                failed=slot.failed,
+                failing_since=slot.failing_since,
             )
             return memory.replace_slot(name, new_slot).increase_count("starts")
         case Drain() if outcome.error:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from autopilot_watchdog.config.slot_claims import SlotClaims
+from autopilot_watchdog.core.slot_actions import Preparation
 
 UNKNOWN_STATE = "unknown"  # our own word: the engine tells nothing usable about the container
 # Docker's words; a container in any other state, known or not, counts as alive and is left alone
@@ -41,6 +42,9 @@ class Container:
     ended: float = 0.0
     exit_code: int = 0
     oom_killed: bool = False
+    stop_asked: bool = False  # somebody asked the engine to stop or kill it; looked at only after a lack of memory
+    health: str = ""  # the engine's own check: starting, healthy, unhealthy; "" without one
+    health_output: str = ""  # last output of that check
     last_words: LastWords | None = None
     claims: SlotClaims = NO_CLAIMS
 
@@ -92,11 +96,20 @@ class RegistryFailure:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetVoices:
+    """Voices of the fleet's hosts on one digest."""
+
+    condemning: Mapping[str, str] = field(default_factory=dict)  # reasons by host
+    well: tuple[str, ...] = ()  # hosts on which it lives well
+
+
+@dataclass(frozen=True, slots=True)
 class FleetState:
     """Shared knowledge of the fleet, from Consul."""
 
-    quarantine: Mapping[str, str] = field(default_factory=dict)  # reasons by digest
+    quarantine: Mapping[str, str] = field(default_factory=dict)  # an operator's for all hosts: reasons by digest
     urgency: str = ""  # "now" or a date; "" none
+    voices: Mapping[str, FleetVoices] = field(default_factory=dict)  # by digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +124,5 @@ class Observation:
     booted: float = 0.0  # start of that run, in epoch seconds by the present clock
     fleet: FleetState | None = None
     cpus: int = 0  # of the host; 0: not known
+    # preparing steps that are under way, in this process or another one, each with its begin in epoch seconds
+    in_flight: Mapping[Preparation, float] = field(default_factory=dict)

@@ -1,22 +1,38 @@
 """Draw conclusions from the ends of lives: back-off, promotion, quarantine and its release.
 
-Theory of operation. A new digest is judged against the good one on the same host. If it fails `quarantine_after` times
-in a row, it is quarantined, and the good digest takes over at once. If the good digest then lives well, the new image
-was to blame: the quarantine is confirmed and told to the fleet. If the good digest fails too, the host or something
-outside is to blame: the new digest is released and the host backs off. Without a good digest there is only back-off.
+Theory of operation. core/evidence.py counts the failed lives of each digest by slot and compares them with the lives of
+other digests. A digest is quarantined only after another one lived well in a slot in which it failed. If that other one
+fails there soon after, too, the quarantine is lifted: the slot or something outside is to blame.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import FailuresConfig
-from autopilot_watchdog.core.exit_verdict import FAILED, GOOD, ExitVerdict
-from autopilot_watchdog.core.group_history import list_former_good_digests
-from autopilot_watchdog.core.memory import ImageMemory, KnownGood, Memory, Quarantine
+from autopilot_watchdog.core import evidence
+from autopilot_watchdog.core.blame import Blame
+from autopilot_watchdog.core.evidence import Comparison
+from autopilot_watchdog.core.exit_verdict import EXCUSED_CODES, FAILED, GOOD, NEUTRAL, ExitVerdict
+from autopilot_watchdog.core.group_history import list_sibling_images
+from autopilot_watchdog.core.memory import Finding, ImageMemory, KnownGood, Memory, Quarantine
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.core.slot_actions import Start
+
+RELAPSE_FACTOR = 30.0  # a good life that fails by itself before so many `good_after` counts as a failed one, too
+
+
+@dataclass(frozen=True, slots=True)
+class FailedLife:
+    """Life that failed, or a start that the engine refused."""
+
+    image_key: str
+    slot: str
+    digest: str
+    age: float  # seconds
+    sentence: str
+    least: int = 1  # failed lives in a row, this one included
 
 
 def record_end(memory: Memory, container: Container, end: ExitVerdict, settings: FailuresConfig, now: float) -> Memory:
@@ -30,32 +46,39 @@ def record_end(memory: Memory, container: Container, end: ExitVerdict, settings:
         now: Epoch seconds.
     """
     slot = memory.get_slot(container.slot)
-    lived = container.ended - container.started if container.started else 0.0
+    lived = max(0.0, container.ended - container.started) if container.started else 0.0
     short = end.verdict != GOOD and lived < settings.good_after
-    streak = slot.streak + 1 if short or end.verdict == FAILED else 0
+    relapsed = end.verdict == GOOD and end.own_fault and lived < RELAPSE_FACTOR * settings.good_after
+    if end.verdict == GOOD:
+        memory = record_success(memory, container, settings, now)
+        slot = memory.get_slot(container.slot)
+    least = 0  # failed lives in a row after this one; 0: this one did not fail
+    if end.verdict == FAILED or relapsed:
+        least = 1
+    elif short and end.verdict == NEUTRAL and end.code not in EXCUSED_CODES:
+        slot, repeated = evidence.count_short_life(slot, container.digest)
+        least = settings.quarantine_after if repeated >= settings.quarantine_after + evidence.SHORT_LIVES_ALLOWED else 0
+    elif not short:
+        slot = evidence.forget_short_lives(slot)
+    streak = slot.streak + 1 if short or least else 0
     # after the first short neutral life, such as a kill or an operator's stop, the slot need not wait
     delaying = streak if end.verdict == FAILED else streak - 1
     delay_s = compute_retry_delay(delaying, settings.initial, settings.longest, container.slot)
     not_before = now + delay_s if delaying > 0 else 0.0
-    memory = memory.replace_slot(
-        container.slot,
-        replace(
-            slot,
-            container=container.id,
-            digest=container.digest,
-            started=container.started,
-            ended=container.ended or now,
-            streak=streak,
-            not_before=not_before,
-        ),
-    ).increase_count(f"lives_{end.verdict}")
-    if end.verdict == GOOD:
-        return record_success(memory, container, now)
-    if end.verdict == FAILED:
-        return _record_failure(
-            memory, container.image_key, container.digest, reason=end.sentence, settings=settings, now=now
-        )
-    return memory
+    slot = replace(
+        slot,
+        container=container.id,
+        digest=container.digest,
+        started=container.started,
+        ended=container.ended or now,
+        streak=streak,
+        not_before=not_before,
+    )
+    memory = memory.replace_slot(container.slot, slot).increase_count(f"lives_{end.verdict}")
+    if not least:
+        return memory
+    failure = FailedLife(container.image_key, container.slot, container.digest, lived, end.sentence, least)
+    return _record_failure(memory, failure, settings, now)
 
 
 def record_start_failure(
@@ -67,16 +90,27 @@ def record_start_failure(
     wait = compute_retry_delay(streak, settings.initial, settings.longest, start.slot)
     slot = replace(slot, digest=start.digest, streak=streak, not_before=now + wait)
     memory = memory.replace_slot(start.slot, slot).increase_count("starts_failed")
-    return _record_failure(memory, key, start.digest, reason=error, settings=settings, now=now)
+    return _record_failure(memory, FailedLife(key, start.slot, start.digest, 0.0, error), settings, now)
 
 
-def record_success(memory: Memory, container: Container, now: float) -> Memory:
-    """Record that a living container has proved its digest good; every container counts once."""
+def record_success(memory: Memory, container: Container, settings: FailuresConfig, now: float) -> Memory:
+    """Record that a life has proved its digest good.
+
+    Every container counts once, and once more when it is older than the failed lives before it in its slot.
+    """
     slot = memory.get_slot(container.slot)
-    if slot.proved and slot.container == container.id:
-        return memory
+    age = max(0.0, (now if container.alive else container.ended) - container.started)
+    failing = evidence.has_failing_digest(slot)
+    conclusive = not failing or age > evidence.compute_hurdle(slot)
+    counted = slot.proved and slot.container == container.id
+    if counted and not (failing and conclusive):
+        return memory if container.alive else _record_age(memory, container.image_key, container.digest, age)
+    if failing and conclusive:
+        memory = _conclude(memory, container, settings, now)
     key, digest = container.image_key, container.digest
     image = memory.get_image(key)
+    if conclusive and digest in image.quarantine and image.quarantine[digest].source == "hosts":
+        image = release_digest(image, digest, now)  # it lives well here, so this host does not believe the others
     known_good = {good.digest: good for good in image.known_good}
     latest = max(container.started, known_good[digest].life_started if digest in known_good else 0.0)
     if digest not in image.quarantine or image.pin == digest:
@@ -85,50 +119,98 @@ def record_success(memory: Memory, container: Container, now: float) -> Memory:
         other: replace(entry, confirmed=entry.confirmed or (other != digest and container.started >= entry.since))
         for other, entry in image.quarantine.items()
     }
+    record = replace(image.get_digest_record(digest, now), pulled=True)
+    record = evidence.record_good_life(record, age, conclusive=conclusive)
     image = replace(
-        image.replace_digest_record(digest, replace(image.get_digest_record(digest, now), failures=0, pulled=True)),
+        image.replace_digest_record(digest, record),
         known_good=tuple(sorted(known_good.values(), key=lambda good: -good.life_started)[:3]),
         quarantine=quarantine,
     )
-    slot = replace(slot, container=container.id, digest=digest, started=container.started, proved=True, streak=0)
-    return replace(memory.replace_image(key, image).replace_slot(container.slot, slot), streak=0, not_before=0.0)
+    slot = memory.get_slot(container.slot)
+    slot = replace(slot, container=container.id, digest=digest, started=container.started, proved=True)
+    memory = memory.replace_image(key, image)
+    if not conclusive:
+        return memory.replace_slot(container.slot, slot)
+    return replace(memory.replace_slot(container.slot, replace(slot, streak=0)), streak=0, not_before=0.0)
 
 
-def _record_failure(
-    memory: Memory, key: str, digest: str, *, reason: str, settings: FailuresConfig, now: float
-) -> Memory:
+def _record_age(memory: Memory, key: str, digest: str, age: float) -> Memory:
     image = memory.get_image(key)
-    if digest in image.quarantine and digest != image.pin:
-        return _clear_slot_backoff(memory, digest)  # the container was started before the quarantine
-    record = image.get_digest_record(digest, now)
-    record = replace(record, failures=record.failures + 1, trouble=reason)
-    image = image.replace_digest_record(digest, record)
-    streak = memory.streak + 1
-    not_before = memory.not_before
-    if record.failures >= settings.quarantine_after and digest != image.pin and _has_other_good(memory, key, digest):
-        memory, image = add_quarantine(
-            memory, image, digest, f"the digest failed {record.failures} times, the last time because {reason}", now=now
-        )
-        not_before = 0.0
-    else:
-        image = _release_unconfirmed(image, digest, settings, now)
-        if streak >= settings.host_after:
-            wait = compute_retry_delay(
-                streak - settings.host_after + 1, settings.host_initial, settings.host_longest, "host"
+    record = image.records.get(digest)
+    if record is None or record.lived >= int(age):
+        return memory
+    return memory.replace_image(key, image.replace_digest_record(digest, replace(record, lived=int(age))))
+
+
+def _conclude(memory: Memory, container: Container, settings: FailuresConfig, now: float) -> Memory:
+    """Judge the digests that failed in the slot of a good life, and begin the slot's counts anew."""
+    name, rival, digests = container.slot, container.digest, memory.get_slot(container.slot).failed
+    for digest, failures in digests.items():
+        key = _find_image_of_digest(memory, container.image_key, digest)
+        image = memory.get_image(key)
+        if not failures.count or digest in (rival, image.pin) or digest not in image.records:
+            continue
+        if digest in image.quarantine:
+            continue
+        blame = evidence.judge_digest(memory, image, Comparison(digest, name, rival), settings, now)
+        if blame in (Blame.NOTED, Blame.IMAGE):
+            finding = Finding(now, failures.count, failures.age, rival)
+            image = evidence.note_finding(image, digest, name, finding)
+        if blame is Blame.IMAGE:
+            reason = (
+                f"the digest failed {failures.count} times in {name}, where {rival[:19]} then lived well; "
+                f"the last time because {failures.sentence}"
             )
-            not_before = now + wait
-    return replace(memory.replace_image(key, image), streak=streak, not_before=not_before)
+            memory, image = add_quarantine(memory, image, digest, reason, now=now, slot=name)
+        memory = memory.replace_image(key, image)
+    return memory.replace_slot(name, evidence.begin_anew(memory.get_slot(name)))
+
+
+def _find_image_of_digest(memory: Memory, key: str, digest: str) -> str:
+    """Return the key of the image that has a digest: a group's present image was compared with a former one."""
+    siblings = [key, *list_sibling_images(memory, key)]
+    return next((found for found in siblings if digest in memory.get_image(found).records), key)
+
+
+def _record_failure(memory: Memory, life: FailedLife, settings: FailuresConfig, now: float) -> Memory:
+    image = memory.get_image(life.image_key)
+    if (
+        life.digest in image.quarantine
+        and life.digest != image.pin
+        and evidence.has_other_good(memory, life.image_key, life.digest)
+    ):
+        return _clear_slot_backoff(memory, life.digest)  # the container was started before the quarantine
+    record = image.get_digest_record(life.digest, now)
+    record = replace(record, failures=record.failures + 1, trouble=life.sentence)
+    image = _release_doubtful(image.replace_digest_record(life.digest, record), life, settings, now)
+    slot = evidence.count_failure(
+        memory.get_slot(life.slot), life.digest, life.age, life.sentence, now, least=life.least
+    )
+    memory = memory.replace_image(life.image_key, image).replace_slot(life.slot, slot)
+    memory = replace(memory, streak=memory.streak + 1)
+    if evidence.must_host_wait(memory, settings):
+        repeated = evidence.count_host_failures(memory, settings)
+        wait = compute_retry_delay(repeated, settings.host_initial, settings.host_longest, "host")
+        memory = replace(memory, not_before=now + wait)
+    return memory
 
 
 def add_quarantine(
-    memory: Memory, image: ImageMemory, digest: str, reason: str, *, now: float, source: str = "host"
+    memory: Memory,
+    image: ImageMemory,
+    digest: str,
+    reason: str,
+    *,
+    now: float,
+    source: str = "host",
+    slot: str = "",
 ) -> tuple[Memory, ImageMemory]:
     """Quarantine a digest and end the back-off of its slots, because the good digest takes over.
 
     Returns:
         The memory with counter and slots changed, and the changed image, which is not yet part of that memory.
     """
-    entry = Quarantine(now, reason, source, confirmed=source != "host")
+    entry = Quarantine(now, reason, source, confirmed=source != "host" or bool(slot), slot=slot)
     known_good = tuple(good for good in image.known_good if good.digest != digest)
     image = replace(image, quarantine={**image.quarantine, digest: entry}, known_good=known_good)
     return _clear_slot_backoff(memory.increase_count("quarantines"), digest), image
@@ -145,21 +227,17 @@ def _clear_slot_backoff(memory: Memory, digest: str) -> Memory:
 def release_digest(image: ImageMemory, digest: str, now: float) -> ImageMemory:
     """Lift the quarantine of a digest and forget its failures."""
     kept = {other: entry for other, entry in image.quarantine.items() if other != digest}
-    record = replace(image.get_digest_record(digest, now), failures=0, tries=0, not_before=0.0, trouble="")
+    record = image.get_digest_record(digest, now)
+    record = replace(record, failures=0, tries=0, not_before=0.0, trouble="", findings={})
     return replace(image.replace_digest_record(digest, record), quarantine=kept)
 
 
-def _has_other_good(memory: Memory, key: str, digest: str) -> bool:
-    image = memory.get_image(key)
-    goods = [*image.known_good, *(good for _, good in list_former_good_digests(memory, key))]
-    return any(good.digest != digest and good.digest not in image.quarantine for good in goods)
-
-
-def _release_unconfirmed(image: ImageMemory, failed_digest: str, settings: FailuresConfig, now: float) -> ImageMemory:
-    """Lift recent unconfirmed quarantines if the failed digest is a good one: the images were not to blame."""
-    if all(good.digest != failed_digest for good in image.known_good):
+def _release_doubtful(image: ImageMemory, life: FailedLife, settings: FailuresConfig, now: float) -> ImageMemory:
+    """Lift the recent quarantines that rest on this slot, if a good digest fails there: the slot may be to blame."""
+    if all(good.digest != life.digest for good in image.known_good):
         return image
     for digest, entry in list(image.quarantine.items()):
-        if entry.source == "host" and not entry.confirmed and now - entry.since <= settings.acquit_within:
+        rests_here = entry.source in ("host", "shared") and entry.slot in ("", life.slot)
+        if rests_here and not (entry.confirmed and not entry.slot) and now - entry.since <= settings.acquit_within:
             image = release_digest(image, digest, now)
     return image

@@ -7,9 +7,10 @@ differ for each digest, so that the canaries rotate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config, Ring
+from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import DigestRecord, Memory
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
@@ -92,4 +93,18 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float) ->
     for former, good in list_former_good_digests(memory, key):
         if good.digest not in image.quarantine:
             choices.append(DigestChoice(good.digest, f"a good one of the former image {former}", former))
+    entry = image.quarantine.get(image.newest)
+    if not choices and entry is not None and entry.source == "hosts":
+        return [DigestChoice(image.newest, "quarantined by other hosts, but the only one there is")]
     return choices
+
+
+def list_slot_choices(memory: Memory, key: str, config: Config, slot: str, now: float) -> list[DigestChoice]:
+    """Return the digests that may be started in a slot, best first: for comparison the second best may come first."""
+    choices = list_digest_choices(memory, key, config, now)
+    if len(choices) < 2:
+        return choices
+    best, rival, *rest = choices
+    comparison = evidence.Comparison(best.digest, slot, rival.digest)
+    reason = evidence.explain_avoidance(memory, memory.get_image(key), comparison, config.failures, now)
+    return [replace(rival, reason=f"{rival.reason}: {reason}"), best, *rest] if reason else choices

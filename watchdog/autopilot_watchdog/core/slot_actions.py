@@ -78,7 +78,25 @@ class ShareQuarantine:
     reason: str
 
 
-Action = Pull | Verify | Preflight | Start | RemoveContainer | Drain | RemoveImage | ShareQuarantine
+@dataclass(frozen=True, slots=True)
+class ShareGoodLife:
+    """Tell the fleet, through Consul, that a digest that other hosts condemn lives well on this one."""
+
+    image: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawQuarantine:
+    """Take back, in Consul, that a digest fails on this host."""
+
+    image: str
+    digest: str
+
+
+FleetVoice = ShareQuarantine | ShareGoodLife | WithdrawQuarantine  # words of this host to the fleet
+Preparation = Pull | Verify | Preflight  # steps that may take long, so they run beside the passes
+Action = Pull | Verify | Preflight | Start | RemoveContainer | Drain | RemoveImage | FleetVoice
 
 
 @dataclass(frozen=True, slots=True)

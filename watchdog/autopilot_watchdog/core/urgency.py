@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.image_planner import get_preparation_step
 from autopilot_watchdog.core.memory import Memory
@@ -39,6 +40,8 @@ def plan_drains(context: DecisionContext, memory: Memory) -> Iterator[tuple[floa
             for container in group_containers
             if container.digest != image.newest and container.state == "running"
         ]
+        if evidence.find_doubting_slots(memory, image.newest, config.failures):
+            continue  # it is being compared with a good one
         proved = any(good.digest == image.newest for good in image.known_good)
         changing = missing + sum(_is_draining(container, memory) for container in old)
         canary_runs = any(container.digest == image.newest for container in group_containers)

@@ -39,7 +39,8 @@ class DockerEngine:
     """Docker of this host, for the containers with one owner's label."""
 
     STATES: ClassVar[Mapping[str, str]] = {}  # a container's states that Docker calls otherwise -> Docker's word
-    END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die"})  # events that say that a container ended
+    # Events that say that a container ended or is gone: during a forced removal it counts as alive until it is gone.
+    END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die", "destroy"})
 
     def __init__(self, name: str, socket: str, owner: str) -> None:
         self.name = name
@@ -128,7 +129,7 @@ class DockerEngine:
         return get_integer(self._client.request_json("GET", f"/exec/{created}/json"), "ExitCode") or 0, output
 
     def watch_container_ends(self) -> Iterator[str]:
-        """Yield the slot of each container that ends; first yield "" when the stream is open."""
+        """Yield the slot of each container that ends or is removed; first yield "" when the stream is open."""
         label = f"{container_request.OWNER_LABEL}={self._owner}"
         query = {"filters": json.dumps({"type": ["container"], "label": [label]})}
         with self._client.open_response("GET", "/events", query, without_read_timeout=True) as response:

@@ -108,7 +108,7 @@ class Engine(Protocol):
         ...
 
     def watch_container_ends(self) -> Iterator[str]:
-        """Yield the slot of each container that ends, when it ends; first yield "" when the stream is open."""
+        """Yield the slot of each container that ends or is removed, at once; first yield "" when the stream is open."""
         ...
 
     def has_image(self, repository: str, digest: str) -> bool:

@@ -21,14 +21,23 @@ from autopilot_watchdog.core.slot_actions import (
     Drain,
     Outcome,
     Preflight,
+    Preparation,
     Pull,
     RemoveContainer,
     RemoveImage,
+    ShareGoodLife,
     ShareQuarantine,
     Start,
     Verify,
+    WithdrawQuarantine,
 )
-from autopilot_watchdog.engine.engine import SLOW_CALL_TIMEOUT_S, Engine, EngineRefusedError, PullError
+from autopilot_watchdog.engine.engine import (
+    SLOW_CALL_TIMEOUT_S,
+    Engine,
+    EngineRefusedError,
+    EngineUnreachableError,
+    PullError,
+)
 from autopilot_watchdog.registry import image_reference
 from autopilot_watchdog.registry.credentials import CredentialsError, find_credentials
 from autopilot_watchdog.registry.registry_client import RegistryError
@@ -36,14 +45,13 @@ from autopilot_watchdog.shell import last_words_reader, observe
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.state_file import StateStore
-from autopilot_watchdog.shell.systemd_notify import extend_timeout
 
 MAX_ERROR_CHARS = 1000  # of an outcome, which the memory keeps
 MAX_OUTPUT_CHARS = 300  # of a failed command, in its sentence
 
 
 class Executor:
-    """Executor of actions. EngineUnreachableError reaches the caller: the host's state is unknown then."""
+    """Executor of actions; several threads may use it. EngineUnreachableError says that the host's state is unknown."""
 
     def __init__(
         self, config: Config, engines: Mapping[str, Engine], store: StateStore, audit: Audit, consul: FleetStore | None
@@ -64,11 +72,17 @@ class Executor:
         Raises:
             EngineUnreachableError: The engine does not answer any more.
         """
-        with extend_timeout(self._compute_time_limit_s(action)):
-            outcome = self._execute_action(action, containers)
+        outcome = self._execute_action(action, containers)
         return replace(outcome, error=clip_text(outcome.error, MAX_ERROR_CHARS))
 
-    def _compute_time_limit_s(self, action: Action) -> float:
+    def prepare(self, step: Preparation) -> Outcome:
+        """Carry out a preparing step beside the passes; losing the engine is a failure like any other."""
+        try:
+            return self.execute(step, {})
+        except EngineUnreachableError as error:
+            return Outcome(step, str(error))
+
+    def compute_time_limit_s(self, action: Action) -> float:
         """Compute the seconds after which the action has certainly ended by itself."""
         calls = 2 * SLOW_CALL_TIMEOUT_S  # no action makes more than two slow calls
         match action:
@@ -101,6 +115,10 @@ class Executor:
                     return Outcome(action)
                 case ShareQuarantine():
                     return Outcome(action, self._consul.share_quarantine(action) if self._consul else "no Consul")
+                case ShareGoodLife(_, digest):
+                    return Outcome(action, self._consul.share_good_life(digest) if self._consul else "no Consul")
+                case WithdrawQuarantine(_, digest):
+                    return Outcome(action, self._consul.withdraw_quarantine(digest) if self._consul else "no Consul")
         except EngineRefusedError as error:
             return Outcome(action, str(error))
 

@@ -9,6 +9,7 @@ import json
 import logging.handlers
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class Audit:
 
     def __init__(self, path: Path | None = None) -> None:
         self._handler: logging.Handler | None = None
+        self._lock = threading.Lock()  # containers are removed in several threads
         self._has_level_prefix = "JOURNAL_STREAM" in os.environ
         self._path: Path | None = None
         if path is not None:
@@ -75,8 +77,6 @@ class Audit:
             return
         sentence = clip_text(sentence, MAX_SENTENCE_CHARS)
         prefix = f"<{SYSLOG_LEVELS[level]}>" if self._has_level_prefix else ""
-        for line in show_lines(sentence):  # each with our beginning: a container's line must not look like our own
-            print(f"{prefix}{event}: {line}", file=sys.stderr, flush=True)
         entry: dict[str, object] = {
             "time": format_timestamp(time.time()),
             "event": event,
@@ -84,7 +84,10 @@ class Audit:
             "sentence": sentence,
         }
         entry |= {key: bound_field(value) for key, value in fields.items()}
-        self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, json.dumps(entry), None, None))
+        with self._lock:
+            for line in show_lines(sentence):  # each with our beginning: a container's line must not look like our own
+                print(f"{prefix}{event}: {line}", file=sys.stderr, flush=True)
+            self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, json.dumps(entry), None, None))
 
     def close(self) -> None:
         """Close the file."""

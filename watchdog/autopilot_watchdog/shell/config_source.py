@@ -32,16 +32,15 @@ class ConfigSource:
         self._path = path
         self._stamp: object = None  # of the file when it was read last; it may have changed since `config` was read
         self._problems: list[str] = []
+        self._is_asked = False
 
-    def reload(self, *, is_asked: bool = False) -> ConfigChange | None:
-        """Read the file if it has changed.
+    def ask(self) -> None:
+        """Let the next reload read the file, and tell the outcome, in any case; a signal handler may call it."""
+        self._is_asked = True
 
-        Args:
-            is_asked: True to read it in any case, and to tell the outcome in any case.
-
-        Returns:
-            The effect; None if there is nothing to tell.
-        """
+    def reload(self) -> ConfigChange | None:
+        """Read the file if it has changed; return the effect, None if there is nothing to tell."""
+        is_asked, self._is_asked = self._is_asked, False
         stamp = self._read_stamp()
         if stamp == self._stamp and not is_asked:
             return None

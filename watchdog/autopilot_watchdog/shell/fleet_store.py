@@ -1,6 +1,8 @@
 """Share knowledge with the fleet through Consul's KV store, and remove the agents of dead containers.
 
-The key PREFIX/quarantine/DIGEST holds a reason, PREFIX/urgency "now" or a date. A failing Consul delays nothing.
+The key PREFIX/quarantine/DIGEST holds the reason of an operator's quarantine for all hosts. A host says under
+PREFIX/quarantine/DIGEST/failed/HOST that the digest fails there (with the reason), and under .../good/HOST that it
+lives well there. PREFIX/urgency is "now" or a date. A failing Consul delays nothing.
 """
 
 from __future__ import annotations
@@ -8,9 +10,11 @@ from __future__ import annotations
 import base64
 import http.client
 import re
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from autopilot_watchdog.bounded_http import HttpClient
 from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_text, parse_json
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import format_slot_name
-from autopilot_watchdog.core.observation import FleetState
+from autopilot_watchdog.core.observation import FleetState, FleetVoices
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -33,6 +37,7 @@ class FleetStore:
         self._settings = config.consul
         self._config = config
         self._http = HttpClient(use_proxies=False)  # the agent is on this host
+        self._lock = threading.Lock()  # several containers are removed at once
         self.last_error = ""  # sentence about the last request; "" after a success
 
     def read_fleet_state(self) -> FleetState | None:
@@ -46,22 +51,44 @@ class FleetStore:
             return None
         values = {get_text(item, "Key"): _decode_value(item) for item in items}
         folder = f"{prefix}/quarantine/"
-        quarantine = {
-            key.removeprefix(folder): reason
-            for key, reason in values.items()
-            if key.startswith(folder) and DIGEST.fullmatch(key.removeprefix(folder))
-        }
-        return FleetState(quarantine, values.get(f"{prefix}/urgency", "")[:MAX_URGENCY_CHARS])
+        orders: dict[str, str] = {}
+        voices: dict[str, FleetVoices] = {}
+        for key, text in values.items():
+            digest, *rest = key.removeprefix(folder).split("/") if key.startswith(folder) else ("",)
+            if not DIGEST.fullmatch(digest):
+                continue
+            before = voices.get(digest, FleetVoices())
+            match rest:
+                case []:
+                    orders[digest] = text
+                case ["failed", host] if host:
+                    voices[digest] = replace(before, condemning={**before.condemning, host: text})
+                case ["good", host] if host:
+                    voices[digest] = replace(before, well=(*before.well, host))
+        return FleetState(orders, values.get(f"{prefix}/urgency", "")[:MAX_URGENCY_CHARS], voices)
 
     def share_quarantine(self, action: ShareQuarantine) -> str:
-        """Tell the fleet of a quarantine; return a sentence about the failure, "" after a success."""
-        reason = f"{self._config.host}: {action.reason}"
-        self._request("PUT", f"kv/{self._settings.prefix}/quarantine/{action.digest}", reason.encode())
+        """Tell the fleet that a digest fails here; return a sentence about the failure, "" after a success."""
+        self._request("PUT", self._format_voice(action.digest, "failed"), action.reason.encode())
         return self.last_error
 
+    def share_good_life(self, digest: str) -> str:
+        """Tell the fleet that a digest lives well here; return a sentence about the failure, "" after a success."""
+        self._request("PUT", self._format_voice(digest, "good"), b"")
+        return self.last_error
+
+    def withdraw_quarantine(self, digest: str) -> str:
+        """Take back that a digest fails here; return a sentence about the failure, "" after a success."""
+        self._request("DELETE", self._format_voice(digest, "failed"))
+        return self.last_error
+
+    def _format_voice(self, digest: str, kind: str) -> str:
+        host = urllib.parse.quote(self._config.host, safe="")
+        return f"kv/{self._settings.prefix}/quarantine/{digest}/{kind}/{host}"
+
     def release_quarantine(self, digest: str) -> str:
-        """Lift a quarantine for the fleet; return a sentence about the failure, "" after a success."""
-        self._request("DELETE", f"kv/{self._settings.prefix}/quarantine/{digest}")
+        """Lift a quarantine for the fleet and forget what hosts said; return a sentence about the failure, or ""."""
+        self._request("DELETE", f"kv/{self._settings.prefix}/quarantine/{digest}?recurse=true")
         return self.last_error
 
     def force_leave(self, slot: str) -> str:
@@ -78,6 +105,10 @@ class FleetStore:
         return self.last_error
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> Any:
+        with self._lock:
+            return self._send(method, path, body)
+
+    def _send(self, method: str, path: str, body: bytes | None) -> Any:
         self.last_error = ""
         try:
             request = urllib.request.Request(f"{self._settings.address}/v1/{path}", body, method=method)

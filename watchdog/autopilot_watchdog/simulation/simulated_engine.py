@@ -30,6 +30,7 @@ class SimulatedEngine:
         is_broken: Callable[[float], bool] = lambda now: False,
         *,
         staggered: bool = False,
+        find_fault: Callable[[str, str, float], float | None] = lambda slot, digest, started: None,
     ) -> None:
         """Create an engine without containers.
 
@@ -38,6 +39,8 @@ class SimulatedEngine:
             registry: The registry with the digests' behaviours.
             is_broken: Tells whether containers that start at a time fail on this host.
             staggered: True if the first lives of the slots are shortened at random, so that they do not end together.
+            find_fault: Returns the age in seconds at which a life fails because of its slot, host or network, from
+                slot, digest and start; None if none of them is broken then.
         """
         self.name = name
         self.storage_folder = ""
@@ -51,6 +54,8 @@ class SimulatedEngine:
         self._registry = registry
         self._is_broken = is_broken
         self._staggered = staggered
+        self._find_fault = find_fault
+        self._failing: set[str] = set()  # containers that end by a fault
         self._containers: dict[str, Container] = {}
         self._final_words: dict[str, LastWords | None] = {}  # by dead container
 
@@ -79,8 +84,12 @@ class SimulatedEngine:
             age *= hash_to_fraction(id, "age")
         if self._is_broken(self.now):
             age = BROKEN_HOST_FAILS_AFTER_S
+        fault = self._find_fault(slot, digest, self.now)
+        if fault is not None:
+            age = fault
+            self._failing.add(id)
         if behaviour.fails_after is not None:
-            age = behaviour.fails_after
+            age = min(age, behaviour.fails_after) if fault is not None else behaviour.fails_after
         self.started_at[id] = self.now
         self.ends_at[id] = self.now + age
         name, started = f"{slot}-{self.started_count}", self.now + self.clock_skew
@@ -92,6 +101,7 @@ class SimulatedEngine:
         """Forget a container."""
         for known in (self._containers, self._final_words, self.started_at, self.ends_at):
             known.pop(container, None)
+        self._failing.discard(container)
 
     def read_logs(self, container: str, lines: int = 20) -> str:
         """Return nothing: simulated containers print nothing."""
@@ -134,12 +144,12 @@ class SimulatedEngine:
         container, started = self._containers[id], self.started_at[id]
         self.ends_at.pop(id, None)
         behaviour = self._registry.get_behaviour(container.digest)
-        fails = behaviour.fails_after is not None or self._is_broken(started)
-        status = int(fails) if exit_code is None else exit_code
+        fails = behaviour.fails_after is not None or self._is_broken(started) or id in self._failing
+        status = (behaviour.exit_code if fails else 0) if exit_code is None else exit_code
         self._final_words[id] = None
         if exit_code is None and behaviour.writes_last_words:
-            good = now - started >= behaviour.good_after and not fails
-            reason = "job-failed" if status else "lifetime"
+            good = now - started >= behaviour.good_after and not self._is_broken(started) and id not in self._failing
+            reason = behaviour.reason if fails else "lifetime"
             self._final_words[id] = LastWords("ended", reason, exit_code=status, good=good)
         ended = now + self.clock_skew
         self._containers[id] = replace(container, state="exited", ended=ended, exit_code=status)
@@ -152,7 +162,7 @@ class SimulatedEngine:
         if not behaviour.writes_last_words:
             return None
         started = self.started_at[container.id]
-        healthy = behaviour.fails_after is None and not self._is_broken(started)
+        healthy = not self._is_broken(started) and container.id not in self._failing
         return LastWords(good=healthy and self.now - started >= behaviour.good_after)
 
     def list_alive(self) -> list[Container]:

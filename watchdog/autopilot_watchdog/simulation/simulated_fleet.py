@@ -24,7 +24,7 @@ class SimulatedFleet:
         self._every_pass = every_pass
         self._pass_queue: list[tuple[float, int]] = []
         self._scheduled_at: dict[int, float] = {}  # by host: the valid entry of the queue
-        self._shared_count = 0  # of shared quarantines
+        self._voice_changes = 0  # in Consul
         for number, host in enumerate(self.hosts):
             # as FixedRandomDelay= does: every host has its own second of the period
             self._schedule_pass(number, begin + PASS_PERIOD_S * hash_to_fraction(host.config.host, "offset"))
@@ -39,9 +39,9 @@ class SimulatedFleet:
             if host.idle and not self._every_pass:
                 host.record_skipped_checks(at)
             self._schedule_pass(number, self._compute_next_pass(host, host.run_pass(at)))
-            if len(host.registry.shared_quarantine) != self._shared_count:
-                self._shared_count = len(host.registry.shared_quarantine)
-                self._schedule_quarantine_checks()
+            if host.registry.voice_changes != self._voice_changes:
+                self._voice_changes = host.registry.voice_changes
+                self._schedule_voice_checks()
         self.now = end
         for host in self.hosts:
             if host.idle and not self._every_pass:
@@ -68,8 +68,8 @@ class SimulatedFleet:
             times = [host.wake_at, host.engine.find_next_end(), host.engine.find_next_proof(self.now), next_answer]
         return min((time for time in times if time is not None and time > self.now), default=self.now + PASS_PERIOD_S)
 
-    def _schedule_quarantine_checks(self) -> None:
-        """Schedule the passes in which the idle hosts learn of a new shared quarantine."""
+    def _schedule_voice_checks(self) -> None:
+        """Schedule the passes in which the idle hosts learn of new words in Consul."""
         for number, host in enumerate(self.hosts):
             if host.idle:
                 self._schedule_pass(number, min(self._scheduled_at[number], host.compute_next_check(self.now)))

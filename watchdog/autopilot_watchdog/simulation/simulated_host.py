@@ -19,8 +19,10 @@ from autopilot_watchdog.core.slot_actions import (
     Pull,
     RemoveContainer,
     RemoveImage,
+    ShareGoodLife,
     ShareQuarantine,
     Start,
+    WithdrawQuarantine,
 )
 from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError, list_images_on_disk
 from autopilot_watchdog.registry.image_reference import get_repository
@@ -40,11 +42,14 @@ class SimulatedHost:
         is_broken: Callable[[float], bool] = lambda now: False,
         *,
         staggered: bool = False,
+        find_fault: Callable[[str, str, float], float | None] = lambda slot, digest, started: None,
     ) -> None:
         """Create a host with empty slots; arguments as for SimulatedEngine."""
         self.config = config
         self.registry = registry
-        self.engine = SimulatedEngine(config.slots[0].engine, registry, is_broken, staggered=staggered)
+        self.engine = SimulatedEngine(
+            config.slots[0].engine, registry, is_broken, staggered=staggered, find_fault=find_fault
+        )
         self.memory = Memory()
         self.unfit_reasons: tuple[str, ...] = ()
         self.reasons: dict[str, Reason] = {}
@@ -73,7 +78,7 @@ class SimulatedHost:
                 observation = replace(
                     observation,
                     tag_digests={key: self.registry.request_tag_digest(now) for key in keys},
-                    fleet=FleetState(self.registry.shared_quarantine) if self.config.consul else None,
+                    fleet=FleetState(voices=self.registry.voices) if self.config.consul else None,
                 )
             decision = decide(self.config, observation, self.memory, clock)
             self.memory, self.reasons = decision.memory, decision.reasons
@@ -142,8 +147,8 @@ class SimulatedHost:
                 self.engine.remove_container(id)
             case Drain(id):
                 self.engine.execute_command(id, ())
-            case ShareQuarantine(_, digest, reason):
-                self.registry.shared_quarantine[digest] = reason
+            case ShareQuarantine() | ShareGoodLife() | WithdrawQuarantine():
+                self.registry.record_voice(self.config.host, action)
             case RemoveImage(image, digest):
                 self.engine.remove_image(get_repository(split_image_key(image)[1]), digest)
         return Outcome(action)

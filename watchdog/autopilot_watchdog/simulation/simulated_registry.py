@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
+from autopilot_watchdog.core.observation import FleetVoices, RegistryFailure, TagDigest
+from autopilot_watchdog.core.slot_actions import FleetVoice, ShareGoodLife, ShareQuarantine, WithdrawQuarantine
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,9 @@ class DigestBehaviour:
     lifetime: float = 24 * 3600.0
     jitter: float = 4 * 3600.0  # most seconds that are added to the lifetime, drawn uniformly
     good_after: float = 120.0
-    fails_after: float | None = None  # age at which it exits with status 1
+    fails_after: float | None = None  # age at which it ends by its own fault
+    exit_code: int = 1  # of that end
+    reason: str = "job-failed"  # of that end, in its last words
     urgency: str = ""
     writes_last_words: bool = True
 
@@ -29,7 +32,8 @@ class SimulatedRegistry:
     pushes: list[tuple[float, str]]  # time and digest, in the order of time
     outages: list[tuple[float, float]] = field(default_factory=list)  # begin and end
     behaviours: Mapping[str, DigestBehaviour] = field(default_factory=dict)
-    shared_quarantine: dict[str, str] = field(default_factory=dict)  # the fleet's, in Consul
+    voices: dict[str, FleetVoices] = field(default_factory=dict)  # the fleet's, in Consul
+    voice_changes: int = 0
     request_counts: Counter[int] = field(default_factory=Counter)
     pull_counts: Counter[int] = field(default_factory=Counter)
 
@@ -37,6 +41,20 @@ class SimulatedRegistry:
         """Return the time of the first answer that differs from the one at `since`."""
         times = [at for at, _ in self.pushes] + [at for outage in self.outages for at in outage]
         return min((at for at in times if at > since), default=math.inf)
+
+    def record_voice(self, host: str, action: FleetVoice) -> None:
+        """Record the words of a host to the fleet."""
+        voices = self.voices.get(action.digest, FleetVoices())
+        match action:
+            case ShareQuarantine():
+                voices = replace(voices, condemning={**voices.condemning, host: action.reason})
+            case ShareGoodLife():
+                voices = replace(voices, well=(*voices.well, host))
+            case WithdrawQuarantine():
+                others = {other: reason for other, reason in voices.condemning.items() if other != host}
+                voices = replace(voices, condemning=others)
+        self.voices = {**self.voices, action.digest: voices}
+        self.voice_changes += 1
 
     def is_down(self, now: float) -> bool:
         """Return True during an outage."""

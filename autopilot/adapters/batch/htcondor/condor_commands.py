@@ -7,6 +7,7 @@ tool costs 13 ms of CPU, 0.1 % at one in 15 s.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from autopilot.spec.plan import Command
 COMMAND_TIMEOUT_S = 15.0  # for a command that changes something; it took 120 s on a broken node
 QUERY_TIMEOUT_S = 10.0
 SETTING_NAMES = (
-    "EXECUTE", "LOG", "SPOOL", "LOCK", "RUN", "COLLECTOR_HOST", "FULL_HOSTNAME", "STARTD_ADDRESS_FILE",
+    "EXECUTE", "LOG", "SPOOL", "LOCK", "RUN", "COLLECTOR_HOST", "FULL_HOSTNAME", "STARTD_ADDRESS_FILE", "STARTD_LOG",
     "MAXJOBRETIREMENTTIME", "SHUTDOWN_GRACEFUL_TIMEOUT", "STARTD_NOT_RESPONDING_TIMEOUT",
     "SEC_TOKEN_SYSTEM_DIRECTORY", "SEC_TOKEN_DIRECTORY", "SEC_DEFAULT_AUTHENTICATION",
     "SEC_DEFAULT_AUTHENTICATION_METHODS", "SEC_CLIENT_AUTHENTICATION_METHODS", "CONDOR_IDS",
@@ -57,13 +58,16 @@ def find_refusal(output: str) -> str | None:
 class CondorCommands:
     """HTCondor's tools, run among the supervisor's processes."""
 
-    def __init__(self, command_runner: CommandRunner) -> None:
-        self._command_runner = command_runner
+    def __init__(self, command_runner: CommandRunner, env: Mapping[str, str] | None = None) -> None:
+        """Run tools by `command_runner`, with the variables `env` over the supervisor's own."""
+        self._command_runner, self._env = command_runner, env or {}
 
     async def run(self, *argv: str, timeout: float | None = None) -> CommandResult:
         """Run one tool; `timeout` is in seconds, COMMAND_TIMEOUT_S when None."""
         return await self._command_runner.run(
-            Command(argv=argv), timeout=COMMAND_TIMEOUT_S if timeout is None else timeout, name=Path(argv[0]).name
+            Command(argv=argv, env=self._env),
+            timeout=COMMAND_TIMEOUT_S if timeout is None else timeout,
+            name=Path(argv[0]).name,
         )
 
     async def read_settings(self) -> tuple[dict[str, str], str]:

@@ -20,6 +20,7 @@ from autopilot.safe_files import read_file
 MAX_AD_BYTES = 1 << 20  # of one job ad
 MAX_WRAPPER_DEPTH = 4  # processes from the leader to condor_master
 NAMELESS_PREFIX = "starter-"
+SHARED_PORT_NAME = "condor_shared_port"[:15]  # the kernel keeps 15 characters of a process's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Daemons:
     startd: int | None = None
     starters: tuple[int, ...] = ()
     stopped: frozenset[int] = frozenset()  # those in state T: somebody sent SIGSTOP
+    shared_port: int | None = None  # takes the connections to all daemons
+    procd: int | None = None  # follows the processes of each job: without it no job can be ended
 
 
 ListChildren = Callable[[int], Iterable[int]]
@@ -64,10 +67,12 @@ def find_daemons(
 
     if master is not None and (stat := read_stat(master)) is not None:
         states[master] = stat[1]
-    startds = find_named("condor_startd", {own_pid} | ({master} if master is not None else set()))
+    masters = {master} if master is not None else set()
+    startds = find_named("condor_startd", {own_pid, *masters})
     starters = find_named("condor_starter", {own_pid, *startds})
+    helpers = [max(find_named(name, masters), default=None) for name in (SHARED_PORT_NAME, "condor_procd")]
     stopped = frozenset(pid for pid, state in states.items() if state == process_stat.STOPPED_STATE)
-    return Daemons(master, max(startds, default=None), tuple(sorted(starters)), stopped)
+    return Daemons(master, max(startds, default=None), tuple(sorted(starters)), stopped, *helpers)
 
 
 def _find_master(leader_pid: int, list_children: ListChildren, read_stat: ReadProcessStat) -> int | None:
@@ -136,7 +141,7 @@ def send_signal(pid: int, signal_number: int) -> bool:
     """
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal_number)
-        if signal_number not in (signal.SIGCONT, signal.SIGKILL):
+        if signal_number not in (signal.SIGCONT, signal.SIGSTOP, signal.SIGKILL):
             os.kill(pid, signal.SIGCONT)
         return True
     return False

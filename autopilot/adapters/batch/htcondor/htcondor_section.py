@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
 from signal import SIGQUIT
 from typing import Annotated, Any, ClassVar
 
@@ -10,6 +13,8 @@ from pydantic import BeforeValidator, Field
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
 from autopilot.spec import fields as f
 from autopilot.spec.batch_section import BatchSection, StopEscalation
+from autopilot.spec.file_problems import find_read_problem, find_write_problem
+from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.model_base import Shorthand, StrictModel
 
 
@@ -29,6 +34,19 @@ class Node(StrictModel):
 
 def _expand_node(value: Any) -> Any:
     return {} if value is True else None if value is False else value
+
+
+def _find_token_problem(token: str) -> str:
+    """Return a sentence when a token file, or each file of a directory, cannot be read, else ""."""
+    if problem := find_read_problem(token):
+        return problem
+    if not os.path.isdir(token):
+        return ""
+    names = [name for name in sorted(os.listdir(token)) if not name.startswith(".")]
+    files = [path for name in names if os.path.isfile(path := os.path.join(token, name))]
+    if not files:
+        return f'"{token}" holds no token file'
+    return next((problem for path in files if (problem := find_read_problem(path))), "")
 
 
 class Htcondor(BatchSection):
@@ -51,6 +69,17 @@ class Htcondor(BatchSection):
         """Return the settings for the plan."""
         node = HtcondorNode(**self.node.model_dump()) if self.node else None
         return HtcondorSettings(poll=self.poll, node=node, min_execute=self.min_execute, min_log=self.min_log)
+
+    def list_machine_problems(self) -> Iterator[tuple[KeyPath, str, str]]:
+        """Yield what the node's own configuration needs and this machine lacks."""
+        if shutil.which("condor_config_val") is None and shutil.which(self.program) is not None:
+            yield (), "used", 'there is no program "condor_config_val" on PATH, which reads the configuration'
+        if self.node is None:
+            return
+        if problem := find_write_problem(os.path.dirname(self.node.path)):
+            yield ("node", "path"), "written", problem
+        if self.node.token is not None and (problem := _find_token_problem(self.node.token)):
+            yield ("node", "token"), "copied", problem
 
     def build_stop_escalation(self, timeout_s: float) -> StopEscalation:
         """Return a SIGQUIT, condor_master's fast shutdown, before the end.

@@ -27,6 +27,7 @@ from autopilot.adapters.batch.htcondor.kernel_events import wait_until_ended
 from autopilot.adapters.batch.htcondor.master_heartbeat import NotifySocket
 from autopilot.adapters.batch.htcondor.node_monitor import HEARTBEAT_TIMEOUT_S, NodeMonitor
 from autopilot.adapters.batch.htcondor.node_state import NodeState
+from autopilot.adapters.batch.htcondor.payload_rescue import PayloadRescue
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.machines.cues import Evicted
 from autopilot.process import cgroup
@@ -65,12 +66,16 @@ class HtcondorSystem:
             services: Parts of the supervisor.
         """
         self._settings, self._lifetime, self._services = settings, lifetime, services
-        self._commands = CondorCommands(services.command_runner)
+        self._commands = CondorCommands(services.command_runner, services.job_env)
         self._node_state = NodeState(settings, self._commands, services.report)
         self._membership = PoolMembership(self._node_state)
         self._drain_runner = DrainRunner(self._node_state)
         self._node_monitor = NodeMonitor(
-            self._node_state, self._membership, self._drain_runner.node_changed.set, self._refuse_jobs
+            self._node_state,
+            self._membership,
+            self._drain_runner.node_changed.set,
+            self._refuse_jobs,
+            PayloadRescue(self._node_state, services.start_task),
         )
         self._notify_socket = NotifySocket(
             f"autopilot/{os.getpid()}/{services.life_id}"[:100],
@@ -193,6 +198,7 @@ class HtcondorSystem:
 
         Its startd and starters would linger for 10 to 15 s.
         """
+        self._node_state.record_master_end(asyncio.get_running_loop().time())
         self._node_state.reset_daemons()
         self._quit_starters_and_startd(self._refresh_daemons())
         self._node_state.changed.set()
@@ -232,6 +238,8 @@ class HtcondorSystem:
         self._node_state.refresh(asyncio.get_running_loop().time())
         match aspect:
             case "startd":
+                if problem := self._node_monitor.find_helper_problem():
+                    return False, problem
                 return await self._node_monitor.query_startd(timeout * 0.9)
             case "pool":
                 return await self._membership.check(timeout * 0.8)
@@ -289,17 +297,24 @@ class HtcondorSystem:
 
         The job gets its own soft signal and time to clean up, then goes back to the queue.
         """
+        self._resume_helpers()
         for starter in self._refresh_daemons().starters:
             send_signal(starter, signal.SIGTERM)
 
+    def _resume_helpers(self) -> None:
+        """Continue what was stopped: a starter needs condor_procd to end its job."""
+        for pid in self._refresh_daemons().stopped:
+            send_signal(pid, signal.SIGCONT)
+
     def hard_stop(self) -> None:
         """Quit condor_master: jobs are killed, and Idle in their queues within 0.1 s; the master is gone in 0.3 s."""
+        self._node_state.evicting = True
         self.quit_master()
 
     def evict(self) -> None:
         """Give the jobs back within a container engine's grace: report Evicted, then quit condor_master."""
         if not self._evicting:
-            self._evicting = True
+            self._evicting = self._node_state.evicting = True
             self._services.start_task(self._run_eviction())
 
     async def _run_eviction(self) -> None:
@@ -315,12 +330,14 @@ class HtcondorSystem:
                 self.soft_stop()
                 await wait_until_ended(starters, deadline - loop.time())
                 await asyncio.sleep(SCHEDD_DELAY_S)  # the schedd may send the next job into the same claim: check again
+            self._node_state.refresh(loop.time())
         finally:
             self._services.report(Evicted())
         self.quit_master()
 
     def last_resort(self) -> None:
         """Do as `evict`, without an event loop."""
+        self._node_state.evicting = True
         self.soft_stop()
         starters, deadline = self._node_state.daemons.starters, time.monotonic() + EVICT_TIMEOUT_S
         for starter in starters:
@@ -333,8 +350,7 @@ class HtcondorSystem:
     def quit_master(self) -> None:
         """Send SIGQUIT to condor_master, at once; without a master, to the daemons it left behind."""
         daemons = self._refresh_daemons()
-        for pid in daemons.stopped:
-            send_signal(pid, signal.SIGCONT)
+        self._resume_helpers()
         if daemons.master is None or self._node_state.conditions.is_active("startd-hung"):
             # a hung startd would keep the master from its jobs for SHUTDOWN_FAST_TIMEOUT
             self._quit_starters_and_startd(daemons)

@@ -7,13 +7,16 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 
+from autopilot.adapters.batch.htcondor.daemon_troubles import describe_missing, describe_stopped, update_conditions
 from autopilot.adapters.batch.htcondor.daemons import send_signal
 from autopilot.adapters.batch.htcondor.drain_runner import DEBOUNCE_S
 from autopilot.adapters.batch.htcondor.drain_steps import STARTD_HOLD
 from autopilot.adapters.batch.htcondor.free_space import find_space_problem
 from autopilot.adapters.batch.htcondor.kernel_events import DirectoryWatch, ProcessEndWatch
 from autopilot.adapters.batch.htcondor.node_state import NodeState, wait_and_clear
+from autopilot.adapters.batch.htcondor.payload_rescue import PayloadRescue
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
+from autopilot.amounts import format_count
 from autopilot.machines.cues import Drained
 
 HEARTBEAT_TIMEOUT_S = 30.0  # condor_master sends one every third of it
@@ -33,6 +36,7 @@ class NodeMonitor:
         membership: PoolMembership,
         on_refresh: Callable[[], None],
         refuse_jobs: Callable[[bool], Awaitable[None]],
+        rescue: PayloadRescue,
     ) -> None:
         """Wire the parts.
 
@@ -41,9 +45,11 @@ class NodeMonitor:
             membership: The questions to the collector.
             on_refresh: Called after each observation.
             refuse_jobs: Closes (True) or opens the node for new jobs.
+            rescue: Gives back the payloads of a startd that is killed.
         """
         self._node_state, self._membership = node_state, membership
         self._on_refresh, self._refuse_jobs = on_refresh, refuse_jobs
+        self._rescue = rescue
         self._process_ends = ProcessEndWatch(self._wake)
         self._execute_watch = DirectoryWatch(self._wake)
         self._hold_reported = False
@@ -63,9 +69,9 @@ class NodeMonitor:
                 node.refresh(now)
                 self._update_conditions(now)
                 daemons = node.daemons
-                self._process_ends.set_watched(
-                    {pid for pid in (daemons.startd, *daemons.starters) if pid is not None}, loop
-                )
+                watched = (daemons.startd, daemons.shared_port, daemons.procd, *daemons.starters)
+                self._process_ends.set_watched({pid for pid in watched if pid is not None}, loop)
+                self._rescue.watch(loop)
                 self._on_refresh()
                 await wait_and_clear(
                     node.changed,
@@ -74,6 +80,7 @@ class NodeMonitor:
                 await asyncio.sleep(DEBOUNCE_S)
         finally:
             self._process_ends.set_watched(set(), loop)
+            self._rescue.close(loop)
             self._execute_watch.stop(loop)
 
     def _update_conditions(self, now: float) -> None:
@@ -88,8 +95,16 @@ class NodeMonitor:
             patience=0.0 if node.startd_appeared else STARTD_STARTUP_S,
         )
         update("startd-crash-loop", self._find_crash_loop(now), now)
+        evicting = node.evicting
+        for pid in update_conditions(node.conditions, node.daemons, node.helpers_seen, now, evicting=evicting):
+            self._resume_process(pid)
         if node.conditions.is_active("master-silent"):
             self._resume_process(node.daemons.master)
+
+    def find_helper_problem(self) -> str | None:
+        """Return one sentence when a starter or helper is stopped or missing, or None."""
+        node = self._node_state
+        return describe_stopped(node.daemons) or describe_missing(node.daemons, node.helpers_seen)
 
     def find_heartbeat_problem(self, now: float) -> str | None:
         """Return one sentence when condor_master is silent; None also for a build without sd_notify."""
@@ -168,7 +183,7 @@ class NodeMonitor:
         if answer.ads is not None:
             node.slots = answer.ads
             node.conditions.update("startd-hung", None, now)
-            return True, f"condor_startd answers with {len(answer.ads)} slots"
+            return True, f"condor_startd answers with {format_count(len(answer.ads), 'slot')}"
         stopped = pid in node.daemons.stopped
         remedy = "see StartLog; condor_master kills it when it stays so"
         detail = "it was stopped by SIGSTOP; sending SIGCONT" if stopped else remedy

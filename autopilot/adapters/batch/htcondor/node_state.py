@@ -10,9 +10,18 @@ from pathlib import Path
 from autopilot.adapters.batch.htcondor.classads import Value
 from autopilot.adapters.batch.htcondor.conditions import Conditions, StartdStarts
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
+from autopilot.adapters.batch.htcondor.daemon_troubles import HelpersSeen, describe_missing
 from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, find_payloads
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 from autopilot.adapters.batch.htcondor.master_heartbeat import Heartbeat
+from autopilot.adapters.batch.htcondor.payload_ends import (
+    EndingPayload,
+    Loss,
+    collect_endings,
+    has_starter_directory,
+    judge_endings,
+    read_starter_ends,
+)
 from autopilot.machines.cues import Cue, PayloadsCrashed, PayloadsObserved
 from autopilot.safe_files import read_file
 
@@ -34,11 +43,15 @@ class NodeState:
         self.heartbeat = Heartbeat()
         self.daemons = Daemons()
         self.startd_appeared = False
+        self.helpers_seen = HelpersSeen()
         self.startd_starts = StartdStarts()
         self.payloads: tuple[str, ...] | None = None  # None: not observed yet
         self._payload_names: Mapping[int, str] = {}  # starter -> its job
         self.slots: tuple[Mapping[str, Value], ...] = ()
         self.draining = False
+        self.evicting = False  # we give the payloads back: their starters end at our signals
+        self._crash = ""  # of the startd or the master, with its pid; not yet handled
+        self._endings: tuple[EndingPayload, ...] = ()
         self.changed = asyncio.Event()  # a process or a directory began or ended: observe now
         self._nameless_starters: frozenset[int] = frozenset()
 
@@ -58,10 +71,13 @@ class NodeState:
         """Read the process table and the job ads; report the payloads to the core when they changed."""
         self.observe_daemons()
         self.startd_appeared = self.startd_appeared or self.daemons.startd is not None
+        self.helpers_seen = self.helpers_seen.update(self.daemons)
         self.startd_starts = self.startd_starts.record(self.daemons.startd, now)
+        before = self._payload_names
         self._payload_names, self._nameless_starters = find_payloads(
             self.get_directory("EXECUTE"), self.daemons.starters, self._payload_names, self._nameless_starters
         )
+        self._report_losses(before, now)
         payloads = tuple(sorted(self._payload_names.values()))
         if payloads != self.payloads:
             self.payloads = payloads
@@ -72,20 +88,50 @@ class NodeState:
         return {name: starter for starter, name in self._payload_names.items()}
 
     def observe_daemons(self) -> Daemons:
-        """Read the process table; report the payloads of a startd that crashed since the last observation.
+        """Read the process table; take note of a startd that crashed since the last observation.
 
-        Its starters die with it, and tell nobody: their schedd believes that the jobs run until their lease ends. A
-        startd that ends in order removes its address file before, and has told the schedd by then.
+        A startd that ends in order removes its address file before, and has told the schedd by then.
         """
         before, self.daemons = self.daemons, find_daemons(self.leader_pid, os.getpid())
-        ended = before.startd is not None and self.daemons.startd is None
-        if ended and self.payloads and self.read_startd_address() is not None:
-            self.report(PayloadsCrashed(self.payloads, f"condor_startd (pid {before.startd}) crashed or was killed"))
+        if before.startd not in (None, self.daemons.startd) and self.read_startd_address() is not None:
+            self._crash = f"condor_startd (pid {before.startd})"
         return self.daemons
 
+    def record_master_end(self, now: float) -> None:
+        """Take note that condor_master has ended; starters that outlive it mean that it was no end in order."""
+        master = self.daemons.master
+        self.observe_daemons()
+        if self.daemons.starters and not self.evicting:
+            self._crash = self._crash or f"condor_master (pid {master})"
+        self.refresh(now)
+
+    def _report_losses(self, names: Mapping[int, str], now: float) -> None:
+        """Report the payloads that did not end in order; `names` are those of the observation before."""
+        starters, execute = self.daemons.starters, self.get_directory("EXECUTE")
+        endings = collect_endings(self._endings, names, starters, crash=self._crash, now=now)
+        self._crash = ""
+        log = Path(self.settings.get("STARTD_LOG") or self.get_directory("LOG") / "StartLog")
+        ends = read_starter_ends(log) if endings else {}
+        losses, self._endings = judge_endings(
+            endings, starters, ends, lambda pid: has_starter_directory(execute, pid), now, evicting=self.evicting
+        )
+        self._report_by_cause(losses)
+
+    def _report_by_cause(self, losses: tuple[Loss, ...]) -> None:
+        for cause in dict.fromkeys(loss.cause for loss in losses):
+            self.report(PayloadsCrashed(tuple(sorted(loss.name for loss in losses if loss.cause == cause)), cause))
+
     def is_unsettled(self, now: float) -> bool:
-        """Return True when the next observation is due soon: a starter has no job ad yet, or the master only starts."""
-        return bool(self._nameless_starters) or (self.leader_pid is not None and now - self.started_at < STARTUP_S)
+        """Return True when the next observation is due soon.
+
+        That is when a starter has no job ad yet, the end of a payload is not judged yet, a daemon is stopped or
+        missing, or the master only starts.
+        """
+        if self._nameless_starters or self._endings or self.daemons.stopped:
+            return True
+        if describe_missing(self.daemons, self.helpers_seen) is not None:
+            return True
+        return self.leader_pid is not None and now - self.started_at < STARTUP_S
 
     def reset_daemons(self) -> None:
         """Forget the daemons of a condor_master that has ended."""
@@ -93,6 +139,7 @@ class NodeState:
         self.heartbeat = Heartbeat()
         self.slots = ()
         self.startd_appeared = False
+        self.helpers_seen = HelpersSeen()
         self.startd_starts = StartdStarts()
 
 

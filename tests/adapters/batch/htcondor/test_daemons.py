@@ -33,7 +33,8 @@ def test_a_whole_node() -> None:
         (8, 7, "condor_starter", "S"),
         (9, 8, "condor_starter", "R"),
         (10, 7, "condor_starter", "T"),
-    ) == Daemons(5, 7, (8, 10), frozenset({10}))
+        (11, 5, "condor_shared_p", "T"),
+    ) == Daemons(5, 7, (8, 10), frozenset({10, 11}), shared_port=11, procd=6)
 
 
 def test_a_master_behind_a_wrapper() -> None:

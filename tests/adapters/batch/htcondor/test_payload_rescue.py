@@ -1,0 +1,86 @@
+"""The rescue of the payloads of a killed startd, with real processes in the daemons' places."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from autopilot.adapters.batch.htcondor import payload_rescue
+from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
+from autopilot.adapters.batch.htcondor.daemons import Daemons
+from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
+from autopilot.adapters.batch.htcondor.node_state import NodeState
+
+LIMIT_S = 60.0
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Three processes: the master, the startd and a starter."""
+    started = [subprocess.Popen(["sleep", "600"]) for _ in range(3)]
+    yield started
+    for process in started:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+
+
+def wait_for_state_change(pid: int) -> tuple[bool, bool]:
+    """Wait until a child is stopped or continued; return which of the two it is."""
+    _, status = os.waitpid(pid, os.WUNTRACED | os.WCONTINUED)
+    return os.WIFSTOPPED(status), os.WIFCONTINUED(status)
+
+
+@pytest.mark.parametrize("outlived", [True, False])
+def test_a_killed_startd(
+    processes: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, outlived: bool
+) -> None:
+    """The master is stopped until the starter that outlived the startd has ended; without one it goes on at once."""
+    master, startd, starter = processes
+    node = NodeState(HtcondorSettings(), CondorCommands(None), lambda _: None)  # type: ignore[arg-type]
+    node.daemons = Daemons(master.pid, startd.pid, (starter.pid,))
+    remaining = (starter.pid,) if outlived else ()
+    monkeypatch.setattr(payload_rescue, "find_daemons", lambda *_: Daemons(master.pid, None, remaining))
+
+    async def rescue() -> None:
+        loop = asyncio.get_running_loop()
+        tasks: list[asyncio.Task[None]] = []
+        guard = payload_rescue.PayloadRescue(node, lambda work: tasks.append(loop.create_task(work)))
+        guard.watch(loop)
+        startd.kill()
+        changes = [await asyncio.to_thread(wait_for_state_change, master.pid) for _ in range(2)]
+        assert changes == [(True, False), (False, True)]
+        await asyncio.gather(*tasks)
+        guard.close(loop)
+
+    asyncio.run(asyncio.wait_for(rescue(), LIMIT_S))
+    if outlived:
+        assert starter.wait(LIMIT_S) == -signal.SIGTERM
+    assert (starter.poll() is None) is not outlived and master.poll() is None
+
+
+def test_an_end_without_payloads(processes: list[subprocess.Popen[bytes]]) -> None:
+    """The master of an idle node is never stopped."""
+    master, startd, _ = processes
+    node = NodeState(HtcondorSettings(), CondorCommands(None), lambda _: None)  # type: ignore[arg-type]
+    node.daemons = Daemons(master.pid, startd.pid)
+
+    async def watch() -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        guard = payload_rescue.PayloadRescue(node, lambda _: pytest.fail("nothing is to be rescued"))
+        guard.watch(loop)
+        startd.kill()
+        with_pidfd = os.pidfd_open(startd.pid)
+        loop.add_reader(with_pidfd, ended.set)
+        await ended.wait()
+        loop.remove_reader(with_pidfd)
+        os.close(with_pidfd)
+        guard.close(loop)
+
+    asyncio.run(asyncio.wait_for(watch(), LIMIT_S))
+    assert os.waitpid(master.pid, os.WUNTRACED | os.WNOHANG) == (0, 0)

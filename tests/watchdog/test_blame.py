@@ -1,0 +1,281 @@
+"""The watchdog blames the slot, the host or the image by comparisons, in virtual time with the default waits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container
+from itertools import product
+from pathlib import Path
+
+import pytest
+from autopilot_watchdog.core.blame import (
+    BLAME_TABLE,
+    FLEET_TABLE,
+    HOST_WAITS,
+    Blame,
+    Earlier,
+    HostSigns,
+    HostStreak,
+    Lives,
+    Quorum,
+    Standing,
+    Witness,
+)
+from autopilot_watchdog.core.slot_actions import Start
+from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
+from autopilot_watchdog.simulation.simulated_host import SimulatedHost
+from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
+
+from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_failing_behaviour, build_host, run_passes
+
+HOUR, DAY = 3600.0, 86400.0
+FindFault = Callable[[str, str, float], float | None]
+TEXT = (Path(__file__).parents[2] / "docs/watchdog.md").read_text()
+
+
+def list_starts(host: SimulatedHost, digest: str, slot: str = "") -> list[float]:
+    """Return the virtual seconds at which lives of a digest started, in one slot or in any."""
+    return [
+        at - BEGIN
+        for at, action in host.executed_actions
+        if isinstance(action, Start) and action.digest == digest and slot in ("", action.slot)
+    ]
+
+
+def break_slots(
+    names: Container[str], begin: float, end: float = math.inf
+) -> Callable[[str, str, float], float | None]:
+    """Let every life fail after 8 s that starts in these slots during a time."""
+    return lambda slot, digest, started: 8.0 if slot in names and begin <= started < end else None
+
+
+def test_tables_are_whole() -> None:
+    """Every case of the three tables has a conclusion, and only a reliable slot with enough lives condemns."""
+    assert BLAME_TABLE.keys() == set(product(Witness, Lives, Standing, Earlier))
+    assert HOST_WAITS.keys() == set(product(HostSigns, HostStreak))
+    assert FLEET_TABLE.keys() == set(product(Quorum, Quorum))
+    for (witness, lives, standing, earlier), blame in BLAME_TABLE.items():
+        if blame is Blame.IMAGE:
+            assert (witness, lives) == (Witness.RELIABLE, Lives.ENOUGH)
+            assert standing is Standing.NEW or earlier is not Earlier.NONE
+
+
+def test_tables_are_documented() -> None:
+    """The reference has the conclusion of every case of the tables."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines() if line.startswith("| ")
+    ]
+    for case, blame in BLAME_TABLE.items():
+        found = next(
+            row[4] for row in rows if len(row) == 5 and all(c in ("any", v) for c, v in zip(row[:4], case, strict=True))
+        )
+        assert found == blame, case
+    for signs, streak in HOST_WAITS:
+        waits = "waits" if HOST_WAITS[signs, streak] else "goes on"
+        assert [signs, streak, waits] in [row[:3] for row in rows]
+    for (condemning, well), verdict in FLEET_TABLE.items():
+        assert [condemning, well, verdict] in [row[:3] for row in rows]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_broken_slot_condemns_nothing(count: int) -> None:
+    """In thirty days a slot with a broken scratch condemns no image, and its neighbours take the newest."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + DAY, B), (BEGIN + 15 * DAY, C)])
+    host = build_host(
+        registry, build_config(count=count), find_fault=break_slots({"wn-01"}, BEGIN + 10), staggered=True
+    )
+    fleet = SimulatedFleet([host], BEGIN)
+    fleet.run_until(BEGIN + 30 * DAY)
+    assert host.memory.counts.get("quarantines", 0) == 0
+    assert {container.digest for container in host.engine.list_alive() if container.slot != "wn-01"} <= {C}
+
+
+@pytest.mark.parametrize("count", [4, 16])
+def test_broken_slot_holds_no_other_back(count: int) -> None:
+    """Every renewal of the healthy slots starts at once, while one slot fails for weeks."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + DAY, B)])
+    host = build_host(registry, build_config(count=count), find_fault=break_slots({"wn-01"}, BEGIN + 10))
+    SimulatedFleet([host], BEGIN).run_until(BEGIN + 14 * DAY)
+    lost = {name: 0.0 for name in host.memory.slots}
+    ended: dict[str, float] = {}
+    for at, action in host.executed_actions:
+        if type(action).__name__ == "RemoveContainer":
+            ended[action.slot] = at  # type: ignore[union-attr]
+        if isinstance(action, Start) and action.slot in ended:
+            lost[action.slot] = max(lost[action.slot], at - ended.pop(action.slot))
+    assert max(wait for name, wait in lost.items() if name != "wn-01") < 1
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("age", [1.0, 20.0, 90.0])
+def test_bad_image_is_caught_after_three_lives(count: int, age: float) -> None:
+    """A new image that fails everywhere costs three lives of one slot, and is quarantined when the good one lives."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours=build_failing_behaviour(B, age))
+    host = build_host(registry, build_config(count=count))
+    run_passes(host, BEGIN, 1200)
+    host.engine.end_container(host.engine.list_alive()[0].id, BEGIN + 1200, 0)
+    run_passes(host, BEGIN + 1200, 900)
+    assert len(list_starts(host, B)) == 3
+    assert host.memory.get_image(KEY).quarantine[B].confirmed
+    assert "then lived well" in host.memory.get_image(KEY).quarantine[B].reason
+    run_passes(host, BEGIN + 2100, 3 * DAY)
+    assert len(list_starts(host, B)) == 3
+
+
+def test_bad_image_beside_a_broken_slot_is_caught() -> None:
+    """A bad image is quarantined by the healthy slots, though one slot fails with every digest."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + DAY, B)], behaviours=build_failing_behaviour(B, 5.0))
+    host = build_host(registry, build_config(count=4), find_fault=break_slots({"wn-01"}, BEGIN + 10), staggered=True)
+    SimulatedFleet([host], BEGIN).run_until(BEGIN + 3 * DAY)
+    assert host.memory.get_image(KEY).quarantine.keys() == {B}
+    assert sum(len(list_starts(host, B, f"wn-0{number}")) for number in (2, 3, 4)) == 3
+
+
+def test_failing_reboot_condemns_nothing() -> None:
+    """When every slot fails for a time after a reboot, no image is blamed, and afterwards all slots run the newest."""
+    for length in range(4, 200, 4):
+        registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)])
+        back = BEGIN + 2 * HOUR
+        slots = {f"wn-{number:02}" for number in range(1, 9)}
+        host = build_host(registry, build_config(count=8), find_fault=break_slots(slots, back, back + length))
+        run_passes(host, BEGIN, HOUR)
+        for container in host.engine.list_alive():
+            host.engine.end_container(container.id, BEGIN + HOUR, 255)
+        run_passes(host, back, 3 * HOUR)
+        assert not host.memory.get_image(KEY).quarantine, length
+        assert len(host.engine.list_alive()) == 8
+        assert B in {container.digest for container in host.engine.list_alive()}, length
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "reason", "words"),
+    [(255, "", False), (143, "", False), (0, "completed", True), (1, "preflight", True)],
+    ids=["255", "143", "completed", "preflight"],
+)
+def test_short_neutral_lives_count(exit_code: int, reason: str, words: bool) -> None:
+    """Ends that say nothing, soon and again and again, are failures; a gate that waits for something outside is not."""
+    bad = DigestBehaviour(fails_after=1.0, exit_code=exit_code, reason=reason, writes_last_words=words)
+    registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours={B: bad})
+    host = build_host(registry, build_config(count=1))
+    run_passes(host, BEGIN, 1200)
+    host.engine.end_container(host.engine.list_alive()[0].id, BEGIN + 1200, 0)
+    run_passes(host, BEGIN + 1200, HOUR)
+    expected = set() if reason == "preflight" else {B}
+    assert host.memory.get_image(KEY).quarantine.keys() == expected
+    assert len(list_starts(host, B)) == 5 if expected else len(list_starts(host, B)) < 15
+
+
+@pytest.mark.parametrize(("good_after", "fails_after"), [(1.0, 3.0), (60.0, 100.0), (120.0, 600.0)])
+@pytest.mark.parametrize("count", [1, 4])
+def test_good_is_not_for_ever(good_after: float, fails_after: float, count: int) -> None:
+    """An image that proves good and soon fails backs off, and is quarantined when another one lives longer."""
+    bad = DigestBehaviour(good_after=good_after, fails_after=fails_after)
+    registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours={B: bad})
+    host = build_host(registry, build_config(count=count))
+    run_passes(host, BEGIN, 1200)
+    host.engine.end_container(host.engine.list_alive()[0].id, BEGIN + 1200, 0)
+    run_passes(host, BEGIN + 1200, 2 * HOUR)
+    assert host.memory.get_image(KEY).quarantine.keys() == {B}
+    assert len(list_starts(host, B)) == 3
+    assert {container.digest for container in host.engine.list_alive()} == {A}
+
+
+def test_good_and_dead_first_image_backs_off() -> None:
+    """Without another digest an image that is good at 1 s and dead at 3 s is started ever more rarely."""
+    bad = DigestBehaviour(good_after=1.0, fails_after=3.0)
+    host = build_host(SimulatedRegistry([(0, B)], behaviours={B: bad}), build_config(count=1))
+    run_passes(host, BEGIN, HOUR, every=1.0)
+    assert len(list_starts(host, B)) < 15
+    assert not host.memory.get_image(KEY).quarantine
+
+
+def test_digest_that_went_bad_is_caught() -> None:
+    """A digest that lived well for days and then fails in every slot is quarantined after two slots' evidence."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + HOUR, B)])
+    bad_since = BEGIN + 3 * DAY
+    host = build_host(
+        registry,
+        build_config(count=4),
+        find_fault=lambda slot, digest, started: 8.0 if digest == B and started >= bad_since else None,
+        staggered=True,
+    )
+    SimulatedFleet([host], BEGIN).run_until(BEGIN + 5 * DAY)
+    assert host.memory.get_image(KEY).quarantine.keys() == {B}
+    assert len([at for at in list_starts(host, B) if at >= 3 * DAY]) == 6
+
+
+def build_sites(
+    registry: SimulatedRegistry, faults: dict[str, FindFault], hosts: int = 4, **failures: int
+) -> SimulatedFleet:
+    """Build a fleet of hosts with four slots each that share their evidence; `faults` are by host."""
+    return SimulatedFleet(
+        (
+            build_host(
+                registry,
+                build_config(f"h{n}", 4, consul={}, failures=failures),
+                find_fault=faults.get(f"h{n}", lambda slot, digest, started: None),
+                staggered=True,
+            )
+            for n in range(hosts)
+        ),
+        BEGIN,
+    )
+
+
+def fail_with(digest: str) -> FindFault:
+    """Let every life of a digest fail on a host, whatever the others say."""
+    return lambda slot, found, started: 8.0 if found == digest else None
+
+
+def list_quarantines(host: SimulatedHost) -> dict[str, str]:
+    """Return the source of each quarantine of a host."""
+    return {digest: entry.source for digest, entry in host.memory.get_image(KEY).quarantine.items()}
+
+
+def test_one_host_condemns_for_itself_alone() -> None:
+    """A host on which a digest fails quarantines it; the others run it, and a fresh host starts it."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + HOUR, B)])
+    fleet = build_sites(registry, {"h0": fail_with(B)}, hosts=2)
+    fleet.run_until(BEGIN + 3 * DAY)
+    assert list_quarantines(fleet.hosts[0]).keys() == {B}
+    assert list_quarantines(fleet.hosts[1]) == {}
+    fresh = build_host(registry, build_config("h9", 1, consul={}))
+    fresh.run_pass(BEGIN + 3 * DAY)
+    assert {container.digest for container in fresh.engine.list_alive()} == {B}
+
+
+def test_good_lives_elsewhere_acquit() -> None:
+    """When the digest lives well on two other hosts, the condemning host tries it once more, and then no more."""
+    fleet = build_sites(SimulatedRegistry([(0, A), (BEGIN + HOUR, B)]), {"h0": fail_with(B)})
+    fleet.run_until(BEGIN + 6 * DAY)
+    assert fleet.hosts[0].memory.counts["quarantines"] == 2
+    assert list_quarantines(fleet.hosts[0]).keys() == {B}
+    assert [list_quarantines(host) for host in fleet.hosts[1:]] == [{}, {}, {}]
+    assert len(list_starts(fleet.hosts[0], B)) == 6
+
+
+def test_two_hosts_condemn_for_the_fleet() -> None:
+    """A digest that fails on two hosts and lives well on none is not tried by others; a fresh host has an image."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + HOUR, B)], behaviours=build_failing_behaviour(B))
+    fleet = build_sites(registry, {}, hosts=12)
+    fleet.run_until(BEGIN + 3 * DAY)
+    tried = [host for host in fleet.hosts if list_starts(host, B)]
+    assert 2 <= len(tried) < 8
+    assert all(list_quarantines(host).keys() == {B} for host in fleet.hosts)
+    assert "hosts" in {source for host in fleet.hosts for source in list_quarantines(host).values()}
+    fresh = build_host(registry, build_config("h99", 1, consul={}))
+    fresh.run_pass(BEGIN + 3 * DAY)
+    assert {container.digest for container in fresh.engine.list_alive()} == {B}
+
+
+def test_fresh_host_acquits() -> None:
+    """A digest that two broken hosts condemned lives well on a fresh host, which then quarantines it no more."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + HOUR, B)])
+    fleet = build_sites(registry, {"h0": fail_with(B), "h1": fail_with(B)}, hosts=2)
+    fleet.run_until(BEGIN + 3 * DAY)
+    fresh = [build_host(registry, build_config(f"f{n}", 2, consul={})) for n in range(2)]
+    SimulatedFleet(fresh, BEGIN + 3 * DAY).run_until(BEGIN + 5 * DAY)
+    for host in fresh:
+        assert {container.digest for container in host.engine.list_alive()} == {B}
+        assert not list_quarantines(host)
+    assert set(registry.voices[B].well) == {"f0", "f1"}
