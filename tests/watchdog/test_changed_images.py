@@ -282,7 +282,7 @@ CHANGES = st.lists(
 def test_memory_is_bounded(changes: list[tuple[str, str, str, int]]) -> None:
     """After any sequence of images, engines and names the slots are filled, and only what is of use is remembered."""
     short = DigestBehaviour(lifetime=7200.0, jitter=600.0)
-    host, now = build_tagged_host(behaviours={B: short, C: short}), BEGIN + 3600
+    host, now = build_tagged_host(behaviours={A: short, B: short, C: short}), BEGIN + 3600
     for image, engine, name, seconds in changes:
         use_image(host, image, engine=engine, name=name)
         now = run_passes(host, now, seconds, every=1800)
