@@ -12,6 +12,7 @@ from autopilot_watchdog.cli.verb_support import EX_USAGE, config_option, fail, g
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.decide import decide
+from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.reasons import REASON_CODES
@@ -83,8 +84,7 @@ def _describe_image(config: Config, memory: Memory, key: str, slot: str, now: fl
     image = memory.get_image(key)
     if image.newest:
         yield f"the registry's newest is {image.newest}, as of {format_age(now - image.answered_at)} ago"
-    if image.trouble:
-        yield f"the registry gave no answer at the last try: {image.trouble}"
+    yield from list_image_troubles(image, now)
     if image.pin:
         yield f"the operator pinned the image to {image.pin}"
     if image.newest and (urgency := image.get_digest_record(image.newest, now).urgency or memory.urgency):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from autopilot_watchdog.bounded_json import get_list, get_object, get_text, parse_json
+from autopilot_watchdog.config import slot_resources
 from autopilot_watchdog.config.slot_config import SlotGroup, fill_group
 
 DEFAULT_DRAIN = ("autopilot", "drain", "--no-wait")
@@ -49,6 +50,12 @@ def _list_resources(group: SlotGroup, number: int) -> Iterator[str]:
         yield f"port {int(first) + number - 1}/{rest.partition('/')[2] or 'tcp'}"
     yield from _list_bound_folders(group.volumes)
     yield from (f"device {device}" for device in group.devices)
+    yield from (f"core {core}" for core in slot_resources.list_cores(slot_resources.shift_cpuset(group.cpuset, number)))
+    yield from (f"GPU {index}" for index in slot_resources.list_gpus(group.gpus, number))
+    if group.ip:
+        yield f"address {slot_resources.shift_ip(group.ip, number)}"
+    if group.mac:
+        yield f"address {slot_resources.shift_mac(group.mac, number)}"
 
 
 def _list_bound_folders(binds: Iterable[str]) -> Iterator[str]:

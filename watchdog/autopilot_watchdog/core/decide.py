@@ -24,19 +24,23 @@ from autopilot_watchdog.core import (
     surplus,
     urgency,
 )
+from autopilot_watchdog.core.cordons import find_cordon
 from autopilot_watchdog.core.decision_context import DecisionContext, build_context
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
+from autopilot_watchdog.core.fleet_good import apply_fleet_good
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, Observation
 from autopilot_watchdog.core.preparation_progress import list_patience_ends
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
 from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, Start
+from autopilot_watchdog.core.stuck_containers import forget_gone_containers
 
 MAX_PASS_GAP_S = 3600.0  # a longer time between passes is not counted as lost: the host was down
 OCCUPIED_CODES = ("", "running", "draining", "stopping", "paused-container")  # codes of a slot that has a container
 
-WELL_CODES = (*OCCUPIED_CODES, "paused")  # with any other code a slot is empty, so not all is well
+STUCK_RETRY_S = 10.0  # after a dead container could not be removed
+WELL_CODES = (*OCCUPIED_CODES, "paused", "cordoned")  # with any other code a slot is empty, so not all is well
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,9 @@ def list_images_to_check(config: Config, observation: Observation, memory: Memor
         if group.image_key in due or group.engine not in context.views or memory.paused:
             continue
         missing = now >= memory.not_before and any(
-            name not in context.alive_containers and memory.get_slot(name).not_before <= now
+            name not in context.alive_containers
+            and memory.get_slot(name).not_before <= now
+            and find_cordon(memory, name) is None
             for name in group.list_slot_names(config.host)
         )
         max_age_s = config.registry.fresh if missing else config.registry.check_every
@@ -84,6 +90,8 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     memory = group_history.follow_groups(config, memory)
     memory = memory_updates.apply_registry_answers(memory, observation.tag_digests, now)
     memory = fleet_evidence.apply_fleet_state(memory, observation.fleet, now, config.failures.quorum)
+    if observation.fleet is not None:
+        memory = apply_fleet_good(config, memory, observation.fleet.good)
     memory, actions = _process_containers(context, memory)
     actions += fleet_evidence.plan_voices(config, memory, observation.fleet, now)
     memory = surplus.forget_ended_drains(context, surplus.update_room(context, memory))
@@ -94,7 +102,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     for name, group in context.groups.items():
         view = observation.engines[group.engine]
         if name in context.alive_containers:
-            reasons[name] = _explain_occupied_slot(context.alive_containers[name])
+            reasons[name] = _explain_occupied_slot(context.alive_containers[name], memory)
         elif isinstance(view, EngineDown):
             reasons[name] = Reason("engine-unknown", f"the slot's state is unknown: {view.sentence}")
         elif name in held:
@@ -140,6 +148,8 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
             judged=tuple(id for id in memory.judged if id in present),
             drained=tuple(id for id in memory.drained if id in present),
         )
+    silent = {id for id in memory.stuck if len(context.views) < len(context.observation.engines)}
+    memory = forget_gone_containers(memory, silent | {one.id for one in context.containers if not one.alive})
     for observed in context.containers:
         container = clock_check.fix_container_times(observed, memory.get_slot(observed.slot), context.now)
         if container in context.surplus:
@@ -159,7 +169,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
     return memory, actions
 
 
-def _explain_occupied_slot(container: Container) -> Reason:
+def _explain_occupied_slot(container: Container, memory: Memory) -> Reason:
     name, digest = container.name, container.digest[:19]
     if container.state == "paused":
         return Reason("paused-container", f"{name} is frozen: somebody paused it in the engine, so it is left alone")
@@ -169,6 +179,8 @@ def _explain_occupied_slot(container: Container) -> Reason:
         return Reason("stopping", f"{name} is {container.state}: it is left alone until the engine has ended it")
     if container.last_words is not None and container.last_words.draining:
         return Reason("draining", f"{name} drains {digest}: it takes no new work and ends by itself")
+    if container.id in memory.drained:
+        return Reason("draining", f"{name} runs {digest} and was asked to drain")
     return Reason("running", f"{name} runs {digest}")
 
 
@@ -200,6 +212,7 @@ def _compute_wake_time(
     """Return the epoch seconds at which the next decision differs though nothing happens; None for never."""
     times = list(further_times)
     times += [memory.get_slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
+    times += [now + STUCK_RETRY_S] if memory.stuck else []
     times += [
         slot.started + age
         for slot in memory.slots.values()

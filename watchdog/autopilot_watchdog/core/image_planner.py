@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import group_history
+from autopilot_watchdog.core.cordons import WHOLE_HOST
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.memory import ImageMemory, Memory, split_image_key
 from autopilot_watchdog.core.observation import EngineView
@@ -45,7 +46,7 @@ def format_check(step: Verify | Preflight) -> str:
 def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Action]:
     """Plan a preparing step for each group with a digest that this host may take; return the steps by group."""
     steps: dict[str, Action] = {}
-    if context.observation.unfit_reasons or memory.paused:
+    if context.observation.unfit_reasons or memory.paused or WHOLE_HOST in memory.cordons:
         return steps
     for group in context.config.slots:
         choices = list_digest_choices(memory, group.image_key, context.config, context.now)

@@ -77,6 +77,7 @@ class ImageMemory:
     known_good: tuple[KnownGood, ...] = ()
     quarantine: Mapping[str, Quarantine] = field(default_factory=dict)
     pin: str = ""
+    fleet_good: tuple[str, ...] = ()  # digests that are good elsewhere in the fleet, the latest first
 
     @property
     def last_good(self) -> str:
@@ -157,6 +158,24 @@ class DrainRetry:
 
 
 @dataclass(frozen=True, slots=True)
+class Cordon:
+    """Operator's order to keep a slot or the host empty."""
+
+    since: float
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StuckContainer:
+    """Dead container that could not be removed."""
+
+    slot: str
+    since: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Memory of the whole host."""
 
@@ -178,6 +197,8 @@ class Memory:
     drain_retries: Mapping[str, DrainRetry] = field(default_factory=dict)  # by container
     config_refused: float = 0.0  # since then the configuration's file cannot be used; 0: it can
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
+    cordons: Mapping[str, Cordon] = field(default_factory=dict)  # by slot; "*" is the whole host
+    stuck: Mapping[str, StuckContainer] = field(default_factory=dict)  # by container
     lost: Mapping[str, float] = field(default_factory=dict)  # slot-seconds without a container, by code
     counts: Mapping[str, int] = field(default_factory=dict)  # pulls, starts, ...
 

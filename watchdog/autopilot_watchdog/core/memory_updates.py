@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import quarantine, surplus
+from autopilot_watchdog.core import quarantine, stuck_containers, surplus
 from autopilot_watchdog.core.image_planner import format_check
 from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, SlotMemory
 from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
@@ -17,6 +17,7 @@ from autopilot_watchdog.core.slot_actions import (
     Outcome,
     Preflight,
     Pull,
+    RemoveContainer,
     RemoveImage,
     ShareQuarantine,
     Start,
@@ -49,7 +50,7 @@ def apply_registry_answers(memory: Memory, answers: Mapping[str, TagDigest | Reg
 def _drop_unused_digests(image: ImageMemory) -> ImageMemory:
     """Forget digests that play no part any more."""
     latest = dict(sorted(image.quarantine.items(), key=lambda item: -item[1].since)[:MAX_QUARANTINED_DIGESTS])
-    kept = {image.newest, image.pin, *latest, *(good.digest for good in image.known_good)}
+    kept = {image.newest, image.pin, *image.fleet_good, *latest, *(good.digest for good in image.known_good)}
     records = {digest: record for digest, record in image.records.items() if digest in kept or record.pulled}
     return replace(image, quarantine=latest, records=records)
 
@@ -86,6 +87,8 @@ def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) 
                 failing_since=slot.failing_since,
             )
             return memory.replace_slot(name, new_slot).increase_count("starts")
+        case RemoveContainer() as removal:
+            return stuck_containers.record_removal(memory, removal, outcome.error, now)
         case Drain() if outcome.error:
             return surplus.record_drain_failure(memory, outcome.action, now)
         case Drain(container):

@@ -24,6 +24,7 @@ class LastWords:
     exit_code: int | None = None
     good: bool = False
     draining: bool = False
+    payloads_run: int = 0
     payloads_killed: int = 0
 
 
@@ -110,6 +111,7 @@ class FleetState:
     quarantine: Mapping[str, str] = field(default_factory=dict)  # an operator's for all hosts: reasons by digest
     urgency: str = ""  # "now" or a date; "" none
     voices: Mapping[str, FleetVoices] = field(default_factory=dict)  # by digest
+    good: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # digests by image reference, the latest first
 
 
 @dataclass(frozen=True, slots=True)

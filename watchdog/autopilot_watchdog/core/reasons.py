@@ -28,5 +28,7 @@ REASON_CODES = {
     "host-unfit": "the host is not fit: disk, load, mounts or clock",
     "engine-unknown": "the engine does not answer, so nothing is known",
     "paused": "the operator paused the watchdog",
+    "unremovable": "its dead container cannot be removed, so nothing is started beside it",
+    "cordoned": "the operator keeps the slot or the host empty, see `uncordon`",
     "surplus": "its container runs, but the configuration has no such slot any more",
 }

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config, Ring
+from autopilot_watchdog.config.rollout_windows import find_window_time
 from autopilot_watchdog.core import evidence
+from autopilot_watchdog.core.fleet_good import list_fleet_choices
 from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import DigestRecord, Memory
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
@@ -54,7 +56,10 @@ def compute_admission_time(memory: Memory, key: str, digest: str, config: Config
     known_good |= {good.digest for _, good in list_former_good_digests(memory, key)}
     if compute_drain_deadline(memory, record) is not None or not known_good or digest in known_good:
         return 0.0
-    return record.first_seen + compute_rollout_delay(config.host, digest, config.rollout.rings, config.rollout.spread)
+    rollout = config.rollout
+    delay_s = max(rollout.min_age, compute_rollout_delay(config.host, digest, rollout.rings, rollout.spread))
+    turn = record.first_seen + delay_s
+    return find_window_time(rollout.windows, rollout.time_zone, max(turn, now)) if rollout.windows else turn
 
 
 def compute_drain_deadline(memory: Memory, record: DigestRecord) -> float | None:
@@ -93,6 +98,9 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float) ->
     for former, good in list_former_good_digests(memory, key):
         if good.digest not in image.quarantine:
             choices.append(DigestChoice(good.digest, f"a good one of the former image {former}", former))
+    for digest in list_fleet_choices(image):
+        if all(digest != choice.digest for choice in choices):
+            choices.append(DigestChoice(digest, "good on other hosts of the fleet"))
     entry = image.quarantine.get(image.newest)
     if not choices and entry is not None and entry.source == "hosts":
         return [DigestChoice(image.newest, "quarantined by other hosts, but the only one there is")]

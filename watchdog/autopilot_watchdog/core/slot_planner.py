@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autopilot_watchdog.core import evidence
+from autopilot_watchdog.core.cordons import explain_cordon
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.image_planner import get_preparation_step
 from autopilot_watchdog.core.memory import ImageMemory, Memory
@@ -12,6 +13,7 @@ from autopilot_watchdog.core.preparation_progress import STEP_VERBS, describe_st
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import DigestChoice, list_slot_choices
 from autopilot_watchdog.core.slot_actions import Action, Start
+from autopilot_watchdog.core.stuck_containers import explain_stuck_slot
 
 
 def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tuple[Reason, Action | None]:
@@ -56,8 +58,8 @@ def _find_wait_reason(
 ) -> Reason | None:
     """Return the reason why no image may be started in the slot now; None if one may."""
     slot, now = memory.get_slot(name), context.now
-    if memory.paused:
-        return Reason("paused", "the operator paused the watchdog; `resume` ends that")
+    if kept_empty := _explain_pause(memory) or explain_stuck_slot(memory, name) or explain_cordon(memory, name):
+        return kept_empty
     if context.observation.unfit_reasons:
         return Reason("host-unfit", f"the host is not fit: {'; '.join(context.observation.unfit_reasons)}")
     if now < slot.not_before and not (choices and evidence.is_untried(slot, choices[0].digest)):
@@ -69,6 +71,10 @@ def _find_wait_reason(
         wait = f"the next start is in {memory.not_before - now:.0f} s"
         return Reason("host-backoff", f"{memory.streak} lives in a row failed on this host, {wait}")
     return None
+
+
+def _explain_pause(memory: Memory) -> Reason | None:
+    return Reason("paused", "the operator paused the watchdog; `resume` ends that") if memory.paused else None
 
 
 def _explain_start(choice: DigestChoice, image: ImageMemory, waits: Sequence[str], now: float) -> str:

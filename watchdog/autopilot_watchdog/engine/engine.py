@@ -90,6 +90,19 @@ class Engine(Protocol):
         """Remove a dead container with its unnamed volumes; a missing one is fine, a running one is refused."""
         ...
 
+    def find_container_root(self) -> int:
+        """Return the user on this host that root inside of a container is; 0 unless the engine is rootless."""
+        ...
+
+    def stop_container(self, container: str, timeout: float) -> None:
+        """Ask a container to end in order; the engine kills it after the stop timeout it was created with.
+
+        Args:
+            container: The engine's id of the container.
+            timeout: Seconds after which the answer is given up; the engine goes on.
+        """
+        ...
+
     def read_logs(self, container: str, lines: int = 20) -> str:
         """Return the last lines that the container printed."""
         ...

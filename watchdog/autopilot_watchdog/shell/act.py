@@ -41,12 +41,14 @@ from autopilot_watchdog.engine.engine import (
 from autopilot_watchdog.registry import image_reference
 from autopilot_watchdog.registry.credentials import CredentialsError, find_credentials
 from autopilot_watchdog.registry.registry_client import RegistryError
-from autopilot_watchdog.shell import last_words_reader, observe
+from autopilot_watchdog.shell import last_words_reader, life_archive, observe
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.fleet_store import FleetStore
+from autopilot_watchdog.shell.folder_owner import give_folder
 from autopilot_watchdog.shell.state_file import StateStore
 
 MAX_ERROR_CHARS = 1000  # of an outcome, which the memory keeps
+SHOWN_OUTPUT_LINES = 20  # of a failed life, in the audit log
 MAX_OUTPUT_CHARS = 300  # of a failed command, in its sentence
 
 
@@ -61,6 +63,7 @@ class Executor:
         self._store = store
         self._audit = audit
         self._consul = consul
+        self._archive = life_archive.LifeArchive(store.folder)
 
     def execute(self, action: Action, containers: Mapping[str, Container]) -> Outcome:
         """Carry out one action.
@@ -126,7 +129,8 @@ class Executor:
         engine, reference = split_image_key(pull.image)
         try:
             registry = observe.build_registry_client(self._config, reference)
-            login = find_credentials(registry.host, self._config.registry.auth_file, os.environ)
+            host, path = image_reference.split_host_and_path(reference)
+            login = find_credentials(host, self._config.registry.auth_file, os.environ, path)
             self._engines[engine].pull_image(
                 image_reference.get_repository(reference),
                 pull.digest,
@@ -167,19 +171,24 @@ class Executor:
         group, number = self._config.map_slots_to_groups()[start.slot]
         if start.image:
             group = replace(group, image=split_image_key(start.image)[1])
-        folder = str(self._store.ensure_slot_folder(start.slot)) if group.state else None
+        folder = self._prepare_folder(start.slot, self._engines[group.engine]) if group.state else None
         id = self._engines[group.engine].start_container(
             group, number, start.digest, host=self._config.host, state_folder=folder
         )
         return Outcome(start, container=id)
 
+    def _prepare_folder(self, slot: str, engine: Engine) -> str:
+        """Return the slot's folder, which root inside of the container can write; say so if it cannot."""
+        folder = self._store.ensure_slot_folder(slot)
+        if error := give_folder(folder, engine.find_container_root()):
+            sentence = f"the containers of {slot} cannot write their last words: {error}"
+            self._audit.record(AuditEvent.LAST_WORDS_FAILED, sentence, "warning", slot=slot)
+        return str(folder)
+
     def _remove_container(self, removal: RemoveContainer, container: Container) -> Outcome:
         engine = self._engines[removal.engine]
         self._complete_last_words(removal, container)
-        if removal.verdict == "failed":
-            with contextlib.suppress(EngineRefusedError):  # the container is removed with or without its output
-                sentence = f"{container.name} printed last: {engine.read_logs(container.id)}"
-                self._audit.record(AuditEvent.CONTAINER_OUTPUT, sentence, slot=removal.slot)
+        self._archive_life(removal, container, engine)
         if (
             self._consul
             and container.started
@@ -188,6 +197,19 @@ class Executor:
             self._consul.force_leave(removal.slot)  # its supervisor died before it could deregister
         engine.remove_container(container.id)
         return Outcome(removal)
+
+    def _archive_life(self, removal: RemoveContainer, container: Container, engine: Engine) -> None:
+        """Keep the life and its last output; the container is removed with or without them."""
+        output = ""
+        with contextlib.suppress(EngineRefusedError, OSError, ValueError):
+            output = engine.read_logs(container.id, life_archive.MAX_LOG_LINES)
+        if removal.verdict == "failed":
+            last = "\n".join(output.splitlines()[-SHOWN_OUTPUT_LINES:])
+            sentence = f"{container.name} printed last: {last}"
+            self._audit.record(AuditEvent.CONTAINER_OUTPUT, sentence, slot=removal.slot)
+        if container.started:
+            with contextlib.suppress(OSError):  # a full disk is told by the state itself
+                self._archive.add(removal.slot, life_archive.build_life(container, removal), output)
 
     def _complete_last_words(self, removal: RemoveContainer, container: Container) -> None:
         folder = self._store.folder / "slots" / removal.slot

@@ -47,9 +47,9 @@ def build_registry_client(config: Config, reference: str, end: float | None = No
     Raises:
         RegistryError: The credentials cannot be read.
     """
-    host, _ = split_host_and_path(reference)
+    host, path = split_host_and_path(reference)
     try:
-        login = credentials.find_credentials(host, config.registry.auth_file, os.environ)
+        login = credentials.find_credentials(host, config.registry.auth_file, os.environ, path)
     except credentials.CredentialsError as error:
         raise RegistryError(str(error)) from None
     settings = config.registry

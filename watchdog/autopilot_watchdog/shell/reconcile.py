@@ -22,8 +22,10 @@ from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import engine_memory, memory_updates
 from autopilot_watchdog.core.audit_events import ACTION_EVENTS, AuditEvent, describe_action
 from autopilot_watchdog.core.decide import Decision, decide, list_images_to_check
+from autopilot_watchdog.core.fleet_good import list_good_to_share
+from autopilot_watchdog.core.image_troubles import find_stuck_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
-from autopilot_watchdog.core.observation import Container, EngineView, Observation
+from autopilot_watchdog.core.observation import Container, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
@@ -77,7 +79,7 @@ class Watchdog:
         self._wake = wake
         self._work_ended = threading.Event()
         self._preparations: WorkPool[Preparation, Outcome] = WorkPool("preparation", self._tell_end_of_work)
-        self._questions = RegistryQuestions(config, self.engines, self._tell_end_of_work)
+        self._questions = RegistryQuestions(self.engines, self._tell_end_of_work)
         self.config_refused_since = 0.0  # see ConfigSource
 
     def use_config(self, config: Config) -> None:
@@ -92,7 +94,7 @@ class Watchdog:
         self.config = config
         self._fleet_store = FleetStore(config) if config.consul else None
         self._executor = Executor(config, self.engines, self.store, self._audit, self._fleet_store)
-        self._questions.use_config(config, self.engines)
+        self._questions.use_engines(self.engines)
 
     def _tell_end_of_work(self) -> None:
         self._work_ended.set()
@@ -127,9 +129,8 @@ class Watchdog:
             observation = replace(observation, unfit_reasons=tuple(reasons))
         if with_network:
             keys = list_images_to_check(self.config, observation, memory, now)
-            self._questions.ask(
-                keys, memory, patience_s=self.config.registry.patience if patience_s is None else patience_s
-            )
+            patience_s = self.config.registry.patience if patience_s is None else patience_s
+            self._questions.ask(self.config, keys, memory, patience_s=patience_s)
             fleet = self._fleet_store.read_fleet_state() if self._fleet_store else None
             observation = replace(observation, fleet=fleet)
         return replace(observation, tag_digests=self._questions.take_answers())
@@ -154,19 +155,22 @@ class Watchdog:
         observation = self.observe(memory, patience_s=observe.PASS_TIMEOUTS * self.config.registry.timeout)
         return decide(self.config, observation, memory, time.time())
 
-    def run_pass(self, use_report: Callable[[PassReport], None] = lambda report: None) -> PassReport:
+    def run_pass(
+        self, use_report: Callable[[PassReport], None] = lambda report: None, *, waits: bool = False
+    ) -> PassReport:
         """Run a pass to its end: do all that is possible now, then wait for the work beside it and use the results.
 
         The lock of the state is held during each advance, not while waiting: other watchdogs and verbs may work.
 
         Args:
             use_report: Called with the report of each advance, under the lock.
+            waits: True to wait for another watchdog's advance.
 
         Raises:
-            AlreadyRunningError: Another watchdog holds the lock at the beginning.
+            AlreadyRunningError: Another watchdog holds the lock at the beginning, and we do not wait.
             StateError: The memory cannot be read or written.
         """
-        with self.store.lock():
+        with self.store.lock(wait=waits):
             report = self.advance()
             use_report(report)
         while self.is_work_pending:
@@ -196,12 +200,14 @@ class Watchdog:
         done: set[Action] = set()
         problems = list(earlier.problems) if earlier else []
         unfit: tuple[str, ...] = ()
+        fleet: FleetState | None = None
         for number in range(MAX_ROUNDS):
             is_first = number == 0
             memory = self._apply_finished_preparations(memory, problems)
             with extend_timeout(OBSERVE_TIMEOUT_S):
                 observation = self.observe(memory, with_fitness=is_first, with_network=is_first and asks_registries)
             unfit = observation.unfit_reasons or unfit
+            fleet = observation.fleet or fleet
             if is_first:
                 self._remove_leftover_preflights(observation)
             decision = decide(self.config, replace(observation, unfit_reasons=unfit), memory, time.time())
@@ -217,6 +223,7 @@ class Watchdog:
             if not tried:
                 break
         self._record_changes(before, memory)
+        self._share_good_digests(memory, fleet)
         problems += engine_memory.list_silent_engines(self.config, memory, observation)
         if problems:
             memory = replace(memory, last_success=last_success)
@@ -234,6 +241,18 @@ class Watchdog:
             self.store.save(memory)
             self._claims.release(work.key)  # not before: another watchdog would try again at once
         return memory
+
+    def _share_good_digests(self, memory: Memory, fleet: FleetState | None) -> None:
+        """Tell the fleet the digests that proved good here and that it does not know."""
+        if self._fleet_store is None:
+            return
+        for good in list_good_to_share(self.config, memory, fleet):
+            error = self._fleet_store.share_good_digests(good)
+            sentence = f"the fleet knows {good.digests[0]} of {good.reference} as good"
+            if error:
+                sentence = f"cannot tell the fleet that {good.digests[0]} is good: {error}"
+            event = AuditEvent.SHARE_GOOD_FAILED if error else AuditEvent.SHARE_GOOD
+            self._audit.record(event, sentence, "warning" if error else "info", digest=good.digests[0])
 
     def _remove_leftover_preflights(self, observation: Observation) -> None:
         """Remove the pre-flight containers of a killed watchdog, unless a pre-flight is under way."""
@@ -333,6 +352,10 @@ class Watchdog:
             self._audit.record(AuditEvent.REGISTRY_FAILED, after.trouble, "warning", image=key)
         if before.trouble and not after.trouble:
             self._audit.record(AuditEvent.REGISTRY_RECOVERED, f"the registry answers again for {key}", image=key)
+        for digest in find_stuck_digests(before, after):
+            record = after.records[digest]
+            sentence = f"{digest} of {key} could not be prepared {record.tries} times in a row: {record.trouble}"
+            self._audit.record(AuditEvent.PULL_STUCK, sentence, "error", image=key, digest=digest)
         for digest in after.quarantine.keys() - before.quarantine.keys():
             sentence = f"{digest} is quarantined: {after.quarantine[digest].reason}"
             self._audit.record(AuditEvent.QUARANTINE, sentence, "error", image=key, digest=digest)

@@ -20,8 +20,7 @@ from autopilot_watchdog.shell.work_pool import WorkPool
 class RegistryQuestions:
     """Questions to registries that are under way, at most one for each image."""
 
-    def __init__(self, config: Config, engines: Mapping[str, Engine], wake: Callable[[], None]) -> None:
-        self._config = config
+    def __init__(self, engines: Mapping[str, Engine], wake: Callable[[], None]) -> None:
         self._engines = engines
         self._pool: WorkPool[str, TagDigest | RegistryFailure | None] = WorkPool("question", wake)
 
@@ -30,22 +29,23 @@ class RegistryQuestions:
         """True if an answer has not come, or was not taken."""
         return bool(self._pool.pending_keys)
 
-    def ask(self, keys: Collection[str], memory: Memory, *, patience_s: float) -> None:
+    def ask(self, config: Config, keys: Collection[str], memory: Memory, *, patience_s: float) -> None:
         """Ask the registries of these images, and wait for those that may answer soon.
 
         Args:
+            config: The present configuration.
             keys: The images' keys.
             memory: The memory, for the digests that are known.
             patience_s: Seconds to wait at most.
         """
         new = set(keys) - self._pool.pending_keys
         for key in new:
-            self._pool.start(key, partial(_fetch_answer, self._config, key, memory, self._engines))
+            self._pool.start(key, partial(_fetch_answer, config, key, memory, self._engines))
         self._pool.wait([key for key in new if not memory.get_image(key).trouble], patience_s)
 
-    def use_config(self, config: Config, engines: Mapping[str, Engine]) -> None:
-        """Ask with another configuration from now on."""
-        self._config, self._engines = config, engines
+    def use_engines(self, engines: Mapping[str, Engine]) -> None:
+        """Ask for these engines' platforms from now on."""
+        self._engines = engines
 
     def take_answers(self) -> dict[str, TagDigest | RegistryFailure]:
         """Return the answers that have come since the last call, by image key."""

@@ -103,6 +103,14 @@ class SimulatedEngine:
             known.pop(container, None)
         self._failing.discard(container)
 
+    def find_container_root(self) -> int:
+        """Return root: the engine is not rootless."""
+        return 0
+
+    def stop_container(self, container: str, timeout: float) -> None:
+        """End a container from outside."""
+        self.end_container(container, self.now, 143)
+
     def read_logs(self, container: str, lines: int = 20) -> str:
         """Return nothing: simulated containers print nothing."""
         return ""
