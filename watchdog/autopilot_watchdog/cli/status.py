@@ -13,7 +13,6 @@ from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
-from autopilot_watchdog.core.observation import EngineView
 from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
@@ -29,11 +28,9 @@ def status(config: Config, output: str) -> None:
     memory, now = watchdog.store.peek(), time.time()
     observation = watchdog.observe(memory, with_network=False)
     decision = decide(config, observation, memory, now)
-    views = [view for view in observation.engines.values() if isinstance(view, EngineView)]
-    alive = {container.slot: container for view in views for container in view.containers if container.alive}
     rows = []
     for name, reason in sorted(decision.reasons.items()):
-        container = alive.get(name)
+        container = decision.containers.get(name)
         rows.append(
             {
                 "slot": name,

@@ -25,6 +25,7 @@ from autopilot_watchdog.core.blame import (
     Standing,
     Witness,
 )
+from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import DigestRecord, Finding, ImageMemory, Memory, SlotFailures, SlotMemory
 
 WITNESS_MEMORY_S = 7 * 86400.0  # a slot in which a good digest failed within so long says nothing against others
@@ -108,14 +109,18 @@ def is_slot_broken(memory: Memory, name: str, settings: FailuresConfig) -> bool:
         return True
     return any(
         count >= settings.quarantine_after
-        and not any(has_other_good(image, digest) for image in memory.images.values() if digest in image.records)
+        and not any(
+            has_other_good(memory, key, digest) for key, image in memory.images.items() if digest in image.records
+        )
         for digest, count in failing.items()
     )
 
 
-def has_other_good(image: ImageMemory, digest: str) -> bool:
-    """Return True if the image has another digest that proved good and is not quarantined."""
-    return any(good.digest != digest and good.digest not in image.quarantine for good in image.known_good)
+def has_other_good(memory: Memory, key: str, digest: str) -> bool:
+    """Return True if the image, or a former one, has another digest that proved good and is not quarantined."""
+    image = memory.get_image(key)
+    goods = [*image.known_good, *(good for _, good in list_former_good_digests(memory, key))]
+    return any(good.digest != digest and good.digest not in image.quarantine for good in goods)
 
 
 def find_host_signs(memory: Memory, settings: FailuresConfig) -> HostSigns:

@@ -24,6 +24,7 @@ REASON_CODES = {
     "preparing": "the image is being pulled, verified or pre-flighted first",
     "backoff": "its last lives were short or failed; the next start waits",
     "host-backoff": "lives fail on the whole host; the next start waits",
+    "resource-busy": "a container of an earlier configuration still has the slot's place, port, folder or device",
     "no-image": "no digest may be started",
     "host-unfit": "the host is not fit: disk, load, mounts or clock",
     "engine-unknown": "the engine does not answer, so nothing is known",

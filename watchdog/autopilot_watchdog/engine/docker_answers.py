@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 
 from autopilot_watchdog.bounded_json import clip_text, get_integer, get_list, get_object, get_text
+from autopilot_watchdog.config.slot_claims import MAX_LABEL_CHARS, parse_claims, read_host_config
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.timestamps import parse_timestamp
@@ -42,6 +43,8 @@ def parse_container(item: object, document: object, engine: str, states: Mapping
         oom_killed=state.get("OOMKilled") is True,
         health=get_text(get_object(state, "Health"), "Status", MAX_CODE_CHARS),
         health_output=_get_health_output(get_object(state, "Health")),
+        claims=parse_claims(get_text(labels, container_request.CLAIMS_LABEL, MAX_LABEL_CHARS))
+        or read_host_config(get_object(document, "HostConfig")),
     )
 
 
