@@ -30,6 +30,7 @@ from autopilot_watchdog.core.memory import DigestRecord, Finding, ImageMemory, M
 
 WITNESS_MEMORY_S = 7 * 86400.0  # a slot in which a good digest failed within so long says nothing against others
 HOST_MEMORY_S = 86400.0  # the same of a host where a good digest failed in any slot and lives well there again
+COMPARISON_GAP_S = 60.0  # a life that starts later after the last failed one may have found another world
 PROOF_FACTOR = 2.0  # so many times as old as the failed lives is a life that disproves them
 SHORT_LIVES_ALLOWED = 2  # neutral ends soon after the start may be an operator's; further ones are failures
 MAX_DIGESTS = 8  # remembered for each slot
@@ -193,6 +194,7 @@ def judge_digest(
         for neighbour in memory.slots.values()
         for other, failures in neighbour.failed.items()
     )
+    unreliable = unreliable or slot.started - slot.failed[digest].failed_at > COMPARISON_GAP_S
     findings = image.get_digest_record(digest, now).findings
     earlier = Earlier.NONE
     if findings:
