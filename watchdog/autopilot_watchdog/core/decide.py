@@ -26,7 +26,7 @@ from autopilot_watchdog.core.decision_context import DecisionContext, build_cont
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
 from autopilot_watchdog.core.fleet_good import apply_fleet_good
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, EngineView, Observation
+from autopilot_watchdog.core.observation import UNHEALTHY, UNKNOWN_STATE, Container, EngineDown, EngineView, Observation
 from autopilot_watchdog.core.preparation_progress import list_patience_ends
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
@@ -165,7 +165,9 @@ def _explain_occupied_slot(container: Container, memory: Memory) -> Reason:
         return Reason("draining", f"{name} drains {digest}: it takes no new work and ends by itself")
     if container.id in memory.drained:
         return Reason("draining", f"{name} runs {digest} and was asked to drain")
-    return Reason("running", f"{name} runs {digest}")
+    check = container.health_output or "no output"
+    trouble = f", and {container.engine} calls it unhealthy: {check}" if container.health == UNHEALTHY else ""
+    return Reason("running", f"{name} runs {digest}{trouble}")
 
 
 def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str, Reason]) -> Memory:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from autopilot_watchdog.core.slot_actions import Preparation
 
+UNHEALTHY = "unhealthy"  # the engines' word for a container whose health check fails
 UNKNOWN_STATE = "unknown"  # our own word: the engine tells nothing usable about the container
 # Docker's words; a container in any other state, known or not, counts as alive and is left alone
 DEAD_STATES = frozenset({"created", "exited", "dead"})
