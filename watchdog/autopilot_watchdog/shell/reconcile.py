@@ -78,7 +78,7 @@ class Watchdog:
         self._wake = wake
         self._work_ended = threading.Event()
         self._preparations: WorkPool[Preparation, Outcome] = WorkPool("preparation", self._tell_end_of_work)
-        self._questions = RegistryQuestions(config, self.engines, self._tell_end_of_work)
+        self._questions = RegistryQuestions(self.engines, self._tell_end_of_work)
 
     def _tell_end_of_work(self) -> None:
         self._work_ended.set()
@@ -110,9 +110,8 @@ class Watchdog:
             observation = replace(observation, unfit_reasons=tuple(reasons))
         if with_network:
             keys = list_images_to_check(self.config, observation, memory, now)
-            self._questions.ask(
-                keys, memory, patience_s=self.config.registry.patience if patience_s is None else patience_s
-            )
+            patience_s = self.config.registry.patience if patience_s is None else patience_s
+            self._questions.ask(self.config, keys, memory, patience_s=patience_s)
             fleet = self._fleet_store.read_fleet_state() if self._fleet_store else None
             observation = replace(observation, fleet=fleet)
         return replace(observation, tag_digests=self._questions.take_answers())

@@ -51,6 +51,8 @@ class SimulatedHost:
             config.slots[0].engine, registry, is_broken, staggered=staggered, find_fault=find_fault
         )
         self.memory = Memory()
+        self.pull_s = 0.0  # seconds that a pull takes, beside the passes
+        self.pull_begins: dict[Pull, float] = {}  # pulls that are under way
         self.unfit_reasons: tuple[str, ...] = ()
         self.reasons: dict[str, Reason] = {}
         self.executed_actions: list[tuple[float, Action]] = []
@@ -65,12 +67,17 @@ class SimulatedHost:
             unfit_reasons=self.unfit_reasons,
             boot="1",
             booted=self.engine.clock_skew,
+            in_flight={pull: begin + self.engine.clock_skew for pull, begin in self.pull_begins.items()},
         )
 
     def run_pass(self, now: float) -> float | None:
         """Run one pass, as shell.reconcile does; return the time of the next due one, None for none."""
         tried: set[Action] = set()
         clock = now + self.engine.clock_skew
+        for pull in [pull for pull, begin in self.pull_begins.items() if begin + self.pull_s <= now]:
+            del self.pull_begins[pull]
+            outcome = self._execute(pull, now)
+            self.memory = memory_updates.apply_outcome(self.config, self.memory, outcome, clock)
         for number in range(MAX_ROUNDS):
             observation = self.observe(now)
             if number == 0:
@@ -86,15 +93,21 @@ class SimulatedHost:
             if not new_actions:
                 break
             for action in new_actions:
+                self.executed_actions.append((now, action))
+                if isinstance(action, Pull) and self.pull_s:
+                    self.memory = memory_updates.record_action_start(self.memory, action, clock)
+                    self.pull_begins[action] = now
+                    continue
                 outcome = self._execute(action, now)
                 self.memory = memory_updates.apply_outcome(self.config, self.memory, outcome, clock)
-                self.executed_actions.append((now, action))
             tried.update(new_actions)
-        self.idle = self.engine.is_up and not tried and len(self.engine.list_alive()) == len(self.reasons)
+        is_settled = self.engine.is_up and not tried and not self.pull_begins
+        self.idle = is_settled and len(self.engine.list_alive()) == len(self.reasons)
         self.wake_at, ask_at = (
             None if at is None else at - self.engine.clock_skew for at in (decision.wake_at, decision.ask_registry_at)
         )
-        return min((at for at in (self.wake_at, ask_at) if at is not None), default=None)
+        ends = [begin + self.pull_s for begin in self.pull_begins.values()]
+        return min([at for at in (self.wake_at, ask_at) if at is not None] + ends, default=None)
 
     def compute_next_check(self, since: float) -> float:
         """Return the time of the first request to the registry at `since` or later, if nothing else happens."""
