@@ -30,9 +30,13 @@ class CannedServer:
 
 @contextlib.contextmanager
 def serve_answers(
-    answers: Mapping[str, tuple[int, dict[str, str], bytes]], unix_path: str = ""
+    answers: Mapping[str, tuple[int, dict[str, str], bytes]], unix_path: str = "", *, head_status: int = 200
 ) -> Iterator[CannedServer]:
-    """Serve canned answers on a loopback port or a unix socket; a path without one is answered with 404."""
+    """Serve canned answers on a loopback port or a unix socket.
+
+    A path without one is answered with 404. Another `head_status` than 200 is the answer to each HEAD that would have
+    been answered with 200.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -42,6 +46,8 @@ def serve_answers(
             first = next((left for end, left in canned.first_answers.items() if left and path.endswith(end)), None)
             match = next((answer for end, answer in canned.answers.items() if path.endswith(end)), (404, {}, b""))
             status, headers, body = first.pop(0) if first else match
+            if self.command == "HEAD" and status == 200:
+                status = head_status
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)

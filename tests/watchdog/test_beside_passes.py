@@ -14,9 +14,9 @@ import pytest
 from autopilot_watchdog.config.config_reader import parse_config
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.audit_events import AuditEvent
-from autopilot_watchdog.core.slot_actions import Action, Outcome, Start
+from autopilot_watchdog.core.slot_actions import Action, Drain, Outcome, Pull, RemoveContainer, Start
 from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError
-from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch
+from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch, split_into_batches
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import PassReport, Watchdog
 from autopilot_watchdog.simulation.simulated_engine import SimulatedEngine
@@ -350,3 +350,22 @@ def test_no_action_after_a_lost_engine() -> None:
     reports = list(execute_batch(actions, execute, 1))
     assert reports[2:] == [EngineLost("gone")]
     assert [report.outcome.action for report in reports if isinstance(report, ActionReport)] == actions[:2]
+
+
+def test_batches() -> None:
+    """Removals come first, with one container of a slot at a time; starts come last; the rest is done one by one."""
+    removals = [
+        RemoveContainer(f"c{n}", slot, "docker", "", "", "") for n, slot in enumerate(["a", "b", "a", "a", "b"])
+    ]
+    starts = [Start("b", A), Start("a", A)]
+    drains = [Drain("c8", "c", "docker"), Drain("c9", "d", "docker")]
+    actions: list[Action] = [starts[0], drains[0], Pull("x", A), *removals, drains[1], starts[1]]
+    assert split_into_batches(actions) == [
+        [removals[0], removals[1]],
+        [removals[2], removals[4]],
+        [removals[3]],
+        [drains[0]],
+        [drains[1]],
+        starts,
+    ]
+    assert split_into_batches([]) == [[]]

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Mapping
 
 from autopilot_watchdog.bounded_json import clip_text, get_integer, get_list, get_object, get_text
+from autopilot_watchdog.config.slot_claims import MAX_LABEL_CHARS, parse_claims, read_host_config
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.timestamps import parse_timestamp
@@ -40,7 +41,17 @@ def parse_container(item: object, document: object, engine: str, states: Mapping
         ended=parse_engine_time(get_text(state, "FinishedAt")),
         exit_code=get_integer(state, "ExitCode") or 0,
         oom_killed=state.get("OOMKilled") is True,
+        health=get_text(get_object(state, "Health"), "Status", MAX_CODE_CHARS),
+        health_output=_get_health_output(get_object(state, "Health")),
+        claims=parse_claims(get_text(labels, container_request.CLAIMS_LABEL, MAX_LABEL_CHARS))
+        or read_host_config(get_object(document, "HostConfig")),
     )
+
+
+def _get_health_output(health: object) -> str:
+    """Return the output of the latest check of a container's health; "" for none."""
+    checks = get_list(health, "Log")
+    return get_text(checks[-1], "Output").strip() if checks else ""
 
 
 def parse_engine_time(text: str) -> float:

@@ -9,6 +9,7 @@ import base64
 import contextlib
 import functools
 import json
+import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -102,6 +103,21 @@ class DockerEngine:
         """Remove a dead container with its unnamed volumes; a missing one is fine, a running one is refused."""
         try:
             self._delete_container(container)
+        except EngineRefusedError as error:
+            if not self._is_container_missing(error):
+                raise
+
+    def find_container_root(self) -> int:
+        """Return the user on this host that root inside of a container is: the socket's owner."""
+        try:
+            return os.stat(self._client.path).st_uid
+        except OSError:
+            return os.getuid()
+
+    def stop_container(self, container: str, timeout: float) -> None:
+        """Ask a container to end in order, and wait for its end; a missing or dead one is fine."""
+        try:
+            self._client.request_json("POST", f"/containers/{container}/stop", timeout=timeout)
         except EngineRefusedError as error:
             if not self._is_container_missing(error):
                 raise

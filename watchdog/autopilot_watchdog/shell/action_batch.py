@@ -31,14 +31,27 @@ class EngineLost:
 def split_into_batches(actions: Sequence[Action]) -> list[list[Action]]:
     """Return the actions in batches that are carried out one after another, removals first and starts last.
 
-    The actions of a batch do not depend on each other. Preparing steps are in none: they run beside the passes.
+    Only the actions of a batch of removals or starts may be carried out at once: each is about another slot, so that no
+    two threads use one slot's folder. Preparing steps are in no batch: they run beside the passes.
     """
-    removals: list[Action] = [action for action in actions if isinstance(action, RemoveContainer)]
+    removals: list[list[Action]] = []
+    for action in actions:
+        if isinstance(action, RemoveContainer):
+            free = (batch for batch in removals if not any(_is_of_slot(other, action.slot) for other in batch))
+            batch = next(free, None)
+            if batch is None:
+                removals.append([action])
+            else:
+                batch.append(action)
     starts: list[Action] = [action for action in actions if isinstance(action, Start)]
-    others: list[Action] = [
-        action for action in actions if not isinstance(action, Preparation | RemoveContainer | Start)
+    others: list[list[Action]] = [
+        [action] for action in actions if not isinstance(action, Preparation | RemoveContainer | Start)
     ]
-    return [removals, others, starts]
+    return [*removals, *others, starts]
+
+
+def _is_of_slot(action: Action, slot: str) -> bool:
+    return isinstance(action, RemoveContainer) and action.slot == slot
 
 
 def execute_batch(

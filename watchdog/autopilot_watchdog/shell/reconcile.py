@@ -10,6 +10,7 @@ watchdog that is killed loses nothing but the results of that work: the next one
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,15 +19,17 @@ from functools import partial
 from pathlib import Path
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import memory_updates
+from autopilot_watchdog.core import engine_memory, memory_updates
 from autopilot_watchdog.core.audit_events import ACTION_EVENTS, AuditEvent, describe_action
 from autopilot_watchdog.core.decide import Decision, decide, list_images_to_check
+from autopilot_watchdog.core.fleet_good import list_good_to_share
+from autopilot_watchdog.core.image_troubles import find_stuck_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
-from autopilot_watchdog.core.observation import Container, EngineDown, EngineView, Observation
+from autopilot_watchdog.core.observation import Container, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
-from autopilot_watchdog.engine.engine_registry import create_engines
+from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
 from autopilot_watchdog.shell.act import Executor
 from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch, split_into_batches
@@ -76,7 +79,22 @@ class Watchdog:
         self._wake = wake
         self._work_ended = threading.Event()
         self._preparations: WorkPool[Preparation, Outcome] = WorkPool("preparation", self._tell_end_of_work)
-        self._questions = RegistryQuestions(config, self.engines, self._tell_end_of_work)
+        self._questions = RegistryQuestions(self.engines, self._tell_end_of_work)
+        self.config_refused_since = 0.0  # see ConfigSource
+
+    def use_config(self, config: Config) -> None:
+        """Use another configuration from the next pass on; engines with the same socket stay connected.
+
+        Work beside the passes goes on with the configuration that it began with.
+        """
+        before, self.engines = self.config.list_engines(), dict(self.engines)
+        for name, address in config.list_engines().items():
+            if name not in self.engines or address != before.get(name):
+                self.engines[name] = create_engine(name, address, config.state)
+        self.config = config
+        self._fleet_store = FleetStore(config) if config.consul else None
+        self._executor = Executor(config, self.engines, self.store, self._audit, self._fleet_store)
+        self._questions.use_engines(self.engines)
 
     def _tell_end_of_work(self) -> None:
         self._work_ended.set()
@@ -98,26 +116,37 @@ class Watchdog:
             with_network: True to ask registries and the fleet, too.
             patience_s: Seconds to wait for the registries; None for `registry.patience`.
         """
-        views = {name: observe.observe_engine(self.config, engine, memory) for name, engine in self.engines.items()}
+        names = [*self.config.list_engines(), *self._connect_former_engines(memory)]
+        for unused in self.engines.keys() - set(names):
+            del self.engines[unused]
+        views = {name: observe.observe_engine(self.config, self.engines[name], memory) for name in names}
         boot, booted = host_fitness.read_boot()
         in_flight = self._claims.list_claimed()
-        observation = Observation(views, boot=boot, booted=booted, in_flight=in_flight)
+        observation = Observation(views, boot=boot, booted=booted, cpus=os.cpu_count() or 0, in_flight=in_flight)
         now = time.time()
         if with_fitness:
             reasons = host_fitness.find_unfit_reasons(self.config.fitness, self._list_disks(), now)
             observation = replace(observation, unfit_reasons=tuple(reasons))
         if with_network:
             keys = list_images_to_check(self.config, observation, memory, now)
-            self._questions.ask(
-                keys, memory, patience_s=self.config.registry.patience if patience_s is None else patience_s
-            )
+            patience_s = self.config.registry.patience if patience_s is None else patience_s
+            self._questions.ask(self.config, keys, memory, patience_s=patience_s)
             fleet = self._fleet_store.read_fleet_state() if self._fleet_store else None
             observation = replace(observation, fleet=fleet)
         return replace(observation, tag_digests=self._questions.take_answers())
 
+    def _connect_former_engines(self, memory: Memory) -> list[str]:
+        """Create the engines that only the memory knows; return their names."""
+        former = engine_memory.list_former_engines(self.config, memory)
+        for name, address in former.items():
+            if name not in self.engines:
+                self.engines[name] = create_engine(name, address, self.config.state)
+        return list(former)
+
     def _list_disks(self) -> list[Path]:
         """Return the folders that need free space: the state's and, if they are on this host, the engines'."""
-        roots = [Path(engine.storage_folder) for engine in self.engines.values() if engine.storage_folder]
+        engines = [self.engines[name] for name in self.config.list_engines()]
+        roots = [Path(engine.storage_folder) for engine in engines if engine.storage_folder]
         return [self.store.folder, *(root for root in roots if root.exists())]
 
     def plan_pass(self) -> Decision:
@@ -126,19 +155,22 @@ class Watchdog:
         observation = self.observe(memory, patience_s=observe.PASS_TIMEOUTS * self.config.registry.timeout)
         return decide(self.config, observation, memory, time.time())
 
-    def run_pass(self, use_report: Callable[[PassReport], None] = lambda report: None) -> PassReport:
+    def run_pass(
+        self, use_report: Callable[[PassReport], None] = lambda report: None, *, waits: bool = False
+    ) -> PassReport:
         """Run a pass to its end: do all that is possible now, then wait for the work beside it and use the results.
 
         The lock of the state is held during each advance, not while waiting: other watchdogs and verbs may work.
 
         Args:
             use_report: Called with the report of each advance, under the lock.
+            waits: True to wait for another watchdog's advance.
 
         Raises:
-            AlreadyRunningError: Another watchdog holds the lock at the beginning.
+            AlreadyRunningError: Another watchdog holds the lock at the beginning, and we do not wait.
             StateError: The memory cannot be read or written.
         """
-        with self.store.lock():
+        with self.store.lock(wait=waits):
             report = self.advance()
             use_report(report)
         while self.is_work_pending:
@@ -161,19 +193,21 @@ class Watchdog:
         Raises:
             StateError: The memory cannot be read or written.
         """
-        memory = before = self.store.load()
+        memory = before = replace(self.store.load(), config_refused=self.config_refused_since)
         last_success = earlier.success_before if earlier else memory.last_success
         self.store.save(memory)  # without a written memory, a full disk could lead to a crash loop
         self._claims.remove_leftovers()
         done: set[Action] = set()
         problems = list(earlier.problems) if earlier else []
         unfit: tuple[str, ...] = ()
+        fleet: FleetState | None = None
         for number in range(MAX_ROUNDS):
             is_first = number == 0
             memory = self._apply_finished_preparations(memory, problems)
             with extend_timeout(OBSERVE_TIMEOUT_S):
                 observation = self.observe(memory, with_fitness=is_first, with_network=is_first and asks_registries)
             unfit = observation.unfit_reasons or unfit
+            fleet = observation.fleet or fleet
             if is_first:
                 self._remove_leftover_preflights(observation)
             decision = decide(self.config, replace(observation, unfit_reasons=unfit), memory, time.time())
@@ -189,7 +223,8 @@ class Watchdog:
             if not tried:
                 break
         self._record_changes(before, memory)
-        problems += [view.sentence for view in observation.engines.values() if isinstance(view, EngineDown)]
+        self._share_good_digests(memory, fleet)
+        problems += engine_memory.list_silent_engines(self.config, memory, observation)
         if problems:
             memory = replace(memory, last_success=last_success)
             self.store.save(memory)
@@ -206,6 +241,18 @@ class Watchdog:
             self.store.save(memory)
             self._claims.release(work.key)  # not before: another watchdog would try again at once
         return memory
+
+    def _share_good_digests(self, memory: Memory, fleet: FleetState | None) -> None:
+        """Tell the fleet the digests that proved good here and that it does not know."""
+        if self._fleet_store is None:
+            return
+        for good in list_good_to_share(self.config, memory, fleet):
+            error = self._fleet_store.share_good_digests(good)
+            sentence = f"the fleet knows {good.digests[0]} of {good.reference} as good"
+            if error:
+                sentence = f"cannot tell the fleet that {good.digests[0]} is good: {error}"
+            event = AuditEvent.SHARE_GOOD_FAILED if error else AuditEvent.SHARE_GOOD
+            self._audit.record(event, sentence, "warning" if error else "info", digest=good.digests[0])
 
     def _remove_leftover_preflights(self, observation: Observation) -> None:
         """Remove the pre-flight containers of a killed watchdog, unless a pre-flight is under way."""
@@ -305,6 +352,10 @@ class Watchdog:
             self._audit.record(AuditEvent.REGISTRY_FAILED, after.trouble, "warning", image=key)
         if before.trouble and not after.trouble:
             self._audit.record(AuditEvent.REGISTRY_RECOVERED, f"the registry answers again for {key}", image=key)
+        for digest in find_stuck_digests(before, after):
+            record = after.records[digest]
+            sentence = f"{digest} of {key} could not be prepared {record.tries} times in a row: {record.trouble}"
+            self._audit.record(AuditEvent.PULL_STUCK, sentence, "error", image=key, digest=digest)
         for digest in after.quarantine.keys() - before.quarantine.keys():
             sentence = f"{digest} is quarantined: {after.quarantine[digest].reason}"
             self._audit.record(AuditEvent.QUARANTINE, sentence, "error", image=key, digest=digest)
