@@ -49,6 +49,9 @@ class MetricsCollector(Collector):
         yield _build_gauge(
             "last_success_timestamp_seconds", "The last pass in which all was well.", memory.last_success
         )
+        if memory.config_refused:
+            doc = "Since then the configuration's file cannot be used and a former one is."
+            yield _build_gauge("config_refused_timestamp_seconds", doc, memory.config_refused)
         yield _build_gauge("paused", "1: the operator paused the watchdog.", float(memory.paused))
         yield _build_gauge("unremovable_containers", "Dead containers that the engine keeps.", len(self._memory.stuck))
         yield _build_gauge("failed_lives_in_a_row", "On this host, whatever the slot.", memory.streak)

@@ -17,6 +17,7 @@ from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.display_text import show_lines
 from autopilot_watchdog.shell.audit import Audit
 
+CONFIG_PATH_KEY = "autopilot_watchdog.config_path"  # of the path in click's context
 DEFAULT_CONFIG_PATH = "/etc/autopilot-watchdog.json"
 EX_USAGE, EX_CANTCREAT, EX_TEMPFAIL, EX_CONFIG = 64, 73, 75, 78
 
@@ -28,6 +29,8 @@ class ConfigFile(click.Path):
         """Return the file's Config; exit with 78 if it has problems."""
         if isinstance(value, Config):
             return value
+        if ctx is not None:
+            ctx.meta[CONFIG_PATH_KEY] = Path(value)
         try:
             config = load_config(Path(value))
         except ConfigError as error:

@@ -197,6 +197,11 @@ class Config:
     audit: str = declare_field(
         "JSON lines, one per decision; empty: STATE/audit.jsonl", value_readers.read_text, default=""
     )
+    surplus: str = declare_field(
+        "containers without a slot in the configuration: drain asks them to end by themselves, keep lets them live",
+        value_readers.parse_surplus,
+        default="drain",
+    )
     engines: Mapping[str, str] = declare_field(
         "API sockets by name, beside docker and podman; KIND:/path where no name tells the kind of engine",
         value_readers.read_string_map,
@@ -230,6 +235,14 @@ class Config:
             for group in self.slots
             for number in range(1, group.count + 1)
         }
+
+    def list_engines(self) -> dict[str, str]:
+        """Return the sockets of the engines that a slot uses, by name."""
+        return {group.engine: self.find_engine_address(group.engine) for group in self.slots}
+
+    def find_engine_address(self, name: str) -> str:
+        """Return the socket of an engine; "" for an unknown name."""
+        return self.engines.get(name) or DEFAULT_ENGINE_SOCKETS.get(name, "")
 
     def find_group(self, key: str) -> SlotGroup:
         """Return the first group that uses the image of this key; the others share the checks of that group."""

@@ -149,6 +149,13 @@ def parse_image_reference(json_value: object) -> str:
     return read_text(json_value)
 
 
+def parse_surplus(json_value: object) -> str:
+    """Check the word for surplus containers."""
+    if json_value not in ("drain", "keep"):
+        raise InvalidValueError('"drain" or "keep"')
+    return read_text(json_value)
+
+
 def parse_binds(json_value: object) -> tuple[str, ...]:
     """Check a list of binds such as "/cvmfs:/cvmfs:ro,rslave"."""
     for bind in read_string_list(json_value):

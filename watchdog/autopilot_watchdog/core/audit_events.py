@@ -57,6 +57,8 @@ class AuditEvent(StrEnum):
     PROMOTE = "promote"
     URGENCY = "urgency"
     ORDER = "order"
+    CONFIG_LOADED = "config-loaded"
+    CONFIG_REFUSED = "config-refused"
     PASS_FAILED = "pass-failed"
     METRICS_FAILED = "metrics-failed"
     NOTIFY_FAILED = "notify-failed"
@@ -98,6 +100,8 @@ AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.PROMOTE: "another digest is the last good one",
     AuditEvent.URGENCY: "the fleet's urgency changed",
     AuditEvent.ORDER: "an operator gave an order",
+    AuditEvent.CONFIG_LOADED: "`watch` read the configuration again",
+    AuditEvent.CONFIG_REFUSED: "the file of the configuration cannot be used; `watch` keeps the former one",
     AuditEvent.PASS_FAILED: "a pass had a problem",
     AuditEvent.METRICS_FAILED: "the metrics could not be written or served",
     AuditEvent.NOTIFY_FAILED: "the site's program could not be told of an event",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from autopilot_watchdog.core import quarantine
+from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.errors import WatchdogError
 
@@ -77,7 +78,7 @@ def roll_back(
     bad = image.newest or image.last_good
     rolled_back = [digest for digest, entry in image.quarantine.items() if entry.source in ("operator", "fleet")]
     done = bad if bad in image.quarantine else next(iter(rolled_back), "") if not image.newest else ""
-    rest = list_startable_good_digests(image, bad)
+    rest = [*list_startable_good_digests(image, bad), *_list_former_digests(memory, key, bad)]
     if done:
         raise OrderError(
             f"cannot roll {key} back: {done} is quarantined already ({image.quarantine[done].reason}), "
@@ -122,7 +123,7 @@ def quarantine_digest(
         raise OrderError(
             f"cannot quarantine {digest}: {key} is pinned to it, and the pin overrides that; `unpin` first"
         )
-    rest = list_startable_good_digests(image, digest)
+    rest = [*list_startable_good_digests(image, digest), *_list_former_digests(memory, key, digest)]
     others = rest or ([image.newest] if image.newest not in {"", digest, *image.quarantine} else [])
     if not others and not image.pin and not force:
         raise OrderError(
@@ -139,6 +140,11 @@ def quarantine_digest(
 def list_startable_good_digests(image: ImageMemory, without: str = "") -> list[str]:
     """Return the good digests that may be started, the latest first, without a given one."""
     return [good.digest for good in image.known_good if good.digest != without and good.digest not in image.quarantine]
+
+
+def _list_former_digests(memory: Memory, key: str, without: str) -> list[str]:
+    """Return the good digests of the image's former images, without a given one."""
+    return [good.digest for _, good in list_former_good_digests(memory, key) if good.digest != without]
 
 
 def _describe_fallback(digests: list[str]) -> str:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 
 from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.observation import Observation
+from autopilot_watchdog.core.rollout import DigestChoice
 from autopilot_watchdog.core.slot_actions import Preflight, Preparation, Pull, Verify
 
 STEP_VERBS: dict[type[Preparation], str] = {Pull: "pulls", Verify: "verifies", Preflight: "pre-flights"}
 
 
 def find_step_in_flight(
-    observation: Observation, key: str, wanted_digests: Collection[str]
+    observation: Observation, group: SlotGroup, choices: Sequence[DigestChoice]
 ) -> tuple[Preparation, float] | None:
-    """Return the step that is under way for an image, and its begin in epoch seconds; None for none.
+    """Return the step that is under way for a group, and its begin in epoch seconds; None for none.
 
     Args:
         observation: The latest look at the host.
-        key: The image's key.
-        wanted_digests: The digests that may be started. A step for any other digest, such as the pull of a digest
+        group: The group of slots.
+        choices: The digests that may be started. A step for any other digest, such as the pull of a digest
             that was quarantined meanwhile, holds nothing up.
     """
+    wanted = {(choice.key or group.image_key, choice.digest) for choice in choices}
     for step, since in observation.in_flight.items():
-        if step.image == key and step.digest in wanted_digests:
+        if (step.image, step.digest) in wanted and (isinstance(step, Pull) or step.group in ("", group.name)):
             return step, since
     return None
 

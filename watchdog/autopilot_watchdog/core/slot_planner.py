@@ -26,14 +26,17 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
     waiting = _find_wait_reason(context, memory, name, choices)
     if waiting is not None:
         return waiting, None
-    image = memory.get_image(group.image_key)
-    under_way = find_step_in_flight(context.observation, group.image_key, [choice.digest for choice in choices])
+    present = memory.get_image(group.image_key)
+    under_way = find_step_in_flight(context.observation, group, choices)
     waits: list[str] = []
     for choice in choices:
+        image = memory.get_image(choice.key or group.image_key)
         record = image.get_digest_record(choice.digest, now)
-        step = get_preparation_step(group, context.views[group.engine], image, choice.digest)
+        step = get_preparation_step(group, context.views[group.engine], image, choice.digest, choice.key)
         if step is None:
-            return Reason("starting", _explain_start(choice, image, waits, now)), Start(name, choice.digest)
+            return Reason("starting", _explain_start(choice, present, waits, now)), Start(
+                name, choice.digest, choice.key
+            )
         if under_way is not None:
             progress = describe_step(*under_way, now)
             if now < under_way[1] + context.config.rollout.patience:
@@ -47,7 +50,7 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
         waits.append(f"{choice.digest[:19]} cannot be prepared ({record.trouble}), {retry}")
     if under_way is not None:
         return Reason("preparing", "; ".join(waits)), None
-    return Reason("no-image", "; ".join(waits) or _explain_no_image(image)), None
+    return Reason("no-image", "; ".join(waits) or _explain_no_image(present)), None
 
 
 def _find_wait_reason(
@@ -63,7 +66,9 @@ def _find_wait_reason(
         record = memory.get_image(context.groups[name].image_key).records.get(slot.digest)
         last = record.trouble if record and record.trouble else "the last life was short"
         wait = f"the next start is in {slot.not_before - now:.0f} s"
-        return Reason("backoff", f"{slot.streak} lives in a row failed or were short, {wait}; {last}")
+        failing = sum(failures.count > 0 for failures in slot.failed.values())
+        advice = f"; {failing} digests fail in this slot, so look at the slot itself" if failing > 1 else ""
+        return Reason("backoff", f"{slot.streak} lives in a row failed or were short, {wait}; {last}{advice}")
     if now < memory.not_before:
         wait = f"the next start is in {memory.not_before - now:.0f} s"
         return Reason("host-backoff", f"{memory.streak} lives in a row failed on this host, {wait}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from autopilot_watchdog.config.slot_claims import SlotClaims, compute_claims, format_claims
 from autopilot_watchdog.config.slot_config import SlotGroup, fill_group, format_slot_name
 from autopilot_watchdog.config.slot_resources import list_gpus, shift_cpuset, shift_ip, shift_mac
 from autopilot_watchdog.registry.image_reference import get_repository
@@ -13,11 +14,18 @@ OWNER_LABEL = "autopilot.watchdog"  # the state folder: two watchdogs on one eng
 SLOT_LABEL = "autopilot.slot"
 DIGEST_LABEL = "autopilot.digest"
 IMAGE_LABEL = "autopilot.image"
+CLAIMS_LABEL = "autopilot.claims"  # see slot_claims: it outlives the configuration
 
 
-def build_labels(owner: str, slot: str, digest: str, image: str) -> dict[str, str]:
+def build_labels(owner: str, slot: str, digest: str, image: str, claims: SlotClaims) -> dict[str, str]:
     """Return the labels of a slot's container."""
-    return {OWNER_LABEL: owner, SLOT_LABEL: slot, DIGEST_LABEL: digest, IMAGE_LABEL: image}
+    return {
+        OWNER_LABEL: owner,
+        SLOT_LABEL: slot,
+        DIGEST_LABEL: digest,
+        IMAGE_LABEL: image,
+        CLAIMS_LABEL: format_claims(claims),
+    }
 
 
 def format_preflight_owner(owner: str) -> str:
@@ -40,6 +48,7 @@ def build_container_request(
         state_folder: The slot's folder on the host; None to mount none.
     """
     slot = format_slot_name(group.name, host, number)
+    claims = compute_claims(group, host, number)
     group = fill_group(group, host, number)
     contract = {
         "AUTOPILOT_SLOT": slot,
@@ -57,7 +66,7 @@ def build_container_request(
         "Image": f"{get_repository(group.image)}@{digest}",
         "Env": [f"{key}={value}" for key, value in {**group.env, **contract}.items()],
         "Hostname": format_slot_name(group.hostname, host, number, slot) if group.hostname else slot,
-        "Labels": dict(group.labels) | build_labels(owner, slot, digest, group.image),
+        "Labels": dict(group.labels) | build_labels(owner, slot, digest, group.image, claims),
         "ExposedPorts": {port: {} for port in ports},
         "HostConfig": _build_host_config(group, binds, ports),
     }

@@ -12,8 +12,9 @@ from dataclasses import replace
 from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.placeholders import fill_placeholders
-from autopilot_watchdog.config.slot_config import Command, fill_group
+from autopilot_watchdog.config.slot_config import Command, SlotGroup, fill_group
 from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.core.memory import split_image_key
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.slot_actions import (
     Action,
@@ -90,8 +91,8 @@ class Executor:
         match action:
             case Pull():
                 return calls + 2 * self._config.registry.pull_timeout  # the last silence may be as long again
-            case Verify(image) | Preflight(image):
-                group = self._config.find_group(image)
+            case Verify() | Preflight():
+                group = self._find_group(action)
                 check = group.verify if isinstance(action, Verify) else group.preflight
                 return calls + (check.timeout if check else 0.0)
         return calls
@@ -110,10 +111,10 @@ class Executor:
                 case RemoveContainer():
                     return self._remove_container(action, containers[action.container])
                 case Drain():
-                    return self._drain(action)
+                    return self._drain(action, containers[action.container])
                 case RemoveImage():
-                    group = self._config.find_group(action.image)
-                    self._engines[group.engine].remove_image(image_reference.get_repository(group.image), action.digest)
+                    engine, reference = split_image_key(action.image)
+                    self._engines[engine].remove_image(image_reference.get_repository(reference), action.digest)
                     return Outcome(action)
                 case ShareQuarantine():
                     return Outcome(action, self._consul.share_quarantine(action) if self._consul else "no Consul")
@@ -125,13 +126,13 @@ class Executor:
             return Outcome(action, str(error))
 
     def _pull(self, pull: Pull) -> Outcome:
-        group = self._config.find_group(pull.image)
+        engine, reference = split_image_key(pull.image)
         try:
-            registry = observe.build_registry_client(self._config, group.image)
-            host, path = image_reference.split_host_and_path(group.image)
+            registry = observe.build_registry_client(self._config, reference)
+            host, path = image_reference.split_host_and_path(reference)
             login = find_credentials(host, self._config.registry.auth_file, os.environ, path)
-            self._engines[group.engine].pull_image(
-                image_reference.get_repository(group.image),
+            self._engines[engine].pull_image(
+                image_reference.get_repository(reference),
                 pull.digest,
                 auth=login.build_auth_payload(registry.host) if login else None,
                 timeout=self._config.registry.pull_timeout,
@@ -141,15 +142,17 @@ class Executor:
         return Outcome(pull)
 
     def _verify(self, verify: Verify) -> Outcome:
-        group = self._config.find_group(verify.image)
-        assert group.verify is not None
+        group = self._find_group(verify)
+        if group.verify is None:
+            return Outcome(verify, "the configuration has no such check any more")
         name = f"{image_reference.get_repository(group.image)}@{verify.digest}"
         error, blames_image = _run_hook(group.verify, name, verify.digest)
         return Outcome(verify, error, blames_image=blames_image)
 
     def _run_preflight(self, preflight: Preflight) -> Outcome:
-        group = self._config.find_group(preflight.image)
-        assert group.preflight is not None
+        group = self._find_group(preflight)
+        if group.preflight is None:
+            return Outcome(preflight, "the configuration has no such check any more")
         status, output = self._engines[group.engine].run_preflight(
             group, preflight.digest, group.preflight.exec, group.preflight.timeout
         )
@@ -158,8 +161,16 @@ class Executor:
         error = f"the pre-flight ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}"
         return Outcome(preflight, error, blames_image=True)
 
+    def _find_group(self, check: Verify | Preflight) -> SlotGroup:
+        """Return the group of slots that asks for a check, with the image to check."""
+        _, reference = split_image_key(check.image)
+        groups = [group for group in self._config.slots if check.group in ("", group.name)]
+        return replace(next((one for one in groups if one.image_key == check.image), groups[0]), image=reference)
+
     def _start(self, start: Start) -> Outcome:
         group, number = self._config.map_slots_to_groups()[start.slot]
+        if start.image:
+            group = replace(group, image=split_image_key(start.image)[1])
         folder = self._prepare_folder(start.slot, self._engines[group.engine]) if group.state else None
         id = self._engines[group.engine].start_container(
             group, number, start.digest, host=self._config.host, state_folder=folder
@@ -211,13 +222,16 @@ class Executor:
             sentence = f"cannot complete the last words of {container.name}: {error}"
             self._audit.record(AuditEvent.LAST_WORDS_FAILED, sentence, "warning", slot=removal.slot)
 
-    def _drain(self, drain: Drain) -> Outcome:
-        group, number = self._config.map_slots_to_groups()[drain.slot]
-        group = fill_group(group, self._config.host, number)
-        status, output = self._engines[drain.engine].execute_command(drain.container, group.drain)
+    def _drain(self, drain: Drain, container: Container) -> Outcome:
+        command = container.claims.drain  # of the configuration that the container was started with
+        slots = self._config.map_slots_to_groups()
+        if drain.slot in slots:
+            group, number = slots[drain.slot]
+            command = fill_group(group, self._config.host, number).drain
+        status, output = self._engines[drain.engine].execute_command(drain.container, command)
         if status == 0:
             return Outcome(drain)
-        return Outcome(drain, f"{' '.join(group.drain)} ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}")
+        return Outcome(drain, f"{' '.join(command)} ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}")
 
 
 def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:

@@ -60,7 +60,15 @@ class Audit:
         self._handler: logging.Handler | None = None
         self._lock = threading.Lock()  # containers are removed in several threads
         self._has_level_prefix = "JOURNAL_STREAM" in os.environ
+        self._path: Path | None = None
         if path is not None:
+            self.use_path(path)
+
+    def use_path(self, path: Path) -> None:
+        """Write to this file from now on."""
+        if path != self._path:
+            self.close()
+            self._path = path
             self._handler = logging.handlers.RotatingFileHandler(
                 path, maxBytes=MAX_FILE_BYTES, backupCount=KEPT_FILES, delay=True
             )

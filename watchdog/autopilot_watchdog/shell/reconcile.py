@@ -10,6 +10,7 @@ watchdog that is killed loses nothing but the results of that work: the next one
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,17 +19,17 @@ from functools import partial
 from pathlib import Path
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import memory_updates
+from autopilot_watchdog.core import engine_memory, memory_updates
 from autopilot_watchdog.core.audit_events import ACTION_EVENTS, AuditEvent, describe_action
 from autopilot_watchdog.core.decide import Decision, decide, list_images_to_check
 from autopilot_watchdog.core.fleet_good import list_good_to_share
 from autopilot_watchdog.core.image_troubles import find_stuck_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
-from autopilot_watchdog.core.observation import Container, EngineDown, EngineView, FleetState, Observation
+from autopilot_watchdog.core.observation import Container, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
-from autopilot_watchdog.engine.engine_registry import create_engines
+from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
 from autopilot_watchdog.shell.act import Executor
 from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch, split_into_batches
@@ -79,6 +80,21 @@ class Watchdog:
         self._work_ended = threading.Event()
         self._preparations: WorkPool[Preparation, Outcome] = WorkPool("preparation", self._tell_end_of_work)
         self._questions = RegistryQuestions(self.engines, self._tell_end_of_work)
+        self.config_refused_since = 0.0  # see ConfigSource
+
+    def use_config(self, config: Config) -> None:
+        """Use another configuration from the next pass on; engines with the same socket stay connected.
+
+        Work beside the passes goes on with the configuration that it began with.
+        """
+        before, self.engines = self.config.list_engines(), dict(self.engines)
+        for name, address in config.list_engines().items():
+            if name not in self.engines or address != before.get(name):
+                self.engines[name] = create_engine(name, address, config.state)
+        self.config = config
+        self._fleet_store = FleetStore(config) if config.consul else None
+        self._executor = Executor(config, self.engines, self.store, self._audit, self._fleet_store)
+        self._questions.use_engines(self.engines)
 
     def _tell_end_of_work(self) -> None:
         self._work_ended.set()
@@ -100,10 +116,13 @@ class Watchdog:
             with_network: True to ask registries and the fleet, too.
             patience_s: Seconds to wait for the registries; None for `registry.patience`.
         """
-        views = {name: observe.observe_engine(self.config, engine, memory) for name, engine in self.engines.items()}
+        names = [*self.config.list_engines(), *self._connect_former_engines(memory)]
+        for unused in self.engines.keys() - set(names):
+            del self.engines[unused]
+        views = {name: observe.observe_engine(self.config, self.engines[name], memory) for name in names}
         boot, booted = host_fitness.read_boot()
         in_flight = self._claims.list_claimed()
-        observation = Observation(views, boot=boot, booted=booted, in_flight=in_flight)
+        observation = Observation(views, boot=boot, booted=booted, cpus=os.cpu_count() or 0, in_flight=in_flight)
         now = time.time()
         if with_fitness:
             reasons = host_fitness.find_unfit_reasons(self.config.fitness, self._list_disks(), now)
@@ -116,9 +135,18 @@ class Watchdog:
             observation = replace(observation, fleet=fleet)
         return replace(observation, tag_digests=self._questions.take_answers())
 
+    def _connect_former_engines(self, memory: Memory) -> list[str]:
+        """Create the engines that only the memory knows; return their names."""
+        former = engine_memory.list_former_engines(self.config, memory)
+        for name, address in former.items():
+            if name not in self.engines:
+                self.engines[name] = create_engine(name, address, self.config.state)
+        return list(former)
+
     def _list_disks(self) -> list[Path]:
         """Return the folders that need free space: the state's and, if they are on this host, the engines'."""
-        roots = [Path(engine.storage_folder) for engine in self.engines.values() if engine.storage_folder]
+        engines = [self.engines[name] for name in self.config.list_engines()]
+        roots = [Path(engine.storage_folder) for engine in engines if engine.storage_folder]
         return [self.store.folder, *(root for root in roots if root.exists())]
 
     def plan_pass(self) -> Decision:
@@ -165,7 +193,7 @@ class Watchdog:
         Raises:
             StateError: The memory cannot be read or written.
         """
-        memory = before = self.store.load()
+        memory = before = replace(self.store.load(), config_refused=self.config_refused_since)
         last_success = earlier.success_before if earlier else memory.last_success
         self.store.save(memory)  # without a written memory, a full disk could lead to a crash loop
         self._claims.remove_leftovers()
@@ -196,7 +224,7 @@ class Watchdog:
                 break
         self._record_changes(before, memory)
         self._share_good_digests(memory, fleet)
-        problems += [view.sentence for view in observation.engines.values() if isinstance(view, EngineDown)]
+        problems += engine_memory.list_silent_engines(self.config, memory, observation)
         if problems:
             memory = replace(memory, last_success=last_success)
             self.store.save(memory)

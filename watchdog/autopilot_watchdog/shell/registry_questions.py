@@ -40,12 +40,19 @@ class RegistryQuestions:
         """
         new = set(keys) - self._pool.pending_keys
         for key in new:
-            self._pool.start(key, partial(self._fetch, config, key, memory))
+            self._pool.start(key, partial(_fetch_answer, config, key, memory, self._engines))
         self._pool.wait([key for key in new if not memory.get_image(key).trouble], patience_s)
 
-    def _fetch(self, config: Config, key: str, memory: Memory) -> TagDigest | RegistryFailure | None:
-        return observe.fetch_tag_digests(config, [key], memory, self._engines).get(key)
+    def use_engines(self, engines: Mapping[str, Engine]) -> None:
+        """Ask for these engines' platforms from now on."""
+        self._engines = engines
 
     def take_answers(self) -> dict[str, TagDigest | RegistryFailure]:
         """Return the answers that have come since the last call, by image key."""
         return {work.key: work.result for work in self._pool.take_finished() if work.result is not None}
+
+
+def _fetch_answer(
+    config: Config, key: str, memory: Memory, engines: Mapping[str, Engine]
+) -> TagDigest | RegistryFailure | None:
+    return observe.fetch_tag_digests(config, [key], memory, engines).get(key)

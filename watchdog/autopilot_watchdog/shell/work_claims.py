@@ -80,7 +80,9 @@ class WorkClaims:
                     path.unlink(missing_ok=True)
 
     def _get_path(self, step: Preparation) -> Path:
-        name = hashlib.sha256(f"{step.image}\0{step.digest}".encode()).hexdigest()[:24]
+        group = "" if isinstance(step, Pull) else step.group
+        words = (KIND_NAMES[type(step)], step.image, step.digest, group)
+        name = hashlib.sha256("\0".join(words).encode()).hexdigest()[:24]
         return self._folder / f"{name}.json"
 
 
@@ -115,5 +117,6 @@ def _parse_claim(text: str) -> tuple[Preparation, float] | None:
     since = document.get("since") if isinstance(document, dict) else None
     if kind is None or isinstance(since, bool) or not isinstance(since, int | float):
         return None
-    texts = (get_text(document, key, MAX_FILE_CHARS) for key in ("image", "digest"))
+    keys = ("image", "digest") if kind is Pull else ("image", "digest", "group")
+    texts = (get_text(document, key, MAX_FILE_CHARS) for key in keys)
     return kind(*texts), float(since)

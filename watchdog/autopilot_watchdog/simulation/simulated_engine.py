@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from autopilot_watchdog.config.slot_claims import compute_claims
 from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container, LastWords
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
@@ -92,7 +93,8 @@ class SimulatedEngine:
         self.started_at[id] = self.now
         self.ends_at[id] = self.now + age
         name, started = f"{slot}-{self.started_count}", self.now + self.clock_skew
-        self._containers[id] = Container(id, name, self.name, slot, digest, group.image, "running", started=started)
+        container = Container(id, name, self.name, slot, digest, group.image, "running", started=started)
+        self._containers[id] = replace(container, claims=compute_claims(group, host, number))
         return id
 
     def remove_container(self, container: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import memory_updates
 from autopilot_watchdog.core.decide import decide, list_images_to_check
-from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.core.memory import Memory, split_image_key
 from autopilot_watchdog.core.observation import EngineDown, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import (
@@ -24,7 +24,7 @@ from autopilot_watchdog.core.slot_actions import (
     Start,
     WithdrawQuarantine,
 )
-from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError, list_digests_on_disk
+from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError, list_images_on_disk
 from autopilot_watchdog.registry.image_reference import get_repository
 from autopilot_watchdog.simulation.simulated_engine import SimulatedEngine
 from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
@@ -139,28 +139,29 @@ class SimulatedHost:
             )
         except EngineUnreachableError as error:
             return EngineDown(str(error))
-        return EngineView(containers, frozenset(list_digests_on_disk(self.config, self.engine, self.memory)))
+        images = frozenset(list_images_on_disk(self.engine, self.memory))
+        return EngineView(containers, frozenset(digest for _, digest in images), images)
 
     def _execute(self, action: Action, now: float) -> Outcome:
         self.engine.now = now
         match action:
             case Pull(image, digest):
-                repository = get_repository(self.config.find_group(image).image)
+                repository = get_repository(split_image_key(image)[1])
                 try:
                     self.engine.pull_image(repository, digest, auth=None, timeout=self.config.registry.pull_timeout)
                 except PullError as error:
                     return Outcome(action, str(error))
-            case Start(slot, digest):
+            case Start(slot, digest, image):
                 group, number = self.config.map_slots_to_groups()[slot]
+                group = replace(group, image=split_image_key(image)[1]) if image else group
                 id = self.engine.start_container(group, number, digest, host=self.config.host, state_folder=None)
                 return Outcome(action, container=id)
             case RemoveContainer(id):
                 self.engine.remove_container(id)
-            case Drain(id, slot):
-                group, _ = self.config.map_slots_to_groups()[slot]
-                self.engine.execute_command(id, group.drain)
+            case Drain(id):
+                self.engine.execute_command(id, ())
             case ShareQuarantine() | ShareGoodLife() | WithdrawQuarantine():
                 self.registry.record_voice(self.config.host, action)
             case RemoveImage(image, digest):
-                self.engine.remove_image(get_repository(self.config.find_group(image).image), digest)
+                self.engine.remove_image(get_repository(split_image_key(image)[1]), digest)
         return Outcome(action)
