@@ -324,6 +324,7 @@ class Supervisor:
             detail = f"cannot use the state directory {self._state}: {reason}; set `state` or AUTOPILOT_STATE"
             raise StartupError(Outcome("config", detail, os.EX_CONFIG)) from None
         self._last_words.keep_files(self._kept_files)
+        self._keep_log()
         for path, descriptor in self._boot.locks.items():
             self._kept_files.keep_lock(path, descriptor, self.log_moved_file)
 
@@ -488,6 +489,7 @@ class Supervisor:
         self._plan = plan
         if log_fd is not None:
             self.log.reopen(log_fd, output)
+            self._keep_log()
         self.log.configure(choose_log_format(plan, self._life), level=plan.logging.level)
         self._log_integration.apply_plan(plan)
         self._journal.set_jobs([job.name for job in plan.jobs])
@@ -526,6 +528,20 @@ class Supervisor:
                 self.log.reopen(open_log_fd(output), output)
             except OSError as error:
                 self.log.log("error", "log_reopen_failed", f"cannot reopen the log {output}: {error.strerror}")
+
+    def _keep_log(self) -> None:
+        """Open the log again when its file is removed: lines would go to a file without a name until SIGUSR1."""
+        output = self._plan.logging.output
+        if output in STANDARD_FDS:
+            return
+
+        def reopen() -> bool:
+            is_in_use = self._plan.logging.output == output
+            if is_in_use:
+                self.log.reopen(open_log_fd(output), output)
+            return is_in_use
+
+        self._kept_files.keep(output, reopen)
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._tasks.start(work)

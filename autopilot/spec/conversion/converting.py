@@ -257,6 +257,7 @@ def convert_file(
     Raises:
         SpecError: The file cannot be read, or is of no kind that is known.
     """
+    path = path.removeprefix("file://")  # as ContainerPilot 2 wants it
     name = "<stdin>" if path == "-" else path
     text = read_source("/dev/stdin" if path == "-" else path, "configuration")
     if not text.strip():

@@ -37,7 +37,14 @@ from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, Start
 from autopilot_watchdog.core.stuck_containers import forget_gone_containers
 
 MAX_PASS_GAP_S = 3600.0  # a longer time between passes is not counted as lost: the host was down
-OCCUPIED_CODES = ("", "running", "draining", "stopping", "paused-container")  # codes of a slot that has a container
+OCCUPIED_CODES = (
+    "",
+    "running",
+    "unhealthy",
+    "draining",
+    "stopping",
+    "paused-container",
+)  # codes of a slot that has a container
 
 STUCK_RETRY_S = 10.0  # after a dead container could not be removed
 WELL_CODES = (*OCCUPIED_CODES, "paused", "cordoned")  # with any other code a slot is empty, so not all is well
@@ -169,7 +176,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
     return memory, actions
 
 
-def _explain_occupied_slot(container: Container, memory: Memory) -> Reason:
+def _explain_occupied_slot(container: Container, memory: Memory) -> Reason:  # noqa: PLR0911  # one per state
     name, digest = container.name, container.digest[:19]
     if container.state == "paused":
         return Reason("paused-container", f"{name} is frozen: somebody paused it in the engine, so it is left alone")
@@ -181,6 +188,9 @@ def _explain_occupied_slot(container: Container, memory: Memory) -> Reason:
         return Reason("draining", f"{name} drains {digest}: it takes no new work and ends by itself")
     if container.id in memory.drained:
         return Reason("draining", f"{name} runs {digest} and was asked to drain")
+    if container.unhealthy:
+        output = f", which printed last: {container.health_output}" if container.health_output else ""
+        return Reason("unhealthy", f"{name} runs {digest}; {container.engine}'s health check fails{output}")
     return Reason("running", f"{name} runs {digest}")
 
 

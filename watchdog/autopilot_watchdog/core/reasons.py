@@ -16,6 +16,7 @@ class Reason:
 # Each code with its meaning. Lost slot-seconds are counted under the codes of slots without a container.
 REASON_CODES = {
     "running": "a container runs",
+    "unhealthy": "its container runs, but the engine's health check of it fails",
     "draining": "its container takes no new work and ends by itself",
     "stopping": "the engine is removing or restarting its container, or tells nothing usable about it",
     "paused-container": "somebody paused its container in the engine; it is left alone",

@@ -66,7 +66,9 @@ def _find_wait_reason(
         record = memory.get_image(context.groups[name].image_key).records.get(slot.digest)
         last = record.trouble if record and record.trouble else "the last life was short"
         wait = f"the next start is in {slot.not_before - now:.0f} s"
-        return Reason("backoff", f"{slot.streak} lives in a row failed or were short, {wait}; {last}")
+        failing = sum(failures.count > 0 for failures in slot.failed.values())
+        advice = f"; {failing} digests fail in this slot, so look at the slot itself" if failing > 1 else ""
+        return Reason("backoff", f"{slot.streak} lives in a row failed or were short, {wait}; {last}{advice}")
     if now < memory.not_before:
         wait = f"the next start is in {memory.not_before - now:.0f} s"
         return Reason("host-backoff", f"{memory.streak} lives in a row failed on this host, {wait}")
