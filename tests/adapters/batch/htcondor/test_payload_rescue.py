@@ -12,7 +12,7 @@ import pytest
 
 from autopilot.adapters.batch.htcondor import payload_rescue
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
-from autopilot.adapters.batch.htcondor.daemons import Daemons
+from autopilot.adapters.batch.htcondor.daemons import Daemons, send_signal
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 
@@ -30,12 +30,6 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def wait_for_state_change(pid: int) -> tuple[bool, bool]:
-    """Wait until a child is stopped or continued; return which of the two it is."""
-    _, status = os.waitpid(pid, os.WUNTRACED | os.WCONTINUED)
-    return os.WIFSTOPPED(status), os.WIFCONTINUED(status)
-
-
 @pytest.mark.parametrize("outlived", [True, False])
 def test_a_killed_startd(
     processes: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, outlived: bool
@@ -46,6 +40,15 @@ def test_a_killed_startd(
     node.daemons = Daemons(master.pid, startd.pid, (starter.pid,))
     remaining = (starter.pid,) if outlived else ()
     monkeypatch.setattr(payload_rescue, "find_daemons", lambda *_: Daemons(master.pid, None, remaining))
+    sent: asyncio.Queue[int] = asyncio.Queue()  # waitpid may miss a stop that is continued at once
+
+    def send_and_record(pid: int, number: int) -> bool:
+        done = send_signal(pid, number)
+        if pid == master.pid and done:
+            sent.put_nowait(number)
+        return done
+
+    monkeypatch.setattr(payload_rescue, "send_signal", send_and_record)
 
     async def rescue() -> None:
         loop = asyncio.get_running_loop()
@@ -53,8 +56,7 @@ def test_a_killed_startd(
         guard = payload_rescue.PayloadRescue(node, lambda work: tasks.append(loop.create_task(work)))
         guard.watch(loop)
         startd.kill()
-        changes = [await asyncio.to_thread(wait_for_state_change, master.pid) for _ in range(2)]
-        assert changes == [(True, False), (False, True)]
+        assert [await sent.get() for _ in range(2)] == [signal.SIGSTOP, signal.SIGCONT]
         await asyncio.gather(*tasks)
         guard.close(loop)
 
