@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from autopilot_watchdog.core import cordons
 from autopilot_watchdog.core.cordons import CordonError
 from autopilot_watchdog.core.memory import Cordon, Memory
+from autopilot_watchdog.shell.state_file import StateStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.watchdog.scenes import BEGIN, build_config, build_host, run_passes
+from tests.watchdog.scenes import BEGIN, IMAGE, build_config, build_host, run_passes
 
 BY_ALICE = Cordon(BEGIN, "alice", "new disk")
 SLOTS = ["wn-01", "wn-02", "wn-03"]
@@ -76,3 +82,18 @@ def test_only_cordons_keep_slots_empty(steps: list[tuple[bool, list[str]]]) -> N
     host.run_pass(BEGIN)
     filled = {container.slot for container in host.engine.list_alive()}
     assert filled == {slot for slot in SLOTS if cordons.find_cordon(host.memory, slot) is None}
+
+
+def test_host_is_cordoned_also_while_its_engine_is_silent(tmp_path: Path) -> None:
+    """`drain --host` cordons the host even if no engine answers, and tells by its exit code that nothing was asked."""
+    slots = [{"name": "wn-NN", "image": IMAGE}]
+    document = {"host": "h1", "state": str(tmp_path), "slots": slots, "engines": {"docker": str(tmp_path / "none")}}
+    config = tmp_path / "wd.json"
+    config.write_text(json.dumps(document))
+    command = [sys.executable, "-m", "autopilot_watchdog", "drain", "--config", str(config)]
+    done = subprocess.run([*command, "--host", "--reason", "new disks"], capture_output=True, text=True, check=False)
+    assert done.returncode == 75
+    (cordon,) = StateStore(tmp_path).load().cordons.values()
+    assert cordon.reason == "new disks"
+    named = subprocess.run([*command, "wn-01"], capture_output=True, text=True, check=False)
+    assert named.returncode == 75 and "the state of wn-01 is unknown" in named.stderr

@@ -12,6 +12,8 @@ from autopilot_watchdog.core.image_troubles import count_failed_preparations, li
 from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, KnownGood, Memory, Quarantine
 from autopilot_watchdog.core.observation import Container, EngineDown, EngineView, Observation
 from autopilot_watchdog.core.slot_actions import Outcome, RemoveContainer, Start
+from autopilot_watchdog.engine.container_request import DIGEST_LABEL, IMAGE_LABEL, SLOT_LABEL
+from autopilot_watchdog.engine.docker_answers import parse_container
 
 from lab.tiny_images import format_healthy_script
 from tests.watchdog.scenes import BEGIN, IMAGE, KEY, A, B, build_config
@@ -85,6 +87,27 @@ def test_nothing_is_started_beside_a_dead_container_that_stays() -> None:
     assert decide(CONFIG, down, memory, BEGIN + 3601).memory.stuck == memory.stuck
     decision = decide(CONFIG, observe(), memory, BEGIN + 3602)
     assert not decision.memory.stuck and any(isinstance(action, Start) for action in decision.actions)
+
+
+@pytest.mark.parametrize(
+    ("health", "shown"),
+    [
+        ({"Status": "unhealthy", "Log": [{"Output": "old"}, {"Output": "no\n"}]}, "which printed last: no"),
+        ({"Status": "unhealthy", "Log": None}, "docker's health check fails"),
+        ({"Status": "healthy"}, ""),
+        ({"Status": "none"}, ""),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_health_of_the_engine_is_shown(health: object, shown: str) -> None:
+    """A container that the engine calls unhealthy runs on, and the reason of its slot tells the check's last output."""
+    labels = {SLOT_LABEL: "wn-01", DIGEST_LABEL: A, IMAGE_LABEL: IMAGE}
+    document = {"Name": "/wn-01-x", "State": {"Status": "running", "Health": health}, "Config": {"Labels": labels}}
+    container = parse_container({"Id": "id1"}, document, "docker", {})
+    reason = decide(CONFIG, observe(container), Memory(images={KEY: GOOD}), BEGIN).reasons["wn-01"]
+    assert reason.code == ("unhealthy" if shown else "running")
+    assert reason.sentence.startswith(f"wn-01-x runs {A[:19]}") and reason.sentence.endswith(shown)
 
 
 @pytest.mark.real("docker", "registry")

@@ -50,10 +50,12 @@ def drain(config: Config, slots: tuple[str, ...], whole_host: bool, reason: str)
     """
     if bool(slots) == whole_host:
         raise click.UsageError("give either the slots to drain or --host")
-    live = _find_live_slots(config, slots)
     if whole_host:
-        _add_cordons(config, (), reason)
-    _drain_slots(config, live, slots)
+        _add_cordons(config, (), reason)  # also while an engine is silent
+        finder = SlotFinder(config)
+        _drain_slots(config, finder.list_live(), (), finder.troubles)
+    else:
+        _drain_slots(config, _find_live_slots(config, slots), slots)
 
 
 @click.command()
@@ -118,14 +120,10 @@ def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
 
 def _find_live_slots(config: Config, slots: Sequence[str]) -> list[LiveSlot]:
     """Return the living containers of slots; exit if one does not exist, or an engine does not answer."""
-    finder = SlotFinder(config)
     try:
-        live = finder.list_live(slots)
+        return SlotFinder(config).list_live(slots)
     except SlotError as error:
         fail(str(error), EX_TEMPFAIL if error.is_unknown else EX_USAGE)
-    if not slots and finder.troubles:
-        fail("\n".join(finder.troubles), EX_TEMPFAIL)
-    return live
 
 
 def _add_cordons(config: Config, slots: Sequence[str], reason: str) -> None:
@@ -133,9 +131,16 @@ def _add_cordons(config: Config, slots: Sequence[str], reason: str) -> None:
     apply_order(config, lambda memory: cordons.add_cordons(memory, slots, order))
 
 
-def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str]) -> None:
-    """Ask containers to drain, and remember those that were asked; exit with 75 if one could not be asked."""
-    audit, problems, asked = open_audit(config), [], []
+def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str], troubles: Sequence[str] = ()) -> None:
+    """Ask containers to drain, and remember those that were asked; exit with 75 if one could not be asked.
+
+    Args:
+        config: The configuration.
+        live: The containers.
+        slots: The slots that the operator named.
+        troubles: Sentences about engines that do not answer.
+    """
+    audit, problems, asked = open_audit(config), list(troubles), []
     for found in live:
         command = found.group.drain if found.group else DEFAULT_DRAIN_COMMAND
         try:

@@ -13,6 +13,7 @@ from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
+from autopilot_watchdog.core.observation import UNHEALTHY
 from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
@@ -38,6 +39,7 @@ def status(config: Config, output: str) -> None:
                 "since": container.started if container else _find_empty_since(memory.get_slot(name), reason.code),
                 "digest": container.digest if container else memory.get_slot(name).digest or None,
                 "container": container.name if container else None,
+                "health": container.health or None if container else None,
                 "sentence": reason.sentence,
             }
         )
@@ -63,7 +65,7 @@ def status(config: Config, output: str) -> None:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.echo(show_controls("  ".join(cells).rstrip()))
     for row in rows:
-        if row["state"] not in ("running", "draining"):
+        if row["state"] not in ("running", "draining") or row["health"] == UNHEALTHY:
             click.echo(show_controls(f"{row['slot']}: {row['sentence']}"))
     for key in dict.fromkeys(group.image_key for group in config.slots):
         click.echo(show_controls(_describe_image(key, decision.memory.get_image(key), now)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from autopilot_watchdog.config.slot_claims import SlotClaims
 from autopilot_watchdog.core.slot_actions import Preparation
 
+UNHEALTHY = "unhealthy"  # the engines' word for a container whose health check fails
 UNKNOWN_STATE = "unknown"  # our own word: the engine tells nothing usable about the container
 # Docker's words; a container in any other state, known or not, counts as alive and is left alone
 DEAD_STATES = frozenset({"created", "exited", "dead"})
@@ -52,7 +53,7 @@ class Container:
     @property
     def unhealthy(self) -> bool:
         """True if the engine's own check says that the container is not healthy."""
-        return self.health == "unhealthy"
+        return self.health == UNHEALTHY
 
     @property
     def image_key(self) -> str:

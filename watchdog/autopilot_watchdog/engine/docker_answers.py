@@ -12,6 +12,8 @@ from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.timestamps import parse_timestamp
 
 MAX_CODE_CHARS = 40
+MAX_HEALTH_CHARS = 200  # of a health check's last output
+NO_HEALTH_CHECK = "none"  # the engines' word
 FRAME_HEADER_BYTES = 8  # stream number, three zeros, length as a big-endian 32-bit number
 
 
@@ -27,6 +29,8 @@ def parse_container(item: object, document: object, engine: str, states: Mapping
     state = get_object(document, "State")
     labels = get_object(get_object(document, "Config"), "Labels") or get_object(item, "Labels")
     status = get_text(state, "Status", MAX_CODE_CHARS) or UNKNOWN_STATE
+    health = get_object(state, "Health")
+    health_status = get_text(health, "Status", MAX_CODE_CHARS)
     names = [name for name in get_list(item, "Names") if isinstance(name, str)]
     container_id = get_text(item, "Id")
     return Container(
@@ -37,21 +41,15 @@ def parse_container(item: object, document: object, engine: str, states: Mapping
         digest=get_text(labels, container_request.DIGEST_LABEL),
         image=get_text(labels, container_request.IMAGE_LABEL),
         state=states.get(status, status),
+        health="" if health_status == NO_HEALTH_CHECK else health_status,
+        health_output=get_text(next(iter(get_list(health, "Log")[-1:]), None), "Output", MAX_HEALTH_CHARS).strip(),
         started=parse_engine_time(get_text(state, "StartedAt")),
         ended=parse_engine_time(get_text(state, "FinishedAt")),
         exit_code=get_integer(state, "ExitCode") or 0,
         oom_killed=state.get("OOMKilled") is True,
-        health=get_text(get_object(state, "Health"), "Status", MAX_CODE_CHARS),
-        health_output=_get_health_output(get_object(state, "Health")),
         claims=parse_claims(get_text(labels, container_request.CLAIMS_LABEL, MAX_LABEL_CHARS))
         or read_host_config(get_object(document, "HostConfig")),
     )
-
-
-def _get_health_output(health: object) -> str:
-    """Return the output of the latest check of a container's health; "" for none."""
-    checks = get_list(health, "Log")
-    return get_text(checks[-1], "Output").strip() if checks else ""
 
 
 def parse_engine_time(text: str) -> float:

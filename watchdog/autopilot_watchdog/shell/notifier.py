@@ -49,7 +49,7 @@ class Notifier:
             self._thread.start()
             atexit.register(self.close)
         try:
-            self._waiting.put_nowait(json.dumps({"host": self._host, **entry}))
+            self._waiting.put_nowait(f"{json.dumps({'host': self._host, **entry})}\n")
         except queue.Full:
             self._report_failure(f"{MAX_WAITING_EVENTS} events wait for {self._settings.exec[0]}; one more was dropped")
 

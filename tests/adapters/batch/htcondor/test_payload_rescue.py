@@ -12,7 +12,7 @@ import pytest
 
 from autopilot.adapters.batch.htcondor import payload_rescue
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
-from autopilot.adapters.batch.htcondor.daemons import Daemons
+from autopilot.adapters.batch.htcondor.daemons import Daemons, send_signal
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 
@@ -40,10 +40,8 @@ def test_a_killed_startd(
     node.daemons = Daemons(master.pid, startd.pid, (starter.pid,))
     remaining = (starter.pid,) if outlived else ()
     monkeypatch.setattr(payload_rescue, "find_daemons", lambda *_: Daemons(master.pid, None, remaining))
-    sent: asyncio.Queue[int] = (
-        asyncio.Queue()
-    )  # a stop that is continued at once is not seen by waitpid on a busy machine
-    send_signal = payload_rescue.send_signal
+    # waitpid does not see a stop that is continued at once on a busy machine, so the signals are recorded
+    sent: asyncio.Queue[int] = asyncio.Queue()
 
     def send_and_record(pid: int, number: int) -> bool:
         done = send_signal(pid, number)
