@@ -92,8 +92,11 @@ def test_nothing_is_started_beside_a_dead_container_that_stays() -> None:
 @pytest.mark.parametrize(
     ("health", "shown"),
     [
-        ({"Status": "unhealthy", "Log": [{"Output": "old"}, {"Output": "no answer\n"}]}, "unhealthy: no answer"),
-        ({"Status": "unhealthy", "Log": None}, "unhealthy: no output"),
+        (
+            {"Status": "unhealthy", "Log": [{"Output": "old"}, {"Output": "no answer\n"}]},
+            "; docker's health check fails, which printed last: no answer",
+        ),
+        ({"Status": "unhealthy", "Log": None}, "; docker's health check fails"),
         ({"Status": "healthy"}, ""),
         ({"Status": "none"}, ""),
         ([], ""),
@@ -106,8 +109,8 @@ def test_health_of_the_engine_is_shown(health: object, shown: str) -> None:
     document = {"Name": "/wn-01-x", "State": {"Status": "running", "Health": health}, "Config": {"Labels": labels}}
     container = parse_container({"Id": "id1"}, document, "docker", {})
     reason = decide(CONFIG, observe(container), Memory(images={KEY: GOOD}), BEGIN).reasons["wn-01"]
-    assert reason.code == "running"
-    assert reason.sentence == f"wn-01-x runs {A[:19]}" + (f", and docker calls it {shown}" if shown else "")
+    assert reason.code == ("unhealthy" if shown else "running")
+    assert reason.sentence == f"wn-01-x runs {A[:19]}{shown}"
 
 
 @pytest.mark.real("docker", "registry")
