@@ -13,7 +13,14 @@ from autopilot_watchdog.cli.main import main
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
-from autopilot_watchdog.core.observation import Container, EngineView, Observation, RegistryFailure, TagDigest
+from autopilot_watchdog.core.observation import (
+    Container,
+    EngineDown,
+    EngineView,
+    Observation,
+    RegistryFailure,
+    TagDigest,
+)
 from autopilot_watchdog.engine.engine import PullError
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
@@ -107,6 +114,18 @@ def test_older_state_is_kept(tmp_path: Path) -> None:
     decision = decide(podman, Observation(view, boot="b", booted=1.0), store.load(), NOW)
     assert decision.reasons["wn-01"].code == "running"
     assert decision.memory.get_image(podman.slots[0].image_key).pin == A
+
+
+def test_older_state_and_a_silent_engine(tmp_path: Path) -> None:
+    """A slot of an older watchdog's state is not filled on a new engine while the former one is silent."""
+    (tmp_path / "state.json").write_text(json.dumps(OLDER | {"paused": False, "boot": "b"}))
+    podman = build_config(count=1, group={"engine": "podman"})
+    views: dict[str, EngineDown | EngineView] = {"docker": EngineDown("cannot reach docker"), "podman": EngineView()}
+    memory = StateStore(tmp_path).load()
+    for boot, code in (("b", "engine-unknown"), ("b", "engine-unknown"), ("c", "preparing")):
+        decision = decide(podman, Observation(dict(views), boot=boot, booted=1.0), memory, NOW)
+        memory = decision.memory
+        assert decision.reasons["wn-01"].code == code
 
 
 def build_observation(config: Config, states: list[str], answer: TagDigest | RegistryFailure | None) -> Observation:

