@@ -30,12 +30,6 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
-def wait_for_state_change(pid: int) -> tuple[bool, bool]:
-    """Wait until a child is stopped or continued; return which of the two it is."""
-    _, status = os.waitpid(pid, os.WUNTRACED | os.WCONTINUED)
-    return os.WIFSTOPPED(status), os.WIFCONTINUED(status)
-
-
 @pytest.mark.parametrize("outlived", [True, False])
 def test_a_killed_startd(
     processes: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, outlived: bool
@@ -47,18 +41,28 @@ def test_a_killed_startd(
     remaining = (starter.pid,) if outlived else ()
     monkeypatch.setattr(payload_rescue, "find_daemons", lambda *_: Daemons(master.pid, None, remaining))
 
+    sent: list[tuple[int, int]] = []
+    send = payload_rescue.send_signal
+
+    def record_signal(pid: int, number: int) -> bool:
+        sent.append((pid, number))
+        return send(pid, number)
+
+    monkeypatch.setattr(payload_rescue, "send_signal", record_signal)
+
     async def rescue() -> None:
         loop = asyncio.get_running_loop()
         tasks: list[asyncio.Task[None]] = []
         guard = payload_rescue.PayloadRescue(node, lambda work: tasks.append(loop.create_task(work)))
         guard.watch(loop)
         startd.kill()
-        changes = [await asyncio.to_thread(wait_for_state_change, master.pid) for _ in range(2)]
-        assert changes == [(True, False), (False, True)]
+        while (master.pid, signal.SIGCONT) not in sent:
+            await asyncio.sleep(0.01)
         await asyncio.gather(*tasks)
         guard.close(loop)
 
     asyncio.run(asyncio.wait_for(rescue(), LIMIT_S))
+    assert sent[0] == (master.pid, signal.SIGSTOP) and sent[-1] == (master.pid, signal.SIGCONT)
     if outlived:
         assert starter.wait(LIMIT_S) == -signal.SIGTERM
     assert (starter.poll() is None) is not outlived and master.poll() is None
