@@ -80,10 +80,10 @@ def measure_case(supervisors: int, jobs: int, seconds: float) -> CaseResult:
 
     Args:
         supervisors: number of supervisors.
-        jobs: number of services of each supervisor, besides its own.
+        jobs: number of services of each supervisor.
         seconds: length of the quiet time in which CPU is measured.
     """
-    services = supervisors * (jobs + 1)
+    services = supervisors * jobs
     limits = {"limits": {"http_max_conns_per_client": 1000}}
     with create_run_folder() as folder, consul_agents.start_agent(limits) as agent:
         with ExitStack() as stack:

@@ -62,25 +62,44 @@ def build_debian_tree(target: Path, packages: tuple[str, ...], output_format: st
     Raises:
         LabError: there is no mirror or no mmdebstrap, or the build failed.
     """
+    options = [
+        "--variant=minbase",
+        f"--format={output_format}",
+        # unreachable name servers delay every daemon; a container engine brings its own file
+        '--customize-hook=: > "$1/etc/resolv.conf"',
+    ]
+    if CA_BUNDLE.exists():  # a machine behind a proxy may trust more authorities than Debian does
+        options.append(f'--customize-hook=cp {CA_BUNDLE} "$1{CA_BUNDLE}"')
+    _run_mmdebstrap(target, packages, *options)
+    if target.is_dir():
+        target.chmod(0o755)
+
+
+def extract_packages(target: Path, packages: tuple[str, ...]) -> None:
+    """Unpack packages with all that they depend on, and configure nothing: programs to run by the tree's own loader.
+
+    Args:
+        target: path that does not exist yet.
+        packages: Debian packages.
+
+    Raises:
+        LabError: there is no mirror or no mmdebstrap, or it failed.
+    """
+    _run_mmdebstrap(target, packages, "--variant=extract", "--format=directory")
+
+
+def _run_mmdebstrap(target: Path, packages: tuple[str, ...], *options: str) -> None:
     mirror = find_mirror()
     if mirror is None:
         raise LabError("cannot build a Debian tree: no Debian mirror in this machine's apt sources")
     if not shutil.which("mmdebstrap"):
         raise LabError("cannot build a Debian tree: mmdebstrap is not installed (apt-get install mmdebstrap)")
-    command = [
-        "mmdebstrap",
-        "--variant=minbase",
-        f"--format={output_format}",
-        f"--include={','.join(packages)}",
-        # unreachable name servers delay every daemon; a container engine brings its own file
-        '--customize-hook=: > "$1/etc/resolv.conf"',
-    ]
-    if CA_BUNDLE.exists():  # a machine behind a proxy may trust more authorities than Debian does
-        command.append(f'--customize-hook=cp {CA_BUNDLE} "$1{CA_BUNDLE}"')
+    source = f"deb {mirror} {SUITE} main"
     done = subprocess.run(
-        [*command, SUITE, str(target), f"deb {mirror} {SUITE} main"], capture_output=True, text=True, check=False
+        ["mmdebstrap", *options, f"--include={','.join(packages)}", SUITE, str(target), source],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         raise LabError(f"cannot build a Debian tree with mmdebstrap: {done.stderr.strip()[-2000:]}")
-    if target.is_dir():
-        target.chmod(0o755)

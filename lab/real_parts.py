@@ -15,6 +15,7 @@ from lab import (
     docker_engine,
     faults,
     prometheus_server,
+    syslog_servers,
     system_packages,
     systemd_container,
 )
@@ -129,6 +130,14 @@ def require_network_address() -> None:
         raise LabError("this machine has no address beside its loopback")
 
 
+def require_syslog() -> None:
+    """Raise LabError unless rsyslog and syslog-ng can be unpacked."""
+    require_root()
+    system_packages.ensure_programs("mmdebstrap")
+    for server in syslog_servers.PACKAGES:
+        syslog_servers.build_tree(server)
+
+
 PARTS: Mapping[str, Callable[[], None]] = {
     "ipv6": require_ipv6,
     "network-address": require_network_address,
@@ -140,6 +149,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "prometheus": require_prometheus,
     "podman": require_podman,
     "registry": require_registry,
+    "syslog": require_syslog,
     "systemd": require_systemd,
     "faketime": lambda: system_packages.ensure_programs("faketime"),
     "cron": lambda: system_packages.ensure_programs("cron"),

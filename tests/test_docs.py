@@ -15,7 +15,8 @@ import click
 import pytest
 
 from autopilot.cli.main import main as autopilot_command
-from autopilot.spec import load
+from autopilot.spec import load, load_text
+from autopilot.spec.conversion.converting import convert_supervisord_text
 from autopilot.spec.plan import Job
 from tests.test_examples import ENVIRONMENT, EXAMPLES
 
@@ -98,6 +99,17 @@ def test_supervisord_before_and_after(monkeypatch: pytest.MonkeyPatch) -> None:
     for one in ("condor", "httpd", "gwms-frontend"):
         for other in ("condor", "httpd", "gwms-frontend"):
             assert (ranks[one] > ranks[other]) == (jobs[one].stop.order < jobs[other].stop.order)
+
+
+def test_supervisord_converted() -> None:
+    """What `autopilot convert` writes of the example says the same of every program as supervisord.conf."""
+    path = EXAMPLES / "from-supervisord" / "supervisord.conf"
+    text = convert_supervisord_text(path.read_text(), str(path), {}).text
+    jobs = {job.name: job for job in load_text(text, env={}, runs_here=False).plan.jobs}
+    programs = read_supervisord_programs()
+    assert list(jobs) == list(programs)
+    for name, program in programs.items():
+        assert [(key, *both) for key, both in compare_settings(program, jobs[name]).items() if both[0] != both[1]] == []
 
 
 def test_simulation_of_the_documentation(tmp_path: Path) -> None:

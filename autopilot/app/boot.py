@@ -259,6 +259,7 @@ def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, Spawned
     started = {}
     for job in data["jobs"]:
         waits = job["when"]["triggers"] or job["when"]["every"] is not None or job["when"]["cron"] is not None
+        waits = waits or job["log_files"]  # which must be looked at before it writes
         if job["name"] != agent and job["command"]["argv"] and not waits:
             command: Any = type("Command", (), job["command"])  # the plan's classes are not loaded yet
             environ = {**os.environ, "CONTAINERPILOT_PID": str(os.getpid())}

@@ -74,6 +74,10 @@ class KeptFiles:
 
         self.keep(path, restore, partial(_is_same_file, path, descriptor))
 
+    def report_restored(self, path: str | os.PathLike[str]) -> None:
+        """Tell of a file that its owner has made again by itself."""
+        self._on_restored(os.fspath(path), None)
+
     def restore_missing(self) -> None:
         """Look for each file, and make again those that are missing."""
         for path, restore in list(self._restore_by_path.items()):

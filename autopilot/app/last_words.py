@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,6 +46,7 @@ class LastWords:
             on_moved: Gets a sentence when something else was in the place of a file and was moved aside.
         """
         self.path, self._on_moved = state / "last-words.json", on_moved
+        self._kept_files: KeptFiles | None = None
         self._payloads_running: set[str] = set()
         self._payloads_run: set[str] = set()
         self._payloads_killed: set[str] = set()
@@ -89,7 +91,13 @@ class LastWords:
 
     def keep_files(self, kept_files: KeptFiles) -> None:
         """Let these last words and the previous ones be made again when somebody removes them."""
-        kept_files.keep(self.path, self.write_heartbeat)
+
+        def restore() -> bool:
+            self.write_heartbeat()  # tells of it, as any other write does
+            return False
+
+        self._kept_files = kept_files
+        kept_files.keep(self.path, restore)
         previous = self.path.with_name(PREVIOUS_NAME)
         with suppress(OSError):  # there may be none
             data = safe_files.read_file(previous, MAX_PREVIOUS_BYTES)
@@ -150,7 +158,10 @@ class LastWords:
 
     def _write(self) -> None:
         data = json.dumps(self.record, indent=1).encode() + b"\n"
+        was_removed = self._kept_files is not None and not os.path.lexists(self.path)
         safe_files.replace_file(self.path, data, 0o644, on_moved=self._on_moved)
+        if self._kept_files is not None and was_removed:
+            self._kept_files.report_restored(self.path)
 
 
 class LastWordsListener:

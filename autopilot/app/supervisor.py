@@ -24,6 +24,7 @@ from autopilot.app.check_runner import CheckRunner
 from autopilot.app.event_log import EventLog
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.app.integrations.integrations import Integrations
+from autopilot.app.integrations.log_integration import LogIntegration
 from autopilot.app.job_environment import JobEnvironment, read_batch_job_variables
 from autopilot.app.job_launcher import JobLauncher
 from autopilot.app.kept_files import KeptFiles
@@ -102,21 +103,20 @@ class Supervisor:
         self._commands = ProcessCommandRunner(self._processes, self._build_environ)
         self._control_socket = socket.socket(fileno=boot.control_fd)
         self._kept_files = KeptFiles(self._log_restored_file)
-        self._integrations = Integrations(
-            plan,
-            IntegrationContext(
-                life,
-                report=self.feed,
-                start_task=self._start_observer,
-                commands=self._commands,
-                get_status=self.build_status,
-                get_figures=self._get_figures,
-                log_moved_file=self.log_moved_file,
-                kept_files=self._kept_files,
-            ),
+        self._integration_context = IntegrationContext(
+            life,
+            report=self.feed,
+            start_task=self._start_observer,
+            commands=self._commands,
+            get_status=self.build_status,
+            get_figures=self._get_figures,
+            log_moved_file=self.log_moved_file,
+            kept_files=self._kept_files,
         )
+        self._integrations = Integrations(plan, self._integration_context)
         self._launcher = self._build_launcher()
         self._executor = self._build_executor()
+        self._log_integration = LogIntegration(plan, self._integration_context, self.log, self._get_payload_pids)
         self._environment = JobEnvironment(
             life.env,
             get_pids=self._executor.get_pids,
@@ -185,6 +185,7 @@ class Supervisor:
         self._log_timezone_warning()
         self._runner.begin()
         self._integrations.begin()
+        self._log_integration.begin()
         self._start_observer("kept-files", self._kept_files.watch)
         self._log_containerpilot_start()
         if self._life.missing_config:
@@ -211,9 +212,11 @@ class Supervisor:
         with suppress(OSError):
             self._life.socket_path.unlink(missing_ok=True)
         self._last_words_listener.finish(outcome)
+        self._log_integration.finish_files()
         level = "info" if outcome.code == 0 else "error"
         self.log.log(level, "exit", f"exit {outcome.code}: {outcome.detail}", reason=outcome.reason)
         self.log.flush_remaining()
+        self._log_integration.flush_remaining(self._loop)
 
     def handle_internal_error(self, error: BaseException) -> Outcome:
         """Stop the batch system after an internal error, within a time limit, and return the outcome of the life.
@@ -270,9 +273,11 @@ class Supervisor:
         return run_observer(name, observe, self._handle_observer_failure, self._handle_observer_recovery)
 
     def _start_observer(self, name: str, work: Work) -> asyncio.Task[None]:
-        return self._start_task(
-            self.run_observer(name, work) if callable(work) else self._run_guarded_observer(name, work)
-        )
+        if callable(work):
+            return self._start_task(self.run_observer(name, work))
+        task = self._start_task(self._run_guarded_observer(name, work))
+        task.add_done_callback(lambda _: work.close())  # a life may end before the first step of its tasks
+        return task
 
     async def _run_guarded_observer(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -319,6 +324,7 @@ class Supervisor:
             detail = f"cannot use the state directory {self._state}: {reason}; set `state` or AUTOPILOT_STATE"
             raise StartupError(Outcome("config", detail, os.EX_CONFIG)) from None
         self._last_words.keep_files(self._kept_files)
+        self._keep_log()
         for path, descriptor in self._boot.locks.items():
             self._kept_files.keep_lock(path, descriptor, self.log_moved_file)
 
@@ -402,6 +408,7 @@ class Supervisor:
     def put_environment(self, changes: Mapping[str, str]) -> None:
         """Set variables of processes that start from now on; "" unsets one."""
         self._environment.apply_changes(changes)
+        self._log_integration.hide_variables(changes)
         put, unset = [name for name in changes if changes[name]], [name for name in changes if not changes[name]]
         # names only: values may be secrets
         self.log.log("info", "environment_changed", "environment changed", set=put, unset=unset)
@@ -482,7 +489,9 @@ class Supervisor:
         self._plan = plan
         if log_fd is not None:
             self.log.reopen(log_fd, output)
+            self._keep_log()
         self.log.configure(choose_log_format(plan, self._life), level=plan.logging.level)
+        self._log_integration.apply_plan(plan)
         self._journal.set_jobs([job.name for job in plan.jobs])
         self._log_timezone_warning()
         self.feed(PlanChanged(plan))
@@ -520,6 +529,20 @@ class Supervisor:
             except OSError as error:
                 self.log.log("error", "log_reopen_failed", f"cannot reopen the log {output}: {error.strerror}")
 
+    def _keep_log(self) -> None:
+        """Open the log again when its file is removed: lines would go to a file without a name until SIGUSR1."""
+        output = self._plan.logging.output
+        if output in STANDARD_FDS:
+            return
+
+        def reopen() -> bool:
+            is_in_use = self._plan.logging.output == output
+            if is_in_use:
+                self.log.reopen(open_log_fd(output), output)
+            return is_in_use
+
+        self._kept_files.keep(output, reopen)
+
     def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._tasks.start(work)
 
@@ -546,14 +569,18 @@ class Supervisor:
     def _get_figures(self) -> LifeFigures:
         from autopilot.adapters.telemetry.life_figures import LifeFigures  # only scrapes ask for them
 
-        batch_system = self._executor.batch_system
         return LifeFigures(
             orphans_reaped=self._processes.orphans_reaped,
             log_dropped_bytes=self.log.dropped_bytes,
+            log_dropped_lines=self._log_integration.dropped_count,
             job_roots=self._launcher.get_job_roots(),
             ended_cpu_seconds=self._launcher.get_ended_cpu_seconds(),
-            payload_pids={} if batch_system is None else batch_system.get_payload_pids(),
+            payload_pids=self._get_payload_pids(),
         )
+
+    def _get_payload_pids(self) -> Mapping[str, int]:
+        batch_system = self._executor.batch_system
+        return {} if batch_system is None else batch_system.get_payload_pids()
 
     def build_status(self) -> Status:
         """Return the answer of `autopilot status`."""

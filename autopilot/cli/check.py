@@ -21,8 +21,15 @@ from autopilot.spec.stop_budget import compute_stop_time, compute_worst_stop_tim
 @click.option("--compile", "compiles", is_flag=True, help="Write the compiled plan beside CONFIG, for quicker starts.")
 @click.option("--simulate", "script", type=click.File(), help="Print the life that SCRIPT leads to, in virtual time.")
 @click.option("--seed", type=int, default=0, help="Seed of the random numbers of a simulation.")
+@click.option("--only", multiple=True, metavar="JOB", help="Show only this job in a simulation; may be repeated.")
 def command(  # noqa: PLR0917 - click
-    config: str, output: str, stop_budget: float | None, compiles: bool, script: TextIO | None, seed: int
+    config: str,
+    output: str,
+    stop_budget: float | None,
+    compiles: bool,
+    script: TextIO | None,
+    seed: int,
+    only: tuple[str, ...],
 ) -> None:
     """Check the job spec CONFIG ("-": standard input), and print every problem with its place and remedy.
 
@@ -44,7 +51,7 @@ def command(  # noqa: PLR0917 - click
     if loaded is not None and not problems and script is not None:
         from autopilot.cli.simulation_report import simulate
 
-        simulate(loaded.plan, script, output, seed)
+        simulate(loaded.plan, script, output, seed, only)
         return
     report = _format_json if output == "json" else _format_text
     click.echo(report(config, loaded, problems, warnings))

@@ -46,7 +46,11 @@ def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[An
         raise click.ClickException("py-consul is not installed: pip install condor-autopilot[consul]")
     from autopilot.adapters.consul.connection_settings import ConsulSetupError, build_connection_settings
     from autopilot.adapters.consul.consul_client import ConsulClient
-    from autopilot.adapters.consul.consul_errors import ConsulRefusedError, ConsulUnreachableError
+    from autopilot.adapters.consul.consul_errors import (
+        ConsulRefusedError,
+        ConsulUnreachableError,
+        reject_malformed_answers,
+    )
     from autopilot.spec.plan import Consul
 
     target = given or os.environ.get("CONSUL_HTTP_ADDR") or DEFAULT_ADDRESS
@@ -54,7 +58,8 @@ def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[An
     async def run_query() -> Any:
         client = ConsulClient(build_connection_settings(Consul(address=target), os.environ))
         try:
-            return await query(client)
+            with reject_malformed_answers():
+                return await query(client)
         finally:
             await client.close()
 

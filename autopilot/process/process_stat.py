@@ -29,6 +29,16 @@ def read_stat(directory: str) -> tuple[str, str] | None:
     return None if stat is None or stat[1] in DEAD_STATES else stat
 
 
+def read_uids(pid: int) -> tuple[int, int] | None:
+    """Return the real and the effective uid of a process; None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            words = next((line.split() for line in file if line.startswith(b"Uid:")), [])
+    except OSError:
+        return None
+    return (int(words[1]), int(words[2])) if len(words) > 2 else None
+
+
 def read_process_stat(pid: int) -> tuple[str, str] | None:
     """Return (name, state) of a process; None when it is gone, or only its zombie is there."""
     return read_stat(f"/proc/{pid}")

@@ -11,6 +11,7 @@ from autopilot.spec.consul_address import is_consul_address
 from autopilot.spec.quantities import InvalidValueError, format_value, parse_whole_number
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_.\-]+(?::inet6?|\[[0-9]{1,3}\])?")
+_SYSLOG_PORTS = {"tcp": 601, "tls": 6514, "udp": 514}  # RFC 3195, RFC 5425, RFC 5426
 _INTERFACE_HELP = 'write "eth0", "eth0:inet6", "eth0[1]", "10.0.0.0/16", "inet", "inet6" or "static:ADDRESS"'
 
 
@@ -40,6 +41,19 @@ def parse_host_port(value: Any) -> tuple[str, int]:
     if match is None:
         raise InvalidValueError(f'cannot be {format_value(value)}; write "HOST:PORT"')
     return match[1] or match[2] or "localhost", parse_whole_number(match[3], 1, 65535)
+
+
+def parse_log_url(value: Any) -> tuple[str, str, int]:
+    """Return protocol, host and port of a receiver of the log, from "tls://HOST:PORT"; the port may be left out."""
+    message = f'cannot be {format_value(value)}; write "tcp://HOST:PORT", "tls://HOST:PORT" or "udp://HOST:PORT"'
+    try:
+        parts = urlsplit(value if isinstance(value, str) and value.isprintable() else "")
+        port = parts.port or _SYSLOG_PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        raise InvalidValueError(message) from None
+    if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise InvalidValueError(message)
+    return parts.scheme, parts.hostname, port
 
 
 def parse_consul_address(value: Any) -> str:

@@ -42,7 +42,7 @@ class Consul(StrictModel):
     token_file: f.AbsolutePath | None = Field(default=None, description="a file that holds the ACL token")
     tls: Tls | None = Field(default=None, description="certificates")
     own_service: f.Flag = Field(
-        default=True, description="register the service `autopilot`, which `autopilot fleet` lists"
+        default=True, description="show the supervisor itself in Consul, where `autopilot fleet` finds it"
     )
 
 

@@ -29,6 +29,7 @@ _KEYS = {
     "When": {"source", "once", "each", "interval", "timeout"},
     "Health": {"timeout", "logging"},
     "Raw": {"raw"},
+    "Output": {"raw"},
     "ServiceConsul": {"enable_tag_override", "deregister_critical_service_after"},
     "Logging": {"level", "format", "output"},
     "Control": {"socket"},

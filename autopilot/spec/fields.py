@@ -15,6 +15,7 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from autopilot.spec import address_rules, cron_expressions, os_names, privilege_names, quantities
 from autopilot.spec.quantities import InvalidValueError, format_value
+from autopilot.spec.vocabulary import FACILITIES
 
 MAX_ID = (1 << 32) - 2  # of users and groups; the next number means "unchanged" to the kernel
 
@@ -166,6 +167,22 @@ def parse_log_output(value: Any) -> str:
     return text.lower() if text.lower() in ("stdout", "stderr") else text
 
 
+def parse_expression(value: Any) -> str:
+    """Return a regular expression."""
+    try:
+        re.compile(parse_text(value))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise InvalidValueError(
+            f"cannot be {format_value(value)}; write a regular expression of Python: {error}"
+        ) from None
+    return str(value)
+
+
+def parse_expressions(value: Any) -> tuple[str, ...]:
+    """Return regular expressions, from an array or from one string."""
+    return tuple(parse_expression(item) for item in parse_text_list(value))
+
+
 def _build_number_validator(minimum: float, maximum: float) -> Callable[[Any], float]:
     def check(value: Any) -> float:
         result = quantities.parse_number(value)
@@ -233,6 +250,16 @@ Cron = Annotated[
 ]
 LogLevel = Annotated[str, PlainValidator(parse_log_level), _build_schema(_TEXT_SCHEMA)]
 LogOutput = Annotated[str, PlainValidator(parse_log_output), _build_schema(_TEXT_SCHEMA, minLength=1)]
+Facility = Annotated[
+    str, PlainValidator(build_choice_validator(*FACILITIES)), _build_schema(_TEXT_SCHEMA, enum=list(FACILITIES))
+]
+Expression = Annotated[str, PlainValidator(parse_expression), _build_schema(_TEXT_SCHEMA, format="regex")]
+Expressions = Annotated[tuple[str, ...], PlainValidator(parse_expressions), _build_schema(_TEXT_LIST_SCHEMA)]
+LogUrl = Annotated[
+    tuple[Literal["tcp", "tls", "udp"], str, int],
+    PlainValidator(address_rules.parse_log_url),
+    _build_schema(_TEXT_SCHEMA, pattern="^(tcp|tls|udp)://"),
+]
 Url = Annotated[str, PlainValidator(address_rules.parse_url), _build_schema(_TEXT_SCHEMA, format="uri")]
 HostPort = Annotated[
     tuple[str, int], PlainValidator(address_rules.parse_host_port), _build_schema({"type": ["string", "integer"]})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from pathlib import Path
 
 from autopilot.spec.findings import Finding
 from autopilot.spec.key_paths import KeyPath
@@ -59,3 +61,31 @@ def find_interpreter_problem(program: str) -> str:
     if interpreter and os.path.exists(interpreter):
         return ""
     return f'"{program}" is a script for "{interpreter}", which is not there'
+
+
+def find_access_problem(path: str, uid: int, groups: Collection[int]) -> str:
+    """Return a sentence when a user may not execute a program, or not enter a directory, else "".
+
+    Access control lists may allow more than the mode says; where there is one, nothing is said.
+
+    Args:
+        path: The program or directory; it exists.
+        uid: The user.
+        groups: The ids of all of the user's groups.
+    """
+    if uid == 0:
+        return ""
+    found = Path(os.path.abspath(path))
+    real = found.resolve()
+    for place in dict.fromkeys((*reversed(found.parents), *reversed(real.parents), real)):
+        try:
+            status = os.stat(place)
+            if "system.posix_acl_access" in os.listxattr(place):
+                continue
+        except OSError:  # out of our own sight
+            return ""
+        shift = 6 if status.st_uid == uid else 3 if status.st_gid in groups else 0
+        if not status.st_mode >> shift & 1:
+            verb = "enter" if os.path.isdir(place) else "execute"
+            return f'uid {uid} may not {verb} "{place}"'
+    return ""

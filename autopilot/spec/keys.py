@@ -18,7 +18,6 @@ MAX_ITEMS = 1000  # of an array of objects: more are a mistake of a generator, a
 # Keys that a later version brings, by the model that will have them.
 _RESERVED_KEYS = {
     "Spec": {"checks"},
-    "Raw": {"files"},
 }
 
 # ContainerPilot's second names of a key, by model.

@@ -23,7 +23,8 @@ class Problem:
         line: Line in the file as written, from 1; 0 when no place can be named.
         column: Column in that line, from 1; 0 when no place can be named.
         file: Name of the file.
-        note: The place in the rendered text, when a template action generated the text there.
+        note: The variables that the template reads there and that are not set, and the place in the rendered text, when
+            a template action generated the text there.
         customary: True for a warning about what ContainerPilot takes without a word.
     """
 

@@ -6,6 +6,7 @@ is changed, and nothing but the spec's own files is read.
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import resource
@@ -17,6 +18,7 @@ from autopilot.spec.consul_machine_checks import check_consul_machine
 from autopilot.spec.env_file import read_env_file
 from autopilot.spec.file_problems import (
     build_machine_warning,
+    find_access_problem,
     find_file_problem,
     find_interpreter_problem,
     find_read_problem,
@@ -24,7 +26,7 @@ from autopilot.spec.file_problems import (
 )
 from autopilot.spec.findings import Finding
 from autopilot.spec.key_paths import KeyPath
-from autopilot.spec.os_names import find_program, is_missing_program, is_unknown_group, is_unknown_user
+from autopilot.spec.os_names import is_missing_program, is_unknown_group, is_unknown_user, list_programs
 from autopilot.spec.privilege_names import CAPABILITY_NAMES, format_capabilities
 from autopilot.spec.spec_model import Job, Spec
 from autopilot.state_directory import choose_state_directory
@@ -45,6 +47,7 @@ def check_machine(spec: Spec) -> Iterator[Finding]:
     yield from _check_batch_program(spec)
     yield from check_consul_machine(spec, os.environ)
     yield from _check_directories(spec)
+    yield from _check_log_files(spec)
     for path, argv in _list_commands(spec):
         if is_missing_program(argv, {}, None):
             yield build_machine_warning(path, "run", f'there is no program "{argv[0]}"')
@@ -105,6 +108,14 @@ def _check_directories(spec: Spec) -> Iterator[Finding]:
                 yield build_machine_warning(("templates", index, key), "used", reason)
 
 
+def _check_log_files(spec: Spec) -> Iterator[Finding]:
+    """Check the certificates for receivers of the log."""
+    for index, destination in enumerate(spec.logging.forward if spec.logging is not None else ()):
+        for key in ("ca_file", "cert_file", "key_file"):
+            if (name := getattr(destination, key)) is not None and (problem := find_read_problem(name)):
+                yield build_machine_warning(("logging", "forward", index, key), "read", problem)
+
+
 def _list_commands(spec: Spec) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
     """Yield the commands that belong to no job, with their paths."""
     drain = spec.lifetime.drain if spec.lifetime is not None else None
@@ -121,9 +132,13 @@ def _check_job(job: Job, path: KeyPath) -> Iterator[Finding]:
     if job.health is not None:
         commands.append(((*path, "health", "exec"), job.health.exec))
     for command_path, argv in commands:
-        program = find_program(argv, job.env, job.cwd) if argv is not None else None
-        if program is not None and (problem := find_interpreter_problem(program)):
-            yield build_machine_warning(command_path, "run", problem)
+        # an exec goes on to the next directory of PATH where it may not execute a program
+        programs = list_programs(argv, job.env, job.cwd) if argv is not None else []
+        problems = [find_interpreter_problem(program) or _find_access_problem(job, program) for program in programs]
+        if problems and all(problems):
+            yield build_machine_warning(command_path, "run", problems[0])
+    if job.cwd is not None and os.path.isdir(job.cwd) and (problem := _find_access_problem(job, job.cwd)):
+        yield build_machine_warning((*path, "cwd"), "entered", problem)
     if job.env_file is not None and os.path.exists(job.env_file):
         try:
             read_env_file(job.env_file)
@@ -144,12 +159,29 @@ def _check_job(job: Job, path: KeyPath) -> Iterator[Finding]:
             )
 
 
+def _find_access_problem(job: Job, place: str) -> str:
+    """Return a sentence when the job's user may not execute a program or enter a directory, else ""."""
+    if job.user is None or is_unknown_user(job.user) or is_unknown_group(job.group):
+        return ""
+    entry = _find_password_entry(job.user)
+    uid = int(job.user) if entry is None else entry.pw_uid
+    primary = uid if entry is None else entry.pw_gid
+    if job.group is not None:
+        primary = int(job.group) if job.group.isdigit() else grp.getgrnam(job.group).gr_gid
+    groups = {primary} if entry is None else {primary, *os.getgrouplist(entry.pw_name, primary)}
+    return find_access_problem(place, uid, groups)
+
+
+def _find_password_entry(user: str) -> pwd.struct_passwd | None:
+    try:
+        return pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+    except KeyError:
+        return None
+
+
 def _find_identity_problem(user: str) -> str:
     """Return a sentence when this process cannot start another one as `user`, else ""."""
-    try:
-        entry = pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
-    except KeyError:
-        entry = None
+    entry = _find_password_entry(user)
     uid = int(user) if entry is None else entry.pw_uid
     if uid != os.geteuid():
         if _has_capabilities(_CAP_SETUID, _CAP_SETGID):

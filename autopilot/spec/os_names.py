@@ -120,12 +120,15 @@ def _has_entry(lookup: Any, name: str) -> bool:
 
 def is_missing_program(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None) -> bool:
     """Return True when the first word of a command names no program on this machine."""
-    return find_program(argv, env, cwd) is None
+    return not list_programs(argv, env, cwd)
 
 
-def find_program(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None) -> str | None:
-    """Return the path of the program that the first word of a command names; None when there is none here."""
+def list_programs(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None) -> list[str]:
+    """Return the paths that the first word of a command may mean, in the order in which an exec tries them."""
     program = argv[0]
     if "/" in program:
-        return shutil.which(os.path.join(cwd or "", program))
-    return shutil.which(program, path=env.get("PATH", os.environ.get("PATH")))
+        places = [os.path.join(cwd or "", program)]
+    else:
+        path = env.get("PATH", os.environ.get("PATH", os.defpath))
+        places = [os.path.join(directory, program) for directory in path.split(":")]
+    return [place for place in places if "/" in place and shutil.which(place) is not None]

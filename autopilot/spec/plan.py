@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from autopilot.spec.vocabulary import SECRET_NAMES
+
 OnFailure = Literal["event", "restart", "drain", "shutdown"]
 OnSigterm = Literal["stop", "drain"]
 
@@ -115,6 +117,14 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogFile:
+    """Files that a job writes, and whose lines are lines of its output."""
+
+    path: str  # with wildcards
+    first_line: str | None = None  # a regular expression: other lines belong to the line before them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A process that the supervisor runs, or (with an empty command) a service that it only checks."""
 
@@ -131,6 +141,7 @@ class Job:
     health: Health | None = None
     service: Service | None = None
     raw: bool = False  # output without prefixes
+    log_files: tuple[LogFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,12 +289,37 @@ class Telemetry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogDestination:
+    """Another host that gets the lines of the log, as syslog messages."""
+
+    url: str  # as written; names the destination in messages
+    protocol: Literal["tcp", "tls", "udp"]
+    host: str
+    port: int
+    facility: str = "daemon"
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    buffer_bytes: int = 1 << 20  # lines that wait while it is away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redaction:
+    """Secrets that are removed from lines that leave this host."""
+
+    names: tuple[str, ...] = SECRET_NAMES  # of environment variables, with wildcards
+    patterns: tuple[str, ...] = ()  # regular expressions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Logging:
-    """Level, format and destination of the supervisor's log."""
+    """Level, format and destinations of the supervisor's log."""
 
     level: str = "INFO"
     format: Literal["default", "auto", "text", "json"] = "default"  # see autopilot.adapters.logs.log_formats
     output: str = "stdout"  # stdout, stderr or a file
+    forward: tuple[LogDestination, ...] = ()
+    redact: Redaction = Redaction()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

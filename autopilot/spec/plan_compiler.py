@@ -80,6 +80,7 @@ def _compile_job(spec: m.Spec, job: m.Job, batch: p.Batch | None) -> p.Job:
         health=_compile_health(job, job.health) if job.health else None,
         service=_compile_service(job) if job.port is not None else None,
         raw=job.logging.raw,
+        log_files=tuple(p.LogFile(path=file.path, first_line=file.first_line) for file in job.logging.files),
     )
 
 
@@ -214,4 +215,25 @@ def _compile_batch(spec: m.Spec) -> p.Batch | None:
 
 
 def _compile_logging(logging: m.Logging) -> p.Logging:
-    return p.Logging(level=logging.level, format=logging.format, output=logging.output)
+    return p.Logging(
+        level=logging.level,
+        format=logging.format,
+        output=logging.output,
+        forward=tuple(_compile_destination(destination) for destination in logging.forward),
+        redact=p.Redaction(names=logging.redact.names, patterns=logging.redact.patterns),
+    )
+
+
+def _compile_destination(destination: m.LogForward) -> p.LogDestination:
+    protocol, host, port = destination.to
+    return p.LogDestination(
+        url=destination.url,
+        protocol=protocol,
+        host=host,
+        port=port,
+        facility=destination.facility,
+        ca_file=destination.ca_file,
+        cert_file=destination.cert_file,
+        key_file=destination.key_file,
+        buffer_bytes=destination.buffer,
+    )

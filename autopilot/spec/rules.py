@@ -34,7 +34,20 @@ def check_rules(spec: Spec) -> Iterator[Finding]:
     yield from _check_lifetime(spec)
     yield from _check_drains(spec)
     yield from _check_metrics(spec)
+    yield from _check_log_destinations(spec)
     yield from check_registry(spec)
+
+
+def _check_log_destinations(spec: Spec) -> Iterator[Finding]:
+    for index, destination in enumerate(spec.logging.forward if spec.logging is not None else ()):
+        path: KeyPath = ("logging", "forward", index)
+        given = [key for key in ("ca_file", "cert_file", "key_file") if getattr(destination, key) is not None]
+        if destination.to[0] != "tls" and given:
+            message = f"cannot be used without TLS, got {destination.url}; write tls://, or remove it"
+            yield Finding((*path, given[0]), message, related_paths=((*path, "to"),))
+        elif (destination.cert_file is None) != (destination.key_file is None):
+            alone, missing = ("cert_file", "key_file") if destination.key_file is None else ("key_file", "cert_file")
+            yield Finding((*path, alone), f"cannot be used alone; write {missing} too")
 
 
 def _check_jobs(spec: Spec) -> Iterator[Finding]:

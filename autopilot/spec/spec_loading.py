@@ -10,6 +10,7 @@ from autopilot.spec import source_file
 from autopilot.spec.findings import Finding
 from autopilot.spec.key_paths import format_path
 from autopilot.spec.load_result import LoadedSpec, Problem, SpecError
+from autopilot.spec.template_variables import find_unset_variables
 
 if TYPE_CHECKING:
     from autopilot.spec.gotemplate.rendered_template import RenderedTemplate
@@ -38,7 +39,7 @@ def load_text(
 ) -> LoadedSpec:
     """Load a job spec from its text, as `load` does; messages call it `name`."""
     rendered = _render_source(source_file.check_source(text, name), name, env)
-    mapper = _PositionMapper(name, rendered)
+    mapper = _PositionMapper(name, rendered, os.environ if env is None else env)
     from autopilot.spec.parsing import SpecSyntaxError, parse
 
     try:
@@ -79,9 +80,10 @@ def _build_loaded_spec(tree: ParsedTree, position_mapper: _PositionMapper, *, ru
 class _PositionMapper:
     """Converts offsets in the rendered text to lines and columns of the file as written."""
 
-    def __init__(self, name: str, rendered: RenderedTemplate) -> None:
+    def __init__(self, name: str, rendered: RenderedTemplate, env: Mapping[str, str]) -> None:
         self.name = name
         self.rendered = rendered
+        self.env = env
 
     def map_findings(self, findings: Iterable[Finding], tree: ParsedTree) -> list[tuple[Finding, Problem]]:
         """Return every finding with its problem, in the order of the file."""
@@ -99,6 +101,9 @@ class _PositionMapper:
         if generated:
             rendered_line, rendered_column = source_file.find_line_and_column(self.rendered.text, offset)
             note = f"in the text that the template renders here: its line {rendered_line}, column {rendered_column}"
+        if unset := find_unset_variables(self.rendered.template, origin, self.env):
+            remedy = f"set {', '.join(unset)}: the template reads {'it' if len(unset) == 1 else 'them'}"
+            note = f"{remedy}; {note}" if note else remedy
         return Problem(
             message=message, path=path, line=line, column=column, file=self.name, note=note, customary=customary
         )

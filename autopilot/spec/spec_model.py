@@ -17,6 +17,7 @@ from autopilot.spec.batch_section import BatchSection, build_drain_field, build_
 from autopilot.spec.containerpilot_model import Consul, ConsulAgent, Lock, ServiceConsul, Telemetry, Template, Watch
 from autopilot.spec.extensions import BATCH_SYSTEMS, CHECK_KINDS, join_names, load_batch_system, load_check_kind
 from autopilot.spec.model_base import Shorthand, StrictModel
+from autopilot.spec.vocabulary import SECRET_NAMES
 
 OnFailure = Annotated[
     Literal["event", "restart", "drain", "shutdown"],
@@ -100,6 +101,21 @@ class Raw(StrictModel):
     raw: f.Flag = Field(default=False, description="without prefixes, as the process wrote it")
 
 
+class FollowedFiles(StrictModel):
+    """Files that a job writes."""
+
+    path: f.AbsolutePath = Field(description="a file, or several by wildcards")
+    first_line: f.Expression | None = Field(
+        default=None, description="a regular expression: lines that do not match belong to the line before"
+    )
+
+
+class Output(Raw):
+    """Settings of a job's output."""
+
+    files: tuple[FollowedFiles, ...] = Field(default=(), description="files that it writes, followed like its output")
+
+
 if TYPE_CHECKING:
 
     class CheckFields(StrictModel):
@@ -173,7 +189,7 @@ class Job(StrictModel):
     backoff: Backoff = Field(default=Backoff(), description="delay between restarts")
     stop: Stop = Field(default=Stop(), description="how it is stopped")
     health: Health | None = Field(default=None, description="its health check; required with a port")
-    logging: Raw = Field(default=Raw(), description="how its output is logged")
+    logging: Output = Field(default=Output(), description="how its output is logged")
     port: f.Port | None = Field(default=None, description="the port of the service it offers")
     initial_status: Status | None = Field(default=None, description="status to register with, before the first check")
     tags: f.TextList = Field(default=(), description="tags of the service")
@@ -232,12 +248,40 @@ class Lifetime(StrictModel):
     grace: f.Duration = Field(default=300.0, description="from the soft stop to the hard one")
 
 
+class LogForward(StrictModel):
+    """Another host that gets the log as syslog messages (RFC 5424)."""
+
+    to: f.LogUrl = Field(description="tcp://HOST:PORT, tls://HOST:PORT or udp://HOST:PORT")
+    facility: f.Facility = Field(default="daemon", description="a syslog facility such as daemon or local0")
+    ca_file: f.AbsolutePath | None = Field(default=None, description="the CA of the host; the system's when left out")
+    cert_file: f.AbsolutePath | None = Field(default=None, description="our certificate, for a host that asks for one")
+    key_file: f.AbsolutePath | None = Field(default=None, description="the key of cert_file")
+    buffer: f.Size = Field(default=1 << 20, description="lines that wait while the host is away")
+
+    @property
+    def url(self) -> str:
+        """The destination in one form."""
+        protocol, host, port = self.to
+        return f"{protocol}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class Redact(StrictModel):
+    """Secrets that are removed from lines that leave this host."""
+
+    names: f.TextList = Field(
+        default=SECRET_NAMES, description="environment variables whose values are secrets, with wildcards"
+    )
+    patterns: f.Expressions = Field(default=(), description="regular expressions; each match is a secret")
+
+
 class Logging(StrictModel):
     """The supervisor's own log."""
 
     level: f.LogLevel = Field(default="INFO", description="DEBUG, INFO, WARN, ERROR, FATAL or PANIC")
     format: LogFormat = Field(default="default", description="default and auto: text on a terminal, JSON elsewhere")
     output: f.LogOutput = Field(default="stdout", description="stdout, stderr or a file, which SIGUSR1 reopens")
+    forward: tuple[LogForward, ...] = Field(default=(), description="hosts that get the log too")
+    redact: Redact = Field(default_factory=Redact, description="secrets that are removed from what is forwarded")
 
 
 class Control(StrictModel):

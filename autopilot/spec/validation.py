@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from autopilot.spec.containerpilot2 import find_containerpilot2
+from autopilot.spec.default_job_names import name_unnamed_jobs
 from autopilot.spec.empty_values import remove_empty_values
 from autopilot.spec.findings import Finding
 from autopilot.spec.host_checks import check_host, check_quoted_words
-from autopilot.spec.job_names import name_unnamed_jobs
 from autopilot.spec.key_paths import KeyPath, get_value_at
 from autopilot.spec.keys import NormalizedTree, find_nested_model
 from autopilot.spec.parsing import ParsedTree

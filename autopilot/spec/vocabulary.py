@@ -8,3 +8,12 @@ SUPERVISOR_SOURCES = ("", "autopilot", "containerpilot", "global")  # names of t
 
 AGENT_JOB_NAME = "consul-agent"  # the job that the section consul_agent adds
 LOCK_BEFORE_LIFETIME = "lifetime"  # value of a lock's `before` that names the container's end instead of a job
+
+# Environment variables whose values are secrets, with wildcards
+SECRET_NAMES = ("*TOKEN*", "*SECRET*", "*PASSWORD*", "*PASSWD*", "*CREDENTIAL*", "*API_KEY*", "*PRIVATE_KEY*")
+
+# Facilities of syslog by name, with their numbers (RFC 5424)
+FACILITIES = {
+    "kern": 0, "user": 1, "mail": 2, "daemon": 3, "auth": 4, "syslog": 5, "lpr": 6, "news": 7, "uucp": 8, "cron": 9,
+    "authpriv": 10, "ftp": 11, **{f"local{number}": 16 + number for number in range(8)},
+}  # fmt: skip

@@ -64,17 +64,25 @@ def test_every_file_of_the_state_directory(tmp_path, whole):
                     (state / name).unlink()
         lines = ("file_remade", "control_socket_remade")
         for name in before:
-            # folders come with their files, and the last words may come with a heartbeat, before the look at the files
-            if name not in ("consul", "templates", "last-words.json"):
+            if name not in ("consul", "templates"):  # come with their files
                 path = str(state / name)
                 pilot.wait_for(lambda line, path=path: line.get("event") in lines and path in line["message"])
-        eventually((state / "last-words.json").exists, "the last words are written")
         assert drop_times(list_files(state)) == drop_times(before)
         assert (state / "templates" / "secret").stat().st_mode & 0o777 == 0o600
         assert (state / "consul" / "agent.json").stat().st_mode & 0o777 == 0o600
         with (state / "lock").open() as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert pilot.run_verb("ping").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_removed_log_is_opened_again(tmp_path):
+    """Lines go on in a new file when the log is removed, without SIGUSR1, and a line says so."""
+    log = tmp_path / "log"
+    with SupervisorProcess(tmp_path, {"jobs": [VICTIM], "logging": {"output": str(log)}}):
+        eventually(log.exists, "the log is there")
+        log.unlink()
+        eventually(lambda: log.exists() and "file_remade" in log.read_text(), "the log is there again")
 
 
 def test_a_file_that_cannot_be_made(tmp_path):

@@ -35,7 +35,7 @@ def old(tmp_path: Path) -> Path:
 def test_the_result_passes_the_check(old: Path, tmp_path: Path) -> None:
     """The written file passes `autopilot check`; a warning on stderr has the place; the exit code is 0."""
     new = tmp_path / "new.json5"
-    done = run_autopilot("convert", str(old), "-o", str(new), "--", "sleep", "60")
+    done = run_autopilot("convert", f"file://{old}", "-o", str(new), "--", "sleep", "60")
     assert (done.returncode, done.stdout) == (0, "")
     assert f"warning: {old}:1:" in done.stderr and "services[spooler].colour: is not carried over" in done.stderr
     checked = run_autopilot("check", str(new))

@@ -27,6 +27,9 @@ SPEC: dict[str, Any] = {
 }
 
 
+INTERVALS = (("often", "1m"), ("rare", "7m"))
+
+
 def simulate(place: Path, script: str, *options: str, spec: dict[str, Any] = SPEC) -> subprocess.CompletedProcess[str]:
     """Run the command in this process: its start is of no interest here."""
     (place / "spec.json").write_text(json.dumps(spec))
@@ -67,6 +70,28 @@ def test_a_payload_that_does_not_end_is_forced(tmp_path: Path) -> None:
     lines = run_simulation(tmp_path, "at 1m payloads 1.0\n")
     assert any(line.startswith("+1:10:00.000  drain deadline reached") for line in lines)
     assert lines[-1].startswith("+1:11:0") and "exit 75: drained, forced" in lines[-1]
+
+
+def test_repetitions_are_folded(tmp_path: Path) -> None:
+    """What a job repeats is told once, also when lines of other jobs are between; the numbers say how often."""
+    spec = {"jobs": [{"name": name, "exec": name, "when": {"interval": interval}} for name, interval in INTERVALS]}
+    done = simulate(tmp_path, "run often for 2s\nrun rare for 5s\nat 59m exit rare 7\nend 1h\n", spec=spec)
+    lines = done.stdout.splitlines()
+    assert lines[-1].endswith("still alive: the script ends here") and len(lines) < 12
+    assert "+0:00:00.000  often: started" in lines
+    assert "+0:00:02.000  often: ended, exit 0 (these 2 lines 59 more until +0:59:02.000)" in lines
+    assert any("rare: ended, exit 0 (these 2 lines " in line for line in lines)
+
+
+def test_one_job_alone(tmp_path: Path) -> None:
+    """With --only there are the lines of that job, and the end; an unknown job is wrong use."""
+    spec = {"jobs": [{"name": name, "exec": name, "when": {"interval": interval}} for name, interval in INTERVALS]}
+    lines = simulate(tmp_path, "end 1h\n", "--only", "rare", spec=spec).stdout.splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("+")] == ["rare:", "rare:", "still"]
+    report = json.loads(simulate(tmp_path, "end 1h\n", "--only", "rare", "-o", "json", spec=spec).stdout)
+    assert {entry["job"] for entry in report["timeline"]} == {"rare"}
+    refused = simulate(tmp_path, "end 1h\n", "--only", "rar", spec=spec)
+    assert refused.returncode == 64 and 'did you mean "rare"?' in refused.stderr
 
 
 def test_what_jobs_do(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_health_without_a_check(tmp_path):
 
 
 @pytest.mark.real("consul")
-@pytest.mark.parametrize(("program", "left"), [(SupervisorProcess, {"app", "public", "autopilot"}), (DropIn, set())])
+@pytest.mark.parametrize(("program", "left"), [(SupervisorProcess, {"app", "public"}), (DropIn, set())])
 def test_maintenance(agent, tmp_path, program, left):
     """Maintenance takes every service out of use and runs the jobs that wait for it, once however often it is asked
     for; leaving it brings them back. As ContainerPilot it takes them out of Consul, else they stay known there.

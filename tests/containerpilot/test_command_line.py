@@ -303,6 +303,13 @@ def test_empty_values_are_taken_silently(tmp_path):
     assert warned.stderr.count("warning") == 1 and "jobs[quoted].exec" in warned.stderr
 
 
+def test_short_life_is_silent_on_stderr(tmp_path):
+    """A life that ends before Consul's client is loaded leaves no warning of the interpreter on stderr."""
+    with DropIn(tmp_path, {"consul": "127.0.0.1:1", "jobs": [{"name": "a", "exec": "true"}]}) as pilot:
+        assert pilot.wait() == 0
+    assert pilot.stderr_text == ""
+
+
 def test_exit_code_is_the_job_s(tmp_path):
     """The exit code is the failed job's (ContainerPilot's was always 0)."""
     config = tmp_path / "c"

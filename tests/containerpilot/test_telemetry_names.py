@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -161,6 +162,17 @@ def test_methods_and_form(tmp_path, port):
         assert ask("HEAD", "/status") == (405, b"")
         assert ask("POST", "/status")[0] == 405
         assert b'"Jobs":[{"Name":"plain","Status":"healthy"}]' in ask("GET", "/status")[1]
+
+
+def test_interfaces_that_are_not_here(tmp_path, port):
+    """A telemetry port whose interfaces are not here is open on the loopback address only, and a condition says so."""
+    telemetry = build_telemetry(port, interfaces=["nosuch0"])
+    with DropIn(tmp_path, {"jobs": [PLAIN], "telemetry": telemetry}) as pilot:
+        line = pilot.wait_for(lambda line: line.get("trouble") == "address-containerpilot")
+        assert "none of nosuch0 is here" in line["message"] and "127.0.0.1 only" in line["message"]
+        eventually(lambda: bool(read_samples(port)), "it answers")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", port), timeout=10)
 
 
 def test_metric_without_namespace(tmp_path, port):

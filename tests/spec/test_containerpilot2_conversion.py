@@ -257,6 +257,31 @@ def test_a_template_that_cannot_be_kept(text: str, place: str) -> None:
     assert "{{" not in conversion.text and read(conversion)["jobs"]
 
 
+def test_private_characters() -> None:
+    """Characters that could be taken for a kept action are written as they were."""
+    text = '{"services": [], "preStart": ["{{ .A }}", "\\ue0000\\ue000", "\ue0010\ue001"]}'
+    conversion = convert(text, "run", "\ue0020\ue002")
+    jobs = read(conversion, A="a")["jobs"]
+    assert [job["exec"] for job in jobs] == [["a", "\ue0000\ue000", "\ue0010\ue001"], ["run", "\ue0020\ue002"]]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"backends": [{"name": "a", "tag": ["x"], "poll": 1, "onChange": "x"}] * 2},
+        {"services": [{"name": "a", "port": {}, "poll": 1}] * 2},
+        {
+            "services": [{"name": "a", "port": None}],
+            "stopTimeout": {},
+            "telemetry": {"sensors": [{"name": 3, "check": 1}]},
+        },
+    ],
+)
+def test_wrong_types(document: dict[str, Any]) -> None:
+    """A value of another type is left to the checker, which names it."""
+    assert convert(document).text
+
+
 def test_comments_of_templates() -> None:
     """Template actions in comments of the job spec are not rendered, whatever they hold."""
     conversion = convert('{"services": [], "x{{ .A }}": 1, "tasks": [{"frequency": "{{ .F }}"}]}', env={})
@@ -332,7 +357,7 @@ _TOP_KEYS = (
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.sampled_from(_TOP_KEYS), _SECTIONS, max_size=7))
 def test_any_document(document: dict[str, Any]) -> None:
     """Any document is converted or refused, and the checker accepts the result or names the problem in it."""
@@ -347,7 +372,7 @@ def test_any_document(document: dict[str, Any]) -> None:
         assert all(problem.line for problem in error.problems), conversion.text
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.sampled_from(

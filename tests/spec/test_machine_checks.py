@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import resource
+import tempfile
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -151,6 +153,29 @@ def test_interpreter_of_a_script(tmp_path):
     assert 'is a script for "/none/python", which is not there' in found["jobs[a].exec"]
     script.write_text("#!/bin/sh -e\n")
     assert list_warnings({"jobs": [job]}) == {}
+
+
+@pytest.mark.real("root")
+def test_access_of_the_jobs_user():
+    """A program or a directory that the job's user may not reach is warned about, and root reaches everything."""
+    with tempfile.TemporaryDirectory() as place:
+        hidden, program = Path(place) / "hidden", Path(place) / "hidden" / "program"
+        hidden.mkdir(0o700)
+        os.chmod(place, 0o755)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+        job = {**JOB, "exec": [str(program)], "cwd": str(hidden), "user": "54321"}
+        found = list_warnings({"jobs": [job]})
+        assert found["jobs[a].exec"] == f'cannot be run on this machine: uid 54321 may not enter "{hidden}"'
+        assert f'may not enter "{hidden}"' in found["jobs[a].cwd"]
+        assert list_warnings({"jobs": [{**job, "user": "root"}]}) == {}
+        os.chown(hidden, 0, 54321)
+        hidden.chmod(0o710)
+        program.chmod(0o700)
+        assert list(list_warnings({"jobs": [job]})) == ["jobs[a].exec"]
+        assert "may not execute" in list_warnings({"jobs": [job]})["jobs[a].exec"]
+        program.chmod(0o755)
+        assert list_warnings({"jobs": [job]}) == {}
 
 
 def test_env_file(tmp_path):

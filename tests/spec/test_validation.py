@@ -88,7 +88,11 @@ def format_job(keys: str) -> str:
         ("backoff: {factor: ‸0.5}", "jobs[web].backoff.factor: cannot be 0.5; it must be from 1 to 1000"),
         ("timeout: ‸'0s'", "jobs[web].timeout: cannot be 0; write a duration above 0"),
         ("timeout: ‸true", "jobs[web].timeout: cannot be true; write seconds as a number or a duration"),
-        ("logging: {‸files: []}", "jobs[web].logging.files: cannot be used in this version; remove it"),
+        ("logging: {files: [{path: ‸'x'}]}", 'jobs[web].logging.files[0].path: cannot be "x"; write an absolute path'),
+        (
+            "logging: {files: [{path: '/x', firstLine: ‸'('}]}",
+            'jobs[web].logging.files[0].firstLine: cannot be "("; write a regular expression',
+        ),
         ("interfaces: ‸['eth0:inet7']", 'jobs[web].interfaces: cannot contain "eth0:inet7"; write "eth0"'),
         ("tags: ‸[1]", "jobs[web].tags: cannot be 1; write a string in quotes"),
         ("health: ‸'x'", 'jobs[web].health: cannot be "x"; write an object: {...}'),

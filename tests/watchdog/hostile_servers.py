@@ -18,6 +18,9 @@ class CannedServer:
     port: int
     answers: dict[str, tuple[int, dict[str, str], bytes]]  # by the end of the path: status, headers, body
     requests: list[tuple[str, str, str]] = field(default_factory=list)
+    # by the end of the path: answers that are given first, each once
+    first_answers: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(default_factory=dict)
+    awake: threading.Event = field(default_factory=threading.Event)  # while it is not set, no request is answered
 
     @property
     def address(self) -> str:
@@ -27,16 +30,24 @@ class CannedServer:
 
 @contextlib.contextmanager
 def serve_answers(
-    answers: Mapping[str, tuple[int, dict[str, str], bytes]], unix_path: str = ""
+    answers: Mapping[str, tuple[int, dict[str, str], bytes]], unix_path: str = "", *, head_status: int = 200
 ) -> Iterator[CannedServer]:
-    """Serve canned answers on a loopback port or a unix socket; a path without one is answered with 404."""
+    """Serve canned answers on a loopback port or a unix socket.
+
+    A path without one is answered with 404. Another `head_status` than 200 is the answer to each HEAD that would have
+    been answered with 200.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
+            canned.awake.wait()
             canned.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
+            first = next((left for end, left in canned.first_answers.items() if left and path.endswith(end)), None)
             match = next((answer for end, answer in canned.answers.items() if path.endswith(end)), (404, {}, b""))
-            status, headers, body = match
+            status, headers, body = first.pop(0) if first else match
+            if self.command == "HEAD" and status == 200:
+                status = head_status
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
@@ -56,11 +67,13 @@ def serve_answers(
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         port = server.server_address[1]
     canned = CannedServer(port, dict(answers))
+    canned.awake.set()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield canned
     finally:
+        canned.awake.set()
         server.shutdown()
         thread.join()
         server.server_close()

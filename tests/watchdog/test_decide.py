@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,6 +70,18 @@ def test_engine_down_is_unknown() -> None:
     host.run_pass(BEGIN + 600)
     assert len(host.executed_actions) == done
     assert {reason.code for reason in host.reasons.values()} == {"engine-unknown"}
+
+
+def test_unhealthy_container_is_shown_and_runs_on() -> None:
+    """A container that fails the engine's health check has a code of its own with the check's output, and is kept."""
+    host = build_host(configuration=build_config(count=1))
+    host.run_pass(BEGIN)
+    (life,) = host.engine.list_alive()
+    host.engine._containers[life.id] = replace(life, health="unhealthy", health_output="no answer on port 80")
+    host.run_pass(BEGIN + 60)
+    assert host.reasons["wn-01"].code == "unhealthy"
+    assert "no answer on port 80" in host.reasons["wn-01"].sentence
+    assert [container.id for container in host.engine.list_alive()] == [life.id]
 
 
 def test_killed_slot_is_refilled_at_once() -> None:

@@ -18,6 +18,7 @@ ENDED = LastWords("ended", exit_code=0)
         ({"exit_code": 1}, FAILED, "exited-early"),
         ({"exit_code": 0}, FAILED, "exited-early"),
         ({"exit_code": 1, "ended": 2000.0}, GOOD, "ended"),
+        ({"exit_code": 1, "ended": 2000.0, "health": "unhealthy"}, FAILED, "exited-early"),
         ({"exit_code": 137}, NEUTRAL, "killed"),
         ({"exit_code": 137, "oom_killed": True}, FAILED, "oom"),
         ({"exit_code": 255, "started": 10.0, "ended": 20.0}, NEUTRAL, "host-crashed"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from autopilot_watchdog.core.fleet_good import GoodDigests
 from autopilot_watchdog.core.observation import FleetState, FleetVoices
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
 from autopilot_watchdog.shell.fleet_store import FleetStore
@@ -19,7 +20,7 @@ from lab.consul_agents import (
     start_agent,
     start_agents,
 )
-from tests.watchdog.scenes import KEY, A, B, build_config
+from tests.watchdog.scenes import IMAGE, KEY, A, B, build_config
 from tests.watchdog.site import eventually
 
 pytestmark = pytest.mark.real("consul")
@@ -72,13 +73,18 @@ def build_store(consul: Agent, folder: Path, policy: str) -> FleetStore:
 
 
 def test_watchdog_policy_is_enough(guarded: Agent, tmp_path: Path) -> None:
-    """With docs/consul-policy-watchdog.hcl a host reads everything and shares and lifts quarantines, no more."""
+    """With docs/consul-policy-watchdog.hcl a host reads everything, shares quarantines and good digests, no more."""
     store = build_store(guarded, tmp_path, WATCHDOG_POLICY)
     guarded.put("/v1/kv/autopilot-watchdog/urgency", "now")
     assert store.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
     assert store.read_fleet_state() == FleetState({}, '"now"', {B: FleetVoices({"h1": "3 lives failed"})})
     assert store.release_quarantine(B) == ""
     assert store.read_fleet_state() == FleetState({}, '"now"')
+    assert store.share_good_digests(GoodDigests(IMAGE, (B, A))) == ""
+    assert store.read_fleet_state() == FleetState({}, '"now"', good={IMAGE: (B, A)})
+    assert store.order_quarantine(B, "by alice on h1: bad") == ""
+    assert store.read_fleet_state() == FleetState({B: "by alice on h1: bad"}, '"now"', good={IMAGE: (B, A)})
+    assert store.release_quarantine(B) == ""
     store._request("PUT", "kv/autopilot-watchdog/urgency", b"2026-01-01")
     assert "403" in store.last_error
     store._request("PUT", "kv/autopilot/lives/2026-01/x", b"forged")
@@ -92,6 +98,7 @@ def test_a_containers_token_orders_nothing(guarded: Agent, tmp_path: Path) -> No
     assert watchdog.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
     assert "403" in container.share_quarantine(ShareQuarantine(KEY, A, "forged"))
     assert "403" in container.release_quarantine(B)
+    assert "403" in container.share_good_digests(GoodDigests(IMAGE, (A,)))
     for path in ("autopilot-watchdog/urgency", "autopilot-watchdog/quarantine/x", "autopilot-watchdog", "site/mode"):
         container._request("PUT", f"kv/{path}", b"now")
         assert "403" in container.last_error, path

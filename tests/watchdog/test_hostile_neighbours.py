@@ -135,7 +135,14 @@ ITEM = {"Id": "f00", "Names": ["/wn-01-x"], "Labels": {"autopilot.slot": "wn-01"
 
 
 @pytest.mark.parametrize(
-    "document", [*WRONG_VALUES, *({"State": v, "Config": v, "Name": v} for v in WRONG_VALUES)], ids=name_case
+    "document",
+    [
+        *WRONG_VALUES,
+        *({"State": v, "Config": v, "Name": v} for v in WRONG_VALUES),
+        *({"State": {"Health": {"Status": v, "Log": v}}} for v in WRONG_VALUES),
+        *({"State": {"Health": {"Status": v, "Log": [v]}}} for v in WRONG_VALUES),
+    ],
+    ids=name_case,
 )
 def test_engine_answer_of_wrong_shape(document: Any) -> None:
     """A container that the engine cannot describe keeps its slot: it is unknown, neither filled nor removed."""

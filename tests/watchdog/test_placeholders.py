@@ -12,7 +12,7 @@ from autopilot_watchdog.engine.container_request import build_container_request
 
 from tests.watchdog.scenes import build_config
 
-MAPPINGS = ("env", "extra_hosts", "tmpfs")
+MAPPINGS = ("env", "extra_hosts", "tmpfs", "labels", "log_options")
 
 
 @pytest.mark.parametrize(

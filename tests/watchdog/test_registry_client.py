@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import urllib.request
 
@@ -16,8 +17,36 @@ from autopilot_watchdog.registry.registry_client import (
 )
 
 from lab.tiny_images import format_healthy_script
+from tests.watchdog.hostile_servers import serve_answers
 from tests.watchdog.site import Site
 from tests.watchdog.test_engines import get_slot
+
+MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST_MEDIA_TYPES[0], "config": {}}).encode()
+MANIFEST_DIGEST = f"sha256:{hashlib.sha256(MANIFEST).hexdigest()}"
+TYPED = {"Content-Type": MANIFEST_MEDIA_TYPES[0]}
+
+
+@pytest.mark.parametrize("head_status", [200, 400, 404, 405, 501])
+@pytest.mark.parametrize("headers", [TYPED, {"Content-Type": "text/plain"}, {}])
+def test_registry_without_digest_or_head(head_status: int, headers: dict[str, str]) -> None:
+    """A registry that knows no HEAD, tells no digest or no type is asked by GET, and its answer is hashed."""
+    with serve_answers({"manifests/v1": (200, headers, MANIFEST)}, head_status=head_status) as server:
+        client = RegistryClient(f"{server.address}/site/worker:v1", None, (), 5)
+        found = client.fetch_tag_digest(("linux", "amd64"), {}, [MANIFEST_DIGEST])
+    assert found.digest == MANIFEST_DIGEST
+    assert [method for method, *_ in server.requests] == ["HEAD", "GET"]
+
+
+@pytest.mark.parametrize("head_status", [200, 405])
+def test_digest_that_a_registry_has_or_not(head_status: int) -> None:
+    """A registry is asked for a digest with HEAD or GET; another refusal than 404 is no answer."""
+    with serve_answers({MANIFEST_DIGEST: (200, TYPED, MANIFEST)}, head_status=head_status) as server:
+        client = RegistryClient(f"{server.address}/site/worker:v1", None, (), 5)
+        assert client.has_digest(MANIFEST_DIGEST)
+        assert not client.has_digest(f"sha256:{'0' * 64}")
+        server.answers = {MANIFEST_DIGEST: (503, {}, b"")}
+        with pytest.raises(RegistryError, match="503"):
+            client.has_digest(MANIFEST_DIGEST)
 
 
 def test_references() -> None:

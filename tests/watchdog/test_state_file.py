@@ -13,7 +13,14 @@ from autopilot_watchdog.cli.main import main
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
-from autopilot_watchdog.core.observation import Container, EngineView, Observation, RegistryFailure, TagDigest
+from autopilot_watchdog.core.observation import (
+    Container,
+    EngineDown,
+    EngineView,
+    Observation,
+    RegistryFailure,
+    TagDigest,
+)
 from autopilot_watchdog.engine.engine import PullError
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
@@ -21,7 +28,7 @@ from autopilot_watchdog.shell.state_file import StateError, StateStore
 from click.testing import CliRunner
 
 from tests.watchdog.hostile_servers import serve_answers
-from tests.watchdog.scenes import IMAGE, KEY, A, build_config
+from tests.watchdog.scenes import IMAGE, KEY, A, B, build_config
 from tests.watchdog.test_hostile_neighbours import CONFIG_DIGEST, DEEP, build_answers
 
 NOW = 1_800_000_000.0
@@ -56,6 +63,69 @@ def test_damaged_copies_are_kept_apart(tmp_path: Path, text: str) -> None:
         assert store.load() == Memory()
     kept = sorted(tmp_path.glob("*.damaged-*"))
     assert [path.read_text() for path in kept] == [f"{text} " * number for number in (1, 2, 3)]
+
+
+def test_damaged_copies_are_bounded(tmp_path: Path) -> None:
+    """The latest damaged copies are kept, and a number is never used twice."""
+    store = StateStore(tmp_path)
+    (tmp_path / "state.damaged-notes").touch()
+    for number in range(1, 16):
+        (tmp_path / "state.json").write_text(f"damage {number}")
+        with pytest.raises(StateError, match=f"damaged-{number},"):
+            store.load()
+    kept = {path.name: path.read_text() for path in tmp_path.glob("*.damaged-*")}
+    assert kept == {"state.damaged-notes": ""} | {f"state.damaged-{n}": f"damage {n}" for n in range(6, 16)}
+
+
+OLDER = {  # as the watchdog wrote it before it remembered engines, groups and checks of groups
+    "format": 2,
+    "last_pass": NOW - 60,
+    "paused": True,
+    "images": {
+        KEY: {
+            "newest": B,
+            "records": {
+                A: {"first_seen": NOW - 9000, "pulled": True, "verified": True, "preflighted": True},
+                B: {"first_seen": NOW - 600, "pulled": True},
+            },
+            "known_good": [{"digest": A, "life_started": NOW - 8000}],
+            "quarantine": {B: {"since": NOW - 300, "reason": "rolled back by the operator", "source": "operator"}},
+            "pin": A,
+        }
+    },
+    "slots": {"wn-01": {"container": "cwn-01", "digest": A, "started": NOW - 10}},
+}
+
+
+def test_older_state_is_kept(tmp_path: Path) -> None:
+    """The state of an older watchdog keeps pin, pause, roll-back and passed checks, through a pass and a change."""
+    (tmp_path / "state.json").write_text(json.dumps(OLDER))
+    store = StateStore(tmp_path)
+    check = {"exec": ["true"]}
+    for config in (build_config(group={"verify": check, "preflight": check}), build_config(count=1)):
+        memory = decide(config, build_observation(config, ["running"], None), store.load(), NOW).memory
+        store.save(memory)
+        image = store.load().get_image(KEY)
+        assert memory.paused and image.pin == A and set(image.quarantine) == {B}
+        assert [good.digest for good in image.known_good] == [A]
+        assert image.records[A].verified and image.records[A].preflighted
+    podman = build_config(count=1, group={"engine": "podman"})
+    view = {**build_observation(build_config(count=1), ["running"], None).engines, "podman": EngineView()}
+    decision = decide(podman, Observation(view, boot="b", booted=1.0), store.load(), NOW)
+    assert decision.reasons["wn-01"].code == "running"
+    assert decision.memory.get_image(podman.slots[0].image_key).pin == A
+
+
+def test_older_state_and_a_silent_engine(tmp_path: Path) -> None:
+    """A slot of an older watchdog's state is not filled on a new engine while the former one is silent."""
+    (tmp_path / "state.json").write_text(json.dumps(OLDER | {"paused": False, "boot": "b"}))
+    podman = build_config(count=1, group={"engine": "podman"})
+    views: dict[str, EngineDown | EngineView] = {"docker": EngineDown("cannot reach docker"), "podman": EngineView()}
+    memory = StateStore(tmp_path).load()
+    for boot, code in (("b", "engine-unknown"), ("b", "engine-unknown"), ("c", "preparing")):
+        decision = decide(podman, Observation(dict(views), boot=boot, booted=1.0), memory, NOW)
+        memory = decision.memory
+        assert decision.reasons["wn-01"].code == code
 
 
 def build_observation(config: Config, states: list[str], answer: TagDigest | RegistryFailure | None) -> Observation:

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.core.image_troubles import count_failed_preparations
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.reasons import REASON_CODES, Reason
 from autopilot_watchdog.metrics_server import start_server
@@ -48,7 +49,11 @@ class MetricsCollector(Collector):
         yield _build_gauge(
             "last_success_timestamp_seconds", "The last pass in which all was well.", memory.last_success
         )
+        if memory.config_refused:
+            doc = "Since then the configuration's file cannot be used and a former one is."
+            yield _build_gauge("config_refused_timestamp_seconds", doc, memory.config_refused)
         yield _build_gauge("paused", "1: the operator paused the watchdog.", float(memory.paused))
+        yield _build_gauge("unremovable_containers", "Dead containers that the engine keeps.", len(self._memory.stuck))
         yield _build_gauge("failed_lives_in_a_row", "On this host, whatever the slot.", memory.streak)
 
     def _collect_image_metrics(self) -> Iterator[Metric]:
@@ -58,6 +63,11 @@ class MetricsCollector(Collector):
         answered = GaugeMetricFamily(
             f"{METRIC_PREFIX}registry_answer_timestamp_seconds", "The registry's last.", labels=["image"]
         )
+        failed = GaugeMetricFamily(
+            f"{METRIC_PREFIX}failed_preparations_in_a_row",
+            "Failed pulls, signature checks and pre-flights of the digest that is wanted next.",
+            labels=["image"],
+        )
         pinned = GaugeMetricFamily(f"{METRIC_PREFIX}pinned", "1: the operator pinned a digest.", labels=["image"])
         age = GaugeMetricFamily(
             f"{METRIC_PREFIX}digest_age_seconds", "Since the digest was first seen.", labels=["image", "digest", "part"]
@@ -66,11 +76,12 @@ class MetricsCollector(Collector):
             image = self._memory.get_image(key)
             quarantined.add_metric([key], len(image.quarantine))
             answered.add_metric([key], image.answered_at)
+            failed.add_metric([key], count_failed_preparations(image))
             pinned.add_metric([key], float(bool(image.pin)))
             for part, digest in (("newest", image.newest), ("last_good", image.last_good)):
                 if digest in image.records:
                     age.add_metric([key, digest, part], self._now - image.records[digest].first_seen)
-        yield from (quarantined, answered, pinned, age)
+        yield from (quarantined, answered, failed, pinned, age)
 
 
 def _build_gauge(name: str, doc: str, value: float) -> Metric:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.adapters.consul.connection_settings import ConsulSetupError, build_connection_settings
 from autopilot.adapters.consul.desired_services import DesiredServices
+from autopilot.adapters.consul.fleet_entry import KEY_PREFIX, FleetEntry
 from autopilot.adapters.consul.history_store import HistoryStore
 from autopilot.adapters.consul.permits import Permits
 from autopilot.adapters.consul.subscriptions import ResourceType, Subscriptions
@@ -72,6 +74,7 @@ class ConsulAdapter:
         self._tasks: set[asyncio.Task[None]] = set()
         self._agent_job = plan.consul_agent.job if plan.consul_agent else None
         self._history_store = HistoryStore(desired_services.life)
+        self._fleet_entry = FleetEntry(desired_services.life.meta.get("life") or desired_services.life.hostname)
         self._registrar: Registrar | None = None
         self._client: ConsulClient | None = None
         self._loaded = asyncio.Event()
@@ -118,6 +121,14 @@ class ConsulAdapter:
             start_task=self._start_task,
         )
         self._apply_desired(self.desired_services.ids)
+        self._start_task(
+            partial(
+                self._fleet_entry.follow,
+                client,
+                on_result=self._report_entry_result,
+                on_lost=self._registrar.handle_agent_loss,
+            )
+        )
         self._watches.begin(client)
         self._loaded.set()
         self._subscriptions.begin(client)
@@ -158,6 +169,7 @@ class ConsulAdapter:
         if self._registrar is not None:
             for id in service_ids:
                 self._registrar.set_desired(id, self.desired_services.compute_desired(id))
+            self._fleet_entry.set_record(self.desired_services.build_fleet_record())
 
     def subscribe(self, resource_type: ResourceType, name: str, on_change: Callable[[Any], None]) -> None:
         """Call `on_change` with the current content of a key, a prefix or a service, and with each later one."""
@@ -175,6 +187,14 @@ class ConsulAdapter:
         problem = f"Consul refuses the record of this life: {reason}; `autopilot history` will not show it"
         remedy = 'allow its token key_prefix "autopilot/lives/" (write)'
         self.conditions.raise_condition("consul-archive", f"{problem}; {remedy}")
+
+    def _report_entry_result(self, reason: str) -> None:
+        if not reason:
+            self.conditions.clear_condition("consul-fleet")
+            return
+        problem = f"Consul refuses the entry of this life: {reason}; `autopilot fleet` will not show it"
+        remedy = f'allow its token key_prefix "{KEY_PREFIX}" and its node\'s session_prefix (write)'
+        self.conditions.raise_condition("consul-fleet", f"{problem}; {remedy}, or set consul.own_service to false")
 
     # --- the end ---
 
@@ -196,6 +216,7 @@ class ConsulAdapter:
         remaining, *_ = await asyncio.gather(
             self._registrar.deregister_all(DEREGISTER_TIMEOUT_S),
             self._history_store.close(DEREGISTER_TIMEOUT_S),
+            self._fleet_entry.remove(DEREGISTER_TIMEOUT_S),
             self.permits.release_all(),
         )
         if not remaining:

@@ -32,6 +32,7 @@ LOCAL_CALL_TIMEOUT_S = 5.0  # for calls that an agent answers without its server
 BLOCKING_WAIT_S = 60  # Consul adds up to a sixteenth
 BLOCKING_QUERY_TIMEOUT_S = BLOCKING_WAIT_S * 17 / 16 + 10
 
+LEADERLESS_PERIOD_S = 20.0
 MAX_STALE_READS = 3  # the agent may ask a server that has just died
 MAX_AUTHORIZE_REQUESTS = 64  # permissions that an agent checks in one call
 FORBIDDEN_MESSAGES = ("Permission denied", "ACL not found")
@@ -47,6 +48,7 @@ class ConsulClient:
     def __init__(self, settings: ConnectionSettings) -> None:
         self.api = ConsulApi(settings)
         self._settings, self._reachable_again = settings, asyncio.Event()
+        self._leaderless_until = 0.0  # the event loop's time
 
     @property
     def token(self) -> str:
@@ -163,6 +165,11 @@ class ConsulClient:
             async with asyncio.timeout(timeout_s):
                 await self._reachable_again.wait()
 
+    @property
+    def is_leaderless(self) -> bool:
+        """True for a while after a read that found no leader: each such read takes 7 s until it is refused."""
+        return asyncio.get_running_loop().time() < self._leaderless_until
+
     async def read_with_stale_fallback(self, path: str, **params: str) -> Any:
         """Return the JSON value at a path; without a leader the last state that any server has.
 
@@ -170,12 +177,15 @@ class ConsulClient:
             None if there is nothing at that path.
         """
         remaining_attempts, query = MAX_STALE_READS, list(params.items())
+        if self.is_leaderless:
+            query.append(("stale", ""))
         while True:
             try:
                 return await self.call(self._get(path, query))
             except ConsulRefusedError as refused:
                 if not remaining_attempts or not str(refused).startswith("500 "):
                     raise
+            self._leaderless_until = asyncio.get_running_loop().time() + LEADERLESS_PERIOD_S
             remaining_attempts, query = remaining_attempts - 1, [*params.items(), ("stale", "")]
 
     # --- permissions of the token ---

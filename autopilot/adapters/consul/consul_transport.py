@@ -21,6 +21,7 @@ from autopilot.adapters.consul.connection_settings import ConnectionSettings
 
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_TIMEOUT_S = 60
+MAX_ANSWER_BYTES = 64 << 20  # the history of a large fleet has some 40 MiB
 
 
 class _Transport(aio.HTTPClient):  # type: ignore[misc]  # py-consul has no types
@@ -52,9 +53,26 @@ class _Transport(aio.HTTPClient):  # type: ignore[misc]  # py-consul has no type
         async with self._session.request(
             method, uri, headers=headers, data=data or None, server_hostname=self._server_name
         ) as response:
-            body = await response.read()
+            body = await _read_body(response)
             text = body if raw else body.decode(errors="replace")
             return callback(base.Response(response.status, response.headers, text))
+
+
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
+    """Return the whole body of an answer.
+
+    Raises:
+        ConsulException: It is larger than any answer of Consul.
+    """
+    parts: list[bytes] = []
+    size = 0
+    while part := await response.content.readany():
+        parts.append(part)
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            response.close()
+            raise ConsulException(f"the answer is larger than {MAX_ANSWER_BYTES >> 20} MiB")
+    return b"".join(parts)
 
 
 class ConsulApi(aio.Consul):  # type: ignore[misc]

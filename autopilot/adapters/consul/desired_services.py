@@ -66,6 +66,7 @@ class DesiredServices:
         self.deregistered = False  # nothing is offered, whatever the events say
         self._entry_by_job: dict[str, ServiceEntry] = {}
         self._entry_by_id: dict[str, ServiceEntry] = {}
+        self._is_shown_without_port = False
         self.apply_plan(plan, addresses, healthy_jobs=())
 
     def apply_plan(self, plan: Plan, addresses: Mapping[str, str], *, healthy_jobs: Collection[str]) -> Collection[str]:
@@ -89,7 +90,9 @@ class DesiredServices:
                 entry.desired = replace(desired, definition=entry.definition)
             elif name in healthy_jobs:
                 entry.desired = Desired(entry.definition, "passing", "healthy")
-        supervisor_entries = self._build_supervisor_entries(plan, addresses.get("", ""))
+        is_shown = not self._containerpilot and (plan.consul is None or plan.consul.own_service)
+        self._is_shown_without_port = is_shown and plan.telemetry is None
+        supervisor_entries = self._build_supervisor_entries(plan, addresses.get("", ""), is_shown)
         entries = (*supervisor_entries, *self._entry_by_job.values())
         self._entry_by_id = {entry.definition.id: entry for entry in entries}
         return old_ids - self._entry_by_id.keys()
@@ -117,6 +120,13 @@ class DesiredServices:
         meta = {**entry.definition.meta, **self.life.meta, **changing_meta}
         definition = replace(entry.definition, meta=meta)
         return replace(entry.desired, definition=definition, maintenance=self._maintenance)
+
+    def build_fleet_record(self) -> Mapping[str, str] | None:
+        """Return the entry of a life that has no port in the list of the fleet; None: it is a service, or not shown."""
+        if not self._is_shown_without_port or self.deregistered:
+            return None
+        status = "maintenance" if self._maintenance else "alive"
+        return {**self.life.meta, **self._changing_meta, "hostname": self.life.hostname, "status": status}
 
     def on_event(self, event: events.Event, now: float) -> Collection[str]:
         """Apply an event and return the ids of the services that may have changed; `now` in seconds since the epoch."""
@@ -161,20 +171,19 @@ class DesiredServices:
         )
         return ServiceEntry(definition, service.initial_status)
 
-    def _build_supervisor_entries(self, plan: Plan, address: str) -> list[ServiceEntry]:
-        port = plan.telemetry.port if plan.telemetry else 0
-        names: dict[str, tuple[str, ...]] = {}
-        if not self._containerpilot and (plan.consul is None or plan.consul.own_service):
-            names[SUPERVISOR_SERVICE] = ()
-        if plan.telemetry is not None:
-            names[TELEMETRY_SERVICE] = (*plan.telemetry.tags, __version__)
+    def _build_supervisor_entries(self, plan: Plan, address: str, is_shown: bool) -> list[ServiceEntry]:
+        """Return the services at the telemetry port; without one there is none, since its port would be 0."""
+        if plan.telemetry is None:
+            return []
+        names: dict[str, tuple[str, ...]] = {SUPERVISOR_SERVICE: ()} if is_shown else {}
+        names[TELEMETRY_SERVICE] = (*plan.telemetry.tags, __version__)
         definitions = [
             ServiceDefinition(
                 id=f"{name}-{self.life.hostname}",
                 name=name,
                 ttl=SUPERVISOR_TTL_S,
                 address=address,
-                port=port,
+                port=plan.telemetry.port,
                 tags=tags,
                 deregister_critical_service_after=SUPERVISOR_DEREGISTER_AFTER,
             )

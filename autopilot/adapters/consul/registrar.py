@@ -22,6 +22,7 @@ from autopilot.adapters.consul.consul_client import ConsulClient
 from autopilot.adapters.consul.registration import step
 from autopilot.adapters.consul.service_definition import is_redefined
 from autopilot.adapters.consul.service_watchers import ServiceWatchers, TrackedService
+from autopilot.adapters.service_names import SUPERVISOR_SERVICE
 from autopilot.runtime.observer_loop import Work
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Registrar:
             client,
             base_url=base_url,
             conditions=conditions,
-            get_service_id=lambda: next(iter(self._services)),
+            get_service_id=lambda: next(iter(self._services), SUPERVISOR_SERVICE),
             on_change=self._handle_presence_change,
             start_task=start_task,
         )
@@ -60,7 +61,7 @@ class Registrar:
             client,
             services=self._services,
             matches_agent=self._matches_agent,
-            on_agent_lost=self._handle_agent_loss,
+            on_agent_lost=self.handle_agent_loss,
             start_task=start_task,
         )
         self._timer: asyncio.TimerHandle | None = None
@@ -172,11 +173,12 @@ class Registrar:
 
     def _handle_call_result(self, id: str, call: r.Call, on: r.Input, reason: str) -> None:
         if on is r.Input.AGENT_LOST:
-            self._handle_agent_loss(reason)
+            self.handle_agent_loss(reason)
         elif self._is_current(id, call):
             self._step(id, on, reason=reason)
 
-    def _handle_agent_loss(self, reason: str) -> None:
+    def handle_agent_loss(self, reason: str) -> None:
+        """Report that the agent cannot be reached, and look for it; not while it may leave."""
         if not self._deregistering or self._list_remaining():
             self._presence.handle_loss(reason)
 

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 LogEntry = MutableMapping[str, Any]
 """One line of the supervisor: `event` (the stable id), `message` (the sentence), `level`, often `job`, and further
 fields."""
+
+
+class ForwardedLine(NamedTuple):
+    """A line of the log on its way to another host.
+
+    Attributes:
+        time: Seconds since the epoch.
+        level: `debug`, `info`, `warning`, `error` or `critical`; lines of programs are `info`.
+        event: The stable id of a line of the supervisor; "" for a line of a program.
+        message: The sentence, or the program's line.
+        fields: `job` or `check`, `stream`, `pid` and further fields.
+    """
+
+    time: float
+    level: str
+    event: str
+    message: str
+    fields: Mapping[str, object]
 
 
 class LogFormat(Protocol):

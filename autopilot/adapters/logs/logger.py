@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 import structlog
 import structlog.typing
 
-from autopilot.adapters.logs.log_entry import LogEntry, LogFormat
+from autopilot.adapters.logs.log_entry import ForwardedLine, LogEntry, LogFormat
 from autopilot.adapters.logs.log_writer import LogWriter
+from autopilot.process.line_buffer import escape_controls
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARN": 30, "WARNING": 30, "ERROR": 40, "FATAL": 50, "PANIC": 50}
 
@@ -39,6 +41,7 @@ class Logger:
         self.writer, self._on_job_lines = writer, on_job_lines
         self._output, self._open_raw_writer = output, open_raw_writer
         self._raw_writers: dict[str, LogWriter] = {}
+        self.forward: Callable[[ForwardedLine], None] | None = None  # gets every line too, for other hosts
         self.configure(log_format, level=level)
 
     def configure(self, log_format: LogFormat, *, level: str) -> None:
@@ -47,8 +50,11 @@ class Logger:
         self._level = LEVELS[level.upper()]
 
         def render(_logger: object, _method: str, event: LogEntry) -> str:
-            message = event.pop("event")  # structlog's name of the sentence
-            return log_format.format_entry({"event": event.pop("event_id"), "message": message, **event})
+            message, event_id = event.pop("event"), event.pop("event_id")  # `event` is structlog's name of the sentence
+            if self.forward is not None:
+                fields = {key: value for key, value in event.items() if key != "level"}
+                self.forward(ForwardedLine(time.time(), event["level"], event_id, escape_controls(message), fields))
+            return log_format.format_entry({"event": event_id, "message": message, **event})
 
         processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level, render]
         self._logger = structlog.wrap_logger(
@@ -103,6 +109,12 @@ class Logger:
         self._on_job_lines(job, stream, lines)
         self._log_program_lines({"job": job, "stream": stream, "pid": pid}, lines, raw)
 
+    def log_file_lines(self, job: str, path: str, lines: list[bytes], *, payload: str | None) -> None:
+        """Write lines of a file that a job, or a payload in it, has written; a line may have several parts."""
+        self._on_job_lines(job, "file", lines)
+        fields = {"job": job, "stream": "file", "file": path} | ({"payload": payload} if payload else {})
+        self._log_program_lines(fields, lines, raw=False)
+
     def log_check_lines(self, job: str, stream: str, lines: list[bytes], *, raw: bool, pid: int | None = None) -> None:
         """Write lines of a health check's output, where the format or the check asks for them."""
         if raw or self._format.programs_are_info:
@@ -110,6 +122,8 @@ class Logger:
 
     def _log_program_lines(self, fields: Mapping[str, object], lines: list[bytes], raw: bool) -> None:
         """Write lines of a program without structlog: a job may write a hundred thousand lines a second."""
+        if self.forward is not None:
+            self._forward_program_lines(self.forward, fields, lines)
         writer = self._get_raw_writer(str(fields["stream"])) if raw else self.writer
         if writer.drop_if_full(sum(map(len, lines))):
             return
@@ -120,6 +134,15 @@ class Logger:
             return
         texts = [line.decode(errors="replace").rstrip("\r") for line in lines]
         self.writer.write(self._format.format_program_lines(fields, texts).encode(errors="replace"))
+
+    def _forward_program_lines(
+        self, forward: Callable[[ForwardedLine], None], fields: Mapping[str, object], lines: list[bytes]
+    ) -> None:
+        now = time.time()
+        for line in lines:
+            parts = line.decode(errors="replace").split("\n")
+            text = "\n".join(escape_controls(part.rstrip("\r")) for part in parts)
+            forward(ForwardedLine(now, "info", "", text, fields))
 
 
 class RawBackpressure:

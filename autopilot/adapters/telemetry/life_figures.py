@@ -13,7 +13,8 @@ class LifeFigures(NamedTuple):
 
     Attributes:
         orphans_reaped: Orphans reaped since the start.
-        log_dropped_bytes: Bytes of log dropped since the start.
+        log_dropped_bytes: Bytes of log dropped since the start, because nobody read them.
+        log_dropped_lines: Lines of log dropped since the start, because another host did not take them.
         job_roots: The places from which the processes of each running job are found.
         ended_cpu_seconds: CPU time of the runs that have ended, by job.
         payload_pids: The first process of each payload, by the payload's id.
@@ -21,6 +22,7 @@ class LifeFigures(NamedTuple):
 
     orphans_reaped: int
     log_dropped_bytes: int
+    log_dropped_lines: int
     job_roots: Mapping[str, JobRoot]
     ended_cpu_seconds: Mapping[str, float]
     payload_pids: Mapping[str, int]

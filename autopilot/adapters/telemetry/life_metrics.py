@@ -77,6 +77,9 @@ class LifeMetrics:
         self._log_dropped_bytes = make_gauge(
             "log_dropped_bytes", "Bytes of log dropped because the reader of the log was too slow."
         )
+        self._log_dropped_lines = make_gauge(
+            "log_forward_dropped_lines", "Lines of log dropped because their receiver on another host was away or slow."
+        )
         self._loop_lag = make_gauge("loop_lag_seconds", "Delay of the event loop at this scrape.")
         self._registry = registry
         self._consul_gauges: tuple[Gauge, Gauge] | None = None  # without a consul section there is no sample
@@ -120,6 +123,7 @@ class LifeMetrics:
         epoch_s: float,
         orphans_reaped: int,
         log_dropped_bytes: int,
+        log_dropped_lines: int,
         loop_lag_s: float,
     ) -> None:
         """Set the gauges before a scrape.
@@ -129,6 +133,7 @@ class LifeMetrics:
             epoch_s: The current time in seconds since the epoch.
             orphans_reaped: Orphans reaped since the start.
             log_dropped_bytes: Bytes of log dropped since the start.
+            log_dropped_lines: Lines that receivers on other hosts did not take since the start.
             loop_lag_s: The delay of the event loop in seconds.
         """
         for gauge in (self._job_up, self._job_healthy, self._phase, self._active_conditions):
@@ -146,6 +151,7 @@ class LifeMetrics:
             self._active_conditions.labels(kind).set(1)
         self._orphans.set(orphans_reaped)
         self._log_dropped_bytes.set(log_dropped_bytes)
+        self._log_dropped_lines.set(log_dropped_lines)
         self._loop_lag.set(loop_lag_s)
         consul = status.get("consul")
         if consul is not None:

@@ -270,6 +270,7 @@ class TelemetryAdapter:
             epoch_s=time.time(),
             orphans_reaped=figures.orphans_reaped,
             log_dropped_bytes=figures.log_dropped_bytes,
+            log_dropped_lines=figures.log_dropped_lines,
             loop_lag_s=loop_lag_s,
         )
         return Page(CONTENT_TYPE_LATEST, render_metrics(self._registry))

@@ -10,6 +10,7 @@ from autopilot.app.integrations.integration_context import IntegrationError
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
 from autopilot.spec.plan import Plan
 
+LOOPBACK = "127.0.0.1"  # of a telemetry port whose interfaces are not here: it asks for no password
 SUPERVISOR_KEY = ""  # the supervisor's, in place of a job's name
 INSTALL_REMEDY = "pip install condor-autopilot[consul,telemetry]"
 
@@ -21,7 +22,7 @@ class AddressChoice:
     Attributes:
         addresses: By job name, and by SUPERVISOR_KEY. "" where no interface matches: the registry then shows its
             agent's address.
-        problems: For each job without an address one sentence with the remedy.
+        problems: For each job, and for the telemetry port, without an address one sentence with the remedy.
         has_telemetry: The supervisor's address is that of its telemetry port.
     """
 
@@ -49,13 +50,19 @@ def choose_addresses(plan: Plan) -> AddressChoice:
     rules = {job.name: job.service.interfaces for job in plan.jobs if job.service is not None}
     rules[SUPERVISOR_KEY] = plan.telemetry.interfaces if plan.telemetry is not None else ("inet",)
     addresses = {name: interfaces.choose_address(wanted, host_addresses) or "" for name, wanted in rules.items()}
+    present = ", ".join(f"{a.interface} {a.ip}" for a in host_addresses) or "none"
     problems = {}
     for name, address in addresses.items():
         if not address and name != SUPERVISOR_KEY:
-            present = ", ".join(f"{a.interface} {a.ip}" for a in host_addresses) or "none"
             problem = f"jobs[{name}].interfaces: none of {', '.join(rules[name])} is here (there are: {present})"
             remedy = "it is registered with the agent's own address; name an interface or static:ADDRESS"
             problems[name] = f"{problem}; {remedy}"
+    if plan.telemetry is not None and not addresses[SUPERVISOR_KEY]:
+        addresses[SUPERVISOR_KEY] = LOOPBACK
+        if not plan.telemetry.loopback:
+            problem = f"telemetry.interfaces: none of {', '.join(rules[SUPERVISOR_KEY])} is here (there are: {present})"
+            remedy = f"the port is open on {LOOPBACK} only; name an interface or static:ADDRESS"
+            problems[TELEMETRY_SERVICE] = f"{problem}; {remedy}"
     return AddressChoice(addresses, problems, has_telemetry=plan.telemetry is not None)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autopilot.spec.conversion.conversion_notes import Notes
-from autopilot.spec.conversion.job_names import JobNames, derive_name
+from autopilot.spec.conversion.job_naming import JobNames, derive_name
 from autopilot.spec.conversion.spec_writer import Commented
 from autopilot.spec.conversion.template_holes import BareAction, ControlAction, Holes, TemplateKeepingError
 from autopilot.spec.key_paths import KeyPath
@@ -94,7 +94,7 @@ class _Converter:
     jobs: list[Any] = field(default_factory=list)
     watches: list[Any] = field(default_factory=list)
     metrics: list[Any] = field(default_factory=list)
-    watch_names: set[tuple[str, Any]] = field(default_factory=set)
+    watch_names: set[tuple[str, str]] = field(default_factory=set)
     start: dict[str, Any] = field(default_factory=dict)  # `when` of the jobs that wait for preStart
 
     def convert(self, tree: Any) -> tuple[dict[str, Any], Notes]:
@@ -214,7 +214,8 @@ class _Converter:
 
     def build_service(self, entry: _Entry) -> dict[str, Any]:
         name = self.take_name(entry, "service") or f"service-{entry.path[-1]}"
-        chosen = self.names.choose(name, str(entry.keys.get("port", "service")))
+        port = entry.keys.get("port")
+        chosen = self.names.choose(name, str(port) if isinstance(port, int | str) else "service")
         if chosen != name:
             message = f'cannot be "{name}" again: a service has the name of its job; it is "{chosen}" now'
             entry.comments.append(self.notes.add((*entry.path, "name"), message))
@@ -295,8 +296,8 @@ class _Converter:
         if poll is None:
             poll = DEFAULT_POLL_S
             entry.comments.append(self.notes.add(entry.path, f"has no poll: Consul is asked every {DEFAULT_POLL_S} s"))
-        if (name, tag) not in self.watch_names:
-            self.watch_names.add((name, tag))
+        if (name, repr(tag)) not in self.watch_names:
+            self.watch_names.add((name, repr(tag)))
             self.watches.append({"name": name, "interval": poll} | ({"tag": tag} if tag is not None else {}))
         exec_ = self.take_command(entry, "onChange")
         if exec_ is None:

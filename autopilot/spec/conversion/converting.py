@@ -105,7 +105,7 @@ def convert_containerpilot2_text(
         if render:
             return _convert_rendered(text, name, env, main_command, None)
         try:
-            source = keep_actions(text)
+            source = keep_actions(text, *main_command)
             return _convert_source(source, name, main_command, list_variables(text), None)
         except TemplateKeepingError as error:
             reason = _build_problem(text, name, error.offset or 0, _describe_rendering(str(error), text, env))
@@ -257,6 +257,7 @@ def convert_file(
     Raises:
         SpecError: The file cannot be read, or is of no kind that is known.
     """
+    path = path.removeprefix("file://")  # as ContainerPilot 2 wants it
     name = "<stdin>" if path == "-" else path
     text = read_source("/dev/stdin" if path == "-" else path, "configuration")
     if not text.strip():

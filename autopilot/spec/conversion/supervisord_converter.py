@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autopilot.spec.conversion.conversion_notes import Notes
-from autopilot.spec.conversion.job_names import JobNames
+from autopilot.spec.conversion.job_naming import JobNames
 from autopilot.spec.conversion.spec_writer import Commented
 from autopilot.spec.conversion.supervisord_expansion import LOOP_VARIABLE, Expander, find_operand
 from autopilot.spec.conversion.supervisord_source import ConfigSection

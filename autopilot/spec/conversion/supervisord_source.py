@@ -12,7 +12,6 @@ from autopilot.spec.load_result import Problem, SpecError
 MAX_INCLUDED_FILES = 200
 
 _HEADER = re.compile(r"\[(?P<name>.+)\]")
-_KEY = re.compile(r"(?P<key>[^\s\[;#][^:=]*?)\s*[:=]")
 _INCLUDE = "include"
 
 
@@ -95,8 +94,9 @@ def _find_lines(text: str) -> dict[tuple[str, str], int]:
         if header := _HEADER.match(line):
             section = header["name"]
             lines[section, ""] = number
-        elif match := _KEY.match(line):
-            lines[section, match["key"].lower()] = number
+        elif line[:1].strip(" \t;#"):
+            key = line.replace(":", "=").partition("=")[0]
+            lines[section, key.strip().lower()] = number
     return lines
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from autopilot.errors import AutopilotError
 
 _PRIVATE_CHARACTERS = range(0xE000, 0xF900)
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _TRIM = re.compile(r"^\{\{-(?=\s)|(?<=\s)-\}\}$")
 
 
@@ -48,7 +49,8 @@ class Holes:
 
     def __init__(self, *texts: str) -> None:
         taken = set().union(*texts)
-        self.mark = next(chr(code) for code in _PRIVATE_CHARACTERS if chr(code) not in taken)
+        escaped = {int(code, 16) for text in texts for code in _ESCAPE.findall(text)}
+        self.mark = next(chr(code) for code in _PRIVATE_CHARACTERS if chr(code) not in taken and code not in escaped)
         self._hole = re.compile(f"{self.mark}([0-9]+){self.mark}")
         self._actions: list[str | BareAction | ControlAction] = []
 

@@ -7,7 +7,6 @@ an `if` around a key: then the template has to be rendered.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -20,12 +19,11 @@ from autopilot.spec.conversion.template_holes import (
 )
 from autopilot.spec.gotemplate.lexer import Token, list_tokens
 from autopilot.spec.gotemplate.rendered_template import Piece, RenderedTemplate
+from autopilot.spec.template_variables import list_action_variables
 
 _OPENING = {"if", "with", "range"}
 _BETWEEN = {"else", "break", "continue"}
 _UNKEPT = {"define", "block", "template"}
-_ENV_CALL = re.compile(r'\benv\s+"([^"]+)"')
-_FIELD = re.compile(r"(?<![\w.$)])\.([A-Za-z_]\w*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +52,21 @@ class _Part:
 
 def list_variables(template: str) -> list[str]:
     """Return the names of the environment variables that the actions of a template read, in their order."""
-    names: dict[str, None] = {}
-    for part in _list_parts(template):
-        if part.kind != "text":
-            unquoted = re.sub(r'"(?:[^"\\]|\\.)*"|`[^`]*`', '""', part.text)
-            names |= dict.fromkeys([*_FIELD.findall(unquoted), *_ENV_CALL.findall(part.text)])
-    return list(names)
+    return list_action_variables(part.text for part in _list_parts(template) if part.kind != "text")
 
 
-def keep_actions(template: str) -> KeptSource:
+def keep_actions(template: str, *other_texts: str) -> KeptSource:
     """Replace the actions of a template by holes.
+
+    Args:
+        template: The file as written.
+        other_texts: Texts that are written with the same holes; they have none.
 
     Raises:
         TemplateKeepingError: An action makes other parts of the file than values and items.
         TemplateError: The template is wrong.
     """
-    return _Keeper(template).keep()
+    return _Keeper(template, Holes(template, *other_texts)).keep()
 
 
 def _list_parts(template: str) -> list[_Part]:
@@ -125,7 +122,7 @@ class _Place:
 @dataclass(slots=True)
 class _Keeper:
     template: str
-    holes: Holes = field(init=False)
+    holes: Holes
     emitted: list[str] = field(default_factory=list)
     length: int = 0
     pieces: list[Piece] = field(default_factory=list)
@@ -137,9 +134,6 @@ class _Keeper:
     last: str = ""  # the last character that is neither space nor inside a string
     needs_comma: bool = False  # after an action between items
     prologue: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.holes = Holes(self.template)
 
     def keep(self) -> KeptSource:
         for part in _list_parts(self.template):

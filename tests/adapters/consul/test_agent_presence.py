@@ -8,7 +8,7 @@ import pytest
 
 from lab import consul_agents
 from tests.adapters.consul.conftest import Relay, build_service_spec, get_service_status
-from tests.app.harness import PROMPT_S, TIMEOUT_S, VICTIM, SupervisorProcess, eventually
+from tests.app.harness import PROMPT_S, TIMEOUT_S, VICTIM, SupervisorProcess, eventually, find_free_port
 
 pytestmark = pytest.mark.real("consul")
 
@@ -16,9 +16,17 @@ SOON = 5.0  # s
 
 
 def start_supervisor(place, agent, **fields):
+    return SupervisorProcess(place, build_spec(agent, **fields))
+
+
+def build_spec(agent, **fields):
+    """A service, a job to kill, and a telemetry port, so that the supervisor is a service too."""
     spec = build_service_spec(agent, **fields)
-    spec["jobs"].append(VICTIM)
-    return SupervisorProcess(place, spec)
+    return {
+        **spec,
+        "jobs": [*spec["jobs"], VICTIM],
+        "telemetry": {"port": find_free_port(), "interfaces": ["lo"]},
+    }
 
 
 def wait_until_passing(agent, timeout_s=TIMEOUT_S):
@@ -96,9 +104,8 @@ class SlowRelay(Relay):
 def test_agent_is_slow(agent, tmp_path):
     """An agent that takes two seconds for each answer delays no restart and no stop, and gets every change."""
     with SlowRelay(agent) as slow:
-        spec = build_service_spec(agent)
+        spec = build_spec(agent)
         spec["consul"] = slow.http_address
-        spec["jobs"].append(VICTIM)
         with SupervisorProcess(tmp_path, spec) as pilot:
             pilot.wait_for_event("web", "marked healthy")
             assert pilot.measure_restart_delay("victim") < PROMPT_S
@@ -153,6 +160,7 @@ def is_in_maintenance(agent):
 RULES = """
 service_prefix "web" { policy = "write" }
 service_prefix "autopilot" { policy = "write" }
+service "containerpilot" { policy = "write" }
 node_prefix "" { policy = "read" }
 """
 
@@ -162,9 +170,8 @@ def test_token_revoked(tmp_path):
     with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
         file = tmp_path / "token"
         file.write_text(consul_agents.create_token(agent, RULES))
-        spec = build_service_spec(agent)
+        spec = build_spec(agent)
         spec["consul"] = {"address": agent.http_address, "token_file": str(file)}
-        spec["jobs"].append(VICTIM)
         with SupervisorProcess(tmp_path, spec) as pilot:
             wait_until_passing(agent)
             token = agent.request("/v1/acl/token/self", token=file.read_text())["AccessorID"]

@@ -36,7 +36,7 @@ def offers():
 def apply_events(offers, *heard, id="web-h"):
     for fact in heard:
         offers.on_event(fact, NOW)
-    return offers.compute_desired(id)
+    return offers.compute_desired(id) if id else None
 
 
 UP = (events.JobStarted("web", 1, 7), events.CheckPassed("web", "fine"), events.Healthy("web"))
@@ -110,6 +110,23 @@ def test_the_own_service_can_be_left_out():
     plan = build_plan(consul=Consul(address="h:1", own_service=False), telemetry=Telemetry(port=9090))
     assert set(offers.apply_plan(plan, {"": ""}, healthy_jobs=())) == {"web-h", "early-h", "autopilot-h"}
     assert set(offers.ids) == {"containerpilot-h"}
+
+
+def test_without_a_port_there_is_no_service(offers):
+    """Without telemetry the supervisor is no service, because its port would be 0: it is an entry of the fleet with the
+    same metadata, unless it is left out, or is ContainerPilot.
+    """
+    assert offers.build_fleet_record() is None
+    offers.apply_plan(build_plan(), {"": "10.0.0.1"}, healthy_jobs=())
+    assert list(offers.ids) == []
+    apply_events(offers, events.PayloadsChanged(("a",), ("a",), ()), events.MaintenanceEntered(), id=None)
+    record = offers.build_fleet_record()
+    assert (record["life"], record["payloads"], record["status"]) == ("l1", "1", "maintenance")
+    offers.deregistered = True
+    assert offers.build_fleet_record() is None
+    left_out = build_plan(consul=Consul(address="h:1", own_service=False))
+    assert DesiredServices(left_out, LIFE, {"": ""}).build_fleet_record() is None
+    assert DesiredServices(build_plan(), LIFE, {"": ""}, containerpilot=True).build_fleet_record() is None
 
 
 def test_all_is_taken_back(offers):

@@ -14,7 +14,7 @@ import pytest
 from autopilot.timestamps import format_timestamp
 from lab import consul_agents
 from tests.adapters.consul.conftest import build_service_spec, get_service_status
-from tests.app.harness import SupervisorProcess, eventually
+from tests.app.harness import SupervisorProcess, eventually, find_free_port
 
 HERE = {"AUTOPILOT_HOST": "h7", "AUTOPILOT_SLOT": "slot2", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "c" * 64}
 
@@ -32,13 +32,21 @@ def query_as_json(agent, *words):
 
 
 @pytest.mark.real("consul")
-def test_fleet(agent, tmp_path):
-    """Every container is listed with host, slot, image, age, lifetime and payloads; a drain is seen as it begins."""
+@pytest.mark.parametrize("has_port", [True, False], ids=["with telemetry", "without"])
+def test_fleet(agent, tmp_path, has_port):
+    """Every container is listed with host, slot, image, age, lifetime and payloads, and leaves at its end; a drain is
+    seen as it begins. Without a telemetry port the supervisor is no service: its port would be 0.
+    """
     spec = build_service_spec(agent)
+    if has_port:
+        spec["telemetry"] = {"port": find_free_port(), "interfaces": ["lo"]}
     spec["lifetime"] = {"max": "1h", "drain": {"exec": "true", "until": "false"}}
     with SupervisorProcess(tmp_path, spec, env=HERE) as pilot:
-        eventually(lambda: get_service_status(agent, "autopilot") == "passing", "registered")
+        eventually(lambda: get_service_status(agent) == "passing" and bool(query_as_json(agent, "fleet")), "listed")
         (found,) = query_as_json(agent, "fleet")
+        services = {service["Service"]: service["Port"] for service in agent.request("/v1/agent/services").values()}
+        assert services.keys() == {"web", *(("autopilot", "containerpilot") if has_port else ())}
+        assert all(services.values())
         assert (found["host"], found["slot"], found["image_digest"]) == ("h7", "slot2", HERE["AUTOPILOT_IMAGE_DIGEST"])
         assert (found["drain"], found["payloads"], found["status"]) == ("no", 0, "alive")
         assert found["started"] < found["lifetime_end"]
@@ -51,6 +59,12 @@ def test_fleet(agent, tmp_path):
             check=True,
         ).stdout
         assert "slot2" in text and "cccccccccccc" in text
+        assert pilot.run_verb("maintenance", "on").returncode == 0
+        eventually(lambda: query_as_json(agent, "fleet")[0]["status"] == "maintenance", "in maintenance")
+        for _ in range(2):
+            pilot.send_signal()
+        pilot.wait()
+    eventually(lambda: query_as_json(agent, "fleet") == [], "gone")
 
 
 @pytest.mark.real("consul")
@@ -61,7 +75,7 @@ def test_history_outlives_the_container(agent, tmp_path):
         with SupervisorProcess(
             tmp_path / name, build_service_spec(agent), env={**HERE, "AUTOPILOT_SLOT": name}
         ) as pilot:
-            eventually(lambda name=name: name in list_slots(agent), "recorded")
+            eventually(lambda name=name: name in list_slots(agent) & list_fleet_slots(agent), "recorded")
             pilot.send_signal(end)
             pilot.wait()
     ended, killed = sorted(query_as_json(agent, "history", "--fleet"), key=lambda life: life["slot"])
@@ -86,6 +100,10 @@ def test_what_may_not_be_seen_is_no_empty_fleet(monkeypatch):
             ):
                 done = run_verb(agent, *words)
                 assert done.returncode == 1 and expected in done.stderr, done
+        rules = 'service "autopilot" { policy = "read" } node_prefix "" { policy = "read" }'
+        monkeypatch.setenv("CONSUL_HTTP_TOKEN", consul_agents.create_token(agent, rules, "services"))
+        done = run_verb(agent, "fleet")
+        assert done.returncode == 1 and "may not read the keys below autopilot/fleet/" in done.stderr, done
 
 
 @pytest.mark.real("consul")
@@ -95,10 +113,7 @@ def test_fleet_without_a_leader(tmp_path):
         consul_agents.start_agents(3, 1) as (*servers, client),
         SupervisorProcess(tmp_path, build_service_spec(client), env=HERE),
     ):
-        eventually(
-            lambda: get_service_status(client, "autopilot") == "passing" and bool(list_slots(client)),
-            "registered and recorded",
-        )
+        eventually(lambda: bool(list_slots(client) & list_fleet_slots(client)), "listed and recorded")
         for server in servers[1:]:
             server.kill()
         assert [found["slot"] for found in query_as_json(client, "fleet")] == ["slot2"]
@@ -115,6 +130,10 @@ def test_words_that_are_no_time():
 
 def list_slots(agent):
     return {life["slot"] for life in query_as_json(agent, "history", "--fleet")}
+
+
+def list_fleet_slots(agent):
+    return {container["slot"] for container in query_as_json(agent, "fleet")}
 
 
 def test_no_consul_is_said():

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.adapters.consul.conftest import build_service_spec, get_service_status
-from tests.app.harness import SupervisorProcess, eventually, shell
+from tests.app.harness import SupervisorProcess, eventually, find_free_port, shell
 
 pytestmark = pytest.mark.real("consul")
 HOST = socket.gethostname()
@@ -25,6 +25,7 @@ def test_what_is_registered(agent, tmp_path):
         consul={"enableTagOverride": True, "deregisterCriticalServiceAfter": "10m"},
     )
     spec["lifetime"] = {"max": "1h", "drain": {"exec": "true", "until": "true"}}
+    spec["telemetry"] = {"port": find_free_port(), "interfaces": ["lo"]}
     environment = {"AUTOPILOT_SLOT": "slot3", "AUTOPILOT_HOST": "h1", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "a" * 64}
     with SupervisorProcess(tmp_path, spec, env=environment) as pilot:
         eventually(lambda: get_service_status(agent) == "passing", "passing")

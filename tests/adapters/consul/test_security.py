@@ -9,7 +9,7 @@ import pytest
 
 from lab import consul_agents
 from tests.adapters.consul.conftest import build_service_spec, get_service_status
-from tests.app.harness import SupervisorProcess, eventually
+from tests.app.harness import SupervisorProcess, eventually, find_free_port
 
 pytestmark = pytest.mark.real("consul")
 POLICY = Path(__file__).parents[3] / "docs/consul-policy.hcl"
@@ -22,6 +22,7 @@ def build_condor_spec(agent, **consul_section):
         **spec,
         "consul": {"address": agent.http_address, **consul_section},
         "watches": [{"name": "autopilot", "interval": "0.2s"}],
+        "telemetry": {"port": find_free_port(), "interfaces": ["lo"]},
     }
 
 
@@ -36,6 +37,19 @@ def test_documented_policy_is_enough(tmp_path):
             assert pilot.stop() == 0
             assert not [line for line in pilot.lines if "trouble" in line]
         assert agent.request("/v1/agent/services") == {}
+
+
+def test_documented_policy_is_enough_without_a_port(tmp_path):
+    """Without a telemetry port it is enough too: the life has its entry in the list of the fleet, and no trouble."""
+    with consul_agents.start_agent(consul_agents.DEFAULT_DENY_CONFIG) as agent:
+        token = consul_agents.create_token(agent, POLICY.read_text())
+        spec = {**build_service_spec(agent, name="condor-master"), "consul": agent.http_address}
+        with SupervisorProcess(tmp_path, spec, env={"CONSUL_HTTP_TOKEN": token}) as pilot:
+            eventually(lambda: get_service_status(agent, "condor-master") == "passing", "it passes")
+            eventually(lambda: bool(agent.request("/v1/kv/autopilot/fleet/?keys")), "it is listed")
+            assert pilot.stop() == 0
+            assert not [line for line in pilot.lines if "trouble" in line]
+        assert agent.request("/v1/kv/autopilot/fleet/?keys") is None
 
 
 def test_agent_in_the_container_under_default_deny(tmp_path):

@@ -12,7 +12,9 @@ from autopilot_watchdog.cli.verb_support import EX_USAGE, config_option, fail, g
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.decide import decide
+from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.reasons import REASON_CODES
 from autopilot_watchdog.core.rollout import compute_admission_time, compute_drain_deadline, list_slot_choices
 from autopilot_watchdog.display_text import show_controls
@@ -36,13 +38,16 @@ SOURCE_NAMES = {  # of a quarantine
 def explain(config: Config, slot: str, output: str) -> None:
     """Print a slot's reason code and sentence, details of its image, and the latest events of the slot."""
     groups = config.map_slots_to_groups()
-    if slot not in groups:
-        fail(f"there is no slot {slot}; there are {', '.join(groups)}", EX_USAGE)
     watchdog = Watchdog(config, Audit())
     memory, now = watchdog.store.peek(), time.time()
     decision = decide(config, watchdog.observe(memory, with_network=False), memory, now)
-    reason, key = decision.reasons[slot], groups[slot][0].image_key
-    details = list(_describe_image(config, decision.memory, key, slot, now))
+    if slot not in decision.reasons:
+        fail(f"there is no slot {slot}; there are {', '.join(decision.reasons)}", EX_USAGE)
+    reason = decision.reasons[slot]
+    if slot in groups:
+        details = list(_describe_image(config, decision.memory, groups[slot][0].image_key, slot, now))
+    else:
+        details = list(_describe_surplus(decision.memory, decision.containers[slot]))
     if output == "json":
         click.echo(
             json.dumps(
@@ -65,12 +70,21 @@ def explain(config: Config, slot: str, output: str) -> None:
         click.echo(f"  {line}")
 
 
+def _describe_surplus(memory: Memory, container: Container) -> Iterator[str]:
+    yield f"{container.name} runs {container.image}, digest {container.digest}"
+    if container.id in memory.drained:
+        yield "it was asked to drain"
+    if retry := memory.drain_retries.get(container.id):
+        yield f"{retry.tries} times in a row it could not be asked to drain: see the event drain-failed"
+    if container.claims.own:
+        yield f"it has for itself: {', '.join(container.claims.own)}"
+
+
 def _describe_image(config: Config, memory: Memory, key: str, slot: str, now: float) -> Iterator[str]:
     image = memory.get_image(key)
     if image.newest:
         yield f"the registry's newest is {image.newest}, as of {format_age(now - image.answered_at)} ago"
-    if image.trouble:
-        yield f"the registry gave no answer at the last try: {image.trouble}"
+    yield from list_image_troubles(image, now)
     if image.pin:
         yield f"the operator pinned the image to {image.pin}"
     if image.newest and (urgency := image.get_digest_record(image.newest, now).urgency or memory.urgency):

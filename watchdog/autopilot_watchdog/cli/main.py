@@ -19,8 +19,18 @@ VERB_MODULES = {
     "unpin": "order_verbs",
     "rollback": "order_verbs",
     "release": "order_verbs",
+    "quarantine": "order_verbs",
+    "retry": "order_verbs",
     "pause": "order_verbs",
     "resume": "order_verbs",
+    "drain": "slot_verbs",
+    "cordon": "slot_verbs",
+    "uncordon": "slot_verbs",
+    "retire": "slot_verbs",
+    "stop": "slot_verbs",
+    "logs": "container_verbs",
+    "exec": "container_verbs",
+    "history": "container_verbs",
     "simulate": "simulate",
 }
 
@@ -37,7 +47,7 @@ class VerbGroup(click.Group):
         if name not in VERB_MODULES:
             return None
         module = importlib.import_module(f"autopilot_watchdog.cli.{VERB_MODULES[name]}")
-        command = getattr(module, name)
+        command = getattr(module, name, None) or getattr(module, f"{name}_command")  # a name may be a builtin's
         assert isinstance(command, click.Command)
         return command
 

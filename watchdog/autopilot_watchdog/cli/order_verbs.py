@@ -1,4 +1,4 @@
-"""Take the operator's orders: the verbs `pin`, `unpin`, `rollback`, `release`, `pause`, `resume`."""
+"""Take the operator's orders about images and waits: the verbs from `pin` to `resume`."""
 
 from __future__ import annotations
 
@@ -8,25 +8,57 @@ from pathlib import Path
 
 import click
 
-from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, EX_USAGE, config_option, fail, open_audit
+from autopilot_watchdog.cli.verb_support import (
+    EX_CANTCREAT,
+    EX_TEMPFAIL,
+    EX_USAGE,
+    check_slots,
+    config_option,
+    fail,
+    get_operator,
+    open_audit,
+)
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import operator_orders
 from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.core.cordons import CordonError
 from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.core.rollout import list_digest_choices
+from autopilot_watchdog.shell.digest_finder import find_digest
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.state_file import StateError, StateStore
+from autopilot_watchdog.shell.wake_pipe import wake_watch
 
+fleet_option = click.option("--fleet", is_flag=True, help="For every host of the fleet, through Consul.")
 image_option = click.option("--image", help="Which image, when the configuration has several.")
 
 
 @click.command()
 @click.argument("digest")
+@click.option("--force", is_flag=True, help="Pin a digest that neither this host nor the registry is known to have.")
 @image_option
 @config_option
-def pin(config: Config, digest: str, image: str | None) -> None:
-    """Let the next lives take DIGEST and ignore the registry's newest."""
-    key = _find_image_key(config, image)
-    _apply_order(config, lambda memory: operator_orders.set_pin(memory, key, digest, time.time()))
+def pin(config: Config, digest: str, image: str | None, force: bool) -> None:
+    """Let the next lives take DIGEST and ignore the registry's newest.
+
+    Exit 64: neither this host nor the registry has it; 75: nobody can tell, because one of them does not answer.
+    """
+    key = find_image_key(config, image)
+    try:
+        whole = operator_orders.resolve_digest(StateStore(Path(config.state)).peek().get_image(key), digest)
+    except operator_orders.OrderError as error:
+        fail(f"cannot do that: {error}", EX_USAGE)
+    found = find_digest(config, key, whole)
+    if not force and found.is_missing:
+        fail(f"cannot pin {key} to {whole}: {found.sentence}", EX_USAGE)
+    if not force and found.is_unknown:
+        fail(f"cannot pin {key} to {whole}: {found.sentence}; --force pins it all the same", EX_TEMPFAIL)
+
+    def pin_with_warning(memory: Memory) -> tuple[Memory, str]:
+        after, sentence = operator_orders.set_pin(memory, key, whole, time.time())
+        return after, f"{sentence}; {found.sentence}" if found.sentence else sentence
+
+    apply_order(config, pin_with_warning)
 
 
 @click.command()
@@ -34,17 +66,39 @@ def pin(config: Config, digest: str, image: str | None) -> None:
 @config_option
 def unpin(config: Config, image: str | None) -> None:
     """Follow the registry again."""
-    key = _find_image_key(config, image)
-    _apply_order(config, lambda memory: operator_orders.remove_pin(memory, key))
+    key = find_image_key(config, image)
+    apply_image_order(config, key, lambda memory: operator_orders.remove_pin(memory, key))
 
 
 @click.command()
+@click.option("--reason", default="", help="Reason that `explain` will tell.")
+@fleet_option
 @image_option
 @config_option
-def rollback(config: Config, image: str | None) -> None:
+def rollback(config: Config, reason: str, fleet: bool, image: str | None) -> None:
     """Quarantine the newest digest: the next lives take the good one before it."""
-    key = _find_image_key(config, image)
-    _apply_order(config, lambda memory: operator_orders.roll_back(memory, key, time.time()))
+    key = find_image_key(config, image)
+    full = f"rolled back by {get_operator()} on {config.host}{f': {reason}' if reason else ''}"
+
+    def roll_back(memory: Memory) -> tuple[Memory, str]:
+        before = memory.get_image(key).quarantine
+        source = "fleet" if fleet else "operator"
+        after, sentence = operator_orders.roll_back(memory, key, time.time(), full, source)
+        if fleet:
+            (digest,) = after.get_image(key).quarantine.keys() - before.keys()
+            sentence = f"{sentence}; {_order_fleet_quarantine(config, digest, full)}"
+        return after, sentence
+
+    apply_image_order(config, key, roll_back)
+
+
+def _order_fleet_quarantine(config: Config, digest: str, reason: str) -> str:
+    """Quarantine a digest for the fleet and return a sentence; OrderError if that fails, so nothing is done here."""
+    if config.consul is None:
+        raise operator_orders.OrderError("cannot tell the fleet: the configuration has no `consul`")
+    if error := FleetStore(config).order_quarantine(digest, reason):
+        raise operator_orders.OrderError(f"cannot quarantine {digest} for the fleet, so not here either: {error}")
+    return "the other hosts learn of it in their next pass"
 
 
 @click.command()
@@ -53,7 +107,7 @@ def rollback(config: Config, image: str | None) -> None:
 @config_option
 def release(config: Config, digest: str, image: str | None) -> None:
     """Lift the quarantine of DIGEST, here and in Consul."""
-    key = _find_image_key(config, image)
+    key = find_image_key(config, image)
 
     def release_everywhere(memory: Memory) -> tuple[Memory, str]:
         whole = operator_orders.resolve_digest(memory.get_image(key), digest)
@@ -62,24 +116,60 @@ def release(config: Config, digest: str, image: str | None) -> None:
             raise operator_orders.OrderError(f"cannot release {whole} for the fleet, so not here either: {error}")
         return after, sentence
 
-    _apply_order(config, release_everywhere)
+    apply_image_order(config, key, release_everywhere)
+
+
+@click.command()
+@click.argument("digest")
+@click.option("--reason", default="", help="Reason that `explain` will tell.")
+@click.option("--force", is_flag=True, help="Allow it if no digest can be started afterwards.")
+@fleet_option
+@image_option
+@config_option
+def quarantine(  # noqa: PLR0917  # the options of a verb
+    config: Config, digest: str, reason: str, force: bool, fleet: bool, image: str | None
+) -> None:
+    """Start DIGEST no more, until `release`; containers of it run on."""
+    key = find_image_key(config, image)
+    full = f"quarantined by {get_operator()} on {config.host}{f': {reason}' if reason else ''}"
+
+    def quarantine_everywhere(memory: Memory) -> tuple[Memory, str]:
+        whole = operator_orders.resolve_digest(memory.get_image(key), digest)
+        after, sentence = operator_orders.quarantine_digest(
+            memory, key, whole, full, now=time.time(), force=force, source="fleet" if fleet else "operator"
+        )
+        return after, f"{sentence}; {_order_fleet_quarantine(config, whole, full)}" if fleet else sentence
+
+    apply_image_order(config, key, quarantine_everywhere)
+
+
+@click.command()
+@click.argument("slots", nargs=-1)
+@config_option
+def retry(config: Config, slots: tuple[str, ...]) -> None:
+    """Try again now, after a repair: end the waits of SLOTS (all without one), of the host and of pulls."""
+    groups = config.map_slots_to_groups()
+    check_slots(config, slots)
+    keys = {name: groups[name][0].image_key for name in slots or groups}
+    apply_order(config, lambda memory: operator_orders.retry_now(memory, keys))
 
 
 @click.command()
 @config_option
 def pause(config: Config) -> None:
     """Start nothing until `resume`; containers run on."""
-    _apply_order(config, operator_orders.pause)
+    apply_order(config, operator_orders.pause)
 
 
 @click.command()
 @config_option
 def resume(config: Config) -> None:
     """End a pause."""
-    _apply_order(config, operator_orders.resume)
+    apply_order(config, operator_orders.resume)
 
 
-def _find_image_key(config: Config, image: str | None) -> str:
+def find_image_key(config: Config, image: str | None) -> str:
+    """Return the key of the image that an order is about."""
     keys = dict.fromkeys(group.image_key for group in config.slots)
     matches = [key for key in keys if image is None or image in (key, key.partition(" ")[2])]
     if len(matches) != 1:
@@ -87,14 +177,29 @@ def _find_image_key(config: Config, image: str | None) -> str:
     return matches[0]
 
 
-def _apply_order(config: Config, order: Callable[[Memory], tuple[Memory, str]]) -> None:
+def apply_order(config: Config, order: Callable[[Memory], tuple[Memory, str]]) -> None:
+    """Apply an order to the memory, and record its sentence; exit with 64 if it is refused."""
     store = StateStore(Path(config.state))
     try:
         with store.lock(wait=True):
             memory, sentence = order(store.load())
             store.save(memory)
-    except operator_orders.OrderError as error:
+        wake_watch(store.folder)
+    except (operator_orders.OrderError, CordonError) as error:
         fail(f"cannot do that: {error}", EX_USAGE)
     except StateError as error:
         fail(str(error), EX_CANTCREAT)
-    open_audit(config).record(AuditEvent.ORDER, sentence)
+    open_audit(config).record(AuditEvent.ORDER, sentence, by=get_operator())
+
+
+def apply_image_order(config: Config, key: str, order: Callable[[Memory], tuple[Memory, str]]) -> None:
+    """Apply an order about an image, and tell the effect on the next lives."""
+
+    def add_effect(memory: Memory) -> tuple[Memory, str]:
+        after, sentence = order(memory)
+        choices = list_digest_choices(after, key, config, time.time())
+        if not choices:
+            return after, f"{sentence}; no digest may be started now: empty slots wait for a newer push"
+        return after, f"{sentence}; now a life takes {choices[0].digest}, {choices[0].reason}"
+
+    apply_order(config, add_effect)

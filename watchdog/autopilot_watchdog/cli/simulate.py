@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from autopilot_watchdog.cli.blame_figures import print_blame_figures
 from autopilot_watchdog.cli.verb_support import EX_USAGE, ConfigFile, fail, output_option
 from autopilot_watchdog.config.config_model import Config, ConsulConfig
 from autopilot_watchdog.config.config_reader import parse_config
@@ -48,6 +49,7 @@ class Sample:
 @click.option("--step", default=3.0, show_default=True, help="Hours between two lines.")
 @click.option("--scenario", type=click.Choice(["all", "good", "bad", "outage"]), default="all", show_default=True)
 @click.option("--consul", is_flag=True, help="The hosts share their quarantines.")
+@click.option("--blame", type=click.IntRange(min=1), help="Instead: so many months of hosts with faults.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Also draw it, as PNG or SVG (needs matplotlib).")
 @click.option("--config", "-c", type=ConfigFile(), help="Whose rings and waits; default: the defaults.")
 @output_option
@@ -58,12 +60,16 @@ def simulate(
     step: float,
     scenario: str,
     consul: bool,
+    blame: int | None,
     plot: Path | None,
     config: Config | None,
     output: str,
 ) -> None:
     """Show the effects of a good push, a bad push and a registry's outage, in virtual time with the real decisions."""
     config = config or parse_config(EXAMPLE_CONFIG)
+    if blame:
+        print_blame_figures(config, blame, output)
+        return
     if consul:
         config = replace(config, consul=config.consul or ConsulConfig())
     names = ("good", "bad", "outage") if scenario == "all" else (scenario,)

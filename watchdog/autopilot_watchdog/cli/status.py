@@ -7,11 +7,13 @@ import time
 
 import click
 
+from autopilot_watchdog.cli.status_document import build_image_rows, build_order_rows
 from autopilot_watchdog.cli.verb_support import config_option, output_option
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.decide import decide
+from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
-from autopilot_watchdog.core.observation import EngineView
+from autopilot_watchdog.core.observation import UNHEALTHY
 from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
@@ -27,11 +29,9 @@ def status(config: Config, output: str) -> None:
     memory, now = watchdog.store.peek(), time.time()
     observation = watchdog.observe(memory, with_network=False)
     decision = decide(config, observation, memory, now)
-    views = [view for view in observation.engines.values() if isinstance(view, EngineView)]
-    alive = {container.slot: container for view in views for container in view.containers if container.alive}
     rows = []
     for name, reason in sorted(decision.reasons.items()):
-        container = alive.get(name)
+        container = decision.containers.get(name)
         rows.append(
             {
                 "slot": name,
@@ -39,11 +39,19 @@ def status(config: Config, output: str) -> None:
                 "since": container.started if container else _find_empty_since(memory.get_slot(name), reason.code),
                 "digest": container.digest if container else memory.get_slot(name).digest or None,
                 "container": container.name if container else None,
+                "health": container.health or None if container else None,
                 "sentence": reason.sentence,
             }
         )
     if output == "json":
-        document = {"host": config.host, "last_pass": memory.last_pass or None, "paused": memory.paused, "slots": rows}
+        document: dict[str, object] = {
+            "host": config.host,
+            "last_pass": memory.last_pass or None,
+            "paused": memory.paused,
+            "slots": rows,
+            "images": build_image_rows(config, decision.memory, now),
+            **build_order_rows(decision.memory),
+        }
         click.echo(json.dumps(document, indent=1))
         return
     table = [["SLOT", "STATE", "SINCE", "DIGEST", "CONTAINER"]]
@@ -57,7 +65,7 @@ def status(config: Config, output: str) -> None:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.echo(show_controls("  ".join(cells).rstrip()))
     for row in rows:
-        if row["state"] not in ("running", "draining"):
+        if row["state"] not in ("running", "draining") or row["health"] == UNHEALTHY:
             click.echo(show_controls(f"{row['slot']}: {row['sentence']}"))
     for key in dict.fromkeys(group.image_key for group in config.slots):
         click.echo(show_controls(_describe_image(key, decision.memory.get_image(key), now)))
@@ -81,11 +89,7 @@ def _describe_image(key: str, image: ImageMemory, now: float) -> str:
     parts.append(f"good {image.last_good[7:19]}" if image.last_good else "none is known good")
     if image.pin:
         parts.append(f"pinned to {image.pin[7:19]}")
-    if image.trouble:
-        since = (
-            f"last answered {format_age(now - image.answered_at)} ago" if image.answered_at else "has never answered"
-        )
-        parts.append(f"the registry {since}: {image.trouble}")
-    elif image.answered_at:
+    if image.answered_at and not image.trouble:
         parts.append(f"the registry answered {format_age(now - image.answered_at)} ago")
+    parts += list_image_troubles(image, now)
     return f"{key}: {', '.join(parts)}"

@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-import queue
+import signal
 import threading
 import time
+from collections.abc import Collection
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from autopilot_watchdog.cli.run import report_pass
-from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, config_option, fail, open_audit
+from autopilot_watchdog.cli.run import record_problems, write_metrics
+from autopilot_watchdog.cli.verb_support import (
+    CONFIG_PATH_KEY,
+    EX_CANTCREAT,
+    config_option,
+    fail,
+    get_audit_path,
+    open_audit,
+)
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.value_readers import InvalidValueError, parse_duration
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.engine.engine import Engine, EngineError
 from autopilot_watchdog.shell.audit import Audit
-from autopilot_watchdog.shell.reconcile import Watchdog
+from autopilot_watchdog.shell.config_source import ConfigSource
+from autopilot_watchdog.shell.reconcile import LOCK_WAIT_S, Watchdog
 from autopilot_watchdog.shell.state_file import StateError
 from autopilot_watchdog.shell.systemd_notify import extend_timeout, get_watchdog_interval_s, notify, report_alive
+from autopilot_watchdog.shell.wake_pipe import forward_wakes, open_wake_pipe
+from autopilot_watchdog.shell.wake_queue import WakeQueue, WakeReason
 
 if TYPE_CHECKING:  # loaded only where metrics are asked for
     from autopilot_watchdog import watchdog_metrics
 
 RECONNECT_INITIAL_S, RECONNECT_MAX_S = 0.25, 5.0  # waits before an engine is asked for its events again
-LOCK_WAIT_S = 2 * 3600.0  # more than another watchdog's pass can last
 MIN_PASS_INTERVAL_S = 0.05  # between passes without an event
 
 
@@ -39,31 +51,79 @@ def watch(config: Config, every: str) -> None:
         period = parse_duration(every)
     except InvalidValueError as error:
         raise click.BadParameter(f"must be {error}", param_hint="--every") from None
+    wakes = WakeQueue()
+    source = ConfigSource(click.get_current_context().meta[CONFIG_PATH_KEY], config)
+
+    def ask_for_reload(*_: object) -> None:
+        source.ask()
+        wakes.put(WakeReason.ORDER)
+
+    signal.signal(signal.SIGHUP, ask_for_reload)
     audit = open_audit(config)
-    watchdog = Watchdog(config, audit)
-    events: queue.SimpleQueue[str] = queue.SimpleQueue()
-    for engine in watchdog.engines.values():
-        threading.Thread(
-            target=_forward_events, args=(engine, events), daemon=True, name=f"events of {engine.name}"
-        ).start()
+    watchdog = Watchdog(config, audit, partial(wakes.put, WakeReason.WORK))
+    listening: set[Engine] = set()
+    _listen_for_orders(config, audit, wakes)
     metrics_server = _start_metrics_server(config, audit)
     notify("READY=1")
     period = min(period, (get_watchdog_interval_s() or float("inf")) / 2)
+    reasons: set[WakeReason] = set()
     while True:
         report_alive()
         try:
             with ExitStack() as stack:
                 with extend_timeout(LOCK_WAIT_S):
                     stack.enter_context(watchdog.store.lock(wait=True))
-                report = watchdog.run_pass()
-                report_pass(config, report, audit)
+                if _reload_config(source, watchdog, audit):
+                    metrics_server = _replace_metrics_server(metrics_server, config, source.config, audit)
+                    config = source.config
+                # work that has ended asks for no news: a slow registry would be asked without a pause
+                report = watchdog.advance(asks_registries=reasons != {WakeReason.WORK})
+                _listen_to_engines(watchdog, wakes, listening)
+                record_problems(report, audit)
+                write_metrics(config, report, audit)
                 if metrics_server:
                     metrics_server.update(config, report.memory, report.reasons, time.time())
         except StateError as error:
             fail(str(error), EX_CANTCREAT)  # systemd starts us again
         due = time.time() + period
         due = min(due, report.wake_at) if report.wake_at else due
-        _wait_for_event(events, max(MIN_PASS_INTERVAL_S, due - time.time()))
+        reasons = wakes.wait(max(MIN_PASS_INTERVAL_S, due - time.time()))
+
+
+def _reload_config(source: ConfigSource, watchdog: Watchdog, audit: Audit) -> bool:
+    """Use the configuration's file if it has changed; return True if another configuration is in use now."""
+    before, change = source.config, source.reload()
+    watchdog.config_refused_since = source.refused_since
+    if source.config != before:
+        audit.use_path(get_audit_path(source.config))
+        watchdog.use_config(source.config)
+    if change is not None:
+        event = AuditEvent.CONFIG_REFUSED if change.is_refused else AuditEvent.CONFIG_LOADED
+        audit.record(event, change.sentence, "error" if change.is_refused else "info")
+    return source.config != before
+
+
+def _listen_to_engines(watchdog: Watchdog, wakes: WakeQueue, listening: set[Engine]) -> None:
+    """Start a listener for each engine that has none; those of engines that are not used any more end."""
+    engines = set(watchdog.engines.values())
+    new = engines - listening
+    listening |= new
+    listening &= engines
+    for engine in new:
+        threading.Thread(
+            target=_forward_events, args=(engine, wakes, listening), daemon=True, name=f"events of {engine.name}"
+        ).start()
+
+
+def _replace_metrics_server(
+    server: watchdog_metrics.MetricsServer | None, before: Config, after: Config, audit: Audit
+) -> watchdog_metrics.MetricsServer | None:
+    """Return the server for another configuration."""
+    if before.metrics.listen == after.metrics.listen:
+        return server
+    if server is not None:
+        server.close()
+    return _start_metrics_server(after, audit)
 
 
 def _start_metrics_server(config: Config, audit: Audit) -> watchdog_metrics.MetricsServer | None:
@@ -80,23 +140,26 @@ def _start_metrics_server(config: Config, audit: Audit) -> watchdog_metrics.Metr
         return None
 
 
-def _wait_for_event(events: queue.SimpleQueue[str], seconds: float) -> None:
-    """Wait for an event at most so many seconds; drop the further events that came together with it."""
+def _listen_for_orders(config: Config, audit: Audit, wakes: WakeQueue) -> None:
+    """Let the operator's verbs wake us."""
     try:
-        events.get(timeout=seconds)
-        while True:
-            events.get_nowait()
-    except queue.Empty:
+        pipe = open_wake_pipe(Path(config.state))
+    except OSError as error:
+        sentence = f"cannot listen for the operator's orders in {config.state}: {error.strerror}"
+        audit.record(AuditEvent.PASS_FAILED, f"{sentence}; an order waits for the next pass", "warning")
         return
+    threading.Thread(
+        target=forward_wakes, args=(pipe, partial(wakes.put, WakeReason.ORDER)), daemon=True, name="orders"
+    ).start()
 
 
-def _forward_events(engine: Engine, events: queue.SimpleQueue[str]) -> None:
-    """Forward every end of a container, and every connection to the engine, to the queue; reconnect for ever."""
+def _forward_events(engine: Engine, wakes: WakeQueue, wanted: Collection[Engine]) -> None:
+    """Forward every end of a container, and every connection to a wanted engine, to the queue; reconnect for ever."""
     failures = 0
-    while True:
+    while engine in wanted:
         try:
-            for slot in engine.watch_container_ends():
-                events.put(slot)
+            for _ in engine.watch_container_ends():
+                wakes.put(WakeReason.ENGINE)
                 failures = 0
         except (EngineError, OSError, ValueError):
             pass  # the next pass reports the engine

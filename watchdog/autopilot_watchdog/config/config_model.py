@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from autopilot_watchdog.config import value_readers
+from autopilot_watchdog.config import rollout_windows, value_readers
 from autopilot_watchdog.config.config_field import declare_field
+from autopilot_watchdog.config.rollout_windows import RolloutWindow
 from autopilot_watchdog.config.slot_config import Command, SlotGroup, format_slot_name
 from autopilot_watchdog.config.value_readers import Ring
 
@@ -17,6 +18,7 @@ __all__ = [
     "FailuresConfig",
     "FitnessConfig",
     "MetricsConfig",
+    "NotifyConfig",
     "RegistryConfig",
     "Ring",
     "RolloutConfig",
@@ -43,7 +45,9 @@ class RegistryConfig:
         "an answer this old is asked for again before a start", value_readers.parse_duration, default=30.0
     )
     auth_file: str = declare_field(
-        "docker's config.json; empty: where docker and podman look", value_readers.read_text, default=""
+        "docker's config.json or podman's auth.json; empty: where docker and podman look",
+        value_readers.read_text,
+        default="",
     )
     insecure: tuple[str, ...] = declare_field(
         "registries we ask without TLS (loopback always); engines have a list of their own",
@@ -58,6 +62,11 @@ class RegistryConfig:
     pull_timeout: float = declare_field(
         "a pull that takes longer has failed", value_readers.parse_duration, default=1800.0
     )
+    patience: float = declare_field(
+        "a pass waits so long for an answer; then the last one is used, and the next pass takes the new one",
+        value_readers.parse_duration,
+        default=0.5,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,20 @@ class RolloutConfig:
     )
     spread: float = declare_field(
         "the hosts of one ring begin evenly over so long", value_readers.parse_duration, default=600.0
+    )
+    min_age: float = declare_field(
+        "no host takes a digest that it has seen for less than this", value_readers.parse_duration, default=0.0
+    )
+    windows: tuple[RolloutWindow, ...] = declare_field(
+        'when a new digest may be taken, such as "Mon-Fri 09:00-16:00"; empty: always',
+        rollout_windows.parse_windows,
+        default=(),
+    )
+    time_zone: str = declare_field("of the windows; empty: the host's", rollout_windows.parse_time_zone, default="")
+    patience: float = declare_field(
+        "an empty slot waits so long for each step that prepares a digest; then it takes the best one that is ready",
+        value_readers.parse_duration,
+        default=2.0,
     )
 
 
@@ -133,6 +156,21 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifyConfig:
+    """Settings of the program that is told of events."""
+
+    exec: tuple[str, ...] = declare_field(
+        "the program and its arguments; it gets the event as JSON on standard input", value_readers.read_command
+    )
+    timeout: float = declare_field("it is killed after so long", value_readers.parse_duration, default=30.0)
+    events: tuple[str, ...] = declare_field(
+        "ids of the audit log's events to tell",
+        value_readers.read_string_list,
+        default=("quarantine", "release", "promote", "pull-stuck"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class ConsulConfig:
     """Settings of the fleet's shared knowledge in Consul."""
 
@@ -159,10 +197,18 @@ class Config:
     audit: str = declare_field(
         "JSON lines, one per decision; empty: STATE/audit.jsonl", value_readers.read_text, default=""
     )
+    surplus: str = declare_field(
+        "containers without a slot in the configuration: drain asks them to end by themselves, keep lets them live",
+        value_readers.parse_surplus,
+        default="drain",
+    )
     engines: Mapping[str, str] = declare_field(
         "API sockets by name, beside docker and podman; KIND:/path where no name tells the kind of engine",
         value_readers.read_string_map,
         default_factory=dict,
+    )
+    parallel_starts: int = declare_field(
+        "how many containers are started or removed at once", value_readers.read_positive_integer, default=8
     )
     registry: RegistryConfig = declare_field("registries", value_readers.pass_through, default=RegistryConfig())
     rollout: RolloutConfig = declare_field(
@@ -175,6 +221,9 @@ class Config:
         "the host's own pre-flight", value_readers.pass_through, default=FitnessConfig()
     )
     metrics: MetricsConfig = declare_field("Prometheus", value_readers.pass_through, default=MetricsConfig())
+    notify: NotifyConfig | None = declare_field(
+        "a program of the site that is told of events; absent: none", value_readers.pass_through, default=None
+    )
     consul: ConsulConfig | None = declare_field(
         "the fleet's shared knowledge; absent: none", value_readers.pass_through, default=None
     )
@@ -186,6 +235,14 @@ class Config:
             for group in self.slots
             for number in range(1, group.count + 1)
         }
+
+    def list_engines(self) -> dict[str, str]:
+        """Return the sockets of the engines that a slot uses, by name."""
+        return {group.engine: self.find_engine_address(group.engine) for group in self.slots}
+
+    def find_engine_address(self, name: str) -> str:
+        """Return the socket of an engine; "" for an unknown name."""
+        return self.engines.get(name) or DEFAULT_ENGINE_SOCKETS.get(name, "")
 
     def find_group(self, key: str) -> SlotGroup:
         """Return the first group that uses the image of this key; the others share the checks of that group."""

@@ -22,6 +22,7 @@ from autopilot_watchdog.config.placeholders import (
     find_unknown_placeholders,
 )
 from autopilot_watchdog.config.slot_config import FILLED_KEYS, SlotGroup
+from autopilot_watchdog.config.slot_resources import shift_ip, shift_mac
 from autopilot_watchdog.config.value_readers import InvalidValueError
 from autopilot_watchdog.errors import WatchdogError
 
@@ -123,7 +124,7 @@ def _read_value(
             )
             return None
         return tuple(_read_object(inner, item, (*pointer, index), problems) for index, item in enumerate(json_value))
-    if inner is not None and field.name != "rings":
+    if inner is not None and field.name not in ("rings", "windows"):
         return _read_object(inner, json_value, pointer, problems)
     try:
         return field.metadata["read"](json_value)
@@ -146,6 +147,7 @@ def _check_combinations(config: Config) -> Iterator[Problem]:
     """Yield the problems of keys that are right by themselves and wrong together."""
     groups_by_slot: dict[str, int] = {}
     slots_by_port: dict[str, str] = {}
+    slots_by_address: dict[str, str] = {}
     engines = list(dict.fromkeys([*DEFAULT_ENGINE_SOCKETS, *config.engines]))
     for index, group in enumerate(config.slots):
         yield from _check_placeholders(index, group)
@@ -162,6 +164,7 @@ def _check_combinations(config: Config) -> Iterator[Problem]:
                 other_group = groups_by_slot[name]
                 yield Problem(("slots", index, "name"), f"gives {name}, which slots[{other_group}] gives, too")
             groups_by_slot[name] = index
+            yield from _check_addresses(index, group, offset + 1, slots_by_address)
             for port in group.ports:
                 first, rest = port.split(":", 1)
                 number = int(first) + offset
@@ -170,6 +173,27 @@ def _check_combinations(config: Config) -> Iterator[Problem]:
                     other = slots_by_port.get(taken, "no host: it is above 65535")
                     yield Problem(("slots", index, "ports"), f"gives {name} port {taken}, which belongs to {other}")
                 slots_by_port[taken] = name
+
+
+def _check_addresses(index: int, group: SlotGroup, number: int, owners: dict[str, str]) -> Iterator[Problem]:
+    """Yield the problems of one slot's addresses; `owners` has the slots by address and grows."""
+    slot = group.list_slot_names("host")[number - 1]
+    shared = group.network in ("host", "none") or group.network.startswith("container:")
+    if group.ip and number == 1 and (shared or group.network in ("", "bridge")):
+        yield Problem(("slots", index, "ip"), "needs a `network` with a name, whose addresses the engine gives out")
+    if group.mac and number == 1 and shared:
+        yield Problem(("slots", index, "mac"), f'cannot be set for the network "{group.network}"')
+    try:
+        ip = shift_ip(group.ip, number) if group.ip else ""
+    except ValueError:
+        yield Problem(("slots", index, "ip"), f"has no address for slot {number}")
+        ip = ""
+    for key, address in (("ip", ip), ("mac", shift_mac(group.mac, number) if group.mac else "")):
+        place = f"{group.network} {address}"
+        if address and place in owners:
+            yield Problem(("slots", index, key), f"gives {slot} {address}, which belongs to {owners[place]}")
+        if address:
+            owners[place] = slot
 
 
 def _check_placeholders(index: int, group: SlotGroup) -> Iterator[Problem]:

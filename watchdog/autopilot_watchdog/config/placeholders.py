@@ -1,4 +1,4 @@
-"""Fill placeholders into texts of the configuration: {host}, {slot} and {number}; {{word}} is the text {word}.
+"""Fill placeholders into texts of the configuration: {host}, {slot}, {number} and {index}; {{word}} is the text {word}.
 
 In names, NN standing alone is the number, too. ${word} belongs to a shell and is left as it is.
 """
@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 NAME_PLACEHOLDERS = ("host", "number")  # of a slot's name
-SLOT_PLACEHOLDERS = ("host", "number", "slot")
+SLOT_PLACEHOLDERS = ("host", "index", "number", "slot")  # the index counts from 0, for devices
 IMAGE_PLACEHOLDERS = ("digest", "image")  # of `verify`
 _PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}|(?<!\$)\{([a-z_]+)\}")
 _NUMBER_WORD = re.compile(r"(?<![A-Za-z0-9])NN(?![A-Za-z0-9])")

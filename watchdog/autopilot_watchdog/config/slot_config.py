@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autopilot_watchdog.config import value_readers
+from autopilot_watchdog.config import slot_resources, value_readers
 from autopilot_watchdog.config.config_field import declare_field
 from autopilot_watchdog.config.placeholders import expand_number_words, fill_placeholders
 
+DEFAULT_DRAIN_COMMAND = ("autopilot", "drain", "--no-wait")
 # keys of a group with placeholders for a slot: lists of texts, and mappings to texts
-FILLED_KEYS = ("command", "env", "volumes", "devices", "extra_hosts", "dns_options", "security_opt", "tmpfs", "drain")
+FILLED_KEYS = (
+    *("command", "env", "volumes", "devices", "extra_hosts", "dns_options", "security_opt", "tmpfs", "drain"),
+    *("labels", "log_options"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,36 @@ class SlotGroup:
     tmpfs: Mapping[str, str] = declare_field(
         "memory file systems: path -> mount options", value_readers.read_string_map, default_factory=dict
     )
+    cpuset: str = declare_field(
+        "cores of slot 1, such as 0-15; slot n gets the next ones", slot_resources.parse_cpuset, default=""
+    )
+    gpus: int = declare_field(
+        "GPUs of each slot by Docker's NVIDIA runtime: slot 1 gets the first ones, slot n the next",
+        slot_resources.parse_gpu_count,
+        default=0,
+    )
+    ip: str = declare_field(
+        "address of slot 1 in the named network; slot n gets this one + n - 1", slot_resources.parse_ip, default=""
+    )
+    mac: str = declare_field(
+        "hardware address of slot 1; slot n gets this one + n - 1", slot_resources.parse_mac, default=""
+    )
+    labels: Mapping[str, str] = declare_field(
+        "further labels of the container", slot_resources.parse_labels, default_factory=dict
+    )
+    log_driver: str = declare_field("the engine's log driver, empty: its default", value_readers.read_text, default="")
+    log_options: Mapping[str, str] = declare_field(
+        "options of the log driver, such as max-size", value_readers.read_string_map, default_factory=dict
+    )
+    pids_limit: int = declare_field("most processes, 0: no limit", slot_resources.parse_pids_limit, default=0)
+    read_only: bool = declare_field(
+        "the image's file system cannot be written", value_readers.read_boolean, default=False
+    )
+    stop_timeout: float = declare_field(
+        "time between SIGTERM and SIGKILL when the engine stops the container, 0s: the engine's default",
+        slot_resources.parse_stop_timeout,
+        default=0.0,
+    )
     init: bool = declare_field("let the engine put its own init in front", value_readers.read_boolean, default=False)
     state: str = declare_field(
         "where the state folder is mounted inside; empty: not at all",
@@ -73,7 +107,7 @@ class SlotGroup:
         default="/var/lib/autopilot",
     )
     drain: tuple[str, ...] = declare_field(
-        "run inside to ask for a drain", value_readers.read_string_list, default=("autopilot", "drain", "--no-wait")
+        "run inside to ask for a drain", value_readers.read_string_list, default=DEFAULT_DRAIN_COMMAND
     )
     verify: Command | None = declare_field(
         "signature check on the host, see docs/watchdog.md", value_readers.pass_through, default=None
@@ -101,7 +135,7 @@ def format_slot_name(pattern: str, host: str, number: int, slot: str = "") -> st
 def fill_group(group: SlotGroup, host: str, number: int) -> SlotGroup:
     """Return the group with the placeholders of one slot filled into its texts."""
     slot = format_slot_name(group.name, host, number)
-    values = {"host": host, "number": f"{number:02}", "slot": slot}
+    values = {"host": host, "number": f"{number:02}", "index": str(number - 1), "slot": slot}
     filled: dict[str, Any] = {}
     for key in FILLED_KEYS:
         texts = getattr(group, key)

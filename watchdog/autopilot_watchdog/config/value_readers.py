@@ -69,6 +69,14 @@ def read_string_list(json_value: object) -> tuple[str, ...]:
     return tuple(json_value)
 
 
+def read_command(json_value: object) -> tuple[str, ...]:
+    """Read a program and its arguments."""
+    words = read_string_list(json_value)
+    if not words:
+        raise InvalidValueError("a list with the program and its arguments")
+    return words
+
+
 def read_string_map(json_value: object) -> dict[str, str]:
     """Read an object with strings as its values."""
     if not isinstance(json_value, dict) or not all(isinstance(value, str) for value in json_value.values()):
@@ -138,6 +146,13 @@ def parse_image_reference(json_value: object) -> str:
         raise InvalidValueError(
             "an image with a tag such as registry.example.org/site/worker-node:stable (pin digests by the pin verb)"
         )
+    return read_text(json_value)
+
+
+def parse_surplus(json_value: object) -> str:
+    """Check the word for surplus containers."""
+    if json_value not in ("drain", "keep"):
+        raise InvalidValueError('"drain" or "keep"')
     return read_text(json_value)
 
 

@@ -24,6 +24,7 @@ class AuditEvent(StrEnum):
 
     PULL = "pull"
     PULL_FAILED = "pull-failed"
+    PULL_STUCK = "pull-stuck"
     VERIFY = "verify"
     VERIFY_FAILED = "verify-failed"
     PREFLIGHT = "preflight"
@@ -38,6 +39,8 @@ class AuditEvent(StrEnum):
     REMOVE_IMAGE_FAILED = "remove-image-failed"
     SHARE_QUARANTINE = "share-quarantine"
     SHARE_QUARANTINE_FAILED = "share-quarantine-failed"
+    SHARE_GOOD = "share-good"
+    SHARE_GOOD_FAILED = "share-good-failed"
     SHARE_GOOD_LIFE = "share-good-life"
     SHARE_GOOD_LIFE_FAILED = "share-good-life-failed"
     WITHDRAW_QUARANTINE = "withdraw-quarantine"
@@ -54,13 +57,17 @@ class AuditEvent(StrEnum):
     PROMOTE = "promote"
     URGENCY = "urgency"
     ORDER = "order"
+    CONFIG_LOADED = "config-loaded"
+    CONFIG_REFUSED = "config-refused"
     PASS_FAILED = "pass-failed"
     METRICS_FAILED = "metrics-failed"
+    NOTIFY_FAILED = "notify-failed"
 
 
 AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.PULL: "an image was pulled",
     AuditEvent.PULL_FAILED: "an image could not be pulled",
+    AuditEvent.PULL_STUCK: "an image could not be pulled, verified or pre-flighted several times in a row",
     AuditEvent.VERIFY: "the signature check accepted an image",
     AuditEvent.VERIFY_FAILED: "the signature check refused an image or could not run",
     AuditEvent.PREFLIGHT: "the pre-flight accepted an image",
@@ -75,6 +82,8 @@ AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.REMOVE_IMAGE_FAILED: "an unused image could not be removed",
     AuditEvent.SHARE_QUARANTINE: "a quarantine was told to the fleet",
     AuditEvent.SHARE_QUARANTINE_FAILED: "a quarantine could not be told to the fleet",
+    AuditEvent.SHARE_GOOD: "the fleet was told of a good digest",
+    AuditEvent.SHARE_GOOD_FAILED: "the fleet could not be told of a good digest",
     AuditEvent.SHARE_GOOD_LIFE: "the fleet was told that a condemned digest lives well here",
     AuditEvent.SHARE_GOOD_LIFE_FAILED: "the fleet could not be told that a condemned digest lives well here",
     AuditEvent.WITHDRAW_QUARANTINE: "this host took back its quarantine in the fleet",
@@ -91,8 +100,11 @@ AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.PROMOTE: "another digest is the last good one",
     AuditEvent.URGENCY: "the fleet's urgency changed",
     AuditEvent.ORDER: "an operator gave an order",
+    AuditEvent.CONFIG_LOADED: "`watch` read the configuration again",
+    AuditEvent.CONFIG_REFUSED: "the file of the configuration cannot be used; `watch` keeps the former one",
     AuditEvent.PASS_FAILED: "a pass had a problem",
     AuditEvent.METRICS_FAILED: "the metrics could not be written or served",
+    AuditEvent.NOTIFY_FAILED: "the site's program could not be told of an event",
 }
 
 ACTION_EVENTS: dict[type[Action], tuple[AuditEvent, AuditEvent]] = {  # after a success, after a failure

@@ -16,7 +16,7 @@ class Witness(StrEnum):
     """Worth of a slot's evidence against a digest."""
 
     RELIABLE = "reliable"  # only this digest failed in the slot lately
-    UNRELIABLE = "unreliable"  # another digest, good on this host, failed in the slot too
+    UNRELIABLE = "unreliable"  # another digest, good on this host, failed too, in the slot or for a time elsewhere
 
 
 class Lives(StrEnum):

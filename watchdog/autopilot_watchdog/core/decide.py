@@ -8,31 +8,46 @@ Only an empty slot is filled: with the best digest that is prepared, unless a be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import (
     clock_check,
+    engine_memory,
     evidence,
     fleet_evidence,
+    group_history,
     image_planner,
     memory_updates,
     quarantine,
     slot_planner,
+    surplus,
     urgency,
 )
+from autopilot_watchdog.core.cordons import find_cordon
 from autopilot_watchdog.core.decision_context import DecisionContext, build_context
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
+from autopilot_watchdog.core.fleet_good import apply_fleet_good
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, EngineView, Observation
+from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, Observation
+from autopilot_watchdog.core.preparation_progress import list_patience_ends
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
 from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, Start
+from autopilot_watchdog.core.stuck_containers import forget_gone_containers
 
 MAX_PASS_GAP_S = 3600.0  # a longer time between passes is not counted as lost: the host was down
-OCCUPIED_CODES = ("", "running", "draining", "stopping", "paused-container")  # codes of a slot that has a container
+OCCUPIED_CODES = (
+    "",
+    "running",
+    "unhealthy",
+    "draining",
+    "stopping",
+    "paused-container",
+)  # codes of a slot that has a container
 
-WELL_CODES = (*OCCUPIED_CODES, "paused")  # with any other code a slot is empty, so not all is well
+STUCK_RETRY_S = 10.0  # after a dead container could not be removed
+WELL_CODES = (*OCCUPIED_CODES, "paused", "cordoned")  # with any other code a slot is empty, so not all is well
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +59,7 @@ class Decision:
     reasons: dict[str, Reason]  # by slot
     wake_at: float | None  # epoch seconds of the next due action, registries aside; None for none
     ask_registry_at: float | None  # epoch seconds at which a registry's answer will be too old
+    containers: dict[str, Container] = field(default_factory=dict)  # living ones, by the names in `reasons`
 
 
 def list_images_to_check(config: Config, observation: Observation, memory: Memory, now: float) -> list[str]:
@@ -56,7 +72,9 @@ def list_images_to_check(config: Config, observation: Observation, memory: Memor
         if group.image_key in due or group.engine not in context.views or memory.paused:
             continue
         missing = now >= memory.not_before and any(
-            name not in context.alive_containers and memory.get_slot(name).not_before <= now
+            name not in context.alive_containers
+            and memory.get_slot(name).not_before <= now
+            and find_cordon(memory, name) is None
             for name in group.list_slot_names(config.host)
         )
         max_age_s = config.registry.fresh if missing else config.registry.check_every
@@ -76,39 +94,53 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     """
     context = build_context(config, observation, now)
     memory = clock_check.apply_clock_change(memory, observation, now)
+    memory = group_history.follow_groups(config, memory)
     memory = memory_updates.apply_registry_answers(memory, observation.tag_digests, now)
     memory = fleet_evidence.apply_fleet_state(memory, observation.fleet, now, config.failures.quorum)
+    if observation.fleet is not None:
+        memory = apply_fleet_good(config, memory, observation.fleet.good)
     memory, actions = _process_containers(context, memory)
     actions += fleet_evidence.plan_voices(config, memory, observation.fleet, now)
+    memory = surplus.forget_ended_drains(context, surplus.update_room(context, memory))
+    memory = engine_memory.remember_engines(context, memory)
+    held, room = engine_memory.find_held_slots(context, memory), surplus.HostRoom(context, memory)
     reasons: dict[str, Reason] = {}
-    steps = image_planner.plan_preparations(context, memory)  # one preparing step per image and round
+    steps = image_planner.plan_preparations(context, memory)  # one preparing step per group and round
     for name, group in context.groups.items():
         view = observation.engines[group.engine]
-        if isinstance(view, EngineDown):
+        if name in context.alive_containers:
+            reasons[name] = _explain_occupied_slot(context.alive_containers[name], memory)
+        elif isinstance(view, EngineDown):
             reasons[name] = Reason("engine-unknown", f"the slot's state is unknown: {view.sentence}")
-        elif name in context.alive_containers:
-            reasons[name] = _explain_occupied_slot(context.alive_containers[name])
+        elif name in held:
+            reasons[name] = Reason("engine-unknown", f"the slot's state is unknown: {held[name]}")
         else:
             reasons[name], step = slot_planner.plan_empty_slot(context, memory, name)
             if isinstance(step, Start):
-                actions.append(step)
+                busy = room.take(name)
+                reasons[name] = busy or reasons[name]
+                actions += [] if busy else [step]
             elif step is not None:
-                steps[group.image_key] = step
-    for name in context.alive_containers.keys() - context.groups.keys():
-        container = context.alive_containers[name]
-        reasons[name] = Reason("surplus", f"{container.name} runs, but the configuration has no such slot any more")
-    actions += steps.values()
-    drains = list(urgency.plan_drains(context, memory))
+                steps[group.name] = step
+    surplus_containers = surplus.name_surplus(context)
+    reasons |= {name: surplus.explain_surplus(context, one) for name, one in surplus_containers.items()}
+    actions += dict.fromkeys(steps.values())  # two groups may need one pull
+    drains = [*urgency.plan_drains(context, memory), *surplus.plan_surplus_drains(context, memory)]
+    drains = [surplus.delay_drain(memory, turn, drain) for turn, drain in drains]
     actions += [drain for turn, drain in drains if turn <= now]
-    if not actions:
+    if not actions and not observation.in_flight:
         actions += image_planner.plan_image_removals(context, memory)
+    memory = engine_memory.remember_starts(context, memory, [one for one in actions if isinstance(one, Start)])
     memory = _record_reasons(context, memory, reasons)
     return Decision(
         memory,
         tuple(actions),
         reasons,
-        _compute_wake_time(config, memory, reasons, [turn for turn, _ in drains], now),
+        _compute_wake_time(
+            config, memory, reasons, [*(turn for turn, _ in drains), *list_patience_ends(observation, config)], now
+        ),
         _compute_ask_time(config, memory, now),
+        {**context.alive_containers, **surplus_containers},
     )
 
 
@@ -123,8 +155,12 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
             judged=tuple(id for id in memory.judged if id in present),
             drained=tuple(id for id in memory.drained if id in present),
         )
+    silent = {id for id in memory.stuck if len(context.views) < len(context.observation.engines)}
+    memory = forget_gone_containers(memory, silent | {one.id for one in context.containers if not one.alive})
     for observed in context.containers:
         container = clock_check.fix_container_times(observed, memory.get_slot(observed.slot), context.now)
+        if container in context.surplus:
+            continue
         if container.alive:
             if has_proved_good(container, rules.good_after, context.now):
                 memory = quarantine.record_success(memory, container, rules, context.now)
@@ -140,7 +176,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
     return memory, actions
 
 
-def _explain_occupied_slot(container: Container) -> Reason:
+def _explain_occupied_slot(container: Container, memory: Memory) -> Reason:  # noqa: PLR0911  # one per state
     name, digest = container.name, container.digest[:19]
     if container.state == "paused":
         return Reason("paused-container", f"{name} is frozen: somebody paused it in the engine, so it is left alone")
@@ -150,6 +186,11 @@ def _explain_occupied_slot(container: Container) -> Reason:
         return Reason("stopping", f"{name} is {container.state}: it is left alone until the engine has ended it")
     if container.last_words is not None and container.last_words.draining:
         return Reason("draining", f"{name} drains {digest}: it takes no new work and ends by itself")
+    if container.id in memory.drained:
+        return Reason("draining", f"{name} runs {digest} and was asked to drain")
+    if container.unhealthy:
+        output = f", which printed last: {container.health_output}" if container.health_output else ""
+        return Reason("unhealthy", f"{name} runs {digest}; {container.engine}'s health check fails{output}")
     return Reason("running", f"{name} runs {digest}")
 
 
@@ -168,7 +209,7 @@ def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str,
             slots[name] = replace(slot, code=reason.code, sentence=reason.sentence, since=since)
     if slots.keys() - context.groups.keys():
         slots = {name: slot for name, slot in slots.items() if name in context.groups}
-    healthy = all(isinstance(view, EngineView) for view in context.observation.engines.values())
+    healthy = not engine_memory.list_silent_engines(context.config, memory, context.observation)
     troubles = [memory.get_image(group.image_key).trouble for group in context.config.slots]
     filled = all(reasons[name].code in WELL_CODES for name in context.groups)
     success = now if healthy and filled and not any(troubles) else memory.last_success
@@ -176,11 +217,12 @@ def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str,
 
 
 def _compute_wake_time(
-    config: Config, memory: Memory, reasons: dict[str, Reason], drain_times: list[float], now: float
+    config: Config, memory: Memory, reasons: dict[str, Reason], further_times: list[float], now: float
 ) -> float | None:
     """Return the epoch seconds at which the next decision differs though nothing happens; None for never."""
-    times = list(drain_times)
+    times = list(further_times)
     times += [memory.get_slot(name).not_before for name, reason in reasons.items() if reason.code == "backoff"]
+    times += [now + STUCK_RETRY_S] if memory.stuck else []
     times += [
         slot.started + age
         for slot in memory.slots.values()

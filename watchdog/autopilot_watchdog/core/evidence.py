@@ -2,7 +2,7 @@
 
 Theory of operation. Every slot counts the failed lives of each digest until a life is good in it. After
 `quarantine_after` failed lives the slot takes another good digest, for comparison. If that fails too, the slot is
-broken, and it goes on with the best digest and its back-off. If it lives well, BLAME_TABLE concludes. A life is good
+broken, and it goes on with both in turn and its back-off. If it lives well, BLAME_TABLE concludes. A life is good
 only when it is PROOF_FACTOR times as old as the failed lives were: an image that is good at 1 s and dead at 3 s is not
 good. While a digest that never lived well on this host fails, one slot goes on to try it, and the others do not.
 """
@@ -25,9 +25,11 @@ from autopilot_watchdog.core.blame import (
     Standing,
     Witness,
 )
+from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import DigestRecord, Finding, ImageMemory, Memory, SlotFailures, SlotMemory
 
 WITNESS_MEMORY_S = 7 * 86400.0  # a slot in which a good digest failed within so long says nothing against others
+HOST_MEMORY_S = 86400.0  # the same of a host where a good digest failed in any slot and lives well there again
 PROOF_FACTOR = 2.0  # so many times as old as the failed lives is a life that disproves them
 SHORT_LIVES_ALLOWED = 2  # neutral ends soon after the start may be an operator's; further ones are failures
 MAX_DIGESTS = 8  # remembered for each slot
@@ -107,14 +109,18 @@ def is_slot_broken(memory: Memory, name: str, settings: FailuresConfig) -> bool:
         return True
     return any(
         count >= settings.quarantine_after
-        and not any(has_other_good(image, digest) for image in memory.images.values() if digest in image.records)
+        and not any(
+            has_other_good(memory, key, digest) for key, image in memory.images.items() if digest in image.records
+        )
         for digest, count in failing.items()
     )
 
 
-def has_other_good(image: ImageMemory, digest: str) -> bool:
-    """Return True if the image has another digest that proved good and is not quarantined."""
-    return any(good.digest != digest and good.digest not in image.quarantine for good in image.known_good)
+def has_other_good(memory: Memory, key: str, digest: str) -> bool:
+    """Return True if the image, or a former one, has another digest that proved good and is not quarantined."""
+    image = memory.get_image(key)
+    goods = [*image.known_good, *(good for _, good in list_former_good_digests(memory, key))]
+    return any(good.digest != digest and good.digest not in image.quarantine for good in goods)
 
 
 def find_host_signs(memory: Memory, settings: FailuresConfig) -> HostSigns:
@@ -182,6 +188,10 @@ def judge_digest(
     unreliable = any(
         other in good and failures.failed_at and now - failures.failed_at <= WITNESS_MEMORY_S
         for other, failures in slot.failed.items()
+    ) or any(
+        other in good and failures.failed_at and not failures.count and now - failures.failed_at <= HOST_MEMORY_S
+        for neighbour in memory.slots.values()
+        for other, failures in neighbour.failed.items()
     )
     findings = image.get_digest_record(digest, now).findings
     earlier = Earlier.NONE
@@ -239,9 +249,11 @@ def explain_avoidance(
     """Return the reason for which a slot takes a rival before a better digest; "" if it does not."""
     digest, slot_name = comparison.digest, comparison.slot
     slot = memory.get_slot(slot_name)
-    if slot.failed.get(comparison.rival, SlotFailures()).count:
-        return ""  # both fail here, so the slot is broken
     count = slot.failed.get(digest, SlotFailures()).count
+    rival_count = slot.failed.get(comparison.rival, SlotFailures()).count
+    if rival_count:  # both fail here, so the slot is broken; it takes them in turn, for one of them may be bad as well
+        is_turn = count >= settings.quarantine_after * (rival_count + 1)
+        return f"for comparison: {count} lives of {digest[:19]} failed in this slot" if is_turn else ""
     doubting = find_doubting_slots(memory, digest, settings)
     enough = 1 if find_host_signs(memory, settings) is not HostSigns.NO_SLOT else settings.quarantine_after
     if count >= enough:

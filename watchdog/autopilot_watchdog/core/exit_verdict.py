@@ -35,7 +35,7 @@ def has_proved_good(container: Container, good_after: float, now: float) -> bool
     """Return True if this living container has proved its image: by its last words, or by its age if it has none."""
     if container.last_words is not None:
         return container.last_words.good
-    return container.state == "running" and 0 < container.started <= now - good_after
+    return container.state == "running" and not container.unhealthy and 0 < container.started <= now - good_after
 
 
 def judge_exit(container: Container, good_after: float, booted: float) -> ExitVerdict:  # noqa: PLR0911  # one per kind of end
@@ -55,7 +55,7 @@ def judge_exit(container: Container, good_after: float, booted: float) -> ExitVe
         sentence = f"{end}: {words.reason}{f' ({words.detail})' if words.detail else ''}"
         return _judge_last_words(words, sentence, lasted=lived >= good_after)
     own_fault = container.exit_code not in {0, *KILLED_EXIT_CODES}
-    if (words is not None and words.good) or (words is None and lived >= good_after):
+    if (words is not None and words.good) or (words is None and lived >= good_after and not container.unhealthy):
         if own_fault and lived < good_after:
             return ExitVerdict(FAILED, "supervisor-died", f"{end}: its supervisor died soon after it had proved good")
         return ExitVerdict(GOOD, "killed" if words else "ended", f"{end}, after it had proved good", own_fault)

@@ -8,6 +8,12 @@ from dataclasses import dataclass, field, replace
 FORMAT_VERSION = 2  # raised when keys change, so that no pass begins with half a memory
 
 
+def split_image_key(key: str) -> tuple[str, str]:
+    """Return engine and reference of an image's key."""
+    engine, _, reference = key.rpartition(" ")
+    return engine, reference
+
+
 @dataclass(frozen=True, slots=True)
 class KnownGood:
     """Digest that has proved itself on this host."""
@@ -45,8 +51,9 @@ class DigestRecord:
 
     first_seen: float
     pulled: bool = False  # by us, so it is ours to remove; noted before the pull, in case of a crash
-    verified: bool = False
+    verified: bool = False  # for every group, by an older watchdog; see `passed`
     preflighted: bool = False
+    passed: tuple[str, ...] = ()  # checks, see format_check
     failures: int = 0  # failed lives in a row; a good one starts the count again
     tries: int = 0  # failed pulls, signature checks and pre-flights in a row
     not_before: float = 0.0  # earliest time of the next try
@@ -70,6 +77,7 @@ class ImageMemory:
     known_good: tuple[KnownGood, ...] = ()
     quarantine: Mapping[str, Quarantine] = field(default_factory=dict)
     pin: str = ""
+    fleet_good: tuple[str, ...] = ()  # digests that are good elsewhere in the fleet, the latest first
 
     @property
     def last_good(self) -> str:
@@ -115,6 +123,59 @@ class SlotMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupMemory:
+    """Memory of one group of slots, see group_history."""
+
+    image: str = ""  # the image's key
+    former: tuple[str, ...] = ()  # keys of the images before it, the latest first
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """Living container as it was seen last, and its resources of the host, see slot_claims."""
+
+    slot: str
+    name: str = ""
+    own: tuple[str, ...] = ()
+    milli_cpus: int = 0  # thousandths of a CPU; 0: not limited
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMemory:
+    """Memory of one engine, see engine_memory."""
+
+    address: str = ""  # of its socket, as in the configuration
+    alive: Mapping[str, Occupant] = field(default_factory=dict)  # at its last answer, by the containers' ids
+    boot: str = ""  # the kernel's run at that time
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRetry:
+    """Failures to ask one container to drain."""
+
+    tries: int = 0  # in a row
+    not_before: float = 0.0  # earliest time of the next one
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """Operator's order to keep a slot or the host empty."""
+
+    since: float
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StuckContainer:
+    """Dead container that could not be removed."""
+
+    slot: str
+    since: float
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Memory of the whole host."""
 
@@ -130,7 +191,14 @@ class Memory:
     booted: float = 0.0  # start of that run, by the clock of the last pass
     judged: tuple[str, ...] = ()  # dead containers with a counted end, while they still exist
     drained: tuple[str, ...] = ()  # containers told to drain, while they still exist
+    groups: Mapping[str, GroupMemory] = field(default_factory=dict)  # by the group's name
+    engines: Mapping[str, EngineMemory] = field(default_factory=dict)  # present and former ones
+    room: int = 0  # containers that may run at a time; 0: not known
+    drain_retries: Mapping[str, DrainRetry] = field(default_factory=dict)  # by container
+    config_refused: float = 0.0  # since then the configuration's file cannot be used; 0: it can
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
+    cordons: Mapping[str, Cordon] = field(default_factory=dict)  # by slot; "*" is the whole host
+    stuck: Mapping[str, StuckContainer] = field(default_factory=dict)  # by container
     lost: Mapping[str, float] = field(default_factory=dict)  # slot-seconds without a container, by code
     counts: Mapping[str, int] = field(default_factory=dict)  # pulls, starts, ...
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import quarantine
+from autopilot_watchdog.core import quarantine, stuck_containers, surplus
+from autopilot_watchdog.core.image_planner import format_check
 from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, SlotMemory
 from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
@@ -17,6 +17,7 @@ from autopilot_watchdog.core.slot_actions import (
     Outcome,
     Preflight,
     Pull,
+    RemoveContainer,
     RemoveImage,
     ShareQuarantine,
     Start,
@@ -25,6 +26,7 @@ from autopilot_watchdog.core.slot_actions import (
 
 RETRY_INITIAL_S, RETRY_MAX_S = 30.0, 3600.0  # between tries of one pull, signature check or pre-flight
 MAX_QUARANTINED_DIGESTS = 50  # per image
+MAX_PASSED_CHECKS = 100  # of one digest
 
 
 def apply_registry_answers(memory: Memory, answers: Mapping[str, TagDigest | RegistryFailure], now: float) -> Memory:
@@ -48,7 +50,7 @@ def apply_registry_answers(memory: Memory, answers: Mapping[str, TagDigest | Reg
 def _drop_unused_digests(image: ImageMemory) -> ImageMemory:
     """Forget digests that play no part any more."""
     latest = dict(sorted(image.quarantine.items(), key=lambda item: -item[1].since)[:MAX_QUARANTINED_DIGESTS])
-    kept = {image.newest, image.pin, *latest, *(good.digest for good in image.known_good)}
+    kept = {image.newest, image.pin, *image.fleet_good, *latest, *(good.digest for good in image.known_good)}
     records = {digest: record for digest, record in image.records.items() if digest in kept or record.pulled}
     return replace(image, quarantine=latest, records=records)
 
@@ -67,13 +69,11 @@ def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) 
     match outcome.action:
         case Pull():
             memory = memory.increase_count("pulls_failed" if outcome.error else "pulls")
-            return _record_preparation(config, memory, outcome, now, "pulled")
-        case Verify():
-            return _record_preparation(config, memory, outcome, now, "verified")
-        case Preflight():
-            return _record_preparation(config, memory, outcome, now, "preflighted")
+            return _record_preparation(config, memory, outcome, now)
+        case Verify() | Preflight():
+            return _record_preparation(config, memory, outcome, now)
         case Start(name, digest):
-            key = config.map_slots_to_groups()[name][0].image_key
+            key = outcome.action.image or config.map_slots_to_groups()[name][0].image_key
             if outcome.error:
                 return quarantine.record_start_failure(
                     memory, key, outcome.action, error=outcome.error, settings=config.failures, now=now
@@ -87,7 +87,11 @@ def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) 
                 failing_since=slot.failing_since,
             )
             return memory.replace_slot(name, new_slot).increase_count("starts")
-        case Drain(container) if not outcome.error:
+        case RemoveContainer() as removal:
+            return stuck_containers.record_removal(memory, removal, outcome.error, now)
+        case Drain() if outcome.error:
+            return surplus.record_drain_failure(memory, outcome.action, now)
+        case Drain(container):
             return replace(memory, drained=(*memory.drained, container)).increase_count("drains")
         case RemoveImage(key, digest) if outcome.error:  # another container may use it: no new try at every pass
             image = memory.get_image(key)
@@ -104,14 +108,14 @@ def apply_outcome(config: Config, memory: Memory, outcome: Outcome, now: float) 
     return memory
 
 
-def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: float, passed_field: str) -> Memory:
-    """Record a pull, signature check or pre-flight; `passed_field` is the digest record's flag for it."""
+def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: float) -> Memory:
+    """Record a pull, signature check or pre-flight."""
     assert isinstance(outcome.action, Pull | Verify | Preflight)
     key, digest = outcome.action.image, outcome.action.digest
     image = memory.get_image(key)
     if not outcome.error:
         record = replace(image.get_digest_record(digest, now), tries=0, not_before=0.0, trouble="")
-        return memory.replace_image(key, image.replace_digest_record(digest, _mark_passed(record, passed_field)))
+        return memory.replace_image(key, image.replace_digest_record(digest, _mark_passed(record, outcome.action)))
     record = image.get_digest_record(digest, now)
     tries = record.tries + 1
     wait = compute_retry_delay(tries, RETRY_INITIAL_S, RETRY_MAX_S, key, digest, config.host)
@@ -119,15 +123,18 @@ def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: f
     image = image.replace_digest_record(
         digest, replace(record, tries=tries, not_before=now + wait, trouble=outcome.error, failures=failures)
     )
-    if outcome.blames_image and failures >= config.failures.quarantine_after and _is_replaceable(image, digest):
+    is_shared = sum(group.image_key == key for group in config.slots) > 1  # another group may not share the check
+    limit = config.failures.quarantine_after
+    if outcome.blames_image and failures >= limit and _is_replaceable(image, digest) and not is_shared:
         reason = f"the image was refused {failures} times, the last time because {outcome.error}"
         memory, image = quarantine.add_quarantine(memory, image, digest, reason, now=now)
     return memory.replace_image(key, image)
 
 
-def _mark_passed(record: DigestRecord, passed_field: str) -> DigestRecord:
-    changes: dict[str, Any] = {passed_field: True}
-    return replace(record, **changes)
+def _mark_passed(record: DigestRecord, step: Pull | Verify | Preflight) -> DigestRecord:
+    if isinstance(step, Pull):
+        return replace(record, pulled=True)
+    return replace(record, passed=(*record.passed, format_check(step))[-MAX_PASSED_CHECKS:])
 
 
 def _is_replaceable(image: ImageMemory, digest: str) -> bool:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from autopilot_watchdog.config.slot_claims import SlotClaims
+from autopilot_watchdog.core.slot_actions import Preparation
+
+UNHEALTHY = "unhealthy"  # the engines' word for a container whose health check fails
 UNKNOWN_STATE = "unknown"  # our own word: the engine tells nothing usable about the container
 # Docker's words; a container in any other state, known or not, counts as alive and is left alone
 DEAD_STATES = frozenset({"created", "exited", "dead"})
+NO_CLAIMS = SlotClaims()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,7 @@ class LastWords:
     exit_code: int | None = None
     good: bool = False
     draining: bool = False
+    payloads_run: int = 0
     payloads_killed: int = 0
 
 
@@ -42,6 +48,12 @@ class Container:
     health: str = ""  # the engine's own check: starting, healthy, unhealthy; "" without one
     health_output: str = ""  # last output of that check
     last_words: LastWords | None = None
+    claims: SlotClaims = NO_CLAIMS
+
+    @property
+    def unhealthy(self) -> bool:
+        """True if the engine's own check says that the container is not healthy."""
+        return self.health == UNHEALTHY
 
     @property
     def image_key(self) -> str:
@@ -60,6 +72,11 @@ class EngineView:
 
     containers: tuple[Container, ...] = ()
     digests: frozenset[str] = frozenset()  # remembered digests on the engine's disk
+    images: frozenset[tuple[str, str]] | None = None  # the same with the images' keys; None: under every name
+
+    def has_image(self, key: str, digest: str) -> bool:
+        """Return True if the digest is on the engine's disk under the image's name."""
+        return digest in self.digests if self.images is None else (key, digest) in self.images
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +117,7 @@ class FleetState:
     quarantine: Mapping[str, str] = field(default_factory=dict)  # an operator's for all hosts: reasons by digest
     urgency: str = ""  # "now" or a date; "" none
     voices: Mapping[str, FleetVoices] = field(default_factory=dict)  # by digest
+    good: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # digests by image reference, the latest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +131,6 @@ class Observation:
     boot: str = ""  # the kernel's id of its present run
     booted: float = 0.0  # start of that run, in epoch seconds by the present clock
     fleet: FleetState | None = None
+    cpus: int = 0  # of the host; 0: not known
+    # preparing steps that are under way, in this process or another one, each with its begin in epoch seconds
+    in_flight: Mapping[Preparation, float] = field(default_factory=dict)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from autopilot_watchdog.core import quarantine
+from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.errors import WatchdogError
 
@@ -32,11 +34,14 @@ def resolve_digest(image: ImageMemory, digest_prefix: str) -> str:
 
 
 def set_pin(memory: Memory, key: str, digest_prefix: str, now: float) -> tuple[Memory, str]:
-    """Pin an image to a digest: the next lives take it."""
+    """Pin an image to a digest: the next lives take it, and nothing else."""
     image = memory.get_image(key)
     digest = resolve_digest(image, digest_prefix)
     image = image.replace_digest_record(digest, image.get_digest_record(digest, now))
-    return memory.replace_image(key, replace(image, pin=digest)), f"{key} is pinned to {digest}: the next lives take it"
+    sentence = f"{key} is pinned to {digest}: the next lives take it and no other digest, until `unpin`"
+    if entry := image.quarantine.get(digest):
+        sentence += f"; it is quarantined ({entry.reason}), and the pin overrides that"
+    return memory.replace_image(key, replace(image, pin=digest)), sentence
 
 
 def remove_pin(memory: Memory, key: str) -> tuple[Memory, str]:
@@ -47,17 +52,103 @@ def remove_pin(memory: Memory, key: str) -> tuple[Memory, str]:
     return memory.replace_image(key, replace(image, pin="")), f"{key} follows the registry again"
 
 
-def roll_back(memory: Memory, key: str, now: float) -> tuple[Memory, str]:
-    """Quarantine the newest digest, else the last good one; the next lives take the good one before it."""
+def roll_back(
+    memory: Memory, key: str, now: float, reason: str = "rolled back by the operator", source: str = "operator"
+) -> tuple[Memory, str]:
+    """Quarantine the newest digest, else the last good one; the next lives take the good one before it.
+
+    A second rollback is refused: it would go a step further and condemn the digest that the first one chose.
+
+    Args:
+        memory: The memory before.
+        key: The image's key.
+        now: Epoch seconds.
+        reason: The reason of the quarantine.
+        source: "operator", or "fleet" if the order is the fleet's, too.
+
+    Raises:
+        OrderError: The image is pinned or rolled back already, or there is no other good digest.
+    """
     image = memory.get_image(key)
-    bad = image.newest if image.newest and image.newest not in image.quarantine else image.last_good
-    rest = [good.digest for good in image.known_good if good.digest != bad]
+    if image.pin:
+        raise OrderError(
+            f"cannot roll {key} back: it is pinned to {image.pin}, which the next lives take in any case; "
+            "`unpin` first, or pin another digest"
+        )
+    bad = image.newest or image.last_good
+    rolled_back = [digest for digest, entry in image.quarantine.items() if entry.source in ("operator", "fleet")]
+    done = bad if bad in image.quarantine else next(iter(rolled_back), "") if not image.newest else ""
+    rest = [*list_startable_good_digests(image, bad), *_list_former_digests(memory, key, bad)]
+    if done:
+        raise OrderError(
+            f"cannot roll {key} back: {done} is quarantined already ({image.quarantine[done].reason}), "
+            f"{_describe_fallback(list_startable_good_digests(image, done))}; "
+            "`quarantine DIGEST` keeps a further one from being started"
+        )
     if not bad or not rest:
         raise OrderError(f"cannot roll {key} back: no other good digest is known on this host (pin one instead)")
-    memory, image = quarantine.add_quarantine(
-        memory, image, bad, "rolled back by the operator", now=now, source="operator"
-    )
+    memory, image = quarantine.add_quarantine(memory, image, bad, reason, now=now, source=source)
     return memory.replace_image(key, image), f"{bad} is quarantined; the next lives of {key} take {rest[0]}"
+
+
+def quarantine_digest(
+    memory: Memory,
+    key: str,
+    digest_prefix: str,
+    reason: str,
+    *,
+    now: float,
+    force: bool = False,
+    source: str = "operator",
+) -> tuple[Memory, str]:
+    """Quarantine a digest by the operator's order.
+
+    Args:
+        memory: The memory before.
+        key: The image's key.
+        digest_prefix: The digest, or its beginning.
+        reason: The operator's reason.
+        now: Epoch seconds.
+        force: True to allow an order after which no digest may be started.
+        source: "operator", or "fleet" if the order is the fleet's, too.
+
+    Raises:
+        OrderError: The digest is unknown, pinned or quarantined already, or no digest could be started afterwards.
+    """
+    image = memory.get_image(key)
+    digest = resolve_digest(image, digest_prefix)
+    if digest in image.quarantine:
+        raise OrderError(f"{digest} is quarantined already: {image.quarantine[digest].reason}")
+    if digest == image.pin:
+        raise OrderError(
+            f"cannot quarantine {digest}: {key} is pinned to it, and the pin overrides that; `unpin` first"
+        )
+    rest = [*list_startable_good_digests(image, digest), *_list_former_digests(memory, key, digest)]
+    others = rest or ([image.newest] if image.newest not in {"", digest, *image.quarantine} else [])
+    if not others and not image.pin and not force:
+        raise OrderError(
+            f"cannot quarantine {digest}: no digest of {key} could be started afterwards; "
+            "--force does it, and empty slots wait for a newer push"
+        )
+    memory, image = quarantine.add_quarantine(memory, image, digest, reason, now=now, source=source)
+    sentence = f"{digest} is quarantined: {reason}; {_describe_fallback(rest)}"
+    if image.pin:
+        sentence = f"{digest} is quarantined: {reason}; {key} stays pinned to {image.pin}"
+    return memory.replace_image(key, image), sentence
+
+
+def list_startable_good_digests(image: ImageMemory, without: str = "") -> list[str]:
+    """Return the good digests that may be started, the latest first, without a given one."""
+    return [good.digest for good in image.known_good if good.digest != without and good.digest not in image.quarantine]
+
+
+def _list_former_digests(memory: Memory, key: str, without: str) -> list[str]:
+    """Return the good digests of the image's former images, without a given one."""
+    return [good.digest for _, good in list_former_good_digests(memory, key) if good.digest != without]
+
+
+def _describe_fallback(digests: list[str]) -> str:
+    return f"the last good digest is {digests[0]}" if digests else "no good digest is known on this host"
 
 
 def release_quarantine(memory: Memory, key: str, digest_prefix: str, now: float) -> tuple[Memory, str]:
@@ -67,6 +158,44 @@ def release_quarantine(memory: Memory, key: str, digest_prefix: str, now: float)
     if digest not in image.quarantine:
         raise OrderError(f"{digest} is not quarantined for {key}")
     return memory.replace_image(key, quarantine.release_digest(image, digest, now)), f"{digest} may be started again"
+
+
+def retry_now(memory: Memory, slots: Mapping[str, str], *, with_host: bool = True) -> tuple[Memory, str]:
+    """End the waits of slots, of the host and of their images' pulls; quarantines stay.
+
+    Args:
+        memory: The memory before.
+        slots: The image keys of the slots to try again, by slot.
+        with_host: True to end the back-off of the host, too.
+    """
+    ended: list[str] = []
+    records = dict(memory.slots)
+    for name in slots:
+        slot = memory.get_slot(name)
+        if slot.not_before or slot.streak:
+            records[name] = replace(slot, not_before=0.0, streak=0)
+            ended.append(name)
+    images = dict(memory.images)
+    quarantined: list[str] = []
+    for key in dict.fromkeys(slots.values()):
+        image = memory.get_image(key)
+        waiting = {digest: record for digest, record in image.records.items() if record.not_before or record.tries}
+        for digest, record in waiting.items():
+            image = image.replace_digest_record(digest, replace(record, not_before=0.0, tries=0))
+            ended.append(f"the pull of {digest[:19]}")
+        if key in memory.images:
+            images[key] = replace(image, asked_at=0.0)  # a registry that was away is asked again at once
+        quarantined += [digest[:19] for digest, entry in image.quarantine.items() if entry.source != "operator"]
+    memory = replace(memory, slots=records, images=images)
+    if with_host and (memory.not_before or memory.streak):
+        memory = replace(memory, not_before=0.0, streak=0)
+        ended.append("the host")
+    sentence = f"no wait any more for {', '.join(ended)}" if ended else "nothing waited for a next try"
+    if memory.paused:
+        sentence += "; the watchdog is paused: `resume` ends that"
+    if quarantined:
+        sentence += f"; still quarantined: {', '.join(quarantined)} (`release DIGEST` lifts that)"
+    return memory, f"{sentence}; registries are asked again"
 
 
 def pause(memory: Memory) -> tuple[Memory, str]:

@@ -14,6 +14,7 @@ from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.blame import Blame
 from autopilot_watchdog.core.evidence import Comparison
 from autopilot_watchdog.core.exit_verdict import EXCUSED_CODES, FAILED, GOOD, NEUTRAL, ExitVerdict
+from autopilot_watchdog.core.group_history import list_sibling_images
 from autopilot_watchdog.core.memory import Finding, ImageMemory, KnownGood, Memory, Quarantine
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
@@ -143,9 +144,10 @@ def _record_age(memory: Memory, key: str, digest: str, age: float) -> Memory:
 
 def _conclude(memory: Memory, container: Container, settings: FailuresConfig, now: float) -> Memory:
     """Judge the digests that failed in the slot of a good life, and begin the slot's counts anew."""
-    name, rival, key = container.slot, container.digest, container.image_key
-    image = memory.get_image(key)
-    for digest, failures in memory.get_slot(name).failed.items():
+    name, rival, digests = container.slot, container.digest, memory.get_slot(container.slot).failed
+    for digest, failures in digests.items():
+        key = _find_image_of_digest(memory, container.image_key, digest)
+        image = memory.get_image(key)
         if not failures.count or digest in (rival, image.pin) or digest not in image.records:
             continue
         if digest in image.quarantine:
@@ -160,13 +162,23 @@ def _conclude(memory: Memory, container: Container, settings: FailuresConfig, no
                 f"the last time because {failures.sentence}"
             )
             memory, image = add_quarantine(memory, image, digest, reason, now=now, slot=name)
-    memory = memory.replace_image(key, image)
+        memory = memory.replace_image(key, image)
     return memory.replace_slot(name, evidence.begin_anew(memory.get_slot(name)))
+
+
+def _find_image_of_digest(memory: Memory, key: str, digest: str) -> str:
+    """Return the key of the image that has a digest: a group's present image was compared with a former one."""
+    siblings = [key, *list_sibling_images(memory, key)]
+    return next((found for found in siblings if digest in memory.get_image(found).records), key)
 
 
 def _record_failure(memory: Memory, life: FailedLife, settings: FailuresConfig, now: float) -> Memory:
     image = memory.get_image(life.image_key)
-    if life.digest in image.quarantine and life.digest != image.pin and evidence.has_other_good(image, life.digest):
+    if (
+        life.digest in image.quarantine
+        and life.digest != image.pin
+        and evidence.has_other_good(memory, life.image_key, life.digest)
+    ):
         return _clear_slot_backoff(memory, life.digest)  # the container was started before the quarantine
     record = image.get_digest_record(life.digest, now)
     record = replace(record, failures=record.failures + 1, trouble=life.sentence)

@@ -7,10 +7,13 @@ differ for each digest, so that the canaries rotate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config, Ring
+from autopilot_watchdog.config.rollout_windows import find_window_time
 from autopilot_watchdog.core import evidence
+from autopilot_watchdog.core.fleet_good import list_fleet_choices
+from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import DigestRecord, Memory
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
 from autopilot_watchdog.timestamps import parse_timestamp
@@ -22,6 +25,7 @@ class DigestChoice:
 
     digest: str
     reason: str
+    key: str = ""  # of a former image of the group; "" for the present one
 
 
 def compute_rollout_delay(host: str, digest: str, rings: Sequence[Ring], ring_spread: float) -> float:
@@ -48,13 +52,14 @@ def compute_admission_time(memory: Memory, key: str, digest: str, config: Config
     """Return the epoch seconds of this host's turn for a digest; 0.0 for an urgent or known good one."""
     image = memory.get_image(key)
     record = image.get_digest_record(digest, now)
-    if (
-        compute_drain_deadline(memory, record) is not None
-        or not image.known_good
-        or any(good.digest == digest for good in image.known_good)
-    ):
+    known_good = {good.digest for good in image.known_good}
+    known_good |= {good.digest for _, good in list_former_good_digests(memory, key)}
+    if compute_drain_deadline(memory, record) is not None or not known_good or digest in known_good:
         return 0.0
-    return record.first_seen + compute_rollout_delay(config.host, digest, config.rollout.rings, config.rollout.spread)
+    rollout = config.rollout
+    delay_s = max(rollout.min_age, compute_rollout_delay(config.host, digest, rollout.rings, rollout.spread))
+    turn = record.first_seen + delay_s
+    return find_window_time(rollout.windows, rollout.time_zone, max(turn, now)) if rollout.windows else turn
 
 
 def compute_drain_deadline(memory: Memory, record: DigestRecord) -> float | None:
@@ -90,6 +95,12 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float) ->
         if good.digest not in image.quarantine and all(good.digest != choice.digest for choice in choices):
             reason = "the last good one" if good is image.known_good[0] else "an older good one"
             choices.append(DigestChoice(good.digest, reason))
+    for former, good in list_former_good_digests(memory, key):
+        if good.digest not in image.quarantine:
+            choices.append(DigestChoice(good.digest, f"a good one of the former image {former}", former))
+    for digest in list_fleet_choices(image):
+        if all(digest != choice.digest for choice in choices):
+            choices.append(DigestChoice(digest, "good on other hosts of the fleet"))
     entry = image.quarantine.get(image.newest)
     if not choices and entry is not None and entry.source == "hosts":
         return [DigestChoice(image.newest, "quarantined by other hosts, but the only one there is")]
@@ -104,4 +115,4 @@ def list_slot_choices(memory: Memory, key: str, config: Config, slot: str, now: 
     best, rival, *rest = choices
     comparison = evidence.Comparison(best.digest, slot, rival.digest)
     reason = evidence.explain_avoidance(memory, memory.get_image(key), comparison, config.failures, now)
-    return [DigestChoice(rival.digest, f"{rival.reason}: {reason}"), best, *rest] if reason else choices
+    return [replace(rival, reason=f"{rival.reason}: {reason}"), best, *rest] if reason else choices

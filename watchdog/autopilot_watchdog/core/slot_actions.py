@@ -19,6 +19,7 @@ class Verify:
 
     image: str
     digest: str
+    group: str = ""  # name of the group of slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Preflight:
 
     image: str
     digest: str
+    group: str = ""  # name of the group of slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Start:
 
     slot: str
     digest: str
+    image: str = ""  # key of the group's former image; "" for the present one
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class WithdrawQuarantine:
 
 
 FleetVoice = ShareQuarantine | ShareGoodLife | WithdrawQuarantine  # words of this host to the fleet
+Preparation = Pull | Verify | Preflight  # steps that may take long, so they run beside the passes
 Action = Pull | Verify | Preflight | Start | RemoveContainer | Drain | RemoveImage | FleetVoice
 
 

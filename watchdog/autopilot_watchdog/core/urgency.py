@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autopilot_watchdog.core import evidence
+from autopilot_watchdog.core.cordons import find_cordon
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.image_planner import get_preparation_step
 from autopilot_watchdog.core.memory import Memory
@@ -34,7 +35,8 @@ def plan_drains(context: DecisionContext, memory: Memory) -> Iterator[tuple[floa
         ):
             continue
         group_containers = [alive[name] for name in group.list_slot_names(config.host) if name in alive]
-        missing = group.count - len(group_containers)
+        fillable = [name for name in group.list_slot_names(config.host) if find_cordon(memory, name) is None]
+        missing = sum(name not in alive for name in fillable)
         old = [
             container
             for container in group_containers

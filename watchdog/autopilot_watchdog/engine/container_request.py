@@ -5,18 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from autopilot_watchdog.config.slot_claims import SlotClaims, compute_claims, format_claims
 from autopilot_watchdog.config.slot_config import SlotGroup, fill_group, format_slot_name
+from autopilot_watchdog.config.slot_resources import list_gpus, shift_cpuset, shift_ip, shift_mac
 from autopilot_watchdog.registry.image_reference import get_repository
 
 OWNER_LABEL = "autopilot.watchdog"  # the state folder: two watchdogs on one engine do not see each other's containers
 SLOT_LABEL = "autopilot.slot"
 DIGEST_LABEL = "autopilot.digest"
 IMAGE_LABEL = "autopilot.image"
+CLAIMS_LABEL = "autopilot.claims"  # see slot_claims: it outlives the configuration
 
 
-def build_labels(owner: str, slot: str, digest: str, image: str) -> dict[str, str]:
+def build_labels(owner: str, slot: str, digest: str, image: str, claims: SlotClaims) -> dict[str, str]:
     """Return the labels of a slot's container."""
-    return {OWNER_LABEL: owner, SLOT_LABEL: slot, DIGEST_LABEL: digest, IMAGE_LABEL: image}
+    return {
+        OWNER_LABEL: owner,
+        SLOT_LABEL: slot,
+        DIGEST_LABEL: digest,
+        IMAGE_LABEL: image,
+        CLAIMS_LABEL: format_claims(claims),
+    }
 
 
 def format_preflight_owner(owner: str) -> str:
@@ -39,6 +48,7 @@ def build_container_request(
         state_folder: The slot's folder on the host; None to mount none.
     """
     slot = format_slot_name(group.name, host, number)
+    claims = compute_claims(group, host, number)
     group = fill_group(group, host, number)
     contract = {
         "AUTOPILOT_SLOT": slot,
@@ -56,10 +66,11 @@ def build_container_request(
         "Image": f"{get_repository(group.image)}@{digest}",
         "Env": [f"{key}={value}" for key, value in {**group.env, **contract}.items()],
         "Hostname": format_slot_name(group.hostname, host, number, slot) if group.hostname else slot,
-        "Labels": build_labels(owner, slot, digest, group.image),
+        "Labels": dict(group.labels) | build_labels(owner, slot, digest, group.image, claims),
         "ExposedPorts": {port: {} for port in ports},
         "HostConfig": _build_host_config(group, binds, ports),
     }
+    _add_slot_resources(body, group, number)
     if group.network in ("host", "none") or group.network.startswith("container:"):
         body.pop("ExposedPorts")
     if group.network == "host":
@@ -67,6 +78,28 @@ def build_container_request(
     if group.command:
         body["Cmd"] = list(group.command)
     return body
+
+
+def _add_slot_resources(body: dict[str, Any], group: SlotGroup, number: int) -> None:
+    """Add the resources that belong to one slot alone, and the settings of a long life."""
+    config = body["HostConfig"]
+    if group.cpuset:
+        config["CpusetCpus"] = shift_cpuset(group.cpuset, number)
+    if group.gpus:
+        gpus = list_gpus(group.gpus, number)
+        config["DeviceRequests"] = [{"Driver": "nvidia", "DeviceIDs": gpus, "Capabilities": [["gpu"]]}]
+    if group.log_driver or group.log_options:
+        config["LogConfig"] = {"Type": group.log_driver, "Config": dict(group.log_options)}
+    if group.stop_timeout:
+        body["StopTimeout"] = int(group.stop_timeout)
+    endpoint: dict[str, Any] = {}
+    if group.ip:
+        ip = shift_ip(group.ip, number)
+        endpoint["IPAMConfig"] = {"IPv6Address" if ":" in ip else "IPv4Address": ip}
+    if group.mac:
+        body["MacAddress"] = endpoint["MacAddress"] = shift_mac(group.mac, number)  # before API 1.44, and since
+    if endpoint and group.network:
+        body["NetworkingConfig"] = {"EndpointsConfig": {group.network: endpoint}}
 
 
 def _build_host_config(group: SlotGroup, binds: list[str], ports: dict[str, list[dict[str, str]]]) -> dict[str, Any]:
@@ -88,6 +121,8 @@ def _build_host_config(group: SlotGroup, binds: list[str], ports: dict[str, list
             {"PathOnHost": path, "PathInContainer": path, "CgroupPermissions": "rwm"} for path in group.devices
         ],
         "Tmpfs": dict(group.tmpfs),
+        "PidsLimit": group.pids_limit,
+        "ReadonlyRootfs": group.read_only,
         "Init": group.init,
         "RestartPolicy": {"Name": "no"},  # the watchdog decides on restarts
     }

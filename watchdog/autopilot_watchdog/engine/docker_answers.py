@@ -6,11 +6,14 @@ import struct
 from collections.abc import Mapping
 
 from autopilot_watchdog.bounded_json import clip_text, get_integer, get_list, get_object, get_text
+from autopilot_watchdog.config.slot_claims import MAX_LABEL_CHARS, parse_claims, read_host_config
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.timestamps import parse_timestamp
 
 MAX_CODE_CHARS = 40
+MAX_HEALTH_CHARS = 200  # of a health check's last output
+NO_HEALTH_CHECK = "none"  # the engines' word
 FRAME_HEADER_BYTES = 8  # stream number, three zeros, length as a big-endian 32-bit number
 
 
@@ -26,6 +29,8 @@ def parse_container(item: object, document: object, engine: str, states: Mapping
     state = get_object(document, "State")
     labels = get_object(get_object(document, "Config"), "Labels") or get_object(item, "Labels")
     status = get_text(state, "Status", MAX_CODE_CHARS) or UNKNOWN_STATE
+    health = get_object(state, "Health")
+    health_status = get_text(health, "Status", MAX_CODE_CHARS)
     names = [name for name in get_list(item, "Names") if isinstance(name, str)]
     container_id = get_text(item, "Id")
     return Container(
@@ -36,10 +41,14 @@ def parse_container(item: object, document: object, engine: str, states: Mapping
         digest=get_text(labels, container_request.DIGEST_LABEL),
         image=get_text(labels, container_request.IMAGE_LABEL),
         state=states.get(status, status),
+        health="" if health_status == NO_HEALTH_CHECK else health_status,
+        health_output=get_text(next(iter(get_list(health, "Log")[-1:]), None), "Output", MAX_HEALTH_CHARS).strip(),
         started=parse_engine_time(get_text(state, "StartedAt")),
         ended=parse_engine_time(get_text(state, "FinishedAt")),
         exit_code=get_integer(state, "ExitCode") or 0,
         oom_killed=state.get("OOMKilled") is True,
+        claims=parse_claims(get_text(labels, container_request.CLAIMS_LABEL, MAX_LABEL_CHARS))
+        or read_host_config(get_object(document, "HostConfig")),
     )
 
 

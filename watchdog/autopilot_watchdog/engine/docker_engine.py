@@ -9,6 +9,7 @@ import base64
 import contextlib
 import functools
 import json
+import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -39,7 +40,8 @@ class DockerEngine:
     """Docker of this host, for the containers with one owner's label."""
 
     STATES: ClassVar[Mapping[str, str]] = {}  # a container's states that Docker calls otherwise -> Docker's word
-    END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die"})  # events that say that a container ended
+    # Events that say that a container ended or is gone: during a forced removal it counts as alive until it is gone.
+    END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die", "destroy"})
 
     def __init__(self, name: str, socket: str, owner: str) -> None:
         self.name = name
@@ -105,6 +107,21 @@ class DockerEngine:
             if not self._is_container_missing(error):
                 raise
 
+    def find_container_root(self) -> int:
+        """Return the user on this host that root inside of a container is: the socket's owner."""
+        try:
+            return os.stat(self._client.path).st_uid
+        except OSError:
+            return os.getuid()
+
+    def stop_container(self, container: str, timeout: float) -> None:
+        """Ask a container to end in order, and wait for its end; a missing or dead one is fine."""
+        try:
+            self._client.request_json("POST", f"/containers/{container}/stop", timeout=timeout)
+        except EngineRefusedError as error:
+            if not self._is_container_missing(error):
+                raise
+
     def read_logs(self, container: str, lines: int = 20) -> str:
         """Return the last lines that the container printed."""
         query = {"stdout": "true", "stderr": "true", "tail": str(lines)}
@@ -128,7 +145,7 @@ class DockerEngine:
         return get_integer(self._client.request_json("GET", f"/exec/{created}/json"), "ExitCode") or 0, output
 
     def watch_container_ends(self) -> Iterator[str]:
-        """Yield the slot of each container that ends; first yield "" when the stream is open."""
+        """Yield the slot of each container that ends or is removed; first yield "" when the stream is open."""
         label = f"{container_request.OWNER_LABEL}={self._owner}"
         query = {"filters": json.dumps({"type": ["container"], "label": [label]})}
         with self._client.open_response("GET", "/events", query, without_read_timeout=True) as response:

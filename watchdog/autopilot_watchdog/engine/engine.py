@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from autopilot_watchdog.bounded_json import clip_text
-from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
-from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.core.memory import Memory, split_image_key
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.errors import WatchdogError
 from autopilot_watchdog.registry.image_reference import get_repository
@@ -91,6 +90,19 @@ class Engine(Protocol):
         """Remove a dead container with its unnamed volumes; a missing one is fine, a running one is refused."""
         ...
 
+    def find_container_root(self) -> int:
+        """Return the user on this host that root inside of a container is; 0 unless the engine is rootless."""
+        ...
+
+    def stop_container(self, container: str, timeout: float) -> None:
+        """Ask a container to end in order; the engine kills it after the stop timeout it was created with.
+
+        Args:
+            container: The engine's id of the container.
+            timeout: Seconds after which the answer is given up; the engine goes on.
+        """
+        ...
+
     def read_logs(self, container: str, lines: int = 20) -> str:
         """Return the last lines that the container printed."""
         ...
@@ -109,7 +121,7 @@ class Engine(Protocol):
         ...
 
     def watch_container_ends(self) -> Iterator[str]:
-        """Yield the slot of each container that ends, when it ends; first yield "" when the stream is open."""
+        """Yield the slot of each container that ends or is removed, at once; first yield "" when the stream is open."""
         ...
 
     def has_image(self, repository: str, digest: str) -> bool:
@@ -147,13 +159,13 @@ class Engine(Protocol):
         ...
 
 
-def list_digests_on_disk(config: Config, engine: Engine, memory: Memory) -> Iterator[str]:
-    """Yield the remembered digests that are on the engine's disk."""
-    for group in {group.image_key: group for group in config.slots if group.engine == engine.name}.values():
-        repository = get_repository(group.image)
-        for digest in memory.get_image(group.image_key).records:
+def list_images_on_disk(engine: Engine, memory: Memory) -> Iterator[tuple[str, str]]:
+    """Yield the remembered digests that are on the engine's disk, each with the image's key."""
+    for key, image in memory.images.items():
+        name, reference = split_image_key(key)
+        for digest in image.records if name == engine.name else ():
             try:
-                if engine.has_image(repository, digest):
-                    yield digest
+                if engine.has_image(get_repository(reference), digest):
+                    yield key, digest
             except EngineRefusedError:
                 continue  # nothing is known about this one: the others can be used

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from autopilot_watchdog.config.config_model import DEFAULT_ENGINE_SOCKETS, Config
+from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.engine.docker_engine import DockerEngine
 from autopilot_watchdog.engine.engine import Engine
 from autopilot_watchdog.engine.podman_engine import PodmanEngine
@@ -33,9 +33,7 @@ ENGINE_FACTORIES: dict[str, EngineFactory] = {
 
 def create_engines(config: Config) -> dict[str, Engine]:
     """Create every engine that a slot uses, by name; nothing is connected yet."""
-    sockets = {**DEFAULT_ENGINE_SOCKETS, **config.engines}
-    names = dict.fromkeys(group.engine for group in config.slots)
-    return {name: create_engine(name, sockets[name], config.state) for name in names}
+    return {name: create_engine(name, address, config.state) for name, address in config.list_engines().items()}
 
 
 def create_engine(name: str, address: str, owner: str) -> Engine:
@@ -46,7 +44,7 @@ def create_engine(name: str, address: str, owner: str) -> Engine:
         address: The path of its socket, with "unix://" or "KIND:" before it or not.
         owner: The label value that marks the containers of this watchdog.
     """
-    kind, path = find_engine_kind(name, address)
+    kind, path = find_engine_kind(name.partition("@")[0], address)  # a former engine is named NAME@SOCKET
     return ENGINE_FACTORIES[kind](name, path, owner)
 
 

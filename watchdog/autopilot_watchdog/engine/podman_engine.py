@@ -13,7 +13,9 @@ class PodmanEngine(DockerEngine):
     """Podman of this host, for the containers with one owner's label."""
 
     STATES: ClassVar[Mapping[str, str]] = {"stopped": "exited", "configured": "created", "initialized": "created"}
-    END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die", "died"})  # Docker's word and Podman's own
+    END_ACTIONS: ClassVar[frozenset[str]] = frozenset(
+        {"die", "died", "destroy", "remove"}
+    )  # Docker's and Podman's words
 
     def _is_name_taken(self, error: EngineRefusedError) -> bool:
         """Return True if a container has the name already; Podman answers 500."""

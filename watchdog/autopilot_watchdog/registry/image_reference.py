@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-DOCKER_HUB = "registry-1.docker.io"
+DOCKER_HUB = "registry-1.docker.io"  # the host of Docker Hub's registry
+HUB_NAMES = frozenset({"docker.io", "index.docker.io", DOCKER_HUB})  # names of Docker Hub in references and in logins
 
 
 def get_repository(reference: str) -> str:
@@ -18,9 +19,13 @@ def get_tag(reference: str) -> str:
 
 
 def split_host_and_path(reference: str) -> tuple[str, str]:
-    """Return the registry's host and the repository's path there, by Docker's rules for host names."""
+    """Return the registry's host and the repository's path there, by Docker's rules for host names.
+
+    So `docker.io/library/x`, `docker.io/x`, `index.docker.io/x` and `x` are one repository of Docker Hub.
+    """
     name = get_repository(reference)
     first, slash, rest = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
+    if slash and first not in HUB_NAMES and ("." in first or ":" in first or first == "localhost"):
         return first, rest
-    return DOCKER_HUB, name if "/" in name else f"library/{name}"
+    path = rest if slash and first in HUB_NAMES else name
+    return DOCKER_HUB, path if "/" in path else f"library/{path}"

@@ -45,6 +45,8 @@ MAX_BODY_BYTES = 4 << 20  # of a manifest or image configuration, as registries 
 MAX_TOKEN_CHARS = 1 << 16
 MAX_URGENCY_CHARS = 64
 MAX_CHALLENGES = 10
+MAX_TYPE_CHARS = 200
+NO_HEAD_STATUSES = (400, 404, 405, 501)  # of registries that know GET only
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HTTP_TOKEN = re.compile(r"[!-~]+")  # text that a header can carry
 # two labels that are no site's own domain, such as co.uk
@@ -52,7 +54,11 @@ PUBLIC_SECOND_LEVELS = frozenset({"ac", "co", "com", "edu", "go", "gov", "ne", "
 
 
 class RegistryError(WatchdogError):
-    """The registry did not answer, or not with a usable answer."""
+    """The registry did not answer, or not with a usable answer; `status` is its HTTP status, 0 if it has none."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        self.status = status
+        super().__init__(message)
 
 
 class RegistryClient:
@@ -101,11 +107,7 @@ class RegistryClient:
         Raises:
             RegistryError: The registry did not answer, or has no image for this platform.
         """
-        headers, _ = self._request("HEAD", f"manifests/{self._tag}")
-        digest, kind = headers.get("Docker-Content-Digest", ""), headers.get("Content-Type", "").partition(";")[0]
-        if not DIGEST.fullmatch(digest):
-            _, body = self._request("GET", f"manifests/{self._tag}")  # some registries leave the header out
-            digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        digest, kind = self._fetch_digest_and_type()
         if kind in INDEX_MEDIA_TYPES:
             index, digest = digest, platforms.get(digest) or self._find_platform_digest(digest, platform)
         elif kind in MANIFEST_MEDIA_TYPES:
@@ -116,6 +118,44 @@ class RegistryClient:
             )
         labels = {} if digest in known_digests else self._fetch_labels(digest)
         return TagDigest(digest, index, get_text(labels, URGENCY_LABEL, MAX_URGENCY_CHARS))
+
+    def has_digest(self, digest: str) -> bool:
+        """Return True if the registry has a manifest with this digest.
+
+        Raises:
+            RegistryError: The registry does not tell.
+        """
+        try:
+            self._request_head(f"manifests/{self._check_digest(digest, 'the digest')}")
+        except RegistryError as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    def _fetch_digest_and_type(self) -> tuple[str, str]:
+        """Return the digest and the media type of the tag's manifest, by GET where HEAD does not tell them."""
+        headers, body = self._request_head(f"manifests/{self._tag}")
+        digest, kind = headers.get("Docker-Content-Digest", ""), headers.get("Content-Type", "").partition(";")[0]
+        if DIGEST.fullmatch(digest) and kind in INDEX_MEDIA_TYPES + MANIFEST_MEDIA_TYPES:
+            return digest, kind
+        if body is None:
+            headers, body = self._request("GET", f"manifests/{self._tag}")
+            kind = headers.get("Content-Type", "").partition(";")[0]
+        digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        if kind not in INDEX_MEDIA_TYPES + MANIFEST_MEDIA_TYPES:  # a plain file server tells no such type
+            kind = get_text(self._parse_object(body), "mediaType", MAX_TYPE_CHARS) or kind
+        return digest, kind
+
+    def _request_head(self, resource: str) -> tuple[Message, bytes | None]:
+        """Send a HEAD request, or a GET to a registry without HEAD; the body is None after a HEAD."""
+        try:
+            headers, _ = self._request("HEAD", resource)
+        except RegistryError as error:
+            if error.status not in NO_HEAD_STATUSES:
+                raise
+            return self._request("GET", resource)
+        return headers, None
 
     @functools.cached_property
     def _http(self) -> HttpClient:
@@ -171,12 +211,12 @@ class RegistryClient:
             return self._send(method, url)
         except urllib.error.HTTPError as error:
             if error.code != 401 or self._authorization:
-                raise RegistryError(self._describe_refusal(error)) from None
+                raise RegistryError(self._describe_refusal(error), error.code) from None
             self._authorization = self._answer_challenge(error.headers.get_all("WWW-Authenticate") or [])
         try:
             return self._send(method, url)
         except urllib.error.HTTPError as error:
-            raise RegistryError(self._describe_refusal(error)) from None
+            raise RegistryError(self._describe_refusal(error), error.code) from None
 
     def _send(
         self, method: str, url: str, authorization: str | None = None, body: bytes | None = None

@@ -12,14 +12,16 @@ from dataclasses import replace
 from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.placeholders import fill_placeholders
-from autopilot_watchdog.config.slot_config import Command, fill_group
+from autopilot_watchdog.config.slot_config import Command, SlotGroup, fill_group
 from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.core.memory import split_image_key
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.slot_actions import (
     Action,
     Drain,
     Outcome,
     Preflight,
+    Preparation,
     Pull,
     RemoveContainer,
     RemoveImage,
@@ -29,22 +31,29 @@ from autopilot_watchdog.core.slot_actions import (
     Verify,
     WithdrawQuarantine,
 )
-from autopilot_watchdog.engine.engine import SLOW_CALL_TIMEOUT_S, Engine, EngineRefusedError, PullError
+from autopilot_watchdog.engine.engine import (
+    SLOW_CALL_TIMEOUT_S,
+    Engine,
+    EngineRefusedError,
+    EngineUnreachableError,
+    PullError,
+)
 from autopilot_watchdog.registry import image_reference
 from autopilot_watchdog.registry.credentials import CredentialsError, find_credentials
 from autopilot_watchdog.registry.registry_client import RegistryError
-from autopilot_watchdog.shell import last_words_reader, observe
+from autopilot_watchdog.shell import last_words_reader, life_archive, observe
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.fleet_store import FleetStore
+from autopilot_watchdog.shell.folder_owner import give_folder
 from autopilot_watchdog.shell.state_file import StateStore
-from autopilot_watchdog.shell.systemd_notify import extend_timeout
 
 MAX_ERROR_CHARS = 1000  # of an outcome, which the memory keeps
+SHOWN_OUTPUT_LINES = 20  # of a failed life, in the audit log
 MAX_OUTPUT_CHARS = 300  # of a failed command, in its sentence
 
 
 class Executor:
-    """Executor of actions. EngineUnreachableError reaches the caller: the host's state is unknown then."""
+    """Executor of actions; several threads may use it. EngineUnreachableError says that the host's state is unknown."""
 
     def __init__(
         self, config: Config, engines: Mapping[str, Engine], store: StateStore, audit: Audit, consul: FleetStore | None
@@ -54,6 +63,7 @@ class Executor:
         self._store = store
         self._audit = audit
         self._consul = consul
+        self._archive = life_archive.LifeArchive(store.folder)
 
     def execute(self, action: Action, containers: Mapping[str, Container]) -> Outcome:
         """Carry out one action.
@@ -65,18 +75,24 @@ class Executor:
         Raises:
             EngineUnreachableError: The engine does not answer any more.
         """
-        with extend_timeout(self._compute_time_limit_s(action)):
-            outcome = self._execute_action(action, containers)
+        outcome = self._execute_action(action, containers)
         return replace(outcome, error=clip_text(outcome.error, MAX_ERROR_CHARS))
 
-    def _compute_time_limit_s(self, action: Action) -> float:
+    def prepare(self, step: Preparation) -> Outcome:
+        """Carry out a preparing step beside the passes; losing the engine is a failure like any other."""
+        try:
+            return self.execute(step, {})
+        except EngineUnreachableError as error:
+            return Outcome(step, str(error))
+
+    def compute_time_limit_s(self, action: Action) -> float:
         """Compute the seconds after which the action has certainly ended by itself."""
         calls = 2 * SLOW_CALL_TIMEOUT_S  # no action makes more than two slow calls
         match action:
             case Pull():
                 return calls + 2 * self._config.registry.pull_timeout  # the last silence may be as long again
-            case Verify(image) | Preflight(image):
-                group = self._config.find_group(image)
+            case Verify() | Preflight():
+                group = self._find_group(action)
                 check = group.verify if isinstance(action, Verify) else group.preflight
                 return calls + (check.timeout if check else 0.0)
         return calls
@@ -95,10 +111,10 @@ class Executor:
                 case RemoveContainer():
                     return self._remove_container(action, containers[action.container])
                 case Drain():
-                    return self._drain(action)
+                    return self._drain(action, containers[action.container])
                 case RemoveImage():
-                    group = self._config.find_group(action.image)
-                    self._engines[group.engine].remove_image(image_reference.get_repository(group.image), action.digest)
+                    engine, reference = split_image_key(action.image)
+                    self._engines[engine].remove_image(image_reference.get_repository(reference), action.digest)
                     return Outcome(action)
                 case ShareQuarantine():
                     return Outcome(action, self._consul.share_quarantine(action) if self._consul else "no Consul")
@@ -110,12 +126,13 @@ class Executor:
             return Outcome(action, str(error))
 
     def _pull(self, pull: Pull) -> Outcome:
-        group = self._config.find_group(pull.image)
+        engine, reference = split_image_key(pull.image)
         try:
-            registry = observe.build_registry_client(self._config, group.image)
-            login = find_credentials(registry.host, self._config.registry.auth_file, os.environ)
-            self._engines[group.engine].pull_image(
-                image_reference.get_repository(group.image),
+            registry = observe.build_registry_client(self._config, reference)
+            host, path = image_reference.split_host_and_path(reference)
+            login = find_credentials(host, self._config.registry.auth_file, os.environ, path)
+            self._engines[engine].pull_image(
+                image_reference.get_repository(reference),
                 pull.digest,
                 auth=login.build_auth_payload(registry.host) if login else None,
                 timeout=self._config.registry.pull_timeout,
@@ -125,15 +142,17 @@ class Executor:
         return Outcome(pull)
 
     def _verify(self, verify: Verify) -> Outcome:
-        group = self._config.find_group(verify.image)
-        assert group.verify is not None
+        group = self._find_group(verify)
+        if group.verify is None:
+            return Outcome(verify, "the configuration has no such check any more")
         name = f"{image_reference.get_repository(group.image)}@{verify.digest}"
         error, blames_image = _run_hook(group.verify, name, verify.digest)
         return Outcome(verify, error, blames_image=blames_image)
 
     def _run_preflight(self, preflight: Preflight) -> Outcome:
-        group = self._config.find_group(preflight.image)
-        assert group.preflight is not None
+        group = self._find_group(preflight)
+        if group.preflight is None:
+            return Outcome(preflight, "the configuration has no such check any more")
         status, output = self._engines[group.engine].run_preflight(
             group, preflight.digest, group.preflight.exec, group.preflight.timeout
         )
@@ -142,21 +161,34 @@ class Executor:
         error = f"the pre-flight ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}"
         return Outcome(preflight, error, blames_image=True)
 
+    def _find_group(self, check: Verify | Preflight) -> SlotGroup:
+        """Return the group of slots that asks for a check, with the image to check."""
+        _, reference = split_image_key(check.image)
+        groups = [group for group in self._config.slots if check.group in ("", group.name)]
+        return replace(next((one for one in groups if one.image_key == check.image), groups[0]), image=reference)
+
     def _start(self, start: Start) -> Outcome:
         group, number = self._config.map_slots_to_groups()[start.slot]
-        folder = str(self._store.ensure_slot_folder(start.slot)) if group.state else None
+        if start.image:
+            group = replace(group, image=split_image_key(start.image)[1])
+        folder = self._prepare_folder(start.slot, self._engines[group.engine]) if group.state else None
         id = self._engines[group.engine].start_container(
             group, number, start.digest, host=self._config.host, state_folder=folder
         )
         return Outcome(start, container=id)
 
+    def _prepare_folder(self, slot: str, engine: Engine) -> str:
+        """Return the slot's folder, which root inside of the container can write; say so if it cannot."""
+        folder = self._store.ensure_slot_folder(slot)
+        if error := give_folder(folder, engine.find_container_root()):
+            sentence = f"the containers of {slot} cannot write their last words: {error}"
+            self._audit.record(AuditEvent.LAST_WORDS_FAILED, sentence, "warning", slot=slot)
+        return str(folder)
+
     def _remove_container(self, removal: RemoveContainer, container: Container) -> Outcome:
         engine = self._engines[removal.engine]
         self._complete_last_words(removal, container)
-        if removal.verdict == "failed":
-            with contextlib.suppress(EngineRefusedError):  # the container is removed with or without its output
-                sentence = f"{container.name} printed last: {engine.read_logs(container.id)}"
-                self._audit.record(AuditEvent.CONTAINER_OUTPUT, sentence, slot=removal.slot)
+        self._archive_life(removal, container, engine)
         if (
             self._consul
             and container.started
@@ -165,6 +197,19 @@ class Executor:
             self._consul.force_leave(removal.slot)  # its supervisor died before it could deregister
         engine.remove_container(container.id)
         return Outcome(removal)
+
+    def _archive_life(self, removal: RemoveContainer, container: Container, engine: Engine) -> None:
+        """Keep the life and its last output; the container is removed with or without them."""
+        output = ""
+        with contextlib.suppress(EngineRefusedError, OSError, ValueError):
+            output = engine.read_logs(container.id, life_archive.MAX_LOG_LINES)
+        if removal.verdict == "failed":
+            last = "\n".join(output.splitlines()[-SHOWN_OUTPUT_LINES:])
+            sentence = f"{container.name} printed last: {last}"
+            self._audit.record(AuditEvent.CONTAINER_OUTPUT, sentence, slot=removal.slot)
+        if container.started:
+            with contextlib.suppress(OSError):  # a full disk is told by the state itself
+                self._archive.add(removal.slot, life_archive.build_life(container, removal), output)
 
     def _complete_last_words(self, removal: RemoveContainer, container: Container) -> None:
         folder = self._store.folder / "slots" / removal.slot
@@ -177,13 +222,16 @@ class Executor:
             sentence = f"cannot complete the last words of {container.name}: {error}"
             self._audit.record(AuditEvent.LAST_WORDS_FAILED, sentence, "warning", slot=removal.slot)
 
-    def _drain(self, drain: Drain) -> Outcome:
-        group, number = self._config.map_slots_to_groups()[drain.slot]
-        group = fill_group(group, self._config.host, number)
-        status, output = self._engines[drain.engine].execute_command(drain.container, group.drain)
+    def _drain(self, drain: Drain, container: Container) -> Outcome:
+        command = container.claims.drain  # of the configuration that the container was started with
+        slots = self._config.map_slots_to_groups()
+        if drain.slot in slots:
+            group, number = slots[drain.slot]
+            command = fill_group(group, self._config.host, number).drain
+        status, output = self._engines[drain.engine].execute_command(drain.container, command)
         if status == 0:
             return Outcome(drain)
-        return Outcome(drain, f"{' '.join(group.drain)} ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}")
+        return Outcome(drain, f"{' '.join(command)} ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}")
 
 
 def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:

@@ -9,12 +9,15 @@ import json
 import logging.handlers
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
 from autopilot_watchdog.bounded_json import clip_text, get_text, parse_json
+from autopilot_watchdog.config.config_model import NotifyConfig
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.display_text import MAX_SENTENCE_CHARS, bound_field, show_controls, show_lines
+from autopilot_watchdog.shell.notifier import Notifier
 from autopilot_watchdog.timestamps import format_timestamp
 
 SYSLOG_LEVELS = {"error": 3, "warning": 4, "info": 6}  # syslog's numbers, as sd-daemon(3) writes them before a line
@@ -45,10 +48,27 @@ def read_recent_entries(path: Path, slot: str, count: int = 6) -> list[str]:
 class Audit:
     """Writer of the journal's lines and the audit log; without a path it writes nothing, for verbs that only look."""
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, notify: NotifyConfig | None = None, host: str = "") -> None:
+        """Open the log.
+
+        Args:
+            path: The file; None to write nothing.
+            notify: The program that is told of events; None for none.
+            host: The host's name, for that program.
+        """
+        self._notifier = Notifier(notify, host, self._record_notify_failure) if notify and path else None
         self._handler: logging.Handler | None = None
+        self._lock = threading.Lock()  # containers are removed in several threads
         self._has_level_prefix = "JOURNAL_STREAM" in os.environ
+        self._path: Path | None = None
         if path is not None:
+            self.use_path(path)
+
+    def use_path(self, path: Path) -> None:
+        """Write to this file from now on."""
+        if path != self._path:
+            self.close()
+            self._path = path
             self._handler = logging.handlers.RotatingFileHandler(
                 path, maxBytes=MAX_FILE_BYTES, backupCount=KEPT_FILES, delay=True
             )
@@ -67,8 +87,6 @@ class Audit:
             return
         sentence = clip_text(sentence, MAX_SENTENCE_CHARS)
         prefix = f"<{SYSLOG_LEVELS[level]}>" if self._has_level_prefix else ""
-        for line in show_lines(sentence):  # each with our beginning: a container's line must not look like our own
-            print(f"{prefix}{event}: {line}", file=sys.stderr, flush=True)
         entry: dict[str, object] = {
             "time": format_timestamp(time.time()),
             "event": event,
@@ -76,7 +94,16 @@ class Audit:
             "sentence": sentence,
         }
         entry |= {key: bound_field(value) for key, value in fields.items()}
-        self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, json.dumps(entry), None, None))
+        with self._lock:
+            for line in show_lines(sentence):  # each with our beginning: a container's line must not look like our own
+                print(f"{prefix}{event}: {line}", file=sys.stderr, flush=True)
+            self._handler.emit(logging.LogRecord("audit", logging.INFO, "", 0, json.dumps(entry), None, None))
+
+        if self._notifier is not None:
+            self._notifier.offer(entry)
+
+    def _record_notify_failure(self, sentence: str) -> None:
+        self.record(AuditEvent.NOTIFY_FAILED, sentence, "warning")
 
     def close(self) -> None:
         """Close the file."""

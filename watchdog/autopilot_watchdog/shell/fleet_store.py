@@ -2,14 +2,17 @@
 
 The key PREFIX/quarantine/DIGEST holds the reason of an operator's quarantine for all hosts. A host says under
 PREFIX/quarantine/DIGEST/failed/HOST that the digest fails there (with the reason), and under .../good/HOST that it
-lives well there. PREFIX/urgency is "now" or a date. A failing Consul delays nothing.
+lives well there. PREFIX/urgency is "now" or a date, and PREFIX/good/MACHINE/IMAGE has the last good digests of an
+image, one a line. A failing Consul delays nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import http.client
+import os
 import re
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -21,6 +24,7 @@ from autopilot_watchdog.bounded_http import HttpClient
 from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_text, parse_json
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import format_slot_name
+from autopilot_watchdog.core.fleet_good import MAX_FLEET_GOOD, GoodDigests
 from autopilot_watchdog.core.observation import FleetState, FleetVoices
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
 
@@ -36,6 +40,7 @@ class FleetStore:
         self._settings = config.consul
         self._config = config
         self._http = HttpClient(use_proxies=False)  # the agent is on this host
+        self._lock = threading.Lock()  # several containers are removed at once
         self.last_error = ""  # sentence about the last request; "" after a success
 
     def read_fleet_state(self) -> FleetState | None:
@@ -63,7 +68,27 @@ class FleetStore:
                     voices[digest] = replace(before, condemning={**before.condemning, host: text})
                 case ["good", host] if host:
                     voices[digest] = replace(before, well=(*before.well, host))
-        return FleetState(orders, values.get(f"{prefix}/urgency", "")[:MAX_URGENCY_CHARS], voices)
+        good_folder = f"{prefix}/good/{os.uname().machine}/"
+        good = {
+            key.removeprefix(good_folder): digests
+            for key, text in values.items()
+            if key.startswith(good_folder) and (digests := _parse_digests(text))
+        }
+        return FleetState(orders, values.get(f"{prefix}/urgency", "")[:MAX_URGENCY_CHARS], voices, good)
+
+    def share_good_digests(self, good: GoodDigests) -> str:
+        """Tell the fleet the good digests of an image; return a sentence about the failure, "" after a success.
+
+        They are kept by machine type, because each has digests of its own.
+        """
+        path = urllib.parse.quote(f"{os.uname().machine}/{good.reference}")
+        self._request("PUT", f"kv/{self._settings.prefix}/good/{path}", "\n".join(good.digests).encode())
+        return self.last_error
+
+    def order_quarantine(self, digest: str, reason: str) -> str:
+        """Quarantine a digest for the whole fleet; return a sentence about the failure, "" after a success."""
+        self._request("PUT", f"kv/{self._settings.prefix}/quarantine/{digest}", reason.encode())
+        return self.last_error
 
     def share_quarantine(self, action: ShareQuarantine) -> str:
         """Tell the fleet that a digest fails here; return a sentence about the failure, "" after a success."""
@@ -103,6 +128,10 @@ class FleetStore:
         return self.last_error
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> Any:
+        with self._lock:
+            return self._send(method, path, body)
+
+    def _send(self, method: str, path: str, body: bytes | None) -> Any:
         self.last_error = ""
         try:
             request = urllib.request.Request(f"{self._settings.address}/v1/{path}", body, method=method)
@@ -116,6 +145,12 @@ class FleetStore:
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.last_error = clip_text(f"cannot reach Consul at {self._settings.address}: {error}")
         return None
+
+
+def _parse_digests(text: str) -> tuple[str, ...]:
+    """Return the digests of a key, one a line; lines that are none are left out."""
+    digests = [line for line in text.split() if DIGEST.fullmatch(line)]
+    return tuple(dict.fromkeys(digests))[:MAX_FLEET_GOOD]
 
 
 def _decode_value(item: object) -> str:

@@ -108,5 +108,6 @@ def _parse_last_words(document: dict[str, Any]) -> LastWords:
         exit_code=get_integer(document, "exit_code"),
         good=document.get("good") is True,
         draining=bool(document.get("drain_started")) and document.get("state") == "running",
+        payloads_run=get_integer(document, "payloads_run") or 0,
         payloads_killed=get_integer(document, "payloads_killed") or 0,
     )

@@ -11,7 +11,7 @@ from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import EngineDown, EngineView, RegistryFailure, TagDigest
-from autopilot_watchdog.engine.engine import Engine, EngineRefusedError, EngineUnreachableError, list_digests_on_disk
+from autopilot_watchdog.engine.engine import Engine, EngineRefusedError, EngineUnreachableError, list_images_on_disk
 from autopilot_watchdog.registry import credentials
 from autopilot_watchdog.registry.image_reference import split_host_and_path
 from autopilot_watchdog.registry.registry_client import RegistryClient, RegistryError
@@ -28,7 +28,8 @@ def observe_engine(config: Config, engine: Engine, memory: Memory) -> EngineView
             last_words_reader.attach_last_words(container, folder / "slots" / container.slot)
             for container in engine.list_containers()
         )
-        return EngineView(containers, frozenset(list_digests_on_disk(config, engine, memory)))
+        images = frozenset(list_images_on_disk(engine, memory))
+        return EngineView(containers, frozenset(digest for _, digest in images), images)
     except (EngineUnreachableError, ValueError) as error:  # ValueError: a stream that is no JSON
         return EngineDown(str(error))
     except EngineRefusedError as error:
@@ -46,9 +47,9 @@ def build_registry_client(config: Config, reference: str, end: float | None = No
     Raises:
         RegistryError: The credentials cannot be read.
     """
-    host, _ = split_host_and_path(reference)
+    host, path = split_host_and_path(reference)
     try:
-        login = credentials.find_credentials(host, config.registry.auth_file, os.environ)
+        login = credentials.find_credentials(host, config.registry.auth_file, os.environ, path)
     except credentials.CredentialsError as error:
         raise RegistryError(str(error)) from None
     settings = config.registry

@@ -1,30 +1,49 @@
-"""Run one pass: rounds of look, decide, act, until nothing is left to do."""
+"""Run one pass: rounds of look, decide, act, until nothing is left to do.
+
+Theory of operation. Pulls, signature checks, pre-flights and questions to registries run in threads beside the passes.
+A pass begins them, and takes the results of those that have ended since. So a pass lasts as long as starts and removals
+last, and only that long the lock of the state is held. Memory and state file belong to the thread of the passes. What
+is under way is part of the observation, in this process or another one, so a decision never plans it a second time. A
+watchdog that is killed loses nothing but the results of that work: the next one looks at the engine and goes on.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import memory_updates
+from autopilot_watchdog.core import engine_memory, memory_updates
 from autopilot_watchdog.core.audit_events import ACTION_EVENTS, AuditEvent, describe_action
 from autopilot_watchdog.core.decide import Decision, decide, list_images_to_check
+from autopilot_watchdog.core.fleet_good import list_good_to_share
+from autopilot_watchdog.core.image_troubles import find_stuck_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
-from autopilot_watchdog.core.observation import EngineDown, EngineView, Observation
+from autopilot_watchdog.core.observation import Container, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
-from autopilot_watchdog.core.slot_actions import Action, Outcome, Pull, RemoveContainer, Start
+from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
-from autopilot_watchdog.engine.engine_registry import create_engines
+from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
 from autopilot_watchdog.shell.act import Executor
+from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch, split_into_batches
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.fleet_store import FleetStore
+from autopilot_watchdog.shell.registry_questions import RegistryQuestions
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.shell.systemd_notify import extend_timeout
+from autopilot_watchdog.shell.work_claims import WorkClaims
+from autopilot_watchdog.shell.work_pool import WorkPool
 
 OBSERVE_TIMEOUT_S = 600.0  # for all requests of one look together; each has its own limit, too
+LOCK_WAIT_S = 2 * 3600.0  # more than another watchdog's pass can last
+WAIT_PERIOD_S = 60.0  # between advances while a pull is under way: the timer starts no second `run` meanwhile
 MAX_ROUNDS = 20  # pull, verify, pre-flight, start, and the same for a fall-back, with a margin
 
 
@@ -36,70 +55,159 @@ class PassReport:
     reasons: dict[str, Reason]  # by slot
     problems: tuple[str, ...]  # sentences; with any, the pass was no success
     wake_at: float | None  # epoch seconds of the next due action; None for none
+    success_before: float = 0.0  # the last success before it, in epoch seconds
 
 
 class Watchdog:
     """Live parts of the watchdog, created once per process and used for one pass or many."""
 
-    def __init__(self, config: Config, audit: Audit) -> None:
+    def __init__(self, config: Config, audit: Audit, wake: Callable[[], None] = lambda: None) -> None:
+        """Create the parts.
+
+        Args:
+            config: The configuration.
+            audit: The audit log.
+            wake: Called from another thread when work beside the passes has ended, so that a pass takes its result.
+        """
         self.config = config
         self.store = StateStore(Path(config.state))
         self.engines = create_engines(config)
         self._audit = audit
         self._fleet_store = FleetStore(config) if config.consul else None
         self._executor = Executor(config, self.engines, self.store, audit, self._fleet_store)
+        self._claims = WorkClaims(self.store.folder)
+        self._wake = wake
+        self._work_ended = threading.Event()
+        self._preparations: WorkPool[Preparation, Outcome] = WorkPool("preparation", self._tell_end_of_work)
+        self._questions = RegistryQuestions(self.engines, self._tell_end_of_work)
+        self.config_refused_since = 0.0  # see ConfigSource
 
-    def observe(self, memory: Memory, *, with_fitness: bool = True, with_network: bool = True) -> Observation:
+    def use_config(self, config: Config) -> None:
+        """Use another configuration from the next pass on; engines with the same socket stay connected.
+
+        Work beside the passes goes on with the configuration that it began with.
+        """
+        before, self.engines = self.config.list_engines(), dict(self.engines)
+        for name, address in config.list_engines().items():
+            if name not in self.engines or address != before.get(name):
+                self.engines[name] = create_engine(name, address, config.state)
+        self.config = config
+        self._fleet_store = FleetStore(config) if config.consul else None
+        self._executor = Executor(config, self.engines, self.store, self._audit, self._fleet_store)
+        self._questions.use_engines(self.engines)
+
+    def _tell_end_of_work(self) -> None:
+        self._work_ended.set()
+        self._wake()
+
+    @property
+    def is_work_pending(self) -> bool:
+        """True if work of this process is under way beside the passes, or has a result that no pass has taken."""
+        return bool(self._preparations.pending_keys) or self._questions.are_pending
+
+    def observe(
+        self, memory: Memory, *, with_fitness: bool = True, with_network: bool = True, patience_s: float | None = None
+    ) -> Observation:
         """Look at the host.
 
         Args:
             memory: The memory, for the digests to look for.
             with_fitness: True to check the host's fitness, too.
             with_network: True to ask registries and the fleet, too.
+            patience_s: Seconds to wait for the registries; None for `registry.patience`.
         """
-        views = {name: observe.observe_engine(self.config, engine, memory) for name, engine in self.engines.items()}
+        names = [*self.config.list_engines(), *self._connect_former_engines(memory)]
+        for unused in self.engines.keys() - set(names):
+            del self.engines[unused]
+        views = {name: observe.observe_engine(self.config, self.engines[name], memory) for name in names}
         boot, booted = host_fitness.read_boot()
-        observation = Observation(views, boot=boot, booted=booted)
+        in_flight = self._claims.list_claimed()
+        observation = Observation(views, boot=boot, booted=booted, cpus=os.cpu_count() or 0, in_flight=in_flight)
         now = time.time()
         if with_fitness:
             reasons = host_fitness.find_unfit_reasons(self.config.fitness, self._list_disks(), now)
             observation = replace(observation, unfit_reasons=tuple(reasons))
-        if not with_network:
-            return observation
-        keys = list_images_to_check(self.config, observation, memory, now)
-        return replace(
-            observation,
-            tag_digests=observe.fetch_tag_digests(self.config, keys, memory, self.engines),
-            fleet=self._fleet_store.read_fleet_state() if self._fleet_store else None,
-        )
+        if with_network:
+            keys = list_images_to_check(self.config, observation, memory, now)
+            patience_s = self.config.registry.patience if patience_s is None else patience_s
+            self._questions.ask(self.config, keys, memory, patience_s=patience_s)
+            fleet = self._fleet_store.read_fleet_state() if self._fleet_store else None
+            observation = replace(observation, fleet=fleet)
+        return replace(observation, tag_digests=self._questions.take_answers())
+
+    def _connect_former_engines(self, memory: Memory) -> list[str]:
+        """Create the engines that only the memory knows; return their names."""
+        former = engine_memory.list_former_engines(self.config, memory)
+        for name, address in former.items():
+            if name not in self.engines:
+                self.engines[name] = create_engine(name, address, self.config.state)
+        return list(former)
 
     def _list_disks(self) -> list[Path]:
         """Return the folders that need free space: the state's and, if they are on this host, the engines'."""
-        roots = [Path(engine.storage_folder) for engine in self.engines.values() if engine.storage_folder]
+        engines = [self.engines[name] for name in self.config.list_engines()]
+        roots = [Path(engine.storage_folder) for engine in engines if engine.storage_folder]
         return [self.store.folder, *(root for root in roots if root.exists())]
 
     def plan_pass(self) -> Decision:
         """Return the decision with which a pass would begin; do and remember nothing."""
         memory = self.store.peek()
-        return decide(self.config, self.observe(memory), memory, time.time())
+        observation = self.observe(memory, patience_s=observe.PASS_TIMEOUTS * self.config.registry.timeout)
+        return decide(self.config, observation, memory, time.time())
 
-    def run_pass(self) -> PassReport:
-        """Run one pass; the caller holds the store's lock.
+    def run_pass(
+        self, use_report: Callable[[PassReport], None] = lambda report: None, *, waits: bool = False
+    ) -> PassReport:
+        """Run a pass to its end: do all that is possible now, then wait for the work beside it and use the results.
+
+        The lock of the state is held during each advance, not while waiting: other watchdogs and verbs may work.
+
+        Args:
+            use_report: Called with the report of each advance, under the lock.
+            waits: True to wait for another watchdog's advance.
+
+        Raises:
+            AlreadyRunningError: Another watchdog holds the lock at the beginning, and we do not wait.
+            StateError: The memory cannot be read or written.
+        """
+        with self.store.lock(wait=waits):
+            report = self.advance()
+            use_report(report)
+        while self.is_work_pending:
+            due = time.time() + WAIT_PERIOD_S
+            with extend_timeout(WAIT_PERIOD_S):
+                self._work_ended.wait(max(0.0, min(due, report.wake_at or due) - time.time()))
+            self._work_ended.clear()
+            with extend_timeout(LOCK_WAIT_S), self.store.lock(wait=True):
+                report = self.advance(asks_registries=False, earlier=report)
+                use_report(report)
+        return report
+
+    def advance(self, *, asks_registries: bool = True, earlier: PassReport | None = None) -> PassReport:
+        """Do all that is possible now, without waiting for work beside the pass; the caller holds the store's lock.
+
+        Args:
+            asks_registries: True to ask registries with answers that are too old; False to take only answers that come.
+            earlier: The report of an earlier advance of the same pass; its problems count.
 
         Raises:
             StateError: The memory cannot be read or written.
         """
-        memory = before = self.store.load()
-        last_success = memory.last_success
+        memory = before = replace(self.store.load(), config_refused=self.config_refused_since)
+        last_success = earlier.success_before if earlier else memory.last_success
         self.store.save(memory)  # without a written memory, a full disk could lead to a crash loop
+        self._claims.remove_leftovers()
         done: set[Action] = set()
-        problems: list[str] = []
+        problems = list(earlier.problems) if earlier else []
         unfit: tuple[str, ...] = ()
+        fleet: FleetState | None = None
         for number in range(MAX_ROUNDS):
             is_first = number == 0
+            memory = self._apply_finished_preparations(memory, problems)
             with extend_timeout(OBSERVE_TIMEOUT_S):
-                observation = self.observe(memory, with_fitness=is_first, with_network=is_first)
+                observation = self.observe(memory, with_fitness=is_first, with_network=is_first and asks_registries)
             unfit = observation.unfit_reasons or unfit
+            fleet = observation.fleet or fleet
             if is_first:
                 self._remove_leftover_preflights(observation)
             decision = decide(self.config, replace(observation, unfit_reasons=unfit), memory, time.time())
@@ -115,15 +223,41 @@ class Watchdog:
             if not tried:
                 break
         self._record_changes(before, memory)
-        problems += [view.sentence for view in observation.engines.values() if isinstance(view, EngineDown)]
+        self._share_good_digests(memory, fleet)
+        problems += engine_memory.list_silent_engines(self.config, memory, observation)
         if problems:
             memory = replace(memory, last_success=last_success)
             self.store.save(memory)
         wake_at = min((at for at in (decision.wake_at, decision.ask_registry_at) if at is not None), default=None)
-        return PassReport(memory, decision.reasons, tuple(dict.fromkeys(problems)), wake_at)
+        return PassReport(memory, decision.reasons, tuple(dict.fromkeys(problems)), wake_at, last_success)
+
+    def _apply_finished_preparations(self, memory: Memory, problems: list[str]) -> Memory:
+        """Return the memory, which is saved, with the outcomes of the preparing steps that have ended."""
+        for work in self._preparations.take_finished():
+            self._record_outcome(work.result, work.seconds)
+            if work.result.error and isinstance(work.key, Pull):
+                problems.append(work.result.error)
+            memory = memory_updates.apply_outcome(self.config, memory, work.result, work.ended)
+            self.store.save(memory)
+            self._claims.release(work.key)  # not before: another watchdog would try again at once
+        return memory
+
+    def _share_good_digests(self, memory: Memory, fleet: FleetState | None) -> None:
+        """Tell the fleet the digests that proved good here and that it does not know."""
+        if self._fleet_store is None:
+            return
+        for good in list_good_to_share(self.config, memory, fleet):
+            error = self._fleet_store.share_good_digests(good)
+            sentence = f"the fleet knows {good.digests[0]} of {good.reference} as good"
+            if error:
+                sentence = f"cannot tell the fleet that {good.digests[0]} is good: {error}"
+            event = AuditEvent.SHARE_GOOD_FAILED if error else AuditEvent.SHARE_GOOD
+            self._audit.record(event, sentence, "warning" if error else "info", digest=good.digests[0])
 
     def _remove_leftover_preflights(self, observation: Observation) -> None:
-        """Remove the pre-flight containers of a killed watchdog."""
+        """Remove the pre-flight containers of a killed watchdog, unless a pre-flight is under way."""
+        if any(isinstance(step, Preflight) for step in observation.in_flight):
+            return
         for name, view in observation.engines.items():
             if isinstance(view, EngineView):
                 # a failing engine is the business of the pass itself
@@ -133,35 +267,60 @@ class Watchdog:
     def _execute_actions(
         self, actions: list[Action], observation: Observation, memory: Memory, problems: list[str]
     ) -> tuple[list[Action], Memory]:
-        """Carry out the actions one by one, with the memory saved after each.
+        """Begin the preparing steps and carry out the other actions, removals first and starts last.
 
         Returns:
             The actions that were tried (none if an engine was lost), and the new memory.
         """
         tried: list[Action] = []
-        unremoved: set[str] = set()  # slots with a container that could not be removed
+        for action in actions:
+            if isinstance(action, Preparation):
+                memory = self._begin_preparation(action, memory)
+                tried.append(action)
         views = [view for view in observation.engines.values() if isinstance(view, EngineView)]
         containers = {container.id: container for view in views for container in view.containers}
-        for action in actions:
-            if isinstance(action, Start) and action.slot in unremoved:
-                continue  # its container may be alive again: look first
-            memory = memory_updates.record_action_start(memory, action, time.time())
-            self.store.save(memory)
-            start = time.monotonic()
-            try:
-                outcome = self._executor.execute(action, containers)
-            except EngineUnreachableError as error:
-                problems.append(str(error))
-                return [], memory
-            self._record_outcome(outcome, time.monotonic() - start)
-            tried.append(action)
-            if outcome.error and isinstance(action, RemoveContainer):
-                unremoved.add(action.slot)
-            if outcome.error and isinstance(action, Pull | Start):
-                problems.append(outcome.error)
-            memory = memory_updates.apply_outcome(self.config, memory, outcome, time.time())
-            self.store.save(memory)
-        return tried, memory
+        unremoved: set[str] = set()  # slots with a container that may be alive again: look before a start
+        lost = False
+        for batch in split_into_batches(actions):
+            possible = [action for action in batch if not (isinstance(action, Start) and action.slot in unremoved)]
+            for report in self._execute_batch([] if lost else possible, containers):
+                if isinstance(report, EngineLost):
+                    problems.append(report.sentence)
+                    lost = True
+                    continue
+                action, error = report.outcome.action, report.outcome.error
+                self._record_outcome(report.outcome, report.seconds)
+                tried.append(action)
+                if error and isinstance(action, RemoveContainer):
+                    unremoved.add(action.slot)
+                if error and isinstance(action, Start):
+                    problems.append(error)
+                memory = memory_updates.apply_outcome(self.config, memory, report.outcome, report.ended)
+                self.store.save(memory)
+        return [] if lost else tried, memory
+
+    def _begin_preparation(self, step: Preparation, memory: Memory) -> Memory:
+        """Begin a preparing step beside the passes; return the memory, which is saved in case we are killed."""
+        memory = memory_updates.record_action_start(memory, step, time.time())
+        self.store.save(memory)
+        self._claims.claim(step, time.time())
+        self._preparations.start(step, partial(self._executor.prepare, step))
+        return memory
+
+    def _execute_batch(
+        self, actions: Sequence[Action], containers: Mapping[str, Container]
+    ) -> Iterator[ActionReport | EngineLost]:
+        """Carry out actions that do not depend on each other, and yield their reports in order."""
+        limit_s = max(map(self._executor.compute_time_limit_s, actions), default=0.0)
+        reports = execute_batch(
+            actions, partial(self._executor.execute, containers=containers), self.config.parallel_starts
+        )
+        while True:
+            with extend_timeout(limit_s):  # the next one is under way at the latest when the one before has ended
+                report = next(reports, None)
+            if report is None:
+                return
+            yield report
 
     def _record_outcome(self, outcome: Outcome, duration_s: float) -> None:
         action, (event, phrase) = outcome.action, describe_action(outcome.action)
@@ -193,6 +352,10 @@ class Watchdog:
             self._audit.record(AuditEvent.REGISTRY_FAILED, after.trouble, "warning", image=key)
         if before.trouble and not after.trouble:
             self._audit.record(AuditEvent.REGISTRY_RECOVERED, f"the registry answers again for {key}", image=key)
+        for digest in find_stuck_digests(before, after):
+            record = after.records[digest]
+            sentence = f"{digest} of {key} could not be prepared {record.tries} times in a row: {record.trouble}"
+            self._audit.record(AuditEvent.PULL_STUCK, sentence, "error", image=key, digest=digest)
         for digest in after.quarantine.keys() - before.quarantine.keys():
             sentence = f"{digest} is quarantined: {after.quarantine[digest].reason}"
             self._audit.record(AuditEvent.QUARANTINE, sentence, "error", image=key, digest=digest)

@@ -17,6 +17,9 @@ from autopilot_watchdog.bounded_json import get_integer, parse_json
 from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
 from autopilot_watchdog.errors import WatchdogError
 
+MAX_DAMAGED_COPIES = 10  # the latest ones are kept
+MAX_NUMBER_DIGITS = 10
+
 
 class StateError(WatchdogError):
     """The state cannot be read or written, so no action is allowed."""
@@ -101,7 +104,8 @@ class StateStore:
 
     def _move_aside(self) -> Path:
         """Rename a damaged file to a name that no earlier one has, and return the name."""
-        for number in itertools.count(1):
+        copies = self._list_damaged_copies()
+        for number in itertools.count(max(copies, default=0) + 1):
             aside = self._path.with_suffix(f".damaged-{number}")
             try:
                 os.link(self._path, aside)  # unlike a rename, it replaces nothing
@@ -110,8 +114,16 @@ class StateStore:
             except OSError as error:
                 raise StateError(f"cannot parse {self._path}, nor move it aside: {error.strerror}") from None
             self._path.unlink(missing_ok=True)
+            for _, oldest in sorted(copies.items())[: max(0, len(copies) + 1 - MAX_DAMAGED_COPIES)]:
+                oldest.unlink(missing_ok=True)
             return aside
         raise AssertionError("unreachable")
+
+    def _list_damaged_copies(self) -> dict[int, Path]:
+        """Return the damaged files that were kept, by number."""
+        prefix = f"{self._path.stem}.damaged-"
+        found = ((path.name.removeprefix(prefix), path) for path in self.folder.glob(f"{prefix}*"))
+        return {int(number): path for number, path in found if number.isdecimal() and len(number) < MAX_NUMBER_DIGITS}
 
     def save(self, memory: Memory) -> None:
         """Write the memory.

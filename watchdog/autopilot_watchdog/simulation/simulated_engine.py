@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from autopilot_watchdog.config.slot_claims import compute_claims
 from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container, LastWords
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
@@ -92,7 +93,8 @@ class SimulatedEngine:
         self.started_at[id] = self.now
         self.ends_at[id] = self.now + age
         name, started = f"{slot}-{self.started_count}", self.now + self.clock_skew
-        self._containers[id] = Container(id, name, self.name, slot, digest, group.image, "running", started=started)
+        container = Container(id, name, self.name, slot, digest, group.image, "running", started=started)
+        self._containers[id] = replace(container, claims=compute_claims(group, host, number))
         return id
 
     def remove_container(self, container: str) -> None:
@@ -100,6 +102,14 @@ class SimulatedEngine:
         for known in (self._containers, self._final_words, self.started_at, self.ends_at):
             known.pop(container, None)
         self._failing.discard(container)
+
+    def find_container_root(self) -> int:
+        """Return root: the engine is not rootless."""
+        return 0
+
+    def stop_container(self, container: str, timeout: float) -> None:
+        """End a container from outside."""
+        self.end_container(container, self.now, 143)
 
     def read_logs(self, container: str, lines: int = 20) -> str:
         """Return nothing: simulated containers print nothing."""

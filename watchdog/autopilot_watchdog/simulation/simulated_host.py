@@ -9,7 +9,7 @@ from dataclasses import replace
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import memory_updates
 from autopilot_watchdog.core.decide import decide, list_images_to_check
-from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.core.memory import Memory, split_image_key
 from autopilot_watchdog.core.observation import EngineDown, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import (
@@ -24,7 +24,7 @@ from autopilot_watchdog.core.slot_actions import (
     Start,
     WithdrawQuarantine,
 )
-from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError, list_digests_on_disk
+from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError, list_images_on_disk
 from autopilot_watchdog.registry.image_reference import get_repository
 from autopilot_watchdog.simulation.simulated_engine import SimulatedEngine
 from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
@@ -51,6 +51,8 @@ class SimulatedHost:
             config.slots[0].engine, registry, is_broken, staggered=staggered, find_fault=find_fault
         )
         self.memory = Memory()
+        self.pull_s = 0.0  # seconds that a pull takes, beside the passes
+        self.pull_begins: dict[Pull, float] = {}  # pulls that are under way
         self.unfit_reasons: tuple[str, ...] = ()
         self.reasons: dict[str, Reason] = {}
         self.executed_actions: list[tuple[float, Action]] = []
@@ -65,12 +67,17 @@ class SimulatedHost:
             unfit_reasons=self.unfit_reasons,
             boot="1",
             booted=self.engine.clock_skew,
+            in_flight={pull: begin + self.engine.clock_skew for pull, begin in self.pull_begins.items()},
         )
 
     def run_pass(self, now: float) -> float | None:
         """Run one pass, as shell.reconcile does; return the time of the next due one, None for none."""
         tried: set[Action] = set()
         clock = now + self.engine.clock_skew
+        for pull in [pull for pull, begin in self.pull_begins.items() if begin + self.pull_s <= now]:
+            del self.pull_begins[pull]
+            outcome = self._execute(pull, now)
+            self.memory = memory_updates.apply_outcome(self.config, self.memory, outcome, clock)
         for number in range(MAX_ROUNDS):
             observation = self.observe(now)
             if number == 0:
@@ -86,15 +93,21 @@ class SimulatedHost:
             if not new_actions:
                 break
             for action in new_actions:
+                self.executed_actions.append((now, action))
+                if isinstance(action, Pull) and self.pull_s:
+                    self.memory = memory_updates.record_action_start(self.memory, action, clock)
+                    self.pull_begins[action] = now
+                    continue
                 outcome = self._execute(action, now)
                 self.memory = memory_updates.apply_outcome(self.config, self.memory, outcome, clock)
-                self.executed_actions.append((now, action))
             tried.update(new_actions)
-        self.idle = self.engine.is_up and not tried and len(self.engine.list_alive()) == len(self.reasons)
+        is_settled = self.engine.is_up and not tried and not self.pull_begins
+        self.idle = is_settled and len(self.engine.list_alive()) == len(self.reasons)
         self.wake_at, ask_at = (
             None if at is None else at - self.engine.clock_skew for at in (decision.wake_at, decision.ask_registry_at)
         )
-        return min((at for at in (self.wake_at, ask_at) if at is not None), default=None)
+        ends = [begin + self.pull_s for begin in self.pull_begins.values()]
+        return min([at for at in (self.wake_at, ask_at) if at is not None] + ends, default=None)
 
     def compute_next_check(self, since: float) -> float:
         """Return the time of the first request to the registry at `since` or later, if nothing else happens."""
@@ -126,28 +139,29 @@ class SimulatedHost:
             )
         except EngineUnreachableError as error:
             return EngineDown(str(error))
-        return EngineView(containers, frozenset(list_digests_on_disk(self.config, self.engine, self.memory)))
+        images = frozenset(list_images_on_disk(self.engine, self.memory))
+        return EngineView(containers, frozenset(digest for _, digest in images), images)
 
     def _execute(self, action: Action, now: float) -> Outcome:
         self.engine.now = now
         match action:
             case Pull(image, digest):
-                repository = get_repository(self.config.find_group(image).image)
+                repository = get_repository(split_image_key(image)[1])
                 try:
                     self.engine.pull_image(repository, digest, auth=None, timeout=self.config.registry.pull_timeout)
                 except PullError as error:
                     return Outcome(action, str(error))
-            case Start(slot, digest):
+            case Start(slot, digest, image):
                 group, number = self.config.map_slots_to_groups()[slot]
+                group = replace(group, image=split_image_key(image)[1]) if image else group
                 id = self.engine.start_container(group, number, digest, host=self.config.host, state_folder=None)
                 return Outcome(action, container=id)
             case RemoveContainer(id):
                 self.engine.remove_container(id)
-            case Drain(id, slot):
-                group, _ = self.config.map_slots_to_groups()[slot]
-                self.engine.execute_command(id, group.drain)
+            case Drain(id):
+                self.engine.execute_command(id, ())
             case ShareQuarantine() | ShareGoodLife() | WithdrawQuarantine():
                 self.registry.record_voice(self.config.host, action)
             case RemoveImage(image, digest):
-                self.engine.remove_image(get_repository(self.config.find_group(image).image), digest)
+                self.engine.remove_image(get_repository(split_image_key(image)[1]), digest)
         return Outcome(action)

@@ -1,7 +1,9 @@
 """Find HTCondor's processes in /proc and their payloads in EXECUTE: no command, no query, well under a millisecond.
 
-A payload cannot pass for a daemon: daemons are found by descent from condor_master (or from us, once their parent
-died), and a payload is one only while the starter its directory is named after lives.
+A payload cannot pass for a daemon: daemons are found by descent from condor_master, or from us, once their parent died.
+Every orphan comes to us, a payload's too, and may call itself anything. So beside a live condor_master an orphan counts
+only if its real uid is one of the master's: root, or condor, for which it acts. A payload is one only while the starter
+its directory is named after lives.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ def find_daemons(
     own_pid: int,
     list_children: ListChildren = job_processes.list_children,
     read_stat: ReadProcessStat = process_stat.read_process_stat,
+    read_uids: Callable[[int], tuple[int, int] | None] = process_stat.read_uids,
 ) -> Daemons:
     """Find the daemons by descent; the processes below a starter are not visited, for payloads may be many.
 
@@ -52,15 +55,24 @@ def find_daemons(
         own_pid: Our pid: the new parent of daemons that lost theirs.
         list_children: Returns the children of a pid.
         read_stat: Returns (name, state) of a live pid.
+        read_uids: Returns the real and the effective uid of a pid.
     """
     master = None if leader_pid is None else _find_master(leader_pid, list_children, read_stat)
     states: dict[int, str] = {}
+
+    orphans: frozenset[int] = frozenset(list_children(own_pid)) if master is not None else frozenset()
+
+    def is_foreign_orphan(pid: int) -> bool:
+        if master is None or pid not in orphans:
+            return False
+        masters, found = read_uids(master), read_uids(pid)
+        return masters is not None and found is not None and found[0] not in masters
 
     def find_named(name: str, parents: Iterable[int]) -> list[int]:
         matching = []
         for pid in (child for parent in parents for child in list_children(parent)):
             stat = read_stat(pid)
-            if stat is not None and stat[0] == name:
+            if stat is not None and stat[0] == name and not is_foreign_orphan(pid):
                 states[pid] = stat[1]
                 matching.append(pid)
         return matching

@@ -16,11 +16,13 @@ from autopilot.process.process_stat import parse_stat
 OWN = 1
 
 
-def find_in_rows(leader: int | None, *rows: tuple[int, int, str, str]) -> Daemons:
-    """Rows of (pid, parent, name, state)."""
+def find_in_rows(leader: int | None, *rows: tuple[int, int, str, str], uids: dict[int, int] | None = None) -> Daemons:
+    """Rows of (pid, parent, name, state); processes are root's unless `uids` has them."""
     table = {pid: (name, state) for pid, _, name, state in rows}
     below = {parent: [pid for pid, above, *_ in rows if above == parent] for _, parent, *_ in rows}
-    return find_daemons(leader, OWN, lambda pid: below.get(pid, []), table.get)
+    return find_daemons(
+        leader, OWN, lambda pid: below.get(pid, []), table.get, lambda pid: ((uids or {}).get(pid, 0), 64)
+    )
 
 
 def test_a_whole_node() -> None:
@@ -46,6 +48,21 @@ def test_daemons_that_lost_their_master_are_ours() -> None:
     """After `kill -9` of the master, its startd is our child; after that of the startd, its starter is."""
     assert find_in_rows(None, (7, OWN, "condor_startd", "S"), (8, 7, "condor_starter", "S")) == Daemons(None, 7, (8,))
     assert find_in_rows(5, (5, OWN, "condor_master", "S"), (8, OWN, "condor_starter", "S")) == Daemons(5, None, (8,))
+
+
+def test_an_orphan_of_a_payload_is_no_daemon() -> None:
+    """A payload's orphan that calls itself startd or starter is none: it has not the uid of condor_master."""
+    master, startd, starter = (
+        (5, OWN, "condor_master", "S"),
+        (7, 5, "condor_startd", "S"),
+        (8, 7, "condor_starter", "S"),
+    )
+    fakes = [(90, OWN, "condor_startd", "S"), (91, OWN, "condor_starter", "S")]
+    assert find_in_rows(5, master, startd, starter, *fakes, uids={90: 65534, 91: 65534}) == Daemons(5, 7, (8,))
+    lost = (9, OWN, "condor_starter", "S")
+    assert find_in_rows(5, master, startd, lost, *fakes, uids={90: 65534, 91: 65534}) == Daemons(5, 7, (9,))
+    assert find_in_rows(5, master, lost, uids={5: 1000, 9: 1000}) == Daemons(5, None, (9,))
+    assert find_in_rows(5, master, lost, uids={5: 0, 9: 64}) == Daemons(5, None, (9,))
 
 
 def test_nothing_runs() -> None:

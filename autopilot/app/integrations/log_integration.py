@@ -1,0 +1,185 @@
+"""Forward the log to other hosts, and follow the files that jobs write."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from autopilot.adapters.logs.logger import Logger
+from autopilot.app.integrations.integration_context import IntegrationContext
+from autopilot.spec.plan import LogDestination, Plan
+
+if TYPE_CHECKING:
+    from autopilot.adapters.logs.file_follower import FileFollower, Source
+    from autopilot.adapters.logs.log_entry import ForwardedLine
+    from autopilot.adapters.logs.log_forwarder import LogForwarder
+    from autopilot.adapters.logs.redaction import Redactor
+
+FLUSH_TIMEOUT_S = 1.0  # for the last lines, at the end of the life
+PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]+)/")  # named after the first process of the payload
+MAX_REMEMBERED_PAYLOADS = 1000  # by file
+
+
+class LogIntegration:
+    """The receivers of the log and the followed files; a reload may add and remove them. Without both it is idle."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        context: IntegrationContext,
+        log: Logger,
+        get_payload_pids: Callable[[], Mapping[str, int]],
+    ) -> None:
+        """Take lines from now on; `begin` sends them.
+
+        Args:
+            plan: The plan to follow at first.
+            context: Callbacks to the supervisor.
+            log: The log, whose lines are forwarded.
+            get_payload_pids: Returns the first process of each payload.
+        """
+        self._plan, self._context, self._log, self._get_payload_pids = plan, context, log, get_payload_pids
+        self._forwarders: dict[LogDestination, LogForwarder] = {}
+        self._tasks: dict[LogDestination, asyncio.Task[None]] = {}
+        self._redactor: Redactor | None = None
+        self._put_variables: dict[str, str] = {}
+        self._follower: FileFollower | None = None
+        self._is_following = False
+        self._payloads_by_file: dict[str, str] = {}
+        self._use_destinations()
+        self._use_files()
+
+    @property
+    def dropped_count(self) -> int:
+        """Lines dropped since the start, because their receiver did not take them; of present receivers."""
+        return sum(forwarder.dropped_count for forwarder in self._forwarders.values())
+
+    def begin(self) -> None:
+        """Connect and look for files, beside the running jobs."""
+        for destination in self._forwarders:
+            self._start_forwarder(destination)
+        self._start_follower()
+
+    def apply_plan(self, plan: Plan) -> None:
+        """Follow another plan from now on; an unchanged receiver keeps its connection."""
+        self._plan = plan
+        self._use_destinations()
+        for destination in self._forwarders.keys() - self._tasks.keys():
+            self._start_forwarder(destination)
+        self._use_files()
+        self._start_follower()
+
+    def hide_variables(self, changes: Mapping[str, str]) -> None:
+        """Treat further environment variables as those of jobs: some may hold secrets."""
+        self._put_variables |= changes
+        self._build_redactor()
+
+    def finish_files(self) -> None:
+        """Read the rest of the followed files."""
+        if self._follower is not None:
+            self._follower.close()
+
+    def flush_remaining(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Send the last lines at the end of the life, within a bound; the loop runs nothing else any more."""
+
+        async def flush() -> None:
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                await asyncio.gather(*(forwarder.flush() for forwarder in self._forwarders.values()))
+
+        if self._forwarders:
+            with suppress(Exception):  # nothing may keep a life from ending
+                loop.run_until_complete(flush())
+
+    # --- forwarding ---
+
+    def _use_destinations(self) -> None:
+        wanted = self._plan.logging.forward
+        for destination in self._forwarders.keys() - set(wanted):
+            del self._forwarders[destination]
+            if (task := self._tasks.pop(destination, None)) is not None:
+                task.cancel()
+        for destination in wanted:
+            if destination not in self._forwarders:
+                self._forwarders[destination] = self._create_forwarder(destination)
+        self._log.forward = self._forward if self._forwarders else None
+        self._build_redactor()
+
+    def _create_forwarder(self, destination: LogDestination) -> LogForwarder:
+        from autopilot.adapters.condition_reporter import ConditionReporter
+        from autopilot.adapters.logs.log_forwarder import LogForwarder
+        from autopilot.adapters.logs.syslog_format import FORMATTERS, SyslogFormat
+
+        info = self._context.life.container_info
+        form = SyslogFormat(facility=destination.facility, hostname=info.hostname, context=info.get_log_context())
+        encode = partial(FORMATTERS[destination.protocol], form)
+        return LogForwarder(destination, encode, ConditionReporter(self._context.report))
+
+    def _start_forwarder(self, destination: LogDestination) -> None:
+        work = self._forwarders[destination].run
+        self._tasks[destination] = self._context.start_task(f"log-forward {destination.url}", work)
+
+    def _forward(self, line: ForwardedLine) -> None:
+        if self._redactor is not None:
+            line = line._replace(message=self._redactor.redact(line.message))
+        for forwarder in self._forwarders.values():
+            forwarder.add(line)
+
+    def _build_redactor(self) -> None:
+        if not self._forwarders:
+            return
+        from autopilot.adapters.logs.redaction import Redactor
+
+        rules = self._plan.logging.redact
+        self._redactor = Redactor(self._list_environments(), rules.names, rules.patterns)
+
+    def _list_environments(self) -> Iterable[Mapping[str, str]]:
+        from autopilot.spec.env_file import read_env_file
+
+        yield self._context.life.env
+        yield self._put_variables
+        for job in self._plan.jobs:
+            yield job.command.env
+            if job.command.env_file is not None:
+                with suppress(OSError, ValueError):  # the start of the job reports it
+                    yield dict(read_env_file(job.command.env_file))
+
+    # --- files ---
+
+    def _use_files(self) -> None:
+        """Look at the files once: lines from before this moment are of an earlier life."""
+        if self._follower is None and any(job.log_files for job in self._plan.jobs):
+            from autopilot.adapters.logs.file_follower import FileFollower
+
+            self._follower = FileFollower(self._write_file_lines)
+        if self._follower is not None:
+            self._follower.use_sources(self._list_sources())
+
+    def _start_follower(self) -> None:
+        if self._follower is not None and not self._is_following:
+            self._is_following = True
+            self._context.start_task("log-files", self._follower.follow)
+
+    def _list_sources(self) -> list[Source]:
+        from autopilot.adapters.logs.file_follower import Source
+
+        return [Source(job.name, file) for job in self._plan.jobs for file in job.log_files]
+
+    def _write_file_lines(self, job: str, path: str, lines: list[bytes]) -> None:
+        self._log.log_file_lines(job, path, lines, payload=self._find_payload(path))
+
+    def _find_payload(self, path: str) -> str | None:
+        """Return the payload in whose directory a file is, also after its end."""
+        match = PAYLOAD_DIRECTORY.search(path)
+        if match is None:
+            return None
+        pid = int(match[1])
+        for payload, payload_pid in self._get_payload_pids().items():
+            if payload_pid == pid:
+                while len(self._payloads_by_file) >= MAX_REMEMBERED_PAYLOADS:
+                    del self._payloads_by_file[next(iter(self._payloads_by_file))]
+                self._payloads_by_file[path] = payload
+        return self._payloads_by_file.get(path)

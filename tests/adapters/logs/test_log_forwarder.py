@@ -1,0 +1,225 @@
+"""Lines reach another host in order, and nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import subprocess
+from typing import Any
+
+import pytest
+
+from autopilot.adapters.condition_reporter import ConditionReporter
+from autopilot.adapters.logs import log_forwarder
+from autopilot.adapters.logs.log_entry import ForwardedLine
+from autopilot.adapters.logs.log_forwarder import LogForwarder
+from autopilot.machines.cues import ConditionDetected, ConditionResolved
+from autopilot.retry_delay import RetryDelay
+from autopilot.spec.plan import LogDestination
+
+TIMEOUT_S = 30.0
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(autouse=True)
+def short_delays(monkeypatch):
+    """Try again soon."""
+    monkeypatch.setattr(log_forwarder, "RETRY_DELAY", RetryDelay(first_s=0.01, max_s=0.05))
+
+
+def encode(line):
+    return line.message.encode() + b"\n"
+
+
+def make_forwarder(port, *, protocol="tcp", cues=None, **fields):
+    destination = LogDestination(
+        url=f"{protocol}://localhost:{port}", protocol=protocol, host="localhost", port=port, **fields
+    )
+    return LogForwarder(destination, encode, ConditionReporter((cues if cues is not None else []).append))
+
+
+def add(forwarder, *messages):
+    for message in messages:
+        forwarder.add(ForwardedLine(0, "info", "", message, {}))
+
+
+class Receiver:
+    """A server that keeps the lines that it gets."""
+
+    def __init__(self):
+        self.lines = []
+        self.changed = asyncio.Event()
+        self.writers = []
+        self.reading = asyncio.Event()
+        self.reading.set()
+        self.port = 0
+        self.server = None
+
+    async def listen(self, context=None):
+        self.server = await asyncio.start_server(self.handle, "localhost", self.port, ssl=context)
+        self.port = self.server.sockets[0].getsockname()[1]
+
+    async def handle(self, reader, writer):
+        self.writers.append(writer)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while line := await reader.readline():
+                await self.reading.wait()
+                self.lines.append(line.decode().strip())
+                self.changed.set()
+
+    async def stop(self):
+        assert self.server is not None
+        self.server.close()
+        for writer in self.writers:
+            writer.close()
+        self.writers.clear()
+
+    async def wait_for(self, *lines):
+        async with asyncio.timeout(TIMEOUT_S):
+            while [line for line in self.lines if line in lines] != list(lines):
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@pytest.fixture
+async def receiver():
+    receiver = Receiver()
+    await receiver.listen()
+    yield receiver
+    await receiver.stop()
+
+
+@contextlib.asynccontextmanager
+async def running(forwarder):
+    task = asyncio.create_task(forwarder.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_order(receiver):
+    """Lines from before the connection and later ones arrive in order."""
+    forwarder = make_forwarder(receiver.port)
+    add(forwarder, "1", "2")
+    async with running(forwarder):
+        await receiver.wait_for("1", "2")
+        add(forwarder, "3")
+        await receiver.wait_for("1", "2", "3")
+    assert forwarder.dropped_count == 0
+
+
+async def test_receiver_restarts(receiver):
+    """Lines from while the receiver was away arrive when it is back, and the condition comes and goes."""
+    cues: list[Any] = []
+    forwarder = make_forwarder(receiver.port, cues=cues)
+    async with running(forwarder):
+        add(forwarder, "1")
+        await receiver.wait_for("1")
+        await receiver.stop()
+        async with asyncio.timeout(TIMEOUT_S):
+            while not cues:
+                await asyncio.sleep(0.01)
+        assert isinstance(cues[0], ConditionDetected) and "cannot send the log to tcp://localhost" in cues[0].detail
+        add(forwarder, "2", "3")
+        await receiver.listen()
+        await receiver.wait_for("1", "2", "3")
+        assert isinstance(cues[-1], ConditionResolved)
+
+
+async def test_slow_receiver(receiver):
+    """While a receiver reads nothing, lines are dropped and counted, never waited for; the first line after says so."""
+    receiver.reading.clear()
+    forwarder = make_forwarder(receiver.port, buffer_bytes=4096)
+    async with running(forwarder):
+        filler = "x" * 1000
+        while not forwarder.dropped_count:
+            add(forwarder, filler)
+            await asyncio.sleep(0)
+        dropped = forwarder.dropped_count
+        receiver.reading.set()
+        async with asyncio.timeout(TIMEOUT_S):
+            while not any("lines of log dropped" in line for line in receiver.lines):
+                add(forwarder, "after")
+                await asyncio.sleep(0.01)
+        await receiver.wait_for(*[line for line in receiver.lines if "dropped" in line][:1])
+    (notice,) = [line for line in receiver.lines if "dropped" in line]
+    assert int(notice.split()[0]) >= dropped
+
+
+async def test_buffer_is_bounded():
+    """Without a receiver the buffer never holds more than its size."""
+    forwarder = make_forwarder(1, buffer_bytes=10_000)
+    add(forwarder, *("x" * 100 for _ in range(1000)))
+    assert forwarder._queued_bytes <= 10_000 and forwarder.dropped_count >= 900
+
+
+async def test_flush(receiver):
+    """At the end of the life everything that waits is sent; without a receiver the flush ends at once."""
+    forwarder = make_forwarder(receiver.port)
+    add(forwarder, *(str(number) for number in range(1000)))
+    await forwarder.flush()
+    await receiver.wait_for(*(str(number) for number in range(1000)))
+    await receiver.stop()
+    add(forwarder, "never")
+    async with asyncio.timeout(TIMEOUT_S):
+        await forwarder.flush()
+
+
+async def test_datagrams():
+    """By UDP each line is a datagram."""
+    loop = asyncio.get_running_loop()
+    received: asyncio.Queue[bytes] = asyncio.Queue()
+
+    class Protocol(asyncio.DatagramProtocol):
+        def datagram_received(self, data, _address):
+            received.put_nowait(data)
+
+    transport, _ = await loop.create_datagram_endpoint(Protocol, local_addr=("127.0.0.1", 0))
+    destination = LogDestination(
+        url="udp://127.0.0.1", protocol="udp", host="127.0.0.1", port=transport.get_extra_info("sockname")[1]
+    )
+    forwarder = LogForwarder(destination, encode, ConditionReporter(print))
+    add(forwarder, "1", "2")
+    async with running(forwarder), asyncio.timeout(TIMEOUT_S):
+        assert [await received.get(), await received.get()] == [b"1\n", b"2\n"]
+    transport.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for localhost, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+async def test_tls(certificate):
+    """By TLS the receiver must have a certificate of the CA that the job spec names."""
+    cert_file, key_file = certificate
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert_file, key_file)
+    receiver = Receiver()
+    await receiver.listen(context)
+    cues: list[Any] = []
+    stranger = make_forwarder(receiver.port, protocol="tls", cues=cues)
+    add(stranger, "secret")
+    async with running(stranger), asyncio.timeout(TIMEOUT_S):
+        while not cues:
+            await asyncio.sleep(0.01)
+    assert "certificate" in cues[0].detail.lower() and not receiver.lines
+    friend = make_forwarder(receiver.port, protocol="tls", ca_file=str(cert_file))
+    add(friend, "1")
+    async with running(friend):
+        await receiver.wait_for("1")
+    await receiver.stop()

@@ -1,0 +1,97 @@
+"""The configuration's file while `watch` runs: a valid change is taken, any other one changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from autopilot_watchdog.config.config_reader import load_config
+from autopilot_watchdog.shell.config_source import ConfigChange, ConfigSource
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.watchdog.scenes import IMAGE
+
+
+def write_file(path: Path, count: object = 1, **rest: Any) -> None:
+    """Write a configuration as configuration management does: a new file in the place of the old one."""
+    document = {"host": "h1", "slots": [{"name": "wn-NN", "image": IMAGE, "count": count}], **rest}
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps(document))
+    os.replace(new, path)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> ConfigSource:
+    """Return a source with a valid file."""
+    path = tmp_path / "wd.json"
+    write_file(path)
+    return ConfigSource(path, load_config(path))
+
+
+def reload_asked(source: ConfigSource) -> ConfigChange | None:
+    """Reload as after a SIGHUP."""
+    source.ask()
+    return source.reload()
+
+
+def test_change_is_taken(source: ConfigSource, tmp_path: Path) -> None:
+    """A changed file is used once it is valid; an unchanged one says nothing, unless asked."""
+    assert source.reload() is None
+    write_file(tmp_path / "wd.json", 3)
+    change = source.reload()
+    assert change and not change.is_refused and source.config.slots[0].count == 3
+    assert source.reload() is None
+    asked = reload_asked(source)
+    assert asked and asked.sentence.endswith("nothing has changed")
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"slots": []}', '{"slots": 3}', "\ud800", None])
+def test_bad_file_is_refused(source: ConfigSource, tmp_path: Path, text: str | None) -> None:
+    """A file with problems, or none, leaves the configuration; it is told once, and its end, too."""
+    path, before = tmp_path / "wd.json", source.config
+    if text is None:
+        path.unlink()
+    else:
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    change = source.reload()
+    assert change and change.is_refused and change.sentence.endswith("the former configuration stays in use")
+    assert source.refused_since and source.config is before and source.reload() is None
+    assert reload_asked(source) == change
+    write_file(path)
+    assert source.reload() and not source.refused_since and source.config == before
+
+
+def test_change_before_the_first_look(tmp_path: Path) -> None:
+    """A change between the first reading and the first look is seen."""
+    path = tmp_path / "wd.json"
+    write_file(path)
+    before = load_config(path)
+    write_file(path, 2)
+    source = ConfigSource(path, before)
+    assert source.reload() and source.config.slots[0].count == 2
+
+
+def test_another_state_folder_is_refused(source: ConfigSource, tmp_path: Path) -> None:
+    """Another state folder would hide the running containers, so it is refused."""
+    write_file(tmp_path / "wd.json", state="/elsewhere")
+    change = source.reload()
+    assert change and change.is_refused and "state: cannot change from" in change.sentence
+
+
+@given(counts=st.lists(st.integers(-2, 4), max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_last_valid_one_is_in_use(tmp_path_factory: pytest.TempPathFactory, counts: list[int]) -> None:
+    """After any sequence of files the last valid one is in use, and it is told whether the file is that one."""
+    path = tmp_path_factory.mktemp("config") / "wd.json"
+    write_file(path)
+    source, expected = ConfigSource(path, load_config(path)), 1
+    for count in counts:
+        write_file(path, count)
+        source.reload()
+        expected = count if count > 0 else expected
+        assert source.config.slots[0].count == expected
+        assert bool(source.refused_since) is (count <= 0)

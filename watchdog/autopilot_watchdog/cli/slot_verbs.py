@@ -1,0 +1,174 @@
+"""Empty slots and keep them empty: the verbs `drain`, `cordon`, `uncordon`, `retire` and `stop`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from autopilot_watchdog.bounded_json import clip_text
+from autopilot_watchdog.cli.order_verbs import apply_order
+from autopilot_watchdog.cli.verb_support import (
+    EX_TEMPFAIL,
+    EX_USAGE,
+    check_slots,
+    config_option,
+    fail,
+    get_operator,
+    open_audit,
+)
+from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.slot_config import DEFAULT_DRAIN_COMMAND
+from autopilot_watchdog.core import cordons
+from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.core.memory import Cordon
+from autopilot_watchdog.display_text import show_controls
+from autopilot_watchdog.engine.engine import EngineError, EngineUnreachableError
+from autopilot_watchdog.shell.slot_finder import LiveSlot, SlotError, SlotFinder
+from autopilot_watchdog.shell.state_file import StateStore
+
+MAX_OUTPUT_CHARS = 300  # of a failed drain, in its sentence
+DEFAULT_STOP_TIMEOUT_S = 10.0  # the engines' own
+STOP_SLACK_S = 30.0  # for the engine to end a container after its stop timeout
+
+slots_argument = click.argument("slots", nargs=-1)
+reason_option = click.option("--reason", default="", help="Reason that `status` and `explain` will tell.")
+
+
+@click.command()
+@slots_argument
+@click.option("--host", "whole_host", is_flag=True, help="Cordon the host and drain every slot, for maintenance.")
+@reason_option
+@config_option
+def drain(config: Config, slots: tuple[str, ...], whole_host: bool, reason: str) -> None:
+    """Ask the containers of SLOTS to drain; each slot is filled again after its end, unless it is cordoned.
+
+    Exit 75: a container could not be asked.
+    """
+    if bool(slots) == whole_host:
+        raise click.UsageError("give either the slots to drain or --host")
+    if whole_host:
+        _add_cordons(config, (), reason)  # also while an engine is silent
+        finder = SlotFinder(config)
+        _drain_slots(config, finder.list_live(), (), finder.troubles)
+    else:
+        _drain_slots(config, _find_live_slots(config, slots), slots)
+
+
+@click.command()
+@slots_argument
+@reason_option
+@config_option
+def cordon(config: Config, slots: tuple[str, ...], reason: str) -> None:
+    """Fill SLOTS no more (without one: the whole host), until `uncordon`; containers run on."""
+    check_slots(config, slots)
+    _add_cordons(config, slots, reason)
+
+
+@click.command()
+@slots_argument
+@config_option
+def uncordon(config: Config, slots: tuple[str, ...]) -> None:
+    """Fill SLOTS again; without one, end every cordon."""
+    apply_order(config, lambda memory: cordons.remove_cordons(memory, slots))
+
+
+@click.command()
+@click.argument("slots", nargs=-1, required=True)
+@reason_option
+@config_option
+def retire(config: Config, slots: tuple[str, ...], reason: str) -> None:
+    """Take SLOTS out of service: cordon them, and ask their containers to drain. `uncordon` brings them back."""
+    live = _find_live_slots(config, slots)
+    _add_cordons(config, slots, reason)
+    _drain_slots(config, live, slots)
+
+
+@click.command()
+@click.argument("slots", nargs=-1, required=True)
+@reason_option
+@config_option
+def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
+    """Stop the containers of SLOTS now and cordon these slots; payloads that cannot end in time are lost.
+
+    The engine sends SIGTERM, and SIGKILL after the slot's `stop_timeout`. Exit 75: a container could not be stopped.
+    """
+    live = _find_live_slots(config, slots)
+    _add_cordons(config, slots, reason)
+    problems = []
+    for found in live:
+        stop_timeout_s = found.group.stop_timeout if found.group else 0.0
+        limit_s = (stop_timeout_s or DEFAULT_STOP_TIMEOUT_S) + STOP_SLACK_S
+        try:
+            found.engine.stop_container(found.container.id, limit_s)
+        except EngineUnreachableError as error:
+            ending = "the engine goes on stopping it" if error.timed_out else str(error)
+            problems.append(f"{found.container.name} has not ended within {limit_s:.0f} s: {ending}")
+        except EngineError as error:
+            problems.append(f"cannot stop {found.container.name}: {error}")
+        else:
+            open_audit(config).record(
+                AuditEvent.ORDER, f"{found.container.name} was stopped", slot=found.slot, by=get_operator()
+            )
+    _report_missing(live, slots)
+    if problems:
+        fail("\n".join(problems), EX_TEMPFAIL)
+
+
+def _find_live_slots(config: Config, slots: Sequence[str]) -> list[LiveSlot]:
+    """Return the living containers of slots; exit if one does not exist, or an engine does not answer."""
+    try:
+        return SlotFinder(config).list_live(slots)
+    except SlotError as error:
+        fail(str(error), EX_TEMPFAIL if error.is_unknown else EX_USAGE)
+
+
+def _add_cordons(config: Config, slots: Sequence[str], reason: str) -> None:
+    order = Cordon(time.time(), get_operator(), clip_text(reason, MAX_OUTPUT_CHARS))
+    apply_order(config, lambda memory: cordons.add_cordons(memory, slots, order))
+
+
+def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str], troubles: Sequence[str] = ()) -> None:
+    """Ask containers to drain, and remember those that were asked; exit with 75 if one could not be asked.
+
+    Args:
+        config: The configuration.
+        live: The containers.
+        slots: The slots that the operator named.
+        troubles: Sentences about engines that do not answer.
+    """
+    audit, problems, asked = open_audit(config), list(troubles), []
+    for found in live:
+        command = found.group.drain if found.group else DEFAULT_DRAIN_COMMAND
+        try:
+            status, output = found.engine.execute_command(found.container.id, command)
+        except EngineError as error:
+            problems.append(f"cannot ask {found.container.name} to drain: {error}")
+            continue
+        if status:
+            sentence = f"{' '.join(command)} ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}"
+            problems.append(f"cannot ask {found.container.name} to drain: {sentence}")
+            continue
+        asked.append(found.container.id)
+        sentence = f"{found.container.name} was asked to drain"
+        audit.record(AuditEvent.DRAIN, sentence, slot=found.slot, by=get_operator())
+    if asked:
+        store = StateStore(Path(config.state))
+        with store.lock(wait=True):
+            memory = store.load()
+            store.save(replace(memory, drained=tuple(dict.fromkeys([*memory.drained, *asked]))))
+    _report_missing(live, slots)
+    if problems:
+        for sentence in problems:
+            audit.record(AuditEvent.DRAIN_FAILED, sentence, "warning", by=get_operator())
+        raise SystemExit(EX_TEMPFAIL)
+
+
+def _report_missing(live: Sequence[LiveSlot], slots: Sequence[str]) -> None:
+    """Tell the slots that have no container."""
+    for name in slots:
+        if all(found.slot != name for found in live):
+            click.echo(show_controls(f"{name} has no container"))
