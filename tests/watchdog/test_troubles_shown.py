@@ -92,7 +92,10 @@ def test_nothing_is_started_beside_a_dead_container_that_stays() -> None:
 @pytest.mark.parametrize(
     ("health", "shown"),
     [
-        ({"Status": "unhealthy", "Log": [{"Output": "old"}, {"Output": "no answer\n"}]}, "which printed last: no answer"),
+        (
+            {"Status": "unhealthy", "Log": [{"Output": "old"}, {"Output": "no answer\n"}]},
+            "which printed last: no answer",
+        ),
         ({"Status": "unhealthy", "Log": None}, "docker's health check fails"),
         ({"Status": "healthy"}, ""),
         ({"Status": "none"}, ""),
