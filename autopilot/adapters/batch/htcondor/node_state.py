@@ -52,6 +52,7 @@ class NodeState:
         self.evicting = False  # we give the payloads back: their starters end at our signals
         self._crash = ""  # of the startd or the master, with its pid; not yet handled
         self._endings: tuple[EndingPayload, ...] = ()
+        self._lost_starters: frozenset[int] = frozenset()  # still alive, their payloads are reported as lost
         self.changed = asyncio.Event()  # a process or a directory began or ended: observe now
         self._nameless_starters: frozenset[int] = frozenset()
 
@@ -67,8 +68,13 @@ class NodeState:
         except OSError:
             return None
 
-    def refresh(self, now: float) -> None:
-        """Read the process table and the job ads; report the payloads to the core when they changed."""
+    def refresh(self, now: float, *, is_final: bool = False) -> None:
+        """Read the process table and the job ads; report the payloads to the core when they changed.
+
+        Args:
+            now: The loop's time.
+            is_final: condor_master has ended, and the life may end with it.
+        """
         self.observe_daemons()
         self.startd_appeared = self.startd_appeared or self.daemons.startd is not None
         self.helpers_seen = self.helpers_seen.update(self.daemons)
@@ -77,7 +83,7 @@ class NodeState:
         self._payload_names, self._nameless_starters = find_payloads(
             self.get_directory("EXECUTE"), self.daemons.starters, self._payload_names, self._nameless_starters
         )
-        self._report_losses(before, now)
+        self._report_losses(before, now, is_final)
         payloads = tuple(sorted(self._payload_names.values()))
         if payloads != self.payloads:
             self.payloads = payloads
@@ -103,18 +109,23 @@ class NodeState:
         self.observe_daemons()
         if self.daemons.starters and not self.evicting:
             self._crash = self._crash or f"condor_master (pid {master})"
-        self.refresh(now)
+        self.refresh(now, is_final=True)
 
-    def _report_losses(self, names: Mapping[int, str], now: float) -> None:
+    def _report_losses(self, names: Mapping[int, str], now: float, is_final: bool) -> None:
         """Report the payloads that did not end in order; `names` are those of the observation before."""
+        names = {pid: name for pid, name in names.items() if pid not in self._lost_starters}
         starters, execute = self.daemons.starters, self.get_directory("EXECUTE")
         endings = collect_endings(self._endings, names, starters, crash=self._crash, now=now)
         self._crash = ""
         log = Path(self.settings.get("STARTD_LOG") or self.get_directory("LOG") / "StartLog")
         ends = read_starter_ends(log) if endings else {}
         losses, self._endings = judge_endings(
-            endings, starters, ends, lambda pid: has_starter_directory(execute, pid), now, evicting=self.evicting
-        )
+            endings, starters, ends, lambda pid: has_starter_directory(execute, pid), now,
+            evicting=self.evicting, is_final=is_final,
+        )  # fmt: skip
+        waiting = {ending.starter for ending in self._endings}
+        judged = {ending.starter for ending in endings} - waiting
+        self._lost_starters = (self._lost_starters | judged) & frozenset(starters)
         self._report_by_cause(losses)
 
     def _report_by_cause(self, losses: tuple[Loss, ...]) -> None:

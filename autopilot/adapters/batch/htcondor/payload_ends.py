@@ -114,6 +114,7 @@ def judge_endings(
     now: float,
     *,
     evicting: bool = False,
+    is_final: bool = False,
 ) -> tuple[tuple[Loss, ...], tuple[EndingPayload, ...]]:
     """Return the payloads that were lost, and those that cannot be judged yet.
 
@@ -124,12 +125,15 @@ def judge_endings(
         has_directory: Tells whether a starter's directory in EXECUTE is still there.
         now: The loop's time.
         evicting: True while we give the payloads back: a starter that crashes at our own signal belongs to that.
+        is_final: condor_master has ended, and the life may end with it: the payloads of a crash are judged now.
     """
     losses, waiting, living = [], [], set(starters)
     for ending in endings:
         end = ends.get(ending.starter)
-        if ending.starter in living:
+        if ending.starter in living and not (is_final and ending.crash):
             waiting.append(ending)
+        elif ending.starter in living:
+            losses.append(Loss(ending.name, _describe_crash(ending.crash, left_behind=False)))
         elif ending.crash and (ending.outlived or end is None):
             losses.append(Loss(ending.name, _describe_crash(ending.crash, left_behind=has_directory(ending.starter))))
         elif end is not None:

@@ -115,10 +115,21 @@ def test_a_killed_master(node: ObservedNode) -> None:
     """The payloads of a killed condor_master count, although we give them back."""
     node.observe((0, BUSY))
     node.watch_end_of_master(1, Daemons(None, 7, (8,)))
+    assert node.list_causes() == ["condor_master (pid 5) crashed or was killed; they were given back to their queue"]
     node.write_log(EXITED_LINE)
     node.remove_payload_directory()
     node.observe((2, Daemons(None, 7)), (10, Daemons()))
     assert node.list_causes() == ["condor_master (pid 5) crashed or was killed; they were given back to their queue"]
+
+
+def test_a_master_that_ends_after_its_startd_was_killed(node: ObservedNode) -> None:
+    """The payloads whose starters still live are reported before the end of condor_master can end the life."""
+    node.observe((0, BUSY), (1, Daemons(5, None, (8,))))
+    assert not node.list_causes()
+    node.watch_end_of_master(2, Daemons(None, None, (8,)))
+    assert node.list_causes() == [GIVEN_BACK]
+    node.observe((3, Daemons()), (4, Daemons()))
+    assert node.list_causes() == [GIVEN_BACK]
 
 
 def test_a_master_that_ends_in_order(node: ObservedNode) -> None:
