@@ -40,7 +40,7 @@ def run_bounded_command(
 
     Args:
         words: The program and its arguments.
-        timeout: Seconds after which it is killed.
+        timeout: Seconds until it is killed.
         text: Its standard input.
         env: Its environment; None for our own.
         max_bytes: Bytes of standard output and of standard error that are kept; the rest is thrown away.

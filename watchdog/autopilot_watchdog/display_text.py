@@ -6,7 +6,7 @@ import re
 
 from autopilot_watchdog.bounded_json import clip_text
 
-MAX_SENTENCE_CHARS = 4000  # of an entry's sentence, which may hold the last lines of a container
+MAX_SENTENCE_CHARS = 4000  # of an entry's sentence; it may hold the last lines of a container
 MAX_FIELD_CHARS = 1000  # of any other field of an entry
 # control characters, marks that change the direction of text, line separators, lone surrogates
 _HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")

@@ -1,4 +1,4 @@
-"""Run one pass: the verb `run`, which the timer calls."""
+"""Run one pass: the verb `run`, called by the timer."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ EX_USAGE, EX_CANTCREAT, EX_TEMPFAIL, EX_CONFIG = 64, 73, 75, 78
 
 
 class ConfigFile(click.Path):
-    """Parameter type of a configuration file, which is read and validated."""
+    """Parameter type of a configuration file that is read and validated."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the file's Config; exit with 78 if it has problems."""
@@ -73,7 +73,7 @@ def check_slots(config: Config, names: Iterable[str]) -> None:
 
 
 def get_operator() -> str:
-    """Return the name of the user who gives an order, also behind sudo."""
+    """Return the name of the user behind an order, also behind sudo."""
     if name := os.environ.get("SUDO_USER"):
         return name
     try:

@@ -71,7 +71,7 @@ class RegistryConfig:
 
 @dataclass(frozen=True, slots=True)
 class RolloutConfig:
-    """Settings of the rings in which hosts take a new digest."""
+    """Settings of the rings: hosts take a new digest one ring after another."""
 
     rings: tuple[Ring, ...] = declare_field(
         "share of the hosts that may take a new digest, and how long after its push",

@@ -92,7 +92,7 @@ def parse_config(text: str, name: str = "config") -> Config:
 
 
 def _read_object(kind: type, json_value: object, pointer: tuple[str | int, ...], problems: list[Problem]) -> Any:
-    """Build the dataclass `kind` from a JSON object; return None if it has problems, which are added to `problems`."""
+    """Build the dataclass `kind` from a JSON object; return None and add to `problems` if it has any."""
     if not isinstance(json_value, dict):
         problems.append(Problem(pointer, f"must be an object, found {_format_value(json_value)}"))
         return None

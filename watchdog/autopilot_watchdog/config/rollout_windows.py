@@ -1,7 +1,7 @@
-"""Read and apply maintenance windows: times of the week in which a host may take a new digest.
+"""Read and apply maintenance windows: times of the week when a host may take a new digest.
 
 A window is "Mon-Fri 09:00-16:00", "Sat,Sun 00:00-24:00" or "22:00-06:00": without days it is every day, and one over
-midnight belongs to the day on which it begins.
+midnight belongs to the day of its beginning.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def _list_bound_folders(binds: Iterable[str]) -> Iterator[str]:
 
 
 def are_in_conflict(claim: str, other: str) -> bool:
-    """Return True if two claims are of the same thing, or of folders of which one contains the other."""
+    """Return True if two claims are of the same thing, or of a folder and another one inside of it."""
     if claim == other:
         return True
     if not (claim.startswith(FOLDER) and other.startswith(FOLDER)):

@@ -99,7 +99,7 @@ class Engine(Protocol):
 
         Args:
             container: The engine's id of the container.
-            timeout: Seconds after which the answer is given up; the engine goes on.
+            timeout: Seconds until the answer is given up; the engine goes on.
         """
         ...
 
@@ -113,7 +113,7 @@ class Engine(Protocol):
         Args:
             container: The engine's id of the container.
             command: The program and its arguments.
-            timeout: Seconds after which the command is given up.
+            timeout: Seconds until the command is given up.
 
         Returns:
             The exit status (TIMED_OUT_STATUS after the timeout) and the output.
@@ -135,7 +135,7 @@ class Engine(Protocol):
             repository: The image's name without tag or digest.
             digest: The digest to fetch.
             auth: Credentials as Docker's X-Registry-Auth has them; None for none.
-            timeout: Seconds after which the pull has failed.
+            timeout: Seconds until the pull has failed.
 
         Raises:
             PullError: The pull failed, or the engine has another digest.

@@ -1,7 +1,7 @@
 """Ask a registry for the digest that a tag has for this platform, with one HEAD request.
 
 The rules are the OCI distribution specification's ("Pulling manifests"). The Accept header names every manifest type:
-without it a registry answers with the digest of a schema-1 manifest, which looks like an update for ever. The digest
+without it a registry answers with the digest of a schema-1 manifest, and that looks like an update for ever. The digest
 for a platform in an index and the labels of an image are looked up once per new digest.
 """
 

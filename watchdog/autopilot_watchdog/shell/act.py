@@ -47,7 +47,7 @@ from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.folder_owner import give_folder
 from autopilot_watchdog.shell.state_file import StateStore
 
-MAX_ERROR_CHARS = 1000  # of an outcome, which the memory keeps
+MAX_ERROR_CHARS = 1000  # of an outcome in the memory
 SHOWN_OUTPUT_LINES = 20  # of a failed life, in the audit log
 MAX_OUTPUT_CHARS = 300  # of a failed command, in its sentence
 
@@ -86,7 +86,7 @@ class Executor:
             return Outcome(step, str(error))
 
     def compute_time_limit_s(self, action: Action) -> float:
-        """Compute the seconds after which the action has certainly ended by itself."""
+        """Compute the seconds until the action has certainly ended by itself."""
         calls = 2 * SLOW_CALL_TIMEOUT_S  # no action makes more than two slow calls
         match action:
             case Pull():

@@ -33,7 +33,7 @@ def read_host_capacity() -> HostCapacity:
 
 
 def find_capacity_warnings(config: Config, host: HostCapacity) -> Iterator[str]:
-    """Yield a sentence for each resource of which the slots get more than the machine has."""
+    """Yield a sentence for each resource if the slots together get more than the machine has."""
     cpus = sum(group.cpus * group.count for group in config.slots)
     if cpus > len(host.cores):
         yield f"the slots may use {cpus:g} CPU cores together, and this machine has {len(host.cores)}"

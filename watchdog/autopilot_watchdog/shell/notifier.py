@@ -31,7 +31,7 @@ class Notifier:
 
         Args:
             settings: The program, its time limit and the events it is told.
-            host: The host's name, which each event carries.
+            host: The host's name, a field of each event.
             report_failure: Called with a sentence about a program that failed, in the notifier's thread.
         """
         self._settings = settings

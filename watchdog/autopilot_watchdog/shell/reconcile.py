@@ -150,7 +150,7 @@ class Watchdog:
         return [self.store.folder, *(root for root in roots if root.exists())]
 
     def plan_pass(self) -> Decision:
-        """Return the decision with which a pass would begin; do and remember nothing."""
+        """Return the decision of a pass that would begin now; do and remember nothing."""
         memory = self.store.peek()
         observation = self.observe(memory, patience_s=observe.PASS_TIMEOUTS * self.config.registry.timeout)
         return decide(self.config, observation, memory, time.time())
@@ -300,7 +300,7 @@ class Watchdog:
         return [] if lost else tried, memory
 
     def _begin_preparation(self, step: Preparation, memory: Memory) -> Memory:
-        """Begin a preparing step beside the passes; return the memory, which is saved in case we are killed."""
+        """Begin a preparing step beside the passes; return the memory. It is saved in case we are killed."""
         memory = memory_updates.record_action_start(memory, step, time.time())
         self.store.save(memory)
         self._claims.claim(step, time.time())

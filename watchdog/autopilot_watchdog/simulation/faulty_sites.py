@@ -33,7 +33,7 @@ LIFETIME_S, JITTER_S = 12 * 3600.0, 4 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class StartFault:
-    """Time in which lives fail that start in some slots, whatever their digest."""
+    """Time of failing lives in some slots, with any digest."""
 
     slots: frozenset[str]  # with their host: HOST/SLOT; empty: all
     begin: float
@@ -55,7 +55,7 @@ class SiteReport:
     kinds: tuple[str, ...]  # of its faults
     hosts: int
     wrong: tuple[str, ...]  # a sentence for each quarantine of a good digest
-    tried: int  # hosts on which a bad image was started
+    tried: int  # hosts that started a bad image
     caught: int  # those that quarantined it
     lives: tuple[int, ...]  # of a bad image on each host that caught it by its own evidence
     seconds: tuple[float, ...]  # from its first start to its quarantine on each of these hosts

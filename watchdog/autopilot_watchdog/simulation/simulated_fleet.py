@@ -69,7 +69,7 @@ class SimulatedFleet:
         return min((time for time in times if time is not None and time > self.now), default=self.now + PASS_PERIOD_S)
 
     def _schedule_voice_checks(self) -> None:
-        """Schedule the passes in which the idle hosts learn of new words in Consul."""
+        """Schedule the passes of the idle hosts, to let them learn of new words in Consul."""
         for number, host in enumerate(self.hosts):
             if host.idle:
                 self._schedule_pass(number, min(self._scheduled_at[number], host.compute_next_check(self.now)))

@@ -18,7 +18,7 @@ class DigestBehaviour:
     lifetime: float = 24 * 3600.0
     jitter: float = 4 * 3600.0  # most seconds that are added to the lifetime, drawn uniformly
     good_after: float = 120.0
-    fails_after: float | None = None  # age at which it ends by its own fault
+    fails_after: float | None = None  # age of its end by its own fault
     exit_code: int = 1  # of that end
     reason: str = "job-failed"  # of that end, in its last words
     urgency: str = ""
