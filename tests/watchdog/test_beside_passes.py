@@ -18,7 +18,7 @@ from autopilot_watchdog.core.slot_actions import Action, Drain, Outcome, Pull, R
 from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError
 from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch, split_into_batches
 from autopilot_watchdog.shell.audit import Audit
-from autopilot_watchdog.shell.reconcile import PassReport, Watchdog
+from autopilot_watchdog.shell.reconcile import ASK_PAUSE_S, PassReport, Watchdog
 from autopilot_watchdog.simulation.simulated_engine import SimulatedEngine
 from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 
@@ -278,6 +278,19 @@ def test_hanging_registry(host: Host) -> None:
     finish_work(host, watchdog)
     assert host.count_requests() == asked + 1
     assert host.engine.pulls == [new], "the late answer counts"
+
+
+def test_registry_that_was_not_asked(host: Host) -> None:
+    """A pass that may not ask a registry whose answer is too old wakes `watch` soon for one that may; others do not."""
+    host.push("x")
+    watchdog = host.build_watchdog()
+    fill_slots(host, watchdog)
+    report = advance(watchdog)
+    assert report.wake_at is None or report.wake_at > time.time() + 60
+    host.document["registry"]["check_every"] = "0s"
+    watchdog = host.build_watchdog()
+    report = advance(watchdog, asks_registries=False)
+    assert report.wake_at is not None and report.wake_at <= time.time() + ASK_PAUSE_S
 
 
 def test_failing_registry_is_not_waited_for(host: Host) -> None:

@@ -69,20 +69,33 @@ def _copy(client: socket.socket, server: socket.socket) -> None:
             server.sendall(data)
 
 
+@pytest.fixture(autouse=True)
+def engine_link(site: Site) -> None:
+    """Let the configuration name a link to the engine's socket, which a test can point elsewhere."""
+    point_engine_link_to(site, site.service.socket)
+    site.write_config(engines={site.engine: str(site.folder / "engine.sock")})
+
+
+def point_engine_link_to(site: Site, path: str) -> None:
+    """Let the configured path of the engine's socket lead to another socket."""
+    new = site.folder / "engine.sock.new"
+    new.symlink_to(path)
+    new.rename(site.folder / "engine.sock")
+
+
 @contextmanager
 def intercept_call(site: Site, call: str, answered: bool, then: Callable[[], bool]) -> Iterator[InterceptingProxy]:
-    """Put a proxy before the engine's socket in the configuration."""
+    """Put a proxy before the engine's socket, under the path in the configuration."""
     path = str(site.folder / "between.sock")
-    real = site.document["engines"][site.engine]
-    found = InterceptingProxy(real, call, answered, then)
+    found = InterceptingProxy(site.service.socket, call, answered, then)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen()
         threading.Thread(target=found.serve, args=(listener,), daemon=True).start()
-        site.write_config(engines={site.engine: path})
+        point_engine_link_to(site, path)
         yield found
+    point_engine_link_to(site, site.service.socket)
     os.unlink(path)
-    site.write_config(engines={site.engine: real})
 
 
 def run_and_kill_at(site: Site, call: str, *, answered: bool) -> None:

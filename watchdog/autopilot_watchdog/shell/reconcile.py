@@ -43,6 +43,7 @@ from autopilot_watchdog.shell.work_pool import WorkPool
 
 OBSERVE_TIMEOUT_S = 600.0  # for all requests of one look together; each has its own limit, too
 LOCK_WAIT_S = 2 * 3600.0  # more than another watchdog's pass can last
+ASK_PAUSE_S = 1.0  # between a pass without questions and one that asks the registries
 WAIT_PERIOD_S = 60.0  # between advances while a pull is under way: the timer starts no second `run` meanwhile
 MAX_ROUNDS = 20  # pull, verify, pre-flight, start, and the same for a fall-back, with a margin
 
@@ -228,8 +229,18 @@ class Watchdog:
         if problems:
             memory = replace(memory, last_success=last_success)
             self.store.save(memory)
-        wake_at = min((at for at in (decision.wake_at, decision.ask_registry_at) if at is not None), default=None)
+        wake_at = self._compute_wake_time(decision, observation)
         return PassReport(memory, decision.reasons, tuple(dict.fromkeys(problems)), wake_at, last_success)
+
+    def _compute_wake_time(self, decision: Decision, observation: Observation) -> float | None:
+        """Return the epoch seconds of the next useful advance; None if only an event can make one useful.
+
+        An answer of a registry may have become too old since the registries were asked, or they were not asked.
+        """
+        now = time.time()
+        overdue = set(list_images_to_check(self.config, observation, decision.memory, now))
+        soon = now + ASK_PAUSE_S if overdue - self._questions.pending_keys else None
+        return min((at for at in (decision.wake_at, decision.ask_registry_at, soon) if at is not None), default=None)
 
     def _apply_finished_preparations(self, memory: Memory, problems: list[str]) -> Memory:
         """Return the memory, which is saved, with the outcomes of the preparing steps that have ended."""

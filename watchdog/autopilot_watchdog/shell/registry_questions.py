@@ -25,6 +25,11 @@ class RegistryQuestions:
         self._pool: WorkPool[str, TagDigest | RegistryFailure | None] = WorkPool("question", wake)
 
     @property
+    def pending_keys(self) -> frozenset[str]:
+        """Keys of the images whose answer has not come, or was not taken."""
+        return self._pool.pending_keys
+
+    @property
     def are_pending(self) -> bool:
         """True if an answer has not come, or was not taken."""
         return bool(self._pool.pending_keys)
