@@ -28,7 +28,16 @@ _OWN_METRICS = {
     "autopilot_trouble": ("",),
     "autopilot_orphans_reaped": ("",),
     "autopilot_log_dropped_bytes": ("",),
+    "autopilot_log_forward_dropped_lines": ("",),
     "autopilot_loop_lag_seconds": ("",),
+    **{
+        f"autopilot_{owner}_{figure}": _COUNTER_SUFFIXES if figure == "cpu_seconds" else ("",)
+        for owner in ("job", "payload")
+        for figure in ("cpu_seconds", "memory_bytes", "open_files", "threads", "processes")
+    },
+    "autopilot_container_oom_kills": _COUNTER_SUFFIXES,
+    "autopilot_container_cpu_throttled_seconds": _COUNTER_SUFFIXES,
+    "autopilot_container_memory_bytes": ("",),
     "autopilot_consul_reachable": ("",),
     "autopilot_consul_services": ("",),
     "containerpilot_events": ("",),

@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from autopilot.adapters.telemetry.job_metrics import JobMetrics
 from autopilot.adapters.telemetry.life_metrics import LifeMetrics, _create_consul_gauges
+from autopilot.adapters.telemetry.process_usage import UsageMeter
 from autopilot.adapters.telemetry.telemetry_adapter import METRICS_CONDITION, TelemetryAdapter
+from autopilot.adapters.telemetry.usage_metrics import UsageMetrics
 from autopilot.machines import cues
 from autopilot.spec.metric_names import OWN_SAMPLE_NAMES, list_sample_names
 from autopilot.spec.plan import Metric
@@ -35,6 +37,7 @@ def test_own_names(registry):
     """Exactly the names that our own metrics take are kept from the jobs."""
     LifeMetrics(registry, metadata={})
     _create_consul_gauges(registry)
+    registry.register(UsageMetrics(UsageMeter()))
     assert list_names(registry) == OWN_SAMPLE_NAMES
 
 
