@@ -21,6 +21,8 @@ from autopilot.spec.extensions import (
 )
 from tests.app.harness import SupervisorProcess, eventually
 
+pytestmark = pytest.mark.slow
+
 EXTENSIONS = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "extensions"), os.getcwd()])}
 
 
@@ -118,7 +120,6 @@ def wait_for_payload(pilot: SupervisorProcess) -> None:
     eventually(lambda: pilot.get_status().get("spool", {}).get("payloads") == ["payload"], "the payload is seen")
 
 
-@pytest.mark.slow
 def test_a_new_batch_system_drains(tmp_path: Path) -> None:
     """The life ends with 0 once the payload is done: the spec names no drain, the section alone implies it."""
     with SupervisorProcess(tmp_path, build_spool_spec(tmp_path), env=EXTENSIONS) as pilot:
@@ -134,7 +135,6 @@ def test_a_new_batch_system_drains(tmp_path: Path) -> None:
         assert pilot.read_last_words()["reason"] == "drain"
 
 
-@pytest.mark.slow
 def test_a_new_batch_system_gives_its_payloads_back(tmp_path: Path) -> None:
     """SIGTERM evicts: the payload is in its queue when the life has ended."""
     with SupervisorProcess(tmp_path, build_spool_spec(tmp_path), env=EXTENSIONS) as pilot:
@@ -143,7 +143,6 @@ def test_a_new_batch_system_gives_its_payloads_back(tmp_path: Path) -> None:
         assert (tmp_path / "spool" / "queue" / "payload").exists()
 
 
-@pytest.mark.slow
 def test_a_failing_eviction_takes_the_emergency_path(tmp_path: Path) -> None:
     """An eviction that fails is heard: the last resort gives the payload back, and the exit code is 70."""
     with SupervisorProcess(tmp_path, build_spool_spec(tmp_path, broken=True), env=EXTENSIONS) as pilot:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 OLD = {
     "consul": "consul:8500",
     "preStart": "echo prepared",
@@ -84,7 +86,6 @@ def test_exit_codes(words: list[str], text: str | None, code: int, says: str) ->
     assert bool(done.stdout) == (code == 0)
 
 
-@pytest.mark.slow
 def test_the_result_runs(old: Path, tmp_path: Path) -> None:
     """The jobs of the result run in the order of ContainerPilot 2: prepared, main command, leaving, swept."""
     new, script = tmp_path / "new.json", tmp_path / "main.sh"

@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from autopilot.adapters.consul import consul_transport
 from autopilot.cli import fleet, history
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = {
     "deep": b"[" * 200_000,
     "digits": b"9" * 100_000,

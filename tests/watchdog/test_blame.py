@@ -29,6 +29,8 @@ from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, Si
 
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_failing_behaviour, build_host, run_passes
 
+pytestmark = pytest.mark.slow
+
 HOUR, DAY = 3600.0, 86400.0
 FindFault = Callable[[str, str, float], float | None]
 TEXT = (Path(__file__).parents[2] / "docs/watchdog.md").read_text()

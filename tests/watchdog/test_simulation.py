@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_host
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600.0
 RINGS = (Ring(0.01, 0.0), Ring(0.10, HOUR), Ring(1.0, 6 * HOUR))
 DEFAULT = {
@@ -97,7 +99,6 @@ def test_bad_push_costs_a_few_slot_seconds() -> None:
     assert fleet.compute_lost_slot_seconds() / 50 < 60
 
 
-@pytest.mark.slow
 def test_consul_spares_the_fleet() -> None:
     """If the hosts share their quarantines, a bad push reaches the canaries only."""
     registry = SimulatedRegistry(
@@ -124,7 +125,6 @@ events = st.lists(
 )
 
 
-@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(events)
 def test_any_day_ends_well(day: list[tuple[str, int, float]]) -> None:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from tests.watchdog.scenes import AT_ONCE, BEGIN, A, B, C, build_config, build_host, run_passes
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 2.0  # the default of rollout.patience
 PUSH = BEGIN + 1000
 
