@@ -25,6 +25,7 @@ def test_one_job(tmp_path):
         assert not (pilot.state / "autopilot.sock").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "code"), [("exit 42", 42), ("kill -9 $$", 137), ("kill -TERM $$", 143), ("exit 0", 0)]
 )
@@ -36,6 +37,7 @@ def test_exit_code_of_the_essential_job(tmp_path, script, code):
         assert pilot.read_last_words()["exit_code"] == code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "code", "expected"),
     [
@@ -63,6 +65,7 @@ def test_sigterm_stops_in_order(tmp_path):
         assert pilot.read_last_words()["reason"] == "signal"
 
 
+@pytest.mark.slow
 def test_environment_of_a_job(tmp_path):
     """A job gets its own variables over an env file over the supervisor's, and ContainerPilot's pid variables."""
     (tmp_path / "vars").write_text("# a comment\nA=file\nB=file\n")
@@ -102,6 +105,7 @@ def test_bytes_in_every_locale(tmp_path, locale):
         assert pilot.list_job_output("a") == [expected.hex(), "☃ü"]
 
 
+@pytest.mark.slow
 def test_limits_umask_directory(tmp_path):
     """Limits, umask and working directory are the job's own."""
     job = {
@@ -313,6 +317,7 @@ def test_compiled_plan_is_used_and_never_stale(tmp_path):
             assert pilot.list_job_output("a") == [said]
 
 
+@pytest.mark.slow
 def test_state_directory_holds_no_plan(tmp_path):
     """A life leaves no compiled plan in the state directory, which outlives the container."""
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "a", "exec": ["true"]}]}) as pilot:
@@ -407,6 +412,7 @@ def test_problems_of_an_implied_section(tmp_path, section):
         assert problem["level"] == ("error" if section else "warning")
 
 
+@pytest.mark.slow
 def test_origin_of_a_request_is_logged(tmp_path):
     """Each request for a change is in the log with uid and pid of the client; one that only reads is not."""
     with SupervisorProcess(tmp_path, {"jobs": [VICTIM]}) as pilot:

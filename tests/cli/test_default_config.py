@@ -11,6 +11,8 @@ import pytest
 
 from autopilot.app import paths
 
+pytestmark = pytest.mark.slow
+
 SMALL = '{jobs: [{name: "main", exec: "true"}]}'
 
 

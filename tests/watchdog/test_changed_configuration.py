@@ -316,6 +316,7 @@ STEPS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(steps=st.lists(STEPS, min_size=2, max_size=6))
 @settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
 def test_any_sequence_of_configurations(steps: list[Step]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from autopilot_watchdog.core import operator_orders, quarantine
 from autopilot_watchdog.core.decide import list_images_to_check
 from autopilot_watchdog.core.memory import Memory
@@ -141,6 +142,7 @@ def test_pin_and_quarantine_survive_a_detour() -> None:
     assert host.memory.get_image(f"docker {V1}").pin == A
 
 
+@pytest.mark.slow
 def test_former_repository_is_removed() -> None:
     """When the new image has two good digests, the former one is forgotten and its images are removed from the disk."""
     host = build_tagged_host()
@@ -277,6 +279,7 @@ CHANGES = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(changes=CHANGES)
 @settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate])
 def test_memory_is_bounded(changes: list[tuple[str, str, str, int]]) -> None:

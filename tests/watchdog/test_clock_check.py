@@ -51,6 +51,7 @@ def generate_jumps(number: int) -> dict[float, float]:
     return {BEGIN + chance.uniform(1, 4 * HOUR): jump_s for jump_s in sizes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("writes_last_words", WRITES_LAST_WORDS)
 def test_jumps_change_nothing(writes_last_words: bool) -> None:
     """Pulls, starts, removals and verdicts come at the very times at which they come without a jump."""

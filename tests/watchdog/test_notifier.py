@@ -19,6 +19,8 @@ from click.testing import CliRunner
 from tests.watchdog.scenes import BEGIN, IMAGE, A, B
 from tests.watchdog.site import eventually
 
+pytestmark = pytest.mark.slow
+
 DEFAULT_EVENTS = NotifyConfig(exec=("true",)).events
 
 

@@ -33,6 +33,7 @@ def test_orders_wake(tmp_path: Path) -> None:
     assert not wake_watch(tmp_path)
 
 
+@pytest.mark.slow
 def test_pipe_that_is_none(tmp_path: Path) -> None:
     """A file or link in the pipe's place is not written to; a listener replaces it; a full pipe holds nobody up."""
     victim = tmp_path / "victim"

@@ -133,6 +133,7 @@ def list_jobs(spec):
     return json.loads(fetch(spec, "/status") or '{"Jobs": []}')["Jobs"]
 
 
+@pytest.mark.slow
 def test_status_pages(tmp_path, spec):
     """/status is ContainerPilot's, /v1/status ours; any other path is answered with 404."""
     with SupervisorProcess(tmp_path, spec):
@@ -157,6 +158,7 @@ def test_port_is_taken(tmp_path, spec):
         assert pilot.stop() == 0
 
 
+@pytest.mark.slow
 def test_silent_client(tmp_path, spec):
     """A silent client delays neither others nor the stop."""
     with SupervisorProcess(tmp_path, spec) as pilot:
@@ -192,6 +194,7 @@ def has_ended(client):
         return False
 
 
+@pytest.mark.slow
 def test_foreign_names_are_refused(tmp_path, spec):
     """A request to a name that a public site can have is refused, and one to an address or a listed name is not."""
     spec["telemetry"]["hosts"] = ["metrics.example.org"]
@@ -256,6 +259,7 @@ def test_loopback_port_in_use(tmp_path):
             assert can_connect("127.0.0.1", port)
 
 
+@pytest.mark.slow
 def test_addresses_in_the_documents(tmp_path):
     """Each address of the telemetry port in the documents and examples answers, as they are written."""
     texts = [path.read_text() for path in (*Path("docs").glob("*.md"), *Path("examples/monitoring").glob("*.yml"))]
