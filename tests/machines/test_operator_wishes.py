@@ -212,6 +212,7 @@ def let_happen(world, turn, main, hooks):
     return main
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(services, ways, turns, st.lists(st.sampled_from([0.5, 5.0]), max_size=2), st.integers(0, 100))
 def test_the_last_wish_wins(main, way, happenings, hook_lengths, seed):

@@ -102,6 +102,7 @@ PLANS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(PLANS)
 def test_round_trip(plan: p.Plan) -> None:
     """Any plan comes back from its JSON text equal, tuples, classes and all."""
