@@ -133,7 +133,7 @@ def require_network_address() -> None:
 def require_syslog() -> None:
     """Raise LabError unless rsyslog and syslog-ng can be unpacked."""
     require_root()
-    system_packages.ensure_programs("mmdebstrap")
+    system_packages.ensure_programs("mmdebstrap", "openssl")
     for server in syslog_servers.PACKAGES:
         syslog_servers.build_tree(server)
 
@@ -154,4 +154,5 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "faketime": lambda: system_packages.ensure_programs("faketime"),
     "cron": lambda: system_packages.ensure_programs("cron"),
     "fuse": require_fuse,
+    "openssl": lambda: system_packages.ensure_programs("openssl"),
 }

@@ -21,6 +21,7 @@ PROGRAM_PACKAGES: Mapping[str, str] = {
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",
+    "openssl": "openssl",
     "podman": "podman",
     "runc": "runc",
     "setpriv": "util-linux",

@@ -204,6 +204,7 @@ def certificate(tmp_path_factory):
     return folder / "cert.pem", folder / "key.pem"
 
 
+@pytest.mark.real("openssl")
 async def test_tls(certificate):
     """By TLS the receiver must have a certificate of the CA that the job spec names."""
     cert_file, key_file = certificate
