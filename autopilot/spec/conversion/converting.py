@@ -40,20 +40,6 @@ _CONTAINERPILOT2_KEYS = {
     *("consul", "etcd", "telemetry", "logging", "stopTimeout"),
 }
 _KEY = re.compile(r"""["']?\b([a-zA-Z]+)["']?\s*:""")
-_HEAD = "Converted from {kind} by `autopilot convert`. Check it with `autopilot check`."
-_NOTHING_ESSENTIAL = (
-    "Set essential: true in the job that the container cannot do without: its end is the container's end."
-)
-KINDS = {CONTAINERPILOT2: "ContainerPilot 2", SUPERVISORD: "supervisord"}
-
-_SUPERVISORD_SECTION = re.compile(
-    r"^\[(?:(?:program|group|eventlistener|fcgi-program|rpcinterface):[^\]]+"
-    r"|supervisord|supervisorctl|include|unix_http_server|inet_http_server)\]",
-    re.M,
-)
-_CONTAINERPILOT_KEY = re.compile(
-    r"""["']?\b(services|backends|coprocesses|tasks|preStart|onStart|preStop|postStop|sensors|jobs)["']?\s*:"""
-)
 
 
 def find_kind(text: str, name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import subprocess
 
 import pytest
 
@@ -13,17 +12,6 @@ from lab.syslog_servers import PACKAGES, Ports, start_syslog_server
 from tests.app.harness import SupervisorProcess, eventually, find_free_port, shell
 
 TAIL = 'printf "first\\n" >> "$LOG"; echo to-stdout; echo to-stderr >&2; echo "token is $API_TOKEN"; sleep 1000'
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate for localhost, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    names = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-    files = ("-keyout", folder / "key.pem", "-out", folder / "cert.pem")
-    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", *names, *files)
-    subprocess.run(command, check=True, capture_output=True)
-    return folder / "cert.pem", folder / "key.pem"
 
 
 def can_connect(port):
