@@ -85,7 +85,7 @@ class KillPayloads:
 class EvictPayloads:
     """Let the batch system return its payloads to their queue: the stop does not wait for them.
 
-    Answered by Evicted within two seconds; until then the batch system's main process is not stopped.
+    Answered by Evicted within five seconds; until then the batch system's main process is not stopped.
     """
 
 

@@ -110,9 +110,9 @@ class BatchSystem(Protocol):
         ...
 
     def evict(self) -> None:
-        """Give payloads back to their queue within two seconds; answered by Evicted, also when it fails."""
+        """Give payloads back to their queue within five seconds; answered by Evicted, also when it fails."""
         ...
 
     def last_resort(self) -> None:
-        """Do as `evict`, without an event loop: it may block for two seconds."""
+        """Do as `evict`, without an event loop: it may block for five seconds."""
         ...

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from autopilot.api.messages import HtcondorAdapterStatus
 
 EVICT_TIMEOUT_S = 1.2  # from SIGTERM to the starters to SIGQUIT to the master: a job that obeys is gone in 0.1 s
-SCHEDD_DELAY_S = 0.3  # measured: 0.06 s from a starter's end to its job being Idle
+SHADOW_POLL_S = 0.05
 DEFAULT_GRACEFUL_TIMEOUT_S = 1800  # SHUTDOWN_GRACEFUL_TIMEOUT as HTCondor ships it
 
 
@@ -320,8 +320,9 @@ class HtcondorSystem:
     async def _run_eviction(self) -> None:
         """End the starters first, and the startd only once they are gone.
 
-        A starter that is told to end while it still fetches its job's files crashes, and without a startd that reports
-        it the job stays in limbo. Evicted is reported even when this fails, because the ordered stop waits for it.
+        A starter that is told to end while it still fetches its job's files crashes. Its shadow then asks the startd,
+        and without a startd that answers the job stays in limbo. Evicted is reported even when this fails, because the
+        ordered stop waits for it.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + EVICT_TIMEOUT_S
@@ -329,7 +330,10 @@ class HtcondorSystem:
             while (starters := self._refresh_daemons().starters) and loop.time() < deadline:
                 self.soft_stop()
                 await wait_until_ended(starters, deadline - loop.time())
-                await asyncio.sleep(SCHEDD_DELAY_S)  # the schedd may send the next job into the same claim: check again
+                ended_at = loop.time()
+                while ended_at < deadline and self._node_state.is_startd_needed(loop.time() - ended_at):
+                    await asyncio.sleep(SHADOW_POLL_S)
+                # the schedd may have sent the next job into the same claim: check again
             self._node_state.refresh(loop.time())
         finally:
             self._services.report(Evicted())
@@ -343,8 +347,9 @@ class HtcondorSystem:
         for starter in starters:
             with contextlib.suppress(ProcessLookupError):
                 select.select([os.pidfd_open(starter)], [], [], max(0.0, deadline - time.monotonic()))
-        if starters:
-            time.sleep(SCHEDD_DELAY_S)
+        ended_at = time.monotonic()
+        while starters and ended_at < deadline and self._node_state.is_startd_needed(time.monotonic() - ended_at):
+            time.sleep(SHADOW_POLL_S)
         self.quit_master()
 
     def quit_master(self) -> None:

@@ -23,6 +23,10 @@ from autopilot.safe_files import read_file
 MAX_LOG_BYTES = 256 * 1024  # of StartLog, from its end
 WITNESS_TIMEOUT_S = 20.0  # for the startd to write its line; one that is stopped or waits for the pool writes none
 _STARTER_END = re.compile(r"Starter pid (\d+) (?:died on signal (\d+)|exited with status (\d+))")
+_CLAIM_CHANGE = re.compile(
+    r"(\S+): (?:(State change: claim-activation protocol successful)|Called deactivate_claim\(\)"
+    r"|State change: received RELEASE_CLAIM command|Changing state[^>\n]*-> (?:Owner|Unclaimed|Delete))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,25 @@ def parse_starter_ends(text: str) -> dict[int, StarterEnd]:
     for pid, by_signal, status in _STARTER_END.findall(text):
         ends[int(pid)] = StarterEnd(int(by_signal), None) if by_signal else StarterEnd(None, int(status))
     return ends
+
+
+def find_active_slots(text: str) -> frozenset[str] | None:
+    """Return the slots that run a job by the word of its shadow, from a part of StartLog; None when it tells of none.
+
+    A slot is active from its activation until the shadow deactivates or releases the claim, even when its starter has
+    ended before: a shadow whose starter crashed asks the startd, and only the startd's answer makes the job Idle.
+    """
+    changes = _CLAIM_CHANGE.findall(text)
+    by_slot = {slot: bool(activation) for slot, activation in changes}
+    return frozenset(slot for slot, is_active in by_slot.items() if is_active) if changes else None
+
+
+def read_active_slots(path: Path) -> frozenset[str] | None:
+    """Return the active slots by the newest part of StartLog; None when nothing is known."""
+    try:
+        return find_active_slots(read_file(path, MAX_LOG_BYTES, from_end=True).decode(errors="replace"))
+    except OSError:
+        return None
 
 
 def read_starter_ends(path: Path) -> dict[int, StarterEnd]:

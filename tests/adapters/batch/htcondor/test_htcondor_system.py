@@ -191,6 +191,34 @@ async def test_an_eviction_that_fails_is_heard(make: Make, monkeypatch: pytest.M
     assert said == [Evicted()]
 
 
+@pytest.mark.parametrize("log", ["", "slot1_1: State change: claim-activation protocol successful\n"])
+async def test_an_eviction_waits_for_the_shadow(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str
+) -> None:
+    """The startd lives on until StartLog tells that the shadow let go of the claim; an empty log binds nobody."""
+    starter = await asyncio.create_subprocess_exec("sleep", "60")
+    monkeypatch.setattr(
+        node_state_module, "find_daemons",
+        lambda *_: Daemons(starters=(starter.pid,) if starter.returncode is None else ()),
+    )  # fmt: skip
+    monkeypatch.setattr(node_state_module, "SHADOW_DELAY_S", 0.0)
+    monkeypatch.setattr(node_state_module, "SHADOW_TIMEOUT_S", 60.0)
+    (tmp_path / "StartLog").write_text(log)
+    said: list[Cue] = []
+    tasks: list[asyncio.Task[None]] = []
+    condor = make(FakeRunner({}), said.append, start_task=lambda work: tasks.append(asyncio.create_task(work)))
+    condor._node_state.settings = {"LOG": str(tmp_path), "EXECUTE": str(tmp_path)}
+    condor.evict()
+    await starter.wait()
+    if log:
+        await asyncio.sleep(0.3)
+        assert Evicted() not in said
+        with (tmp_path / "StartLog").open("a") as file:
+            file.write("slot1_1: Called deactivate_claim()\n")
+    await asyncio.wait_for(tasks[0], 30)
+    assert Evicted() in said
+
+
 async def test_a_node_without_a_master_is_drained_at_once(make: Make) -> None:
     """Nothing was started, so nothing can run; and the long-running part ends cleanly when it is cancelled."""
     said: list[Cue] = []

@@ -83,3 +83,26 @@ def test_the_newest_part_of_a_long_log(tmp_path: Path) -> None:
         "Starter pid 7 died on signal 6\n" + "x" * payload_ends.MAX_LOG_BYTES + "\nStarter pid 8 died on signal 11\n"
     )
     assert payload_ends.read_starter_ends(path) == {8: StarterEnd(signal=11)}
+
+
+ACTIVATED = "11/28/26 11:51:50 {}: State change: claim-activation protocol successful\n"
+RELEASED = (
+    "11/28/26 11:51:50 {}: Called deactivate_claim()\n",
+    "11/28/26 11:51:50 {}: State change: received RELEASE_CLAIM command\n",
+    "11/28/26 11:51:50 {}: Changing state and activity: Preempting/Vacating -> Owner/Idle\n",
+    "11/28/26 11:51:50 {}: Changing state: Unclaimed -> Delete\n",
+)
+NEUTRAL = (
+    "11/28/26 11:51:50 {}: Changing activity: Busy -> Idle\n",
+    "11/28/26 11:51:50 Starter pid 140 exited with status 4\n",
+)
+SLOTS = st.sampled_from(["slot1", "slot1_1", "slot1_2"])
+
+
+@given(st.lists(st.tuples(SLOTS, st.sampled_from((ACTIVATED, *RELEASED, *NEUTRAL)))))
+def test_active_slots(lines: list[tuple[str, str]]) -> None:
+    """A slot is active from its activation until its shadow lets go, and a log that tells of no slot says nothing."""
+    changes = [(slot, line is ACTIVATED) for slot, line in lines if line not in NEUTRAL]
+    last = dict(changes)
+    expected = {slot for slot, is_active in last.items() if is_active} if changes else None
+    assert payload_ends.find_active_slots("".join(line.format(slot) for slot, line in lines)) == expected
