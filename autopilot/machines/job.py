@@ -94,6 +94,7 @@ def step(
     has_pre_stop_jobs: bool = False,
     cause: str = "",
     is_held: bool = False,
+    was_healthy: bool = True,
 ) -> Step:
     """Return the state after an input, and the actions and events that follow from it, in order.
 
@@ -109,8 +110,9 @@ def step(
         has_pre_stop_jobs: True while jobs wait for this one's `stopping`, or run because of it.
         cause: The reason of RECYCLE, as the end of a sentence on the run.
         is_held: True while files of the job are not rendered: a job with `cron` does not run yet.
+        was_healthy: False if the job's check has never passed in its last run.
     """
-    context = JobContext(state, now, job, exited, pid, draw, clock, has_pre_stop_jobs, cause, is_held)
+    context = JobContext(state, now, job, exited, pid, draw, clock, has_pre_stop_jobs, cause, is_held, was_healthy)
     return TABLE[state.phase, on](context)
 
 

@@ -135,6 +135,7 @@ class JobSet:
             has_pre_stop_jobs=self._has_pre_stop_hooks(record),
             cause=cause,
             is_held=bool(record.held_for),
+            was_healthy=record.plan.health is None or record.health.was_healthy,
         )
         self._changed_names.add(record.plan.name)
         if not record.is_waiting:  # it runs, or is over: by an operator's wish, for example

@@ -102,6 +102,7 @@ class JobContext(StepContext[JobState]):
     has_pre_stop_jobs: bool
     cause: str
     is_held: bool
+    was_healthy: bool
 
     def enter_phase(self, phase: Phase, *effects: Effect, deadline_in: float | None = None, **changes: object) -> Step:
         """Enter `phase` with a deadline `deadline_in` seconds from now."""
