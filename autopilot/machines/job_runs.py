@@ -118,7 +118,7 @@ def cancel_wait(t: JobContext) -> Step:
 
 
 def _describe_triggers(t: JobContext) -> str:
-    return ", ".join(f"{x.source or 'autopilot'} {x.event}" for x in t.job.when.triggers)
+    return ", ".join(f"{x.source or 'autopilot'} {x.event}" for x in t.missing_triggers or t.job.when.triggers)
 
 
 # --- after a run ---

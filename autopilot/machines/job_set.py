@@ -136,6 +136,7 @@ class JobSet:
             cause=cause,
             is_held=bool(record.held_for),
             was_healthy=record.plan.health is None or record.health.was_healthy,
+            missing_triggers=tuple(record.missing_triggers) if record.is_waiting else (),
         )
         self._changed_names.add(record.plan.name)
         if not record.is_waiting:  # it runs, or is over: by an operator's wish, for example

@@ -109,7 +109,7 @@ NEVER_RAN = {
     "abandoned, without a status": (build_when("asleep", "healthy"), "it waited for asleep healthy, and asleep never"),
     "abandoned, one of several": (
         When(triggers=(Trigger(source="setup", event="exitFailed"), Trigger(source="asleep", event="healthy"))),
-        "it waited for setup exitFailed, asleep healthy, and asleep never ran",
+        "it waited for asleep healthy, and asleep never ran: it waited for setup exitSuccess, and setup ended with 3",
     ),
     "timed out": (build_when("db", "healthy", timeout=5), "it waited 5 s for db healthy"),
     "timed out on a watch": (build_when("watch.db", "healthy", timeout=5), "it waited 5 s for watch.db healthy"),
