@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 
-from autopilot.spec.os_names import list_programs
+from autopilot.spec.os_names import describe_missing_program, list_programs
 
 MAX_HEAD_BYTES = 4096  # the kernel reads 256 for a script; an ELF file has its program headers here
 MAX_SCRIPT_LINE_BYTES = 256
@@ -22,7 +22,7 @@ def find_program_problem(argv: tuple[str, ...]) -> str:
     """Return a sentence when a command of ours, not of a job, names no program that can be executed, else ""."""
     programs = list_programs(argv, {}, None)
     if not programs:
-        return f'there is no program "{argv[0]}"'
+        return describe_missing_program(argv[0])
     problems = [find_interpreter_problem(program) for program in programs]
     return problems[0] if all(problems) else ""
 

@@ -93,6 +93,9 @@ def _check_directories(spec: Spec) -> Iterator[Finding]:
     if len(os.fsencode(socket)) > MAX_SOCKET_PATH_BYTES:
         reason = f'its path "{socket}" is longer than {MAX_SOCKET_PATH_BYTES} bytes; set `control.socket`'
         yield build_machine_warning(("control", "socket"), "used", reason)
+    elif os.path.isdir(socket):
+        reason = f'"{socket}" is a directory, which `run` would move aside; name the socket in it'
+        yield build_machine_warning(("control", "socket"), "used", reason)
     elif (written or os.environ.get("AUTOPILOT_SOCKET")) and (
         problem := find_write_problem(os.path.dirname(socket) or ".")
     ):

@@ -208,6 +208,21 @@ def test_content_of_a_program(tmp_path, content, problem):
     assert len(list_warnings(spec)) == (5 if problem else 0)
 
 
+def test_a_file_that_is_no_program(tmp_path):
+    """A file without the right to execute it, and a directory, are called so: they are not missing."""
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    for argv, cwd, problem in (
+        ([str(program)], None, "is not executable"),
+        (["./program"], str(tmp_path), "is not executable"),
+        ([str(tmp_path)], None, "is a directory"),
+        (["./none"], str(tmp_path), "there is no program"),
+        (["no-such-program"], None, "there is no program"),
+    ):
+        job = {**JOB, "exec": argv, **({"cwd": cwd} if cwd else {})}
+        assert problem in list_warnings({"jobs": [job]})["jobs[a].exec"]
+
+
 def test_the_kernel_agrees_about_programs():
     """The programs of this machine are judged as the kernel judges them: no warning about any that runs."""
     for name in ("sh", "env", "ls"):
@@ -221,6 +236,7 @@ def test_directories_in_place_of_files(tmp_path):
     place = str(tmp_path)
     forward = {"to": "tls://h:1", "ca_file": place}
     spec = {
+        "control": {"socket": place},
         "logging": {"output": place, "forward": [forward]},
         "templates": [{"source": place, "destination": place}],
         "consul": {"address": "h:1", "token_file": place, "scheme": "https", "tls": {"cafile": place, "capath": place}},
@@ -229,6 +245,7 @@ def test_directories_in_place_of_files(tmp_path):
     assert sorted(found) == [
         "consul.tls.cafile",
         "consul.token_file",
+        "control.socket",
         "logging.forward[0].ca_file",
         "logging.output",
         "templates[0].destination",
