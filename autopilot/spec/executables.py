@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import struct
+from collections.abc import Mapping, Sequence
 
 from autopilot.spec.os_names import describe_missing_program, list_programs
 
 MAX_HEAD_BYTES = 4096  # the kernel reads 256 for a script; an ELF file has its program headers here
 MAX_SCRIPT_LINE_BYTES = 256
+PAGES_PER_STRING = 32  # of memory, for one word or variable
+MAX_TOTAL_BYTES = 6 << 20  # three quarters of the kernel's default stack limit
+BYTES_PER_POINTER = 8
 _ELF_MAGIC = b"\x7fELF"
 _PT_INTERP = 3
 _PROGRAM_HEADERS = {  # by the class of the ELF file: offset and size of e_phoff, and of e_phentsize; see elf(5)
@@ -25,6 +30,31 @@ def find_program_problem(argv: tuple[str, ...]) -> str:
         return describe_missing_program(argv[0])
     problems = [find_interpreter_problem(program) for program in programs]
     return problems[0] if all(problems) else ""
+
+
+def find_size_problem(argv: Sequence[str], variables: Mapping[str, str], stack: int | None = None) -> str:
+    """Return a sentence when the kernel takes no command of this length, else "" (execve(2), "Limits").
+
+    Args:
+        argv: The words of the command.
+        variables: Its whole environment.
+        stack: The limit of its stack in bytes, of which the kernel gives a quarter; None: ours; -1: none.
+    """
+    sizes = {"a word of the command": max(len(os.fsencode(word)) + 1 for word in argv)}
+    sizes |= {f"variable {name}": len(os.fsencode(f"{name}={value}")) + 1 for name, value in variables.items()}
+    longest = max(sizes, key=lambda thing: sizes[thing])
+    most = PAGES_PER_STRING * os.sysconf("SC_PAGE_SIZE")
+    if sizes[longest] > most:
+        return f"{longest} has {sizes[longest] - 1} bytes, and the kernel takes {most - 1}; write it to a file"
+    words = sum(len(os.fsencode(word)) + 1 for word in argv) + sum(sizes.values()) - sizes["a word of the command"]
+    total = words + BYTES_PER_POINTER * (len(argv) + len(variables))
+    stack = resource.getrlimit(resource.RLIMIT_STACK)[0] if stack is None else stack
+    room = MAX_TOTAL_BYTES if stack == resource.RLIM_INFINITY else min(MAX_TOTAL_BYTES, stack // 4)
+    if total > max(room, most):
+        return (
+            f"its words and variables have {total} bytes, and the kernel takes {max(room, most)}; write them to a file"
+        )
+    return ""
 
 
 def find_interpreter_problem(program: str) -> str:

@@ -32,9 +32,17 @@ def find_write_problem(directory: str) -> str:
         existing = os.path.dirname(existing) or "."
     if not os.path.isdir(existing):
         return f'"{existing}" is not a directory'
+    if is_on_kernel_filesystem(existing):
+        return f'"{existing}" belongs to the kernel: no file can be made there'
     if os.access(existing, os.W_OK | os.X_OK):
         return ""
     return f'uid {os.geteuid()} may not write into "{existing}"'
+
+
+def is_on_kernel_filesystem(directory: str) -> bool:
+    """Return True below /proc and /sys, where root may write by the permissions, but make no file."""
+    mounts = (place for place in ("/proc", "/sys") if os.path.ismount(place))
+    return os.stat(directory).st_dev in {os.stat(place).st_dev for place in mounts}
 
 
 def find_file_problem(path: str) -> str:

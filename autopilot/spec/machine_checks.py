@@ -13,10 +13,11 @@ import resource
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Literal
 
 from autopilot.spec.consul_machine_checks import check_consul_machine
 from autopilot.spec.env_file import read_env_file
-from autopilot.spec.executables import find_interpreter_problem, find_program_problem
+from autopilot.spec.executables import find_interpreter_problem, find_program_problem, find_size_problem
 from autopilot.spec.file_problems import (
     build_machine_warning,
     find_access_problem,
@@ -33,6 +34,7 @@ from autopilot.spec.os_names import is_unknown_group, is_unknown_user, list_prog
 from autopilot.spec.port_checks import check_ports
 from autopilot.spec.privilege_names import CAPABILITY_NAMES, format_capabilities
 from autopilot.spec.spec_model import Job, Spec
+from autopilot.spec.template_checks import find_template_problem
 from autopilot.spec.tls_files import find_tls_problem
 from autopilot.state_directory import choose_state_directory
 
@@ -104,19 +106,35 @@ def _check_directories(spec: Spec) -> Iterator[Finding]:
     if output.lower() not in ("stdout", "stderr") and (problem := find_file_problem(output)):
         yield build_machine_warning(("logging", "output"), "written", problem)
     for index, template in enumerate(spec.templates):
-        if problem := find_read_problem(template.source):
-            yield build_machine_warning(("templates", index, "source"), "read", problem)
+        if problem := find_template_problem(template.source):
+            yield build_machine_warning(("templates", index, "source"), "used", problem)
         if problem := find_destination_problem(template.destination):
             yield build_machine_warning(("templates", index, "destination"), "written", problem)
-        for key, name, is_unknown in (
-            ("user", template.user, is_unknown_user),
-            ("group", template.group, is_unknown_group),
+        for key, problem in (
+            ("user", _find_owner_problem("user", template.user)),
+            ("group", _find_owner_problem("group", template.group)),
         ):
-            if is_unknown(name):
-                yield build_machine_warning(("templates", index, key), "used", f'there is no {key} "{name}"')
-            elif name is not None and not _has_capabilities(_CAP_CHOWN):
-                reason = f"uid {os.geteuid()} may not give files away; start the supervisor as root"
-                yield build_machine_warning(("templates", index, key), "used", reason)
+            if problem:
+                yield build_machine_warning(("templates", index, key), "used", problem)
+
+
+def _find_owner_problem(key: Literal["user", "group"], name: str | None) -> str:
+    """Return a sentence when a file cannot be given to a user or a group, else ""."""
+    if name is None:
+        return ""
+    if is_unknown_user(name) if key == "user" else is_unknown_group(name):
+        return f'there is no {key} "{name}"'
+    if key == "user":
+        entry = _find_password_entry(name)
+        number = int(name) if entry is None else entry.pw_uid
+        is_own = number == os.geteuid()
+    else:
+        number = int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
+        is_own = number in {os.getegid(), *os.getgroups()}
+    if not is_own and not _has_capabilities(_CAP_CHOWN):
+        return f"uid {os.geteuid()} may not give files away; start the supervisor as root"
+    kind: Literal["uid", "gid"] = "uid" if key == "user" else "gid"
+    return "" if is_mapped(kind, number) else _format_unmapped(kind, number)
 
 
 def _check_log_files(spec: Spec) -> Iterator[Finding]:
@@ -157,6 +175,10 @@ def _check_job(job: Job, path: KeyPath) -> Iterator[Finding]:
         problems = [find_interpreter_problem(program) or _find_access_problem(job, program) for program in programs]
         if problems and all(problems):
             yield build_machine_warning(command_path, "run", problems[0])
+        elif argv is not None and (
+            problem := find_size_problem(argv, {**os.environ, **job.env}, job.limits.get("stack"))
+        ):
+            yield build_machine_warning(command_path, "run", problem)
     if job.cwd is not None and os.path.isdir(job.cwd) and (problem := _find_access_problem(job, job.cwd)):
         yield build_machine_warning((*path, "cwd"), "entered", problem)
     if job.env_file is not None and os.path.exists(job.env_file):

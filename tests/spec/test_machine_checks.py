@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
 import shutil
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
@@ -141,6 +143,43 @@ def test_default_state_directory(tmp_path, monkeypatch):
     assert "is not a directory" in list_warnings({})["control.socket"]
 
 
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        (b"{{ env.A }}\n{% if %}", "line 2: "),
+        (b"{{", "line 1: "),
+        (b"{% for x in y %}", "endfor"),
+        (b"caf\xe9", "is no UTF-8 text: byte 0xe9 at offset 3"),
+        (b"{{ key('a', 'b') }}{% for i in service('s') %}{{ i.port }}{% endfor %}", ""),
+        ("{# \u2603 #}".encode(), ""),
+        (b"{{ " + b"(" * 50_000, "source"),
+    ],
+)
+def test_source_of_a_template(tmp_path, source, problem):
+    """A template that can never be rendered, for its syntax or its bytes, is warned about."""
+    file = tmp_path / "source"
+    file.write_bytes(source)
+    found = list_warnings({"templates": [{"source": str(file), "destination": "/tmp/x"}]})
+    assert list(found) == (["templates[0].source"] if problem else [])
+    assert problem in found.get("templates[0].source", "")
+
+
+def test_a_source_that_is_no_file():
+    """A device in the place of a template is warned about, and not read."""
+    found = list_warnings({"templates": [{"source": "/dev/zero", "destination": "/tmp/x"}]})
+    assert "is no regular file" in found["templates[0].source"]
+
+
+def test_directories_of_the_kernel():
+    """A state directory or a file below /proc is warned about, though root may write there by the permissions."""
+    for key, spec in (
+        ("state", {"state": "/proc/x"}),
+        ("control.socket", {"control": {"socket": "/proc/x"}}),
+        ("templates[0].destination", {"templates": [{"source": "/etc/hostname", "destination": "/proc/self/x"}]}),
+    ):
+        assert "belongs to the kernel" in list_warnings(spec)[key]
+
+
 def test_owner_of_a_template():
     """A user or a group of a template that this machine does not know is warned about."""
     template = {"source": "/etc/hostname", "destination": "/tmp/x", "user": "no-such-user", "group": "no-such-group"}
@@ -206,6 +245,40 @@ def test_content_of_a_program(tmp_path, content, problem):
         "templates": [template],
     }
     assert len(list_warnings(spec)) == (5 if problem else 0)
+
+
+@pytest.mark.parametrize("job", [{"exec": ["true", "SIZE"]}, {"exec": ["true"], "env": {"A": "SIZE"}}])
+def test_length_of_a_word(job):
+    """A word or variable that is too long for the kernel is warned about, and the longest that it takes is not."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    for size, is_wrong in ((32 * page - 3, False), (32 * page, True)):
+        sized = json.loads(json.dumps(job).replace("SIZE", "x" * size))
+        found = list_warnings({"jobs": [{**JOB, **sized}]})
+        assert list(found) == (["jobs[a].exec"] if is_wrong else [])
+        assert is_executed(sized["exec"], sized.get("env", {})) is not is_wrong
+
+
+@pytest.mark.parametrize(("stack", "is_wrong"), [(1 << 20, True), (8 << 20, False)])
+def test_length_of_a_command(stack, is_wrong):
+    """A command is warned about that is longer than the quarter of its stack which the kernel gives it."""
+    command = ["true", *["x" * 1000] * 400]
+    found = list_warnings({"jobs": [{**JOB, "exec": command, "limits": {"stack": stack}}]})
+    assert list(found) == (["jobs[a].exec"] if is_wrong else [])
+    assert is_executed(command, {}, stack=stack) is not is_wrong
+
+
+def is_executed(argv, variables, *, stack=8 << 20):
+    """Ask the kernel if it takes a command."""
+
+    def limit_stack():
+        resource.setrlimit(resource.RLIMIT_STACK, (stack, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+
+    try:
+        subprocess.run(argv, env={**os.environ, **variables}, check=True, preexec_fn=limit_stack)
+    except OSError as error:
+        assert error.errno == errno.E2BIG
+        return False
+    return True
 
 
 def test_a_file_that_is_no_program(tmp_path):
@@ -307,6 +380,8 @@ def test_user_namespace(tmp_path, monkeypatch):
     found = list_warnings({"jobs": jobs})
     assert list(found) == ["jobs[b].group"]
     assert "gid 23456 does not exist in this user namespace" in found["jobs[b].group"]
+    owned = {"source": "/etc/hostname", "destination": "/tmp/x", "user": "12345", "group": "23456"}
+    assert list(list_warnings({"templates": [owned]})) == ["templates[0].group"]
     (tmp_path / "uid_map").write_text("0 1000 1\n")
     assert "uid 12345 does not exist" in list_warnings({"jobs": jobs})["jobs[a].user"]
     (tmp_path / "uid_map").write_text("0 0 4294967295\n")
@@ -372,6 +447,16 @@ def test_commands_outside_of_jobs():
 def test_nothing_of_it_for_a_run(tmp_path):
     """`run` does not repeat them: it finds each out by itself."""
     assert list_warnings({"state": "/dev/null/x", "telemetry": {}}, here=True) == {}
+
+
+def test_a_template_for_ourselves(monkeypatch):
+    """A supervisor without any right may give a file to its own user and groups, and to nobody else."""
+    monkeypatch.setattr(machine_checks, "_read_capability_set", lambda _: 0)
+    template = {"source": "/etc/hostname", "destination": "/tmp/x"}
+    own = {"user": str(os.geteuid()), "group": str(os.getegid())}
+    assert list_warnings({"templates": [{**template, **own}]}) == {}
+    others = {"user": str(os.geteuid() + 1), "group": str(max(os.getegid(), *os.getgroups(), 0) + 1)}
+    assert list(list_warnings({"templates": [{**template, **others}]})) == ["templates[0].user", "templates[0].group"]
 
 
 @pytest.mark.real("root")
