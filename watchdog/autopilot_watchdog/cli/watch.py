@@ -87,7 +87,7 @@ def watch(config: Config, every: str) -> None:
             fail(str(error), EX_CANTCREAT)  # systemd starts us again
         due = time.time() + period
         due = min(due, report.wake_at) if report.wake_at else due
-        reasons = wakes.wait(max(MIN_PASS_INTERVAL_S, due - time.time()))
+        reasons = wakes.wait(max(MIN_PASS_INTERVAL_S, due - time.time()), watchdog.is_news)
 
 
 def _reload_config(source: ConfigSource, watchdog: Watchdog, audit: Audit) -> bool:
