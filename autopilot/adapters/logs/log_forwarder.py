@@ -179,7 +179,9 @@ class StreamConnection:
             return
 
     def close(self) -> None:
-        """Close it; what the kernel has is still sent."""
+        """Close it; what the kernel has is still sent, and the rest is sent by the next connection."""
+        if self._writer.transport.get_write_buffer_size():  # close() would wait for a receiver that hangs for ever
+            self._writer.transport.abort()
         self._writer.close()
 
 
