@@ -86,7 +86,7 @@ def open_audit(config: Config) -> Audit:
     """Open the audit log for writing."""
     with contextlib.suppress(OSError):  # the state store reports a folder that cannot be created
         Path(config.state).mkdir(parents=True, exist_ok=True, mode=0o755)
-    return Audit(get_audit_path(config), config.notify, config.host)
+    return Audit(get_audit_path(config), config.notify, config.host, Path(config.state))
 
 
 def get_audit_path(config: Config) -> Path:
