@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
-from autopilot.adapters.telemetry.metric_values import parse_metric_value
+from autopilot.adapters.telemetry.job_metrics import JobMetrics
+from autopilot.adapters.telemetry.metric_values import MAX_NUMBER, parse_metric_value
 from autopilot.spec import SpecError, load_text
 from autopilot.spec.keys import MAX_ITEMS
 from autopilot.spec.plan import Metric
@@ -129,8 +132,20 @@ def test_cycles_of_waits(waits):
 )
 def test_metric_values(kind, value):
     """A metric takes no value that is infinite, no number or longer than any number."""
-    with pytest.raises(ValueError, match=r"m: cannot be .{1,80}; write a number that is finite"):
+    with pytest.raises(ValueError, match=r"m: cannot be .{1,80}; write a number of at most 1e"):
         parse_metric_value([Metric(name="m", help="h", type=kind)], "m", value)
+
+
+@pytest.mark.parametrize("kind", ["counter", "histogram", "summary"])
+def test_sums_of_metric_values(kind):
+    """The sum of the largest values that a metric takes is finite."""
+    registry = CollectorRegistry()
+    metrics = JobMetrics([Metric(name="m", help="h", type=kind)], registry)
+    for _ in range(1000):
+        metrics.set_metric(*parse_metric_value([Metric(name="m", help="h", type=kind)], "m", MAX_NUMBER))
+    assert all(math.isfinite(sample.value) for family in registry.collect() for sample in family.samples)
+    with pytest.raises(ValueError, match="at most 1e\\+300"):
+        parse_metric_value([Metric(name="m", help="h", type=kind)], "m", MAX_NUMBER * 1.01)
 
 
 @pytest.mark.parametrize("value", [1, 1.5, "1", "1.5e-3", ".5", "+7.", " 3 ", 1e300])

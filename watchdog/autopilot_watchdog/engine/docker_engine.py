@@ -15,9 +15,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, get_integer, get_list, get_object, get_text
+from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, clip_text, get_integer, get_list, get_object, get_text
 from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.state_ownership import CONFIG_LABEL
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.engine.docker_answers import parse_container, strip_frame_headers
 from autopilot_watchdog.engine.engine import (
@@ -89,6 +90,18 @@ class DockerEngine:
             self._known.remember(container, changes)
             containers.append(container)
         return containers
+
+    def list_strays(self, config_file: str) -> dict[str, str]:
+        """Return the state folders of the living containers of a configuration file under other owners, by name."""
+        filters = json.dumps({"label": [f"{CONFIG_LABEL}={config_file}"]})
+        items = self._request_list("/containers/json", {"filters": filters})
+        strays: dict[str, str] = {}
+        for item in items if isinstance(items, list) else []:
+            owner = get_text(get_object(item, "Labels"), container_request.OWNER_LABEL, MAX_PATH_CHARS)
+            names = [name for name in get_list(item, "Names") if isinstance(name, str)]
+            if owner and owner != self._owner:
+                strays[clip_text(names[0].lstrip("/")) if names else get_text(item, "Id")[:12]] = owner
+        return strays
 
     def start_container(
         self, group: SlotGroup, number: int, digest: str, *, host: str, state_folder: str | None

@@ -28,12 +28,14 @@ from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.observation import Container, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
+from autopilot_watchdog.core.state_ownership import check_former_folder, claim_state
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
 from autopilot_watchdog.shell.act import Executor
 from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch, split_into_batches
 from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.config_owner import compare_with_owner
 from autopilot_watchdog.shell.fleet_questions import FleetQuestions
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.registry_questions import RegistryQuestions
@@ -65,15 +67,23 @@ class PassReport:
 class Watchdog:
     """Live parts of the watchdog, created once per process and used for one pass or many."""
 
-    def __init__(self, config: Config, audit: Audit, wake: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        audit: Audit,
+        wake: Callable[[], None] = lambda: None,
+        config_path: Path | None = None,
+    ) -> None:
         """Create the parts.
 
         Args:
             config: The configuration.
             audit: The audit log.
             wake: Called from another thread when work beside the passes has ended, so that a pass takes its result.
+            config_path: The configuration's file; None if it has none, so the state folder is used in any case.
         """
         self.config = config
+        self._config_path = os.path.abspath(config_path) if config_path else ""
         self.store = StateStore(Path(config.state))
         self.engines = create_engines(config)
         self._audit = audit
@@ -81,7 +91,7 @@ class Watchdog:
         self._wake = wake
         self._fleet_store = FleetStore(config) if config.consul else None
         self._fleet_questions = self._build_fleet_questions()
-        self._executor = Executor(config, self.engines, self.store, audit, self._fleet_store)
+        self._executor = self._create_executor()
         self._claims = WorkClaims(self.store.folder)
         self._preparations: WorkPool[Preparation, Outcome] = WorkPool("preparation", self._tell_end_of_work)
         self._questions = RegistryQuestions(self.engines, self._tell_end_of_work)
@@ -100,11 +110,16 @@ class Watchdog:
         self.config = config
         self._fleet_store = FleetStore(config) if config.consul else None
         self._fleet_questions = self._build_fleet_questions()
-        self._executor = Executor(config, self.engines, self.store, self._audit, self._fleet_store)
+        self._executor = self._create_executor()
         self._questions.use_engines(self.engines)
 
     def _build_fleet_questions(self) -> FleetQuestions | None:
         return FleetQuestions(self._fleet_store, self._tell_end_of_work) if self._fleet_store else None
+
+    def _create_executor(self) -> Executor:
+        return Executor(
+            self.config, self.engines, self.store, self._audit, self._fleet_store, config_path=self._config_path
+        )
 
     def _tell_end_of_work(self) -> None:
         self._work_ended.set()
@@ -132,7 +147,7 @@ class Watchdog:
             case WakeReason.WORK:
                 has_fleet_answer = self._fleet_questions is not None and self._fleet_questions.has_answer
                 return self._preparations.has_ended_work or self._questions.has_answers or has_fleet_answer
-            case WakeReason.ORDER:
+            case WakeReason.ORDER | WakeReason.CONFIG:
                 return True
 
     def observe(
@@ -181,9 +196,42 @@ class Watchdog:
         roots = [Path(engine.storage_folder) for engine in engines if engine.storage_folder]
         return [self.store.folder, *(root for root in roots if root.exists())]
 
+    def refuse_foreign_state(self) -> None:
+        """Raise ForeignConfigError if a pass would be refused; remember nothing."""
+        self._claim_state(self.store.peek())
+
+    def _claim_state(self, memory: Memory) -> Memory:
+        """Return the memory as that of our configuration file.
+
+        Raises:
+            ForeignConfigError: The state folder belongs to another file, or containers run under another folder.
+        """
+        if not self._config_path:
+            return memory
+        claim = compare_with_owner(Path(self._config_path), memory.config_file)
+        claimed = claim_state(memory, claim, self.config.state)
+        if claimed.state_folder == self.config.state:
+            return claimed
+        return check_former_folder(claimed, self.config.state, self._list_strays(claimed.config_file))
+
+    def _list_strays(self, config_file: str) -> dict[str, str] | None:
+        """Return the containers of our configuration file under other state folders; None if an engine is silent."""
+        strays: dict[str, str] = {}
+        try:
+            with extend_timeout(OBSERVE_TIMEOUT_S):
+                for name in self.config.list_engines():
+                    strays |= self.engines[name].list_strays(config_file)
+        except (EngineUnreachableError, EngineRefusedError, ValueError):
+            return None
+        return strays
+
     def plan_pass(self) -> Decision:
-        """Return the decision of a pass that would begin now; do and remember nothing."""
-        memory = self.store.peek()
+        """Return the decision of a pass that would begin now; do and remember nothing.
+
+        Raises:
+            ForeignConfigError: The state folder belongs to another configuration file.
+        """
+        memory = self._claim_state(self.store.peek())
         observation = self.observe(memory, patience_s=observe.PASS_TIMEOUTS * self.config.registry.timeout)
         return decide(self.config, observation, memory, time.time())
 
@@ -200,6 +248,7 @@ class Watchdog:
 
         Raises:
             AlreadyRunningError: Another watchdog holds the lock at the beginning, and we do not wait.
+            ForeignConfigError: The state folder belongs to another configuration file.
             StateError: The memory cannot be read or written.
         """
         with self.store.lock(wait=waits):
@@ -223,9 +272,14 @@ class Watchdog:
             earlier: The report of an earlier advance of the same pass; its problems count.
 
         Raises:
+            ForeignConfigError: The state folder belongs to another configuration file.
             StateError: The memory cannot be read or written.
         """
-        memory = before = replace(self.store.load(), config_refused=self.config_refused_since)
+        loaded = self.store.load()
+        memory = before = replace(self._claim_state(loaded), config_refused=self.config_refused_since)
+        if loaded.config_file not in {"", memory.config_file}:
+            sentence = f"{loaded.config_file} is gone: {self.config.state} belongs to {memory.config_file} now"
+            self._audit.record(AuditEvent.CONFIG_MOVED, sentence, "warning")
         last_success = earlier.success_before if earlier else memory.last_success
         self._claims.remove_leftovers()
         done: set[Action] = set()

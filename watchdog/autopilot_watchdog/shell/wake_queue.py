@@ -14,6 +14,7 @@ class WakeReason(StrEnum):
     ENGINE = "engine"  # a container ended, or an engine can be reached again
     WORK = "work"  # work beside the passes has ended
     ORDER = "order"  # an operator gave an order
+    CONFIG = "config"  # the configuration's file has changed
 
 
 class WakeQueue:
