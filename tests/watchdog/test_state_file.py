@@ -65,6 +65,33 @@ def test_damaged_copies_are_kept_apart(tmp_path: Path, text: str) -> None:
     assert [path.read_text() for path in kept] == [f"{text} " * number for number in (1, 2, 3)]
 
 
+@pytest.mark.parametrize("text", DAMAGED, ids=lambda text: text[:20])
+def test_state_before_the_damage_is_used(tmp_path: Path, text: str) -> None:
+    """After a damage the next pass goes on with the state before it; verbs that only look use that one at once."""
+    store = StateStore(tmp_path)
+    for number in (1.0, 2.0, 3.0):
+        store.save(Memory(paused=True, last_pass=number))
+    (tmp_path / "state.json").write_text(text)
+    assert store.peek().last_pass == 2.0
+    with pytest.raises(StateError, match="the next pass goes on with the state before it"):
+        store.load()
+    assert store.load().paused and (tmp_path / "state.damaged-1").read_text() == text
+    (tmp_path / "state.json").write_text(text)
+    with pytest.raises(StateError, match="the next pass begins anew"):
+        store.load()
+    assert store.load() == Memory()
+    assert {path.name for path in tmp_path.iterdir()} == {"state.damaged-1", "state.damaged-2"}
+
+
+def test_a_missing_state_is_none(tmp_path: Path) -> None:
+    """A state that somebody moved away on purpose is not brought back."""
+    store = StateStore(tmp_path)
+    for _ in range(2):
+        store.save(Memory(paused=True))
+    (tmp_path / "state.json").unlink()
+    assert store.load() == store.peek() == Memory()
+
+
 def test_damaged_copies_are_bounded(tmp_path: Path) -> None:
     """The latest damaged copies are kept, and a number is never used twice."""
     store = StateStore(tmp_path)

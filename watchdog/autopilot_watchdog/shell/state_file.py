@@ -1,4 +1,8 @@
-"""Keep the memory on disk: STATE/state.json, written whole, synced and renamed, under the lock STATE/lock."""
+"""Keep the memory on disk: STATE/state.json, written whole, synced and renamed, under the lock STATE/lock.
+
+STATE/state.previous is the state before the last change. It is used if state.json is damaged, so that pause, pins and
+roll-backs are not forgotten.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +39,7 @@ class StateStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / "state.json"
+        self._previous = folder / "state.previous"
 
     @contextlib.contextmanager
     def lock(self, wait: bool = False) -> Iterator[None]:
@@ -64,37 +69,51 @@ class StateStore:
 
         Raises:
             StateError: The file is of a newer watchdog and stays as it is, or cannot be read or understood. A damaged
-                one was renamed, so the next pass begins anew.
+                one was renamed: the next pass goes on with the state before it, or begins anew without one.
         """
         try:
-            return self._read()
+            return self._read(self._path)
         except FileNotFoundError:
             return Memory()
         except OSError as error:
             raise StateError(f"cannot read {self._path}: {error.strerror}") from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             aside = self._move_aside()
+            remedy = "goes on with the state before it" if self._restore_previous() else "begins anew"
             raise StateError(
-                f"cannot parse {self._path} ({error}); it is kept as {aside}, the next pass begins anew"
+                f"cannot parse {self._path} ({error}); it is kept as {aside}, the next pass {remedy}"
             ) from None
 
     def peek(self) -> Memory:
-        """Read the memory for a verb that changes nothing; an empty one if the file cannot be used.
+        """Read the memory for a verb that changes nothing: that before it, or an empty one, if it cannot be used.
 
         Raises:
             StateError: The file is of a newer watchdog.
         """
-        try:
-            return self._read()
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return Memory()
+        for path in (self._path, self._previous):
+            try:
+                return self._read(path)
+            except FileNotFoundError:
+                break
+            except (OSError, ValueError, TypeError, KeyError, AttributeError):
+                continue
+        return Memory()
 
-    def _read(self) -> Memory:
-        document = parse_json(self._path.read_text(encoding="utf-8"))
+    def _restore_previous(self) -> bool:
+        """Put the state before the last change in the place of a damaged one; return False if it cannot be used."""
+        try:
+            self._read(self._previous)
+            os.replace(self._previous, self._path)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, StateError):
+            return False
+        return True
+
+    def _read(self, path: Path) -> Memory:
+        document = parse_json(path.read_text(encoding="utf-8"))
         found = get_integer(document, "format")
         if found is not None and found > FORMAT_VERSION:
             raise StateError(
-                f"cannot use {self._path}: a newer watchdog wrote it "
+                f"cannot use {path}: a newer watchdog wrote it "
                 f"(format {found}, this one knows {FORMAT_VERSION}); "
                 "install that version again, or move the file away to begin anew"
             )
@@ -137,6 +156,11 @@ class StateStore:
                 json.dump(asdict(memory), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
+            with contextlib.suppress(OSError):  # a file system without links has no such copy
+                link = self._previous.with_suffix(".previous.tmp")
+                link.unlink(missing_ok=True)
+                os.link(self._path, link)
+                os.replace(link, self._previous)
             os.replace(temporary, self._path)
         except OSError as error:
             raise StateError(f"cannot write {self._path}: {error.strerror}") from None
