@@ -95,7 +95,7 @@ def watch(config: Config, every: str) -> None:
             fail(str(error), EX_CANTCREAT)  # systemd starts us again
         due = time.time() + period
         due = min(at for at in (due, report.wake_at, source.look_again_at) if at)
-        reasons = wakes.wait(max(MIN_PASS_INTERVAL_S, due - time.time()))
+        reasons = wakes.wait(max(MIN_PASS_INTERVAL_S, due - time.time()), watchdog.is_news)
 
 
 def _reload_config(source: ConfigSource, watchdog: Watchdog, audit: Audit) -> bool:
