@@ -77,21 +77,35 @@ def test_damaged_copies_are_kept_apart(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", DAMAGED, ids=lambda text: text[:20])
-def test_state_before_the_damage_is_used(tmp_path: Path, text: str) -> None:
-    """After a damage the next pass goes on with the state before it; verbs that only look use that one at once."""
+def test_copy_is_used_after_a_damage(tmp_path: Path, text: str) -> None:
+    """After a damage the next pass goes on with the copy of the state; verbs that only look use that one at once."""
     store = StateStore(tmp_path)
-    for number in (1.0, 2.0, 3.0):
-        store.save(Memory(paused=True, last_pass=number))
+    saved = Memory(paused=True, last_pass=3.0)
+    for memory in (Memory(), saved):
+        store.save(memory)
+    for number in (1, 2):
+        (tmp_path / "state.json").write_text(text)
+        assert store.peek() == saved
+        with pytest.raises(StateError, match="the next pass goes on with the copy of the state"):
+            store.load()
+        assert store.load() == saved and (tmp_path / f"state.damaged-{number}").read_text() == text
     (tmp_path / "state.json").write_text(text)
-    assert store.peek().last_pass == 2.0
-    with pytest.raises(StateError, match="the next pass goes on with the state before it"):
-        store.load()
-    assert store.load().paused and (tmp_path / "state.damaged-1").read_text() == text
-    (tmp_path / "state.json").write_text(text)
+    (tmp_path / "state.copy").write_text(text)
     with pytest.raises(StateError, match="the next pass begins anew"):
         store.load()
     assert store.load() == Memory()
-    assert {path.name for path in tmp_path.iterdir()} == {"state.damaged-1", "state.damaged-2"}
+
+
+def test_old_copy_is_not_used(tmp_path: Path) -> None:
+    """A copy that cannot be written is none: an older one would bring back orders that were ended."""
+    store = StateStore(tmp_path)
+    store.save(Memory(paused=True))
+    (tmp_path / "state.copy").unlink()
+    (tmp_path / "state.copy").mkdir()
+    store.save(Memory())
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(StateError, match="the next pass begins anew"):
+        store.load()
 
 
 def test_a_missing_state_is_none(tmp_path: Path) -> None:

@@ -8,7 +8,14 @@ from collections.abc import Iterator
 
 import click
 
-from autopilot_watchdog.cli.verb_support import EX_USAGE, config_option, fail, get_audit_path, output_option
+from autopilot_watchdog.cli.verb_support import (
+    EX_USAGE,
+    config_option,
+    fail,
+    get_audit_path,
+    get_config_path,
+    output_option,
+)
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import evidence
@@ -39,8 +46,10 @@ SOURCE_NAMES = {  # of a quarantine
 def explain(config: Config, slot: str, output: str) -> None:
     """Print a slot's reason code and sentence, details of its image, and the latest events of the slot."""
     groups = config.map_slots_to_groups()
-    watchdog = Watchdog(config, Audit())
+    watchdog = Watchdog(config, Audit(), config_path=get_config_path())
     memory, now = watchdog.store.peek(), time.time()
+    if refusal := watchdog.explain_refusal():
+        click.echo(show_controls(refusal), err=True)
     decision = decide(config, watchdog.observe(memory, with_network=False), memory, now)
     by_container = {container.name: name for name, container in decision.containers.items()}
     slot = slot if slot in decision.reasons else by_container.get(slot, slot)

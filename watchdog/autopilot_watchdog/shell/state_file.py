@@ -1,7 +1,7 @@
 """Keep the memory on disk: STATE/state.json, written whole, synced and renamed, under the lock STATE/lock.
 
-STATE/state.previous is the state before the last change. It is used if state.json is damaged, so that pause, pins and
-roll-backs are not forgotten.
+STATE/state.copy has the same content. It is used if state.json is damaged, so that pause, pins and roll-backs are not
+forgotten.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class StateStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / "state.json"
-        self._previous = folder / "state.previous"
+        self._copy = folder / "state.copy"
 
     @contextlib.contextmanager
     def lock(self, wait: bool = False) -> Iterator[None]:
@@ -67,7 +67,7 @@ class StateStore:
 
         Raises:
             StateError: The file is of a newer watchdog and stays as it is, or cannot be read or understood. A damaged
-                one was renamed: the next pass goes on with the state before it, or begins anew without one.
+                one was renamed: the next pass goes on with the copy of the state, or begins anew without one.
         """
         try:
             return self._read(self._path)
@@ -77,18 +77,18 @@ class StateStore:
             raise StateError(f"cannot read {self._path}: {error.strerror}") from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             aside = self._move_aside()
-            remedy = "goes on with the state before it" if self._restore_previous() else "begins anew"
+            remedy = "goes on with the copy of the state" if self._restore_copy() else "begins anew"
             raise StateError(
                 f"cannot parse {self._path} ({error}); it is kept as {aside}, the next pass {remedy}"
             ) from None
 
     def peek(self) -> Memory:
-        """Read the memory for a verb that changes nothing: that before it, or an empty one, if it cannot be used.
+        """Read the memory for a verb that changes nothing; the copy, or an empty one, if it cannot be used.
 
         Raises:
             StateError: The file is of a newer watchdog.
         """
-        for path in (self._path, self._previous):
+        for path in (self._path, self._copy):
             try:
                 return self._read(path)
             except FileNotFoundError:
@@ -97,11 +97,10 @@ class StateStore:
                 continue
         return Memory()
 
-    def _restore_previous(self) -> bool:
-        """Put the state before the last change in the place of a damaged one; return False if it cannot be used."""
+    def _restore_copy(self) -> bool:
+        """Put the copy of the state in the place of the damaged one; return False if it cannot be used."""
         try:
-            self._read(self._previous)
-            os.replace(self._previous, self._path)
+            self.save(self._read(self._copy))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, StateError):
             return False
         return True
@@ -148,20 +147,21 @@ class StateStore:
         Raises:
             StateError: The file cannot be written.
         """
-        temporary = self._path.with_suffix(".tmp")
+        text, temporary = state_codec.encode(memory), self._path.with_suffix(".tmp")
         try:
             with temporary.open("w", encoding="utf-8") as file:
-                file.write(state_codec.encode(memory))
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            with contextlib.suppress(OSError):  # a file system without links has no such copy
-                link = self._previous.with_suffix(".previous.tmp")
-                link.unlink(missing_ok=True)
-                os.link(self._path, link)
-                os.replace(link, self._previous)
             os.replace(temporary, self._path)
         except OSError as error:
             raise StateError(f"cannot write {self._path}: {error.strerror}") from None
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, self._copy)
+        except OSError:  # an old copy would be worse than none
+            with contextlib.suppress(OSError):
+                self._copy.unlink(missing_ok=True)
 
     def ensure_slot_folder(self, slot: str) -> Path:
         """Create the folder that the slot's containers see as their state folder.
