@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Self
 
 from autopilot_watchdog.bounded_json import clip_text, get_text, parse_json
 from autopilot_watchdog.config.config_model import NotifyConfig
@@ -110,6 +111,12 @@ class Audit:
         self.record(AuditEvent.NOTIFY_FAILED, sentence, "warning")
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; a later entry opens it again."""
         if self._handler is not None:
             self._handler.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
