@@ -132,9 +132,11 @@ class Watchdog:
             keys = list_images_to_check(self.config, observation, memory, now)
             patience_s = self.config.registry.patience if patience_s is None else patience_s
             self._questions.ask(self.config, keys, memory, patience_s=patience_s)
-            fleet = self._fleet_store.read_fleet_state() if self._fleet_store else None
-            observation = replace(observation, fleet=fleet)
-        return replace(observation, tag_digests=self._questions.take_answers())
+        answers = self._questions.take_answers()
+        # a digest that comes with a late answer may be quarantined by the fleet: both are looked at together
+        fleet_store = self._fleet_store if with_network or answers else None
+        fleet = fleet_store.read_fleet_state() if fleet_store else None
+        return replace(observation, tag_digests=answers, fleet=fleet)
 
     def _connect_former_engines(self, memory: Memory) -> list[str]:
         """Create the engines that only the memory knows; return their names."""
@@ -213,6 +215,8 @@ class Watchdog:
                 self._remove_leftover_preflights(observation)
             decision = decide(self.config, replace(observation, unfit_reasons=unfit), memory, time.time())
             memory = decision.memory
+            for lost in decision.lost_lives:
+                self._executor.record_lost_life(lost)
             new_actions = [action for action in decision.actions if action not in done]
             self._record_changes(before, memory)
             before = memory
