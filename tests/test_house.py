@@ -178,7 +178,8 @@ def test_documents_name_what_is_there(path: Path) -> None:
     """Every Python file, folder and module that a document names exists."""
     text, tree = path.read_text(), list_tree()
     missing = [name for name in list_named_paths(text) if not any(found.endswith("/" + name) for found in tree)]
-    files = r"autopilot\.(?:json5?|conf|sock|fish|urgency|watchdog|digest|image|slot)\b"  # and labels of containers
+    # of files, and of containers' labels
+    files = r"autopilot\.(?:json5?|conf|sock|fish|urgency|watchdog|digest|image|slot|config)\b"
     dotted = re.findall(rf"\b(?!{files})(?:autopilot|autopilot_watchdog)(?:\.[a-zA-Z_]\w*)+", text)
     assert missing + [name for name in dotted if not is_dotted_name_there(name)] == []
 

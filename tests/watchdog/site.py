@@ -176,10 +176,10 @@ class Site:
         return [line for line in lines if event in ("", line["event"])]
 
     @contextmanager
-    def run_watch(self) -> Iterator[subprocess.Popen[bytes]]:
+    def run_watch(self, *options: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run `watch` until the end of the block."""
         with (self.folder / "watch.log").open("a") as log:
-            process = subprocess.Popen(self.build_command("watch"), stderr=log, env=self.build_environment())
+            process = subprocess.Popen(self.build_command("watch", *options), stderr=log, env=self.build_environment())
         try:
             yield process
         finally:

@@ -35,7 +35,7 @@ SCRATCH: dict[str, Any] = {
 def build_groups(*groups: dict[str, Any], **rest: Any) -> Config:
     """Build a configuration with several groups of slots."""
     slots = [{"image": IMAGE, **group} for group in groups]
-    return parse_config(json.dumps({"host": "h1", "slots": slots, "rollout": AT_ONCE, **rest}))
+    return parse_config(json.dumps({"host": "h1", "slots": slots, **{"rollout": AT_ONCE, **rest}}))
 
 
 def build_filled_host(config: Config) -> ChangingHost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -131,6 +132,7 @@ class SlotGroup:
         return [format_slot_name(self.name, host, number) for number in range(1, self.count + 1)]
 
 
+@functools.lru_cache(maxsize=4096)  # every look at the host asks for all names
 def format_slot_name(pattern: str, host: str, number: int, slot: str = "") -> str:
     """Fill a slot's values into a pattern of names: {host}, {number} (or NN standing alone), {index} and {slot}."""
     return fill_placeholders(expand_number_words(pattern), _list_values(host, number, slot))

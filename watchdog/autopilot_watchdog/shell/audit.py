@@ -57,16 +57,20 @@ class Audit:
             notify: The program that is told of events; None for none.
             host: The host's name, for that program.
         """
-        self._notifier = Notifier(notify, host, self._record_notify_failure) if notify and path else None
+        self._notifier: Notifier | None = None
+        self._notify: tuple[NotifyConfig | None, str] = (None, "")
         self._handler: logging.Handler | None = None
         self._lock = threading.Lock()  # containers are removed in several threads
         self._has_level_prefix = "JOURNAL_STREAM" in os.environ
         self._path: Path | None = None
         if path is not None:
-            self.use_path(path)
+            self.use_settings(path, notify, host)
 
-    def use_path(self, path: Path) -> None:
-        """Write to this file from now on."""
+    def use_settings(self, path: Path, notify: NotifyConfig | None, host: str) -> None:
+        """Write to this file and tell this program from now on; the former program is told of the events before."""
+        if (notify, host) != self._notify:
+            self._notify = notify, host
+            self._notifier = Notifier(notify, host, self._record_notify_failure) if notify else None
         if path != self._path:
             self.close()
             self._path = path

@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
-import json
 import os
 import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from autopilot_watchdog.bounded_json import get_integer, parse_json
 from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
 from autopilot_watchdog.errors import WatchdogError
+from autopilot_watchdog.shell import state_codec
 
 MAX_DAMAGED_COPIES = 10  # the latest ones are kept
 MAX_NUMBER_DIGITS = 10
@@ -100,7 +98,7 @@ class StateStore:
             )
         if found != FORMAT_VERSION:
             raise ValueError(f"its format is not {FORMAT_VERSION}")
-        return typing.cast(Memory, decode(Memory, document))
+        return typing.cast(Memory, state_codec.decode(Memory, document))
 
     def _move_aside(self) -> Path:
         """Rename a damaged file to a name that no earlier one has, and return the name."""
@@ -134,7 +132,7 @@ class StateStore:
         temporary = self._path.with_suffix(".tmp")
         try:
             with temporary.open("w", encoding="utf-8") as file:
-                json.dump(asdict(memory), file, indent=1)
+                file.write(state_codec.encode(memory))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self._path)
@@ -153,30 +151,3 @@ class StateStore:
         except OSError as error:
             raise StateError(f"cannot create {folder}: {error.strerror}") from None
         return folder
-
-
-def decode(kind: Any, json_value: Any) -> Any:
-    """Build a value of a type from JSON: dataclasses, mappings, tuples, plain values; ignore keys of newer versions.
-
-    Raises:
-        TypeError: The JSON value does not fit the type.
-    """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        return kind(
-            **{
-                field.name: decode(hints[field.name], json_value[field.name])
-                for field in fields(kind)
-                if field.name in json_value
-            }
-        )
-    if origin is Mapping:
-        return {key: decode(inner[1], value) for key, value in json_value.items()}
-    if origin is tuple:
-        return tuple(decode(inner[0], value) for value in json_value)
-    if kind is float and isinstance(json_value, int):
-        return float(json_value)
-    if not isinstance(json_value, kind):
-        raise TypeError(f"{json_value!r} is not of type {kind.__name__}")
-    return json_value
