@@ -21,7 +21,7 @@ from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.state_ownership import CONFIG_LABEL
 from autopilot_watchdog.engine import container_request
-from autopilot_watchdog.engine.docker_answers import parse_container, strip_frame_headers
+from autopilot_watchdog.engine.docker_answers import parse_container, split_log_stream, strip_frame_headers
 from autopilot_watchdog.engine.engine import (
     SLOW_CALL_TIMEOUT_S,
     TIMED_OUT_STATUS,
@@ -157,6 +157,14 @@ class DockerEngine:
             "GET", f"/containers/{container}/logs", query, max_bytes=MAX_LOG_BYTES
         ) as response:
             return strip_frame_headers(response.read(MAX_LOG_BYTES))
+
+    def follow_logs(self, container: str, lines: int) -> Iterator[str]:
+        """Yield the last lines that the container printed, and each further one until the container ends."""
+        query = {"stdout": "true", "stderr": "true", "tail": str(lines), "follow": "true"}
+        with self._client.open_response(
+            "GET", f"/containers/{container}/logs", query, without_read_timeout=True
+        ) as response:
+            yield from split_log_stream(self._client.read_chunks(response))
 
     def execute_command(self, container: str, command: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
         """Run a command inside a running container; return its exit status (124: timed out) and its output."""
