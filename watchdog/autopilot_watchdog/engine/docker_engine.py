@@ -13,6 +13,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, get_integer, get_list, get_object, get_text
@@ -29,6 +30,7 @@ from autopilot_watchdog.engine.engine import (
     PullError,
 )
 from autopilot_watchdog.engine.engine_http import EngineClient
+from autopilot_watchdog.engine.kill_events import needs_kill_events, was_kill_asked
 
 PULLED_TAG_PREFIX = "watchdog-"  # images we pulled carry a tag of ours, so that `docker image prune` leaves them alone
 MAX_NAME_TRIES = 5
@@ -42,6 +44,7 @@ class DockerEngine:
     STATES: ClassVar[Mapping[str, str]] = {}  # a container's states that Docker calls otherwise -> Docker's word
     # Events that say that a container ended or is gone: during a forced removal it counts as alive until it is gone.
     END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die", "destroy"})
+    KILL_ACTIONS: ClassVar[frozenset[str]] = frozenset({"kill"})  # events that say that somebody asked for a kill
 
     def __init__(self, name: str, socket: str, owner: str) -> None:
         self.name = name
@@ -73,7 +76,10 @@ class DockerEngine:
                     continue
             except EngineNonsenseError:
                 pass  # nothing is known about this one, and its slot is left alone
-            containers.append(parse_container(item, document, self.name, self.STATES))
+            container = parse_container(item, document, self.name, self.STATES)
+            if needs_kill_events(container):
+                container = replace(container, stop_asked=was_kill_asked(self._client, container, self.KILL_ACTIONS))
+            containers.append(container)
         return containers
 
     def start_container(
