@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,6 +127,7 @@ class SlotGroup:
         return [format_slot_name(self.name, host, number) for number in range(1, self.count + 1)]
 
 
+@functools.lru_cache(maxsize=4096)
 def format_slot_name(pattern: str, host: str, number: int, slot: str = "") -> str:
     """Fill the host's name ({host}), the slot's number ({number}, or NN standing alone) and name ({slot}) in."""
     values = {"host": host, "number": f"{number:02}", "slot": slot}
@@ -134,6 +136,8 @@ def format_slot_name(pattern: str, host: str, number: int, slot: str = "") -> st
 
 def fill_group(group: SlotGroup, host: str, number: int) -> SlotGroup:
     """Return the group with the placeholders of one slot filled into its texts."""
+    if not any("{" in text for key in FILLED_KEYS for text in _list_texts(getattr(group, key))):
+        return group
     slot = format_slot_name(group.name, host, number)
     values = {"host": host, "number": f"{number:02}", "index": str(number - 1), "slot": slot}
     filled: dict[str, Any] = {}
@@ -144,3 +148,7 @@ def fill_group(group: SlotGroup, host: str, number: int) -> SlotGroup:
         else:
             filled[key] = tuple(fill_placeholders(text, values) for text in texts)
     return replace(group, **filled)
+
+
+def _list_texts(value: Mapping[str, str] | tuple[str, ...]) -> Collection[str]:
+    return value.values() if isinstance(value, Mapping) else value
