@@ -62,10 +62,10 @@ def list_starts(host: SimulatedHost, digest: str, slot: str = "") -> list[float]
 
 
 def break_slots(
-    names: Collection[str], begin: float, end: float = math.inf
+    names: Collection[str], begin: float, end: float = math.inf, age: float = 8.0
 ) -> Callable[[str, str, float], float | None]:
-    """Let every life fail after 8 s that starts in these slots during a time."""
-    return lambda slot, digest, started: 8.0 if slot in names and begin <= started < end else None
+    """Let every life fail at an age in seconds that starts in these slots during a time."""
+    return lambda slot, digest, started: age if slot in names and begin <= started < end else None
 
 
 def test_tables_are_whole() -> None:
@@ -167,6 +167,29 @@ def test_failing_reboot_condemns_nothing() -> None:
         assert not host.memory.get_image(KEY).quarantine, length
         assert len(host.engine.list_alive()) == 8
         assert B in {container.digest for container in host.engine.list_alive()}, length
+
+
+@pytest.mark.parametrize("later", [5, 21])
+def test_short_outage_condemns_no_proved_image(later: int) -> None:
+    """Two slots that fail in one outage, which ends just before the comparison, do not condemn a digest that lives well."""
+    for length in range(60, 200, 10):
+        registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)])
+        begin = BEGIN + 2 * HOUR
+        slots = {f"wn-{number:02}" for number in range(1, 5)}
+        faults = break_slots(slots, begin, begin + length, age=45.0)
+        host = build_host(registry, build_config(count=4), find_fault=faults)
+        run_passes(host, BEGIN, HOUR)
+        for container in host.engine.list_alive():
+            host.engine.end_container(container.id, BEGIN + HOUR, 0)
+        run_passes(host, BEGIN + HOUR, HOUR)
+        assert {container.digest for container in host.engine.list_alive()} == {B}
+        first, second = host.engine.list_alive()[:2]
+        host.engine.end_container(first.id, begin, 0)
+        run_passes(host, begin, later)
+        host.engine.end_container(second.id, begin + later, 0)
+        run_passes(host, begin + later, HOUR)
+        assert not host.memory.get_image(KEY).quarantine, length
+        assert {container.slot for container in host.engine.list_alive()} == slots
 
 
 @pytest.mark.parametrize(
