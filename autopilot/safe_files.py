@@ -47,6 +47,8 @@ def read_file(
     directory, name = _open_parent(path)
     try:
         flags = SAFE_FLAGS & ~os.O_NOFOLLOW if follow_link else SAFE_FLAGS
+        # not opened if it is a device: that alone may act
+        _require_regular(os.stat(name, dir_fd=directory, follow_symlinks=follow_link), path)
         descriptor = os.open(name, os.O_RDONLY | flags, dir_fd=directory)
     finally:
         os.close(directory)
@@ -134,6 +136,7 @@ def open_own_file(path: str | os.PathLike[str], on_moved: OnMoved) -> int:
     directory, name = _open_parent(path)
     try:
         for _ in range(MAX_ATTEMPTS):
+            _move_aside_unless(S_ISREG, directory, path, on_moved)  # a device is not opened: that alone may act
             try:
                 descriptor = os.open(name, os.O_RDWR | os.O_CREAT | SAFE_FLAGS, 0o600, dir_fd=directory)
             except OSError as error:

@@ -75,8 +75,9 @@ def build_client_handler(
 ) -> ClientHandler:
     """Return the callback for asyncio's servers.
 
-    Beyond MAX_CLIENTS the client is disconnected that has been idle for the longest time: it has connected, and sent no
-    whole request. When no client is idle the new one is refused.
+    Beyond MAX_CLIENTS the client is disconnected that has been idle for the longest time: it has sent no whole request,
+    or does not read its answer. When no client is idle the new one is refused. A client that does not read has no
+    connection left when its time is over: what it would not take is thrown away.
 
     Args:
         handler: Returns the answer to (method, path, body), or raises RequestError.
@@ -87,12 +88,16 @@ def build_client_handler(
         The callback. Its limit counts the clients of all servers that use it.
     """
     clients: set[asyncio.StreamWriter] = set()
-    idle: dict[asyncio.StreamWriter, None] = {}  # in the order of their arrival
+    idle: dict[asyncio.StreamWriter, None] = {}  # the longest one first
 
     async def serve_client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         def handle_whole_request(head: RequestHead) -> None:
             idle.pop(writer, None)
             inspect(head)
+
+        def await_reading() -> None:
+            if writer in clients:
+                idle[writer] = None
 
         if len(clients) >= MAX_CLIENTS and idle:
             oldest = next(iter(idle))
@@ -104,10 +109,14 @@ def build_client_handler(
                 clients.add(writer)
                 idle[writer] = None
                 with suppress(OSError, TimeoutError):
-                    await serve_request(reader, writer, handler, on_answered, handle_whole_request)
+                    await serve_request(
+                        reader, writer, handler, on_answered, handle_whole_request, on_page=await_reading
+                    )
         finally:
             clients.discard(writer)
             idle.pop(writer, None)
+            if writer.transport.get_write_buffer_size():  # close() would wait for this client for ever
+                writer.transport.abort()
             writer.close()
 
     return serve_client
@@ -119,14 +128,27 @@ async def serve_request(
     handler: Handler,
     on_answered: OnAnswered,
     inspect: Inspector,
+    *,
+    on_page: Callable[[], None],
 ) -> None:
     """Serve one client.
+
+    Args:
+        reader: Its requests.
+        writer: Its answers. After each `drain` all is sent.
+        handler: As for `build_client_handler`.
+        on_answered: As for `build_client_handler`.
+        inspect: As for `build_client_handler`.
+        on_page: Called before an answer with an end is sent: from now on it is the client's turn.
 
     Raises:
         OSError: The client closed the connection.
         TimeoutError: The client sent no whole request, or did not read the answer, within CLIENT_TIMEOUT_S.
     """
     connection = h11.Connection(h11.SERVER)
+    writer.transport.set_write_buffer_limits(
+        high=0
+    )  # after drain() all is sent, so that close() has nothing to wait for
     method = path = ""
     answer: Body
     try:
@@ -156,8 +178,10 @@ async def serve_request(
     page = answer if isinstance(answer, Page) else Page("application/json", json.dumps(answer).encode() + b"\n")
     headers = [("Content-Type", page.content_type), ("Content-Length", str(len(page.data))), ("Connection", "close")]
     head = h11.Response(status_code=status, headers=[*headers, *page.headers.items()])
+    on_page()
     try:
-        await _send(connection, writer, head, h11.Data(data=b"" if method == "HEAD" else page.data), h11.EndOfMessage())
+        content = h11.Data(data=b"" if method == "HEAD" else page.data)
+        await _send(connection, writer, head, content, h11.EndOfMessage(), timeout=CLIENT_TIMEOUT_S)
     finally:
         if path and status != 404:
             on_answered(status, path)
@@ -181,21 +205,20 @@ def build_json_stream(batches: AsyncGenerator[list[dict[str, Any]], None]) -> St
 
 async def _send_stream(connection: h11.Connection, writer: asyncio.StreamWriter, stream: Stream) -> None:
     """Send a stream; a client that does not read delays nobody, for the source of the parts does not wait for it."""
-    writer.transport.set_write_buffer_limits(high=0)  # after drain() all is sent: the process may end at any time
     headers = [("Content-Type", stream.content_type), ("Cache-Control", "no-store"), ("Connection", "close")]
-    await _send(connection, writer, h11.Response(status_code=200, headers=headers))
+    await _send(connection, writer, h11.Response(status_code=200, headers=headers), timeout=CLIENT_TIMEOUT_S)
     async with aclosing(stream.parts):
         async for part in stream.parts:
             if part:
                 await _send(connection, writer, h11.Data(data=part), timeout=stream.write_timeout_s)
-    await _send(connection, writer, h11.EndOfMessage())
+    await _send(connection, writer, h11.EndOfMessage(), timeout=CLIENT_TIMEOUT_S)
 
 
 async def _send(
     connection: h11.Connection,
     writer: asyncio.StreamWriter,
     *events: h11.Event,
-    timeout: float | None = CLIENT_TIMEOUT_S,
+    timeout: float | None,
 ) -> None:
     for event in events:
         writer.write(connection.send(event) or b"")

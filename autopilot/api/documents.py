@@ -35,7 +35,8 @@ curl http://127.0.0.1:9090/v1/status
   Every operation may answer 400 (malformed request), 404 (unknown path), 413 (too long a request) and 500 (internal
   error).
 - Fields may be added in a later version: clients ignore fields that they do not know.
-- A client has 10 s to send its request. Each interface serves 256 clients at a time.
+- A client has 10 s to send its request, and 10 s to read an answer that has an end; then it is disconnected. Each
+  interface serves 256 clients at a time. Beyond them the client makes room that has let the server wait longest.
 """
 EVENTS_INTRODUCTION = """\
 ## Events

@@ -157,12 +157,15 @@ class ControlApi:
         """Change the environment of later processes; `status_if_invalid` is for values of a wrong type."""
         changes = {}
         for name, value in body.items():
-            if not name or "=" in name or "\0" in name:
+            if not name or "=" in name or not _can_be_passed(name):
                 raise RequestError(400, f"cannot set {name!r}: it is not a name of an environment variable")
-            if value is not None and (not isinstance(value, str) or "\0" in value):
+            if value is not None and not isinstance(value, str):
                 raise RequestError(
                     status_if_invalid, f'{name}: cannot be {type(value).__name__}; write a string, or "" to unset it'
                 )
+            if value and not _can_be_passed(value):
+                problem = f"{name}: cannot be set: the value holds a NUL or half a surrogate pair"
+                raise RequestError(status_if_invalid, problem)
             changes[name] = value or ""
         self._target.put_environment(changes)
 
@@ -242,6 +245,14 @@ class ControlApi:
             raise RequestError(
                 503, f"{MAX_FOLLOWERS} clients follow or wait already; ask again without following or waiting"
             )
+
+
+def _can_be_passed(text: str) -> bool:
+    """Return True for text that a program can be given: without a NUL, and with characters that UTF-8 has."""
+    try:
+        return b"\0" not in text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
 
 
 def _has_taken_effect(verb: str, job_status: JobStatus, runs_before: int) -> bool:

@@ -62,6 +62,7 @@ def format_env_name(job: str) -> str:
 
     Upper case, without directory and extension, and each run of other characters as `_`: /usr/bin/app.sh is APP.
     """
-    base = job.rpartition("/")[2]
-    stem = base.rpartition(".")[0] if "." in base else base
-    return re.sub(r"[^A-Z0-9]+", "_", stem.upper())
+    base = job.rstrip("/").rpartition("/")[2]
+    _, dot, extension = base.rpartition(".")
+    stem = base.replace(dot + extension, "", 1) if dot else base  # the first text like it, as there
+    return re.sub(r"[^A-Za-z0-9]+", "_", stem).upper()

@@ -13,16 +13,18 @@ Linux's `/proc/PID/task/TID/children` makes a look cheap; no poll anywhere.
 from __future__ import annotations
 
 import os
+from itertools import islice
 
 from autopilot.process.process_stat import read_process_stat, read_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 RLIMIT_LOCKS = 10
 FIRST_MARK = 1 << 40  # no limit that anybody would set
 NO_PIDS: set[int] = set()
+MAX_DESCRIBED = 50  # processes in one line of the log: a job may leave thousands behind
 
 
 def list_children(pid: int) -> list[int]:
@@ -58,12 +60,18 @@ def is_alive(pid: int) -> bool:
 
 
 def read_name(pid: int) -> str:
-    """Return the kernel's name of a process, at most 15 characters; `?` when it is gone."""
+    """Return the kernel's name of a process, at most 15 bytes, any of which it may set; `?` when it is gone."""
     try:
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().strip()
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            return file.read().decode(errors="replace").strip()
     except OSError:
         return "?"
+
+
+def describe_processes(pids: Collection[int]) -> list[str]:
+    """Return `name (pid)` of the processes, of MAX_DESCRIBED at most, and the number of the others."""
+    described = [f"{read_name(pid)} ({pid})" for pid in islice(pids, MAX_DESCRIBED)]
+    return described if len(pids) <= MAX_DESCRIBED else [*described, f"and {len(pids) - MAX_DESCRIBED} more"]
 
 
 def read_mark(pid: int) -> int | None:

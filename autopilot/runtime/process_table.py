@@ -175,9 +175,9 @@ class Process:
         return JobRoot(None if self._exited else self.pid, self._mark)
 
     def list_remaining(self) -> list[str]:
-        """Return `name (pid)` of every live process of the job."""
+        """Return `name (pid)` of the live processes of the job, for people."""
         leader = [] if self._exited else [self.pid]
-        return [f"{job_processes.read_name(pid)} ({pid})" for pid in (*leader, *sorted(self._find_members()))]
+        return job_processes.describe_processes([*leader, *sorted(self._find_members())])
 
     # --- for the reaper ---
 
@@ -362,10 +362,8 @@ class ProcessTable:
         return pids
 
     def list_strays(self) -> list[str]:
-        """Return `name (pid)` of every live process below the supervisor that is no leader."""
-        return [
-            f"{job_processes.read_name(pid)} ({pid})" for pid in sorted(job_processes.find_strays(self.get_leaders()))
-        ]
+        """Return `name (pid)` of the live processes below the supervisor that are no leaders, for people."""
+        return job_processes.describe_processes(sorted(job_processes.find_strays(self.get_leaders())))
 
     def kill_all(self, max_wait_s: float = 0.5) -> None:
         """Send SIGKILL to every process below the supervisor, without the loop, and wait `max_wait_s` at most."""

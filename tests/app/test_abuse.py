@@ -78,6 +78,28 @@ def test_stopped_job_is_stopped(tmp_path):
         assert "heard" in pilot.list_job_output("a")
 
 
+def test_process_with_a_strange_name(tmp_path):
+    """A deaf process whose name is no text is killed at its timeout like any other, and the log tells of it."""
+    script = "printf '\\377\\n\\033[2J' > /proc/$$/comm; trap '' TERM; echo deaf; while :; do sleep 0.05; done"
+    job = {"name": "a", "exec": shell(script), "stop": {"timeout": "200ms"}}
+    with SupervisorProcess(tmp_path, {"jobs": [job, VICTIM]}) as pilot:
+        pilot.wait_for_event("a", "deaf")
+        assert pilot.stop() == 0
+        line = pilot.wait_for_event("a", "sending SIGKILL")
+        assert any("\ufffd" in name for name in line["processes"])
+
+
+def test_many_processes_are_one_short_line(tmp_path):
+    """Of hundreds of deaf processes the log names some and tells the number of the others."""
+    script = "trap '' TERM; for i in $(seq 200); do sleep 1000 & done; echo deaf; while :; do sleep 0.05; done"
+    job = {"name": "a", "exec": shell(script), "stop": {"timeout": "200ms"}}
+    with SupervisorProcess(tmp_path, {"jobs": [job]}) as pilot:
+        pilot.wait_for_event("a", "deaf")
+        assert pilot.stop() == 0
+        named = pilot.wait_for_event("a", "sending SIGKILL")["processes"]
+        assert len(named) == 51 and named[-1].startswith("and ") and named[-1].endswith(" more")
+
+
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that other users reach; those of pytest are its own."""

@@ -16,6 +16,9 @@ from autopilot.app.job_environment import format_env_name
         ("/usr/bin/thing", "THING"),
         ("/opt/my-app.v2.py", "MY_APP_V2"),
         ("sleep 60", "SLEEP_60"),
+        ("/opt/app/", "APP"),
+        ("a.b.a.b", "A_A_B"),  # Go's Replace takes the first text that looks like the extension
+        ("naïve.sh", "NA_VE"),
     ],
 )
 def test_name_of_a_job_in_variables(job: str, name: str) -> None:

@@ -157,6 +157,9 @@ def test_environment_is_what_we_were_started_with(tmp_path):
         ("POST", "/v3/environ", '{"A": {"b": "c"}}', 422),
         ("POST", "/v3/environ", '{"A=B": "x"}', 400),
         ("POST", "/v3/environ", '{"": "x"}', 400),
+        ("POST", "/v3/environ", '{"A\\ud800": "x"}', 400),  # no program could be started with it
+        ("POST", "/v3/environ", '{"A": "x\\udfff"}', 422),
+        ("POST", "/v3/environ", '{"A": "x\\u0000"}', 422),
         ("POST", "/v3/environ", '{"A": "\\u0000"}', 422),
         ("POST", "/v3/environ", "{}", 200),
         ("POST", "/v3/environ", None, 200),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
-from autopilot.spec import SpecError, load_text
+from autopilot.spec import SpecError, empty_values, load_text
+from autopilot.spec.keys import KEY_SYNONYMS, find_nested_model
+from autopilot.spec.spec_model import Spec
 
 EMPTY = ["", [], [""], None]
 JOB = {"name": "web", "exec": "true"}
@@ -25,12 +28,15 @@ JOB_KEYS = [
     "logging",
     "user",
     "uid",
+    "gid",
 ]
+WATCH = {"name": "db", "interval": 5}
 
 
 def build_case(path: str, value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a spec with the value at the path, and the same spec without the key."""
-    with_key = json.loads(json.dumps({"jobs": [SERVICE], "telemetry": TELEMETRY, "consul": {"address": "h:1"}}))
+    spec = {"jobs": [SERVICE], "telemetry": TELEMETRY, "consul": {"address": "h:1"}, "watches": [WATCH]}
+    with_key = json.loads(json.dumps(spec))
     without = json.loads(json.dumps(with_key))
     *parents, last = path.split("/")
     for tree in (with_key, without):
@@ -46,7 +52,8 @@ def build_case(path: str, value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 PATHS = [
     *SPEC_KEYS,
     *(f"jobs/0/{key}" for key in JOB_KEYS),
-    *("jobs/0/health/timeout", "jobs/0/health/logging", "jobs/0/logging/raw"),
+    *("jobs/0/health/timeout", "jobs/0/health/logging", "jobs/0/health/logging/raw", "jobs/0/logging/raw"),
+    *("watches/0/tag", "watches/0/dc"),
     *(f"jobs/0/consul/{key}" for key in ("enableTagOverride", "deregisterCriticalServiceAfter")),
     *(f"consul/{key}" for key in ("scheme", "token", "tls")),
     *(f"consul/tls/{key}" for key in ("cafile", "capath", "clientcert", "clientkey", "servername", "verify")),
@@ -66,10 +73,37 @@ def test_an_empty_value_is_absent(path: str, value: Any) -> None:
     assert loaded.plan == load_text(json.dumps(without), "f", {}).plan
     (warning,) = loaded.warnings
     assert "is empty and taken as absent" in warning.message
-    assert warning.path.replace("[web]", "/0").replace("[m]", "/0").replace(".", "/") == path
+    assert re.sub(r"\[(web|m|db)\]", "/0", warning.path).replace(".", "/") == path
 
 
-@pytest.mark.parametrize("when", [{}, {"source": ""}, {"once": "", "interval": "", "timeout": [""]}, [], ""])
+def find_model_and_key(path: str) -> tuple[str, str]:
+    """Return the model and the key at the end of a path."""
+    model: Any = Spec
+    *parents, last = [re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", step) for step in path.split("/")]
+    for step in parents:
+        model = model if step.isdigit() else find_nested_model(model, step)[0]
+    return model.__name__, KEY_SYNONYMS.get(model.__name__, {}).get(last, last)
+
+
+def test_every_key_of_the_rule_is_tried() -> None:
+    """Each key that may be empty is among the paths of this test, or has a test of its own below."""
+    tried = {find_model_and_key(path) for path in PATHS}
+    own_tests = {("Consul", "address"), ("Job", "name"), ("Job", "port")}
+    own_tests |= {("When", key) for key in ("source", "once", "each", "interval", "timeout")}
+    rule = {(model, key) for model, keys in empty_values._KEYS.items() for key in keys}
+    assert tried | own_tests == rule
+
+
+@pytest.mark.parametrize("name", EMPTY, ids=json.dumps)
+def test_an_empty_name_is_the_programs(name: Any) -> None:
+    """A job with an empty name is called as its program."""
+    plan = load_text(json.dumps({"jobs": [{"name": name, "exec": "/bin/true -x"}]}), "f", {}).plan
+    assert plan == load_text(json.dumps({"jobs": [{"exec": "/bin/true -x"}]}), "f", {}).plan
+
+
+@pytest.mark.parametrize(
+    "when", [{}, {"source": ""}, {"once": "", "each": "", "interval": "", "timeout": [""]}, [], ""]
+)
 def test_an_empty_when_is_absent(when: Any) -> None:
     """A `when` with nothing in it starts the job at startup."""
     plan = load_text(json.dumps({"jobs": [{**JOB, "when": when}]}), "f", {}).plan

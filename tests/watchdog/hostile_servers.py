@@ -1,4 +1,4 @@
-"""Serve answers that no honest server gives: canned bytes by path, and bytes that come one by one for ever."""
+"""Serve answers that no honest server gives: canned bytes by path, and bytes or floods without an end."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class CannedServer:
     port: int
     answers: dict[str, tuple[int, dict[str, str], bytes]]  # by the end of the path: status, headers, body
     requests: list[tuple[str, str, str]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)  # all headers of each request
     # by the end of the path: answers that are given first, each once
     first_answers: dict[str, list[tuple[int, dict[str, str], bytes]]] = field(default_factory=dict)
     awake: threading.Event = field(default_factory=threading.Event)  # while it is not set, no request is answered
@@ -43,6 +44,7 @@ def serve_answers(
             path = self.path.partition("?")[0]
             canned.awake.wait()
             canned.requests.append((self.command, self.path, self.headers.get("Authorization", "")))
+            canned.headers.append(dict(self.headers.items()))
             first = next((left for end, left in canned.first_answers.items() if left and path.endswith(end)), None)
             match = next((answer for end, answer in canned.answers.items() if path.endswith(end)), (404, {}, b""))
             status, headers, body = first.pop(0) if first else match
@@ -80,8 +82,10 @@ def serve_answers(
 
 
 @contextlib.contextmanager
-def drip_bytes(beginning: bytes, listener: socket.socket | None = None, interval_s: float = 0.05) -> Iterator[str]:
-    """Answer each connection with a beginning and then one more byte at each interval, for ever; yield the address."""
+def drip_bytes(
+    beginning: bytes, listener: socket.socket | None = None, interval_s: float = 0.05, block: bytes = b"x"
+) -> Iterator[str]:
+    """Answer each connection with a beginning and then one more block at each interval, for ever; yield the address."""
     own = listener or socket.create_server(("127.0.0.1", 0))
     done = threading.Event()
     threads: list[threading.Thread] = []
@@ -91,7 +95,7 @@ def drip_bytes(beginning: bytes, listener: socket.socket | None = None, interval
             connection.recv(65536)
             connection.sendall(beginning)
             while not done.wait(interval_s):
-                connection.sendall(b"x")
+                connection.sendall(block)
 
     def accept() -> None:
         with contextlib.suppress(OSError):

@@ -171,7 +171,7 @@ def test_failing_reboot_condemns_nothing() -> None:
 
 @pytest.mark.parametrize("later", [5, 21])
 def test_short_outage_condemns_no_proved_image(later: int) -> None:
-    """Two slots that fail in one outage, which ends just before the comparison, do not condemn a digest that lives well."""
+    """Two slots that fail in one outage, which ends just before the comparison, condemn no digest that lives well."""
     for length in range(60, 200, 10):
         registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)])
         begin = BEGIN + 2 * HOUR

@@ -21,6 +21,7 @@ from autopilot.adapters.consul.connection_settings import ConnectionSettings
 
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_TIMEOUT_S = 60
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 MAX_ANSWER_BYTES = 64 << 20  # the history of a large fleet has some 40 MiB
 
 
@@ -38,7 +39,12 @@ class _Transport(aio.HTTPClient):  # type: ignore[misc]  # py-consul has no type
             else aiohttp.TCPConnector(limit=0, ssl=settings.ssl_context or True, keepalive_timeout=KEEPALIVE_TIMEOUT_S)
         )
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            auto_decompress=False,  # a small answer that becomes gigabytes would get past our limit
+            skip_auto_headers=["Accept-Encoding"],
+        )
 
     async def _request(  # noqa: PLR0917 - py-consul's signature
         self,
@@ -51,11 +57,26 @@ class _Transport(aio.HTTPClient):  # type: ignore[misc]  # py-consul has no type
         raw: bool = False,
     ) -> Any:
         async with self._session.request(
-            method, uri, headers=headers, data=data or None, server_hostname=self._server_name
+            method,
+            uri,
+            headers=headers,
+            data=data or None,
+            server_hostname=self._server_name,
+            allow_redirects=False,
         ) as response:
+            if response.status in REDIRECT_STATUSES:
+                raise _build_redirect_error(response)
             body = await _read_body(response)
             text = body if raw else body.decode(errors="replace")
             return callback(base.Response(response.status, response.headers, text))
+
+
+def _build_redirect_error(response: aiohttp.ClientResponse) -> ConsulException:
+    target = response.headers.get("Location", "")[:100]
+    return ConsulException(
+        f"{response.status} it redirects to {target!r}, and the token goes to no other address; "
+        "if that is your Consul, give its address"
+    )
 
 
 async def _read_body(response: aiohttp.ClientResponse) -> bytes:

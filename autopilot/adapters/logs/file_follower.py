@@ -24,6 +24,7 @@ from autopilot.spec.plan import LogFile
 LOOK_INTERVAL_S = 1.0
 MAX_FILES = 256
 MAX_READ_BYTES = 256 * 1024  # of one file in one look; the rest comes with the next look, which follows at once
+MAX_REST_BYTES = 4 << 20  # of one file that is gone, read at once; a payload can make and remove terabytes of holes
 CHUNK_BYTES = 64 * 1024
 
 OnLines = Callable[[str, str, list[bytes]], None]  # job, path and complete lines
@@ -100,17 +101,19 @@ class FollowedFile:
         return lines, self._offset < size and self._offset > began
 
     def close(self) -> list[bytes]:
-        """Close the file; return what is left in it, an unterminated last line too."""
+        """Close the file; return what is left in it, an unterminated last line too, and a line about unread bytes."""
         lines: list[bytes] = []
-        more = True
-        while more and len(lines) < MAX_READ_BYTES:
+        more, end = True, self._offset + MAX_REST_BYTES
+        while more and self._offset < end:
             new, more = self.read_lines()
             lines += new
+        unread_bytes = os.fstat(self._descriptor).st_size - self._offset
         os.close(self._descriptor)
         rest = self._splitter.take_rest()
-        if self._joiner is None:
-            return lines + rest
-        return lines + self._joiner.feed(rest) + self._joiner.take_rest()
+        if self._joiner is not None:
+            rest = self._joiner.feed(rest) + self._joiner.take_rest()
+        notice = b"autopilot: %d bytes at the end of this file were not read" % unread_bytes
+        return [*lines, *rest, *([notice] if unread_bytes > 0 else [])]
 
 
 class FileFollower:

@@ -179,7 +179,9 @@ class StreamConnection:
             return
 
     def close(self) -> None:
-        """Close it; what the kernel has is still sent."""
+        """Close it; what the kernel has is still sent, and the rest is sent by the next connection."""
+        if self._writer.transport.get_write_buffer_size():  # close() would wait for a receiver that hangs for ever
+            self._writer.transport.abort()
         self._writer.close()
 
 
@@ -214,7 +216,7 @@ async def _connect_tls(destination: LogDestination) -> Connection:
 
     context = ssl.create_default_context(cafile=destination.ca_file)
     if destination.cert_file is not None:
-        context.load_cert_chain(destination.cert_file, destination.key_file)
+        context.load_cert_chain(destination.cert_file, destination.key_file, password="")  # "": ask no terminal
     return StreamConnection(*await asyncio.open_connection(destination.host, destination.port, ssl=context))
 
 

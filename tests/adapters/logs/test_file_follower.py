@@ -147,6 +147,22 @@ def test_large_file(followed):
     assert first + len(followed.look()) == 10_000
 
 
+@pytest.mark.parametrize("first_line", [None, "^never"])
+def test_removed_giant(tmp_path, monkeypatch, first_line):
+    """Of a removed file of terabytes a bounded rest is read, and the number of unread bytes is said."""
+    monkeypatch.setattr(file_follower, "MAX_REST_BYTES", 1 << 20)
+    followed = Followed(tmp_path, first_line)
+    followed.write("a.log", "1\n")
+    followed.follower.look()
+    os.truncate(tmp_path / "a.log", 1 << 43)
+    (tmp_path / "a.log").unlink()
+    lines = [line for _, line in followed.look()]
+    assert sum(map(len, lines)) < 2 << 20
+    unread = int(lines[-1].removeprefix("autopilot: ").split()[0])
+    assert (1 << 43) - (2 << 20) < unread < 1 << 43 and "bytes at the end of this file were not read" in lines[-1]
+    assert followed.follower._files == {}
+
+
 def test_close(followed):
     """At the end everything that is left is read, and all files are closed."""
     followed.write("a.log", "1\nrest")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import ssl
 from typing import Any
 
@@ -208,3 +210,25 @@ async def test_tls(certificate):
     async with running(friend):
         await receiver.wait_for("1")
     await receiver.stop()
+
+
+async def test_hung_receivers_leave_no_connection(monkeypatch):
+    """A receiver that takes connections and reads nothing costs one connection at a time, however often it is tried."""
+    monkeypatch.setattr(log_forwarder, "SEND_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(log_forwarder, "BATCH_BYTES", 32 << 20)  # more than the kernel keeps for a socket
+    accepted: list[socket.socket] = []
+    with socket.create_server(("localhost", 0)) as server:
+        server.setblocking(False)
+        forwarder = make_forwarder(server.getsockname()[1], buffer_bytes=64 << 20)
+        for _ in range(32):
+            add(forwarder, "x" * (1 << 20))
+        before = len(os.listdir("/proc/self/fd"))
+        running = asyncio.create_task(forwarder.run())
+        async with asyncio.timeout(TIMEOUT_S * 2):
+            while len(accepted) < 8:
+                accepted.append((await asyncio.get_running_loop().sock_accept(server))[0])
+        running.cancel()
+        await asyncio.wait([running])
+        assert len(os.listdir("/proc/self/fd")) - before - len(accepted) <= 2
+        for connection in accepted:
+            connection.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import http.client
 import json
 import os
 import secrets
@@ -16,9 +17,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, get_integer, get_list, get_object, get_text
+from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, clip_text, get_integer, get_list, get_object, get_text
 from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.state_ownership import CONFIG_LABEL
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.engine.docker_answers import parse_container, strip_frame_headers
 from autopilot_watchdog.engine.engine import (
@@ -31,6 +33,7 @@ from autopilot_watchdog.engine.engine import (
 )
 from autopilot_watchdog.engine.engine_http import EngineClient
 from autopilot_watchdog.engine.kill_events import needs_kill_events, was_kill_asked
+from autopilot_watchdog.engine.known_containers import KnownContainers
 
 PULLED_TAG_PREFIX = "watchdog-"  # images we pulled carry a tag of ours, so that `docker image prune` leaves them alone
 MAX_NAME_TRIES = 5
@@ -45,11 +48,17 @@ class DockerEngine:
     # Events that say that a container ended or is gone: during a forced removal it counts as alive until it is gone.
     END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die", "destroy"})
     KILL_ACTIONS: ClassVar[frozenset[str]] = frozenset({"kill"})  # events that say that somebody asked for a kill
+    # Further events to ask for, since they change a container; none: all events. A command inside, such as a health
+    # check, changes nothing.
+    CHANGE_ACTIONS: ClassVar[frozenset[str]] = frozenset(
+        {"start", "restart", "pause", "unpause", "oom", "health_status", "rename", "update"}
+    )
 
     def __init__(self, name: str, socket: str, owner: str) -> None:
         self.name = name
         self._client = EngineClient(name, socket)
         self._owner = owner
+        self._known = KnownContainers()
 
     @functools.cached_property
     def storage_folder(self) -> str:
@@ -67,8 +76,13 @@ class DockerEngine:
     def list_containers(self) -> list[Container]:
         """Return every container with this owner's label, dead or alive, without last words."""
         containers = []
-        for item in self._list_by_owner(self._owner):
-            document = None
+        items = self._list_by_owner(self._owner)
+        self._known.keep_only([item["Id"] for item in items])
+        for item in items:
+            if (known := self._known.find(item)) is not None:
+                containers.append(known)
+                continue
+            document, changes = None, self._known.count_changes()
             try:
                 document = self._client.request_json("GET", f"/containers/{item['Id']}/json")
             except EngineRefusedError as error:
@@ -79,8 +93,21 @@ class DockerEngine:
             container = parse_container(item, document, self.name, self.STATES)
             if needs_kill_events(container):
                 container = replace(container, stop_asked=was_kill_asked(self._client, container, self.KILL_ACTIONS))
+            self._known.remember(container, changes)
             containers.append(container)
         return containers
+
+    def list_strays(self, config_file: str) -> dict[str, str]:
+        """Return the state folders of the living containers of a configuration file under other owners, by name."""
+        filters = json.dumps({"label": [f"{CONFIG_LABEL}={config_file}"]})
+        items = self._request_list("/containers/json", {"filters": filters})
+        strays: dict[str, str] = {}
+        for item in items if isinstance(items, list) else []:
+            owner = get_text(get_object(item, "Labels"), container_request.OWNER_LABEL, MAX_PATH_CHARS)
+            names = [name for name in get_list(item, "Names") if isinstance(name, str)]
+            if owner and owner != self._owner:
+                strays[clip_text(names[0].lstrip("/")) if names else get_text(item, "Id")[:12]] = owner
+        return strays
 
     def start_container(
         self, group: SlotGroup, number: int, digest: str, *, host: str, state_folder: str | None
@@ -131,7 +158,9 @@ class DockerEngine:
     def read_logs(self, container: str, lines: int = 20) -> str:
         """Return the last lines that the container printed."""
         query = {"stdout": "true", "stderr": "true", "tail": str(lines)}
-        with self._client.open_response("GET", f"/containers/{container}/logs", query) as response:
+        with self._client.open_response(
+            "GET", f"/containers/{container}/logs", query, max_bytes=MAX_LOG_BYTES
+        ) as response:
             return strip_frame_headers(response.read(MAX_LOG_BYTES))
 
     def execute_command(self, container: str, command: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
@@ -141,11 +170,16 @@ class DockerEngine:
         start = {"Detach": False, "Tty": False}
         try:
             with self._client.open_response(
-                "POST", f"/exec/{created}/start", body=start, timeout=timeout, with_total_limit=True
+                "POST",
+                f"/exec/{created}/start",
+                body=start,
+                timeout=timeout,
+                with_total_limit=True,
+                max_bytes=MAX_OUTPUT_BYTES,
             ) as response:
                 output = strip_frame_headers(response.read(MAX_OUTPUT_BYTES))
-        except (TimeoutError, EngineUnreachableError) as error:
-            if isinstance(error, EngineUnreachableError) and not error.timed_out:
+        except EngineUnreachableError as error:
+            if not error.timed_out:
                 raise
             return TIMED_OUT_STATUS, f"no answer within {timeout:.0f} s"
         return get_integer(self._client.request_json("GET", f"/exec/{created}/json"), "ExitCode") or 0, output
@@ -153,13 +187,21 @@ class DockerEngine:
     def watch_container_ends(self) -> Iterator[str]:
         """Yield the slot of each container that ends or is removed; first yield "" when the stream is open."""
         label = f"{container_request.OWNER_LABEL}={self._owner}"
-        query = {"filters": json.dumps({"type": ["container"], "label": [label]})}
-        with self._client.open_response("GET", "/events", query, without_read_timeout=True) as response:
+        filters = {"type": ["container"], "label": [label]}
+        if self.CHANGE_ACTIONS:
+            filters["event"] = sorted(self.END_ACTIONS | self.CHANGE_ACTIONS)
+        query = {"filters": json.dumps(filters)}
+        with (
+            self._client.open_response("GET", "/events", query, without_read_timeout=True) as response,
+            self._known.listen(),
+        ):
             yield ""
             for event in self._client.read_json_lines(response):
-                if (get_text(event, "Action") or get_text(event, "status")) in self.END_ACTIONS:
-                    attributes = get_object(get_object(event, "Actor"), "Attributes")
-                    yield get_text(attributes, container_request.SLOT_LABEL)
+                action, actor = get_text(event, "Action") or get_text(event, "status"), get_object(event, "Actor")
+                if not action.startswith("exec_"):
+                    self._known.forget(get_text(actor, "ID"))
+                if action in self.END_ACTIONS:
+                    yield get_text(get_object(actor, "Attributes"), container_request.SLOT_LABEL)
 
     def has_image(self, repository: str, digest: str) -> bool:
         """Return True if the image is on disk.
@@ -191,16 +233,21 @@ class DockerEngine:
             with self._client.open_response(
                 "POST", "/images/create", query, headers=headers, timeout=timeout
             ) as response:
-                for line in self._client.read_json_lines(response):
-                    if time.monotonic() > end:
-                        raise PullError(f"the pull took longer than {timeout:.0f} s")
-                    if isinstance(line, dict) and line.get("error"):
-                        raise PullError(get_text(line, "error") or "the engine gives no reason")
+                self._follow_pull(response, end, timeout)
         except EngineRefusedError as error:
             raise PullError(str(error)) from None
-        except (OSError, ValueError) as error:
-            raise PullError(f"the engine's answer broke off: {error}") from None
         self._verify_pulled_image(repository, digest)
+
+    def _follow_pull(self, response: http.client.HTTPResponse, end: float, timeout: float) -> None:
+        """Read the progress of a pull to its end; raise PullError if it fails."""
+        try:
+            for line in self._client.read_json_lines(response):
+                if time.monotonic() > end:
+                    raise PullError(f"the pull took longer than {timeout:.0f} s")
+                if isinstance(line, dict) and line.get("error"):
+                    raise PullError(get_text(line, "error") or "the engine gives no reason")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise PullError(f"the engine's answer broke off: {error}") from None
 
     def remove_image(self, repository: str, digest: str) -> None:
         """Remove our tag and the digest's name; the layers go with their last name. Never force."""

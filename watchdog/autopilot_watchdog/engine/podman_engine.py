@@ -17,6 +17,7 @@ class PodmanEngine(DockerEngine):
         {"die", "died", "destroy", "remove"}
     )  # Docker's and Podman's words
     KILL_ACTIONS: ClassVar[frozenset[str]] = frozenset({"kill", "stop"})  # Podman tells no signals
+    CHANGE_ACTIONS: ClassVar[frozenset[str]] = frozenset()  # its filter of events has other words than its answers
 
     def _is_name_taken(self, error: EngineRefusedError) -> bool:
         """Return True if a container has the name already; Podman answers 500."""

@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
-import json
 import os
 import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from autopilot_watchdog.bounded_json import get_integer, parse_json
+from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, get_integer, parse_json
 from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
 from autopilot_watchdog.errors import WatchdogError
+from autopilot_watchdog.regular_files import (
+    NotRegularError,
+    move_aside,
+    open_own_file,
+    read_regular_file,
+    replace_own_file,
+)
+from autopilot_watchdog.shell import state_codec
 
 MAX_DAMAGED_COPIES = 10  # the latest ones are kept
 MAX_NUMBER_DIGITS = 10
@@ -49,7 +54,7 @@ class StateStore:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-            file = (self.folder / "lock").open("a")
+            file = os.fdopen(open_own_file(self.folder / "lock"), "r+")
         except OSError as error:
             raise StateError(f"cannot open the state folder {self.folder}: {error.strerror}") from None
         with file:
@@ -70,6 +75,11 @@ class StateStore:
             return self._read()
         except FileNotFoundError:
             return Memory()
+        except NotRegularError as error:
+            aside = self._move_foreign_aside()
+            raise StateError(
+                f"cannot read {self._path}: {error.strerror}; it is kept as {aside}, the next pass begins anew"
+            ) from None
         except OSError as error:
             raise StateError(f"cannot read {self._path}: {error.strerror}") from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -90,7 +100,7 @@ class StateStore:
             return Memory()
 
     def _read(self) -> Memory:
-        document = parse_json(self._path.read_text(encoding="utf-8"))
+        document = parse_json(read_regular_file(self._path, MAX_DOCUMENT_BYTES + 1))
         found = get_integer(document, "format")
         if found is not None and found > FORMAT_VERSION:
             raise StateError(
@@ -100,7 +110,13 @@ class StateStore:
             )
         if found != FORMAT_VERSION:
             raise ValueError(f"its format is not {FORMAT_VERSION}")
-        return typing.cast(Memory, decode(Memory, document))
+        return typing.cast(Memory, state_codec.decode(Memory, document))
+
+    def _move_foreign_aside(self) -> Path:
+        try:
+            return move_aside(self._path)
+        except OSError as error:
+            raise StateError(f"cannot read {self._path}, nor move it aside: {error.strerror}") from None
 
     def _move_aside(self) -> Path:
         """Rename a damaged file to a name that no earlier one has, and return the name."""
@@ -131,13 +147,8 @@ class StateStore:
         Raises:
             StateError: The file cannot be written.
         """
-        temporary = self._path.with_suffix(".tmp")
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                json.dump(asdict(memory), file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
+            replace_own_file(self._path, state_codec.encode(memory).encode(), sync=True)
         except OSError as error:
             raise StateError(f"cannot write {self._path}: {error.strerror}") from None
 
@@ -153,30 +164,3 @@ class StateStore:
         except OSError as error:
             raise StateError(f"cannot create {folder}: {error.strerror}") from None
         return folder
-
-
-def decode(kind: Any, json_value: Any) -> Any:
-    """Build a value of a type from JSON: dataclasses, mappings, tuples, plain values; ignore keys of newer versions.
-
-    Raises:
-        TypeError: The JSON value does not fit the type.
-    """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        return kind(
-            **{
-                field.name: decode(hints[field.name], json_value[field.name])
-                for field in fields(kind)
-                if field.name in json_value
-            }
-        )
-    if origin is Mapping:
-        return {key: decode(inner[1], value) for key, value in json_value.items()}
-    if origin is tuple:
-        return tuple(decode(inner[0], value) for value in json_value)
-    if kind is float and isinstance(json_value, int):
-        return float(json_value)
-    if not isinstance(json_value, kind):
-        raise TypeError(f"{json_value!r} is not of type {kind.__name__}")
-    return json_value

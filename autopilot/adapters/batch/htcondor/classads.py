@@ -48,7 +48,7 @@ def parse_ad(lines: Iterable[str]) -> dict[str, Value]:
 def parse_ads(text: str) -> Iterator[dict[str, Value]]:
     """Yield the ads of a `-long` output; empty lines separate them."""
     for block in re.split(r"\n\s*\n", text):
-        if ad := parse_ad(block.splitlines()):
+        if ad := parse_ad(block.split("\n")):
             yield ad
 
 

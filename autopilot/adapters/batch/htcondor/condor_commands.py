@@ -84,7 +84,7 @@ class CondorCommands:
     async def query_master(self, timeout: float = QUERY_TIMEOUT_S) -> dict[str, Value]:
         """Return condor_master's view of its daemons (`STARTD = "Alive"`, `STARTD_PID = 25`); {} without an answer."""
         done = await self.run("condor_who", "-quick", timeout=timeout)
-        return {} if done.timed_out else parse_ad(done.output.splitlines())
+        return {} if done.timed_out else parse_ad(done.output.split("\n"))
 
     async def query_slots(self, address: str, timeout: float = QUERY_TIMEOUT_S) -> QueryResult:
         """Return the slots, by the startd itself and not by the pool."""

@@ -133,7 +133,7 @@ def _read_payload_id(execute_directory: Path, starter: int) -> str | None:
         data = read_file(execute_directory / f"dir_{starter}" / ".job.ad", MAX_AD_BYTES)
     except OSError:
         return None
-    return get_payload_id(parse_ad(data.decode(errors="replace").splitlines()))
+    return get_payload_id(parse_ad(data.decode(errors="replace").split("\n")))
 
 
 def _has_no_job(starter: int) -> bool:

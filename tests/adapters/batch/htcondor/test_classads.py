@@ -26,8 +26,17 @@ def test_numbers_and_booleans_read_back(value: float) -> None:
 @given(st.text())
 def test_no_text_breaks_the_parser(text: str) -> None:
     """Tools mix warnings into their output: it is read or left out, never an error."""
-    parse_ad(text.splitlines())
+    parse_ad(text.split("\n"))
     list(parse_ads(text))
+
+
+@pytest.mark.parametrize("separator", ["\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029", "\r"])
+def test_a_value_cannot_forge_an_attribute(separator: str) -> None:
+    """Only a line feed ends a line: other characters that part lines elsewhere belong to the value."""
+    text = f'GlobalJobId = "real"\nCmd = "x{separator}GlobalJobId = \\"forged\\""\n'
+    assert [ad["GlobalJobId"] for ad in parse_ads(text)] == ["real"]
+    forged = f'GlobalJobId = "real"\nCmd = "x"{separator}GlobalJobId = "forged"\n'
+    assert [ad["GlobalJobId"] for ad in parse_ads(forged)] == ["real"]
 
 
 def test_expressions_lists_and_warnings_are_left_out() -> None:
