@@ -152,3 +152,18 @@ def test_sums_of_metric_values(kind):
 def test_finite_metric_values(value):
     """A metric takes every finite number, also as text."""
     assert parse_metric_value([Metric(name="m", help="h", type="gauge")], "m", value) == ("m", float(value))
+
+
+@pytest.mark.parametrize("digits", [5, 6, 40, 400, 5000])
+@pytest.mark.parametrize("form", ["%{}d", "%-{}d", "%.{}d", "%1.{}d", "%0{}d", "%.000{}f", "%{}s", "%{}q", "%{}"])
+def test_widths_of_printf(form, digits):
+    """A width of any length is formatted as Go formats one that is too large, and ends no validation."""
+    text = '{jobs: [{exec: ["echo", "{{ printf `' + form.format("9" * digits) + '` 1 }}"]}]}'
+    word = load_text(text, runs_here=False).plan.jobs[0].command.argv[1]
+    assert "%!" in word and len(word) < 100
+
+
+def test_zeros_of_a_precision():
+    """A precision with thousands of zeros before it is what its number says."""
+    text = '{jobs: [{exec: ["echo", "{{ printf `%.' + "0" * 5000 + '3d` 1 }}"]}]}'
+    assert load_text(text, runs_here=False).plan.jobs[0].command.argv[1] == "001"
