@@ -167,3 +167,24 @@ def test_zeros_of_a_precision():
     """A precision with thousands of zeros before it is what its number says."""
     text = '{jobs: [{exec: ["echo", "{{ printf `%.' + "0" * 5000 + '3d` 1 }}"]}]}'
     assert load_text(text, runs_here=False).plan.jobs[0].command.argv[1] == "001"
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("jobs[0].name", "{jobs: [{name: 'N', exec: 'true'}]}"),
+        ("watches[0].name", "{jobs: [{exec: 'true'}], consul: 'h:1', watches: [{name: 'N', interval: 1}]}"),
+        ("locks[0].name", "{jobs: [{name: 'a', exec: 'true'}], consul: 'h:1', locks: [{name: 'N', before: 'a'}]}"),
+        ("telemetry.metrics[0].name", "{jobs: [{exec: 'true'}], telemetry: {metrics: [{name: 'N', type: 'gauge'}]}}"),
+        ("templates[0].name", "{jobs: [{exec: 'true'}], templates: [{name: 'N', source: '/a', destination: '/b'}]}"),
+    ],
+)
+def test_length_of_names(path, text):
+    """A name has at most 255 characters: it is in each line of the log, and in names of variables and metrics."""
+    for length, is_wrong in ((255, False), (256, True), (100_000, True)):
+        try:
+            load_text(text.replace("N", "n" * length), runs_here=False)
+            problems = []
+        except SpecError as error:
+            problems = [problem.message for problem in error.problems]
+        assert problems == ([f"cannot be longer than 255 characters, got {length}"] if is_wrong else [])
