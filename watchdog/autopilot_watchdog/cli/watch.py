@@ -169,7 +169,7 @@ def _forward_events(engine: Engine, wakes: WakeQueue, wanted: Collection[Engine]
             for _ in engine.watch_container_ends():
                 wakes.put(WakeReason.ENGINE)
                 failures = 0
-        except (EngineError, OSError, ValueError):
+        except (EngineError, ValueError):
             pass  # the next pass reports the engine
         failures += 1
         # nothing notifies us of a socket that comes into being

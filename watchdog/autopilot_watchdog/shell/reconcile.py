@@ -28,7 +28,7 @@ from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.observation import Container, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
-from autopilot_watchdog.core.state_ownership import check_former_folder, claim_state
+from autopilot_watchdog.core.state_ownership import ForeignConfigError, check_former_folder, claim_state
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
@@ -199,6 +199,14 @@ class Watchdog:
     def refuse_foreign_state(self) -> None:
         """Raise ForeignConfigError if a pass would be refused; remember nothing."""
         self._claim_state(self.store.peek())
+
+    def explain_refusal(self) -> str:
+        """Return a sentence if every pass would be refused; "" if not."""
+        try:
+            self.refuse_foreign_state()
+        except ForeignConfigError as error:
+            return f"every pass is refused: {error}"
+        return ""
 
     def _claim_state(self, memory: Memory) -> Memory:
         """Return the memory as that of our configuration file.
