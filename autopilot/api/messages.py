@@ -271,7 +271,7 @@ class ReloadResult(TypedDict):
     restarted: list[str]
     """Jobs that were stopped and started with their new settings; without `wait`, they may still be stopping."""
     not_started: list[str]
-    """Jobs that are new, or were stopped for their new settings, and have not started: they wait for their `when`."""
+    """New jobs, and jobs stopped for new settings, that have not started: they wait for `when`, a file or a lock."""
     updated: list[str]
     """Jobs that follow new rules; those that run keep their process."""
     removed: list[str]

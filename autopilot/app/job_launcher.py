@@ -68,6 +68,10 @@ class JobLauncher:
         """Return the leader's pid of each job that runs now."""
         return {name: process.pid for name, (_, process) in self._running.items()}
 
+    def list_jobs_without_permit(self) -> set[str]:
+        """Return the names of the jobs whose run waits for its permit."""
+        return set(self._waiting_for_permit)
+
     def get_job_roots(self) -> dict[str, JobRoot]:
         """Return the places from which the processes of each job that runs now are found."""
         return {name: process.get_root() for name, (_, process) in self._running.items()}

@@ -71,6 +71,10 @@ class PlanTarget(Protocol):
         """Return the number of runs of each job, with the run to come of a job that is being replaced."""
         ...
 
+    def count_begun_runs(self) -> Mapping[str, int]:
+        """Return the same number; 0 for a job that waits for its lock."""
+        ...
+
     def is_ending(self) -> bool:
         """Return True when everything is being stopped."""
         ...
@@ -154,7 +158,7 @@ class Reloader:
         describe = await self._reload_in_turn()
         if wait:
             await self._plan_applied.wait()
-        return describe(runs_after=self._target.count_runs())
+        return describe(runs_after=self._target.count_begun_runs())
 
     def on_event(self, event: Event) -> None:
         """Note the changes by the last plan, and that it is in effect."""
@@ -212,7 +216,7 @@ def describe_changes(
         new: The new plan.
         warnings: Warnings about the job spec.
         runs_before: Number of runs of each job before the reload.
-        runs_after: Number of runs of each job now.
+        runs_after: Number of runs of each job now; 0 for one that waits for its lock.
     """
     changed = {*changes.added, *changes.restarted, *changes.updated}
     have_started = {name for name, runs in runs_after.items() if runs > runs_before.get(name, 0)}

@@ -464,6 +464,11 @@ class Supervisor:
         records = self._runner.core.job_records
         return {name: record.state.run + record.being_replaced for name, record in records.items()}
 
+    def count_begun_runs(self) -> Mapping[str, int]:
+        """Return the number of runs of each job as `count_runs` does; 0 for a job that waits for its lock."""
+        waiting = self._launcher.list_jobs_without_permit()
+        return {name: 0 if name in waiting else runs for name, runs in self.count_runs().items()}
+
     def is_ending(self) -> bool:
         """Return True when everything is being stopped."""
         return self._runner.core.ending

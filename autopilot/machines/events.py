@@ -156,7 +156,7 @@ class RestartScheduled(Event):
 
 @dataclass(frozen=True, slots=True)
 class CrashLoopDetected(Event):
-    """`failures` runs in a row ended sooner than the back-off's `reset_after`.
+    """`failures` runs in a row ended sooner than the back-off's `reset_after`, or by a check that never passed.
 
     `cause` says why the last run was ended, "" if it ended by itself with `status`.
     """

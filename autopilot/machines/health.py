@@ -4,8 +4,8 @@ Theory of operation. Checks never overlap. A check is due on a fixed grid (whole
 check that overruns the grid is not run twice: the times it missed are skipped and reported. Before the first success a
 job is *starting*: it is checked more often (STARTING_INTERVAL_S, doubling, never slower than the interval), and within
 its grace (`initial_delay` plus one interval) a failure does not count; a job in a crash loop has the time of its
-back-off as further grace, so that a slow start comes to an end. So a node with an interval of 60 s is known to
-be healthy after 2 s, not 60.
+back-off, or of its last run if that one never became healthy, as further grace, so that a slow start comes to an end.
+So a node with an interval of 60 s is known to be healthy after 2 s, not 60.
 
 docs/state-machines.md draws `TABLE`.
 """
@@ -65,6 +65,7 @@ class HealthState:
     starting_interval: float = STARTING_INTERVAL_S
     passes: int = 0  # in a row
     failures: int = 0  # in a row
+    was_healthy: bool = False  # at some time of this run
     output: str = ""  # of the last check
 
 
@@ -110,7 +111,8 @@ def step(
 def _start_checking(t: _StepContext) -> Step:
     first = t.now + t.plan.initial_delay
     state = HealthState(Phase.WAITING, Status.STARTING, first, run=t.run, up_since=t.now, grace=t.grace, due=first)
-    return state, ()
+    is_same_run = t.state.run == t.run  # it was in maintenance, or has another check now
+    return replace(state, was_healthy=is_same_run and t.state.was_healthy), ()
 
 
 def _stop_checking(t: _StepContext) -> Step:
@@ -136,9 +138,9 @@ def _record_pass(t: _StepContext) -> Step:
     if status is not Status.HEALTHY and passes >= t.plan.successes:
         status = Status.HEALTHY
         effects.append(events.Healthy(t.job))
-    return _wait_for_next_check(
-        replace(t, state=replace(s, status=status, passes=passes, failures=0, output=t.output)), effects
-    )
+    was_healthy = s.was_healthy or status is Status.HEALTHY
+    passed = replace(s, status=status, passes=passes, failures=0, was_healthy=was_healthy, output=t.output)
+    return _wait_for_next_check(replace(t, state=passed), effects)
 
 
 def _record_failure(t: _StepContext) -> Step:

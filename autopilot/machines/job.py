@@ -64,7 +64,7 @@ from autopilot.machines.job_stops import (
     stop,
 )
 from autopilot.machines.tables import IGNORE, Cell, build_table
-from autopilot.spec.plan import Job
+from autopilot.spec.plan import Job, Trigger
 
 __all__ = [
     "ALIVE_PHASES",
@@ -94,6 +94,8 @@ def step(
     has_pre_stop_jobs: bool = False,
     cause: str = "",
     is_held: bool = False,
+    was_healthy: bool = True,
+    missing_triggers: tuple[Trigger, ...] = (),
 ) -> Step:
     """Return the state after an input, and the actions and events that follow from it, in order.
 
@@ -109,8 +111,12 @@ def step(
         has_pre_stop_jobs: True while jobs wait for this one's `stopping`, or run because of it.
         cause: The reason of RECYCLE, as the end of a sentence on the run.
         is_held: True while files of the job are not rendered: a job with `cron` does not run yet.
+        was_healthy: False if the job's check has never passed in its last run.
+        missing_triggers: Triggers of the `when` that have not matched, with the end of a wait.
     """
-    context = JobContext(state, now, job, exited, pid, draw, clock, has_pre_stop_jobs, cause, is_held)
+    context = JobContext(
+        state, now, job, exited, pid, draw, clock, has_pre_stop_jobs, cause, is_held, was_healthy, missing_triggers
+    )
     return TABLE[state.phase, on](context)
 
 

@@ -10,6 +10,7 @@ from autopilot.machines.actions import Spawn
 from autopilot.machines.backoff import CRASH_LOOP_FAILURES, FailureStreak, compute_backoff
 from autopilot.machines.job_state import Effect, JobContext, Phase, Step
 
+MAX_STARTUP_GRACE_S = 600.0  # that a job has from its own last run, beside its back-off, which may be longer
 TIMER_MARGIN_S = 0.001  # s after a time of the calendar that the clock is checked: timers may be early
 
 # --- before a run ---
@@ -117,7 +118,7 @@ def cancel_wait(t: JobContext) -> Step:
 
 
 def _describe_triggers(t: JobContext) -> str:
-    return ", ".join(f"{x.source or 'autopilot'} {x.event}" for x in t.job.when.triggers)
+    return ", ".join(f"{x.source or 'autopilot'} {x.event}" for x in t.missing_triggers or t.job.when.triggers)
 
 
 # --- after a run ---
@@ -180,7 +181,11 @@ def _rest_until_cron_time(t: JobContext) -> Step:
 
 def _back_off(t: JobContext, restarts_remaining: int | None) -> Step:
     ran_for = t.now - t.state.started
-    streak, delay, looping = compute_backoff(t.job.backoff, t.state.streak, run_seconds=ran_for, draw=t.draw)
+    never_came_up = bool(t.state.recycle_cause) and not t.was_healthy  # such a run is no good one, however long it was
+    streak, delay, looping = compute_backoff(
+        t.job.backoff, t.state.streak, run_seconds=0.0 if never_came_up else ran_for, draw=t.draw
+    )
+    grace = max(delay, min(ran_for, MAX_STARTUP_GRACE_S)) if never_came_up else delay
     reports: list[Effect] = [events.RestartScheduled(t.job.name, delay, streak.failures)]
     if looping:
         status, cause = t.state.status or 0, t.state.recycle_cause
@@ -192,7 +197,7 @@ def _back_off(t: JobContext, restarts_remaining: int | None) -> Step:
         streak=streak,
         restarts_remaining=restarts_remaining,
         restarts=t.state.restarts + 1,
-        startup_grace=delay if streak.failures >= CRASH_LOOP_FAILURES else 0.0,
+        startup_grace=grace if streak.failures >= CRASH_LOOP_FAILURES else 0.0,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from autopilot.machines import cron_schedule, cues, events, health, job, job_replacement, triggers
 from autopilot.machines.actions import Action
@@ -134,8 +135,12 @@ class JobSet:
             has_pre_stop_jobs=self._has_pre_stop_hooks(record),
             cause=cause,
             is_held=bool(record.held_for),
+            was_healthy=record.plan.health is None or record.health.was_healthy,
+            missing_triggers=tuple(record.missing_triggers) if record.is_waiting else (),
         )
         self._changed_names.add(record.plan.name)
+        if not record.is_waiting:  # it runs, or is over: by an operator's wish, for example
+            record.held_for = ()
         if record.state.phase is job.Phase.HOLDING:
             self._holding_names.add(record.plan.name)
         self.emit(*effects)
@@ -196,19 +201,28 @@ class JobSet:
     # --- templates ---
 
     def set_templates(self, templates: Iterable[Template]) -> None:
-        """Follow the templates of a plan: a job that one of them reloads or restarts starts when it is rendered."""
+        """Follow the templates of a plan: a job that one of them reloads or restarts starts when it is rendered.
+
+        A file that was rendered counts for the template that renders it now, under the name that this one has now.
+        """
         self._templates_by_job: dict[str, list[Template]] = {}
-        for template in templates:
+        planned = tuple(templates)
+        names = {template.destination: template.name for template in planned}
+        self.rendered_templates = {path: names[path] for path in self.rendered_templates if path in names}
+        for template in planned:
             for name in {template.reload, template.restart} - {None}:
                 self._templates_by_job.setdefault(str(name), []).append(template)
 
     def trigger(self, record: JobRecord) -> None:
         """Step a job whose `when` is true, as soon as its templates are rendered."""
-        record.held_for = self._list_missing_templates(record)
-        if not record.held_for:
+        has_cron = record.plan.when.cron is not None
+        missing = self._list_missing_templates(record) if record.is_waiting else ()
+        record.held_for = missing
+        if not missing:
             # a job with `cron` looks at the clock: its time has come, is long past, or comes later
-            has_cron = record.plan.when.cron is not None
             self.step_job(record, job.Input.ELAPSED if has_cron else job.Input.TRIGGERED)
+        elif not has_cron:  # the timeout of a `when` is for its events, and they have come
+            record.state = replace(record.state, deadline=None)
 
     def release_held_starts(self) -> None:
         """Start the jobs that were held for templates which are rendered now."""
@@ -275,7 +289,9 @@ class JobSet:
         impossible = [  # chosen before the first is given up: its events come before others that wait for it
             record
             for record in self._list_waits_to_check()
-            if record.is_waiting and any(self._is_over(trigger.source) for trigger in record.missing_triggers)
+            if record.is_waiting
+            and not record.held_for  # a held job's events have come
+            and any(self._is_over(trigger.source) for trigger in record.missing_triggers)
         ]
         for record in impossible:
             self.step_job(record, job.Input.ABANDON)

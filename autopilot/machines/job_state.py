@@ -11,7 +11,7 @@ from autopilot.machines.backoff import FailureStreak
 from autopilot.machines.cues import Exited
 from autopilot.machines.deadlines import compute_deadline
 from autopilot.machines.tables import StepContext
-from autopilot.spec.plan import Job
+from autopilot.spec.plan import Job, Trigger
 
 
 class Phase(Enum):
@@ -102,6 +102,8 @@ class JobContext(StepContext[JobState]):
     has_pre_stop_jobs: bool
     cause: str
     is_held: bool
+    was_healthy: bool
+    missing_triggers: tuple[Trigger, ...]
 
     def enter_phase(self, phase: Phase, *effects: Effect, deadline_in: float | None = None, **changes: object) -> Step:
         """Enter `phase` with a deadline `deadline_in` seconds from now."""

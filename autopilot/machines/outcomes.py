@@ -9,6 +9,7 @@ from autopilot.machines.job_record import JobRecord
 
 EX_NEVER_RAN = 1  # the work never ran: its wait timed out, or could never end
 EX_UNAVAILABLE = 69  # a check failed and its job asked for a shutdown
+MAX_CAUSES = 5  # of a job that never ran: each job waited for the next one
 EX_TEMPFAIL = 75  # the drain was forced at its deadline, or payloads were lost
 
 
@@ -76,15 +77,19 @@ def build_all_jobs_outcome(records: Mapping[str, JobRecord]) -> Outcome:
     return Outcome("completed", "all jobs are over", 0)
 
 
-def _describe_given_up(record: JobRecord, records: Mapping[str, JobRecord]) -> str:
-    """Return the reason why a job never ran, with the ends of the jobs that it waited for."""
+def _describe_given_up(record: JobRecord, records: Mapping[str, JobRecord], depth: int = 0) -> str:
+    """Return the reason why a job never ran, with the ends of the jobs that it waited for, and with their reasons."""
     sources = dict.fromkeys(trigger.source for trigger in record.missing_triggers)
-    ends = [_describe_end(records[name]) for name in sources if name in records and records[name].is_done]
+    ends = [
+        _describe_end(records[name], records, depth) for name in sources if name in records and records[name].is_done
+    ]
     return ", and ".join([record.state.given_up, *ends])
 
 
-def _describe_end(record: JobRecord) -> str:
+def _describe_end(record: JobRecord, records: Mapping[str, JobRecord], depth: int) -> str:
     name, state = record.plan.name, record.state
+    if state.given_up and depth < MAX_CAUSES:
+        return f"{name} never ran: {_describe_given_up(record, records, depth + 1)}"
     if state.given_up or not state.run:
         return f"{name} never ran"
     return f"{name} ended" if state.status is None else f"{name} ended with {state.status}"

@@ -105,7 +105,9 @@ def spawn(
     try:
         identity = resolve(command.user, command.group)
         environment = _build_environment(command, environ, identity, withheld_variables)
-    except (LookupError, OSError, ValueError) as problem:
+    except OSError as problem:
+        raise SpawnError(f"cannot read {command.env_file}: {problem.strerror}") from None
+    except (LookupError, ValueError) as problem:
         raise SpawnError(str(problem)) from None
     fds = _open_three_pipes()
     out_r, out_w, err_r, err_w, problem_r, problem_w = fds

@@ -5,15 +5,15 @@ The section `consul` is completed from Consul's own variables, as `run` does it,
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from autopilot.spec.consul_address import is_consul_address, split_consul_address
+from autopilot.spec.executables import find_program_problem
 from autopilot.spec.file_problems import build_machine_warning, find_read_problem
 from autopilot.spec.findings import Finding
 from autopilot.spec.key_paths import KeyPath
-from autopilot.spec.os_names import is_missing_program
+from autopilot.spec.tls_files import find_tls_problem
 
 if TYPE_CHECKING:
     from autopilot.spec.spec_model import Spec
@@ -30,8 +30,8 @@ def check_consul_machine(spec: Spec, env: Mapping[str, str]) -> Iterator[Finding
     """Yield a warning for each file or variable that Consul's sections need and that cannot be used."""
     agent = spec.consul_agent
     if agent is not None:
-        if is_missing_program((agent.exec,), {}, None):
-            yield build_machine_warning(("consul_agent", "exec"), "run", f'there is no program "{agent.exec}"')
+        if problem := find_program_problem((agent.exec,)):
+            yield build_machine_warning(("consul_agent", "exec"), "run", problem)
         if agent.config is not None and (problem := find_read_problem(agent.config)):
             yield build_machine_warning(("consul_agent", "config"), "read", problem)
     if spec.consul is not None:
@@ -74,16 +74,17 @@ def _check_certificates(spec: Spec, env: Mapping[str, str]) -> Iterator[Finding]
             continue
         found[key] = name
         path: KeyPath = ("consul", "tls", key) if written else ("consul",)
-        if problem := find_read_problem(name):
+        if problem := find_read_problem(name, takes_directory=key == "capath"):
             problems.append(build_machine_warning(path, "read", problem if written else f"{variable}: {problem}"))
     yield from problems
     if problems:
         return
-    try:
-        context = ssl.create_default_context(cafile=found.get("cafile"), capath=found.get("capath"))
-        if "clientcert" in found:
-            context.load_cert_chain(found["clientcert"], found.get("clientkey"), password="")  # "": ask no terminal
-    except (OSError, ssl.SSLError) as error:
-        reason = f"{error.strerror or error}; write PEM files"
+    problem = find_tls_problem(
+        cafile=found.get("cafile"),
+        capath=found.get("capath"),
+        certfile=found.get("clientcert"),
+        keyfile=found.get("clientkey"),
+    )
+    if problem:
         path = ("consul", "tls") if spec.consul.tls is not None else ("consul",)
-        yield build_machine_warning(path, "used", f"{', '.join(found.values())}: {reason}")
+        yield build_machine_warning(path, "used", problem)

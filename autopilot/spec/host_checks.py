@@ -11,7 +11,7 @@ from typing import Any
 
 from autopilot.spec.findings import Finding
 from autopilot.spec.key_paths import KeyPath, get_value_at
-from autopilot.spec.os_names import is_missing_program, is_unknown_group, is_unknown_user
+from autopilot.spec.os_names import describe_missing_program, is_missing_program, is_unknown_group, is_unknown_user
 from autopilot.spec.spec_model import Job, Spec
 from autopilot.spec.time_zones import find_local_zone, find_zone
 
@@ -78,7 +78,8 @@ def _check_files(job: Job, path: KeyPath) -> Iterator[Finding]:
         commands.append((job.health.exec, (*path, "health", "exec")))
     for argv, command_path in commands:
         if is_missing_program(argv, job.env, job.cwd):
-            yield Finding(command_path, f'cannot be run on this machine: there is no program "{argv[0]}"', warning=True)
+            problem = describe_missing_program(argv[0], job.cwd)
+            yield Finding(command_path, f"cannot be run on this machine: {problem}", warning=True)
     if job.env_file is not None and not os.path.exists(job.env_file):
         yield Finding(
             (*path, "env_file"), f'cannot be read on this machine: there is no "{job.env_file}"', warning=True

@@ -13,22 +13,29 @@ import resource
 import shutil
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Literal
 
 from autopilot.spec.consul_machine_checks import check_consul_machine
 from autopilot.spec.env_file import read_env_file
+from autopilot.spec.executables import find_interpreter_problem, find_program_problem, find_size_problem
 from autopilot.spec.file_problems import (
     build_machine_warning,
     find_access_problem,
+    find_destination_problem,
     find_file_problem,
-    find_interpreter_problem,
     find_read_problem,
     find_write_problem,
+    read_number,
 )
 from autopilot.spec.findings import Finding
+from autopilot.spec.id_maps import is_mapped, may_set_groups
 from autopilot.spec.key_paths import KeyPath
-from autopilot.spec.os_names import is_missing_program, is_unknown_group, is_unknown_user, list_programs
+from autopilot.spec.os_names import is_unknown_group, is_unknown_user, list_programs
+from autopilot.spec.port_checks import check_ports
 from autopilot.spec.privilege_names import CAPABILITY_NAMES, format_capabilities
 from autopilot.spec.spec_model import Job, Spec
+from autopilot.spec.template_checks import find_template_problem
+from autopilot.spec.tls_files import find_tls_problem
 from autopilot.state_directory import choose_state_directory
 
 _MODULES_BY_SECTION = {  # the section of the job spec, and the extra that installs its modules
@@ -37,8 +44,10 @@ _MODULES_BY_SECTION = {  # the section of the job spec, and the extra that insta
     "templates": ("jinja2",),
 }
 _EXTRAS_BY_SECTION = {"consul": "consul", "telemetry": "consul,telemetry", "templates": "templates"}
-_CAP_CHOWN, _CAP_SETGID, _CAP_SETUID, _CAP_SETPCAP, _CAP_SYS_RESOURCE = 0, 6, 7, 8, 24  # capabilities(7)
+_CAP_CHOWN, _CAP_SETGID, _CAP_SETUID, _CAP_SETPCAP = 0, 6, 7, 8  # capabilities(7)
+_CAP_NET_BIND_SERVICE, _CAP_SYS_RESOURCE = 10, 24
 MAX_SOCKET_PATH_BYTES = 107  # unix(7)
+MAX_OPEN_FILES_PATH = "/proc/sys/fs/nr_open"
 
 
 def check_machine(spec: Spec) -> Iterator[Finding]:
@@ -48,9 +57,10 @@ def check_machine(spec: Spec) -> Iterator[Finding]:
     yield from check_consul_machine(spec, os.environ)
     yield from _check_directories(spec)
     yield from _check_log_files(spec)
+    yield from check_ports(spec, has_bind_right=_has_capabilities(_CAP_NET_BIND_SERVICE))
     for path, argv in _list_commands(spec):
-        if is_missing_program(argv, {}, None):
-            yield build_machine_warning(path, "run", f'there is no program "{argv[0]}"')
+        if problem := find_program_problem(argv):
+            yield build_machine_warning(path, "run", problem)
     for index, job in enumerate(spec.jobs):
         yield from _check_job(job, ("jobs", index))
 
@@ -85,6 +95,9 @@ def _check_directories(spec: Spec) -> Iterator[Finding]:
     if len(os.fsencode(socket)) > MAX_SOCKET_PATH_BYTES:
         reason = f'its path "{socket}" is longer than {MAX_SOCKET_PATH_BYTES} bytes; set `control.socket`'
         yield build_machine_warning(("control", "socket"), "used", reason)
+    elif os.path.isdir(socket):
+        reason = f'"{socket}" is a directory, which `run` would move aside; name the socket in it'
+        yield build_machine_warning(("control", "socket"), "used", reason)
     elif (written or os.environ.get("AUTOPILOT_SOCKET")) and (
         problem := find_write_problem(os.path.dirname(socket) or ".")
     ):
@@ -93,27 +106,52 @@ def _check_directories(spec: Spec) -> Iterator[Finding]:
     if output.lower() not in ("stdout", "stderr") and (problem := find_file_problem(output)):
         yield build_machine_warning(("logging", "output"), "written", problem)
     for index, template in enumerate(spec.templates):
-        if problem := find_read_problem(template.source):
-            yield build_machine_warning(("templates", index, "source"), "read", problem)
-        if problem := find_write_problem(os.path.dirname(template.destination)):
+        if problem := find_template_problem(template.source):
+            yield build_machine_warning(("templates", index, "source"), "used", problem)
+        if problem := find_destination_problem(template.destination):
             yield build_machine_warning(("templates", index, "destination"), "written", problem)
-        for key, name, is_unknown in (
-            ("user", template.user, is_unknown_user),
-            ("group", template.group, is_unknown_group),
+        for key, problem in (
+            ("user", _find_owner_problem("user", template.user)),
+            ("group", _find_owner_problem("group", template.group)),
         ):
-            if is_unknown(name):
-                yield build_machine_warning(("templates", index, key), "used", f'there is no {key} "{name}"')
-            elif name is not None and not _has_capabilities(_CAP_CHOWN):
-                reason = f"uid {os.geteuid()} may not give files away; start the supervisor as root"
-                yield build_machine_warning(("templates", index, key), "used", reason)
+            if problem:
+                yield build_machine_warning(("templates", index, key), "used", problem)
+
+
+def _find_owner_problem(key: Literal["user", "group"], name: str | None) -> str:
+    """Return a sentence when a file cannot be given to a user or a group, else ""."""
+    if name is None:
+        return ""
+    if is_unknown_user(name) if key == "user" else is_unknown_group(name):
+        return f'there is no {key} "{name}"'
+    if key == "user":
+        entry = _find_password_entry(name)
+        number = int(name) if entry is None else entry.pw_uid
+        is_own = number == os.geteuid()
+    else:
+        number = int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
+        is_own = number in {os.getegid(), *os.getgroups()}
+    if not is_own and not _has_capabilities(_CAP_CHOWN):
+        return f"uid {os.geteuid()} may not give files away; start the supervisor as root"
+    kind: Literal["uid", "gid"] = "uid" if key == "user" else "gid"
+    return "" if is_mapped(kind, number) else _format_unmapped(kind, number)
 
 
 def _check_log_files(spec: Spec) -> Iterator[Finding]:
     """Check the certificates for receivers of the log."""
     for index, destination in enumerate(spec.logging.forward if spec.logging is not None else ()):
-        for key in ("ca_file", "cert_file", "key_file"):
-            if (name := getattr(destination, key)) is not None and (problem := find_read_problem(name)):
-                yield build_machine_warning(("logging", "forward", index, key), "read", problem)
+        path: KeyPath = ("logging", "forward", index)
+        problems = [
+            build_machine_warning((*path, key), "read", problem)
+            for key in ("ca_file", "cert_file", "key_file")
+            if (name := getattr(destination, key)) is not None and (problem := find_read_problem(name))
+        ]
+        yield from problems
+        files = destination.ca_file, destination.cert_file, destination.key_file
+        if any(files) and not problems:
+            cafile, certfile, keyfile = files
+            if problem := find_tls_problem(cafile=cafile, certfile=certfile, keyfile=keyfile):
+                yield build_machine_warning(path, "used", problem)
 
 
 def _list_commands(spec: Spec) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
@@ -137,6 +175,10 @@ def _check_job(job: Job, path: KeyPath) -> Iterator[Finding]:
         problems = [find_interpreter_problem(program) or _find_access_problem(job, program) for program in programs]
         if problems and all(problems):
             yield build_machine_warning(command_path, "run", problems[0])
+        elif argv is not None and (
+            problem := find_size_problem(argv, {**os.environ, **job.env}, job.limits.get("stack"))
+        ):
+            yield build_machine_warning(command_path, "run", problem)
     if job.cwd is not None and os.path.isdir(job.cwd) and (problem := _find_access_problem(job, job.cwd)):
         yield build_machine_warning((*path, "cwd"), "entered", problem)
     if job.env_file is not None and os.path.exists(job.env_file):
@@ -146,22 +188,31 @@ def _check_job(job: Job, path: KeyPath) -> Iterator[Finding]:
             yield build_machine_warning((*path, "env_file"), "read", getattr(error, "strerror", None) or str(error))
     if job.user is not None and not is_unknown_user(job.user) and (problem := _find_identity_problem(job.user)):
         yield build_machine_warning((*path, "user"), "used", problem)
-    elif job.group is not None and not _has_capabilities(_CAP_SETGID):
-        reason = f"uid {os.geteuid()} may not change its group; start the supervisor as root"
-        yield build_machine_warning((*path, "group"), "used", reason)
+    elif job.group is not None and not is_unknown_group(job.group) and (problem := _find_group_problem(job.group)):
+        yield build_machine_warning((*path, "group"), "used", problem)
     yield from _check_privileges(job, path)
     for name, value in job.limits.items():
-        hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
-        is_above = hard != resource.RLIM_INFINITY and (value == -1 or value > hard)
-        if is_above and not _has_capabilities(_CAP_SYS_RESOURCE):
-            yield build_machine_warning(
-                (*path, "limits"), "set", f"{name} cannot be above {hard}, the limit of the supervisor itself"
-            )
+        if problem := _find_limit_problem(name, value):
+            yield build_machine_warning((*path, "limits"), "set", problem)
+
+
+def _find_limit_problem(name: str, value: int) -> str:
+    """Return a sentence when a resource limit cannot be set, else ""; -1 is unlimited."""
+    hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
+    is_above = hard != resource.RLIM_INFINITY and (value == -1 or value > hard)
+    if is_above and not _has_capabilities(_CAP_SYS_RESOURCE):
+        return f"{name} cannot be above {hard}, the limit of the supervisor itself"
+    most = read_number(MAX_OPEN_FILES_PATH) if name == "nofile" else None
+    if most is not None and (value == -1 or value > most):
+        return f"{name} cannot be above {most}, the kernel's limit (fs.nr_open)"
+    return ""
 
 
 def _find_access_problem(job: Job, place: str) -> str:
     """Return a sentence when the job's user may not execute a program or enter a directory, else ""."""
-    if job.user is None or is_unknown_user(job.user) or is_unknown_group(job.group):
+    if job.user is None:
+        return "" if os.access(place, os.X_OK, effective_ids=True) else f'uid {os.geteuid()} may not enter "{place}"'
+    if is_unknown_user(job.user) or is_unknown_group(job.group):
         return ""
     entry = _find_password_entry(job.user)
     uid = int(job.user) if entry is None else entry.pw_uid
@@ -183,15 +234,37 @@ def _find_identity_problem(user: str) -> str:
     """Return a sentence when this process cannot start another one as `user`, else ""."""
     entry = _find_password_entry(user)
     uid = int(user) if entry is None else entry.pw_uid
-    if uid != os.geteuid():
-        if _has_capabilities(_CAP_SETUID, _CAP_SETGID):
-            return ""
-        return f"uid {os.geteuid()} may not become another user; start the supervisor as root"
     groups = {uid} if entry is None else {entry.pw_gid, *os.getgrouplist(entry.pw_name, entry.pw_gid)}
+    if uid != os.geteuid() and not _has_capabilities(_CAP_SETUID, _CAP_SETGID):
+        return f"uid {os.geteuid()} may not become another user; start the supervisor as root"
+    if not is_mapped("uid", uid):
+        return _format_unmapped("uid", uid)
+    if unmapped := [group for group in sorted(groups) if not is_mapped("gid", group)]:
+        return _format_unmapped("gid", unmapped[0])
+    return _find_surplus_problem(groups, "user")
+
+
+def _find_group_problem(group: str) -> str:
+    """Return a sentence when this process cannot start another one with `group`, else ""."""
+    gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+    if gid != os.getegid() and not _has_capabilities(_CAP_SETGID):
+        return f"uid {os.geteuid()} may not change its group; start the supervisor as root"
+    if not is_mapped("gid", gid):
+        return _format_unmapped("gid", gid)
+    return _find_surplus_problem({gid}, "group")
+
+
+def _find_surplus_problem(groups: set[int], key: str) -> str:
+    """Return a sentence when a process with these groups would keep others of the supervisor, else ""."""
     surplus = set(os.getgroups()) - groups
-    if not surplus or _has_capabilities(_CAP_SETGID):
+    if not surplus or (_has_capabilities(_CAP_SETGID) and may_set_groups()):
         return ""
-    return f"the supervisor may not give up its groups {sorted(surplus)} without CAP_SETGID; leave `user` out"
+    return f"the supervisor may not give up its groups {sorted(surplus)} without CAP_SETGID; leave `{key}` out"
+
+
+def _format_unmapped(kind: str, number: int) -> str:
+    problem = f"{kind} {number} does not exist in this user namespace (/proc/self/{kind}_map)"
+    return f"{problem}; give the container more ids, or write one that it has"
 
 
 def _check_privileges(job: Job, path: KeyPath) -> Iterator[Finding]:

@@ -123,6 +123,15 @@ def is_missing_program(argv: tuple[str, ...], env: Mapping[str, str], cwd: str |
     return not list_programs(argv, env, cwd)
 
 
+def describe_missing_program(program: str, cwd: str | None = None) -> str:
+    """Return a sentence about a program that cannot be found, or not be executed."""
+    place = os.path.join(cwd or "", program)
+    if "/" not in program or not os.path.exists(place):
+        return f'there is no program "{program}"'
+    what = "a directory" if os.path.isdir(place) else "not executable"
+    return f'"{program}" is {what}'
+
+
 def list_programs(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None) -> list[str]:
     """Return the paths that the first word of a command may mean, in the order in which an exec tries them."""
     program = argv[0]

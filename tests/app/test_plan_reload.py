@@ -66,6 +66,19 @@ def test_a_reload_says_which_jobs_have_started(tmp_path):
         assert "c: has not started: see `autopilot why`" in text.splitlines()
 
 
+def test_a_reload_starts_no_job_without_its_lock(tmp_path):
+    """A changed job that waits for its lock has not started, however often it is changed."""
+    lock = {"name": "l", "before": "locked", "ttl": 10}
+    section = {"consul": f"127.0.0.1:{find_free_port()}", "locks": [lock]}  # nobody answers: the lock stays closed
+    with SupervisorProcess(tmp_path, build_spec(SLEEPER, {**SLEEPER, "name": "locked"}, **section)) as pilot:
+        pilot.wait_for_event("sleeper", "started")
+        for seconds in ("2000", "3000"):
+            locked = {"name": "locked", "exec": ["sleep", seconds]}
+            done = parse_answer(pilot.reload(build_spec(SLEEPER, locked, **section), "-o", "json"))
+            assert (done["started"], done["restarted"], done["not_started"]) == ([], [], ["locked"])
+        assert pilot.get_pids()["locked"] is None
+
+
 def test_other_rules_keep_the_process(tmp_path):
     """Another health check, another stop, other restarts: in effect at once, with the same pid."""
     job = {**SLEEPER, "health": {"exec": "true", "interval": 60}}

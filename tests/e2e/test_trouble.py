@@ -198,7 +198,7 @@ def test_hung_command(pool):
         compute_seconds_between(
             find_job_events(node, "victim", "ended")[0], find_job_events(node, "victim", "started")[1]
         )
-        < PROMPT_S
+        < PROMPT_S * 10
     )
     asked = time.monotonic()
     node.worker.send_signal(signal.SIGTERM)

@@ -152,6 +152,56 @@ def test_a_rendered_template_is_news_to_a_later_plan():
     assert set(list_started(started.feed(cues.PlanChanged(plan)))) == {"new", "held"}
 
 
+FILE = Template(name="a", source="/t", destination="/a", restart="main")
+
+
+@pytest.mark.parametrize("when", [When(cron="1 0 * * *"), When(), When(every=1000.0)])
+def test_an_operator_starts_a_held_job(when):
+    """A held job that an operator starts is held no longer: its file neither starts it again nor ends its run."""
+    started = StartedCore(plans.build_job("main", when=when), plans.build_job("other"), templates=(FILE,))
+    started.feed(cues.RequestReceived("start-job", "a person", job="main"))
+    assert started.get_phase("main") is job.Phase.RUNNING
+    assert started.core.job_records["main"].held_for == ()
+    assert not [e for e in started.feed(cues.TemplateRendered("a", "/a")) if isinstance(e, actions.Action)]
+    assert started.get_phase("main") is job.Phase.RUNNING
+
+
+def test_the_events_of_a_held_job_have_come():
+    """A job that only waits for its file is not given up: neither by its timeout nor because its source is over."""
+    whens = {
+        "once": plans.build_when("source", "exitSuccess", timeout=5.0),
+        "each": plans.build_when("source", "exitSuccess", each=True),
+    }
+    waiting = [plans.build_job(name, when=when) for name, when in whens.items()]
+    files = [Template(name=name, source="/t", destination=f"/{name}", restart=name) for name in whens]
+    started = StartedCore(plans.build_job("source"), plans.build_job("other"), *waiting, templates=tuple(files))
+    started.feed(cues.Exited("source", 1, 0))
+    started.tick(20.0)
+    assert {started.get_phase(name) for name in whens} == {job.Phase.WAITING}
+    assert [render(started, name) for name in whens] == [["once"], ["each"]]
+
+
+def test_a_reload_renames_a_template():
+    """A file counts for the template that renders it now: by its new name, and not at all without a template."""
+    old = Template(name="old", source="/t", destination="/a")
+    started = StartedCore(plans.build_job("main"), templates=(old,))
+    started.feed(cues.TemplateRendered("old", "/a"))
+    waiting = plans.build_job("waiting", when=plans.build_when("template.new", "rendered"))
+    new = Template(name="new", source="/t", destination="/a")
+    plan = plans.build_plan(plans.build_job("main"), waiting, templates=(new,))
+    assert list_started(started.feed(cues.PlanChanged(plan))) == ["waiting"]
+    started.feed(cues.PlanChanged(plans.build_plan(plans.build_job("main"))))
+    held = plans.build_job("held")
+    again = Template(name="again", source="/t", destination="/a", reload="held")
+    assert (
+        list_started(
+            started.feed(cues.PlanChanged(plans.build_plan(plans.build_job("main"), held, templates=(again,))))
+        )
+        == []
+    )
+    assert list_started(started.feed(cues.TemplateRendered("again", "/a"))) == ["held"]
+
+
 ENDING = Lifetime(max=10.0, drain=Drain(begin=plans.TRUE, until=plans.TRUE), queue=True)
 
 

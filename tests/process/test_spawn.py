@@ -171,6 +171,14 @@ def test_limits():
     assert int(output) == soft
 
 
+@pytest.mark.parametrize("name", ["none", "."])
+def test_env_file_that_cannot_be_read(tmp_path, name):
+    """The reason of a failed start names the file of variables that is missing, or is a directory."""
+    command = Command(argv=("true",), env_file=str(tmp_path / name))
+    with pytest.raises(SpawnError, match=rf"^cannot read {tmp_path / name}: [A-Z][a-z ]+$"):
+        spawn(command, {})
+
+
 def test_env_file(tmp_path):
     """An env file holds assignments and comments; anything else is refused with its line."""
     file = tmp_path / "env"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
-from autopilot.adapters.telemetry.metric_values import parse_metric_value
+from autopilot.adapters.telemetry.job_metrics import JobMetrics
+from autopilot.adapters.telemetry.metric_values import MAX_NUMBER, parse_metric_value
 from autopilot.spec import SpecError, load_text
 from autopilot.spec.keys import MAX_ITEMS
 from autopilot.spec.plan import Metric
@@ -29,12 +32,19 @@ NUMBER_KEYS = [
 ]
 
 
+def shorten_id(value):
+    """Return a test's id of at most 60 characters; a longer one slows the whole run down."""
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:50]}-{len(text)}"
+
+
 HOSTILE_NUMBERS = ["9" * 400, "9" * 5000, "1e400", "-1e400", "Infinity", "NaN", "9" * 99]
 
 
 @pytest.mark.parametrize(
     ("key", "number"),  # 10^99 is a possible bound of a histogram's bucket
     [(key, number) for key in NUMBER_KEYS for number in HOSTILE_NUMBERS if "buckets" not in key or number != "9" * 99],
+    ids=shorten_id,
 )
 @pytest.mark.parametrize("form", ["{}", "'{}'"])
 def test_hostile_numbers(key, number, form):
@@ -46,7 +56,7 @@ def test_hostile_numbers(key, number, form):
     assert len(str(caught.value)) < 1000
 
 
-@pytest.mark.parametrize("number", ["9" * 400, "1e400", "Infinity", "-Infinity", "NaN"])
+@pytest.mark.parametrize("number", ["9" * 400, "1e400", "Infinity", "-Infinity", "NaN"], ids=shorten_id)
 @pytest.mark.parametrize("json_text", ['{"jobs": [{"exec": ["a", N]}]}', '{"jobs": [{"exec": "a", "env": {"A": N}}]}'])
 def test_hostile_numbers_in_strict_json(json_text, number):
     """A number that JSON's parser would take as infinite reaches no command and no variable as "inf"."""
@@ -118,12 +128,24 @@ def test_cycles_of_waits(waits):
 
 @pytest.mark.parametrize("kind", ["gauge", "counter", "histogram", "summary"])
 @pytest.mark.parametrize(
-    "value", ["1e400", "-1e400", "inf", "nan", 1e400, "9" * 400, 10**4000, "1_000", "\u0663", True, ""]
+    "value", ["1e400", "-1e400", "inf", "nan", 1e400, "9" * 400, 10**4000, "1_000", "\u0663", True, ""], ids=shorten_id
 )
 def test_metric_values(kind, value):
     """A metric takes no value that is infinite, no number or longer than any number."""
-    with pytest.raises(ValueError, match=r"m: cannot be .{1,80}; write a number that is finite"):
+    with pytest.raises(ValueError, match=r"m: cannot be .{1,80}; write a number of at most 1e"):
         parse_metric_value([Metric(name="m", help="h", type=kind)], "m", value)
+
+
+@pytest.mark.parametrize("kind", ["counter", "histogram", "summary"])
+def test_sums_of_metric_values(kind):
+    """The sum of the largest values that a metric takes is finite."""
+    registry = CollectorRegistry()
+    metrics = JobMetrics([Metric(name="m", help="h", type=kind)], registry)
+    for _ in range(1000):
+        metrics.set_metric(*parse_metric_value([Metric(name="m", help="h", type=kind)], "m", MAX_NUMBER))
+    assert all(math.isfinite(sample.value) for family in registry.collect() for sample in family.samples)
+    with pytest.raises(ValueError, match="at most 1e\\+300"):
+        parse_metric_value([Metric(name="m", help="h", type=kind)], "m", MAX_NUMBER * 1.01)
 
 
 @pytest.mark.parametrize("value", [1, 1.5, "1", "1.5e-3", ".5", "+7.", " 3 ", 1e300])

@@ -18,7 +18,8 @@ from autopilot_watchdog.core.slot_actions import Action, Drain, Outcome, Pull, R
 from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError
 from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch, split_into_batches
 from autopilot_watchdog.shell.audit import Audit
-from autopilot_watchdog.shell.reconcile import ASK_PAUSE_S, PassReport, Watchdog
+from autopilot_watchdog.shell.reconcile import ASK_PAUSE_S, EVENT_LAG_S, PassReport, Watchdog
+from autopilot_watchdog.shell.wake_queue import WakeReason
 from autopilot_watchdog.simulation.simulated_engine import SimulatedEngine
 from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 
@@ -291,6 +292,27 @@ def test_registry_that_was_not_asked(host: Host) -> None:
     watchdog = host.build_watchdog()
     report = advance(watchdog, asks_registries=False)
     assert report.wake_at is not None and report.wake_at <= time.time() + ASK_PAUSE_S
+
+
+def test_reasons_that_are_news(host: Host) -> None:
+    """An event from before the last look and a result that was taken need no further pass; later ones and orders do."""
+    host.push("x")
+    watchdog = host.build_watchdog()
+    before = time.monotonic()
+    assert watchdog.is_news(WakeReason.ENGINE, before), "nothing was looked at"
+    fill_slots(host, watchdog)
+    after = time.monotonic()
+    assert not watchdog.is_news(WakeReason.ENGINE, before - EVENT_LAG_S)
+    assert watchdog.is_news(WakeReason.ENGINE, after) and watchdog.is_news(WakeReason.ORDER, before)
+    assert not watchdog.is_news(WakeReason.WORK, after), "the registry's answer and the pull were used"
+    new = host.push("new")
+    host.document["registry"] |= {"check_every": "0s", "patience": "0s"}
+    watchdog = host.build_watchdog()
+    advance(watchdog)
+    assert host.woken.wait(LIMIT_S) and watchdog.is_news(WakeReason.WORK, after)
+    host.engine.allowed.set()
+    finish_work(host, watchdog)
+    assert host.engine.pulls == [new] and not watchdog.is_news(WakeReason.WORK, after)
 
 
 def test_failing_registry_is_not_waited_for(host: Host) -> None:

@@ -76,3 +76,15 @@ def test_missing_file(tmp_path: Path) -> None:
     """A file that is not there is a plain sentence."""
     with pytest.raises(ConfigError, match="cannot read the configuration"):
         load_config(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_byte_order_mark(tmp_path: Path, encoding: str) -> None:
+    """A byte order mark before UTF-8 is no problem; another encoding is a plain sentence."""
+    path = tmp_path / "wd.json"
+    path.write_bytes(json.dumps({"slots": [SLOT]}).encode(encoding))
+    if encoding == "utf-16":
+        with pytest.raises(ConfigError, match="cannot read the configuration"):
+            load_config(path)
+    else:
+        assert load_config(path).slots

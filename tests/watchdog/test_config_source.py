@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from autopilot_watchdog.shell.config_source import ConfigChange, ConfigSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.scenes import IMAGE
 
 
@@ -29,7 +31,7 @@ def source(tmp_path: Path) -> ConfigSource:
     """Return a source with a valid file."""
     path = tmp_path / "wd.json"
     write_file(path)
-    return ConfigSource(path, load_config(path))
+    return ConfigSource(path, load_config(path), settle_s=0)
 
 
 def reload_asked(source: ConfigSource) -> ConfigChange | None:
@@ -49,7 +51,12 @@ def test_change_is_taken(source: ConfigSource, tmp_path: Path) -> None:
     assert asked and asked.sentence.endswith("nothing has changed")
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"slots": []}', '{"slots": 3}', "\ud800", None])
+UNKNOWN_EVENT = json.dumps(
+    {"slots": [{"name": "wn-NN", "image": IMAGE}], "notify": {"exec": ["true"], "events": ["no-such-event"]}}
+)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"slots": []}', '{"slots": 3}', "\ud800", UNKNOWN_EVENT, None])
 def test_bad_file_is_refused(source: ConfigSource, tmp_path: Path, text: str | None) -> None:
     """A file with problems, or none, leaves the configuration; it is told once, and its end, too."""
     path, before = tmp_path / "wd.json", source.config
@@ -65,13 +72,37 @@ def test_bad_file_is_refused(source: ConfigSource, tmp_path: Path, text: str | N
     assert source.reload() and not source.refused_since and source.config == before
 
 
+@pytest.mark.parametrize("text", ["", '{"host": "h1", "slo', None])
+def test_half_written_file_is_not_judged(tmp_path: Path, text: str | None) -> None:
+    """A file with problems that changed a moment ago is looked at again before it is refused, unless one asks."""
+    path = tmp_path / "wd.json"
+    write_file(path)
+    source = ConfigSource(path, load_config(path), settle_s=3600)
+    assert source.reload() is None and not source.has_changed
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text)
+    assert source.has_changed
+    begin = time.time()
+    for _ in range(2):
+        assert source.reload() is None and not source.refused_since and not source.has_changed
+        assert source.look_again_at and source.look_again_at > begin + 3000
+    write_file(path, 2)
+    assert source.has_changed
+    assert source.reload() and source.config.slots[0].count == 2 and source.look_again_at is None
+    path.write_text("{")
+    asked = reload_asked(source)
+    assert asked and asked.is_refused and source.look_again_at is None
+
+
 def test_change_before_the_first_look(tmp_path: Path) -> None:
     """A change between the first reading and the first look is seen."""
     path = tmp_path / "wd.json"
     write_file(path)
     before = load_config(path)
     write_file(path, 2)
-    source = ConfigSource(path, before)
+    source = ConfigSource(path, before, settle_s=0)
     assert source.reload() and source.config.slots[0].count == 2
 
 
@@ -83,12 +114,12 @@ def test_another_state_folder_is_refused(source: ConfigSource, tmp_path: Path) -
 
 
 @given(counts=st.lists(st.integers(-2, 4), max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=scale_examples(40), deadline=None)
 def test_last_valid_one_is_in_use(tmp_path_factory: pytest.TempPathFactory, counts: list[int]) -> None:
     """After any sequence of files the last valid one is in use, and it is told whether the file is that one."""
     path = tmp_path_factory.mktemp("config") / "wd.json"
     write_file(path)
-    source, expected = ConfigSource(path, load_config(path)), 1
+    source, expected = ConfigSource(path, load_config(path), settle_s=0), 1
     for count in counts:
         write_file(path, count)
         source.reload()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,11 @@ def open_audit(folder: Path, script: str, timeout: float = 30.0) -> Audit:
 def read_events(folder: Path) -> list[str]:
     """Return the ids of the audit log's entries."""
     return [json.loads(line)["event"] for line in (folder / "audit.jsonl").read_text().splitlines()]
+
+
+def has_a_line(path: Path) -> bool:
+    """Return True if the file ends with a whole line."""
+    return path.exists() and path.read_text().endswith("\n")
 
 
 def test_chosen_events_arrive(tmp_path: Path) -> None:
@@ -81,6 +87,24 @@ def test_end_waits_for_the_events(tmp_path: Path) -> None:
     began = time.monotonic()
     hanging._notifier.close(0.2)
     assert time.monotonic() - began < 2.0 + 20
+
+
+def test_changed_program_is_told(tmp_path: Path) -> None:
+    """After a change of the configuration the new program is told, under the new host's name; without one, nobody."""
+    audit, log = open_audit(tmp_path, f"cat >> {tmp_path}/old"), tmp_path / "audit.jsonl"
+    new = NotifyConfig(exec=("sh", "-c", f"cat >> {tmp_path}/new"))
+    audit.record(AuditEvent.PROMOTE, "first")
+    audit.use_settings(log, new, "h2")
+    audit.use_settings(log, new, "h2")
+    audit.record(AuditEvent.PROMOTE, "second")
+    for name, host, sentence in (("old", "h1", "first"), ("new", "h2", "second")):
+        told = tmp_path / name
+        eventually(partial(has_a_line, told), 20, "it was told")
+        (entry,) = [json.loads(line) for line in told.read_text().splitlines()]
+        assert (entry["host"], entry["sentence"]) == (host, sentence)
+    audit.use_settings(log, None, "h2")
+    audit.record(AuditEvent.PROMOTE, "third")
+    assert read_events(tmp_path) == ["promote"] * 3 and audit._notifier is None
 
 
 def test_unknown_event_is_refused(tmp_path: Path) -> None:

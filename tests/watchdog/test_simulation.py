@@ -13,6 +13,7 @@ from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, Si
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_host
 
 pytestmark = pytest.mark.slow
@@ -125,7 +126,7 @@ events = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=scale_examples(150))
 @given(events)
 def test_any_day_ends_well(day: list[tuple[str, int, float]]) -> None:
     """Whatever happens: one container per slot, no crash loop, and when all is well again all slots fill."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,21 @@ from autopilot_watchdog.engine.engine import PullError
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
 from autopilot_watchdog.shell.state_file import StateError, StateStore
+from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 from click.testing import CliRunner
 
 from tests.watchdog.hostile_servers import serve_answers
-from tests.watchdog.scenes import IMAGE, KEY, A, B, build_config
+from tests.watchdog.scenes import (
+    BEGIN,
+    IMAGE,
+    KEY,
+    A,
+    B,
+    build_config,
+    build_failing_behaviour,
+    build_host,
+    run_passes,
+)
 from tests.watchdog.test_hostile_neighbours import CONFIG_DIGEST, DEEP, build_answers
 
 NOW = 1_800_000_000.0
@@ -207,3 +218,17 @@ def test_a_failed_pass_is_no_success(tmp_path: Path) -> None:
         report = watchdog.run_pass()
     assert report.problems == ("no space",)
     assert (report.memory.last_success, watchdog.store.load().last_success) == (5.0, 5.0)
+
+
+def test_memory_is_written_whole(tmp_path: Path) -> None:
+    """A memory that has seen good and failed lives, quarantines and many slots is read as it was written."""
+    registry = SimulatedRegistry([(0, A), (BEGIN + 3600, B)], behaviours=build_failing_behaviour(B))
+    host = build_host(registry, build_config(count=5), staggered=True)
+    run_passes(host, BEGIN, 6 * 3600, every=600)
+    assert host.memory.get_image(KEY).quarantine and len(host.memory.slots) == 5
+    store = StateStore(tmp_path)
+    store.save(host.memory)
+    assert store.load() == host.memory
+    text = (tmp_path / "state.json").read_text()
+    assert json.loads(text) == json.loads(json.dumps(asdict(host.memory)))
+    assert len(text.splitlines()) == 2 + len(fields(Memory)), "one line for each field"

@@ -103,7 +103,7 @@ def test_watch_under_systemd(booted: SystemdContainer, site: Site) -> None:
     booted.run("systemctl", "start", "autopilot-watchdog-events.service")
     first = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
     kill_container(site, first)
-    eventually(lambda: get_slot(site)["container"] not in (None, first), 5, "it is refilled")
+    eventually(lambda: get_slot(site)["container"] not in (None, first), 15, "it is refilled")
     assert booted.run("systemctl", "is-active", "autopilot-watchdog-events.service").strip() == "active"
 
 

@@ -75,6 +75,25 @@ def test_queue_joins_reasons() -> None:
     assert wakes.wait(0.01) == set()
 
 
+def test_queue_drops_what_is_no_news() -> None:
+    """Reasons that tell nothing new end no wait; those that come with news are left out."""
+    wakes = WakeQueue()
+    times: list[float] = []
+
+    def is_news(reason: WakeReason, at: float) -> bool:
+        times.append(at)
+        return reason is WakeReason.ENGINE
+
+    begin = time.monotonic()
+    for reason in (WakeReason.WORK, WakeReason.ORDER):
+        wakes.put(reason)
+    assert wakes.wait(0.01, is_news) == set()
+    assert [begin <= at <= time.monotonic() for at in times] == [True, True]
+    wakes.put(WakeReason.WORK)
+    threading.Timer(0.05, wakes.put, [WakeReason.ENGINE]).start()
+    assert wakes.wait(LIMIT_S, is_news) == {WakeReason.ENGINE}
+
+
 def test_pool_runs_a_key_once() -> None:
     """A key has one piece of work until its result is taken; results come once, in the order of their ends."""
     ended, allowed, pool_runs = threading.Semaphore(0), threading.Event(), []
@@ -93,9 +112,10 @@ def test_pool_runs_a_key_once() -> None:
     assert pool.pending_keys == {"a", "b"}
     allowed.set()
     pool.wait({"a", "b"}, LIMIT_S)
+    assert pool.has_ended_work
     pool.start("a", work)
     assert [(done.key, done.result) for done in pool.take_finished()] == [("b", 2), ("a", 1)]
-    assert pool.take_finished() == [] and not pool.pending_keys and len(pool_runs) == 1
+    assert pool.take_finished() == [] and not pool.pending_keys and not pool.has_ended_work and len(pool_runs) == 1
     assert ended.acquire(timeout=LIMIT_S) and ended.acquire(timeout=LIMIT_S)
 
 

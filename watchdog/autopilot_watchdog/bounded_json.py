@@ -19,7 +19,7 @@ MAX_DIGITS = 30  # of a whole number
 MAX_TEXT_CHARS = 500  # of one text that others wrote, unless a caller sets another limit
 MAX_INTEGER = 1 << 53  # beyond it JSON's numbers are not exact
 # whole or unterminated; possessive, so that no input makes the search go back
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _NO_BRACKETS = re.compile(r"[^\[\]{}]+")
 _LEVELS = {"[": 1, "{": 1, "]": -1, "}": -1}
 

@@ -81,7 +81,7 @@ def _build_ssl_context(tls: Tls, env: Mapping[str, str]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=authority or None, capath=folder or None)
         if certificate:
-            context.load_cert_chain(certificate, key or None)
+            context.load_cert_chain(certificate, key or None, password="")  # "": ask no terminal
     except (OSError, ssl.SSLError) as error:
         files = ", ".join(name for name in (authority, folder, certificate, key) if name)
         reason = getattr(error, "strerror", None) or str(error)

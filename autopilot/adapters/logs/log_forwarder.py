@@ -216,7 +216,7 @@ async def _connect_tls(destination: LogDestination) -> Connection:
 
     context = ssl.create_default_context(cafile=destination.ca_file)
     if destination.cert_file is not None:
-        context.load_cert_chain(destination.cert_file, destination.key_file)
+        context.load_cert_chain(destination.cert_file, destination.key_file, password="")  # "": ask no terminal
     return StreamConnection(*await asyncio.open_connection(destination.host, destination.port, ssl=context))
 
 

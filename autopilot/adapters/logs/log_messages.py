@@ -123,7 +123,7 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     events.CrashLoopDetected: (
         Sentence(
             "error",
-            "crash loop: {failures} short runs in a row, the last {cause}",
+            "crash loop: {failures} runs in a row were short or never healthy, the last {cause}",
             ("job",),
             condition=lambda event: event.cause != "",
         ),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from autopilot.spec.plan import Metric
 
 MAX_NUMBER_CHARS = 40
+MAX_NUMBER = 1e300  # so that no sum of values becomes infinite
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -26,7 +27,9 @@ def parse_metric_value(declared_metrics: Sequence[Metric], name: str, value: obj
         raise ValueError(f"there is no metric {name!r}; there are: {declared}")
     text = str(value).strip()
     number = float(text) if len(text) <= MAX_NUMBER_CHARS and _NUMBER.fullmatch(text) else math.nan
-    if not math.isfinite(number) or (metric.type == "counter" and number < 0):
+    if not abs(number) <= MAX_NUMBER or (metric.type == "counter" and number < 0):
         shown = repr(value) if len(text) <= MAX_NUMBER_CHARS else f"{text[:37]}..."
-        raise ValueError(f"{metric.name}: cannot be {shown}; write a number that is finite, not below 0 for a counter")
+        raise ValueError(
+            f"{metric.name}: cannot be {shown}; write a number of at most {MAX_NUMBER:g}, not below 0 for a counter"
+        )
     return metric.name, number

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
+
 import pytest
 
 from autopilot.adapters.consul.connection_settings import ConsulSetupError, build_connection_settings
 from autopilot.spec.plan import Consul, Tls
+from autopilot.spec.tls_files import find_tls_problem
 
 HERE = Consul(address="127.0.0.1:8500")
 
@@ -64,3 +68,28 @@ def test_bad_certificates():
     plan = Consul(address="h:1", scheme="https", tls=Tls(cafile="/no/ca.pem"))
     with pytest.raises(ConsulSetupError, match=r"consul.tls: cannot use /no/ca.pem: No such file"):
         build_connection_settings(plan, {})
+
+
+@pytest.mark.real("openssl")
+@pytest.mark.parametrize("spec_or_run", ["run", "check"])
+def test_an_encrypted_key_asks_nobody(tmp_path, monkeypatch, spec_or_run):
+    """A key with a passphrase is refused: nobody is asked for it on a terminal, which would hold up every job."""
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    names = ("-subj", "/CN=x", "-keyout", key, "-out", certificate)
+    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-passout", "pass:secret", "-days", "30", *names)
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    passwords = []  # None: it asks
+    load = ssl.SSLContext.load_cert_chain
+
+    def load_and_note(context, certfile, keyfile, password=None):
+        passwords.append(password)
+        load(context, certfile, keyfile, password="")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load_and_note)
+    if spec_or_run == "check":
+        assert "write PEM files" in find_tls_problem(certfile=certificate, keyfile=key)
+    else:
+        plan = Consul(address="h:1", scheme="https", tls=Tls(clientcert=certificate, clientkey=key))
+        with pytest.raises(ConsulSetupError, match=r"consul\.tls: cannot use"):
+            build_connection_settings(plan, {})
+    assert passwords == [""]

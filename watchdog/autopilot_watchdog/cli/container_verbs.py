@@ -25,14 +25,20 @@ from autopilot_watchdog.timestamps import format_age, format_timestamp
 @click.option("--life", default=0, metavar="N", help="Past life to show: 1 is the last one, 2 the one before.")
 @config_option
 def logs(config: Config, slot: str, lines: int, life: int) -> None:
-    """Print the last output of the slot's container, or of a past life; of an empty slot, of its last life."""
-    if life == 0 and (live := _find_live_slot(config, slot)):
+    """Print the last output of the slot's container, or of a past life; of an empty slot, of its last life.
+
+    SLOT may be the name of a container, living or dead, too.
+    """
+    past = LifeArchive(Path(config.state)).find_life(slot)
+    slot, life = past if past and life == 0 else (slot, life)
+    live = _find_live_slot(config, slot) if life == 0 else None
+    if live:
         try:
             text = live.engine.read_logs(live.container.id, lines)
         except EngineError as error:
             fail(f"cannot read the output of {live.container.name}: {error}", EX_TEMPFAIL)
     else:
-        text = _read_past_log(config, slot, life or 1)
+        text = _read_past_log(config, find_lives_slot(config, slot), life or 1)
     for line in text.splitlines()[-lines:]:
         click.echo("\n".join(show_lines(line)))
 
@@ -74,6 +80,17 @@ def exec_command(config: Config, slot: str, command: tuple[str, ...], timeout: s
     raise SystemExit(status)
 
 
+def find_lives_slot(config: Config, name: str) -> str:
+    """Return the slot of the past lives that a slot's or a container's name stands for; exit if there is none."""
+    archive = LifeArchive(Path(config.state))
+    if name in config.map_slots_to_groups() or archive.list_lives(name):
+        return name
+    if past := archive.find_life(name):
+        return past[0]
+    live = _find_live_slot(config, name)
+    return live.container.slot if live else name
+
+
 def _find_live_slot(config: Config, slot: str) -> LiveSlot | None:
     """Return the living container of a slot; exit if there is no such slot, or its engine does not answer."""
     try:
@@ -87,10 +104,12 @@ def _find_live_slot(config: Config, slot: str) -> LiveSlot | None:
 @output_option
 @config_option
 def history(config: Config, slot: str, output: str) -> None:
-    """Print the past lives of the slot: begin, length, image, end and payloads; the newest is 1."""
+    """Print the past lives of the slot: begin, length, image, end and payloads; the newest is 1.
+
+    SLOT may be the name of a container, too: that of its slot.
+    """
+    slot = find_lives_slot(config, slot)
     lives = LifeArchive(Path(config.state)).list_lives(slot)
-    if slot not in config.map_slots_to_groups() and not lives:
-        fail(f"there is no slot {slot}; there are {', '.join(config.map_slots_to_groups())}", EX_USAGE)
     if output == "json":
         click.echo(
             json.dumps({"slot": slot, "lives": [{**asdict(life), "length": life.length} for life in lives]}, indent=1)

@@ -41,8 +41,11 @@ def explain(config: Config, slot: str, output: str) -> None:
     watchdog = Watchdog(config, Audit())
     memory, now = watchdog.store.peek(), time.time()
     decision = decide(config, watchdog.observe(memory, with_network=False), memory, now)
+    by_container = {container.name: name for name, container in decision.containers.items()}
+    slot = slot if slot in decision.reasons else by_container.get(slot, slot)
     if slot not in decision.reasons:
-        fail(f"there is no slot {slot}; there are {', '.join(decision.reasons)}", EX_USAGE)
+        sentence = f"there is no slot {slot} and no living container of this name"
+        fail(f"{sentence}; there are {', '.join(decision.reasons)}", EX_USAGE)
     reason = decision.reasons[slot]
     if slot in groups:
         details = list(_describe_image(config, decision.memory, groups[slot][0].image_key, slot, now))

@@ -23,6 +23,8 @@ VERB_MODULES = {
     "retry": "order_verbs",
     "pause": "order_verbs",
     "resume": "order_verbs",
+    "adopt": "state_verbs",
+    "forget-engine": "state_verbs",
     "drain": "slot_verbs",
     "cordon": "slot_verbs",
     "uncordon": "slot_verbs",
@@ -47,19 +49,24 @@ class VerbGroup(click.Group):
         if name not in VERB_MODULES:
             return None
         module = importlib.import_module(f"autopilot_watchdog.cli.{VERB_MODULES[name]}")
-        command = getattr(module, name, None) or getattr(module, f"{name}_command")  # a name may be a builtin's
+        command = getattr(module, name.replace("-", "_"), None) or getattr(
+            module, f"{name}_command"
+        )  # a name may be a builtin's
         assert isinstance(command, click.Command)
         return command
 
     def invoke(self, context: click.Context) -> Any:
         """Run a verb; a state that it cannot use is a sentence and an exit code."""
-        from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, fail
+        from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, EX_CONFIG, fail
+        from autopilot_watchdog.core.state_ownership import ForeignConfigError
         from autopilot_watchdog.shell.state_file import StateError
 
         try:
             return super().invoke(context)
         except StateError as error:
             fail(str(error), EX_CANTCREAT)
+        except ForeignConfigError as error:
+            fail(str(error), EX_CONFIG)
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})

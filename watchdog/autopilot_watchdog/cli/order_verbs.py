@@ -12,16 +12,17 @@ from autopilot_watchdog.cli.verb_support import (
     EX_CANTCREAT,
     EX_TEMPFAIL,
     EX_USAGE,
-    check_slots,
     config_option,
     fail,
     get_operator,
     open_audit,
+    resolve_slots,
 )
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import operator_orders
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.cordons import CordonError
+from autopilot_watchdog.core.engine_memory import EngineOrderError
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.rollout import list_digest_choices
 from autopilot_watchdog.shell.digest_finder import find_digest
@@ -149,8 +150,7 @@ def quarantine(  # noqa: PLR0917  # the options of a verb
 def retry(config: Config, slots: tuple[str, ...]) -> None:
     """Try again now, after a repair: end the waits of SLOTS (all without one), of the host and of pulls."""
     groups = config.map_slots_to_groups()
-    check_slots(config, slots)
-    keys = {name: groups[name][0].image_key for name in slots or groups}
+    keys = {name: groups[name][0].image_key for name in resolve_slots(config, slots) or groups}
     apply_order(config, lambda memory: operator_orders.retry_now(memory, keys))
 
 
@@ -185,7 +185,7 @@ def apply_order(config: Config, order: Callable[[Memory], tuple[Memory, str]]) -
             memory, sentence = order(store.load())
             store.save(memory)
         wake_watch(store.folder)
-    except (operator_orders.OrderError, CordonError) as error:
+    except (operator_orders.OrderError, CordonError, EngineOrderError) as error:
         fail(f"cannot do that: {error}", EX_USAGE)
     except StateError as error:
         fail(str(error), EX_CANTCREAT)

@@ -11,6 +11,7 @@ from autopilot_watchdog.cli.verb_support import (
     EX_TEMPFAIL,
     config_option,
     fail,
+    get_config_path,
     get_operator,
     open_audit,
 )
@@ -31,17 +32,17 @@ def run(config: Config, dry_run: bool, now: bool) -> None:
     """Run one pass: look, decide, act. Leave if another watchdog is at work, unless with --now.
 
     Exit 0: all is well; 75: an engine does not answer, or a pull or start failed; 73: the state cannot be kept; 78: bad
-    configuration.
+    configuration, or one that the state folder does not belong to.
     """
     if dry_run:
-        decision = Watchdog(config, Audit()).plan_pass()
+        decision = Watchdog(config, Audit(), config_path=get_config_path()).plan_pass()
         for name, reason in decision.reasons.items():
             click.echo(show_controls(f"{name}  {reason.code}: {reason.sentence}"))
         for action in decision.actions:
             click.echo(show_controls("would {}: {}".format(*describe_action(action))))
         return
     audit = open_audit(config)
-    watchdog = Watchdog(config, audit)
+    watchdog = Watchdog(config, audit, config_path=get_config_path())
     try:
         if now:
             _end_waits(config, watchdog, audit)

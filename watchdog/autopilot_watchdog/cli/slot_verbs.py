@@ -14,14 +14,13 @@ from autopilot_watchdog.cli.order_verbs import apply_order
 from autopilot_watchdog.cli.verb_support import (
     EX_TEMPFAIL,
     EX_USAGE,
-    check_slots,
     config_option,
     fail,
     get_operator,
     open_audit,
+    resolve_slots,
 )
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.config.slot_config import DEFAULT_DRAIN_COMMAND
 from autopilot_watchdog.core import cordons
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.memory import Cordon
@@ -46,6 +45,8 @@ reason_option = click.option("--reason", default="", help="Reason that `status` 
 def drain(config: Config, slots: tuple[str, ...], whole_host: bool, reason: str) -> None:
     """Ask the containers of SLOTS to drain; each slot is filled again after its end, unless it is cordoned.
 
+    A container's name does, too, also that of a surplus one.
+
     Exit 75: a container could not be asked.
     """
     if bool(slots) == whole_host:
@@ -64,8 +65,7 @@ def drain(config: Config, slots: tuple[str, ...], whole_host: bool, reason: str)
 @config_option
 def cordon(config: Config, slots: tuple[str, ...], reason: str) -> None:
     """Fill SLOTS no more (without one: the whole host), until `uncordon`; containers run on."""
-    check_slots(config, slots)
-    _add_cordons(config, slots, reason)
+    _add_cordons(config, resolve_slots(config, slots), reason)
 
 
 @click.command()
@@ -73,7 +73,9 @@ def cordon(config: Config, slots: tuple[str, ...], reason: str) -> None:
 @config_option
 def uncordon(config: Config, slots: tuple[str, ...]) -> None:
     """Fill SLOTS again; without one, end every cordon."""
-    apply_order(config, lambda memory: cordons.remove_cordons(memory, slots))
+    known = StateStore(Path(config.state)).peek().cordons
+    names = [slot if slot in known else resolve_slots(config, [slot])[0] for slot in slots]
+    apply_order(config, lambda memory: cordons.remove_cordons(memory, names))
 
 
 @click.command()
@@ -83,7 +85,7 @@ def uncordon(config: Config, slots: tuple[str, ...]) -> None:
 def retire(config: Config, slots: tuple[str, ...], reason: str) -> None:
     """Take SLOTS out of service: cordon them, and ask their containers to drain. `uncordon` brings them back."""
     live = _find_live_slots(config, slots)
-    _add_cordons(config, slots, reason)
+    _cordon_slots(config, live, slots, reason)
     _drain_slots(config, live, slots)
 
 
@@ -97,7 +99,7 @@ def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
     The engine sends SIGTERM, and SIGKILL after the slot's `stop_timeout`. Exit 75: a container could not be stopped.
     """
     live = _find_live_slots(config, slots)
-    _add_cordons(config, slots, reason)
+    _cordon_slots(config, live, slots, reason)
     problems = []
     for found in live:
         stop_timeout_s = found.group.stop_timeout if found.group else 0.0
@@ -126,6 +128,14 @@ def _find_live_slots(config: Config, slots: Sequence[str]) -> list[LiveSlot]:
         fail(str(error), EX_TEMPFAIL if error.is_unknown else EX_USAGE)
 
 
+def _cordon_slots(config: Config, live: Sequence[LiveSlot], names: Sequence[str], reason: str) -> None:
+    """Cordon the named slots and those of the named containers; a surplus container has no slot to cordon."""
+    known = config.map_slots_to_groups()
+    slots = [found.slot for found in live if found.slot in known] + [name for name in names if name in known]
+    if slots:
+        _add_cordons(config, slots, reason)
+
+
 def _add_cordons(config: Config, slots: Sequence[str], reason: str) -> None:
     order = Cordon(time.time(), get_operator(), clip_text(reason, MAX_OUTPUT_CHARS))
     apply_order(config, lambda memory: cordons.add_cordons(memory, slots, order))
@@ -137,12 +147,12 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
     Args:
         config: The configuration.
         live: The containers.
-        slots: The slots that the operator named.
+        slots: The slots and containers that the operator named.
         troubles: Sentences about engines that do not answer.
     """
     audit, problems, asked = open_audit(config), list(troubles), []
     for found in live:
-        command = found.group.drain if found.group else DEFAULT_DRAIN_COMMAND
+        command = found.group.drain if found.group else found.container.claims.drain
         try:
             status, output = found.engine.execute_command(found.container.id, command)
         except EngineError as error:
@@ -170,5 +180,5 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
 def _report_missing(live: Sequence[LiveSlot], slots: Sequence[str]) -> None:
     """Tell the slots that have no container."""
     for name in slots:
-        if all(found.slot != name for found in live):
+        if all(name not in {found.slot, found.container.name} for found in live):
             click.echo(show_controls(f"{name} has no container"))

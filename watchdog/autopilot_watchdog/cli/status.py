@@ -8,14 +8,16 @@ import time
 import click
 
 from autopilot_watchdog.cli.status_document import build_image_rows, build_order_rows
-from autopilot_watchdog.cli.verb_support import config_option, output_option
+from autopilot_watchdog.cli.verb_support import config_option, get_config_path, output_option
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
 from autopilot_watchdog.core.observation import UNHEALTHY
+from autopilot_watchdog.core.state_ownership import explain_foreign_config
 from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.config_owner import compare_with_owner
 from autopilot_watchdog.shell.reconcile import Watchdog
 from autopilot_watchdog.timestamps import format_age
 
@@ -29,6 +31,9 @@ def status(config: Config, output: str) -> None:
     memory, now = watchdog.store.peek(), time.time()
     observation = watchdog.observe(memory, with_network=False)
     decision = decide(config, observation, memory, now)
+    foreign = explain_foreign_config(memory, compare_with_owner(get_config_path(), memory.config_file), config.state)
+    if foreign:
+        click.echo(show_controls(f"every pass is refused: {foreign}"), err=True)
     rows = []
     for name, reason in sorted(decision.reasons.items()):
         container = decision.containers.get(name)

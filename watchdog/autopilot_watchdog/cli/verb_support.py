@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 import click
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.config.config_reader import ConfigError, load_config
-from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.config.config_reader import ConfigError
 from autopilot_watchdog.display_text import show_lines
 from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.config_source import load_checked_config
 
 CONFIG_PATH_KEY = "autopilot_watchdog.config_path"  # of the path in click's context
 DEFAULT_CONFIG_PATH = "/etc/autopilot-watchdog.json"
@@ -32,14 +32,9 @@ class ConfigFile(click.Path):
         if ctx is not None:
             ctx.meta[CONFIG_PATH_KEY] = Path(value)
         try:
-            config = load_config(Path(value))
+            return load_checked_config(Path(value))
         except ConfigError as error:
             fail(str(error), EX_CONFIG)
-        unknown = [event for event in config.notify.events if event not in set(AuditEvent)] if config.notify else []
-        if unknown:
-            known = ", ".join(AuditEvent)
-            fail(f'{value}: notify.events: unknown event "{unknown[0]}"; known here: {known}', EX_CONFIG)
-        return config
 
 
 config_option = click.option(
@@ -64,12 +59,33 @@ def fail(sentence: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def check_slots(config: Config, names: Iterable[str]) -> None:
-    """Exit with 64 if the configuration lacks one of these slots."""
+def resolve_slots(config: Config, names: Iterable[str]) -> list[str]:
+    """Return the slots of the configuration for names of slots or of their containers; exit if there is none."""
     known = config.map_slots_to_groups()
+    found: list[str] = []
     for name in names:
-        if name not in known:
-            fail(f"there is no slot {name}; there are {', '.join(known)}", EX_USAGE)
+        slot = name if name in known else _find_slot_of_container(config, name)
+        if slot not in known:
+            sentence = (
+                "surplus, so the configuration has no slot for it that could be filled; `drain` and `stop` act on it"
+            )
+            fail(f"{name} is {sentence}", EX_USAGE)
+        found.append(slot)
+    return found
+
+
+def _find_slot_of_container(config: Config, name: str) -> str:
+    from autopilot_watchdog.shell.slot_finder import SlotError, SlotFinder
+
+    try:
+        return SlotFinder(config).find_slot(name)
+    except SlotError as error:
+        fail(str(error), EX_TEMPFAIL if error.is_unknown else EX_USAGE)
+
+
+def get_config_path() -> Path:
+    """Return the path of the verb's configuration file."""
+    return Path(click.get_current_context().meta[CONFIG_PATH_KEY])
 
 
 def get_operator() -> str:
@@ -83,10 +99,11 @@ def get_operator() -> str:
 
 
 def open_audit(config: Config) -> Audit:
-    """Open the audit log for writing."""
+    """Open the audit log for writing; it is closed at the end of the verb."""
     with contextlib.suppress(OSError):  # the state store reports a folder that cannot be created
         Path(config.state).mkdir(parents=True, exist_ok=True, mode=0o755)
-    return Audit(get_audit_path(config), config.notify, config.host, Path(config.state))
+    audit = Audit(get_audit_path(config), config.notify, config.host, Path(config.state))
+    return click.get_current_context().with_resource(audit)
 
 
 def get_audit_path(config: Config) -> Path:

@@ -15,11 +15,11 @@ import click
 
 from autopilot_watchdog.cli.run import record_problems, write_metrics
 from autopilot_watchdog.cli.verb_support import (
-    CONFIG_PATH_KEY,
     EX_CANTCREAT,
     config_option,
     fail,
     get_audit_path,
+    get_config_path,
     open_audit,
 )
 from autopilot_watchdog.config.config_model import Config
@@ -28,6 +28,7 @@ from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.engine.engine import Engine, EngineError
 from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.config_notifier import ConfigNotifier
 from autopilot_watchdog.shell.config_source import ConfigSource
 from autopilot_watchdog.shell.reconcile import LOCK_WAIT_S, Watchdog
 from autopilot_watchdog.shell.state_file import StateError
@@ -52,15 +53,21 @@ def watch(config: Config, every: str) -> None:
     except InvalidValueError as error:
         raise click.BadParameter(f"must be {error}", param_hint="--every") from None
     wakes = WakeQueue()
-    source = ConfigSource(click.get_current_context().meta[CONFIG_PATH_KEY], config)
+    source = ConfigSource(get_config_path(), config)
 
     def ask_for_reload(*_: object) -> None:
         source.ask()
         wakes.put(WakeReason.ORDER)
 
+    def look_at_config() -> None:
+        if source.has_changed:
+            wakes.put(WakeReason.CONFIG)
+
     signal.signal(signal.SIGHUP, ask_for_reload)
+    notifier = ConfigNotifier(get_config_path(), look_at_config)
     audit = open_audit(config)
-    watchdog = Watchdog(config, audit, partial(wakes.put, WakeReason.WORK))
+    watchdog = Watchdog(config, audit, partial(wakes.put, WakeReason.WORK), get_config_path())
+    watchdog.refuse_foreign_state()  # before we take orders that are meant for another `watch`
     listening: set[Engine] = set()
     _listen_for_orders(config, audit, wakes)
     metrics_server = _start_metrics_server(config, audit)
@@ -73,6 +80,7 @@ def watch(config: Config, every: str) -> None:
             with ExitStack() as stack:
                 with extend_timeout(LOCK_WAIT_S):
                     stack.enter_context(watchdog.store.lock(wait=True))
+                notifier.refresh()  # before the file is read, so that no change is missed
                 if _reload_config(source, watchdog, audit):
                     metrics_server = _replace_metrics_server(metrics_server, config, source.config, audit)
                     config = source.config
@@ -86,8 +94,8 @@ def watch(config: Config, every: str) -> None:
         except StateError as error:
             fail(str(error), EX_CANTCREAT)  # systemd starts us again
         due = time.time() + period
-        due = min(due, report.wake_at) if report.wake_at else due
-        reasons = wakes.wait(max(MIN_PASS_INTERVAL_S, due - time.time()))
+        due = min(at for at in (due, report.wake_at, source.look_again_at) if at)
+        reasons = wakes.wait(max(MIN_PASS_INTERVAL_S, due - time.time()), watchdog.is_news)
 
 
 def _reload_config(source: ConfigSource, watchdog: Watchdog, audit: Audit) -> bool:
@@ -95,7 +103,7 @@ def _reload_config(source: ConfigSource, watchdog: Watchdog, audit: Audit) -> bo
     before, change = source.config, source.reload()
     watchdog.config_refused_since = source.refused_since
     if source.config != before:
-        audit.use_path(get_audit_path(source.config))
+        audit.use_settings(get_audit_path(source.config), source.config.notify, source.config.host)
         watchdog.use_config(source.config)
     if change is not None:
         event = AuditEvent.CONFIG_REFUSED if change.is_refused else AuditEvent.CONFIG_LOADED

@@ -63,7 +63,7 @@ class RegistryConfig:
         "a pull that takes longer has failed", value_readers.parse_duration, default=1800.0
     )
     patience: float = declare_field(
-        "a pass waits so long for an answer; then the last one is used, and the next pass takes the new one",
+        "a pass waits so long for an answer (Consul's too), then uses the last one; the next pass takes the new one",
         value_readers.parse_duration,
         default=0.5,
     )

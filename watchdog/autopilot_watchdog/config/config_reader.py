@@ -51,7 +51,7 @@ def load_config(path: Path) -> Config:
         ConfigError: The file cannot be read, or has problems.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of other systems write a mark at the begin
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot read the configuration: {error}"]) from None
     return parse_config(text, str(path))

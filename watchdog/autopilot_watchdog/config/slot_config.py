@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -126,6 +127,7 @@ class SlotGroup:
         return [format_slot_name(self.name, host, number) for number in range(1, self.count + 1)]
 
 
+@functools.lru_cache(maxsize=4096)  # every look at the host asks for all names
 def format_slot_name(pattern: str, host: str, number: int, slot: str = "") -> str:
     """Fill the host's name ({host}), the slot's number ({number}, or NN standing alone) and name ({slot}) in."""
     values = {"host": host, "number": f"{number:02}", "slot": slot}

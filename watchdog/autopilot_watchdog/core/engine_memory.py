@@ -17,6 +17,11 @@ from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.memory import EngineMemory, Memory, Occupant, split_image_key
 from autopilot_watchdog.core.observation import Container, EngineDown, EngineView, Observation
 from autopilot_watchdog.core.slot_actions import Start
+from autopilot_watchdog.errors import WatchdogError
+
+
+class EngineOrderError(WatchdogError):
+    """The order about an engine cannot be carried out; the message has the remedy."""
 
 
 def list_former_engines(config: Config, memory: Memory) -> dict[str, str]:
@@ -97,12 +102,48 @@ def remember_starts(context: DecisionContext, memory: Memory, starts: Iterable[S
 def find_held_slots(context: DecisionContext, memory: Memory) -> dict[str, str]:
     """Return a sentence for each slot that may have a container on an engine that does not answer, by slot."""
     held: dict[str, str] = {}
+    used = context.config.list_engines()
     for name, view in context.observation.engines.items():
         if isinstance(view, EngineDown) and name in memory.engines:
+            remedy = (
+                "" if name in used else f"; if that engine is gone for ever: autopilot-watchdog forget-engine {name}"
+            )
             for unseen in memory.engines[name].alive.values():
                 known = f"{unseen.slot} had a container on {name} when that engine answered last"
-                held[unseen.slot] = f"{known}: {view.sentence}"
+                held[unseen.slot] = f"{known}: {view.sentence}{remedy}"
     return held
+
+
+def forget_engine(config: Config, memory: Memory, name: str) -> tuple[Memory, str]:
+    """Forget a former engine that is gone for ever, with the containers that it had; its slots may be filled again.
+
+    The caller has made sure that the engine does not answer.
+
+    Args:
+        config: The configuration.
+        memory: The memory before.
+        name: The engine's name, or NAME@SOCKET if the configuration gives its name to another socket.
+
+    Raises:
+        EngineOrderError: The engine is unknown, or the configuration uses it.
+    """
+    former, used = list_former_engines(config, memory), config.list_engines()
+    if name not in former:
+        if name in used:
+            remedy = "take it out of `slots` first"
+            raise EngineOrderError(f"the configuration uses the engine {name} at {used[name]}: {remedy}")
+        raise EngineOrderError(f"there is no former engine {name}; there are {', '.join(former) or 'none'}")
+    key = name if name in memory.engines and name not in used else name.removesuffix(f"@{former[name]}")
+    forgotten = memory.engines.get(key, EngineMemory())
+    engines = {known: EngineMemory(address) for known, address in used.items()} | dict(memory.engines)
+    if key in used:  # the name belongs to another socket now
+        engines[key] = EngineMemory(used[key])
+    else:
+        engines.pop(key, None)
+    slots = sorted({unseen.slot for unseen in forgotten.alive.values()})
+    effect = f"; the next pass may fill {', '.join(slots)}" if slots else ""
+    gone = f"the engine {name} at {former[name]} is forgotten, with {len(forgotten.alive)} containers"
+    return replace(memory, engines=engines), f"{gone}{effect}"
 
 
 def describe_occupant(container: Container) -> Occupant:

@@ -196,6 +196,10 @@ class Memory:
     room: int = 0  # containers that may run at a time; 0: not known
     drain_retries: Mapping[str, DrainRetry] = field(default_factory=dict)  # by container
     config_refused: float = 0.0  # since then the configuration's file cannot be used; 0: it can
+    config_file: str = (
+        ""  # path of the configuration file that this state belongs to, see state_ownership; "" not known
+    )
+    state_folder: str = ""  # for which it is known that no container runs under another one, see state_ownership
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
     cordons: Mapping[str, Cordon] = field(default_factory=dict)  # by slot; "*" is the whole host
     stuck: Mapping[str, StuckContainer] = field(default_factory=dict)  # by container

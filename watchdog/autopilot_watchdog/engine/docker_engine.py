@@ -16,9 +16,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, get_integer, get_list, get_object, get_text
+from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, clip_text, get_integer, get_list, get_object, get_text
 from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.state_ownership import CONFIG_LABEL
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.engine.docker_answers import parse_container, strip_frame_headers
 from autopilot_watchdog.engine.engine import (
@@ -30,6 +31,7 @@ from autopilot_watchdog.engine.engine import (
     PullError,
 )
 from autopilot_watchdog.engine.engine_http import EngineClient
+from autopilot_watchdog.engine.known_containers import KnownContainers
 
 PULLED_TAG_PREFIX = "watchdog-"  # images we pulled carry a tag of ours, so that `docker image prune` leaves them alone
 MAX_NAME_TRIES = 5
@@ -43,11 +45,17 @@ class DockerEngine:
     STATES: ClassVar[Mapping[str, str]] = {}  # a container's states that Docker calls otherwise -> Docker's word
     # Events that say that a container ended or is gone: during a forced removal it counts as alive until it is gone.
     END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die", "destroy"})
+    # Further events to ask for, since they change a container; none: all events. A command inside, such as a health
+    # check, changes nothing.
+    CHANGE_ACTIONS: ClassVar[frozenset[str]] = frozenset(
+        {"start", "restart", "pause", "unpause", "oom", "health_status", "rename", "update"}
+    )
 
     def __init__(self, name: str, socket: str, owner: str) -> None:
         self.name = name
         self._client = EngineClient(name, socket)
         self._owner = owner
+        self._known = KnownContainers()
 
     @functools.cached_property
     def storage_folder(self) -> str:
@@ -65,8 +73,13 @@ class DockerEngine:
     def list_containers(self) -> list[Container]:
         """Return every container with this owner's label, dead or alive, without last words."""
         containers = []
-        for item in self._list_by_owner(self._owner):
-            document = None
+        items = self._list_by_owner(self._owner)
+        self._known.keep_only([item["Id"] for item in items])
+        for item in items:
+            if (known := self._known.find(item)) is not None:
+                containers.append(known)
+                continue
+            document, changes = None, self._known.count_changes()
             try:
                 document = self._client.request_json("GET", f"/containers/{item['Id']}/json")
             except EngineRefusedError as error:
@@ -74,8 +87,22 @@ class DockerEngine:
                     continue
             except EngineNonsenseError:
                 pass  # nothing is known about this one, and its slot is left alone
-            containers.append(parse_container(item, document, self.name, self.STATES))
+            container = parse_container(item, document, self.name, self.STATES)
+            self._known.remember(container, changes)
+            containers.append(container)
         return containers
+
+    def list_strays(self, config_file: str) -> dict[str, str]:
+        """Return the state folders of the living containers of a configuration file under other owners, by name."""
+        filters = json.dumps({"label": [f"{CONFIG_LABEL}={config_file}"]})
+        items = self._request_list("/containers/json", {"filters": filters})
+        strays: dict[str, str] = {}
+        for item in items if isinstance(items, list) else []:
+            owner = get_text(get_object(item, "Labels"), container_request.OWNER_LABEL, MAX_PATH_CHARS)
+            names = [name for name in get_list(item, "Names") if isinstance(name, str)]
+            if owner and owner != self._owner:
+                strays[clip_text(names[0].lstrip("/")) if names else get_text(item, "Id")[:12]] = owner
+        return strays
 
     def start_container(
         self, group: SlotGroup, number: int, digest: str, *, host: str, state_folder: str | None
@@ -155,13 +182,21 @@ class DockerEngine:
     def watch_container_ends(self) -> Iterator[str]:
         """Yield the slot of each container that ends or is removed; first yield "" when the stream is open."""
         label = f"{container_request.OWNER_LABEL}={self._owner}"
-        query = {"filters": json.dumps({"type": ["container"], "label": [label]})}
-        with self._client.open_response("GET", "/events", query, without_read_timeout=True) as response:
+        filters = {"type": ["container"], "label": [label]}
+        if self.CHANGE_ACTIONS:
+            filters["event"] = sorted(self.END_ACTIONS | self.CHANGE_ACTIONS)
+        query = {"filters": json.dumps(filters)}
+        with (
+            self._client.open_response("GET", "/events", query, without_read_timeout=True) as response,
+            self._known.listen(),
+        ):
             yield ""
             for event in self._client.read_json_lines(response):
-                if (get_text(event, "Action") or get_text(event, "status")) in self.END_ACTIONS:
-                    attributes = get_object(get_object(event, "Actor"), "Attributes")
-                    yield get_text(attributes, container_request.SLOT_LABEL)
+                action, actor = get_text(event, "Action") or get_text(event, "status"), get_object(event, "Actor")
+                if not action.startswith("exec_"):
+                    self._known.forget(get_text(actor, "ID"))
+                if action in self.END_ACTIONS:
+                    yield get_text(get_object(actor, "Attributes"), container_request.SLOT_LABEL)
 
     def has_image(self, repository: str, digest: str) -> bool:
         """Return True if the image is on disk.

@@ -69,6 +69,10 @@ class Engine(Protocol):
         """Return every container of this watchdog, dead or alive, without last words."""
         ...
 
+    def list_strays(self, config_file: str) -> dict[str, str]:
+        """Return the state folders of the living containers of a configuration file under other owners, by name."""
+        ...
+
     def start_container(
         self, group: SlotGroup, number: int, digest: str, *, host: str, state_folder: str | None
     ) -> str:

@@ -31,6 +31,7 @@ from autopilot_watchdog.core.slot_actions import (
     Verify,
     WithdrawQuarantine,
 )
+from autopilot_watchdog.core.state_ownership import CONFIG_LABEL
 from autopilot_watchdog.engine.engine import (
     SLOW_CALL_TIMEOUT_S,
     Engine,
@@ -57,13 +58,21 @@ class Executor:
     """Executor of actions; several threads may use it. EngineUnreachableError says that the host's state is unknown."""
 
     def __init__(
-        self, config: Config, engines: Mapping[str, Engine], store: StateStore, audit: Audit, consul: FleetStore | None
+        self,
+        config: Config,
+        engines: Mapping[str, Engine],
+        store: StateStore,
+        audit: Audit,
+        consul: FleetStore | None,
+        *,
+        config_path: str = "",
     ) -> None:
         self._config = config
         self._engines = engines
         self._store = store
         self._audit = audit
         self._consul = consul
+        self._labels = {CONFIG_LABEL: config_path} if config_path else {}
         self._archive = life_archive.LifeArchive(store.folder)
 
     def execute(self, action: Action, containers: Mapping[str, Container]) -> Outcome:
@@ -172,6 +181,7 @@ class Executor:
         group, number = self._config.map_slots_to_groups()[start.slot]
         if start.image:
             group = replace(group, image=split_image_key(start.image)[1])
+        group = replace(group, labels={**group.labels, **self._labels})
         folder = self._prepare_folder(start.slot, self._engines[group.engine]) if group.state else None
         id = self._engines[group.engine].start_container(
             group, number, start.digest, host=self._config.host, state_folder=folder

@@ -13,6 +13,7 @@ import threading
 import time
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Self
 
 from autopilot_watchdog.bounded_json import clip_text, get_text, parse_json
 from autopilot_watchdog.config.config_model import NotifyConfig
@@ -82,16 +83,20 @@ class Audit:
             state_folder: The watchdog's folder, in which no link is followed.
         """
         self._state_folder = state_folder
-        self._notifier = Notifier(notify, host, self._record_notify_failure) if notify and path else None
+        self._notifier: Notifier | None = None
+        self._notify: tuple[NotifyConfig | None, str] = (None, "")
         self._handler: logging.Handler | None = None
         self._lock = threading.Lock()  # containers are removed in several threads
         self._has_level_prefix = "JOURNAL_STREAM" in os.environ
         self._path: Path | None = None
         if path is not None:
-            self.use_path(path)
+            self.use_settings(path, notify, host)
 
-    def use_path(self, path: Path) -> None:
-        """Write to this file from now on."""
+    def use_settings(self, path: Path, notify: NotifyConfig | None, host: str) -> None:
+        """Write to this file and tell this program from now on; the former program is told of the events before."""
+        if (notify, host) != self._notify:
+            self._notify = notify, host
+            self._notifier = Notifier(notify, host, self._record_notify_failure) if notify else None
         if path != self._path:
             self.close()
             self._path = path
@@ -129,6 +134,12 @@ class Audit:
         self.record(AuditEvent.NOTIFY_FAILED, sentence, "warning")
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; a later entry opens it again."""
         if self._handler is not None:
             self._handler.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -42,6 +42,8 @@ class FleetStore:
         self._http = HttpClient(use_proxies=False)  # the agent is on this host
         self._lock = threading.Lock()  # several containers are removed at once
         self.last_error = ""  # sentence about the last request; "" after a success
+        # True while a question for the fleet's state has waited longer than a pass does: nothing is told to Consul then
+        self.is_silent = False
 
     def read_fleet_state(self) -> FleetState | None:
         """Return the fleet's quarantines and urgency; None if Consul does not answer."""
@@ -89,28 +91,23 @@ class FleetStore:
         They are kept by machine type, because each has digests of its own.
         """
         path = urllib.parse.quote(f"{os.uname().machine}/{good.reference}")
-        self._request("PUT", f"kv/{self._settings.prefix}/good/{path}", "\n".join(good.digests).encode())
-        return self.last_error
+        return self._tell("PUT", f"kv/{self._settings.prefix}/good/{path}", "\n".join(good.digests).encode())
 
     def order_quarantine(self, digest: str, reason: str) -> str:
         """Quarantine a digest for the whole fleet; return a sentence about the failure, "" after a success."""
-        self._request("PUT", f"kv/{self._settings.prefix}/quarantine/{digest}", reason.encode())
-        return self.last_error
+        return self._tell("PUT", f"kv/{self._settings.prefix}/quarantine/{digest}", reason.encode())
 
     def share_quarantine(self, action: ShareQuarantine) -> str:
         """Tell the fleet that a digest fails here; return a sentence about the failure, "" after a success."""
-        self._request("PUT", self._format_voice(action.digest, "failed"), action.reason.encode())
-        return self.last_error
+        return self._tell("PUT", self._format_voice(action.digest, "failed"), action.reason.encode())
 
     def share_good_life(self, digest: str) -> str:
         """Tell the fleet that a digest lives well here; return a sentence about the failure, "" after a success."""
-        self._request("PUT", self._format_voice(digest, "good"), b"")
-        return self.last_error
+        return self._tell("PUT", self._format_voice(digest, "good"), b"")
 
     def withdraw_quarantine(self, digest: str) -> str:
         """Take back that a digest fails here; return a sentence about the failure, "" after a success."""
-        self._request("DELETE", self._format_voice(digest, "failed"))
-        return self.last_error
+        return self._tell("DELETE", self._format_voice(digest, "failed"))
 
     def _format_voice(self, digest: str, kind: str) -> str:
         host = urllib.parse.quote(self._config.host, safe="")
@@ -118,8 +115,7 @@ class FleetStore:
 
     def release_quarantine(self, digest: str) -> str:
         """Lift a quarantine for the fleet and forget what hosts said; return a sentence about the failure, or ""."""
-        self._request("DELETE", f"kv/{self._settings.prefix}/quarantine/{digest}?recurse=true")
-        return self.last_error
+        return self._tell("DELETE", f"kv/{self._settings.prefix}/quarantine/{digest}?recurse=true")
 
     def force_leave(self, slot: str) -> str:
         """Remove the agent of a killed container from Consul's members, where it would be listed for 72 h.
@@ -131,8 +127,15 @@ class FleetStore:
             return ""
         _, number = self._config.map_slots_to_groups().get(slot, (None, 0))
         node = format_slot_name(self._settings.node, self._config.host, number, slot)
-        self._request("PUT", f"agent/force-leave/{urllib.parse.quote(node)}")
-        return self.last_error
+        return self._tell("PUT", f"agent/force-leave/{urllib.parse.quote(node)}")
+
+    def _tell(self, method: str, path: str, body: bytes | None = None) -> str:
+        """Send something, unless Consul is silent; return a sentence about the failure, "" after a success."""
+        if self.is_silent:
+            return f"Consul at {self._settings.address} does not answer in time"
+        with self._lock:
+            self._send(method, path, body)
+            return self.last_error
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> Any:
         with self._lock:

@@ -115,6 +115,14 @@ class LifeArchive:
             return []
         return list(_parse_lives(get_list(document, "lives")))
 
+    def find_life(self, container: str) -> tuple[str, int] | None:
+        """Return the slot of a past life, and the life's number (1 is the newest), by its container's name."""
+        for folder in sorted(self._folder.glob("*")):
+            for number, life in enumerate(reversed(self.list_lives(folder.name)), 1):
+                if life.container == container:
+                    return folder.name, number
+        return None
+
     def read_log(self, slot: str, life: Life) -> str | None:
         """Return the last output of a life; None if it is not kept any more."""
         if not SAFE_NAME.fullmatch(slot) or not SAFE_NAME.fullmatch(life.container):

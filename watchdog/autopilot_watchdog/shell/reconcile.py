@@ -28,16 +28,20 @@ from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.observation import Container, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
+from autopilot_watchdog.core.state_ownership import check_former_folder, claim_state
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
 from autopilot_watchdog.shell.act import Executor
 from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch, split_into_batches
 from autopilot_watchdog.shell.audit import Audit
+from autopilot_watchdog.shell.config_owner import compare_with_owner
+from autopilot_watchdog.shell.fleet_questions import FleetQuestions
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.registry_questions import RegistryQuestions
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.shell.systemd_notify import extend_timeout
+from autopilot_watchdog.shell.wake_queue import WakeReason
 from autopilot_watchdog.shell.work_claims import WorkClaims
 from autopilot_watchdog.shell.work_pool import WorkPool
 
@@ -45,6 +49,7 @@ OBSERVE_TIMEOUT_S = 600.0  # for all requests of one look together; each has its
 LOCK_WAIT_S = 2 * 3600.0  # more than another watchdog's pass can last
 ASK_PAUSE_S = 1.0  # between a pass without questions and one that asks the registries
 WAIT_PERIOD_S = 60.0  # between advances while a pull is under way: the timer starts no second `run` meanwhile
+EVENT_LAG_S = 0.1  # an engine may tell an end a moment before its list of containers shows it
 MAX_ROUNDS = 20  # pull, verify, pre-flight, start, and the same for a fall-back, with a margin
 
 
@@ -62,25 +67,35 @@ class PassReport:
 class Watchdog:
     """Live parts of the watchdog, created once per process and used for one pass or many."""
 
-    def __init__(self, config: Config, audit: Audit, wake: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        audit: Audit,
+        wake: Callable[[], None] = lambda: None,
+        config_path: Path | None = None,
+    ) -> None:
         """Create the parts.
 
         Args:
             config: The configuration.
             audit: The audit log.
             wake: Called from another thread when work beside the passes has ended, so that a pass takes its result.
+            config_path: The configuration's file; None if it has none, so the state folder is used in any case.
         """
         self.config = config
+        self._config_path = os.path.abspath(config_path) if config_path else ""
         self.store = StateStore(Path(config.state))
         self.engines = create_engines(config)
         self._audit = audit
-        self._fleet_store = FleetStore(config) if config.consul else None
-        self._executor = Executor(config, self.engines, self.store, audit, self._fleet_store)
-        self._claims = WorkClaims(self.store.folder)
-        self._wake = wake
         self._work_ended = threading.Event()
+        self._wake = wake
+        self._fleet_store = FleetStore(config) if config.consul else None
+        self._fleet_questions = self._build_fleet_questions()
+        self._executor = self._create_executor()
+        self._claims = WorkClaims(self.store.folder)
         self._preparations: WorkPool[Preparation, Outcome] = WorkPool("preparation", self._tell_end_of_work)
         self._questions = RegistryQuestions(self.engines, self._tell_end_of_work)
+        self._looked_at = 0.0  # begin of the last look at the engines, by the monotonic clock
         self.config_refused_since = 0.0  # see ConfigSource
 
     def use_config(self, config: Config) -> None:
@@ -94,8 +109,17 @@ class Watchdog:
                 self.engines[name] = create_engine(name, address, config.state)
         self.config = config
         self._fleet_store = FleetStore(config) if config.consul else None
-        self._executor = Executor(config, self.engines, self.store, self._audit, self._fleet_store)
+        self._fleet_questions = self._build_fleet_questions()
+        self._executor = self._create_executor()
         self._questions.use_engines(self.engines)
+
+    def _build_fleet_questions(self) -> FleetQuestions | None:
+        return FleetQuestions(self._fleet_store, self._tell_end_of_work) if self._fleet_store else None
+
+    def _create_executor(self) -> Executor:
+        return Executor(
+            self.config, self.engines, self.store, self._audit, self._fleet_store, config_path=self._config_path
+        )
 
     def _tell_end_of_work(self) -> None:
         self._work_ended.set()
@@ -104,7 +128,27 @@ class Watchdog:
     @property
     def is_work_pending(self) -> bool:
         """True if work of this process is under way beside the passes, or has a result that no pass has taken."""
-        return bool(self._preparations.pending_keys) or self._questions.are_pending
+        fleet = self._fleet_questions
+        return bool(self._preparations.pending_keys) or self._questions.are_pending or bool(fleet and fleet.is_pending)
+
+    def is_news(self, reason: WakeReason, at: float) -> bool:
+        """Return True if another advance can learn something from a reason.
+
+        The last look shows all that an engine told before it, such as the removals of the advance itself, and the
+        results of work that ended early enough are taken already.
+
+        Args:
+            reason: The reason.
+            at: Its moment by the monotonic clock.
+        """
+        match reason:
+            case WakeReason.ENGINE:
+                return at > self._looked_at - EVENT_LAG_S
+            case WakeReason.WORK:
+                has_fleet_answer = self._fleet_questions is not None and self._fleet_questions.has_answer
+                return self._preparations.has_ended_work or self._questions.has_answers or has_fleet_answer
+            case WakeReason.ORDER | WakeReason.CONFIG:
+                return True
 
     def observe(
         self, memory: Memory, *, with_fitness: bool = True, with_network: bool = True, patience_s: float | None = None
@@ -115,11 +159,12 @@ class Watchdog:
             memory: The memory, for the digests to look for.
             with_fitness: True to check the host's fitness, too.
             with_network: True to ask registries and the fleet, too.
-            patience_s: Seconds to wait for the registries; None for `registry.patience`.
+            patience_s: Seconds to wait for the registries and the fleet each; None for `registry.patience`.
         """
         names = [*self.config.list_engines(), *self._connect_former_engines(memory)]
         for unused in self.engines.keys() - set(names):
             del self.engines[unused]
+        self._looked_at = time.monotonic()
         views = {name: observe.observe_engine(self.config, self.engines[name], memory) for name in names}
         boot, booted = host_fitness.read_boot()
         in_flight = self._claims.list_claimed()
@@ -132,9 +177,10 @@ class Watchdog:
             keys = list_images_to_check(self.config, observation, memory, now)
             patience_s = self.config.registry.patience if patience_s is None else patience_s
             self._questions.ask(self.config, keys, memory, patience_s=patience_s)
-            fleet = self._fleet_store.read_fleet_state() if self._fleet_store else None
-            observation = replace(observation, fleet=fleet)
-        return replace(observation, tag_digests=self._questions.take_answers())
+            if self._fleet_questions:
+                self._fleet_questions.ask(memory, patience_s=patience_s)
+        fleet = self._fleet_questions.take_answer(memory) if self._fleet_questions else None
+        return replace(observation, fleet=fleet, tag_digests=self._questions.take_answers())
 
     def _connect_former_engines(self, memory: Memory) -> list[str]:
         """Create the engines that only the memory knows; return their names."""
@@ -150,9 +196,42 @@ class Watchdog:
         roots = [Path(engine.storage_folder) for engine in engines if engine.storage_folder]
         return [self.store.folder, *(root for root in roots if root.exists())]
 
+    def refuse_foreign_state(self) -> None:
+        """Raise ForeignConfigError if a pass would be refused; remember nothing."""
+        self._claim_state(self.store.peek())
+
+    def _claim_state(self, memory: Memory) -> Memory:
+        """Return the memory as that of our configuration file.
+
+        Raises:
+            ForeignConfigError: The state folder belongs to another file, or containers run under another folder.
+        """
+        if not self._config_path:
+            return memory
+        claim = compare_with_owner(Path(self._config_path), memory.config_file)
+        claimed = claim_state(memory, claim, self.config.state)
+        if claimed.state_folder == self.config.state:
+            return claimed
+        return check_former_folder(claimed, self.config.state, self._list_strays(claimed.config_file))
+
+    def _list_strays(self, config_file: str) -> dict[str, str] | None:
+        """Return the containers of our configuration file under other state folders; None if an engine is silent."""
+        strays: dict[str, str] = {}
+        try:
+            with extend_timeout(OBSERVE_TIMEOUT_S):
+                for name in self.config.list_engines():
+                    strays |= self.engines[name].list_strays(config_file)
+        except (EngineUnreachableError, EngineRefusedError, ValueError):
+            return None
+        return strays
+
     def plan_pass(self) -> Decision:
-        """Return the decision of a pass that would begin now; do and remember nothing."""
-        memory = self.store.peek()
+        """Return the decision of a pass that would begin now; do and remember nothing.
+
+        Raises:
+            ForeignConfigError: The state folder belongs to another configuration file.
+        """
+        memory = self._claim_state(self.store.peek())
         observation = self.observe(memory, patience_s=observe.PASS_TIMEOUTS * self.config.registry.timeout)
         return decide(self.config, observation, memory, time.time())
 
@@ -169,6 +248,7 @@ class Watchdog:
 
         Raises:
             AlreadyRunningError: Another watchdog holds the lock at the beginning, and we do not wait.
+            ForeignConfigError: The state folder belongs to another configuration file.
             StateError: The memory cannot be read or written.
         """
         with self.store.lock(wait=waits):
@@ -192,11 +272,15 @@ class Watchdog:
             earlier: The report of an earlier advance of the same pass; its problems count.
 
         Raises:
+            ForeignConfigError: The state folder belongs to another configuration file.
             StateError: The memory cannot be read or written.
         """
-        memory = before = replace(self.store.load(), config_refused=self.config_refused_since)
+        loaded = self.store.load()
+        memory = before = replace(self._claim_state(loaded), config_refused=self.config_refused_since)
+        if loaded.config_file not in {"", memory.config_file}:
+            sentence = f"{loaded.config_file} is gone: {self.config.state} belongs to {memory.config_file} now"
+            self._audit.record(AuditEvent.CONFIG_MOVED, sentence, "warning")
         last_success = earlier.success_before if earlier else memory.last_success
-        self.store.save(memory)  # without a written memory, a full disk could lead to a crash loop
         self._claims.remove_leftovers()
         done: set[Action] = set()
         problems = list(earlier.problems) if earlier else []
@@ -214,9 +298,9 @@ class Watchdog:
             decision = decide(self.config, replace(observation, unfit_reasons=unfit), memory, time.time())
             memory = decision.memory
             new_actions = [action for action in decision.actions if action not in done]
+            self.store.save(memory)  # before any action: on a full disk it could be repeated without end
             self._record_changes(before, memory)
             before = memory
-            self.store.save(memory)
             if not new_actions:
                 break
             tried, memory = self._execute_actions(new_actions, observation, memory, problems)

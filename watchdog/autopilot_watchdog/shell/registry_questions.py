@@ -34,6 +34,11 @@ class RegistryQuestions:
         """True if an answer has not come, or was not taken."""
         return bool(self._pool.pending_keys)
 
+    @property
+    def has_answers(self) -> bool:
+        """True if an answer has come that was not taken."""
+        return self._pool.has_ended_work
+
     def ask(self, config: Config, keys: Collection[str], memory: Memory, *, patience_s: float) -> None:
         """Ask the registries of these images, and wait for those that may answer soon.
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
-import json
 import os
 import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, get_integer, parse_json
 from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
@@ -23,6 +20,7 @@ from autopilot_watchdog.regular_files import (
     read_regular_file,
     replace_own_file,
 )
+from autopilot_watchdog.shell import state_codec
 
 MAX_DAMAGED_COPIES = 10  # the latest ones are kept
 MAX_NUMBER_DIGITS = 10
@@ -112,7 +110,7 @@ class StateStore:
             )
         if found != FORMAT_VERSION:
             raise ValueError(f"its format is not {FORMAT_VERSION}")
-        return typing.cast(Memory, decode(Memory, document))
+        return typing.cast(Memory, state_codec.decode(Memory, document))
 
     def _move_foreign_aside(self) -> Path:
         try:
@@ -150,7 +148,7 @@ class StateStore:
             StateError: The file cannot be written.
         """
         try:
-            replace_own_file(self._path, json.dumps(asdict(memory), indent=1).encode(), sync=True)
+            replace_own_file(self._path, state_codec.encode(memory).encode(), sync=True)
         except OSError as error:
             raise StateError(f"cannot write {self._path}: {error.strerror}") from None
 
@@ -166,30 +164,3 @@ class StateStore:
         except OSError as error:
             raise StateError(f"cannot create {folder}: {error.strerror}") from None
         return folder
-
-
-def decode(kind: Any, json_value: Any) -> Any:
-    """Build a value of a type from JSON: dataclasses, mappings, tuples, plain values; ignore keys of newer versions.
-
-    Raises:
-        TypeError: The JSON value does not fit the type.
-    """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
-        return kind(
-            **{
-                field.name: decode(hints[field.name], json_value[field.name])
-                for field in fields(kind)
-                if field.name in json_value
-            }
-        )
-    if origin is Mapping:
-        return {key: decode(inner[1], value) for key, value in json_value.items()}
-    if origin is tuple:
-        return tuple(decode(inner[0], value) for value in json_value)
-    if kind is float and isinstance(json_value, int):
-        return float(json_value)
-    if not isinstance(json_value, kind):
-        raise TypeError(f"{json_value!r} is not of type {kind.__name__}")
-    return json_value

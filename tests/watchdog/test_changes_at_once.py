@@ -1,0 +1,68 @@
+"""Several changes of the configuration at once: groups that swap their images or names, a new name with a new tag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autopilot_watchdog.core import operator_orders
+
+from tests.watchdog.scenes import BEGIN, A, B, C, run_passes
+from tests.watchdog.test_changed_configuration import build_groups
+from tests.watchdog.test_changed_images import OTHER, RINGS, V1, V2, TaggedHost, TaggedRegistry, list_running
+
+HOUR = 3600.0
+
+
+def build_two_groups(first: dict[str, Any], second: dict[str, Any]) -> TaggedHost:
+    """Build a host with two groups, whose images have proved good, and with a pin for the first one's image."""
+    host = TaggedHost(build_groups(first, second), TaggedRegistry({V1: A, V2: B, OTHER: C}))
+    now = run_passes(host, BEGIN, HOUR)
+    host.memory, _ = operator_orders.set_pin(host.memory, f"docker {V1}", A, now)
+    return host
+
+
+def renew(host: TaggedHost, now: float) -> float:
+    """End both slots and fill them again; return the time after it."""
+    for slot in ("a-01", "b-01"):
+        host.end_containers(slot, now)
+    return run_passes(host, now, HOUR)
+
+
+def test_groups_swap_images() -> None:
+    """Groups that swap their images keep running; their next lives take the other image; the pin stays with its own."""
+    host = build_two_groups({"name": "a-NN", "image": V1}, {"name": "b-NN", "image": OTHER})
+    host.config = build_groups({"name": "a-NN", "image": OTHER}, {"name": "b-NN", "image": V1})
+    now = run_passes(host, BEGIN + HOUR, HOUR)
+    assert list_running(host) == [("a-01", V1), ("b-01", OTHER)]
+    now = renew(host, now)
+    assert list_running(host) == [("a-01", OTHER), ("b-01", V1)]
+    assert host.memory.get_image(f"docker {V1}").pin == A
+    host.config = build_groups({"name": "a-NN", "image": V1}, {"name": "b-NN", "image": OTHER})
+    renew(host, now)
+    assert list_running(host) == [("a-01", V1), ("b-01", OTHER)]
+
+
+def test_groups_swap_names() -> None:
+    """Groups that swap their names, or their places in the file, have no surplus container and fill no slot twice."""
+    host = build_two_groups({"name": "a-NN", "image": V1}, {"name": "b-NN", "image": OTHER})
+    host.config = build_groups({"name": "b-NN", "image": V1}, {"name": "a-NN", "image": OTHER})
+    now = run_passes(host, BEGIN + HOUR, HOUR)
+    assert list_running(host) == [("a-01", V1), ("b-01", OTHER)] and set(host.reasons) == {"a-01", "b-01"}
+    renew(host, now)
+    assert list_running(host) == [("a-01", OTHER), ("b-01", V1)]
+
+
+def test_new_name_with_a_new_tag() -> None:
+    """A group under a new name with another tag waits for the rings, and has the former tag's digest until then."""
+    host = build_two_groups({"name": "a-NN", "image": V1}, {"name": "b-NN", "image": OTHER})
+    host.memory, _ = operator_orders.remove_pin(host.memory, f"docker {V1}")
+    groups = {"name": "node-NN", "image": V2}, {"name": "b-NN", "image": OTHER}
+    host.config = build_groups(*groups, rollout=RINGS)
+    now = BEGIN + HOUR
+    host.end_containers("a-01", now)
+    now = run_passes(host, now, HOUR)
+    assert ("node-01", V1) in list_running(host), "the new tag's turn has not come"
+    now = run_passes(host, now, 6 * HOUR)
+    host.end_containers("node-01", now)
+    run_passes(host, now, HOUR)
+    assert ("node-01", V2) in list_running(host)

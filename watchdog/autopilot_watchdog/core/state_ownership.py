@@ -1,0 +1,87 @@
+"""Let a state folder belong to one configuration file.
+
+Theory of operation. The containers of a slot that the configuration lacks are surplus and are drained. So two
+configurations with one state folder would drain each other's containers for ever. The first pass writes the path of its
+configuration file into the memory. Passes with another file are refused as long as the first one exists; if it is gone,
+it was renamed, and the folder follows. An operator may let the folder belong to another file on purpose.
+
+A container carries the path of the configuration file, too. So the first pass with another state folder finds the
+containers that run under the former one, which it would not see otherwise, and is refused until they have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.errors import WatchdogError
+
+CONFIG_LABEL = "autopilot.config"  # of a container: the configuration file that it was started with
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigClaim:
+    """Claim of the configuration file in use to the state folder."""
+
+    path: str  # absolute
+    is_owner: bool  # the folder belongs to this file, perhaps under another name, or to none yet
+    is_owner_gone: bool = False  # the file that the folder belongs to does not exist any more
+
+
+class ForeignConfigError(WatchdogError):
+    """The state folder belongs to another configuration file; the message has the remedy."""
+
+
+def claim_state(memory: Memory, file: ConfigClaim, folder: str) -> Memory:
+    """Return the memory as that of a configuration file.
+
+    Raises:
+        ForeignConfigError: The state folder belongs to another file.
+    """
+    if sentence := explain_foreign_config(memory, file, folder):
+        raise ForeignConfigError(sentence)
+    if memory.config_file and not file.is_owner_gone:
+        return memory
+    return memory if memory.config_file == file.path else replace(memory, config_file=file.path)
+
+
+def explain_foreign_config(memory: Memory, file: ConfigClaim, folder: str) -> str:
+    """Return the sentence that refuses a configuration file; "" if the state folder belongs to it."""
+    if not memory.config_file or file.is_owner or file.is_owner_gone:
+        return ""
+    return (
+        f"cannot use the state folder {folder} with {file.path}: it belongs to {memory.config_file}, and each of "
+        "the two files would drain the containers of the other one; give this file a `state` of its own. "
+        f"If it replaces the other one: autopilot-watchdog adopt --config {file.path}"
+    )
+
+
+def adopt_state(memory: Memory, file: ConfigClaim, folder: str) -> tuple[Memory, str]:
+    """Return the memory as that of a configuration file in any case, and a sentence about it."""
+    if memory.config_file in {"", file.path}:
+        sentence = f"the state folder {folder} belongs to {file.path}"
+    else:
+        sentence = f"the state folder {folder} belongs to {file.path} now; passes with {memory.config_file} are refused"
+    return replace(memory, config_file=file.path), sentence
+
+
+def check_former_folder(memory: Memory, folder: str, strays: Mapping[str, str] | None) -> Memory:
+    """Return the memory in which it is noted that no container of this configuration runs under another folder.
+
+    Args:
+        memory: The memory before.
+        folder: The state folder in use.
+        strays: The state folders of such containers, by container; None if an engine did not answer.
+
+    Raises:
+        ForeignConfigError: There are such containers.
+    """
+    if strays:
+        former = next(iter(strays.values()))
+        raise ForeignConfigError(
+            f"cannot use the state folder {folder}: containers of this configuration run under {former} "
+            f"({', '.join(sorted(strays))}), and their slots would be filled a second time; write the former `state` "
+            "again. To change it: `drain --host`, wait until `status` shows no container, and change it then"
+        )
+    return memory if strays is None else replace(memory, state_folder=folder)
