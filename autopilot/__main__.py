@@ -39,9 +39,10 @@ def run_supervisor(config: str | None, *, containerpilot: bool = False) -> NoRet
 
 
 def prepare_process() -> None:
-    """Make this process independent of its caller: see the two functions."""
+    """Make this process independent of its caller: see the three functions."""
     _restore_initial_environment()
     _ensure_utf8_mode()
+    _write_any_text()
 
 
 def _ensure_utf8_mode() -> None:
@@ -56,6 +57,13 @@ def _ensure_utf8_mode() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     except OSError:
         pass  # plain ASCII still works
+
+
+def _write_any_text() -> None:
+    """Write UTF-8, and escapes for what is no text, whatever PYTHONIOENCODING says: names may hold any character."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a caller of `main` may have replaced it
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _restore_initial_environment() -> None:

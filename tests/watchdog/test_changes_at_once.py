@@ -66,3 +66,29 @@ def test_new_name_with_a_new_tag() -> None:
     host.end_containers("node-01", now)
     run_passes(host, now, HOUR)
     assert ("node-01", V2) in list_running(host)
+
+
+def test_two_groups_come_to_one_image() -> None:
+    """Until the new image's turn each group has its own way back, never the image that only the other group had."""
+    host = build_two_groups({"name": "a-NN", "image": V1}, {"name": "b-NN", "image": OTHER})
+    host.memory, _ = operator_orders.remove_pin(host.memory, f"docker {V1}")
+    host.config = build_groups({"name": "a-NN", "image": V2}, {"name": "b-NN", "image": V2}, rollout=RINGS)
+    now = renew(host, BEGIN + HOUR)
+    assert list_running(host) == [("a-01", V1), ("b-01", OTHER)]
+    now = run_passes(host, now, 6 * HOUR)
+    now = renew(host, now)
+    assert list_running(host) == [("a-01", V2), ("b-01", V2)]
+    host.memory, _ = operator_orders.roll_back(host.memory, f"docker {V2}", now)
+    renew(host, now)
+    assert list_running(host) == [("a-01", V1), ("b-01", OTHER)]
+
+
+def test_a_group_joins_the_image_of_another_one() -> None:
+    """A group that had the image all the time does not inherit what the joining group ran before."""
+    host = build_two_groups({"name": "a-NN", "image": V1}, {"name": "b-NN", "image": OTHER})
+    host.memory, _ = operator_orders.remove_pin(host.memory, f"docker {V1}")
+    host.config = build_groups({"name": "a-NN", "image": OTHER}, {"name": "b-NN", "image": OTHER})
+    now = renew(host, BEGIN + HOUR)
+    host.memory, _ = operator_orders.quarantine_digest(host.memory, f"docker {OTHER}", C, "bad", now=now, force=True)
+    renew(host, now)
+    assert list_running(host) == [("a-01", V1)] and host.reasons["b-01"].code == "no-image"

@@ -76,6 +76,47 @@ def test_damaged_copies_are_kept_apart(tmp_path: Path, text: str) -> None:
     assert [path.read_text() for path in kept] == [f"{text} " * number for number in (1, 2, 3)]
 
 
+@pytest.mark.parametrize("text", DAMAGED, ids=lambda text: text[:20])
+def test_copy_is_used_after_a_damage(tmp_path: Path, text: str) -> None:
+    """After a damage the next pass goes on with the copy of the state; verbs that only look use that one at once."""
+    store = StateStore(tmp_path)
+    saved = Memory(paused=True, last_pass=3.0)
+    for memory in (Memory(), saved):
+        store.save(memory)
+    for number in (1, 2):
+        (tmp_path / "state.json").write_text(text)
+        assert store.peek() == saved
+        with pytest.raises(StateError, match="the next pass goes on with the copy of the state"):
+            store.load()
+        assert store.load() == saved and (tmp_path / f"state.damaged-{number}").read_text() == text
+    (tmp_path / "state.json").write_text(text)
+    (tmp_path / "state.copy").write_text(text)
+    with pytest.raises(StateError, match="the next pass begins anew"):
+        store.load()
+    assert store.load() == Memory()
+
+
+def test_old_copy_is_not_used(tmp_path: Path) -> None:
+    """A copy that cannot be written is none: an older one would bring back orders that were ended."""
+    store = StateStore(tmp_path)
+    store.save(Memory(paused=True))
+    (tmp_path / "state.copy").unlink()
+    (tmp_path / "state.copy").mkdir()
+    store.save(Memory())
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(StateError, match="the next pass begins anew"):
+        store.load()
+
+
+def test_a_missing_state_is_none(tmp_path: Path) -> None:
+    """A state that somebody moved away on purpose is not brought back."""
+    store = StateStore(tmp_path)
+    for _ in range(2):
+        store.save(Memory(paused=True))
+    (tmp_path / "state.json").unlink()
+    assert store.load() == store.peek() == Memory()
+
+
 def test_damaged_copies_are_bounded(tmp_path: Path) -> None:
     """The latest damaged copies are kept, and a number is never used twice."""
     store = StateStore(tmp_path)

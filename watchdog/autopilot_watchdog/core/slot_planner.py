@@ -22,7 +22,7 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
     A step that is under way holds the slot empty for `rollout.patience`. Then the best digest that is ready is started.
     """
     group, now = context.groups[name], context.now
-    choices = list_slot_choices(memory, group.image_key, context.config, name, now)
+    choices = list_slot_choices(memory, group, context.config, name, now)
     waiting = _find_wait_reason(context, memory, name, choices)
     if waiting is not None:
         return waiting, None

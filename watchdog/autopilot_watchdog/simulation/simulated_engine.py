@@ -119,6 +119,10 @@ class SimulatedEngine:
         """Return nothing: simulated containers print nothing."""
         return ""
 
+    def follow_logs(self, container: str, lines: int) -> Iterator[str]:
+        """Yield nothing: simulated containers print nothing."""
+        yield from ()
+
     def execute_command(self, container: str, command: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
         """Drain the container, whatever the command."""
         self.ends_at[container] = min(self.ends_at[container], self.now + DRAIN_S)
