@@ -200,6 +200,7 @@ class Memory:
         ""  # path of the configuration file that this state belongs to, see state_ownership; "" not known
     )
     state_folder: str = ""  # for which it is known that no container runs under another one, see state_ownership
+    textfile: str = ""  # path of the metrics' file that the last pass wrote; "" for none
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
     cordons: Mapping[str, Cordon] = field(default_factory=dict)  # by slot; "*" is the whole host
     stuck: Mapping[str, StuckContainer] = field(default_factory=dict)  # by container
