@@ -21,6 +21,7 @@ from autopilot_watchdog.engine.engine import EngineNonsenseError, EngineRefusedE
 
 OLDEST_API_VERSION, NEWEST_API_VERSION = (1, 40), (1, 51)  # API versions for which our calls are right
 MAX_LINE_BYTES = 1 << 20  # of a stream's JSON line
+MAX_CHUNK_BYTES = 1 << 16  # of a stream that is read as it comes
 ANSWER_TIMEOUT_S = 30.0  # for an answer to begin, unless a call sets another limit
 
 
@@ -137,6 +138,18 @@ class EngineClient:
         while line := response.readline(MAX_LINE_BYTES):
             if line.strip():
                 yield parse_json(line)
+
+    def read_chunks(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        """Yield the bytes of a stream as they come.
+
+        Raises:
+            EngineUnreachableError: The stream broke off.
+        """
+        try:
+            while chunk := response.read1(MAX_CHUNK_BYTES):
+                yield chunk
+        except (OSError, http.client.HTTPException) as error:
+            raise self._build_unreachable_error(error) from None
 
     def _get_version_prefix(self) -> str:
         def parse_version(key: str, default: str) -> tuple[int, int]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_watchdog.bounded_http import HttpClient
-from autopilot_watchdog.bounded_json import clip_text, get_list, get_object, get_text, parse_json
+from autopilot_watchdog.bounded_json import clip_text, get_object, get_text, parse_json
 from autopilot_watchdog.core.observation import TagDigest
 from autopilot_watchdog.errors import WatchdogError
 from autopilot_watchdog.registry.auth_challenge import parse_challenges
@@ -169,7 +169,10 @@ class RegistryClient:
         return HttpClient(context=context, use_proxies=not _is_loopback(self.host))  # a proxy cannot reach our loopback
 
     def _find_platform_digest(self, index: str, platform: tuple[str, str]) -> str:
-        for entry in get_list(self._fetch_manifest(index), "manifests"):
+        entries = self._fetch_manifest(index).get("manifests")
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise self._build_nonsense_error("the manifests of its index are no list of objects")
+        for entry in entries:
             entry_platform = get_object(entry, "platform")
             if (get_text(entry_platform, "os"), get_text(entry_platform, "architecture")) == platform:
                 return self._check_digest(get_text(entry, "digest"), "the index's digest for this platform")
@@ -178,7 +181,11 @@ class RegistryClient:
     def _fetch_labels(self, digest: str) -> dict[str, str]:
         config = get_text(get_object(self._fetch_manifest(digest), "config"), "digest")
         _, body = self._request("GET", f"blobs/{self._check_digest(config, 'the digest of the configuration')}")
-        return get_object(get_object(self._parse_object(body), "config"), "Labels")
+        settings = self._parse_object(body).get("config")
+        labels = settings.get("Labels") if isinstance(settings, dict) else settings
+        if labels is not None and not isinstance(labels, dict):
+            raise self._build_nonsense_error("the labels of the image are no object")
+        return labels or {}
 
     def _check_digest(self, digest: str, name: str) -> str:
         """Return a digest that has the form of one; it becomes part of a URL."""

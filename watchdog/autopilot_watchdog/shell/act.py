@@ -12,8 +12,9 @@ from autopilot_watchdog.bounded_command import CommandTimeoutError, run_bounded_
 from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.placeholders import fill_placeholders
-from autopilot_watchdog.config.slot_config import Command, SlotGroup, fill_group
+from autopilot_watchdog.config.slot_config import Command, SlotGroup, fill_group, fill_group_for_host
 from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.core.lost_lives import LostLife
 from autopilot_watchdog.core.memory import split_image_key
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.slot_actions import (
@@ -95,6 +96,19 @@ class Executor:
         except EngineUnreachableError as error:
             return Outcome(step, str(error))
 
+    def record_lost_life(self, lost: LostLife) -> None:
+        """Keep a life whose container somebody removed, and end its registration in Consul, as after any other end."""
+        folder = self._store.folder / "slots" / lost.slot
+        gone = Container(lost.container, lost.name, lost.engine, lost.slot, lost.digest, lost.image, "dead")
+        words = last_words_reader.attach_last_words(gone, folder).last_words
+        if self._consul and (words is None or words.state == "running"):
+            self._consul.force_leave(lost.slot)
+        with contextlib.suppress(OSError):  # a full disk is told by the state itself
+            self._archive.add(lost.slot, life_archive.build_lost_life(lost, words), "")
+        self._audit.record(
+            AuditEvent.CONTAINER_LOST, f"{lost.slot}: {lost.sentence}", "warning", slot=lost.slot, container=lost.name
+        )
+
     def compute_time_limit_s(self, action: Action) -> float:
         """Compute the seconds until the action has certainly ended by itself."""
         calls = 2 * SLOW_CALL_TIMEOUT_S  # no action makes more than two slow calls
@@ -163,8 +177,11 @@ class Executor:
         group = self._find_group(preflight)
         if group.preflight is None:
             return Outcome(preflight, "the configuration has no such check any more")
+        name = f"{image_reference.get_repository(group.image)}@{preflight.digest}"
+        values = {"image": name, "digest": preflight.digest, "host": self._config.host}
+        words = tuple(fill_placeholders(word, values) for word in group.preflight.exec)
         status, output = self._engines[group.engine].run_preflight(
-            group, preflight.digest, group.preflight.exec, group.preflight.timeout
+            fill_group_for_host(group, self._config.host), preflight.digest, words, group.preflight.timeout
         )
         if status == 0:
             return Outcome(preflight)

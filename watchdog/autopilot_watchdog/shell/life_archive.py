@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_watchdog.bounded_json import clip_text, get_list, parse_json
-from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.lost_lives import LOST_CODE, UNKNOWN_VERDICT, LostLife
+from autopilot_watchdog.core.observation import Container, LastWords
 from autopilot_watchdog.core.slot_actions import RemoveContainer
 from autopilot_watchdog.regular_files import read_regular_file, replace_own_file
 
@@ -40,7 +41,7 @@ class Life:
     ended: float
     code: str  # stable code of the end
     verdict: str
-    exit_code: int
+    exit_code: int | None  # None: not known
     sentence: str
     payloads_run: int = 0
     payloads_killed: int = 0
@@ -65,6 +66,24 @@ def build_life(container: Container, removal: RemoveContainer) -> Life:
         verdict=removal.verdict,
         exit_code=container.exit_code,
         sentence=clip_text(removal.sentence, MAX_SENTENCE_CHARS),
+        payloads_run=words.payloads_run if words else 0,
+        payloads_killed=words.payloads_killed if words else 0,
+    )
+
+
+def build_lost_life(lost: LostLife, words: LastWords | None) -> Life:
+    """Build the record of a life from all that is known of it after somebody removed its container."""
+    return Life(
+        container=lost.name,
+        id=lost.container,
+        image=lost.image,
+        digest=lost.digest,
+        started=lost.started,
+        ended=lost.ended,
+        code=LOST_CODE,
+        verdict=UNKNOWN_VERDICT,
+        exit_code=None,
+        sentence=clip_text(lost.sentence, MAX_SENTENCE_CHARS),
         payloads_run=words.payloads_run if words else 0,
         payloads_killed=words.payloads_killed if words else 0,
     )
@@ -136,11 +155,12 @@ class LifeArchive:
 def _parse_lives(items: list[Any]) -> Iterator[Life]:
     """Yield the lives of a file; entries of another shape are left out."""
     kinds: dict[str, tuple[type, ...]] = {"float": (float, int), "int": (int,), "str": (str,)}
+    kinds["int | None"] = (int, type(None))
     for item in items[-MAX_LIVES:]:
         values = {
             field.name: item[field.name]
             for field in fields(Life)
-            if isinstance(item, dict) and isinstance(item.get(field.name), kinds[str(field.type)])
+            if isinstance(item, dict) and field.name in item and isinstance(item[field.name], kinds[str(field.type)])
         }
         with contextlib.suppress(TypeError):  # a key is missing
             yield Life(**values)

@@ -28,7 +28,7 @@ from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.observation import Container, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
-from autopilot_watchdog.core.state_ownership import check_former_folder, claim_state
+from autopilot_watchdog.core.state_ownership import ForeignConfigError, check_former_folder, claim_state
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
@@ -38,6 +38,7 @@ from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.config_owner import compare_with_owner
 from autopilot_watchdog.shell.fleet_questions import FleetQuestions
 from autopilot_watchdog.shell.fleet_store import FleetStore
+from autopilot_watchdog.shell.former_textfile import leave_textfile
 from autopilot_watchdog.shell.registry_questions import RegistryQuestions
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.shell.systemd_notify import extend_timeout
@@ -179,8 +180,12 @@ class Watchdog:
             self._questions.ask(self.config, keys, memory, patience_s=patience_s)
             if self._fleet_questions:
                 self._fleet_questions.ask(memory, patience_s=patience_s)
+        answers = self._questions.take_answers()
+        if answers and not with_network and self._fleet_questions:
+            # a digest that comes with a late answer may be quarantined by the fleet: both are looked at together
+            self._fleet_questions.ask(memory, patience_s=self.config.registry.patience)
         fleet = self._fleet_questions.take_answer(memory) if self._fleet_questions else None
-        return replace(observation, fleet=fleet, tag_digests=self._questions.take_answers())
+        return replace(observation, fleet=fleet, tag_digests=answers)
 
     def _connect_former_engines(self, memory: Memory) -> list[str]:
         """Create the engines that only the memory knows; return their names."""
@@ -199,6 +204,14 @@ class Watchdog:
     def refuse_foreign_state(self) -> None:
         """Raise ForeignConfigError if a pass would be refused; remember nothing."""
         self._claim_state(self.store.peek())
+
+    def explain_refusal(self) -> str:
+        """Return a sentence if every pass would be refused; "" if not."""
+        try:
+            self.refuse_foreign_state()
+        except ForeignConfigError as error:
+            return f"every pass is refused: {error}"
+        return ""
 
     def _claim_state(self, memory: Memory) -> Memory:
         """Return the memory as that of our configuration file.
@@ -280,6 +293,9 @@ class Watchdog:
         if loaded.config_file not in {"", memory.config_file}:
             sentence = f"{loaded.config_file} is gone: {self.config.state} belongs to {memory.config_file} now"
             self._audit.record(AuditEvent.CONFIG_MOVED, sentence, "warning")
+        memory, metrics_trouble = leave_textfile(memory, self.config.metrics.textfile)
+        if metrics_trouble:
+            self._audit.record(AuditEvent.METRICS_FAILED, metrics_trouble, "warning")
         last_success = earlier.success_before if earlier else memory.last_success
         self._claims.remove_leftovers()
         done: set[Action] = set()
@@ -297,6 +313,8 @@ class Watchdog:
                 self._remove_leftover_preflights(observation)
             decision = decide(self.config, replace(observation, unfit_reasons=unfit), memory, time.time())
             memory = decision.memory
+            for lost in decision.lost_lives:
+                self._executor.record_lost_life(lost)
             new_actions = [action for action in decision.actions if action not in done]
             self.store.save(memory)  # before any action: on a full disk it could be repeated without end
             self._record_changes(before, memory)
