@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+import pytest
 from autopilot_watchdog.core import operator_orders
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.watchdog.scenes import BEGIN, A, B, C, run_passes
 from tests.watchdog.test_changed_configuration import build_groups
-from tests.watchdog.test_changed_images import OTHER, RINGS, V1, V2, TaggedHost, TaggedRegistry, list_running
+from tests.watchdog.test_changed_images import OTHER, RINGS, TYPO, V1, V2, TaggedHost, TaggedRegistry, list_running
 
 HOUR = 3600.0
 
@@ -92,3 +96,30 @@ def test_a_group_joins_the_image_of_another_one() -> None:
     host.memory, _ = operator_orders.quarantine_digest(host.memory, f"docker {OTHER}", C, "bad", now=now, force=True)
     renew(host, now)
     assert list_running(host) == [("a-01", V1)] and host.reasons["b-01"].code == "no-image"
+
+
+GROUP_IMAGES = st.tuples(*[st.sampled_from([V1, V2, OTHER, TYPO])] * 2)
+
+
+@pytest.mark.slow
+@given(steps=st.lists(st.tuples(GROUP_IMAGES, st.sampled_from(["end", "quarantine", "wait"])), min_size=2, max_size=6))
+@settings(max_examples=15, deadline=None)
+def test_groups_run_images_that_they_had(steps: list[tuple[tuple[str, str], str]]) -> None:
+    """Whatever images two groups get in turn, each slot runs only an image that its group had."""
+    host, now = TaggedHost(build_groups({"name": "a-NN"}), TaggedRegistry({V1: A, V2: B, OTHER: C})), BEGIN
+    had: dict[str, set[str]] = {"a-01": set(), "b-01": set()}
+    for images, event in steps:
+        host.config = build_groups(
+            *({"name": f"{name}-NN", "image": image} for name, image in zip("ab", images, strict=True)), rollout=RINGS
+        )
+        for slot, image in zip(had, images, strict=True):
+            had[slot].add(image)
+        now = run_passes(host, now, 600, every=300)
+        key = f"docker {images[0]}"
+        if event == "quarantine" and (digest := host.memory.get_image(key).newest):
+            with suppress(operator_orders.OrderError):
+                host.memory, _ = operator_orders.quarantine_digest(host.memory, key, digest, "", now=now, force=True)
+        now = renew(host, now) if event != "wait" else run_passes(host, now, 7 * HOUR, every=HOUR)
+        running = list_running(host)
+        assert all(image in had[slot] for slot, image in running), running
+        assert len({slot for slot, _ in running}) == len(running)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from dataclasses import asdict, fields, replace
@@ -22,9 +23,11 @@ from autopilot_watchdog.core.observation import (
     TagDigest,
 )
 from autopilot_watchdog.engine.engine import PullError
+from autopilot_watchdog.regular_files import replace_own_file
+from autopilot_watchdog.shell import state_file
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
-from autopilot_watchdog.shell.state_file import StateError, StateStore
+from autopilot_watchdog.shell.state_file import StateError, StateStore, explain_os_error
 from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 from click.testing import CliRunner
 
@@ -96,16 +99,31 @@ def test_copy_is_used_after_a_damage(tmp_path: Path, text: str) -> None:
     assert store.load() == Memory()
 
 
-def test_old_copy_is_not_used(tmp_path: Path) -> None:
+def test_old_copy_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy that cannot be written is none: an older one would bring back orders that were ended."""
+
+    def replace_all_but_copy(path: Path, data: bytes, *, sync: bool = False) -> None:
+        if path.suffix == ".copy":
+            raise OSError(errno.EIO, "Input/output error")
+        replace_own_file(path, data, sync=sync)
+
     store = StateStore(tmp_path)
     store.save(Memory(paused=True))
-    (tmp_path / "state.copy").unlink()
-    (tmp_path / "state.copy").mkdir()
+    monkeypatch.setattr(state_file, "replace_own_file", replace_all_but_copy)
     store.save(Memory())
     (tmp_path / "state.json").write_text("{")
     with pytest.raises(StateError, match="the next pass begins anew"):
         store.load()
+
+
+def test_state_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the watchdog's user has changed, the sentence tells the owner and the remedy; else only the reason."""
+    owner, denied = tmp_path.stat().st_uid, PermissionError(errno.EACCES, "Permission denied")
+    assert explain_os_error(denied, tmp_path) == "Permission denied"
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    sentence = explain_os_error(denied, tmp_path)
+    assert f"belongs to the user with the id {owner}" in sentence and f"chown -R USER {tmp_path}" in sentence
+    assert explain_os_error(OSError(errno.ENOSPC, "No space left"), tmp_path) == "No space left"
 
 
 def test_a_missing_state_is_none(tmp_path: Path) -> None:

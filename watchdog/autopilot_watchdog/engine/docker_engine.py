@@ -14,6 +14,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, clip_text, get_integer, get_list, get_object, get_text
@@ -31,6 +32,7 @@ from autopilot_watchdog.engine.engine import (
     PullError,
 )
 from autopilot_watchdog.engine.engine_http import EngineClient
+from autopilot_watchdog.engine.kill_events import needs_kill_events, was_kill_asked
 from autopilot_watchdog.engine.known_containers import KnownContainers
 
 PULLED_TAG_PREFIX = "watchdog-"  # images we pulled carry a tag of ours, so that `docker image prune` leaves them alone
@@ -45,6 +47,7 @@ class DockerEngine:
     STATES: ClassVar[Mapping[str, str]] = {}  # a container's states that Docker calls otherwise -> Docker's word
     # Events that say that a container ended or is gone: during a forced removal it counts as alive until it is gone.
     END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die", "destroy"})
+    KILL_ACTIONS: ClassVar[frozenset[str]] = frozenset({"kill"})  # events that say that somebody asked for a kill
     # Further events to ask for, since they change a container; none: all events. A command inside, such as a health
     # check, changes nothing.
     CHANGE_ACTIONS: ClassVar[frozenset[str]] = frozenset(
@@ -88,6 +91,8 @@ class DockerEngine:
             except EngineNonsenseError:
                 pass  # nothing is known about this one, and its slot is left alone
             container = parse_container(item, document, self.name, self.STATES)
+            if needs_kill_events(container):
+                container = replace(container, stop_asked=was_kill_asked(self._client, container, self.KILL_ACTIONS))
             self._known.remember(container, changes)
             containers.append(container)
         return containers

@@ -38,6 +38,7 @@ from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.config_owner import compare_with_owner
 from autopilot_watchdog.shell.fleet_questions import FleetQuestions
 from autopilot_watchdog.shell.fleet_store import FleetStore
+from autopilot_watchdog.shell.former_textfile import leave_textfile
 from autopilot_watchdog.shell.registry_questions import RegistryQuestions
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.shell.systemd_notify import extend_timeout
@@ -296,6 +297,9 @@ class Watchdog:
         if loaded.config_file not in {"", memory.config_file}:
             sentence = f"{loaded.config_file} is gone: {self.config.state} belongs to {memory.config_file} now"
             self._audit.record(AuditEvent.CONFIG_MOVED, sentence, "warning")
+        memory, metrics_trouble = leave_textfile(memory, self.config.metrics.textfile)
+        if metrics_trouble:
+            self._audit.record(AuditEvent.METRICS_FAILED, metrics_trouble, "warning")
         last_success = earlier.success_before if earlier else memory.last_success
         self._claims.remove_leftovers()
         done: set[Action] = set()

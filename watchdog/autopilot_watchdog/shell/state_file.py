@@ -38,6 +38,19 @@ class AlreadyRunningError(WatchdogError):
     """Another watchdog holds the lock."""
 
 
+def explain_os_error(error: OSError, folder: Path) -> str:
+    """Return the reason of a failure, with the remedy if the state folder belongs to another user than ours."""
+    reason = error.strerror or str(error)
+    try:
+        owner = folder.stat().st_uid
+    except OSError:
+        return reason
+    if not isinstance(error, PermissionError) or owner == os.geteuid():
+        return reason
+    remedy = f"run the watchdog as that user, or give the folder to the new one (chown -R USER {folder})"
+    return f"{reason}: it belongs to the user with the id {owner}; {remedy}"
+
+
 class StateStore:
     """Store of the watchdog's memory and the slots' folders."""
 
@@ -61,7 +74,9 @@ class StateStore:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o755)
             file = os.fdopen(open_own_file(self.folder / "lock"), "r+")
         except OSError as error:
-            raise StateError(f"cannot open the state folder {self.folder}: {error.strerror}") from None
+            raise StateError(
+                f"cannot open the state folder {self.folder}: {explain_os_error(error, self.folder)}"
+            ) from None
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -87,7 +102,7 @@ class StateStore:
                 f"it is kept as {aside}, the next pass {self._restore_copy()}"
             ) from None
         except OSError as error:
-            raise StateError(f"cannot read {self._path}: {error.strerror}") from None
+            raise StateError(f"cannot read {self._path}: {explain_os_error(error, self.folder)}") from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             aside = self._move_aside()
             raise StateError(
@@ -169,7 +184,7 @@ class StateStore:
         try:
             replace_own_file(self._path, content, sync=True)
         except OSError as error:
-            raise StateError(f"cannot write {self._path}: {error.strerror}") from None
+            raise StateError(f"cannot write {self._path}: {explain_os_error(error, self.folder)}") from None
         try:
             replace_own_file(self._copy, content)
         except OSError:  # an old copy would be worse than none
