@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -190,6 +191,24 @@ def prove_good(host: Host, watchdog: Watchdog) -> str:
     fill_slots(host, watchdog)
     advance(watchdog)
     return old
+
+
+def test_late_answer_and_the_fleets_order(host: Host) -> None:
+    """A digest that comes with a late answer of its registry is not started if the fleet has quarantined it."""
+    digest = host.push("bad")
+    order = {"Key": f"autopilot-watchdog/quarantine/{digest}", "Value": base64.b64encode(b"by alice").decode()}
+    with serve_answers({"kv/autopilot-watchdog/": (200, {}, json.dumps([order]).encode())}) as consul:
+        host.document["registry"]["patience"] = "0s"
+        host.document["consul"] = {"address": f"http://{consul.address}"}
+        host.engine.allowed.set()
+        host.server.awake.clear()
+        watchdog = host.build_watchdog()
+        assert advance(watchdog).reasons["wn-01"].code == "no-image"
+        host.server.awake.set()
+        report = finish_work(host, watchdog)
+    (image,) = report.memory.images.values()
+    assert image.newest == digest and image.quarantine[digest].reason == "by alice"
+    assert host.list_alive() == [] and not host.engine.pulls
 
 
 @pytest.mark.parametrize("patience", ["0s", "1h"])

@@ -80,6 +80,7 @@ def test_repositories_of_docker_hub(reference: str) -> None:
     ("entry", "login"),
     [
         (encode("alice", "se:cret"), Credentials("alice", "se:cret")),
+        ({"auth": "YWxpY2U6\nc2VjcmV0\n"}, Credentials("alice", "secret")),
         ({"username": "alice", "password": "secret"}, Credentials("alice", "secret")),
         ({"identitytoken": "token"}, Credentials("", "token", identity_token=True)),
         ({**encode("<token>"), "identitytoken": "token"}, Credentials("", "token", identity_token=True)),
@@ -100,12 +101,15 @@ def test_broken_entry_is_a_sentence(tmp_path: Path) -> None:
         find_user(tmp_path, {"auths": {HOST: {"auth": base64.b64encode(b"alice").decode()}}})
 
 
-@pytest.mark.parametrize("place", ["run/containers/auth.json", ".config/containers/auth.json", ".docker/config.json"])
+@pytest.mark.parametrize(
+    "place", ["run/containers/auth.json", ".config/containers/auth.json", ".docker/config.json", ".dockercfg"]
+)
 def test_usual_places(tmp_path: Path, place: str) -> None:
-    """Without a configured file the places of docker and podman are searched."""
+    """Without a configured file the places of docker and podman are searched, also that of old docker programs."""
     file = tmp_path / place
-    file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"auths": {HOST: encode("alice")}}))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    auths = {HOST: encode("alice")}
+    file.write_text(json.dumps(auths if place == ".dockercfg" else {"auths": auths}))
     env = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path / "run")}
     login = find_credentials(HOST, "", env, PATH)
     assert login is not None and login.user == "alice"

@@ -8,7 +8,7 @@ from autopilot_watchdog.core import operator_orders
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.fleet_good import MAX_FLEET_GOOD, GoodDigests, list_good_to_share
 from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, KnownGood, Memory, Quarantine
-from autopilot_watchdog.core.observation import EngineView, FleetState, Observation, TagDigest
+from autopilot_watchdog.core.observation import EngineView, FleetState, FleetVoices, Observation, TagDigest
 from autopilot_watchdog.core.rollout import list_digest_choices
 from autopilot_watchdog.core.slot_actions import Pull
 
@@ -32,6 +32,15 @@ def test_fresh_host_takes_the_fleets_good_digest() -> None:
     assert decision.actions == (Pull(KEY, A),)
     assert decision.reasons["wn-01"].code == "preparing"
     assert "good on other hosts of the fleet" in decision.reasons["wn-01"].sentence
+
+
+def test_fresh_host_takes_no_condemned_digest() -> None:
+    """A good digest that the fleet has condemned since is not taken by a host that has never seen it."""
+    ordered = FleetState({B: "ordered", C: "ordered"}, good={IMAGE: (B, A)})
+    agreed = FleetState({C: "ordered"}, voices={B: FleetVoices({"h2": "x", "h3": "x"})}, good={IMAGE: (B, A)})
+    for fleet in (ordered, agreed):
+        observation = Observation({"docker": EngineView()}, {KEY: TagDigest(C)}, boot="1", fleet=fleet)
+        assert decide(CONFIG, observation, Memory(), BEGIN).actions == (Pull(KEY, A),)
 
 
 def test_own_good_digest_comes_first() -> None:

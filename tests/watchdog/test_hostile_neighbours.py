@@ -177,28 +177,47 @@ def test_registry_of_wrong_shape(answers: dict[str, tuple[int, dict[str, str], b
             client.fetch_tag_digest(("linux", "amd64"), {}, ())
 
 
-@pytest.mark.parametrize("value", [value for value in WRONG_VALUES if value != "x"], ids=name_case)
+@pytest.mark.parametrize("value", WRONG_VALUES, ids=name_case)
 @pytest.mark.parametrize("keys", [("config",), ("config", "Labels"), ("config", "Labels", "autopilot.urgency")])
 def test_labels_of_wrong_shape(keys: tuple[str, ...], value: Any) -> None:
-    """Labels that are none are no urgency; the image can be used."""
+    """Labels that are no object are nonsense; absent ones, and an urgency that is no text, are none."""
     document = value
     for key in reversed(keys):
         document = {key: document}
+    is_nonsense = len(keys) < 3 and value is not None and not isinstance(value, dict)
     with serve_answers(build_answers(CONFIG_DIGEST, document)) as server:
         client = RegistryClient(f"{server.address}/site/wn:v1", None, (), 5)
-        assert client.fetch_tag_digest(("linux", "amd64"), {}, ()).urgency == ""
+        if is_nonsense:
+            with pytest.raises(RegistryError, match="answers nonsense for site/wn:v1: the labels of the image"):
+                client.fetch_tag_digest(("linux", "amd64"), {}, ())
+        else:
+            urgency = client.fetch_tag_digest(("linux", "amd64"), {}, ()).urgency
+            assert urgency == (value if len(keys) == 3 and isinstance(value, str) else "")
 
 
-@pytest.mark.parametrize("value", WRONG_VALUES, ids=name_case)
-def test_index_of_wrong_shape(value: Any) -> None:
-    """Entries of an index that are none are passed over."""
-    good: dict[str, Any] = {"digest": "sha256:" + "a" * 64, "platform": {"os": "linux", "architecture": "amd64"}}
-    body = json.dumps({"manifests": [value, {"platform": value}, good]}).encode()
+GOOD_ENTRY = {"digest": "sha256:" + "a" * 64, "platform": {"os": "linux", "architecture": "amd64"}}
+
+
+def fetch_of_index(index: Any) -> str:
+    """Return the digest that a registry's index gives for this platform."""
+    body = json.dumps(index).encode()
     digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
     headers = {"Content-Type": "application/vnd.oci.image.index.v1+json", "Docker-Content-Digest": digest}
     with serve_answers({"manifests/v1": (200, headers, b""), digest: (200, headers, body)}) as server:
         client = RegistryClient(f"{server.address}/site/wn:v1", None, (), 5)
-        assert client.fetch_tag_digest(("linux", "amd64"), {}, {good["digest"]}).digest == good["digest"]
+        return client.fetch_tag_digest(("linux", "amd64"), {}, [str(GOOD_ENTRY["digest"])]).digest
+
+
+@pytest.mark.parametrize("value", [value for value in WRONG_VALUES if not isinstance(value, dict)], ids=name_case)
+def test_index_of_wrong_shape(value: Any) -> None:
+    """An index without a list of objects is nonsense; an object that describes no platform is passed over."""
+    for index in ({"manifests": [value, GOOD_ENTRY]}, {"manifests": [value]}):
+        with pytest.raises(RegistryError, match="answers nonsense for site/wn:v1: the manifests of its index"):
+            fetch_of_index(index)
+    if value != []:
+        with pytest.raises(RegistryError, match="answers nonsense for site/wn:v1: the manifests of its index"):
+            fetch_of_index({"manifests": value})
+    assert fetch_of_index({"manifests": [{}, {"platform": value}, GOOD_ENTRY]}) == GOOD_ENTRY["digest"]
 
 
 @pytest.mark.parametrize("body", GARBAGE, ids=name_case)

@@ -13,6 +13,7 @@ from autopilot_watchdog.core.rollout import list_digest_choices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config
 
 CONFIG = build_config()
@@ -74,6 +75,21 @@ def test_quarantine_of_the_only_digest_needs_force() -> None:
     assert not list_choices(memory) and "no good digest is known" in sentence
 
 
+@pytest.mark.parametrize("source", ["host", "shared", "hosts", "operator"])
+def test_order_for_the_fleet_extends_that_of_a_host(source: str) -> None:
+    """A digest that is quarantined on this host can be rolled back and quarantined for the fleet, once."""
+    memory = build_memory(C, (B, A), quarantine={C: source})
+    by_rollback, sentence = operator_orders.roll_back(memory, KEY, BEGIN, "by alice", "fleet")
+    assert f"the quarantine of {C} on this host is the whole fleet's now: by alice" in sentence
+    by_quarantine, _ = operator_orders.quarantine_digest(memory, KEY, C, "by alice", now=BEGIN, source="fleet")
+    assert by_rollback == by_quarantine and list_choices(by_rollback)[0] == B
+    entry = by_rollback.get_image(KEY).quarantine[C]
+    assert (entry.source, entry.reason, entry.since) == ("fleet", "by alice", BEGIN)
+    for order in (operator_orders.roll_back, lambda *rest: operator_orders.quarantine_digest(*rest, now=BEGIN)):
+        with pytest.raises(OrderError, match="is quarantined already"):
+            order(by_rollback, KEY, *((BEGIN,) if order is operator_orders.roll_back else (C, "bad")))
+
+
 def test_retry_ends_every_wait() -> None:
     """After `retry` nothing waits: no slot, no host, no pull, no registry; quarantines and their mention stay."""
     memory = build_memory(B, (A,), quarantine={B: "host"})
@@ -121,7 +137,7 @@ MEMORIES = st.builds(
 STEPS = st.lists(st.tuples(st.sampled_from(sorted(list_orders(A, 0.0))), st.sampled_from(DIGESTS)), max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scale_examples(300), deadline=None)
 @given(memory=MEMORIES, steps=STEPS)
 def test_no_order_empties_the_slots_unsaid(memory: Memory, steps: list[tuple[str, str]]) -> None:
     """After any orders without force a known good digest can be started, and a promised digest is the one taken."""

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.config_reader import ConfigError, parse_config
 from autopilot_watchdog.config.placeholders import fill_placeholders
-from autopilot_watchdog.config.slot_config import FILLED_KEYS, format_slot_name
-from autopilot_watchdog.engine.container_request import build_container_request
+from autopilot_watchdog.config.slot_config import (
+    FILLED_KEYS,
+    FILLED_TEXT_KEYS,
+    fill_group_for_host,
+    format_slot_name,
+)
+from autopilot_watchdog.engine.container_request import build_container_request, build_preflight_request
 
 from tests.watchdog.scenes import build_config
 
@@ -26,6 +33,7 @@ MAPPINGS = ("env", "extra_hosts", "tmpfs", "labels", "log_options")
         ("wnNN", "wnNN"),
         ("NNN-{host}", "NNN-h1"),
         ("wn{number}", "wn01"),
+        ("wn-{index}", "wn-0"),
     ],
 )
 def test_number_in_names(pattern: str, name: str) -> None:
@@ -42,10 +50,15 @@ def test_names_without_a_number(name: str) -> None:
 
 def build_group(key: str, text: str) -> dict[str, object]:
     """Build a group with a text at a key."""
+    if key in FILLED_TEXT_KEYS:
+        return {key: text}
     return {key: {"a": text} if key in MAPPINGS else [f"/{text}:/x" if key == "volumes" else text]}
 
 
-@pytest.mark.parametrize("key", FILLED_KEYS)
+ALL_FILLED_KEYS = (*FILLED_KEYS, *FILLED_TEXT_KEYS)
+
+
+@pytest.mark.parametrize("key", ALL_FILLED_KEYS)
 def test_unknown_placeholders_are_refused(key: str) -> None:
     """A placeholder that nothing fills in is a problem of the configuration, in each key."""
     with pytest.raises(ConfigError, match=rf"slots\[0\].{key}: has an unknown placeholder {{nubmer}}"):
@@ -53,20 +66,72 @@ def test_unknown_placeholders_are_refused(key: str) -> None:
     build_config(group=build_group(key, "x{{nubmer}}${shell}{}{slot}"))
 
 
-def test_unknown_placeholders_of_verify() -> None:
-    """`verify` knows the image's placeholders only."""
-    with pytest.raises(ConfigError, match=r"slots\[0\].verify.exec: has an unknown placeholder {slot}"):
-        build_config(group={"verify": {"exec": ["cosign", "{image}", "{slot}"]}})
+@pytest.mark.parametrize("key", MAPPINGS)
+def test_names_in_mappings(key: str) -> None:
+    """The names of a mapping are filled in like its texts, and unknown placeholders are refused there, too."""
+    with pytest.raises(ConfigError, match=rf"slots\[0\].{key}: has an unknown placeholder {{nubmer}}"):
+        build_config(group={key: {"x{nubmer}": "1"}})
+    assert "x-wn-02" in json.dumps(build_request(build_config(group={key: {"x-{slot}": "1"}})))
 
 
-@pytest.mark.parametrize("key", [key for key in FILLED_KEYS if key != "drain"])
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        (
+            {"group": {"verify": {"exec": ["cosign", "{image}", "{slot}"]}}},
+            "slots[0].verify.exec: has an unknown placeholder {slot}; known here: {digest}, {image}",
+        ),
+        (
+            {"group": {"preflight": {"exec": ["awk", "{print}", "{digest}"]}}},
+            "slots[0].preflight.exec: has an unknown placeholder {print}; known here: {digest}, {image}, {host}; "
+            "{{print}} is the text {print}",
+        ),
+        ({"notify": {"exec": ["tell", "{event}", "{slot}"]}}, "notify.exec: has an unknown placeholder {slot}"),
+        ({"consul": {"node": "{host}-{name}"}}, "consul.node: has an unknown placeholder {name}"),
+        ({"group": {"log_driver": "{host}"}}, "slots[0].log_driver: has the placeholder {host}, and in this key none"),
+        ({"group": {"cap_add": ["{slot}"]}}, "slots[0].cap_add: has the placeholder {slot}, and in this key none"),
+        ({"group": {"ulimits": {"{slot}": 1}}}, "slots[0].ulimits: has the placeholder {slot}, and in this key none"),
+        ({"state": "/var/lib/{host}"}, "state: has the placeholder {host}, and in this key none is filled in"),
+        ({"engines": {"docker": "/run/{host}"}}, "engines: has the placeholder {host}, and in this key none"),
+        ({"fitness": {"mounts": ["/a/{host}"]}}, "fitness.mounts: has the placeholder {host}, and in this key none"),
+        ({"metrics": {"textfile": "{host}.prom"}}, "metrics.textfile: has the placeholder {host}, and in this key"),
+    ],
+)
+def test_placeholders_of_other_keys(document: dict[str, Any], sentence: str) -> None:
+    """Other keys have placeholders of their own or none; each that nothing fills in is refused."""
+    with pytest.raises(ConfigError) as found:
+        build_config(**document)
+    assert sentence in str(found.value)
+
+
+def build_request(config: Config) -> dict[str, Any]:
+    """Build the request for the second slot's container."""
+    return build_container_request(
+        config.slots[0], 2, host="h1", name="n", digest="sha256:a", owner="o", state_folder="/s"
+    )
+
+
+@pytest.mark.parametrize("key", [key for key in ALL_FILLED_KEYS if key != "drain"])
 def test_every_key_is_filled_in(key: str) -> None:
     """The request for a slot's container has the slot's values in each key."""
-    config = build_config(group=build_group(key, "{host}/{slot}/{number}/{{slot}}/${slot}"))
-    body = build_container_request(
-        config.slots[0], 2, host="h1", name="n", digest="sha256:a", owner="o", state_folder=None
-    )
-    assert "h1/wn-02/02/{slot}/${slot}" in json.dumps(body)
+    config = build_config(group=build_group(key, "{host}/{slot}/{number}/{index}/{{slot}}/${slot}"))
+    assert "h1/wn-02/02/1/{slot}/${slot}" in json.dumps(build_request(config))
+
+
+def test_preflight_has_no_slot() -> None:
+    """A throwaway container gets the texts that are the same in every slot, filled in, and none of the others."""
+    group = {
+        "env": {"HOST": "{host}", "SLOT": "{slot}", "TEXT": "{{slot}}"},
+        "volumes": ["/a:/a", "/b/{number}:/b"],
+        "devices": ["/dev/null", "/dev/nvidia{index}"],
+        "network": "net-{number}",
+        "tmpfs": {"/t": "size=1m", "/t/{slot}": ""},
+    }
+    filled = fill_group_for_host(build_config(group=group).slots[0], "h1")
+    body = build_preflight_request(filled, "sha256:a", "o", ("true",))
+    assert body["Env"][:2] == ["HOST=h1", "TEXT={slot}"] and body["HostConfig"]["Binds"] == ["/a:/a"]
+    assert [device["PathOnHost"] for device in body["HostConfig"]["Devices"]] == ["/dev/null"]
+    assert body["HostConfig"]["Tmpfs"] == {"/t": "size=1m"} and "NetworkMode" not in body["HostConfig"]
 
 
 def test_values_are_not_filled_in_again() -> None:

@@ -18,17 +18,26 @@ from autopilot_watchdog.shell.life_archive import MAX_LOG_LINES, LifeArchive
 from autopilot_watchdog.shell.slot_finder import LiveSlot, SlotError, SlotFinder
 from autopilot_watchdog.timestamps import format_age, format_timestamp
 
+EX_INTERRUPTED = 130  # 128 + SIGINT
+
 
 @click.command()
 @click.argument("slot")
 @click.option("--lines", "-n", default=100, show_default=True, type=click.IntRange(1, MAX_LOG_LINES), help="How many.")
 @click.option("--life", default=0, metavar="N", help="Past life to show: 1 is the last one, 2 the one before.")
+@click.option("--follow", "-f", "follows", is_flag=True, help="Print new lines as they come, to the container's end.")
 @config_option
-def logs(config: Config, slot: str, lines: int, life: int) -> None:
+def logs(config: Config, slot: str, lines: int, life: int, follows: bool) -> None:
     """Print the last output of the slot's container, or of a past life; of an empty slot, of its last life.
 
-    SLOT may be the name of a container, living or dead, too.
+    SLOT may be the name of a container, living or dead, too. Exit 64: there is no such slot, life or output; 75: the
+    engine does not answer.
     """
+    if follows:
+        if life:
+            raise click.UsageError("a past life has no new lines: give --follow or --life")
+        _follow_log(config, slot, lines)
+        return
     past = LifeArchive(Path(config.state)).find_life(slot)
     slot, life = past if past and life == 0 else (slot, life)
     live = _find_live_slot(config, slot) if life == 0 else None
@@ -41,6 +50,24 @@ def logs(config: Config, slot: str, lines: int, life: int) -> None:
         text = _read_past_log(config, find_lives_slot(config, slot), life or 1)
     for line in text.splitlines()[-lines:]:
         click.echo("\n".join(show_lines(line)))
+
+
+def _follow_log(config: Config, slot: str, lines: int) -> None:
+    """Print the lines of the slot's container until it ends; exit with 75 if the engine ends the stream before."""
+    live = _find_live_slot(config, slot)
+    if live is None:
+        fail(f"{slot} has no container to follow; without --follow you see the output of its last life", EX_USAGE)
+    name = live.container.name
+    try:
+        for line in live.engine.follow_logs(live.container.id, lines):
+            click.echo("\n".join(show_lines(line)))
+    except KeyboardInterrupt:
+        raise SystemExit(EX_INTERRUPTED) from None
+    except EngineError as error:
+        fail(f"cannot read the output of {name}: {error}", EX_TEMPFAIL)
+    if any(found.container.id == live.container.id for found in SlotFinder(config).list_live()):
+        fail(f"{name} lives on, but {live.container.engine} tells no more of its output", EX_TEMPFAIL)
+    click.echo(show_controls(f"{name} has ended"), err=True)
 
 
 def _read_past_log(config: Config, slot: str, number: int) -> str:
@@ -122,7 +149,8 @@ def history(config: Config, slot: str, output: str) -> None:
     for number, life in zip(range(len(lives), 0, -1), lives, strict=True):
         payloads = f"{life.payloads_run}" + (f" ({life.payloads_killed} killed)" if life.payloads_killed else "")
         started = format_timestamp(life.started).partition(".")[0] + "Z" if life.started else "-"
-        end = [life.code, life.verdict, str(life.exit_code), payloads, life.container]
+        status = "-" if life.exit_code is None else str(life.exit_code)
+        end = [life.code, life.verdict, status, payloads, life.container]
         table.append([str(number), started, format_age(life.length), life.digest[7:19] or "-", *end])
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     for line in table:

@@ -77,7 +77,10 @@ def unpin(config: Config, image: str | None) -> None:
 @image_option
 @config_option
 def rollback(config: Config, reason: str, fleet: bool, image: str | None) -> None:
-    """Quarantine the newest digest: the next lives take the good one before it."""
+    """Quarantine the newest digest: the next lives take the good one before it.
+
+    Exit 64: refused, the sentence says why; 75: with --fleet, Consul does not answer.
+    """
     key = find_image_key(config, image)
     full = f"rolled back by {get_operator()} on {config.host}{f': {reason}' if reason else ''}"
 
@@ -86,7 +89,8 @@ def rollback(config: Config, reason: str, fleet: bool, image: str | None) -> Non
         source = "fleet" if fleet else "operator"
         after, sentence = operator_orders.roll_back(memory, key, time.time(), full, source)
         if fleet:
-            (digest,) = after.get_image(key).quarantine.keys() - before.keys()
+            quarantined = after.get_image(key).quarantine
+            (digest,) = (one for one, entry in quarantined.items() if before.get(one) != entry)
             sentence = f"{sentence}; {_order_fleet_quarantine(config, digest, full)}"
         return after, sentence
 
@@ -98,7 +102,7 @@ def _order_fleet_quarantine(config: Config, digest: str, reason: str) -> str:
     if config.consul is None:
         raise operator_orders.OrderError("cannot tell the fleet: the configuration has no `consul`")
     if error := FleetStore(config).order_quarantine(digest, reason):
-        raise operator_orders.OrderError(f"cannot quarantine {digest} for the fleet, so not here either: {error}")
+        raise operator_orders.FleetOrderError(f"cannot quarantine {digest} for the fleet, so not here either: {error}")
     return "the other hosts learn of it in their next pass"
 
 
@@ -107,17 +111,29 @@ def _order_fleet_quarantine(config: Config, digest: str, reason: str) -> str:
 @image_option
 @config_option
 def release(config: Config, digest: str, image: str | None) -> None:
-    """Lift the quarantine of DIGEST, here and in Consul."""
+    """Lift the quarantine of DIGEST, here and in Consul.
+
+    Exit 64: it is not quarantined; 75: Consul does not answer.
+    """
     key = find_image_key(config, image)
 
     def release_everywhere(memory: Memory) -> tuple[Memory, str]:
         whole = operator_orders.resolve_digest(memory.get_image(key), digest)
-        after, sentence = operator_orders.release_quarantine(memory, key, whole, time.time())
+        if whole not in memory.get_image(key).quarantine and _is_condemned_elsewhere(config, whole):
+            after, sentence = memory, f"{whole} is not quarantined on this host, and no more by the fleet"
+        else:
+            after, sentence = operator_orders.release_quarantine(memory, key, whole, time.time())
         if config.consul and (error := FleetStore(config).release_quarantine(whole)):
-            raise operator_orders.OrderError(f"cannot release {whole} for the fleet, so not here either: {error}")
+            raise operator_orders.FleetOrderError(f"cannot release {whole} for the fleet, so not here either: {error}")
         return after, sentence
 
     apply_image_order(config, key, release_everywhere)
+
+
+def _is_condemned_elsewhere(config: Config, digest: str) -> bool:
+    """Return True if Consul has a quarantine of the digest, by an order or by a host."""
+    fleet = FleetStore(config).read_fleet_state() if config.consul else None
+    return fleet is not None and (digest in fleet.quarantine or digest in fleet.voices)
 
 
 @click.command()
@@ -130,7 +146,10 @@ def release(config: Config, digest: str, image: str | None) -> None:
 def quarantine(  # noqa: PLR0917  # the options of a verb
     config: Config, digest: str, reason: str, force: bool, fleet: bool, image: str | None
 ) -> None:
-    """Start DIGEST no more, until `release`; containers of it run on."""
+    """Start DIGEST no more, until `release`; containers of it run on.
+
+    Exit 64: refused, the sentence says why; 75: with --fleet, Consul does not answer.
+    """
     key = find_image_key(config, image)
     full = f"quarantined by {get_operator()} on {config.host}{f': {reason}' if reason else ''}"
 
@@ -178,13 +197,15 @@ def find_image_key(config: Config, image: str | None) -> str:
 
 
 def apply_order(config: Config, order: Callable[[Memory], tuple[Memory, str]]) -> None:
-    """Apply an order to the memory, and record its sentence; exit with 64 if it is refused."""
+    """Apply an order to the memory, and record its sentence; exit with 64 if it is refused, 75 without the fleet."""
     store = StateStore(Path(config.state))
     try:
         with store.lock(wait=True):
             memory, sentence = order(store.load())
             store.save(memory)
         wake_watch(store.folder)
+    except operator_orders.FleetOrderError as error:
+        fail(f"cannot do that: {error}", EX_TEMPFAIL)
     except (operator_orders.OrderError, CordonError, EngineOrderError) as error:
         fail(f"cannot do that: {error}", EX_USAGE)
     except StateError as error:

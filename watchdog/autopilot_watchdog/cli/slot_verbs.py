@@ -21,13 +21,16 @@ from autopilot_watchdog.cli.verb_support import (
     resolve_slots,
 )
 from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.value_readers import InvalidValueError, parse_duration
 from autopilot_watchdog.core import cordons
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.memory import Cordon
 from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.engine.engine import EngineError, EngineUnreachableError
+from autopilot_watchdog.shell.end_waiter import EndWaiter
 from autopilot_watchdog.shell.slot_finder import LiveSlot, SlotError, SlotFinder
 from autopilot_watchdog.shell.state_file import StateStore
+from autopilot_watchdog.timestamps import format_age
 
 MAX_OUTPUT_CHARS = 300  # of a failed drain, in its sentence
 DEFAULT_STOP_TIMEOUT_S = 10.0  # the engines' own
@@ -35,28 +38,41 @@ STOP_SLACK_S = 30.0  # for the engine to end a container after its stop timeout
 
 slots_argument = click.argument("slots", nargs=-1)
 reason_option = click.option("--reason", default="", help="Reason that `status` and `explain` will tell.")
+wait_option = click.option("--wait", "waits", is_flag=True, help="Return when these containers have ended.")
+timeout_option = click.option(
+    "--timeout", help="With --wait: give up waiting after so long, such as 2h. They drain on."
+)
 
 
 @click.command()
 @slots_argument
 @click.option("--host", "whole_host", is_flag=True, help="Cordon the host and drain every slot, for maintenance.")
+@wait_option
+@timeout_option
 @reason_option
 @config_option
-def drain(config: Config, slots: tuple[str, ...], whole_host: bool, reason: str) -> None:
+def drain(  # noqa: PLR0917  # the options of a verb
+    config: Config, slots: tuple[str, ...], whole_host: bool, waits: bool, timeout: str | None, reason: str
+) -> None:
     """Ask the containers of SLOTS to drain; each slot is filled again after its end, unless it is cordoned.
 
     A container's name does, too, also that of a surplus one.
 
-    Exit 75: a container could not be asked.
+    Exit 75: a container could not be asked, or has not ended within --timeout.
     """
     if bool(slots) == whole_host:
         raise click.UsageError("give either the slots to drain or --host")
+    limit_s = _parse_wait_limit(waits, timeout)
     if whole_host:
         _add_cordons(config, (), reason)  # also while an engine is silent
         finder = SlotFinder(config)
-        _drain_slots(config, finder.list_live(), (), finder.troubles)
+        live = finder.list_live()
+        _drain_slots(config, live, (), finder.troubles)
     else:
-        _drain_slots(config, _find_live_slots(config, slots), slots)
+        live = _find_live_slots(config, slots)
+        _drain_slots(config, live, slots)
+    if waits:
+        _wait_for_ends(config, live, limit_s)
 
 
 @click.command()
@@ -80,13 +96,21 @@ def uncordon(config: Config, slots: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("slots", nargs=-1, required=True)
+@wait_option
+@timeout_option
 @reason_option
 @config_option
-def retire(config: Config, slots: tuple[str, ...], reason: str) -> None:
-    """Take SLOTS out of service: cordon them, and ask their containers to drain. `uncordon` brings them back."""
+def retire(config: Config, slots: tuple[str, ...], waits: bool, timeout: str | None, reason: str) -> None:
+    """Take SLOTS out of service: cordon them, and ask their containers to drain. `uncordon` brings them back.
+
+    Exit 75: a container could not be asked, or has not ended within --timeout.
+    """
+    limit_s = _parse_wait_limit(waits, timeout)
     live = _find_live_slots(config, slots)
     _cordon_slots(config, live, slots, reason)
     _drain_slots(config, live, slots)
+    if waits:
+        _wait_for_ends(config, live, limit_s)
 
 
 @click.command()
@@ -100,7 +124,7 @@ def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
     """
     live = _find_live_slots(config, slots)
     _cordon_slots(config, live, slots, reason)
-    problems = []
+    audit, problems = open_audit(config), []
     for found in live:
         stop_timeout_s = found.group.stop_timeout if found.group else 0.0
         limit_s = (stop_timeout_s or DEFAULT_STOP_TIMEOUT_S) + STOP_SLACK_S
@@ -112,9 +136,8 @@ def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
         except EngineError as error:
             problems.append(f"cannot stop {found.container.name}: {error}")
         else:
-            open_audit(config).record(
-                AuditEvent.ORDER, f"{found.container.name} was stopped", slot=found.slot, by=get_operator()
-            )
+            sentence = f"{found.container.name} was stopped"
+            audit.record(AuditEvent.ORDER, sentence, slot=found.slot, by=get_operator())
     _report_missing(live, slots)
     if problems:
         fail("\n".join(problems), EX_TEMPFAIL)
@@ -175,6 +198,28 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
         for sentence in problems:
             audit.record(AuditEvent.DRAIN_FAILED, sentence, "warning", by=get_operator())
         raise SystemExit(EX_TEMPFAIL)
+
+
+def _parse_wait_limit(waits: bool, timeout: str | None) -> float | None:
+    """Return the seconds to wait for the ends of containers; None for no limit."""
+    if timeout is None:
+        return None
+    if not waits:
+        raise click.UsageError("--timeout limits a wait: give --wait, too")
+    try:
+        return parse_duration(timeout)
+    except InvalidValueError as error:
+        raise click.BadParameter(f"must be {error}", param_hint="--timeout") from None
+
+
+def _wait_for_ends(config: Config, live: Sequence[LiveSlot], limit_s: float | None) -> None:
+    """Wait until containers have ended, and tell each end; exit with 75 if the time is over before."""
+    waiter = EndWaiter(config, live)
+    for found in waiter.wait(limit_s):
+        click.echo(show_controls(f"{found.container.name} has ended"))
+    if waiter.remaining:
+        names = ", ".join(found.container.name for found in waiter.remaining)
+        fail(f"not ended within {format_age(limit_s or 0.0)}, and still draining: {names}", EX_TEMPFAIL)
 
 
 def _report_missing(live: Sequence[LiveSlot], slots: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Collection
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -25,11 +24,11 @@ from autopilot_watchdog.cli.verb_support import (
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.value_readers import InvalidValueError, parse_duration
 from autopilot_watchdog.core.audit_events import AuditEvent
-from autopilot_watchdog.core.retry_delay import compute_retry_delay
-from autopilot_watchdog.engine.engine import Engine, EngineError
+from autopilot_watchdog.engine.engine import Engine
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.config_notifier import ConfigNotifier
 from autopilot_watchdog.shell.config_source import ConfigSource
+from autopilot_watchdog.shell.engine_listener import start_listener
 from autopilot_watchdog.shell.reconcile import LOCK_WAIT_S, Watchdog
 from autopilot_watchdog.shell.state_file import StateError
 from autopilot_watchdog.shell.systemd_notify import extend_timeout, get_watchdog_interval_s, notify, report_alive
@@ -39,7 +38,6 @@ from autopilot_watchdog.shell.wake_queue import WakeQueue, WakeReason
 if TYPE_CHECKING:  # loaded only where metrics are asked for
     from autopilot_watchdog import watchdog_metrics
 
-RECONNECT_INITIAL_S, RECONNECT_MAX_S = 0.25, 5.0  # waits before an engine is asked for its events again
 MIN_PASS_INTERVAL_S = 0.05  # between passes without an event
 
 
@@ -118,9 +116,7 @@ def _listen_to_engines(watchdog: Watchdog, wakes: WakeQueue, listening: set[Engi
     listening |= new
     listening &= engines
     for engine in new:
-        threading.Thread(
-            target=_forward_events, args=(engine, wakes, listening), daemon=True, name=f"events of {engine.name}"
-        ).start()
+        start_listener(engine, wakes, listening)
 
 
 def _replace_metrics_server(
@@ -159,18 +155,3 @@ def _listen_for_orders(config: Config, audit: Audit, wakes: WakeQueue) -> None:
     threading.Thread(
         target=forward_wakes, args=(pipe, partial(wakes.put, WakeReason.ORDER)), daemon=True, name="orders"
     ).start()
-
-
-def _forward_events(engine: Engine, wakes: WakeQueue, wanted: Collection[Engine]) -> None:
-    """Forward every end of a container, and every connection to a wanted engine, to the queue; reconnect for ever."""
-    failures = 0
-    while engine in wanted:
-        try:
-            for _ in engine.watch_container_ends():
-                wakes.put(WakeReason.ENGINE)
-                failures = 0
-        except (EngineError, OSError, ValueError):
-            pass  # the next pass reports the engine
-        failures += 1
-        # nothing notifies us of a socket that comes into being
-        time.sleep(compute_retry_delay(failures, RECONNECT_INITIAL_S, RECONNECT_MAX_S, engine.name))

@@ -7,21 +7,16 @@ import json
 import socket
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from autopilot_watchdog.bounded_json import parse_json
 from autopilot_watchdog.config.config_model import DEFAULT_ENGINE_SOCKETS, Config
-from autopilot_watchdog.config.placeholders import (
-    IMAGE_PLACEHOLDERS,
-    NAME_PLACEHOLDERS,
-    SLOT_PLACEHOLDERS,
-    expand_number_words,
-    find_unknown_placeholders,
-)
-from autopilot_watchdog.config.slot_config import FILLED_KEYS, SlotGroup
+from autopilot_watchdog.config.placeholder_check import find_placeholder_problems
+from autopilot_watchdog.config.placeholders import expand_number_words
+from autopilot_watchdog.config.slot_config import SlotGroup, fill_group
 from autopilot_watchdog.config.slot_resources import shift_ip, shift_mac
 from autopilot_watchdog.config.value_readers import InvalidValueError
 from autopilot_watchdog.errors import WatchdogError
@@ -149,9 +144,10 @@ def _check_combinations(config: Config) -> Iterator[Problem]:
     slots_by_port: dict[str, str] = {}
     slots_by_address: dict[str, str] = {}
     engines = list(dict.fromkeys([*DEFAULT_ENGINE_SOCKETS, *config.engines]))
+    yield from (Problem(place, sentence) for place, sentence in find_placeholder_problems(config))
     for index, group in enumerate(config.slots):
-        yield from _check_placeholders(index, group)
-        if group.count > 1 and "{number}" not in expand_number_words(group.name):
+        pattern = expand_number_words(group.name)
+        if group.count > 1 and "{number}" not in pattern and "{index}" not in pattern:
             remedy = "; NN counts only when it stands alone, else write {number}" if "NN" in group.name else ""
             sentence = f"must contain NN, the number, when there are {group.count} slots{remedy}"
             yield Problem(("slots", index, "name"), sentence)
@@ -164,7 +160,8 @@ def _check_combinations(config: Config) -> Iterator[Problem]:
                 other_group = groups_by_slot[name]
                 yield Problem(("slots", index, "name"), f"gives {name}, which slots[{other_group}] gives, too")
             groups_by_slot[name] = index
-            yield from _check_addresses(index, group, offset + 1, slots_by_address)
+            filled = fill_group(group, config.host, offset + 1)
+            yield from _check_addresses(index, filled, offset + 1, slots_by_address)
             for port in group.ports:
                 first, rest = port.split(":", 1)
                 number = int(first) + offset
@@ -194,25 +191,6 @@ def _check_addresses(index: int, group: SlotGroup, number: int, owners: dict[str
             yield Problem(("slots", index, key), f"gives {slot} {address}, which belongs to {owners[place]}")
         if address:
             owners[place] = slot
-
-
-def _check_placeholders(index: int, group: SlotGroup) -> Iterator[Problem]:
-    """Yield a problem for each key of a group with a placeholder that nothing fills in."""
-    checked: list[tuple[tuple[str, ...], Iterable[str], tuple[str, ...]]] = [
-        (("name",), [group.name], NAME_PLACEHOLDERS),
-        (("hostname",), [group.hostname], SLOT_PLACEHOLDERS),
-        (("verify", "exec"), group.verify.exec if group.verify else (), IMAGE_PLACEHOLDERS),
-    ]
-    for key in FILLED_KEYS:
-        texts = getattr(group, key)
-        checked.append(((key,), texts.values() if isinstance(texts, Mapping) else texts, SLOT_PLACEHOLDERS))
-    for path, texts, known in checked:
-        unknown = sorted({name for text in texts for name in find_unknown_placeholders(text, known)})
-        if unknown:
-            shown = ", ".join(f"{{{name}}}" for name in known)
-            remedy = f"{{{{{unknown[0]}}}}} is the text {{{unknown[0]}}}"
-            sentence = f"has an unknown placeholder {{{unknown[0]}}}; known here: {shown}; {remedy}"
-            yield Problem(("slots", index, *path), sentence)
 
 
 def _format_problems(problems: Iterable[Problem], text: str, name: str) -> Iterator[str]:

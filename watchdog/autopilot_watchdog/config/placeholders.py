@@ -1,4 +1,4 @@
-"""Fill placeholders into texts of the configuration: {host}, {slot}, {number} and {index}; {{word}} is the text {word}.
+"""Fill placeholders such as {host} and {slot} into texts of the configuration; {{word}} is the text {word}.
 
 In names, NN standing alone is the number, too. ${word} belongs to a shell and is left as it is.
 """
@@ -8,15 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-NAME_PLACEHOLDERS = ("host", "number")  # of a slot's name
-SLOT_PLACEHOLDERS = ("host", "index", "number", "slot")  # the index counts from 0, for devices
+NAME_PLACEHOLDERS = ("host", "index", "number")  # of a slot's name; the index counts from 0
+SLOT_PLACEHOLDERS = (*NAME_PLACEHOLDERS, "slot")
 IMAGE_PLACEHOLDERS = ("digest", "image")  # of `verify`
+PREFLIGHT_PLACEHOLDERS = (*IMAGE_PLACEHOLDERS, "host")
+EVENT_PLACEHOLDERS = ("event", "host")  # of `notify`
 _PLACEHOLDER = re.compile(r"\{\{([a-z_]+)\}\}|(?<!\$)\{([a-z_]+)\}")
 _NUMBER_WORD = re.compile(r"(?<![A-Za-z0-9])NN(?![A-Za-z0-9])")
 
 
 def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     """Return a text with its placeholders filled in; unknown ones stay."""
+    if "{" not in text:
+        return text
     return _PLACEHOLDER.sub(lambda found: f"{{{found[1]}}}" if found[1] else values.get(found[2], found[0]), text)
 
 

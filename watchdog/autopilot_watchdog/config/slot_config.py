@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from autopilot_watchdog.config import slot_resources, value_readers
 from autopilot_watchdog.config.config_field import declare_field
-from autopilot_watchdog.config.placeholders import expand_number_words, fill_placeholders
+from autopilot_watchdog.config.placeholders import (
+    expand_number_words,
+    fill_placeholders,
+    find_unknown_placeholders,
+)
 
 DEFAULT_DRAIN_COMMAND = ("autopilot", "drain", "--no-wait")
-# keys of a group with placeholders for a slot: lists of texts, and mappings to texts
+# keys of a group with placeholders for a slot: lists of texts, and mappings of texts to texts
 FILLED_KEYS = (
     *("command", "env", "volumes", "devices", "extra_hosts", "dns_options", "security_opt", "tmpfs", "drain"),
     *("labels", "log_options"),
 )
+FILLED_TEXT_KEYS = ("network", "state")  # the same for single texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class SlotGroup:
     """Group of slots that differ in their numbers only."""
 
     name: str = declare_field(
-        "pattern of the slots' names: {number}, or NN standing alone, is the number, {host} the host's",
+        "pattern of the slots' names with {host}, and {number}, NN standing alone, or {index} (from 0)",
         value_readers.parse_name_pattern,
     )
     image: str = declare_field(
@@ -129,20 +134,55 @@ class SlotGroup:
 
 @functools.lru_cache(maxsize=4096)  # every look at the host asks for all names
 def format_slot_name(pattern: str, host: str, number: int, slot: str = "") -> str:
-    """Fill the host's name ({host}), the slot's number ({number}, or NN standing alone) and name ({slot}) in."""
-    values = {"host": host, "number": f"{number:02}", "slot": slot}
-    return fill_placeholders(expand_number_words(pattern), values)
+    """Fill a slot's values into a pattern of names: {host}, {number} (or NN standing alone), {index} and {slot}."""
+    return fill_placeholders(expand_number_words(pattern), _list_values(host, number, slot))
+
+
+def _list_values(host: str, number: int, slot: str) -> dict[str, str]:
+    """Return the values of a slot's placeholders."""
+    return {"host": host, "number": f"{number:02}", "index": str(number - 1), "slot": slot}
 
 
 def fill_group(group: SlotGroup, host: str, number: int) -> SlotGroup:
     """Return the group with the placeholders of one slot filled into its texts."""
-    slot = format_slot_name(group.name, host, number)
-    values = {"host": host, "number": f"{number:02}", "index": str(number - 1), "slot": slot}
+    values = _list_values(host, number, format_slot_name(group.name, host, number))
+    return _fill_texts(group, values)
+
+
+def fill_group_for_host(group: SlotGroup, host: str) -> SlotGroup:
+    """Return the group with the host filled into its texts, and without the texts that differ from slot to slot."""
+    return _fill_texts(group, {"host": host}, keeps_others=False)
+
+
+def _fill_texts(group: SlotGroup, values: Mapping[str, str], *, keeps_others: bool = True) -> SlotGroup:
+    """Return the group with filled texts; without those that have other placeholders, unless they are kept."""
+
+    def fill(text: str) -> str:
+        return fill_placeholders(text, values)
+
+    def is_kept(*texts: str) -> bool:
+        return keeps_others or not any(unknown for text in texts for unknown in find_unknown_placeholders(text, values))
+
+    if not any("{" in text for text in _list_texts(group)):
+        return group
     filled: dict[str, Any] = {}
     for key in FILLED_KEYS:
-        texts = getattr(group, key)
-        if isinstance(texts, Mapping):
-            filled[key] = {name: fill_placeholders(text, values) for name, text in texts.items()}
+        found = getattr(group, key)
+        if isinstance(found, Mapping):
+            filled[key] = {fill(name): fill(text) for name, text in found.items() if is_kept(name, text)}
         else:
-            filled[key] = tuple(fill_placeholders(text, values) for text in texts)
+            filled[key] = tuple(fill(text) for text in found if is_kept(text))
+    for key in FILLED_TEXT_KEYS:
+        text = getattr(group, key)
+        filled[key] = fill(text) if is_kept(text) else ""
     return replace(group, **filled)
+
+
+def _list_texts(group: SlotGroup) -> Iterator[str]:
+    for key in FILLED_KEYS:
+        found = getattr(group, key)
+        yield from found
+        if isinstance(found, Mapping):
+            yield from found.values()
+    for key in FILLED_TEXT_KEYS:
+        yield getattr(group, key)

@@ -9,6 +9,7 @@ import itertools
 import re
 from dataclasses import dataclass
 
+from autopilot_watchdog.config.image_grammar import is_tagged_reference
 from autopilot_watchdog.errors import WatchdogError
 from autopilot_watchdog.timestamps import format_date, parse_timestamp
 
@@ -125,7 +126,7 @@ def parse_date(json_value: object) -> str:
 
 def parse_name_pattern(json_value: object) -> str:
     """Check a pattern of container or host names: letters, digits, "-" and ".", as every engine and DNS accept."""
-    if not re.fullmatch(r"(?:[a-zA-Z0-9.-]|\{(?:host|number|slot)\})+", read_text(json_value)):
+    if not re.fullmatch(r"(?:[a-zA-Z0-9.-]|\{(?:host|index|number|slot)\})+", read_text(json_value)):
         raise InvalidValueError(
             'a name of letters, digits, "-" and "." with {number} or NN for the number, such as "{host}-NN"'
         )
@@ -142,7 +143,7 @@ def parse_address(json_value: object) -> str:
 
 def parse_image_reference(json_value: object) -> str:
     """Check an image reference with a tag and without a digest."""
-    if not re.fullmatch(r"(?:[a-zA-Z0-9.-]+(?::\d+)?/)?[a-z0-9._/-]+:[\w][\w.-]{0,127}", read_text(json_value)):
+    if not is_tagged_reference(read_text(json_value)):
         raise InvalidValueError(
             "an image with a tag such as registry.example.org/site/worker-node:stable (pin digests by the pin verb)"
         )

@@ -48,6 +48,7 @@ class AuditEvent(StrEnum):
     LAST_WORDS_COMPLETED = "last-words-completed"
     LAST_WORDS_FAILED = "last-words-failed"
     CONTAINER_OUTPUT = "container-output"
+    CONTAINER_LOST = "container-lost"
     SLOT = "slot"
     NEW_DIGEST = "new-digest"
     REGISTRY_FAILED = "registry-failed"
@@ -92,6 +93,7 @@ AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.LAST_WORDS_COMPLETED: "the watchdog completed the last words of a dead supervisor",
     AuditEvent.LAST_WORDS_FAILED: "the last words could not be completed",
     AuditEvent.CONTAINER_OUTPUT: "the last output of a failed container",
+    AuditEvent.CONTAINER_LOST: "a container was removed, and not by the watchdog; its end is not known",
     AuditEvent.SLOT: "a slot has another reason code",
     AuditEvent.NEW_DIGEST: "the registry has a new digest",
     AuditEvent.REGISTRY_FAILED: "a registry gave no usable answer",

@@ -28,6 +28,7 @@ from autopilot_watchdog.core.cordons import find_cordon
 from autopilot_watchdog.core.decision_context import DecisionContext, build_context
 from autopilot_watchdog.core.exit_verdict import has_proved_good, judge_exit
 from autopilot_watchdog.core.fleet_good import apply_fleet_good
+from autopilot_watchdog.core.lost_lives import LostLife, find_lost_lives, record_lost_lives
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, Observation
 from autopilot_watchdog.core.preparation_progress import list_patience_ends
@@ -60,6 +61,7 @@ class Decision:
     wake_at: float | None  # epoch seconds of the next due action, registries aside; None for none
     ask_registry_at: float | None  # epoch seconds at which a registry's answer will be too old
     containers: dict[str, Container] = field(default_factory=dict)  # living ones, by the names in `reasons`
+    lost_lives: tuple[LostLife, ...] = ()  # of containers that somebody removed
 
 
 def list_images_to_check(config: Config, observation: Observation, memory: Memory, now: float) -> list[str]:
@@ -98,7 +100,9 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     memory = memory_updates.apply_registry_answers(memory, observation.tag_digests, now)
     memory = fleet_evidence.apply_fleet_state(memory, observation.fleet, now, config.failures.quorum)
     if observation.fleet is not None:
-        memory = apply_fleet_good(config, memory, observation.fleet.good)
+        memory = apply_fleet_good(config, memory, observation.fleet)
+    lost_lives = find_lost_lives(config, observation, memory, now)
+    memory = record_lost_lives(memory, lost_lives)
     memory, actions = _process_containers(context, memory)
     actions += fleet_evidence.plan_voices(config, memory, observation.fleet, now)
     memory = surplus.forget_ended_drains(context, surplus.update_room(context, memory))
@@ -141,6 +145,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
         ),
         _compute_ask_time(config, memory, now),
         {**context.alive_containers, **surplus_containers},
+        tuple(lost_lives),
     )
 
 

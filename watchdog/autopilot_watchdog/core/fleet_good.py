@@ -6,12 +6,14 @@ have; it takes one of them only while it knows no good digest of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.core.blame import FleetVerdict
+from autopilot_watchdog.core.fleet_evidence import find_fleet_verdict
 from autopilot_watchdog.core.memory import ImageMemory, Memory
-from autopilot_watchdog.core.observation import FleetState
+from autopilot_watchdog.core.observation import FleetState, FleetVoices
 
 MAX_FLEET_GOOD = 4  # digests of one image: the newest may be quarantined later
 
@@ -24,14 +26,20 @@ class GoodDigests:
     digests: tuple[str, ...]
 
 
-def apply_fleet_good(config: Config, memory: Memory, good: Mapping[str, tuple[str, ...]]) -> Memory:
-    """Return the memory with the fleet's good digests, which are by image reference."""
+def apply_fleet_good(config: Config, memory: Memory, fleet: FleetState) -> Memory:
+    """Return the memory with the fleet's good digests, without those that the fleet has condemned since."""
     for key, group in {group.image_key: group for group in config.slots}.items():
         image = memory.get_image(key)
-        known = good.get(group.image, ())[:MAX_FLEET_GOOD]
+        good = fleet.good.get(group.image, ())[:MAX_FLEET_GOOD]
+        known = tuple(digest for digest in good if not _is_condemned(fleet, digest, config.failures.quorum))
         if image.fleet_good != known:
             memory = memory.replace_image(key, replace(image, fleet_good=known))
     return memory
+
+
+def _is_condemned(fleet: FleetState, digest: str, quorum: int) -> bool:
+    voices = fleet.voices.get(digest, FleetVoices())
+    return digest in fleet.quarantine or find_fleet_verdict(voices, quorum) is FleetVerdict.CONDEMNED
 
 
 def list_good_to_share(config: Config, memory: Memory, fleet: FleetState | None) -> Iterator[GoodDigests]:

@@ -217,8 +217,10 @@ class Memory:
 
     def replace_image(self, key: str, image: ImageMemory, counter: str = "") -> Memory:
         """Return the memory with another memory of an image and, if a counter is named, with that one increased."""
-        memory = replace(self, images={**self.images, key: image})
-        return memory.increase_count(counter) if counter else memory
+        images = {**self.images, key: image}
+        if not counter:
+            return replace(self, images=images)
+        return replace(self, images=images, counts={**self.counts, counter: self.counts.get(counter, 0) + 1})
 
     def replace_slot(self, name: str, slot: SlotMemory) -> Memory:
         """Return the memory with another memory of a slot."""

@@ -15,6 +15,10 @@ class OrderError(WatchdogError):
     """The order cannot be carried out; the message has the remedy."""
 
 
+class FleetOrderError(OrderError):
+    """The fleet could not be told, so the order is not carried out here either."""
+
+
 def resolve_digest(image: ImageMemory, digest_prefix: str) -> str:
     """Return the known digest that begins like this, with or without "sha256:"; a whole digest need not be known.
 
@@ -57,7 +61,8 @@ def roll_back(
 ) -> tuple[Memory, str]:
     """Quarantine the newest digest, else the last good one; the next lives take the good one before it.
 
-    A second rollback is refused: it would go a step further and condemn the digest that the first one chose.
+    A second rollback is refused: it would go a step further and condemn the digest that the first one chose. A rollback
+    for the fleet extends that of this host.
 
     Args:
         memory: The memory before.
@@ -79,6 +84,8 @@ def roll_back(
     rolled_back = [digest for digest, entry in image.quarantine.items() if entry.source in ("operator", "fleet")]
     done = bad if bad in image.quarantine else next(iter(rolled_back), "") if not image.newest else ""
     rest = [*list_startable_good_digests(image, bad), *_list_former_digests(memory, key, bad)]
+    if done and source == "fleet" and image.quarantine[done].source != "fleet":
+        return _extend_to_fleet(memory, key, done, reason)
     if done:
         raise OrderError(
             f"cannot roll {key} back: {done} is quarantined already ({image.quarantine[done].reason}), "
@@ -117,6 +124,8 @@ def quarantine_digest(
     """
     image = memory.get_image(key)
     digest = resolve_digest(image, digest_prefix)
+    if digest in image.quarantine and source == "fleet" and image.quarantine[digest].source != "fleet":
+        return _extend_to_fleet(memory, key, digest, reason)
     if digest in image.quarantine:
         raise OrderError(f"{digest} is quarantined already: {image.quarantine[digest].reason}")
     if digest == image.pin:
@@ -134,6 +143,16 @@ def quarantine_digest(
     sentence = f"{digest} is quarantined: {reason}; {_describe_fallback(rest)}"
     if image.pin:
         sentence = f"{digest} is quarantined: {reason}; {key} stays pinned to {image.pin}"
+    return memory.replace_image(key, image), sentence
+
+
+def _extend_to_fleet(memory: Memory, key: str, digest: str, reason: str) -> tuple[Memory, str]:
+    """Make a quarantine of this host one of the whole fleet."""
+    image = memory.get_image(key)
+    entry = replace(image.quarantine[digest], reason=reason, source="fleet", confirmed=True, slot="")
+    image = replace(image, quarantine={**image.quarantine, digest: entry})
+    fallback = _describe_fallback(list_startable_good_digests(image, digest))
+    sentence = f"the quarantine of {digest} on this host is the whole fleet's now: {reason}; {fallback}"
     return memory.replace_image(key, image), sentence
 
 

@@ -69,7 +69,8 @@ def _find_wait_reason(
         failing = sum(failures.count > 0 for failures in slot.failed.values())
         advice = f"; {failing} digests fail in this slot, so look at the slot itself" if failing > 1 else ""
         return Reason("backoff", f"{slot.streak} lives in a row failed or were short, {wait}; {last}{advice}")
-    if now < memory.not_before:
+    # a slot without a failed life is tried though the host waits: its life tells the host from its broken slots
+    if now < memory.not_before and evidence.has_failing_digest(slot):
         wait = f"the next start is in {memory.not_before - now:.0f} s"
         return Reason("host-backoff", f"{memory.streak} lives in a row failed on this host, {wait}")
     return None

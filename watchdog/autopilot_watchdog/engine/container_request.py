@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from autopilot_watchdog.config.slot_claims import SlotClaims, compute_claims, format_claims
@@ -130,9 +129,11 @@ def _build_host_config(group: SlotGroup, binds: list[str], ports: dict[str, list
 
 
 def build_preflight_request(group: SlotGroup, digest: str, owner: str, command: tuple[str, ...]) -> dict[str, Any]:
-    """Build the body for a throwaway container: the slot's image, limits and volumes, without its ports and state."""
-    group = replace(group, devices=tuple(device for device in group.devices if "{" not in device))
-    config = _build_host_config(group, [bind for bind in group.volumes if "{" not in bind], {})
+    """Build the body for a throwaway container: the slot's image, limits and volumes, without its ports and state.
+
+    The group is one without texts that differ from slot to slot.
+    """
+    config = _build_host_config(group, list(group.volumes), {})
     return {
         "Image": f"{get_repository(group.image)}@{digest}",
         "Entrypoint": [command[0]],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from autopilot_watchdog.bounded_json import clip_text, get_integer, get_list, get_object, get_text
 from autopilot_watchdog.config.slot_claims import MAX_LABEL_CHARS, parse_claims, read_host_config
@@ -14,6 +14,7 @@ from autopilot_watchdog.timestamps import parse_timestamp
 MAX_CODE_CHARS = 40
 MAX_HEALTH_CHARS = 200  # of a health check's last output
 NO_HEALTH_CHECK = "none"  # the engines' word
+MAX_LOG_LINE_BYTES = 1 << 16  # a longer line of a log is yielded in pieces
 FRAME_HEADER_BYTES = 8  # stream number, three zeros, length as a big-endian 32-bit number
 
 
@@ -72,3 +73,44 @@ def strip_frame_headers(raw: bytes) -> str:
         parts.append(raw[begin : begin + length])
         position = begin + length
     return b"".join(parts).decode(errors="replace").strip()
+
+
+def split_log_stream(chunks: Iterable[bytes]) -> Iterator[str]:
+    """Yield the lines of an engine's log stream as they come, without its frame headers.
+
+    The lines of standard output and standard error are kept apart: a frame may end inside of a line.
+    """
+    lines: dict[int, bytes] = {}  # unfinished ones by stream
+    for stream, text in _split_frames(chunks):
+        *whole, rest = (lines.pop(stream, b"") + text).split(b"\n")
+        yield from (line.decode(errors="replace").rstrip("\r") for line in whole)
+        while len(rest) > MAX_LOG_LINE_BYTES:
+            yield rest[:MAX_LOG_LINE_BYTES].decode(errors="replace")
+            rest = rest[MAX_LOG_LINE_BYTES:]
+        if rest:
+            lines[stream] = rest
+    yield from (line.decode(errors="replace") for line in lines.values())
+
+
+def _split_frames(chunks: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield stream number and text of each part of a frame; all text of a stream without frames belongs to stream 0."""
+    pending, stream, left = b"", 0, 0  # `left` bytes of the frame of `stream` are to come
+    has_frames: bool | None = None  # None: too little has come to tell
+    for chunk in chunks:
+        pending += chunk
+        if has_frames is None and len(pending) >= FRAME_HEADER_BYTES:
+            has_frames = pending[:1] in (b"\0", b"\1", b"\2") and pending[1:4] == b"\0\0\0"
+        if has_frames is False:
+            yield 0, pending
+            pending = b""
+        while has_frames and (pending if left else len(pending) >= FRAME_HEADER_BYTES):
+            if left:
+                text, pending = pending[:left], pending[left:]
+                left -= len(text)
+                yield stream, text
+            else:
+                stream = pending[0]
+                (left,) = struct.unpack(">I", pending[4:FRAME_HEADER_BYTES])
+                pending = pending[FRAME_HEADER_BYTES:]
+    if has_frames is None and pending:
+        yield 0, pending

@@ -111,6 +111,10 @@ class Engine(Protocol):
         """Return the last lines that the container printed."""
         ...
 
+    def follow_logs(self, container: str, lines: int) -> Iterator[str]:
+        """Yield the last lines that the container printed, and each further one until the container ends."""
+        ...
+
     def execute_command(self, container: str, command: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
         """Run a command inside a running container.
 

@@ -22,6 +22,7 @@ HUB_SERVER = "https://index.docker.io/v1/"  # docker's name for Docker Hub in lo
 HELPER_TIMEOUT_S = 20
 MAX_SECRET_CHARS = 1 << 20
 MAX_FILE_BYTES = 4 << 20
+LEGACY_FILE_NAME = ".dockercfg"  # of old docker programs: the object has the keys of `auths` at its top
 HELPER_NAME = re.compile(r"[A-Za-z0-9._-]+")  # it becomes part of a program's name
 
 
@@ -52,7 +53,7 @@ def list_credential_files(configured: str, env: Mapping[str, str]) -> list[Path]
     home, user = Path(env["HOME"]) if "HOME" in env else Path.home(), os.getuid()
     paths = [Path(env["DOCKER_CONFIG"], "config.json")] if "DOCKER_CONFIG" in env else []
     paths += [Path(env["REGISTRY_AUTH_FILE"])] if "REGISTRY_AUTH_FILE" in env else []
-    paths.append(home / ".docker/config.json")
+    paths += [home / ".docker/config.json", home / LEGACY_FILE_NAME]
     paths += [Path(env["XDG_RUNTIME_DIR"], "containers/auth.json")] if "XDG_RUNTIME_DIR" in env else []
     # a login shell has XDG_RUNTIME_DIR and a service has not
     paths += [Path(f"/run/containers/{user}/auth.json"), Path(f"/run/user/{user}/containers/auth.json")]
@@ -77,6 +78,8 @@ def find_credentials(host: str, configured: str, env: Mapping[str, str], path: s
     """
     for file in list_credential_files(configured, env):
         document = _read_document(file, required=bool(configured))
+        if file.name == LEGACY_FILE_NAME and document is not None:
+            document = {"auths": document}
         if document is not None and (login := _find_in_document(document, host, path)):
             return login
     return None
@@ -149,7 +152,7 @@ def _read_entry(entry: Mapping[str, object], name: str) -> Credentials | None:
         return Credentials("", token, identity_token=True)
     if auth := get_text(entry, "auth", MAX_SECRET_CHARS):
         try:
-            user, colon, password = base64.b64decode(auth, validate=True).decode().partition(":")
+            user, colon, password = base64.b64decode("".join(auth.split()), validate=True).decode().partition(":")
         except ValueError:
             colon = ""
         if not colon:

@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_watchdog.bounded_http import HttpClient
-from autopilot_watchdog.bounded_json import clip_text, get_list, get_object, get_text, parse_json
+from autopilot_watchdog.bounded_json import clip_text, get_object, get_text, parse_json
 from autopilot_watchdog.core.observation import TagDigest
 from autopilot_watchdog.errors import WatchdogError
+from autopilot_watchdog.registry.auth_challenge import parse_challenges
 from autopilot_watchdog.registry.credentials import Credentials
 from autopilot_watchdog.registry.image_reference import get_tag, split_host_and_path
 
@@ -44,7 +45,6 @@ URGENCY_LABEL = "autopilot.urgency"  # image label
 MAX_BODY_BYTES = 4 << 20  # of a manifest or image configuration, as registries limit them
 MAX_TOKEN_CHARS = 1 << 16
 MAX_URGENCY_CHARS = 64
-MAX_CHALLENGES = 10
 MAX_TYPE_CHARS = 200
 NO_HEAD_STATUSES = (400, 404, 405, 501)  # of registries that know GET only
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -169,7 +169,10 @@ class RegistryClient:
         return HttpClient(context=context, use_proxies=not _is_loopback(self.host))  # a proxy cannot reach our loopback
 
     def _find_platform_digest(self, index: str, platform: tuple[str, str]) -> str:
-        for entry in get_list(self._fetch_manifest(index), "manifests"):
+        entries = self._fetch_manifest(index).get("manifests")
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise self._build_nonsense_error("the manifests of its index are no list of objects")
+        for entry in entries:
             entry_platform = get_object(entry, "platform")
             if (get_text(entry_platform, "os"), get_text(entry_platform, "architecture")) == platform:
                 return self._check_digest(get_text(entry, "digest"), "the index's digest for this platform")
@@ -178,7 +181,11 @@ class RegistryClient:
     def _fetch_labels(self, digest: str) -> dict[str, str]:
         config = get_text(get_object(self._fetch_manifest(digest), "config"), "digest")
         _, body = self._request("GET", f"blobs/{self._check_digest(config, 'the digest of the configuration')}")
-        return get_object(get_object(self._parse_object(body), "config"), "Labels")
+        settings = self._parse_object(body).get("config")
+        labels = settings.get("Labels") if isinstance(settings, dict) else settings
+        if labels is not None and not isinstance(labels, dict):
+            raise self._build_nonsense_error("the labels of the image are no object")
+        return labels or {}
 
     def _check_digest(self, digest: str, name: str) -> str:
         """Return a digest that has the form of one; it becomes part of a URL."""
@@ -244,12 +251,10 @@ class RegistryClient:
         if self._credentials and not self._credentials.identity_token:
             pair = f"{self._credentials.user}:{self._credentials.password}".encode()
             basic = f"Basic {base64.b64encode(pair).decode()}"
-        for challenge in challenges[:MAX_CHALLENGES]:
-            scheme, _, rest = challenge.partition(" ")
-            fields = dict(re.findall(r'(\w{1,20})="([^"]*)"', rest))
-            if scheme.lower() == "bearer" and "realm" in fields:
-                return f"Bearer {self._fetch_token(fields, basic)}"
-            if scheme.lower() == "basic" and basic:
+        for challenge in parse_challenges(challenges):
+            if challenge.scheme == "bearer" and "realm" in challenge.parameters:
+                return f"Bearer {self._fetch_token(challenge.parameters, basic)}"
+            if challenge.scheme == "basic" and basic:
                 return basic
         raise RegistryError(f"{self.host} asks for credentials (401) and there are none for it in docker's config.json")
 

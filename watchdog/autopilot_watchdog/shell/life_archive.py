@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_watchdog.bounded_json import clip_text, get_list, parse_json
-from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.lost_lives import LOST_CODE, UNKNOWN_VERDICT, LostLife
+from autopilot_watchdog.core.observation import Container, LastWords
 from autopilot_watchdog.core.slot_actions import RemoveContainer
+from autopilot_watchdog.regular_files import read_regular_file, replace_own_file
 
 MAX_LIVES, MAX_LOGS = 50, 5  # of one slot
 MAX_LOG_LINES, MAX_LOG_BYTES = 1000, 128 << 10  # of one life
@@ -40,7 +41,7 @@ class Life:
     ended: float
     code: str  # stable code of the end
     verdict: str
-    exit_code: int
+    exit_code: int | None  # None: not known
     sentence: str
     payloads_run: int = 0
     payloads_killed: int = 0
@@ -65,6 +66,24 @@ def build_life(container: Container, removal: RemoveContainer) -> Life:
         verdict=removal.verdict,
         exit_code=container.exit_code,
         sentence=clip_text(removal.sentence, MAX_SENTENCE_CHARS),
+        payloads_run=words.payloads_run if words else 0,
+        payloads_killed=words.payloads_killed if words else 0,
+    )
+
+
+def build_lost_life(lost: LostLife, words: LastWords | None) -> Life:
+    """Build the record of a life from all that is known of it after somebody removed its container."""
+    return Life(
+        container=lost.name,
+        id=lost.container,
+        image=lost.image,
+        digest=lost.digest,
+        started=lost.started,
+        ended=lost.ended,
+        code=LOST_CODE,
+        verdict=UNKNOWN_VERDICT,
+        exit_code=None,
+        sentence=clip_text(lost.sentence, MAX_SENTENCE_CHARS),
         payloads_run=words.payloads_run if words else 0,
         payloads_killed=words.payloads_killed if words else 0,
     )
@@ -96,11 +115,10 @@ class LifeArchive:
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         if output:
             tail = output.encode(errors="replace")[-MAX_LOG_BYTES:]
-            (folder / f"{life.container}.log").write_bytes(tail)
+            replace_own_file(folder / f"{life.container}.log", tail)
         lives = [*lives, life][-MAX_LIVES:]
-        temporary = folder / f"{LIVES_FILE}.tmp"
-        temporary.write_text(json.dumps({"lives": [asdict(known) for known in lives]}, indent=1))
-        os.replace(temporary, folder / LIVES_FILE)
+        document = json.dumps({"lives": [asdict(known) for known in lives]}, indent=1)
+        replace_own_file(folder / LIVES_FILE, document.encode())
         kept = {f"{known.container}.log" for known in lives[-MAX_LOGS:]}
         for path in folder.glob("*.log"):
             if path.name not in kept:
@@ -111,8 +129,7 @@ class LifeArchive:
         if not SAFE_NAME.fullmatch(slot):
             return []
         try:
-            with (self._folder / slot / LIVES_FILE).open("rb") as file:
-                document = parse_json(file.read(MAX_FILE_BYTES))
+            document = parse_json(read_regular_file(self._folder / slot / LIVES_FILE, MAX_FILE_BYTES))
         except (OSError, ValueError):
             return []
         return list(_parse_lives(get_list(document, "lives")))
@@ -129,19 +146,21 @@ class LifeArchive:
         """Return the last output of a life; None if it is not kept any more."""
         if not SAFE_NAME.fullmatch(slot) or not SAFE_NAME.fullmatch(life.container):
             return None
-        with contextlib.suppress(OSError), (self._folder / slot / f"{life.container}.log").open("rb") as file:
-            return file.read(MAX_LOG_BYTES).decode(errors="replace")
+        with contextlib.suppress(OSError):
+            log = self._folder / slot / f"{life.container}.log"
+            return read_regular_file(log, MAX_LOG_BYTES).decode(errors="replace")
         return None
 
 
 def _parse_lives(items: list[Any]) -> Iterator[Life]:
     """Yield the lives of a file; entries of another shape are left out."""
     kinds: dict[str, tuple[type, ...]] = {"float": (float, int), "int": (int,), "str": (str,)}
+    kinds["int | None"] = (int, type(None))
     for item in items[-MAX_LIVES:]:
         values = {
             field.name: item[field.name]
             for field in fields(Life)
-            if isinstance(item, dict) and isinstance(item.get(field.name), kinds[str(field.type)])
+            if isinstance(item, dict) and field.name in item and isinstance(item[field.name], kinds[str(field.type)])
         }
         with contextlib.suppress(TypeError):  # a key is missing
             yield Life(**values)

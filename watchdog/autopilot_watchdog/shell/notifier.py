@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 
 from autopilot_watchdog.bounded_command import run_bounded_command
 from autopilot_watchdog.config.config_model import NotifyConfig
+from autopilot_watchdog.config.placeholders import fill_placeholders
 from autopilot_watchdog.display_text import show_controls
 
 MAX_WAITING_EVENTS = 100
@@ -37,7 +38,7 @@ class Notifier:
         self._settings = settings
         self._host = host
         self._report_failure = report_failure
-        self._waiting: queue.Queue[str] = queue.Queue(MAX_WAITING_EVENTS)
+        self._waiting: queue.Queue[tuple[str, str]] = queue.Queue(MAX_WAITING_EVENTS)  # events with their documents
         self._thread: threading.Thread | None = None
 
     def offer(self, entry: Mapping[str, object]) -> None:
@@ -49,7 +50,7 @@ class Notifier:
             self._thread.start()
             atexit.register(self.close)
         try:
-            self._waiting.put_nowait(f"{json.dumps({'host': self._host, **entry})}\n")
+            self._waiting.put_nowait((str(entry["event"]), f"{json.dumps({'host': self._host, **entry})}\n"))
         except queue.Full:
             self._report_failure(f"{MAX_WAITING_EVENTS} events wait for {self._settings.exec[0]}; one more was dropped")
 
@@ -62,18 +63,18 @@ class Notifier:
 
     def _work(self) -> None:
         while True:
-            document = self._waiting.get()
+            event, document = self._waiting.get()
             try:
-                self._run_program(document)
+                self._run_program(event, document)
             finally:
                 self._waiting.task_done()
 
-    def _run_program(self, document: str) -> None:
+    def _run_program(self, event: str, document: str) -> None:
         program = self._settings.exec[0]
+        values = {"event": event, "host": self._host}
+        words = [fill_placeholders(word, values) for word in self._settings.exec]
         try:
-            done = run_bounded_command(
-                self._settings.exec, timeout=self._settings.timeout, text=document, max_bytes=MAX_OUTPUT_BYTES
-            )
+            done = run_bounded_command(words, timeout=self._settings.timeout, text=document, max_bytes=MAX_OUTPUT_BYTES)
         except OSError as error:
             self._report_failure(f"cannot tell {program} of an event: {error}")
             return

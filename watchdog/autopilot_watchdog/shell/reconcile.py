@@ -180,8 +180,12 @@ class Watchdog:
             self._questions.ask(self.config, keys, memory, patience_s=patience_s)
             if self._fleet_questions:
                 self._fleet_questions.ask(memory, patience_s=patience_s)
+        answers = self._questions.take_answers()
+        if answers and not with_network and self._fleet_questions:
+            # a digest that comes with a late answer may be quarantined by the fleet: both are looked at together
+            self._fleet_questions.ask(memory, patience_s=self.config.registry.patience)
         fleet = self._fleet_questions.take_answer(memory) if self._fleet_questions else None
-        return replace(observation, fleet=fleet, tag_digests=self._questions.take_answers())
+        return replace(observation, fleet=fleet, tag_digests=answers)
 
     def _connect_former_engines(self, memory: Memory) -> list[str]:
         """Create the engines that only the memory knows; return their names."""
@@ -309,6 +313,8 @@ class Watchdog:
                 self._remove_leftover_preflights(observation)
             decision = decide(self.config, replace(observation, unfit_reasons=unfit), memory, time.time())
             memory = decision.memory
+            for lost in decision.lost_lives:
+                self._executor.record_lost_life(lost)
             new_actions = [action for action in decision.actions if action not in done]
             self.store.save(memory)  # before any action: on a full disk it could be repeated without end
             self._record_changes(before, memory)

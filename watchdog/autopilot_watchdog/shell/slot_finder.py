@@ -66,6 +66,11 @@ class SlotFinder:
         return list(dict.fromkeys([*self._groups, *self._live]))
 
     @property
+    def silent_engines(self) -> set[str]:
+        """Names of the engines that do not answer."""
+        return set(self._silent)
+
+    @property
     def troubles(self) -> list[str]:
         """Sentences about engines that do not answer."""
         return list(self._troubles)

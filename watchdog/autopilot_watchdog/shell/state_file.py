@@ -14,9 +14,16 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from autopilot_watchdog.bounded_json import get_integer, parse_json
+from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, get_integer, parse_json
 from autopilot_watchdog.core.memory import FORMAT_VERSION, Memory
 from autopilot_watchdog.errors import WatchdogError
+from autopilot_watchdog.regular_files import (
+    NotRegularError,
+    move_aside,
+    open_own_file,
+    read_regular_file,
+    replace_own_file,
+)
 from autopilot_watchdog.shell import state_codec
 
 MAX_DAMAGED_COPIES = 10  # the latest ones are kept
@@ -65,7 +72,7 @@ class StateStore:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-            file = (self.folder / "lock").open("a")
+            file = os.fdopen(open_own_file(self.folder / "lock"), "r+")
         except OSError as error:
             raise StateError(
                 f"cannot open the state folder {self.folder}: {explain_os_error(error, self.folder)}"
@@ -88,13 +95,18 @@ class StateStore:
             return self._read(self._path)
         except FileNotFoundError:
             return Memory()
+        except NotRegularError as error:
+            aside = self._move_foreign_aside()
+            raise StateError(
+                f"cannot read {self._path}: {error.strerror}; "
+                f"it is kept as {aside}, the next pass {self._restore_copy()}"
+            ) from None
         except OSError as error:
             raise StateError(f"cannot read {self._path}: {explain_os_error(error, self.folder)}") from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             aside = self._move_aside()
-            remedy = "goes on with the copy of the state" if self._restore_copy() else "begins anew"
             raise StateError(
-                f"cannot parse {self._path} ({error}); it is kept as {aside}, the next pass {remedy}"
+                f"cannot parse {self._path} ({error}); it is kept as {aside}, the next pass {self._restore_copy()}"
             ) from None
 
     def peek(self) -> Memory:
@@ -112,16 +124,16 @@ class StateStore:
                 continue
         return Memory()
 
-    def _restore_copy(self) -> bool:
-        """Put the copy of the state in the place of the damaged one; return False if it cannot be used."""
+    def _restore_copy(self) -> str:
+        """Put the copy of the state in the place of the one that cannot be used; return the next pass's way on."""
         try:
             self.save(self._read(self._copy))
         except (OSError, ValueError, TypeError, KeyError, AttributeError, StateError):
-            return False
-        return True
+            return "begins anew"
+        return "goes on with the copy of the state"
 
     def _read(self, path: Path) -> Memory:
-        document = parse_json(path.read_text(encoding="utf-8"))
+        document = parse_json(read_regular_file(path, MAX_DOCUMENT_BYTES + 1))
         found = get_integer(document, "format")
         if found is not None and found > FORMAT_VERSION:
             raise StateError(
@@ -132,6 +144,12 @@ class StateStore:
         if found != FORMAT_VERSION:
             raise ValueError(f"its format is not {FORMAT_VERSION}")
         return typing.cast(Memory, state_codec.decode(Memory, document))
+
+    def _move_foreign_aside(self) -> Path:
+        try:
+            return move_aside(self._path)
+        except OSError as error:
+            raise StateError(f"cannot read {self._path}, nor move it aside: {error.strerror}") from None
 
     def _move_aside(self) -> Path:
         """Rename a damaged file to a name that no earlier one has, and return the name."""
@@ -162,18 +180,13 @@ class StateStore:
         Raises:
             StateError: The file cannot be written.
         """
-        text, temporary = state_codec.encode(memory), self._path.with_suffix(".tmp")
+        content = state_codec.encode(memory).encode()
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self._path)
+            replace_own_file(self._path, content, sync=True)
         except OSError as error:
             raise StateError(f"cannot write {self._path}: {explain_os_error(error, self.folder)}") from None
         try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, self._copy)
+            replace_own_file(self._copy, content)
         except OSError:  # an old copy would be worse than none
             with contextlib.suppress(OSError):
                 self._copy.unlink(missing_ok=True)

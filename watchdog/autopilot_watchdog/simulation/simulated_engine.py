@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -119,6 +120,10 @@ class SimulatedEngine:
         """Return nothing: simulated containers print nothing."""
         return ""
 
+    def follow_logs(self, container: str, lines: int) -> Iterator[str]:
+        """Yield nothing: simulated containers print nothing."""
+        yield from ()
+
     def execute_command(self, container: str, command: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
         """Drain the container, whatever the command."""
         self.ends_at[container] = min(self.ends_at[container], self.now + DRAIN_S)
@@ -185,10 +190,10 @@ class SimulatedEngine:
         """Return the time of the next end of a container; None without containers."""
         return min(self.ends_at.values(), default=None)
 
-    def find_next_proof(self, now: float) -> float | None:
-        """Return the time at which a container will next have proved its image good; None for never."""
+    def find_next_proof(self, now: float) -> float:
+        """Return the time at which a container will next have proved its image good; infinity for never."""
         times = (
             self.started_at[container.id] + self._registry.get_behaviour(container.digest).good_after
             for container in self.list_alive()
         )
-        return min((at for at in times if at > now), default=None)
+        return min((at for at in times if at > now), default=math.inf)
