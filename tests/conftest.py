@@ -17,7 +17,14 @@ REAL_PARTS_REQUIRED = os.environ.get("AUTOPILOT_REQUIRE_REAL") == "1"
 hypothesis.settings.register_profile(
     "here", deadline=None, derandomize=REAL_PARTS_REQUIRED, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("here"), max_examples=40)
 hypothesis.settings.load_profile("here")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples where slow tests are left out, as `make check` does."""
+    if "not slow" in config.option.markexpr:
+        hypothesis.settings.load_profile("quick")
 
 
 @pytest.hookimpl(optionalhook=True)

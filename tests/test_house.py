@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.source_trees import walk_statements
+
+pytestmark = pytest.mark.xdist_group("sources")  # they are read once
 ROOT = Path(__file__).parents[1]
 PACKAGES = {"autopilot": ROOT / "autopilot", "autopilot_watchdog": ROOT / "watchdog/autopilot_watchdog"}
 BASE_ERRORS = {"autopilot": "AutopilotError", "autopilot_watchdog": "WatchdogError"}
@@ -48,7 +51,7 @@ def parse_classes(package: Path) -> dict[str, list[ast.ClassDef]]:
     """Map each name of a class of a package to its definitions."""
     classes = defaultdict(list)
     for path in package.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in walk_statements(ast.parse(path.read_text())):
             if isinstance(node, ast.ClassDef):
                 classes[node.name].append(node)
     return classes
@@ -105,7 +108,10 @@ def test_constructors_are_small(package: str) -> None:
 
 def list_bare_tasks(path: Path) -> Iterator[int]:
     """Yield the lines that start a task outside of an `async with asyncio.TaskGroup()`."""
-    tree = ast.parse(path.read_text())
+    text = path.read_text()
+    if not re.search("create_task|ensure_future|run_coroutine_threadsafe", text):
+        return
+    tree = ast.parse(text)
     groups = {
         ast.unparse(item.optional_vars)
         for node in ast.walk(tree)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.source_trees import list_imports, walk_statements
+
+pytestmark = pytest.mark.xdist_group("sources")  # they are read once
 PACKAGE = Path(__file__).parent.parent / "autopilot"
 LAYERS = ["spec", "machines", "api", "process", "runtime", "adapters", "app", "cli", "containerpilot"]
 PURE = {"asyncio", "os", "socket", "subprocess", "time", "threading", "select", "signal"}
@@ -16,16 +19,6 @@ PURE = {"asyncio", "os", "socket", "subprocess", "time", "threading", "select", 
 
 def list_modules(layer):
     return sorted((PACKAGE / layer).rglob("*.py"))
-
-
-def list_imports(path):
-    """Every module that a file imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -122,13 +115,13 @@ def list_import_edges(package):
         tree = ast.parse(path.read_text())
         for_types = {
             id(inner)
-            for node in ast.walk(tree)
+            for node in walk_statements(tree)
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
             for statement in node.body
-            for inner in ast.walk(statement)
+            for inner in (statement, *walk_statements(statement))
         }
         targets = set()
-        for node in ast.walk(tree):
+        for node in walk_statements(tree):
             if id(node) in for_types:
                 continue
             if isinstance(node, ast.Import):

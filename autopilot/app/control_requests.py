@@ -241,7 +241,7 @@ class ControlApi:
         return 200, format_json_lines(self._journal.get_last_events(count))
 
     def _require_follower_capacity(self) -> None:
-        if self._journal.full:
+        if self._journal.is_full:
             raise RequestError(
                 503, f"{MAX_FOLLOWERS} clients follow or wait already; ask again without following or waiting"
             )

@@ -471,7 +471,7 @@ class Supervisor:
 
     def is_ending(self) -> bool:
         """Return True when everything is being stopped."""
-        return self._runner.core.ending
+        return self._runner.core.is_ending
 
     def apply_plan(self, plan: Plan) -> None:
         """Follow `plan` from now on.

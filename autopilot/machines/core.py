@@ -102,9 +102,9 @@ class Core:
         return min((deadline for deadline in self._list_deadlines() if deadline is not None), default=None)
 
     @property
-    def ending(self) -> bool:
+    def is_ending(self) -> bool:
         """True from the beginning of the shutdown on."""
-        return self._shutdown_control.ending
+        return self._shutdown_control.is_ending
 
     @property
     def shutdown(self) -> ShutdownState:
@@ -183,7 +183,7 @@ class Core:
             case cues.TemplateRendered():
                 self.job_set.rendered_templates[cue.path] = cue.name
                 self._emit(events.TemplateRendered(cue.name))
-                if not self.ending:
+                if not self.is_ending:
                     self.job_set.release_held_starts()
             case cues.PermitGranted():
                 self._step_lifetime(lifetime.Input.PERMITTED)
@@ -192,7 +192,7 @@ class Core:
             case cues.Deregistered():
                 self._shutdown_control.deregistered = True
                 self.job_set.release_waiting_stops()
-            case cues.PlanChanged() if not self.ending:  # nothing of a life that is ending changes any more
+            case cues.PlanChanged() if not self.is_ending:  # nothing of a life that is ending changes any more
                 self._adopt_plan(cue.plan)
             case cues.SignalArrived():
                 self._emit(events.SignalReceived(cue.name))
@@ -208,7 +208,7 @@ class Core:
 
     def _recycle_unless_unwanted(self, record: JobRecord, cause: str) -> None:
         """Restart a running job with back-off; one that an operator or a drain ends must not come back."""
-        if not self.ending:
+        if not self.is_ending:
             self.job_set.step_job(record, job.Input.RECYCLE, cause=cause)
 
     def _handle_request(self, request: cues.RequestReceived) -> None:
@@ -222,7 +222,7 @@ class Core:
             case "stop-job":
                 self.job_set.stopped_by_operator.add(request.job)
                 self.job_set.stop(self.job_records[request.job])
-            case "start-job" | "restart-job" if not self.ending:  # a life that ends starts no job but its stop hooks
+            case "start-job" | "restart-job" if not self.is_ending:  # a life that ends starts no job but its stop hooks
                 self.job_set.stopped_by_operator.discard(request.job)
                 if not self.job_records[request.job].being_replaced:  # its successor starts by itself
                     on = job.Input.START if request.request == "start-job" else job.Input.RESTART
@@ -235,7 +235,7 @@ class Core:
                 self.job_set.set_maintenance(request.request == "enter-maintenance")
 
     def _terminate(self, requested_by: str) -> None:
-        if self.ending:
+        if self.is_ending:
             self._step_shutdown(shutdown.Input.HURRY, requested_by=requested_by)
         elif self.plan.on_sigterm == "drain" and self.lifetime.phase not in lifetime.DRAIN_PHASES:
             self._start_drain("signal", requested_by, None)
@@ -243,7 +243,7 @@ class Core:
             self._begin_shutdown(outcomes.build_stop_outcome(requested_by))
 
     def _start_drain(self, reason: str, requested_by: str, deadline_in: float | None) -> None:
-        if not self.ending:
+        if not self.is_ending:
             self._step_lifetime(lifetime.Input.DRAIN, reason=reason, requested_by=requested_by, deadline_in=deadline_in)
 
     def _update_payloads(self, payloads: tuple[str, ...]) -> None:
@@ -299,7 +299,7 @@ class Core:
         self._shutdown_control.step(on, self._now, outcome=outcome, requested_by=requested_by)
 
     def _begin_shutdown(self, outcome: Outcome) -> None:
-        if self.ending:
+        if self.is_ending:
             return
         self._step_shutdown(shutdown.Input.STOP, outcome=outcome)
         so_far = outcomes.add_losses(outcome, len(self._shutdown_control.lost_payloads))
@@ -312,7 +312,7 @@ class Core:
     # --- events ---
 
     def _handle_event(self, event: events.Event) -> None:
-        self.job_set.handle_event(event, ending=self.ending)
+        self.job_set.handle_event(event, ending=self.is_ending)
         self._start_lifetime_on_event(event)
         match event:
             case events.Unhealthy():
@@ -334,7 +334,7 @@ class Core:
             self._step_lifetime(lifetime.Input.BEGIN)
 
     def _handle_unhealthy(self, record: JobRecord, event: events.Unhealthy) -> None:
-        if self.ending:
+        if self.is_ending:
             return
         reaction = record.plan.health.on_failure if record.plan.health else "event"
         if reaction == "restart":
@@ -370,7 +370,7 @@ class Core:
                     self.job_set.step_job(record, on)
 
     def _handle_job_done(self, record: JobRecord) -> None:
-        if self.ending or record.being_replaced:
+        if self.is_ending or record.being_replaced:
             return
         if self._is_end_of_drain(record):
             self._step_lifetime(lifetime.Input.DRAINED)
@@ -393,7 +393,7 @@ class Core:
         self.job_set.release_waiting_stops()
         if self._pending_events:
             return  # a job without a process is over at once: its events come first
-        if self.ending:
+        if self.is_ending:
             self._step_shutdown(shutdown.Input.EVENTS_HANDLED)
             return
         self._job_replacer.apply_replacements()

@@ -32,7 +32,7 @@ class ShutdownControl:
         self._job_set, self._emit = job_set, emit
 
     @property
-    def ending(self) -> bool:
+    def is_ending(self) -> bool:
         """True from the beginning of the shutdown on."""
         return self.state.phase is not shutdown.Phase.UP
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 MAX_LINE_BYTES = 64 * 1024
-CONTROL_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(9), *range(10, 32), *range(127, 160))}
+# beyond ASCII's: controls that some terminals obey, line separators, and marks that turn the direction of text around
+HIDDEN_CODES = (*range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+CONTROL_ESCAPES = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in (*range(9), *range(10, 32), *HIDDEN_CODES)
+}
+JSON_ESCAPES = {code: f"\\u{code:04x}" for code in HIDDEN_CODES}
 
 
 def escape_controls(text: str) -> str:
     """Write out control characters but tabs, so that foreign text on a terminal can neither act nor forge."""
     return text.translate(CONTROL_ESCAPES)
+
+
+def escape_json(text: str) -> str:
+    """Write out the control characters that JSON allows in its strings; the text stays the same JSON value."""
+    return text if text.isascii() and "\x7f" not in text else text.translate(JSON_ESCAPES)
 
 
 class LineSplitter:

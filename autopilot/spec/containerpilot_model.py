@@ -69,7 +69,7 @@ class OnChange(StrictModel):
 class Template(StrictModel):
     """A file rendered by Jinja2 from the environment, Consul's KV store and its services."""
 
-    name: f.Text | None = Field(default=None, description="the name in `template.NAME`; the name of the destination")
+    name: f.Name | None = Field(default=None, description="the name in `template.NAME`; the name of the destination")
     source: f.AbsolutePath = Field(description="the template")
     destination: f.AbsolutePath = Field(description="the file that is written")
     mode: f.Umask = Field(default=0o644, description="its permissions, an octal string")
@@ -86,7 +86,7 @@ class Template(StrictModel):
 class Lock(StrictModel):
     """A permit that only `limit` containers of a site may hold, for a lifetime's end or for each run of a job."""
 
-    name: f.Text = Field(description="the same name in all containers that share the permit")
+    name: f.Name = Field(description="the same name in all containers that share the permit")
     limit: f.Count = Field(default=1, description="how many containers may hold it at the same time")
     before: f.Text = Field(description='"lifetime" (the end of the container), or a job (each of its runs)')
     ttl: f.PositiveDuration = Field(
@@ -112,7 +112,7 @@ class ServiceConsul(StrictModel):
 class Watch(StrictModel):
     """A service or a key of Consul to watch."""
 
-    name: f.Text = Field(description="the service; with a key: the name in `watch.NAME`")
+    name: f.Name = Field(description="the service; with a key: the name in `watch.NAME`")
     key: f.Text | None = Field(default=None, description="a key of Consul's KV store to watch instead of a service")
     interval: f.PositiveDuration = Field(
         description="the period of requests to a Consul that does not block; one that does tells of a change at once"
@@ -126,7 +126,7 @@ class Metric(StrictModel):
 
     namespace: f.OptionalText = Field(default=None, description="first part of its name")
     subsystem: f.OptionalText = Field(default=None, description="second part of its name")
-    name: f.Text = Field(description="last part of its name")
+    name: f.Name = Field(description="last part of its name")
     help: f.Text | None = Field(default=None, description="one sentence; its name when left out")
     type: MetricType = Field(description="counter, gauge, histogram or summary")
     buckets: f.NumberList | None = Field(default=None, description="upper bounds of a histogram")

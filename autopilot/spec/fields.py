@@ -17,6 +17,7 @@ from autopilot.spec import address_rules, cron_expressions, os_names, privilege_
 from autopilot.spec.quantities import InvalidValueError, format_value
 from autopilot.spec.vocabulary import FACILITIES
 
+MAX_NAME_CHARS = 255  # as of a file
 MAX_ID = (1 << 32) - 2  # of users and groups; the next number means "unchanged" to the kernel
 
 
@@ -27,6 +28,14 @@ def parse_text(value: Any) -> str:
     if not value.strip():
         raise InvalidValueError("cannot be empty; leave the key out to get its default")
     return value
+
+
+def parse_name(value: Any) -> str:
+    """Return a name that fits into a line of the log."""
+    name = parse_text(value)
+    if len(name) > MAX_NAME_CHARS:
+        raise InvalidValueError(f"cannot be longer than {MAX_NAME_CHARS} characters, got {len(name)}")
+    return name
 
 
 def parse_optional_text(value: Any) -> str | None:
@@ -208,6 +217,7 @@ def _build_schema(shape: dict[str, Any], **more: Any) -> WithJsonSchema:
 
 
 Text = Annotated[str, PlainValidator(parse_text), _build_schema(_TEXT_SCHEMA, minLength=1)]
+Name = Annotated[str, PlainValidator(parse_name), _build_schema(_TEXT_SCHEMA, minLength=1, maxLength=MAX_NAME_CHARS)]
 OptionalText = Annotated[str | None, PlainValidator(parse_optional_text), _build_schema({"type": ["string", "null"]})]
 AbsolutePath = Annotated[str, PlainValidator(parse_absolute_path), _build_schema(_TEXT_SCHEMA, pattern="^/")]
 SocketPath = Annotated[str, PlainValidator(parse_socket_path), _build_schema(_TEXT_SCHEMA, maxLength=107)]

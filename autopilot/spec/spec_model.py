@@ -155,7 +155,7 @@ class Health(CheckFields):  # noqa: D101 - its docstring is computed from the ki
 class Job(StrictModel):
     """A process that the supervisor runs, or a service that it only checks."""
 
-    name: f.Text | None = Field(default=None, description="unique; the program when left out")
+    name: f.Name | None = Field(default=None, description="unique; the program when left out")
     exec: f.Argv | None = Field(
         default=None,
         description="the command: a string split at spaces, or an array; left out: a service that is only checked",

@@ -14,6 +14,7 @@ from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
 from autopilot.spec.plan import Backoff, Command, Drain, Lifetime, Stop, When
 from tests.machines.exploration import checked_tables
 from tests.machines.plans import NO_PROCESS, TRUE, build_check, build_job, build_plan, build_when
+from tests.property_examples import scale_examples
 
 MAIN, KEEPER = build_job("main", restarts=None), build_job("keeper", restarts=None)
 PRE_STOP = build_job("pre-stop", when=build_when("main", "stopping"))
@@ -213,7 +214,7 @@ def let_happen(world, turn, main, hooks):
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scale_examples(150), deadline=None)
 @given(services, ways, turns, st.lists(st.sampled_from([0.5, 5.0]), max_size=2), st.integers(0, 100))
 def test_the_last_wish_wins(main, way, happenings, hook_lengths, seed):
     """Whatever operators ask for and whatever happens meanwhile: in the end the job is up if the last wish was up, and

@@ -12,6 +12,7 @@ from autopilot.machines import actions, cues, events, shutdown
 from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
 from autopilot.spec.plan import Batch, BatchSettings, Command, Drain, Lifetime, Stop, Trigger, When
 from tests.machines.plans import NO_PROCESS, TRUE, build_check, build_job, build_plan, build_when, get_finish
+from tests.property_examples import scale_examples
 
 DAY = 86400.0
 OTHER = Command(argv=("other",))
@@ -110,7 +111,7 @@ behaviours = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scale_examples(150), deadline=None)
 @given(
     st.tuples(*(jobs(name) for name in NAMES)),
     st.fixed_dictionaries({name: behaviours for name in NAMES}),
@@ -148,7 +149,7 @@ later = st.tuples(st.tuples(*(jobs(name) for name in NAMES)).flatmap(change_jobs
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=scale_examples(150), deadline=None)
 @given(
     st.tuples(*(jobs(name) for name in NAMES)),
     st.lists(later, max_size=4),
@@ -180,7 +181,7 @@ def test_whatever_plans_come(some_jobs, plans, how, seed, in_maintenance):
     assert not [job for job in world.live_runs if job not in get_finish(world).remaining_jobs]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scale_examples(60), deadline=None)
 @given(
     st.fixed_dictionaries({"master": behaviours, "side": behaviours}),
     st.integers(0, 1000),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.process.line_buffer import LineSplitter
+from autopilot.process.line_buffer import CONTROL_ESCAPES, LineSplitter, escape_controls, escape_json
 
 LIMIT = 8
+TEXTS = st.text() | st.text(st.sampled_from("a\t\n\x1b\x7f\x9b\u2028\u202e\u2066"))
 chunks = st.lists(st.binary(max_size=30).map(lambda data: data.replace(b"\x00", b"\n")), max_size=20)
 
 
@@ -36,3 +39,13 @@ def test_rest_is_said_once():
     assert splitter.feed(b"one\ntwo") == [b"one"]
     assert splitter.take_rest() == [b"two"]
     assert splitter.take_rest() == []
+
+
+@given(TEXTS)
+def test_no_control_remains(text):
+    """Written out, a text holds no control but tabs; written as JSON, it is the same value too."""
+    controls = {chr(code) for code in CONTROL_ESCAPES}
+    assert not controls & {*escape_controls(text)}
+    written = escape_json(json.dumps(text, ensure_ascii=False))
+    assert not controls & {*written}
+    assert json.loads(written) == text

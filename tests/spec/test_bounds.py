@@ -152,3 +152,39 @@ def test_sums_of_metric_values(kind):
 def test_finite_metric_values(value):
     """A metric takes every finite number, also as text."""
     assert parse_metric_value([Metric(name="m", help="h", type="gauge")], "m", value) == ("m", float(value))
+
+
+@pytest.mark.parametrize("digits", [5, 6, 40, 400, 5000])
+@pytest.mark.parametrize("form", ["%{}d", "%-{}d", "%.{}d", "%1.{}d", "%0{}d", "%.000{}f", "%{}s", "%{}q", "%{}"])
+def test_widths_of_printf(form, digits):
+    """A width of any length is formatted as Go formats one that is too large, and ends no validation."""
+    text = '{jobs: [{exec: ["echo", "{{ printf `' + form.format("9" * digits) + '` 1 }}"]}]}'
+    word = load_text(text, runs_here=False).plan.jobs[0].command.argv[1]
+    assert "%!" in word and len(word) < 100
+
+
+def test_zeros_of_a_precision():
+    """A precision with thousands of zeros before it is what its number says."""
+    text = '{jobs: [{exec: ["echo", "{{ printf `%.' + "0" * 5000 + '3d` 1 }}"]}]}'
+    assert load_text(text, runs_here=False).plan.jobs[0].command.argv[1] == "001"
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("jobs[0].name", "{jobs: [{name: 'N', exec: 'true'}]}"),
+        ("watches[0].name", "{jobs: [{exec: 'true'}], consul: 'h:1', watches: [{name: 'N', interval: 1}]}"),
+        ("locks[0].name", "{jobs: [{name: 'a', exec: 'true'}], consul: 'h:1', locks: [{name: 'N', before: 'a'}]}"),
+        ("telemetry.metrics[0].name", "{jobs: [{exec: 'true'}], telemetry: {metrics: [{name: 'N', type: 'gauge'}]}}"),
+        ("templates[0].name", "{jobs: [{exec: 'true'}], templates: [{name: 'N', source: '/a', destination: '/b'}]}"),
+    ],
+)
+def test_length_of_names(path, text):
+    """A name has at most 255 characters: it is in each line of the log, and in names of variables and metrics."""
+    for length, is_wrong in ((255, False), (256, True), (100_000, True)):
+        try:
+            load_text(text.replace("N", "n" * length), runs_here=False)
+            problems = []
+        except SpecError as error:
+            problems = [problem.message for problem in error.problems]
+        assert problems == ([f"cannot be longer than 255 characters, got {length}"] if is_wrong else [])

@@ -13,6 +13,7 @@ from autopilot.spec import SpecError, load_text
 from autopilot.spec.conversion.conversion_notes import Conversion
 from autopilot.spec.conversion.converting import CONTAINERPILOT2, SUPERVISORD, convert_containerpilot2_text, find_kind
 from autopilot.spec.parsing import parse
+from tests.property_examples import scale_examples
 
 SPOOLER = {
     "consul": "consul.example:8500",
@@ -357,7 +358,7 @@ _TOP_KEYS = (
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=scale_examples(50), deadline=None)
 @given(st.dictionaries(st.sampled_from(_TOP_KEYS), _SECTIONS, max_size=7))
 def test_any_document(document: dict[str, Any]) -> None:
     """Any document is converted or refused, and the checker accepts the result or names the problem in it."""
@@ -372,7 +373,7 @@ def test_any_document(document: dict[str, Any]) -> None:
         assert all(problem.line for problem in error.problems), conversion.text
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=scale_examples(50), deadline=None)
 @given(
     st.lists(
         st.sampled_from(
@@ -438,7 +439,7 @@ _GOOD = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=scale_examples(40), deadline=None)
 @given(_GOOD)
 def test_any_good_document(document: dict[str, Any]) -> None:
     """Any document that ContainerPilot 2 takes becomes a job spec that the checker takes, with a job for each entry."""

@@ -13,6 +13,7 @@ from autopilot.spec import SpecError, load_text
 from autopilot.spec.conversion.conversion_notes import Conversion
 from autopilot.spec.conversion.converting import convert_supervisord_text
 from autopilot.spec.parsing import parse
+from tests.property_examples import scale_examples
 
 
 def convert(text: str, **env: str) -> Conversion:
@@ -268,7 +269,7 @@ _SECTIONS = (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scale_examples(60), deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(_SECTIONS), st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=6)), max_size=4

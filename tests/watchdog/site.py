@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from autopilot_watchdog.cli.main import main
 from autopilot_watchdog.engine.engine import EngineUnreachableError
 from autopilot_watchdog.engine.engine_http import EngineClient
+from click.testing import CliRunner
 
 from lab.docker_engine import Engine
 from lab.registry_server import Registry
@@ -148,8 +150,16 @@ class Site:
         return done.stderr
 
     def get_slots(self) -> dict[str, dict[str, Any]]:
-        """Return the slots of `status -o json` by name."""
-        document = json.loads(self.run_verb("status", "-o", "json").stdout)
+        """Return the slots of `status -o json` by name.
+
+        Tests ask for them again and again while they wait, so the verb runs in this process: a new one for each
+        question would keep a core busy.
+        """
+        if self.command_prefix:
+            text = self.run_verb("status", "-o", "json").stdout
+        else:
+            text = CliRunner().invoke(main, ["status", "--config", str(self.config), "-o", "json"]).stdout
+        document = json.loads(text)
         return {slot["slot"]: slot for slot in document["slots"]}
 
     def ask_engine(self, path: str, query: Mapping[str, object] | None = None) -> Any:
@@ -196,4 +206,4 @@ def eventually(predicate: Callable[[], Any], timeout_s: float, description: str)
         if answer:
             return answer
         assert time.monotonic() < end, f"not within {timeout_s} s: {description}; last answer {answer!r}"
-        time.sleep(0.02)
+        time.sleep(0.1)

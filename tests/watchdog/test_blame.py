@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container
-from itertools import product
+from collections.abc import Callable, Collection
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
+from autopilot_watchdog.config.config_model import FailuresConfig
 from autopilot_watchdog.core.blame import (
     BLAME_TABLE,
     FLEET_TABLE,
@@ -21,13 +22,28 @@ from autopilot_watchdog.core.blame import (
     Standing,
     Witness,
 )
+from autopilot_watchdog.core.exit_verdict import judge_exit
+from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.quarantine import record_end
 from autopilot_watchdog.core.slot_actions import Start
 from autopilot_watchdog.simulation.faulty_sites import SITE_KINDS, simulate_site
 from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
 from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 
-from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_failing_behaviour, build_host, run_passes
+from tests.watchdog.scenes import (
+    BEGIN,
+    IMAGE,
+    KEY,
+    A,
+    B,
+    C,
+    build_config,
+    build_failing_behaviour,
+    build_host,
+    run_passes,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -46,10 +62,10 @@ def list_starts(host: SimulatedHost, digest: str, slot: str = "") -> list[float]
 
 
 def break_slots(
-    names: Container[str], begin: float, end: float = math.inf
+    names: Collection[str], begin: float, end: float = math.inf, age: float = 8.0
 ) -> Callable[[str, str, float], float | None]:
-    """Let every life fail after 8 s that starts in these slots during a time."""
-    return lambda slot, digest, started: 8.0 if slot in names and begin <= started < end else None
+    """Let every life fail at an age in seconds that starts in these slots during a time."""
+    return lambda slot, digest, started: age if slot in names and begin <= started < end else None
 
 
 def test_tables_are_whole() -> None:
@@ -94,11 +110,13 @@ def test_broken_slot_condemns_nothing(count: int) -> None:
     assert "digests fail in this slot, so look at the slot itself" in host.reasons["wn-01"].sentence
 
 
+@pytest.mark.parametrize("broken", [{"wn-01"}, {"wn-01", "wn-02"}], ids=["one", "two"])
 @pytest.mark.parametrize("count", [4, 16])
-def test_broken_slot_holds_no_other_back(count: int) -> None:
-    """Every renewal of the healthy slots starts at once, while one slot fails for weeks."""
+def test_broken_slots_hold_no_other_back(count: int, broken: set[str]) -> None:
+    """Every renewal of the healthy slots starts at once, while one slot fails for weeks, or two from one moment on."""
     registry = SimulatedRegistry([(0, A), (BEGIN + DAY, B)])
-    host = build_host(registry, build_config(count=count), find_fault=break_slots({"wn-01"}, BEGIN + 10))
+    faults = break_slots(broken, BEGIN + 2 * DAY)
+    host = build_host(registry, build_config(count=count), find_fault=faults, staggered=True)
     SimulatedFleet([host], BEGIN).run_until(BEGIN + 6 * DAY)
     lost = {name: 0.0 for name in host.memory.slots}
     ended: dict[str, float] = {}
@@ -107,7 +125,7 @@ def test_broken_slot_holds_no_other_back(count: int) -> None:
             ended[action.slot] = at  # type: ignore[union-attr]
         if isinstance(action, Start) and action.slot in ended:
             lost[action.slot] = max(lost[action.slot], at - ended.pop(action.slot))
-    assert max(wait for name, wait in lost.items() if name != "wn-01") < 1
+    assert max(wait for name, wait in lost.items() if name not in broken) < 1
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -151,6 +169,29 @@ def test_failing_reboot_condemns_nothing() -> None:
         assert B in {container.digest for container in host.engine.list_alive()}, length
 
 
+@pytest.mark.parametrize("later", [5, 21])
+def test_short_outage_condemns_no_proved_image(later: int) -> None:
+    """Two slots that fail in one outage, which ends just before the comparison, condemn no digest that lives well."""
+    for length in range(60, 200, 10):
+        registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)])
+        begin = BEGIN + 2 * HOUR
+        slots = {f"wn-{number:02}" for number in range(1, 5)}
+        faults = break_slots(slots, begin, begin + length, age=45.0)
+        host = build_host(registry, build_config(count=4), find_fault=faults)
+        run_passes(host, BEGIN, HOUR)
+        for container in host.engine.list_alive():
+            host.engine.end_container(container.id, BEGIN + HOUR, 0)
+        run_passes(host, BEGIN + HOUR, HOUR)
+        assert {container.digest for container in host.engine.list_alive()} == {B}
+        first, second = host.engine.list_alive()[:2]
+        host.engine.end_container(first.id, begin, 0)
+        run_passes(host, begin, later)
+        host.engine.end_container(second.id, begin + later, 0)
+        run_passes(host, begin + later, HOUR)
+        assert not host.memory.get_image(KEY).quarantine, length
+        assert {container.slot for container in host.engine.list_alive()} == slots
+
+
 @pytest.mark.parametrize(
     ("exit_code", "reason", "words"),
     [(255, "", False), (143, "", False), (0, "completed", True), (1, "preflight", True)],
@@ -182,6 +223,44 @@ def test_good_is_not_for_ever(good_after: float, fails_after: float, count: int)
     assert host.memory.get_image(KEY).quarantine.keys() == {B}
     assert len(list_starts(host, B)) == 3
     assert {container.digest for container in host.engine.list_alive()} == {A}
+
+
+@pytest.mark.parametrize(
+    ("good_after", "exit_code", "reason", "words"),
+    [(1.0, 0, "completed", True), (1.0, 0, "idle", True), (1.0, 143, "signal", True), (1.0, 255, "", False)],
+    ids=["completed", "idle", "signal", "255"],
+)
+@pytest.mark.parametrize("count", [1, 4])
+def test_good_lives_that_end_at_once_count(
+    good_after: float, exit_code: int, reason: str, words: bool, count: int
+) -> None:
+    """An image that proves good and soon ends without a failure, again and again, backs off and is quarantined."""
+    bad = DigestBehaviour(
+        good_after=good_after, fails_after=3.0, exit_code=exit_code, reason=reason, writes_last_words=words
+    )
+    registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours={B: bad})
+    host = build_host(registry, build_config(count=count))
+    run_passes(host, BEGIN, 1200)
+    host.engine.end_container(host.engine.list_alive()[0].id, BEGIN + 1200, 0)
+    run_passes(host, BEGIN + 1200, 2 * HOUR)
+    assert host.memory.get_image(KEY).quarantine.keys() == {B}
+    assert len(list_starts(host, B)) <= 8
+    assert {container.digest for container in host.engine.list_alive()} == {A}
+
+
+def test_kills_before_the_proof_count() -> None:
+    """Lives that are killed after minutes and never proved good delay the next start, and count as failures at last."""
+    memory, waits = Memory(), []
+    for number in range(6):
+        begin = BEGIN + number * 1000
+        life = Container(
+            str(number), f"wn-01-{number}", "docker", "wn-01", B, IMAGE, "exited",
+            started=begin, ended=begin + 200, exit_code=143, health="unhealthy",
+        )  # fmt: skip
+        memory = record_end(memory, life, judge_exit(life, 120.0, 0.0), FailuresConfig(), begin + 200)
+        waits.append(max(0.0, memory.get_slot("wn-01").not_before - begin - 200))
+    assert waits[0] == 0 and all(later > earlier for earlier, later in pairwise(waits))
+    assert memory.get_slot("wn-01").failed[B].count >= 3
 
 
 def test_good_and_dead_first_image_backs_off() -> None:

@@ -22,6 +22,7 @@ from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.changing_host import ChangingHost, list_doubled_slots, list_shared_claims
 from tests.watchdog.scenes import AT_ONCE, BEGIN, IMAGE, A, build_config, run_passes
 
@@ -318,7 +319,7 @@ STEPS = st.builds(
 
 @pytest.mark.slow
 @given(steps=st.lists(STEPS, min_size=2, max_size=6))
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=scale_examples(60), deadline=None, phases=[Phase.explicit, Phase.generate])
 def test_any_sequence_of_configurations(steps: list[Step]) -> None:
     """No slot ever has two containers, none uses what another one has, surplus ends, and the memory stays small."""
     host, now, room = ChangingHost(steps[0].build_config(), SimulatedRegistry([(0, A)])), BEGIN, 0

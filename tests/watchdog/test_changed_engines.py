@@ -63,6 +63,7 @@ def test_other_names(site: Site) -> None:
     site.write_config(state=f"{state}-new")
     refused = site.run_once(78)
     assert f"run under {state} ({container})" in refused and "filled a second time" in refused
+    assert f"every pass is refused: cannot use the state folder {state}-new" in site.run_verb("status").stderr
     site.write_config({"name": "node-NN"}, state=state, surplus="keep")
     site.run_once()
     assert {name: row["state"] for name, row in site.get_slots().items()} == {

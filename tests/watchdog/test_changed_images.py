@@ -14,6 +14,7 @@ from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, Si
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.changing_host import ChangingHost
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_failing_behaviour, run_passes
 from tests.watchdog.test_changed_configuration import build_groups
@@ -281,7 +282,7 @@ CHANGES = st.lists(
 
 @pytest.mark.slow
 @given(changes=CHANGES)
-@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=scale_examples(15), deadline=None, phases=[Phase.explicit, Phase.generate])
 def test_memory_is_bounded(changes: list[tuple[str, str, str, int]]) -> None:
     """After any sequence of images, engines and names the slots are filled, and only what is of use is remembered."""
     short = DigestBehaviour(lifetime=7200.0, jitter=600.0)

@@ -14,6 +14,7 @@ from autopilot_watchdog.shell.config_source import ConfigChange, ConfigSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.scenes import IMAGE
 
 
@@ -113,7 +114,7 @@ def test_another_state_folder_is_refused(source: ConfigSource, tmp_path: Path) -
 
 
 @given(counts=st.lists(st.integers(-2, 4), max_size=6))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=scale_examples(40), deadline=None)
 def test_last_valid_one_is_in_use(tmp_path_factory: pytest.TempPathFactory, counts: list[int]) -> None:
     """After any sequence of files the last valid one is in use, and it is told whether the file is that one."""
     path = tmp_path_factory.mktemp("config") / "wd.json"

@@ -15,6 +15,7 @@ from autopilot_watchdog.shell.state_file import StateStore
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.scenes import BEGIN, IMAGE, build_config, build_host, run_passes
 
 BY_ALICE = Cordon(BEGIN, "alice", "new disk")
@@ -66,7 +67,7 @@ def test_ends_of_cordons() -> None:
 STEPS = st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from(SLOTS), max_size=3)), max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scale_examples(60), deadline=None)
 @given(steps=STEPS)
 def test_only_cordons_keep_slots_empty(steps: list[tuple[bool, list[str]]]) -> None:
     """After any orders exactly the slots without a cordon are filled."""

@@ -37,6 +37,13 @@ ENDED = LastWords("ended", exit_code=0)
         ({"exit_code": 137, "oom_killed": True, "stop_asked": True}, NEUTRAL, "killed"),
         ({"exit_code": 143, "oom_killed": True}, NEUTRAL, "killed"),
         ({"exit_code": 1, "oom_killed": True}, FAILED, "oom"),
+        ({"exit_code": 137, "oom_killed": True, "last_words": LastWords("running", good=True)}, FAILED, "oom"),
+        (
+            {"exit_code": 137, "oom_killed": True, "stop_asked": True, "last_words": LastWords("running", good=True)},
+            GOOD,
+            "killed",
+        ),
+        ({"exit_code": 137, "oom_killed": True, "ended": 2000.0}, GOOD, "oom"),
         ({"last_words": replace(ENDED, reason="preflight", exit_code=75)}, NEUTRAL, "preflight"),
         ({"last_words": replace(ENDED, reason="config", exit_code=78)}, FAILED, "config"),
         ({"last_words": LastWords("running"), "exit_code": 137}, NEUTRAL, "killed"),
@@ -49,3 +56,11 @@ def test_verdict(changes: dict[str, object], verdict: str, code: str) -> None:
     """Judged from the last words, else from what the engine says; what says nothing about the image is neutral."""
     end = judge_exit(replace(LIFE, **changes), good_after=120.0, booted=100.0)  # type: ignore[arg-type]
     assert (end.verdict, end.code) == (verdict, code)
+
+
+def test_lack_of_memory_is_an_own_fault() -> None:
+    """A life that the kernel ended for its memory counts as a failed one, if it ends soon after it had proved good."""
+    end = judge_exit(replace(LIFE, exit_code=137, oom_killed=True, ended=2000.0), good_after=120.0, booted=100.0)
+    assert (end.verdict, end.own_fault) == (GOOD, True)
+    killed = replace(LIFE, exit_code=137, oom_killed=True, ended=2000.0, stop_asked=True)
+    assert not judge_exit(killed, good_after=120.0, booted=100.0).own_fault

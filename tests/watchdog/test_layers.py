@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from tests.source_trees import list_imports
+
+pytestmark = pytest.mark.xdist_group("sources")  # they are read once
 PACKAGE = Path(__file__).parents[2] / "watchdog/autopilot_watchdog"
 IMPURE = {"os", "socket", "subprocess", "time", "threading", "select", "signal", "http", "urllib", "pathlib"}
-
-
-def list_imports(path: Path) -> Iterator[str]:
-    """Yield the modules that a file imports, wherever in it; `from PACKAGE import NAME` gives PACKAGE.NAME, too."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def test_nothing_of_autopilot() -> None:

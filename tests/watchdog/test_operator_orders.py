@@ -13,6 +13,7 @@ from autopilot_watchdog.core.rollout import list_digest_choices
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config
 
 CONFIG = build_config()
@@ -136,7 +137,7 @@ MEMORIES = st.builds(
 STEPS = st.lists(st.tuples(st.sampled_from(sorted(list_orders(A, 0.0))), st.sampled_from(DIGESTS)), max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=scale_examples(300), deadline=None)
 @given(memory=MEMORIES, steps=STEPS)
 def test_no_order_empties_the_slots_unsaid(memory: Memory, steps: list[tuple[str, str]]) -> None:
     """After any orders without force a known good digest can be started, and a promised digest is the one taken."""

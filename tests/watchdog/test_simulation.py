@@ -13,6 +13,7 @@ from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, Si
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.scenes import BEGIN, KEY, A, B, C, build_config, build_host
 
 pytestmark = pytest.mark.slow
@@ -57,8 +58,14 @@ def test_registry_never_sees_a_herd() -> None:
 
 @pytest.mark.parametrize("consul", [None, {}])
 @pytest.mark.parametrize("writes_last_words", [True, False])
-def test_passes_left_out_change_nothing(consul: object, writes_last_words: bool) -> None:
+@pytest.mark.parametrize("broken", ["", "wn-01", "wn-0"], ids=["well", "broken slot", "broken host"])
+def test_passes_left_out_change_nothing(consul: object, writes_last_words: bool, broken: str) -> None:
     """Passes with the same answer of the registry may be counted and not run: all else stays the same."""
+
+    def find_fault(slot: str, digest: str, started: float) -> float | None:
+        is_broken = broken and slot.startswith(broken) and BEGIN + 2 * HOUR <= started < BEGIN + 7 * HOUR
+        return 8.0 if is_broken else None
+
     outcomes = []
     for every_pass in (False, True):
         behaviours = {
@@ -69,7 +76,10 @@ def test_passes_left_out_change_nothing(consul: object, writes_last_words: bool)
         outages = [(BEGIN + 5 * HOUR, BEGIN + 6 * HOUR)]
         registry = SimulatedRegistry([(0, A), (BEGIN + HOUR, B), (BEGIN + 9 * HOUR, C)], outages, behaviours)
         rules: dict[str, Any] = {} if consul is None else {"consul": consul}
-        hosts = [build_host(registry, build_config(f"h{n}", 2, DEFAULT, **rules), staggered=True) for n in range(8)]
+        hosts = [
+            build_host(registry, build_config(f"h{n}", 2, DEFAULT, **rules), staggered=True, find_fault=find_fault)
+            for n in range(8)
+        ]
         fleet = SimulatedFleet(hosts, BEGIN, every_pass=every_pass)
         fleet.run_until(BEGIN + 12 * HOUR)
         actions = [[(round(at - BEGIN, 3), action) for at, action in host.executed_actions] for host in fleet.hosts]
@@ -125,7 +135,7 @@ events = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=scale_examples(150))
 @given(events)
 def test_any_day_ends_well(day: list[tuple[str, int, float]]) -> None:
     """Whatever happens: one container per slot, no crash loop, and when all is well again all slots fill."""

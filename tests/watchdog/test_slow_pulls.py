@@ -11,6 +11,7 @@ from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.scenes import AT_ONCE, BEGIN, A, B, C, build_config, build_host, run_passes
 
 pytestmark = pytest.mark.slow
@@ -122,7 +123,7 @@ DAYS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=scale_examples(60))
 @given(DAYS, st.sampled_from([0.0, 1.0, 40.0, 700.0]))
 def test_any_day_with_slow_pulls(day: list[tuple[str, int, float]], pull_s: float) -> None:
     """Whatever happens: no digest is pulled twice at once, no slot is doubled, and at the end all slots fill."""

@@ -2,11 +2,15 @@
 
 A socket's timeout begins anew with each byte, so a server that sends one byte now and then would hold a pass for ever.
 Here a timer shuts the connection down when the time of the whole request is over.
+
+Bytes are counted as they come from the network: http.client reads a redirect's body, endless headers and a chunk of
+size -1 without a limit of its own.
 """
 
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 import threading
@@ -17,6 +21,68 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email.message import Message
 from typing import Any
+
+from autopilot_watchdog.errors import WatchdogError
+
+FRAMING_BYTES = 1 << 20  # of headers
+
+
+class AnswerTooLargeError(WatchdogError, OSError):
+    """More bytes came than any answer has."""
+
+
+class _CountedStream(io.RawIOBase):
+    """Stream that breaks after a number of bytes."""
+
+    def __init__(self, stream: io.RawIOBase, max_bytes: int) -> None:
+        self._stream = stream
+        self._max_bytes = self._remaining = max_bytes
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read the next bytes; raise AnswerTooLargeError when there were too many."""
+        count = self._stream.readinto(buffer)
+        self._remaining -= count or 0
+        if self._remaining < 0:
+            raise AnswerTooLargeError(f"the answer is larger than {self._max_bytes >> 10} KiB")
+        return count
+
+    def close(self) -> None:
+        """Close the stream below, too."""
+        self._stream.close()
+        super().close()
+
+
+class BoundedResponse(http.client.HTTPResponse):
+    """Answer whose chunks have sizes."""
+
+    def _read_next_chunk_size(self) -> int:
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]  # the hook of http.client
+        if size < 0:
+            self._close_conn()  # type: ignore[attr-defined]  # as for a size that is no number
+            raise ValueError("a chunk has a negative size")
+        return size
+
+
+def bound_answers(connection: http.client.HTTPConnection, max_bytes: int | None) -> None:
+    """Bound the answers on a connection.
+
+    Args:
+        connection: The connection, not yet used.
+        max_bytes: Bytes of the largest body, for which twice as many may come: chunks have sizes. None for a stream
+            without an end.
+    """
+
+    class CountedResponse(BoundedResponse):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            if max_bytes is not None:
+                self.fp = io.BufferedReader(_CountedStream(self.fp.detach(), 2 * max_bytes + FRAMING_BYTES))
+
+    connection.response_class = CountedResponse
 
 
 class TimeLimit:
@@ -96,6 +162,7 @@ class _LimitedHandler(urllib.request.HTTPSHandler):
         super().__init__(context=context)
         self._tls = context
         self.limit: TimeLimit | None = None
+        self.max_bytes = 0  # of the body of the present request's answer
 
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         """Send a request without TLS."""
@@ -115,6 +182,7 @@ class _LimitedHandler(urllib.request.HTTPSHandler):
 
     def _guard(self, connection: http.client.HTTPConnection) -> http.client.HTTPConnection:
         assert self.limit is not None
+        bound_answers(connection, self.max_bytes)
         connection._create_connection = self.limit.connect  # type: ignore[attr-defined]  # the hook of http.client
         return connection
 
@@ -162,7 +230,7 @@ class HttpClient:
             http.client.HTTPException: The answer is no HTTP.
         """
         with TimeLimit(limit_s) as limit:
-            self._handler.limit = limit
+            self._handler.limit, self._handler.max_bytes = limit, max_bytes
             try:
                 with self._opener.open(request, timeout=limit_s) as response:
                     body = response.read(max_bytes + 1)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 
 from autopilot.adapters.batch.batch_system import BatchSystem, SupervisorServices
+from autopilot.bounded_text import clip_text
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Drained, Evicted
 from autopilot.retry_delay import RetryDelay
 from autopilot.runtime.command_runner import CommandResult
@@ -65,7 +66,7 @@ class CommandDrain:
         while (result := await self._run_command("drain-begin", command)).status != 0:
             failures += 1
             tail = result.output.strip().splitlines()[-1:] or ["no output"]
-            detail = f"the drain command failed ({result.status}): {tail[0]}; trying again"
+            detail = f"the drain command failed ({result.status}): {clip_text(tail[0])}; trying again"
             self._services.report(ConditionDetected("drain", detail))
             await asyncio.sleep(RETRY_DELAY.compute(failures, 0.5))
         if failures:

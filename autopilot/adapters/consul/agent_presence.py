@@ -48,13 +48,13 @@ class AgentPresence:
         """
         self._client, self._base_url, self._conditions = client, base_url, conditions
         self._get_service_id, self._on_change, self._start_task = get_service_id, on_change, start_task
-        self.reachable = True
+        self.is_reachable = True
 
     def handle_loss(self, reason: str) -> None:
         """Report the loss and look for the agent until it answers; nothing if it is lost already."""
-        if not self.reachable:
+        if not self.is_reachable:
             return
-        self.reachable = False
+        self.is_reachable = False
         consequence = "jobs keep running, services are registered again when it returns"
         self._conditions.raise_condition(
             LOST_CONDITION, f"cannot reach Consul at {self._base_url}: {reason}; {consequence}"
@@ -74,7 +74,7 @@ class AgentPresence:
                 failures += 1
             await asyncio.sleep(RECONNECT_DELAY.compute(failures, random.random()))
         await self._wait_for_leader()
-        self.reachable = True
+        self.is_reachable = True
         self._conditions.clear_condition(LOST_CONDITION)
         self._client.notify_reachable()
         self._on_change(True)

@@ -269,7 +269,7 @@ class ConsulAdapter:
         if self._registrar is None:
             return {"reachable": None, "services": [], "watches": []}
         return {
-            "reachable": self._registrar.reachable,
+            "reachable": self._registrar.is_reachable,
             "services": self._registrar.build_service_status(),
             "watches": self._watches.build_status(),
         }

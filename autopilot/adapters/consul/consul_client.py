@@ -56,7 +56,7 @@ class ConsulClient:
         return self._settings.read_current_token()
 
     @property
-    def token_renewable(self) -> bool:
+    def is_token_renewable(self) -> bool:
         """True if the token comes from a file, so that it may change while the process runs."""
         return bool(self._settings.token_file)
 

@@ -76,7 +76,7 @@ class Registrar:
         if id not in self._services:
             if desired is None:
                 return
-            phase = r.Phase.IDLE if self.reachable else r.Phase.UNREACHABLE
+            phase = r.Phase.IDLE if self.is_reachable else r.Phase.UNREACHABLE
             self._services[id] = TrackedService(r.Registration(id, phase=phase))
             self._watchers.watch(id)
         self._deregistering = self._deregistering and desired is None
@@ -94,7 +94,7 @@ class Registrar:
         self._deregistering = True
         try:
             async with asyncio.timeout(timeout_s):
-                while self.reachable and self._list_remaining():
+                while self.is_reachable and self._list_remaining():
                     self._registrations_changed.clear()
                     await self._registrations_changed.wait()
         except TimeoutError:
@@ -102,12 +102,12 @@ class Registrar:
         return self._list_remaining()
 
     def _list_remaining(self) -> list[str]:
-        return [id for id, service in self._services.items() if not service.registration.fully_deregistered]
+        return [id for id, service in self._services.items() if not service.registration.is_fully_deregistered]
 
     @property
-    def reachable(self) -> bool:
+    def is_reachable(self) -> bool:
         """True while the agent answers."""
-        return self._presence.reachable
+        return self._presence.is_reachable
 
     def build_service_status(self) -> list[RegisteredService]:
         """Return the registered services, as `autopilot status` shows them."""
@@ -120,7 +120,7 @@ class Registrar:
                 "status": "maintenance" if desired.maintenance else desired.status,
             }
             for id, service in self._services.items()
-            if service.registration.registered and (desired := service.registration.desired) is not None
+            if service.registration.is_registered and (desired := service.registration.desired) is not None
         ]
 
     def close(self) -> None:
@@ -207,7 +207,7 @@ class Registrar:
     def _raise_condition(self, service: str, reason: str) -> None:
         message = f"Consul refuses the service {service}: {reason}; it is not offered, registration is tried again"
         self._conditions.raise_condition(f"consul-{service}", message)
-        if not self._awaiting_token and self._client.token_renewable:
+        if not self._awaiting_token and self._client.is_token_renewable:
             self._awaiting_token = True
             self._start_task(self._await_new_token)
 

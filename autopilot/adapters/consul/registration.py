@@ -170,7 +170,7 @@ def _back_off(t: _StepContext, state: Registration, failures: int) -> Registrati
 
 def _enter_unreachable(t: _StepContext) -> Step:
     """Discard the observed state, unless the service was fully deregistered: no call can have changed that."""
-    observed = t.state.observed if t.state.fully_deregistered else None
+    observed = t.state.observed if t.state.is_fully_deregistered else None
     return replace(t.state, phase=Phase.UNREACHABLE, observed=observed, call=None, deadline=None), ()
 
 

@@ -124,11 +124,11 @@ class Registration:
     maintenance_was_set: bool = False  # by us, at any time
 
     @property
-    def registered(self) -> bool:
+    def is_registered(self) -> bool:
         """True if the agent is known to have the service with our definition."""
         return self.observed is not None and self.observed.definition is not None
 
     @property
-    def fully_deregistered(self) -> bool:
+    def is_fully_deregistered(self) -> bool:
         """True if the service is not wanted and known not to be registered."""
         return self.desired is None and self.observed == ABSENT and self.call is None

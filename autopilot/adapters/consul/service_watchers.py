@@ -39,7 +39,7 @@ class TrackedService:
     def set_registration(self, registration: r.Registration) -> None:
         """Replace the registration and set the flags by it."""
         self.registration = registration
-        for flag, holds in ((self.registered, registration.registered), (self.idle, registration.call is None)):
+        for flag, holds in ((self.registered, registration.is_registered), (self.idle, registration.call is None)):
             flag.set() if holds else flag.clear()
 
 
@@ -98,7 +98,7 @@ class ServiceWatchers:
             entry = await self._client.get_service(id, content_hash=content_hash)
             if not service.idle.is_set():  # our own call may have caused the change: ask again after its answer
                 await service.idle.wait()
-            elif not service.registration.registered or not self._matches_agent(id, entry):
+            elif not service.registration.is_registered or not self._matches_agent(id, entry):
                 return
             else:
                 content_hash = str(entry and entry.get("ContentHash", ""))
@@ -124,4 +124,4 @@ class ServiceWatchers:
 
 
 def _is_settled(service: TrackedService) -> bool:
-    return service.registration.registered and service.registration.call is None
+    return service.registration.is_registered and service.registration.call is None

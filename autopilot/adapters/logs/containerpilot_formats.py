@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from autopilot.adapters.logs.log_entry import LogEntry, LogFormat
-from autopilot.process.line_buffer import escape_controls
+from autopilot.process.line_buffer import escape_controls, escape_json
 from autopilot.timestamps import format_local_timestamp
 
 TIMEOUT_SENTENCE = re.compile(r"ran longer than its timeout of (\S+) s(.*)")
@@ -81,7 +81,7 @@ class JsonFormat(_FieldsFormat):
 
     def _format_line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
         entry = {**self._context, **fields, "level": level, "msg": message, "time": _format_now()}
-        return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+        return escape_json(json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str))
 
 
 FORMATS: Mapping[str, Callable[[Mapping[str, str]], LogFormat]] = {
@@ -141,7 +141,7 @@ def _select_fields(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def _quote(value: str) -> str:
-    return value if UNQUOTED.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    return value if UNQUOTED.fullmatch(value) else escape_json(json.dumps(value, ensure_ascii=False))
 
 
 def _format_now(digits: int = 6) -> str:

@@ -262,7 +262,7 @@ class Journal:
                 yield records
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """True while there is no room for another follower."""
         return len(self._followers) >= MAX_FOLLOWERS
 
@@ -273,7 +273,7 @@ class Journal:
         Raises:
             TooManyFollowersError: There are MAX_FOLLOWERS already.
         """
-        if self.full:
+        if self.is_full:
             raise TooManyFollowersError
         follower = Follower(accepts)
         self._followers.add(follower)

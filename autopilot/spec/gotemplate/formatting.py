@@ -63,18 +63,24 @@ def format_printf(pattern: str, values: list[Any]) -> str:
             return "%!(NOVERB)"
         if verb == "%":
             return "%"
-        if int(width or 0) > _MAX_WIDTH or int(precision or 0) > _MAX_WIDTH:
+        if _is_too_wide(width) or _is_too_wide(precision or ""):
             return "%!(BADWIDTH)"
         if not rest:
             return f"%!{verb}(MISSING)"
         return _format_operand(
-            rest.pop(0), flags, int(width or 0), None if precision is None else int(precision or 0), verb
+            rest.pop(0), flags, int(width or 0), None if precision is None else int(precision.lstrip("0") or 0), verb
         )
 
     text = _DIRECTIVE.sub(format_directive, pattern)
     if rest:
         text += f"%!(EXTRA {', '.join(f'{get_type_name(value)}={format_value(value)}' for value in rest)})"
     return text
+
+
+def _is_too_wide(digits: str) -> bool:
+    """Return True for a width or precision beyond _MAX_WIDTH; int() refuses thousands of digits."""
+    significant = digits.lstrip("0")
+    return len(significant) > len(str(_MAX_WIDTH)) or int(significant or 0) > _MAX_WIDTH
 
 
 def _format_operand(value: Any, flags: str, width: int, precision: int | None, verb: str) -> str:

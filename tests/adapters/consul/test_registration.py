@@ -130,7 +130,7 @@ def test_taken_out_while_cut_off(registered):
     registered.apply(r.Input.DESIRED_CHANGED, desired=None)
     assert registered.apply(r.Input.AGENT_RETURNED) == (r.Deregister("web-h"),)
     registered.apply(r.Input.CALL_SUCCEEDED)
-    assert registered.state.fully_deregistered
+    assert registered.state.is_fully_deregistered
 
 
 def test_maintenance_survives_registration(registered):
@@ -203,7 +203,7 @@ def test_always_converges(events):
     service.complete_calls()
     wanted = service.state.desired
     if wanted is None:
-        assert service.state.fully_deregistered
+        assert service.state.is_fully_deregistered
     else:
         seen = service.state.observed
         assert seen is not None and (seen.definition, seen.status) == (WEB, wanted.status)

@@ -129,11 +129,11 @@ async def test_followers_are_counted() -> None:
     following = [kept.follow_events(0) for _ in range(MAX_FOLLOWERS)]
     for each in following:
         await anext(each)
-    assert kept.full
+    assert kept.is_full
     with pytest.raises(TooManyFollowersError):
         await anext(kept.follow_events(0))
     await following[0].aclose()
-    assert not kept.full
+    assert not kept.is_full
     for each in following[1:]:
         await each.aclose()
 

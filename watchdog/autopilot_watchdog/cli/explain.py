@@ -8,8 +8,16 @@ from collections.abc import Iterator
 
 import click
 
-from autopilot_watchdog.cli.verb_support import EX_USAGE, config_option, fail, get_audit_path, output_option
+from autopilot_watchdog.cli.verb_support import (
+    EX_USAGE,
+    config_option,
+    fail,
+    get_audit_path,
+    get_config_path,
+    output_option,
+)
 from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.image_troubles import list_image_troubles
@@ -38,8 +46,10 @@ SOURCE_NAMES = {  # of a quarantine
 def explain(config: Config, slot: str, output: str) -> None:
     """Print a slot's reason code and sentence, details of its image, and the latest events of the slot."""
     groups = config.map_slots_to_groups()
-    watchdog = Watchdog(config, Audit())
+    watchdog = Watchdog(config, Audit(), config_path=get_config_path())
     memory, now = watchdog.store.peek(), time.time()
+    if refusal := watchdog.explain_refusal():
+        click.echo(show_controls(refusal), err=True)
     decision = decide(config, watchdog.observe(memory, with_network=False), memory, now)
     by_container = {container.name: name for name, container in decision.containers.items()}
     slot = slot if slot in decision.reasons else by_container.get(slot, slot)
@@ -48,7 +58,7 @@ def explain(config: Config, slot: str, output: str) -> None:
         fail(f"{sentence}; there are {', '.join(decision.reasons)}", EX_USAGE)
     reason = decision.reasons[slot]
     if slot in groups:
-        details = list(_describe_image(config, decision.memory, groups[slot][0].image_key, slot, now))
+        details = list(_describe_image(config, decision.memory, groups[slot][0], slot, now))
     else:
         details = list(_describe_surplus(decision.memory, decision.containers[slot]))
     if output == "json":
@@ -83,7 +93,8 @@ def _describe_surplus(memory: Memory, container: Container) -> Iterator[str]:
         yield f"it has for itself: {', '.join(container.claims.own)}"
 
 
-def _describe_image(config: Config, memory: Memory, key: str, slot: str, now: float) -> Iterator[str]:
+def _describe_image(config: Config, memory: Memory, group: SlotGroup, slot: str, now: float) -> Iterator[str]:
+    key = group.image_key
     image = memory.get_image(key)
     if image.newest:
         yield f"the registry's newest is {image.newest}, as of {format_age(now - image.answered_at)} ago"
@@ -110,5 +121,5 @@ def _describe_image(config: Config, memory: Memory, key: str, slot: str, now: fl
         note = "" if entry.confirmed else " (not confirmed: no good digest has lived well here since)"
         yield f"{digest} was quarantined {age} ago by {source}{note}: {entry.reason}"
         yield f"  to lift that: autopilot-watchdog release {digest[:19]}"
-    choices = list_slot_choices(memory, key, config, slot, now)
+    choices = list_slot_choices(memory, group, config, slot, now)
     yield f"the next life takes {choices[0].digest}, {choices[0].reason}" if choices else "no digest may be started"

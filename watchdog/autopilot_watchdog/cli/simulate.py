@@ -50,6 +50,8 @@ class Sample:
 @click.option("--scenario", type=click.Choice(["all", "good", "bad", "outage"]), default="all", show_default=True)
 @click.option("--consul", is_flag=True, help="The hosts share their quarantines.")
 @click.option("--blame", type=click.IntRange(min=1), help="Instead: so many months of hosts with faults.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of --blame: number of the first site.")
+@click.option("--processes", type=click.IntRange(min=1), help="Most processes; default: one per CPU.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Also draw it, as PNG or SVG (needs matplotlib).")
 @click.option("--config", "-c", type=ConfigFile(), help="Whose rings and waits; default: the defaults.")
 @output_option
@@ -61,20 +63,23 @@ def simulate(
     scenario: str,
     consul: bool,
     blame: int | None,
+    seed: int,
+    processes: int | None,
     plot: Path | None,
     config: Config | None,
     output: str,
 ) -> None:
     """Show the effects of a good push, a bad push and a registry's outage, in virtual time with the real decisions."""
     config = config or parse_config(EXAMPLE_CONFIG)
+    processes = processes or os.cpu_count() or 1
     if blame:
-        print_blame_figures(config, blame, output)
+        print_blame_figures(config, blame, output, seed=seed, processes=processes)
         return
     if consul:
         config = replace(config, consul=config.consul or ConsulConfig())
     names = ("good", "bad", "outage") if scenario == "all" else (scenario,)
     runs = {}
-    with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1)) as pool:
+    with ProcessPoolExecutor(min(len(names), processes)) as pool:
         for name, computed in [(name, pool.submit(_run_scenario, name, config, hosts, hours, step)) for name in names]:
             runs[name], seconds = computed.result()
             if output == "text":

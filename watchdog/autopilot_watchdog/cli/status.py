@@ -14,10 +14,8 @@ from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
 from autopilot_watchdog.core.observation import UNHEALTHY
-from autopilot_watchdog.core.state_ownership import explain_foreign_config
 from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.shell.audit import Audit
-from autopilot_watchdog.shell.config_owner import compare_with_owner
 from autopilot_watchdog.shell.reconcile import Watchdog
 from autopilot_watchdog.timestamps import format_age
 
@@ -27,13 +25,12 @@ from autopilot_watchdog.timestamps import format_age
 @config_option
 def status(config: Config, output: str) -> None:
     """Print state, age, digest and container of every slot. Look at the engines, not at registries; change nothing."""
-    watchdog = Watchdog(config, Audit())
+    watchdog = Watchdog(config, Audit(), config_path=get_config_path())
     memory, now = watchdog.store.peek(), time.time()
     observation = watchdog.observe(memory, with_network=False)
     decision = decide(config, observation, memory, now)
-    foreign = explain_foreign_config(memory, compare_with_owner(get_config_path(), memory.config_file), config.state)
-    if foreign:
-        click.echo(show_controls(f"every pass is refused: {foreign}"), err=True)
+    if refusal := watchdog.explain_refusal():
+        click.echo(show_controls(refusal), err=True)
     rows = []
     for name, reason in sorted(decision.reasons.items()):
         container = decision.containers.get(name)

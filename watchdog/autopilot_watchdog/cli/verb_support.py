@@ -102,7 +102,7 @@ def open_audit(config: Config) -> Audit:
     """Open the audit log for writing; it is closed at the end of the verb."""
     with contextlib.suppress(OSError):  # the state store reports a folder that cannot be created
         Path(config.state).mkdir(parents=True, exist_ok=True, mode=0o755)
-    audit = Audit(get_audit_path(config), config.notify, config.host)
+    audit = Audit(get_audit_path(config), config.notify, config.host, Path(config.state))
     return click.get_current_context().with_resource(audit)
 
 

@@ -19,6 +19,8 @@ _NUMBER_WORD = re.compile(r"(?<![A-Za-z0-9])NN(?![A-Za-z0-9])")
 
 def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     """Return a text with its placeholders filled in; unknown ones stay."""
+    if "{" not in text:
+        return text
     return _PLACEHOLDER.sub(lambda found: f"{{{found[1]}}}" if found[1] else values.get(found[2], found[0]), text)
 
 

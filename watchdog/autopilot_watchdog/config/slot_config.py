@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -163,6 +163,8 @@ def _fill_texts(group: SlotGroup, values: Mapping[str, str], *, keeps_others: bo
     def is_kept(*texts: str) -> bool:
         return keeps_others or not any(unknown for text in texts for unknown in find_unknown_placeholders(text, values))
 
+    if not any("{" in text for text in _list_texts(group)):
+        return group
     filled: dict[str, Any] = {}
     for key in FILLED_KEYS:
         found = getattr(group, key)
@@ -174,3 +176,13 @@ def _fill_texts(group: SlotGroup, values: Mapping[str, str], *, keeps_others: bo
         text = getattr(group, key)
         filled[key] = fill(text) if is_kept(text) else ""
     return replace(group, **filled)
+
+
+def _list_texts(group: SlotGroup) -> Iterator[str]:
+    for key in FILLED_KEYS:
+        found = getattr(group, key)
+        yield from found
+        if isinstance(found, Mapping):
+            yield from found.values()
+    for key in FILLED_TEXT_KEYS:
+        yield getattr(group, key)

@@ -38,7 +38,7 @@ class Standing(StrEnum):
 
 
 class Earlier(StrEnum):
-    """Earlier findings against the digest on this host, since it last lived well."""
+    """Findings against the digest on this host, since it last lived well, from before it began to fail in this slot."""
 
     NONE = "none"
     SAME_SLOT = "same slot"

@@ -8,7 +8,7 @@ that has not answered since the host's last start holds no slot.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from autopilot_watchdog.config.config_model import Config
@@ -86,8 +86,10 @@ def _has_pulled_images(memory: Memory, name: str) -> bool:
     )
 
 
-def remember_starts(context: DecisionContext, memory: Memory, starts: Iterable[Start]) -> Memory:
+def remember_starts(context: DecisionContext, memory: Memory, starts: Sequence[Start]) -> Memory:
     """Return the memory in which the slots of these starts are occupied, in case the watchdog is killed after one."""
+    if not starts:
+        return memory
     engines = dict(memory.engines)
     slots = context.config.map_slots_to_groups()
     for start in starts:

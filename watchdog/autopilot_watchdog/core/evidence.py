@@ -195,7 +195,9 @@ def judge_digest(
         for other, failures in neighbour.failed.items()
     )
     unreliable = unreliable or slot.started - slot.failed[digest].failed_at > COMPARISON_GAP_S
-    findings = image.get_digest_record(digest, now).findings
+    # slots that fail at the same time may have one cause outside: a finding counts if it is older than these failures
+    found = image.get_digest_record(digest, now).findings
+    findings = {name: finding for name, finding in found.items() if finding.found_at < slot.failing_since}
     earlier = Earlier.NONE
     if findings:
         earlier = Earlier.OTHER_SLOT if findings.keys() - {slot_name} else Earlier.SAME_SLOT

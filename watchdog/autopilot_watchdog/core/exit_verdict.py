@@ -18,6 +18,7 @@ EXTERNAL_REASONS = frozenset({"preflight"})  # it waited for something outside t
 KILLED_EXIT_CODES = frozenset({137, 143, 255})
 ORDERLY_EXIT_CODES = (0, 75)  # 75: the drain was forced at its deadline
 SIGKILL_EXIT_CODE = 137  # 128 + SIGKILL, as of a first process that the kernel killed for its memory
+CUT_SHORT_CODES = frozenset({"killed", "completed"})  # neutral ends that do not last, though the life was long enough
 EXCUSED_CODES = EXTERNAL_REASONS | {"host-crashed", "never-started"}  # neutral ends that never count, however many
 
 
@@ -54,12 +55,15 @@ def judge_exit(container: Container, good_after: float, booted: float) -> ExitVe
     if words is not None and words.state == "ended":
         sentence = f"{end}: {words.reason}{f' ({words.detail})' if words.detail else ''}"
         return _judge_last_words(words, sentence, lasted=lived >= good_after)
-    own_fault = container.exit_code not in {0, *KILLED_EXIT_CODES}
+    out_of_memory = container.oom_killed and _was_ended_by_kernel(container)
+    own_fault = out_of_memory or container.exit_code not in {0, *KILLED_EXIT_CODES}
     if (words is not None and words.good) or (words is None and lived >= good_after and not container.unhealthy):
         if own_fault and lived < good_after:
-            return ExitVerdict(FAILED, "supervisor-died", f"{end}: its supervisor died soon after it had proved good")
-        return ExitVerdict(GOOD, "killed" if words else "ended", f"{end}, after it had proved good", own_fault)
-    if container.oom_killed and _was_ended_by_kernel(container):
+            code, cause = ("oom", "out of memory") if out_of_memory else ("supervisor-died", "its supervisor died")
+            return ExitVerdict(FAILED, code, f"{end}: {cause} soon after it had proved good")
+        code = "oom" if out_of_memory else "killed" if words else "ended"
+        return ExitVerdict(GOOD, code, f"{end}, after it had proved good", own_fault)
+    if out_of_memory:
         return ExitVerdict(FAILED, "oom", f"{end}: out of memory")
     if 0 < container.started < booted:
         return ExitVerdict(NEUTRAL, "host-crashed", f"{end}: the host crashed or was switched off")

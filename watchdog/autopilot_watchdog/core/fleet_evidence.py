@@ -34,9 +34,11 @@ def apply_fleet_state(
     """Return the memory with the fleet's quarantines and urgency; a quarantine lifted there is lifted here."""
     if fleet_state is None:
         return memory
-    memory = replace(memory, urgency=fleet_state.urgency)
+    if fleet_state.urgency != memory.urgency:
+        memory = replace(memory, urgency=fleet_state.urgency)
     for key, image in memory.images.items():
-        memory = memory.replace_image(key, _apply_voices(memory, image, fleet_state, now, quorum=quorum))
+        if image.quarantine or fleet_state.quarantine or fleet_state.voices:
+            memory = memory.replace_image(key, _apply_voices(memory, image, fleet_state, now, quorum=quorum))
     return memory
 
 

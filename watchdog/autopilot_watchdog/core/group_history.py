@@ -107,9 +107,16 @@ def _is_on_disk(memory: Memory, key: str, image: ImageMemory) -> bool:
     return is_reachable and any(record.pulled for record in image.records.values())
 
 
-def list_former_images(memory: Memory, key: str) -> list[str]:
-    """Return the keys of the images that the groups with this image had before, the latest first."""
-    former = [found for group in memory.groups.values() if group.image == key for found in group.former]
+def list_former_images(memory: Memory, key: str, name: str = "") -> list[str]:
+    """Return the keys of the images that a group with this image had before, the latest first.
+
+    Args:
+        memory: The memory.
+        key: The present image's key.
+        name: The group's name; "" for all groups with this image.
+    """
+    groups = [group for known, group in memory.groups.items() if group.image == key and name in ("", known)]
+    former = [found for group in groups for found in group.former]
     return [found for found in dict.fromkeys(former) if found != key]
 
 
@@ -119,9 +126,15 @@ def list_sibling_images(memory: Memory, key: str) -> list[str]:
     return [found for group in groups for found in (group.image, *group.former) if found != key]
 
 
-def list_former_good_digests(memory: Memory, key: str) -> Iterator[tuple[str, KnownGood]]:
-    """Yield the good digests of an image's former images, each with the former image's key, best first."""
-    for former in list_former_images(memory, key):
+def list_former_good_digests(memory: Memory, key: str, name: str = "") -> Iterator[tuple[str, KnownGood]]:
+    """Yield the good digests of the former images, each with the former image's key, best first.
+
+    Args:
+        memory: The memory.
+        key: The present image's key.
+        name: The name of the group whose way back they are; "" for all groups with this image.
+    """
+    for former in list_former_images(memory, key, name):
         image = memory.get_image(former)
         for good in image.known_good:
             if good.digest not in image.quarantine:

@@ -49,7 +49,7 @@ def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Act
     if context.observation.unfit_reasons or memory.paused or WHOLE_HOST in memory.cordons:
         return steps
     for group in context.config.slots:
-        choices = list_digest_choices(memory, group.image_key, context.config, context.now)
+        choices = list_digest_choices(memory, group.image_key, context.config, context.now, group=group.name)
         best = next(iter(choices), None)
         if (
             best is None

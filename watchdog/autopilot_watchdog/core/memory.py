@@ -200,6 +200,7 @@ class Memory:
         ""  # path of the configuration file that this state belongs to, see state_ownership; "" not known
     )
     state_folder: str = ""  # for which it is known that no container runs under another one, see state_ownership
+    textfile: str = ""  # path of the metrics' file that the last pass wrote; "" for none
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
     cordons: Mapping[str, Cordon] = field(default_factory=dict)  # by slot; "*" is the whole host
     stuck: Mapping[str, StuckContainer] = field(default_factory=dict)  # by container
@@ -216,8 +217,10 @@ class Memory:
 
     def replace_image(self, key: str, image: ImageMemory, counter: str = "") -> Memory:
         """Return the memory with another memory of an image and, if a counter is named, with that one increased."""
-        memory = replace(self, images={**self.images, key: image})
-        return memory.increase_count(counter) if counter else memory
+        images = {**self.images, key: image}
+        if not counter:
+            return replace(self, images=images)
+        return replace(self, images=images, counts={**self.counts, counter: self.counts.get(counter, 0) + 1})
 
     def replace_slot(self, name: str, slot: SlotMemory) -> Memory:
         """Return the memory with another memory of a slot."""

@@ -44,7 +44,7 @@ class Container:
     ended: float = 0.0
     exit_code: int = 0
     oom_killed: bool = False
-    stop_asked: bool = False  # somebody asked the engine to stop or kill it; looked at only after a lack of memory
+    stop_asked: bool = False  # somebody asked the engine to kill it; looked at only after a lack of memory
     health: str = ""  # the engine's own check: starting, healthy, unhealthy; "" without one
     health_output: str = ""  # last output of that check
     last_words: LastWords | None = None

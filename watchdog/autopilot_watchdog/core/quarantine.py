@@ -13,7 +13,7 @@ from autopilot_watchdog.config.config_model import FailuresConfig
 from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.blame import Blame
 from autopilot_watchdog.core.evidence import Comparison
-from autopilot_watchdog.core.exit_verdict import EXCUSED_CODES, FAILED, GOOD, NEUTRAL, ExitVerdict
+from autopilot_watchdog.core.exit_verdict import CUT_SHORT_CODES, EXCUSED_CODES, FAILED, GOOD, NEUTRAL, ExitVerdict
 from autopilot_watchdog.core.group_history import list_sibling_images
 from autopilot_watchdog.core.memory import Finding, ImageMemory, KnownGood, Memory, Quarantine
 from autopilot_watchdog.core.observation import Container
@@ -47,21 +47,22 @@ def record_end(memory: Memory, container: Container, end: ExitVerdict, settings:
     """
     slot = memory.get_slot(container.slot)
     lived = max(0.0, container.ended - container.started) if container.started else 0.0
-    short = end.verdict != GOOD and lived < settings.good_after
+    early = _ended_early(end, lived, settings)
     relapsed = end.verdict == GOOD and end.own_fault and lived < RELAPSE_FACTOR * settings.good_after
     if end.verdict == GOOD:
         memory = record_success(memory, container, settings, now)
         slot = memory.get_slot(container.slot)
     least = 0  # failed lives in a row after this one; 0: this one did not fail
+    repeated = 0  # early ends in a row that do not count as failed lives
     if end.verdict == FAILED or relapsed:
         least = 1
-    elif short and end.verdict == NEUTRAL and end.code not in EXCUSED_CODES:
+    elif early and end.code not in EXCUSED_CODES:
         slot, repeated = evidence.count_short_life(slot, container.digest)
         least = settings.quarantine_after if repeated >= settings.quarantine_after + evidence.SHORT_LIVES_ALLOWED else 0
-    elif not short:
+    elif not early:
         slot = evidence.forget_short_lives(slot)
-    streak = slot.streak + 1 if short or least else 0
-    # after the first short neutral life, such as a kill or an operator's stop, the slot need not wait
+    streak = max(slot.streak + 1, repeated) if early or least else 0
+    # after the first early end, such as a kill or an operator's stop, the slot need not wait
     delaying = streak if end.verdict == FAILED else streak - 1
     delay_s = compute_retry_delay(delaying, settings.initial, settings.longest, container.slot)
     not_before = now + delay_s if delaying > 0 else 0.0
@@ -79,6 +80,12 @@ def record_end(memory: Memory, container: Container, end: ExitVerdict, settings:
         return memory
     failure = FailedLife(container.image_key, container.slot, container.digest, lived, end.sentence, least)
     return _record_failure(memory, failure, settings, now)
+
+
+def _ended_early(end: ExitVerdict, lived: float, settings: FailuresConfig) -> bool:
+    """Return True if a life was so short that another one like it would be suspicious."""
+    unproved = end.verdict == NEUTRAL and end.code in CUT_SHORT_CODES
+    return lived < (RELAPSE_FACTOR if unproved else 1.0) * settings.good_after
 
 
 def record_start_failure(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config, Ring
 from autopilot_watchdog.config.rollout_windows import find_window_time
+from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import evidence
 from autopilot_watchdog.core.fleet_good import list_fleet_choices
 from autopilot_watchdog.core.group_history import list_former_good_digests
@@ -79,8 +80,16 @@ def compute_drain_deadline(memory: Memory, record: DigestRecord) -> float | None
         return None
 
 
-def list_digest_choices(memory: Memory, key: str, config: Config, now: float) -> list[DigestChoice]:
-    """Return the digests that may be started, best first; a quarantined one only if the operator pinned it."""
+def list_digest_choices(memory: Memory, key: str, config: Config, now: float, *, group: str = "") -> list[DigestChoice]:
+    """Return the digests that may be started, best first; a quarantined one only if the operator pinned it.
+
+    Args:
+        memory: The memory.
+        key: The image's key.
+        config: The configuration.
+        now: Epoch seconds.
+        group: The name of the group to start them in; "" for any group with this image.
+    """
     image = memory.get_image(key)
     if image.pin:
         return [DigestChoice(image.pin, "pinned by the operator")]
@@ -95,7 +104,7 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float) ->
         if good.digest not in image.quarantine and all(good.digest != choice.digest for choice in choices):
             reason = "the last good one" if good is image.known_good[0] else "an older good one"
             choices.append(DigestChoice(good.digest, reason))
-    for former, good in list_former_good_digests(memory, key):
+    for former, good in list_former_good_digests(memory, key, group):
         if good.digest not in image.quarantine:
             choices.append(DigestChoice(good.digest, f"a good one of the former image {former}", former))
     for digest in list_fleet_choices(image):
@@ -107,9 +116,10 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float) ->
     return choices
 
 
-def list_slot_choices(memory: Memory, key: str, config: Config, slot: str, now: float) -> list[DigestChoice]:
+def list_slot_choices(memory: Memory, group: SlotGroup, config: Config, slot: str, now: float) -> list[DigestChoice]:
     """Return the digests that may be started in a slot, best first: for comparison the second best may come first."""
-    choices = list_digest_choices(memory, key, config, now)
+    key = group.image_key
+    choices = list_digest_choices(memory, key, config, now, group=group.name)
     if len(choices) < 2:
         return choices
     best, rival, *rest = choices

@@ -22,7 +22,7 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
     A step that is under way holds the slot empty for `rollout.patience`. Then the best digest that is ready is started.
     """
     group, now = context.groups[name], context.now
-    choices = list_slot_choices(memory, group.image_key, context.config, name, now)
+    choices = list_slot_choices(memory, group, context.config, name, now)
     waiting = _find_wait_reason(context, memory, name, choices)
     if waiting is not None:
         return waiting, None
@@ -69,7 +69,8 @@ def _find_wait_reason(
         failing = sum(failures.count > 0 for failures in slot.failed.values())
         advice = f"; {failing} digests fail in this slot, so look at the slot itself" if failing > 1 else ""
         return Reason("backoff", f"{slot.streak} lives in a row failed or were short, {wait}; {last}{advice}")
-    if now < memory.not_before:
+    # a slot without a failed life is tried though the host waits: its life tells the host from its broken slots
+    if now < memory.not_before and evidence.has_failing_digest(slot):
         wait = f"the next start is in {memory.not_before - now:.0f} s"
         return Reason("host-backoff", f"{memory.streak} lives in a row failed on this host, {wait}")
     return None

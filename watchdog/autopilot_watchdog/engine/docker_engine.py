@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import http.client
 import json
 import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, clip_text, get_integer, get_list, get_object, get_text
@@ -30,6 +32,7 @@ from autopilot_watchdog.engine.engine import (
     PullError,
 )
 from autopilot_watchdog.engine.engine_http import EngineClient
+from autopilot_watchdog.engine.kill_events import needs_kill_events, was_kill_asked
 from autopilot_watchdog.engine.known_containers import KnownContainers
 
 PULLED_TAG_PREFIX = "watchdog-"  # images we pulled carry a tag of ours, so that `docker image prune` leaves them alone
@@ -44,6 +47,7 @@ class DockerEngine:
     STATES: ClassVar[Mapping[str, str]] = {}  # a container's states that Docker calls otherwise -> Docker's word
     # Events that say that a container ended or is gone: during a forced removal it counts as alive until it is gone.
     END_ACTIONS: ClassVar[frozenset[str]] = frozenset({"die", "destroy"})
+    KILL_ACTIONS: ClassVar[frozenset[str]] = frozenset({"kill"})  # events that say that somebody asked for a kill
     # Further events to ask for, since they change a container; none: all events. A command inside, such as a health
     # check, changes nothing.
     CHANGE_ACTIONS: ClassVar[frozenset[str]] = frozenset(
@@ -87,6 +91,8 @@ class DockerEngine:
             except EngineNonsenseError:
                 pass  # nothing is known about this one, and its slot is left alone
             container = parse_container(item, document, self.name, self.STATES)
+            if needs_kill_events(container):
+                container = replace(container, stop_asked=was_kill_asked(self._client, container, self.KILL_ACTIONS))
             self._known.remember(container, changes)
             containers.append(container)
         return containers
@@ -152,7 +158,9 @@ class DockerEngine:
     def read_logs(self, container: str, lines: int = 20) -> str:
         """Return the last lines that the container printed."""
         query = {"stdout": "true", "stderr": "true", "tail": str(lines)}
-        with self._client.open_response("GET", f"/containers/{container}/logs", query) as response:
+        with self._client.open_response(
+            "GET", f"/containers/{container}/logs", query, max_bytes=MAX_LOG_BYTES
+        ) as response:
             return strip_frame_headers(response.read(MAX_LOG_BYTES))
 
     def follow_logs(self, container: str, lines: int) -> Iterator[str]:
@@ -170,11 +178,16 @@ class DockerEngine:
         start = {"Detach": False, "Tty": False}
         try:
             with self._client.open_response(
-                "POST", f"/exec/{created}/start", body=start, timeout=timeout, with_total_limit=True
+                "POST",
+                f"/exec/{created}/start",
+                body=start,
+                timeout=timeout,
+                with_total_limit=True,
+                max_bytes=MAX_OUTPUT_BYTES,
             ) as response:
                 output = strip_frame_headers(response.read(MAX_OUTPUT_BYTES))
-        except (TimeoutError, EngineUnreachableError) as error:
-            if isinstance(error, EngineUnreachableError) and not error.timed_out:
+        except EngineUnreachableError as error:
+            if not error.timed_out:
                 raise
             return TIMED_OUT_STATUS, f"no answer within {timeout:.0f} s"
         return get_integer(self._client.request_json("GET", f"/exec/{created}/json"), "ExitCode") or 0, output
@@ -228,16 +241,21 @@ class DockerEngine:
             with self._client.open_response(
                 "POST", "/images/create", query, headers=headers, timeout=timeout
             ) as response:
-                for line in self._client.read_json_lines(response):
-                    if time.monotonic() > end:
-                        raise PullError(f"the pull took longer than {timeout:.0f} s")
-                    if isinstance(line, dict) and line.get("error"):
-                        raise PullError(get_text(line, "error") or "the engine gives no reason")
+                self._follow_pull(response, end, timeout)
         except EngineRefusedError as error:
             raise PullError(str(error)) from None
-        except (OSError, ValueError) as error:
-            raise PullError(f"the engine's answer broke off: {error}") from None
         self._verify_pulled_image(repository, digest)
+
+    def _follow_pull(self, response: http.client.HTTPResponse, end: float, timeout: float) -> None:
+        """Read the progress of a pull to its end; raise PullError if it fails."""
+        try:
+            for line in self._client.read_json_lines(response):
+                if time.monotonic() > end:
+                    raise PullError(f"the pull took longer than {timeout:.0f} s")
+                if isinstance(line, dict) and line.get("error"):
+                    raise PullError(get_text(line, "error") or "the engine gives no reason")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise PullError(f"the engine's answer broke off: {error}") from None
 
     def remove_image(self, repository: str, digest: str) -> None:
         """Remove our tag and the digest's name; the layers go with their last name. Never force."""

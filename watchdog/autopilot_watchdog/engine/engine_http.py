@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from autopilot_watchdog.bounded_http import limit_time
+from autopilot_watchdog.bounded_http import bound_answers, limit_time
 from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_text, parse_json
 from autopilot_watchdog.engine.engine import EngineNonsenseError, EngineRefusedError, EngineUnreachableError
 
@@ -49,10 +49,12 @@ class EngineClient:
 
     @property
     def version_info(self) -> dict[str, Any]:
-        """Answer of GET /version; asked for once."""
+        """Answer of GET /version; asked for again after a broken connection, for the engine may be another one then."""
         if self._version_info is None:
             answer = self.request_json("GET", "/version", versioned=False, timeout=10)
-            self._version_info = answer if isinstance(answer, dict) else {}
+            if not isinstance(answer, dict):
+                raise EngineNonsenseError(f"{self.name} answers nonsense: its version is no object")
+            self._version_info = answer
         return self._version_info
 
     def request_json(
@@ -66,7 +68,9 @@ class EngineClient:
         versioned: bool = True,
     ) -> Any:
         """Return the JSON answer of one call; None if it has no body. Arguments as for open_response."""
-        with self.open_response(method, path, query, body, timeout=timeout, versioned=versioned) as response:
+        with self.open_response(
+            method, path, query, body, timeout=timeout, versioned=versioned, max_bytes=MAX_DOCUMENT_BYTES
+        ) as response:
             text = self._read_body(response)
         try:
             return parse_json(text) if text.strip() else None
@@ -86,6 +90,7 @@ class EngineClient:
         headers: Mapping[str, str] | None = None,
         without_read_timeout: bool = False,
         with_total_limit: bool = False,
+        max_bytes: int | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send one call and yield its response, open for reading.
 
@@ -99,15 +104,17 @@ class EngineClient:
             headers: Headers beside Content-Type.
             without_read_timeout: True if the response may be silent for any time.
             with_total_limit: True if `timeout` limits the whole call: the answer comes from inside a container.
+            max_bytes: Bytes of the largest answer; None for a stream without an end.
 
         Raises:
-            EngineUnreachableError: There was no answer.
+            EngineUnreachableError: There was no answer, or it broke off while the caller read it.
             EngineRefusedError: The answer was an error.
         """
         target = (self._get_version_prefix() if versioned else "") + path + (f"?{urlencode(query)}" if query else "")
         content = None if body is None else json.dumps(body).encode()
         all_headers = {"Content-Type": "application/json", **(headers or {})}
         with closing(UnixConnection(self.path, timeout)) as connection, ExitStack() as stack:
+            bound_answers(connection, max_bytes)
             try:
                 connection.connect()
                 limit = stack.enter_context(limit_time(connection.sock, timeout)) if with_total_limit else None
@@ -119,12 +126,15 @@ class EngineClient:
                 raise self._build_unreachable_error(error) from None
             if response.status >= 400:
                 raise EngineRefusedError(response.status, _parse_error_message(self._read_body(response)))
-            yield response
-            if limit is not None:
-                limit.check()
+            try:
+                yield response
+                if limit is not None:
+                    limit.check()
+            except (OSError, http.client.HTTPException) as error:  # the stream broke off
+                raise self._build_unreachable_error(error) from None
 
     def read_json_lines(self, response: http.client.HTTPResponse) -> Iterator[Any]:
-        """Yield the JSON documents of a stream, one per line; the socket's timeout reaches the caller."""
+        """Yield the JSON documents of a stream, one per line; raise ValueError for a line that is none."""
         while line := response.readline(MAX_LINE_BYTES):
             if line.strip():
                 yield parse_json(line)
@@ -145,6 +155,7 @@ class EngineClient:
         def parse_version(key: str, default: str) -> tuple[int, int]:
             match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", get_text(self.version_info, key) or default)
             if match is None:
+                self._version_info = None
                 raise EngineUnreachableError(f"{self.name} answers nonsense: its {key} is no version")
             return int(match[1]), int(match[2])
 
@@ -164,6 +175,7 @@ class EngineClient:
         return body
 
     def _build_unreachable_error(self, error: Exception) -> EngineUnreachableError:
+        self._version_info = None
         sentence = f"cannot reach {self.name} at {self.path}: {_describe_error(error)}"
         return EngineUnreachableError(sentence, timed_out=isinstance(error, TimeoutError))
 

@@ -16,6 +16,7 @@ class PodmanEngine(DockerEngine):
     END_ACTIONS: ClassVar[frozenset[str]] = frozenset(
         {"die", "died", "destroy", "remove"}
     )  # Docker's and Podman's words
+    KILL_ACTIONS: ClassVar[frozenset[str]] = frozenset({"kill", "stop"})  # Podman tells no signals
     CHANGE_ACTIONS: ClassVar[frozenset[str]] = frozenset()  # its filter of events has other words than its answers
 
     def _is_name_taken(self, error: EngineRefusedError) -> bool:

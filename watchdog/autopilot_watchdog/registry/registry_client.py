@@ -27,6 +27,7 @@ from autopilot_watchdog.bounded_http import HttpClient
 from autopilot_watchdog.bounded_json import clip_text, get_object, get_text, parse_json
 from autopilot_watchdog.core.observation import TagDigest
 from autopilot_watchdog.errors import WatchdogError
+from autopilot_watchdog.registry.auth_challenge import parse_challenges
 from autopilot_watchdog.registry.credentials import Credentials
 from autopilot_watchdog.registry.image_reference import get_tag, split_host_and_path
 
@@ -44,7 +45,6 @@ URGENCY_LABEL = "autopilot.urgency"  # image label
 MAX_BODY_BYTES = 4 << 20  # of a manifest or image configuration, as registries limit them
 MAX_TOKEN_CHARS = 1 << 16
 MAX_URGENCY_CHARS = 64
-MAX_CHALLENGES = 10
 MAX_TYPE_CHARS = 200
 NO_HEAD_STATUSES = (400, 404, 405, 501)  # of registries that know GET only
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -251,12 +251,10 @@ class RegistryClient:
         if self._credentials and not self._credentials.identity_token:
             pair = f"{self._credentials.user}:{self._credentials.password}".encode()
             basic = f"Basic {base64.b64encode(pair).decode()}"
-        for challenge in challenges[:MAX_CHALLENGES]:
-            scheme, _, rest = challenge.partition(" ")
-            fields = dict(re.findall(r'(\w{1,20})="([^"]*)"', rest))
-            if scheme.lower() == "bearer" and "realm" in fields:
-                return f"Bearer {self._fetch_token(fields, basic)}"
-            if scheme.lower() == "basic" and basic:
+        for challenge in parse_challenges(challenges):
+            if challenge.scheme == "bearer" and "realm" in challenge.parameters:
+                return f"Bearer {self._fetch_token(challenge.parameters, basic)}"
+            if challenge.scheme == "basic" and basic:
                 return basic
         raise RegistryError(f"{self.host} asks for credentials (401) and there are none for it in docker's config.json")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from autopilot_watchdog.bounded_command import CommandTimeoutError, run_bounded_command
 from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.placeholders import fill_placeholders
@@ -47,11 +47,12 @@ from autopilot_watchdog.shell import last_words_reader, life_archive, observe
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.folder_owner import give_folder
-from autopilot_watchdog.shell.state_file import StateStore
+from autopilot_watchdog.shell.state_file import StateError, StateStore
 
 MAX_ERROR_CHARS = 1000  # of an outcome in the memory
 SHOWN_OUTPUT_LINES = 20  # of a failed life, in the audit log
 MAX_OUTPUT_CHARS = 300  # of a failed command, in its sentence
+MAX_OUTPUT_BYTES = 1 << 16  # of a check on the host: it may print what is in the image
 
 
 class Executor:
@@ -145,7 +146,7 @@ class Executor:
                     return Outcome(action, self._consul.share_good_life(digest) if self._consul else "no Consul")
                 case WithdrawQuarantine(_, digest):
                     return Outcome(action, self._consul.withdraw_quarantine(digest) if self._consul else "no Consul")
-        except EngineRefusedError as error:
+        except (EngineRefusedError, StateError) as error:  # a slot's folder that cannot be made is that slot's trouble
             return Outcome(action, str(error))
 
     def _pull(self, pull: Pull) -> Outcome:
@@ -228,7 +229,7 @@ class Executor:
     def _archive_life(self, removal: RemoveContainer, container: Container, engine: Engine) -> None:
         """Keep the life and its last output; the container is removed with or without them."""
         output = ""
-        with contextlib.suppress(EngineRefusedError, OSError, ValueError):
+        with contextlib.suppress(EngineRefusedError, EngineUnreachableError):  # a log alone may be damaged
             output = engine.read_logs(container.id, life_archive.MAX_LOG_LINES)
         if removal.verdict == "failed":
             last = "\n".join(output.splitlines()[-SHOWN_OUTPUT_LINES:])
@@ -270,21 +271,12 @@ def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
     words = [fill_placeholders(word, {"image": image, "digest": digest}) for word in command.exec]
     env = {**os.environ, "AUTOPILOT_IMAGE": image, "AUTOPILOT_IMAGE_DIGEST": digest}
     try:
-        done = subprocess.run(
-            words,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",  # it may print what is in the image
-            timeout=command.timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"{words[0]} took longer than {command.timeout:.0f} s", False
+        done = run_bounded_command(words, timeout=command.timeout, env=env, max_bytes=MAX_OUTPUT_BYTES)
+    except CommandTimeoutError as error:
+        return str(error), False
     except OSError as error:
         return f"cannot run {words[0]}: {error.strerror}", False
-    if done.returncode == 0:
+    if done.status == 0:
         return "", False
-    output = (done.stderr or done.stdout).strip()[-MAX_OUTPUT_CHARS:]
-    return f"{words[0]} ended with status {done.returncode}: {output}", True
+    output = (done.error_output or done.output).strip()[-MAX_OUTPUT_CHARS:]
+    return f"{words[0]} ended with status {done.status}: {output}", True

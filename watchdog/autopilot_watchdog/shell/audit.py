@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,7 @@ from autopilot_watchdog.bounded_json import clip_text, get_text, parse_json
 from autopilot_watchdog.config.config_model import NotifyConfig
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.display_text import MAX_SENTENCE_CHARS, bound_field, show_controls, show_lines
+from autopilot_watchdog.regular_files import SAFE_FLAGS, open_own_file, read_regular_file
 from autopilot_watchdog.shell.notifier import Notifier
 from autopilot_watchdog.timestamps import format_timestamp
 
@@ -29,13 +31,11 @@ MAX_READ_BYTES = 200_000  # from the end of the log, for the recent entries
 def read_recent_entries(path: Path, slot: str, count: int = 6) -> list[str]:
     """Return the last entries about a slot as lines of text, oldest first."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - MAX_READ_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
+        lines = read_regular_file(path, MAX_READ_BYTES, follow_link=True, from_end=True).decode(errors="replace")
     except OSError:
         return []
     entries = []
-    for line in lines:
+    for line in lines.splitlines():
         try:
             entry = parse_json(line)
         except ValueError:
@@ -46,17 +46,43 @@ def read_recent_entries(path: Path, slot: str, count: int = 6) -> list[str]:
     return entries[-count:]
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """File of the log; a FIFO that nobody reads is an error and no wait."""
+
+    def __init__(self, path: Path, *, is_in_state_folder: bool) -> None:
+        """Open nothing yet. In the state folder anything but a file is moved aside; elsewhere a link is followed."""
+        self._is_own = is_in_state_folder
+        super().__init__(path, maxBytes=MAX_FILE_BYTES, backupCount=KEPT_FILES, delay=True)
+
+    def _open(self) -> TextIOWrapper:
+        if self._is_own:
+            os.close(open_own_file(Path(self.baseFilename)))
+        flags = SAFE_FLAGS | (os.O_NOFOLLOW if self._is_own else 0)
+        return open(self.baseFilename, "a", opener=lambda path, usual: os.open(path, usual | flags, 0o644))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Do nothing: a full disk must not stop us."""
+
+
 class Audit:
     """Writer of the journal's lines and the audit log; without a path it writes nothing, for verbs that only look."""
 
-    def __init__(self, path: Path | None = None, notify: NotifyConfig | None = None, host: str = "") -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        notify: NotifyConfig | None = None,
+        host: str = "",
+        state_folder: Path | None = None,
+    ) -> None:
         """Open the log.
 
         Args:
             path: The file; None to write nothing.
             notify: The program that is told of events; None for none.
             host: The host's name, for that program.
+            state_folder: The watchdog's folder, in which no link is followed.
         """
+        self._state_folder = state_folder
         self._notifier: Notifier | None = None
         self._notify: tuple[NotifyConfig | None, str] = (None, "")
         self._handler: logging.Handler | None = None
@@ -74,10 +100,7 @@ class Audit:
         if path != self._path:
             self.close()
             self._path = path
-            self._handler = logging.handlers.RotatingFileHandler(
-                path, maxBytes=MAX_FILE_BYTES, backupCount=KEPT_FILES, delay=True
-            )
-            self._handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk must not stop us
+            self._handler = _LogFile(path, is_in_state_folder=path.parent == self._state_folder)
 
     def record(self, event: AuditEvent, sentence: str, /, level: str = "info", **fields: object) -> None:
         """Write one entry.

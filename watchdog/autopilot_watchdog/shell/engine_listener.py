@@ -28,7 +28,7 @@ def _forward_events(engine: Engine, wakes: WakeQueue, wanted: Collection[Engine]
             for _ in engine.watch_container_ends():
                 wakes.put(WakeReason.ENGINE)
                 failures = 0
-        except (EngineError, OSError, ValueError):
+        except (EngineError, ValueError):
             pass  # the next look at the engine reports it
         failures += 1
         # nothing notifies us of a socket that comes into being

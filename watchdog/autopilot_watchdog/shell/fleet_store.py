@@ -47,6 +47,13 @@ class FleetStore:
 
     def read_fleet_state(self) -> FleetState | None:
         """Return the fleet's quarantines and urgency; None if Consul does not answer."""
+        try:
+            return self._parse_fleet_state()
+        except Exception as error:  # a mistake of ours about Consul's answer: the slots are filled without it
+            self.last_error = clip_text(f"internal error with the answer of Consul: {error!r}; please report it")
+            return None
+
+    def _parse_fleet_state(self) -> FleetState | None:
         prefix = self._settings.prefix
         items = self._request("GET", f"kv/{prefix}/?recurse=true")
         if items is None:
@@ -139,7 +146,8 @@ class FleetStore:
         try:
             request = urllib.request.Request(f"{self._settings.address}/v1/{path}", body, method=method)
             if self._settings.token_file:
-                request.add_header("X-Consul-Token", Path(self._settings.token_file).read_text().strip())
+                token = Path(self._settings.token_file).read_text().strip()
+                request.add_unredirected_header("X-Consul-Token", token)  # it is for this agent alone
             _, text = self._http.send(request, self._settings.timeout, MAX_DOCUMENT_BYTES)
             return parse_json(text) if text.strip() else None
         except urllib.error.HTTPError as error:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import stat
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from autopilot_watchdog.bounded_json import get_integer, get_text, parse_json
 from autopilot_watchdog.core.observation import Container, LastWords
+from autopilot_watchdog.regular_files import read_regular_file
 from autopilot_watchdog.timestamps import format_timestamp
 
 FILE_NAMES = ("last-words.json", "previous-words.json")
@@ -85,18 +85,9 @@ def _find_document(container: Container, folder: Path) -> dict[str, Any] | None:
 def _read_document(path: Path) -> dict[str, Any] | None:
     """Return the file's document; None if there is none of this format. The container writes it, so trust nothing."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        document = parse_json(read_regular_file(path, MAX_FILE_BYTES))
     except (OSError, ValueError):
         return None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):  # open() takes a directory, and keeps it open
-            return None
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            document = parse_json(file.read(MAX_FILE_BYTES))
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(descriptor)
     return document if isinstance(document, dict) and document.get("format") == FORMAT_VERSION else None
 
 

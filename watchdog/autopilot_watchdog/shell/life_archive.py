@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from autopilot_watchdog.bounded_json import clip_text, get_list, parse_json
 from autopilot_watchdog.core.lost_lives import LOST_CODE, UNKNOWN_VERDICT, LostLife
 from autopilot_watchdog.core.observation import Container, LastWords
 from autopilot_watchdog.core.slot_actions import RemoveContainer
+from autopilot_watchdog.regular_files import read_regular_file, replace_own_file
 
 MAX_LIVES, MAX_LOGS = 50, 5  # of one slot
 MAX_LOG_LINES, MAX_LOG_BYTES = 1000, 128 << 10  # of one life
@@ -115,11 +115,10 @@ class LifeArchive:
         folder.mkdir(parents=True, exist_ok=True, mode=0o755)
         if output:
             tail = output.encode(errors="replace")[-MAX_LOG_BYTES:]
-            (folder / f"{life.container}.log").write_bytes(tail)
+            replace_own_file(folder / f"{life.container}.log", tail)
         lives = [*lives, life][-MAX_LIVES:]
-        temporary = folder / f"{LIVES_FILE}.tmp"
-        temporary.write_text(json.dumps({"lives": [asdict(known) for known in lives]}, indent=1))
-        os.replace(temporary, folder / LIVES_FILE)
+        document = json.dumps({"lives": [asdict(known) for known in lives]}, indent=1)
+        replace_own_file(folder / LIVES_FILE, document.encode())
         kept = {f"{known.container}.log" for known in lives[-MAX_LOGS:]}
         for path in folder.glob("*.log"):
             if path.name not in kept:
@@ -130,8 +129,7 @@ class LifeArchive:
         if not SAFE_NAME.fullmatch(slot):
             return []
         try:
-            with (self._folder / slot / LIVES_FILE).open("rb") as file:
-                document = parse_json(file.read(MAX_FILE_BYTES))
+            document = parse_json(read_regular_file(self._folder / slot / LIVES_FILE, MAX_FILE_BYTES))
         except (OSError, ValueError):
             return []
         return list(_parse_lives(get_list(document, "lives")))
@@ -148,8 +146,9 @@ class LifeArchive:
         """Return the last output of a life; None if it is not kept any more."""
         if not SAFE_NAME.fullmatch(slot) or not SAFE_NAME.fullmatch(life.container):
             return None
-        with contextlib.suppress(OSError), (self._folder / slot / f"{life.container}.log").open("rb") as file:
-            return file.read(MAX_LOG_BYTES).decode(errors="replace")
+        with contextlib.suppress(OSError):
+            log = self._folder / slot / f"{life.container}.log"
+            return read_regular_file(log, MAX_LOG_BYTES).decode(errors="replace")
         return None
 
 

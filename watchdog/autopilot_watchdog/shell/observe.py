@@ -34,6 +34,8 @@ def observe_engine(config: Config, engine: Engine, memory: Memory) -> EngineView
         return EngineDown(str(error))
     except EngineRefusedError as error:
         return EngineDown(f"cannot list the containers and images of {engine.name}: {error}")
+    except Exception as error:  # a mistake of ours about this engine: the other ones are served
+        return EngineDown(_describe_mistake(f"the answers of {engine.name}", error))
 
 
 def build_registry_client(config: Config, reference: str, end: float | None = None) -> RegistryClient:
@@ -78,4 +80,10 @@ def fetch_tag_digests(
             answers[key] = client.fetch_tag_digest(platform, image.platforms, image.records)
         except (RegistryError, EngineUnreachableError, EngineRefusedError) as error:
             answers[key] = RegistryFailure(clip_text(str(error)))
+        except Exception as error:  # a mistake of ours about this image
+            answers[key] = RegistryFailure(_describe_mistake(f"the registry's answers for {group.image}", error))
     return answers
+
+
+def _describe_mistake(subject: str, error: Exception) -> str:
+    return clip_text(f"internal error with {subject}: {error!r}; please report it")

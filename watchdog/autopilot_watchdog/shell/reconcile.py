@@ -28,7 +28,7 @@ from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.observation import Container, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
-from autopilot_watchdog.core.state_ownership import check_former_folder, claim_state
+from autopilot_watchdog.core.state_ownership import ForeignConfigError, check_former_folder, claim_state
 from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
@@ -38,6 +38,7 @@ from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.config_owner import compare_with_owner
 from autopilot_watchdog.shell.fleet_questions import FleetQuestions
 from autopilot_watchdog.shell.fleet_store import FleetStore
+from autopilot_watchdog.shell.former_textfile import leave_textfile
 from autopilot_watchdog.shell.registry_questions import RegistryQuestions
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.shell.systemd_notify import extend_timeout
@@ -204,6 +205,14 @@ class Watchdog:
         """Raise ForeignConfigError if a pass would be refused; remember nothing."""
         self._claim_state(self.store.peek())
 
+    def explain_refusal(self) -> str:
+        """Return a sentence if every pass would be refused; "" if not."""
+        try:
+            self.refuse_foreign_state()
+        except ForeignConfigError as error:
+            return f"every pass is refused: {error}"
+        return ""
+
     def _claim_state(self, memory: Memory) -> Memory:
         """Return the memory as that of our configuration file.
 
@@ -284,6 +293,9 @@ class Watchdog:
         if loaded.config_file not in {"", memory.config_file}:
             sentence = f"{loaded.config_file} is gone: {self.config.state} belongs to {memory.config_file} now"
             self._audit.record(AuditEvent.CONFIG_MOVED, sentence, "warning")
+        memory, metrics_trouble = leave_textfile(memory, self.config.metrics.textfile)
+        if metrics_trouble:
+            self._audit.record(AuditEvent.METRICS_FAILED, metrics_trouble, "warning")
         last_success = earlier.success_before if earlier else memory.last_success
         self._claims.remove_leftovers()
         done: set[Action] = set()

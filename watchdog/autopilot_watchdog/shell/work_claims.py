@@ -19,6 +19,7 @@ from typing import TextIO
 
 from autopilot_watchdog.bounded_json import get_text, parse_json
 from autopilot_watchdog.core.slot_actions import Preflight, Preparation, Pull, Verify
+from autopilot_watchdog.regular_files import create_new_file, open_regular_file
 from autopilot_watchdog.shell.state_file import StateError
 
 KINDS: dict[str, type[Preparation]] = {"pull": Pull, "verify": Verify, "preflight": Preflight}
@@ -43,7 +44,7 @@ class WorkClaims:
         temporary = path.with_suffix(".new")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            file = temporary.open("w", encoding="utf-8")
+            file = os.fdopen(create_new_file(temporary), "w", encoding="utf-8")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             json.dump({"kind": KIND_NAMES[type(step)], "since": now, **asdict(step)}, file)
             file.flush()
@@ -90,7 +91,7 @@ class WorkClaims:
 def _open_claim(path: Path) -> Iterator[TextIO | None]:
     """Open a claim for reading; None if it is gone or cannot be read."""
     try:
-        file = path.open(encoding="utf-8", errors="replace")
+        file = os.fdopen(open_regular_file(path), encoding="utf-8", errors="replace")
     except OSError:
         yield None
         return

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config, ConsulConfig
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
-from autopilot_watchdog.core.slot_actions import Start
+from autopilot_watchdog.core.slot_actions import RemoveContainer, Start
 from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
 from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
@@ -29,6 +29,7 @@ SITE_KINDS: tuple[tuple[str, ...], ...] = (
     *itertools.combinations(FAULT_KINDS, 2),
 )
 LIFETIME_S, JITTER_S = 12 * 3600.0, 4 * 3600.0
+LONG_WAIT_S = 60.0  # of a renewal
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class StartFault:
 class SiteReport:
     """Result of the month of a site."""
 
+    number: int  # of the site
     kinds: tuple[str, ...]  # of its faults
     hosts: int
     wrong: tuple[str, ...]  # a sentence for each quarantine of a good digest
@@ -59,6 +61,8 @@ class SiteReport:
     caught: int  # those that quarantined it
     lives: tuple[int, ...]  # of a bad image on each host that caught it by its own evidence
     seconds: tuple[float, ...]  # from its first start to its quarantine on each of these hosts
+    renewals: int = 0  # in slots beside a broken one; counted only if nothing else is broken in the site
+    delayed: int = 0  # those of them that waited longer than LONG_WAIT_S
 
 
 class WatchedHost(SimulatedHost):
@@ -89,7 +93,7 @@ def simulate_site(number: int, config: Config, *, flaky: bool = False) -> SiteRe
     pushes += [
         (BEGIN_S + (index * 7 + chance.uniform(1, 6)) * DAY_S, digest) for index, digest in enumerate(digests[1:])
     ]
-    good = DigestBehaviour(LIFETIME_S, JITTER_S)
+    good = DigestBehaviour(LIFETIME_S, JITTER_S, writes_last_words=chance.random() < 0.7)
     behaviours = dict.fromkeys(digests, good)
     bad = chance.choice(digests[1:]) if "image" in kinds else ""
     if bad:
@@ -97,14 +101,19 @@ def simulate_site(number: int, config: Config, *, flaky: bool = False) -> SiteRe
     registry = SimulatedRegistry(pushes, behaviours=behaviours)
     count = chance.choice((1, 2, 4))
     consul = ConsulConfig() if chance.random() < 0.5 else None
-    names = [f"h{index}" for index in range(chance.choice((1, 2, 3)))]
+    # the site's number is in the names, because lifetimes and turns in the rings are drawn from them
+    names = [f"s{number}h{index}" for index in range(chance.choice((1, 2, 3)))]
     group = replace(config.slots[0], count=count)
     faults = _draw_faults(chance, kinds, names, count)
     if flaky:
         faults = [replace(fault, share=0.5) if chance.random() < 0.3 else fault for fault in faults]
     hosts = [_build_host(replace(config, slots=(group,), host=name, consul=consul), registry, faults) for name in names]
     SimulatedFleet(hosts, BEGIN_S).run_until(BEGIN_S + MONTH_S)
-    return _report(kinds, hosts, bad)
+    report = _report(number, kinds, hosts, bad)
+    if kinds != ("slot",):
+        return report
+    waits = [wait for host in hosts for wait in _list_waits(host, faults)]
+    return replace(report, renewals=len(waits), delayed=sum(wait > LONG_WAIT_S for wait in waits))
 
 
 def _draw_bad_image(chance: random.Random) -> DigestBehaviour:
@@ -134,7 +143,7 @@ def _draw_faults(chance: random.Random, kinds: tuple[str, ...], hosts: list[str]
 
 def _draw_fault(chance: random.Random, slots: frozenset[str], longest: float) -> StartFault:
     """Draw a fault that lasts from 10 s to `longest` seconds, any order of magnitude."""
-    begin, age = BEGIN_S + chance.uniform(0, MONTH_S), 10 ** chance.uniform(0, 2)
+    begin, age = BEGIN_S + chance.uniform(0, MONTH_S), 10 ** chance.uniform(0, 3)
     return StartFault(slots, begin, begin + 10 * (longest / 10) ** chance.random(), age)
 
 
@@ -150,7 +159,7 @@ def _build_host(config: Config, registry: SimulatedRegistry, faults: list[StartF
     return host
 
 
-def _report(kinds: tuple[str, ...], hosts: list[WatchedHost], bad: str) -> SiteReport:
+def _report(number: int, kinds: tuple[str, ...], hosts: list[WatchedHost], bad: str) -> SiteReport:
     wrong: list[str] = []
     lives: list[int] = []
     seconds: list[float] = []
@@ -168,7 +177,21 @@ def _report(kinds: tuple[str, ...], hosts: list[WatchedHost], bad: str) -> SiteR
         if starts and entry and entry[1] in ("host", "shared"):
             lives.append(sum(at <= entry[0] for at in starts))
             seconds.append(entry[0] - starts[0])
-    return SiteReport(kinds, len(hosts), tuple(wrong), tried, caught, tuple(lives), tuple(seconds))
+    return SiteReport(number, kinds, len(hosts), tuple(wrong), tried, caught, tuple(lives), tuple(seconds))
+
+
+def _list_waits(host: WatchedHost, faults: list[StartFault]) -> Iterator[float]:
+    """Yield the seconds that the renewals waited in the slots that are never broken."""
+    broken = {slot for fault in faults for slot in fault.slots}
+    numbers = {name: number for name, (_, number) in host.config.map_slots_to_groups().items()}
+    ended: dict[str, float] = {}
+    for at, action in host.executed_actions:
+        if isinstance(action, RemoveContainer):
+            ended[action.slot] = at
+        elif isinstance(action, Start) and action.slot in ended:
+            wait = at - ended.pop(action.slot)
+            if f"{host.config.host}/{numbers[action.slot]}" not in broken:
+                yield wait
 
 
 def sum_up(reports: list[SiteReport]) -> Mapping[str, float]:
@@ -178,6 +201,8 @@ def sum_up(reports: list[SiteReport]) -> Mapping[str, float]:
     return {
         "host_months": sum(report.hosts for report in reports),
         "wrong_quarantines": sum(len(report.wrong) for report in reports),
+        "renewals_beside_broken_slots": sum(report.renewals for report in reports),
+        "renewals_delayed": sum(report.delayed for report in reports),
         "bad_images_tried": sum(report.tried for report in reports),
         "bad_images_caught": sum(report.caught for report in reports),
         "lives_median": lives[len(lives) // 2] if lives else 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -189,10 +190,10 @@ class SimulatedEngine:
         """Return the time of the next end of a container; None without containers."""
         return min(self.ends_at.values(), default=None)
 
-    def find_next_proof(self, now: float) -> float | None:
-        """Return the time at which a container will next have proved its image good; None for never."""
+    def find_next_proof(self, now: float) -> float:
+        """Return the time at which a container will next have proved its image good; infinity for never."""
         times = (
             self.started_at[container.id] + self._registry.get_behaviour(container.digest).good_after
             for container in self.list_alive()
         )
-        return min((at for at in times if at > now), default=None)
+        return min((at for at in times if at > now), default=math.inf)

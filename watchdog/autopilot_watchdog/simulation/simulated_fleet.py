@@ -9,6 +9,7 @@ from autopilot_watchdog.core.retry_delay import hash_to_fraction
 from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 
 PASS_PERIOD_S = 300.0  # most seconds between two passes
+LONGEST_SKIP_S = 3000.0  # with an empty slot: after a longer gap a pass does not count the time as lost
 
 
 class SimulatedFleet:
@@ -64,8 +65,10 @@ class SimulatedFleet:
         """Return the time of the host's next pass that may decide something."""
         times = [due, host.engine.find_next_end()]
         if host.idle and not self._every_pass:
-            next_answer = host.compute_next_check(host.registry.find_next_change(self.now))
-            times = [host.wake_at, host.engine.find_next_end(), host.engine.find_next_proof(self.now), next_answer]
+            changes = [host.find_next_news(), host.engine.find_next_proof(self.now)]
+            if not host.full:
+                changes += [self.now + LONGEST_SKIP_S, host.find_next_standing(self.now)]
+            times = [host.wake_at, host.engine.find_next_end(), host.compute_next_check(min(changes))]
         return min((time for time in times if time is not None and time > self.now), default=self.now + PASS_PERIOD_S)
 
     def _schedule_voice_checks(self) -> None:

@@ -30,6 +30,7 @@ from autopilot_watchdog.simulation.simulated_engine import SimulatedEngine
 from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 
 MAX_ROUNDS = 20
+MOMENT_S = 0.001  # from the age of a failed life to a greater age
 
 
 class SimulatedHost:
@@ -56,7 +57,8 @@ class SimulatedHost:
         self.unfit_reasons: tuple[str, ...] = ()
         self.reasons: dict[str, Reason] = {}
         self.executed_actions: list[tuple[float, Action]] = []
-        self.idle = False  # at the last pass every slot had its container, and there was nothing to do
+        self.idle = False  # the last pass left nothing to do
+        self.full = False  # and every slot had its container
         self.wake_at: float | None = None  # time of the next due action, registries aside
 
     def observe(self, now: float) -> Observation:
@@ -101,13 +103,38 @@ class SimulatedHost:
                 outcome = self._execute(action, now)
                 self.memory = memory_updates.apply_outcome(self.config, self.memory, outcome, clock)
             tried.update(new_actions)
-        is_settled = self.engine.is_up and not tried and not self.pull_begins
-        self.idle = is_settled and len(self.engine.list_alive()) == len(self.reasons)
+        self.idle = self.engine.is_up and not decision.actions and not self.pull_begins
+        self.full = self.idle and len(self.engine.list_alive()) == len(self.reasons)
         self.wake_at, ask_at = (
             None if at is None else at - self.engine.clock_skew for at in (decision.wake_at, decision.ask_registry_at)
         )
         ends = [begin + self.pull_s for begin in self.pull_begins.values()]
         return min([at for at in (self.wake_at, ask_at) if at is not None] + ends, default=None)
+
+    def find_next_news(self) -> float:
+        """Return the time of the registry's first answer that this host does not know; infinity for never."""
+        asked = min(self.memory.get_image(group.image_key).asked_at for group in self.config.slots)
+        return self.registry.find_next_change(asked - self.engine.clock_skew)
+
+    def find_next_standing(self, now: float) -> float:
+        """Return the time at which a living container will be older than the failed lives of its digest.
+
+        An empty slot may choose another digest then. Infinity stands for never.
+        """
+        ages: dict[str, int] = {}
+        for image in self.memory.images.values():
+            for digest, record in image.records.items():
+                ages[digest] = max((finding.age for finding in record.findings.values()), default=0)
+        for slot in self.memory.slots.values():
+            for digest, failures in slot.failed.items():
+                if failures.count:
+                    ages[digest] = max(ages.get(digest, 0), failures.age)
+        times = (
+            slot.started - self.engine.clock_skew + ages[slot.digest] + MOMENT_S
+            for slot in self.memory.slots.values()
+            if slot.started and not slot.ended and ages.get(slot.digest)
+        )
+        return min((at for at in times if at > now), default=math.inf)
 
     def compute_next_check(self, since: float) -> float:
         """Return the time of the first request to the registry at `since` or later, if nothing else happens."""

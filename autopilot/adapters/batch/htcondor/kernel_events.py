@@ -72,7 +72,7 @@ class ProcessEndWatch:
                 loop.add_reader(descriptor, self._handle_end, pid, loop)
 
     @property
-    def watching(self) -> bool:
+    def is_watching(self) -> bool:
         """True while a process is watched."""
         return bool(self._descriptors)
 
@@ -89,10 +89,10 @@ class ProcessEndWatch:
 async def wait_until_ended(pids: Iterable[int], max_wait_s: float) -> None:
     """Return when all these processes have ended, at the latest after `max_wait_s` seconds."""
     loop, all_gone = asyncio.get_running_loop(), asyncio.Event()
-    watch = ProcessEndWatch(lambda: None if watch.watching else all_gone.set())
+    watch = ProcessEndWatch(lambda: None if watch.is_watching else all_gone.set())
     watch.set_watched(set(pids), loop)
     try:
-        if watch.watching:
+        if watch.is_watching:
             async with asyncio.timeout(max(0.0, max_wait_s)):
                 await all_gone.wait()
     except TimeoutError:

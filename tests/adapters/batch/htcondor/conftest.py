@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from lab.lab_host import Host
 from lab.pool import Pool
-
-settings.register_profile("calm", deadline=None)  # a busy machine is no failure
-settings.load_profile("calm")
 
 DRIVER_SOURCE = Path(__file__).with_name("driver.py").read_text()
 SETTINGS = {"STARTER_ALLOW_RUNAS_OWNER": "False", "UID_DOMAIN": "pool", "UPDATE_INTERVAL": "300"}
