@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from autopilot.app import plan_cache
 from autopilot.cli import check, plan, schema
+from autopilot.cli.main import main
 from autopilot.spec import load, serialize_plan
 
 DATA = Path(__file__).parent / "data"
@@ -68,7 +69,7 @@ def test_stop_budget(spec: Path, budget: str, code: int) -> None:
 
 def test_a_wrong_budget_is_a_usage_error(spec: Path) -> None:
     """A budget that is no duration is refused as usage."""
-    result = run(check.command, str(spec), "--stop-budget", "soon")
+    result = run(main, "check", str(spec), "--stop-budget", "soon")
     assert result.exit_code == 64
     assert "cannot be read as a duration" in result.output
 

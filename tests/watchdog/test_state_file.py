@@ -23,6 +23,8 @@ from autopilot_watchdog.core.observation import (
     TagDigest,
 )
 from autopilot_watchdog.engine.engine import PullError
+from autopilot_watchdog.regular_files import replace_own_file
+from autopilot_watchdog.shell import state_file
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
 from autopilot_watchdog.shell.state_file import StateError, StateStore, explain_os_error
@@ -97,12 +99,17 @@ def test_copy_is_used_after_a_damage(tmp_path: Path, text: str) -> None:
     assert store.load() == Memory()
 
 
-def test_old_copy_is_not_used(tmp_path: Path) -> None:
+def test_old_copy_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy that cannot be written is none: an older one would bring back orders that were ended."""
+
+    def replace_all_but_copy(path: Path, data: bytes, *, sync: bool = False) -> None:
+        if path.suffix == ".copy":
+            raise OSError(errno.EIO, "Input/output error")
+        replace_own_file(path, data, sync=sync)
+
     store = StateStore(tmp_path)
     store.save(Memory(paused=True))
-    (tmp_path / "state.copy").unlink()
-    (tmp_path / "state.copy").mkdir()
+    monkeypatch.setattr(state_file, "replace_own_file", replace_all_but_copy)
     store.save(Memory())
     (tmp_path / "state.json").write_text("{")
     with pytest.raises(StateError, match="the next pass begins anew"):

@@ -218,7 +218,7 @@ def _wait_for_ends(config: Config, live: Sequence[LiveSlot], limit_s: float | No
     for found in waiter.wait(limit_s):
         click.echo(show_controls(f"{found.container.name} has ended"))
     if waiter.remaining:
-        names = ", ".join(found.container.name for found in waiter.remaining)
+        names = ", ".join(sorted(found.container.name for found in waiter.remaining))
         fail(f"not ended within {format_age(limit_s or 0.0)}, and still draining: {names}", EX_TEMPFAIL)
 
 
