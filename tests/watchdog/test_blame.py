@@ -227,8 +227,14 @@ def test_good_is_not_for_ever(good_after: float, fails_after: float, count: int)
 
 @pytest.mark.parametrize(
     ("good_after", "exit_code", "reason", "words"),
-    [(1.0, 0, "completed", True), (1.0, 0, "idle", True), (1.0, 143, "signal", True), (1.0, 255, "", False)],
-    ids=["completed", "idle", "signal", "255"],
+    [
+        (1.0, 0, "completed", True),
+        (1.0, 0, "idle", True),
+        (1.0, 143, "signal", True),
+        (1.0, 1, "preflight", True),
+        (1.0, 255, "", False),
+    ],
+    ids=["completed", "idle", "signal", "preflight", "255"],
 )
 @pytest.mark.parametrize("count", [1, 4])
 def test_good_lives_that_end_at_once_count(
