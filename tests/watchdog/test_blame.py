@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Collection
 from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
+from autopilot_watchdog.cli.simulate import simulate
 from autopilot_watchdog.config.config_model import FailuresConfig
 from autopilot_watchdog.core.blame import (
     BLAME_TABLE,
@@ -31,6 +33,7 @@ from autopilot_watchdog.simulation.faulty_sites import SITE_KINDS, simulate_site
 from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
 from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
+from click.testing import CliRunner
 
 from tests.watchdog.scenes import (
     BEGIN,
@@ -227,8 +230,14 @@ def test_good_is_not_for_ever(good_after: float, fails_after: float, count: int)
 
 @pytest.mark.parametrize(
     ("good_after", "exit_code", "reason", "words"),
-    [(1.0, 0, "completed", True), (1.0, 0, "idle", True), (1.0, 143, "signal", True), (1.0, 255, "", False)],
-    ids=["completed", "idle", "signal", "255"],
+    [
+        (1.0, 0, "completed", True),
+        (1.0, 0, "idle", True),
+        (1.0, 143, "signal", True),
+        (1.0, 1, "preflight", True),
+        (1.0, 255, "", False),
+    ],
+    ids=["completed", "idle", "signal", "preflight", "255"],
 )
 @pytest.mark.parametrize("count", [1, 4])
 def test_good_lives_that_end_at_once_count(
@@ -362,6 +371,17 @@ def test_fresh_host_acquits() -> None:
         assert {container.digest for container in host.engine.list_alive()} == {B}
         assert not list_quarantines(host)
     assert set(registry.voices[B].well) == {"f0", "f1"}
+
+
+def test_figures_are_reproducible() -> None:
+    """Equal seeds give equal figures, and other seeds other sites."""
+    words = ["--blame", "1", "--processes", "1", "--output", "json"]
+    first, again, other = (
+        CliRunner().invoke(simulate, [*words, "--seed", seed], catch_exceptions=False).stdout
+        for seed in ("13", "13", "3")
+    )
+    assert first == again != other
+    assert json.loads(first)["steady"]["wrong_quarantines"] == 0
 
 
 @pytest.mark.parametrize("kinds", SITE_KINDS, ids="+".join)

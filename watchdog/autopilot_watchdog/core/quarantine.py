@@ -56,7 +56,7 @@ def record_end(memory: Memory, container: Container, end: ExitVerdict, settings:
     repeated = 0  # early ends in a row that do not count as failed lives
     if end.verdict == FAILED or relapsed:
         least = 1
-    elif early and end.code not in EXCUSED_CODES:
+    elif early and (end.verdict == GOOD or end.code not in EXCUSED_CODES):
         slot, repeated = evidence.count_short_life(slot, container.digest)
         least = settings.quarantine_after if repeated >= settings.quarantine_after + evidence.SHORT_LIVES_ALLOWED else 0
     elif not early:
