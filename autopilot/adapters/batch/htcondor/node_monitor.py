@@ -18,6 +18,7 @@ from autopilot.adapters.batch.htcondor.payload_rescue import PayloadRescue
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.amounts import format_count
 from autopilot.machines.cues import Drained
+from autopilot.safe_files import read_file
 
 HEARTBEAT_TIMEOUT_S = 30.0  # condor_master sends one every third of it
 STARTD_SILENCE_S = 60.0  # a startd that waits for an unreachable manager is silent, too
@@ -197,9 +198,7 @@ def read_last_log_error(node_state: NodeState) -> str:
     """Return the last error in the startd's log, or where to look, for the end of a sentence."""
     path = node_state.get_directory("LOG") / "StartLog"
     try:
-        with open(path, "rb") as file:
-            file.seek(max(0, path.stat().st_size - MAX_LOG_TAIL_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
+        lines = read_file(path, MAX_LOG_TAIL_BYTES, from_end=True).decode(errors="replace").splitlines()
     except OSError:
         return f"see {path}"
     error = next((line for line in reversed(lines) if any(word in line for word in LOG_ERROR_WORDS)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from autopilot.adapters.batch.htcondor import node_state
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
+from autopilot.adapters.batch.htcondor.node_monitor import read_last_log_error
 from autopilot.machines.cues import Cue, PayloadsCrashed
 
 BUSY, STARTER_GONE, GONE = Daemons(5, 7, (8,)), Daemons(5, 7), Daemons(5)
@@ -154,3 +156,9 @@ def test_a_crash_of_our_own_eviction(node: ObservedNode) -> None:
     node.write_log(KILLED_LINE)
     node.observe((3, STARTER_GONE))
     assert node.list_causes() == [STARTER_KILLED]
+
+
+def test_a_log_that_is_no_file(node: ObservedNode) -> None:
+    """A pipe in the place of StartLog is not opened for its last error; the reader is told where to look."""
+    os.mkfifo(node.path / "StartLog")
+    assert read_last_log_error(node.state) == f"see {node.path / 'StartLog'}"
