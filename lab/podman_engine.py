@@ -45,6 +45,10 @@ class Podman:
         """Path of the service's socket."""
         return f"{self.folder}/podman.sock"
 
+    def build_prefix(self) -> list[str]:
+        """Return the beginning of a command line that runs a command as the service's user."""
+        return []
+
     def build_environment(self) -> dict[str, str]:
         """Return the environment that makes podman use this service's folder only."""
         return {
@@ -62,7 +66,12 @@ class Podman:
             LabError: the command failed and `check` is set.
         """
         done = subprocess.run(
-            ["podman", *words], capture_output=True, text=True, check=False, env=self.build_environment(), timeout=60
+            [*self.build_prefix(), "podman", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self.build_environment(),
+            timeout=60,
         )
         if check and done.returncode != 0:
             raise LabError(f"podman {' '.join(words[:2])} failed: {done.stderr.strip()[-2000:]}")
@@ -73,9 +82,11 @@ class Podman:
         Path(self.socket).unlink(missing_ok=True)
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(
-                ["podman", "system", "service", "--time=0", f"unix://{self.socket}"],
-                stdout=log, stderr=log, env=self.build_environment(),
-            )  # fmt: skip
+                [*self.build_prefix(), "podman", "system", "service", "--time=0", f"unix://{self.socket}"],
+                stdout=log,
+                stderr=log,
+                env=self.build_environment(),
+            )
         poll_until(
             Path(self.socket).exists,
             30,

@@ -204,6 +204,11 @@ def test_late_answer_and_the_fleets_order(host: Host) -> None:
         host.server.awake.clear()
         watchdog = host.build_watchdog()
         assert advance(watchdog).reasons["wn-01"].code == "no-image"
+        assert host.woken.wait(LIMIT_S), "Consul has answered"
+        advance(watchdog, asks_registries=False)
+        host.document["registry"]["patience"] = f"{LIMIT_S:.0f}s"
+        watchdog.use_config(parse_config(json.dumps(host.document)))
+        watchdog.engines["docker"] = host.engine
         host.server.awake.set()
         report = finish_work(host, watchdog)
     (image,) = report.memory.images.values()

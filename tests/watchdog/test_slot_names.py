@@ -140,3 +140,16 @@ def test_fleet_of_verbs_that_empty_the_host(host: NamedHost) -> None:
     """`drain --host` asks the containers on former engines and surplus ones, too."""
     assert host.run_verb("drain", "--host").exit_code == 0
     assert all(host.is_draining(host.names[kind]) for kind in SLOTS)
+
+
+def test_verb_that_forgets_an_engine(host: NamedHost) -> None:
+    """`forget-engine` is refused while the engine answers or the configuration uses it; then its slot is filled."""
+    refused = host.run_verb("forget-engine", FORMER)
+    assert refused.exit_code == 64 and "answers at docker:/run/former.sock" in refused.output
+    host.engines[FORMER].is_up = False
+    refused = host.run_verb("forget-engine", "docker")
+    assert refused.exit_code == 64 and "the configuration uses the engine docker" in refused.output
+    assert host.run_verb("forget-engine", FORMER).exit_code == 0
+    assert set(host.read_memory().engines) == {"docker"}
+    refused = host.run_verb("forget-engine", FORMER)
+    assert refused.exit_code == 64 and f"there is no former engine {FORMER}; there are none" in refused.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from autopilot_watchdog.shell.host_capacity import HostCapacity, find_capacity_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.tiny_images import format_healthy_script
 from tests.watchdog.scenes import A, build_config
 from tests.watchdog.site import Site
 from tests.watchdog.test_config import SLOT, get_error_text
@@ -150,3 +152,47 @@ def test_resources_of_real_slots(site: Site) -> None:
     assert found["Config"]["StopTimeout"] == 7 and found["Config"]["Labels"]["site.index"] == "0"
     done = site.run_verb("check")
     assert done.returncode == 0 and "warning" not in done.stderr
+
+
+NETWORK, SUBNET = "autopilot-lab", "192.0.2"  # a network for documentation: nobody's own
+
+
+@pytest.fixture
+def site_with_network(docker_site: Site) -> Iterator[Site]:
+    """Set up a host with a network of its own in the engine."""
+    docker_site.builder.run("network", "create", "--driver", "bridge", "--subnet", f"{SUBNET}.0/24", NETWORK)
+    docker_site.write_config({"network": NETWORK, "ip": f"{SUBNET}.11", "mac": "02:42:0a:01:02:0b"})
+    yield docker_site
+    names = docker_site.builder.run("ps", "--all", "--quiet").split()
+    docker_site.builder.run("rm", "--force", "--volumes", *names)
+    docker_site.builder.run("network", "rm", NETWORK)
+
+
+@pytest.mark.real("docker", "registry")
+def test_addresses_and_logs_of_real_slots(site_with_network: Site) -> None:
+    """A real engine gives each slot its address and hardware address, and the log driver it asks for."""
+    site = site_with_network
+    site.push_image(format_healthy_script("echo hello\nsleep 100000"))
+    first = site.document["slots"][0]
+    first |= {"count": 2, "log_driver": "local", "log_options": {"max-size": "1m"}}
+    silent = {"name": "silent", "image": first["image"], "engine": "docker", "network": "none", "log_driver": "none"}
+    site.write_config(slots=[first, silent])
+    site.run_once()
+    names = {name: slot["container"] for name, slot in site.get_slots().items()}
+    found = {name: site.ask_engine(f"/containers/{container}/json") for name, container in names.items()}
+    for number, name in enumerate(("wn-01", "wn-02")):
+        network = found[name]["NetworkSettings"]["Networks"][NETWORK]
+        assert network["IPAddress"] == f"{SUBNET}.{11 + number}"
+        assert network["MacAddress"] == f"02:42:0a:01:02:{0x0B + number:02x}"
+        inside = site.run_verb("exec", name, "--", "cat", "/sys/class/net/eth0/address").stdout.strip()
+        assert inside == network["MacAddress"]
+    assert found["wn-01"]["HostConfig"]["LogConfig"] == {"Type": "local", "Config": {"max-size": "1m"}}
+    assert found["silent"]["HostConfig"]["LogConfig"]["Type"] == "none"
+    assert site.run_verb("logs", "wn-01").stdout == "hello\n"
+    done = site.run_verb("logs", "silent")
+    assert done.returncode == 75 and f"cannot read the output of {names['silent']}: " in done.stderr
+    site.builder.run("kill", names["silent"])
+    site.builder.run("wait", names["silent"])
+    site.run_once()
+    assert site.get_slots()["silent"]["container"] not in (None, names["silent"])
+    assert "killed" in site.run_verb("history", "silent").stdout, "a life without a log is kept, too"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,11 +45,15 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     assert run_verb(first, "run").exit_code == 75
     assert read_owner(tmp_path) == str(first)
     before = (tmp_path / "state/state.json").read_text()
-    for verb in (["run"], ["run", "--dry-run"], ["watch"]):
+    watch = [sys.executable, "-m", "autopilot_watchdog", "watch", "--config", str(second)]
+    watched = subprocess.run(watch, capture_output=True, text=True, check=False)
+    answers = [(watched.returncode, watched.stderr)]
+    for verb in (["run"], ["run", "--dry-run"]):
         refused = run_verb(second, *verb)
-        assert refused.exit_code == 78
-        assert f"it belongs to {first}" in refused.output
-        assert f"autopilot-watchdog adopt --config {second}" in refused.output
+        answers.append((refused.exit_code, refused.output))
+    for status, text in answers:
+        assert status == 78 and f"it belongs to {first}" in text
+        assert f"autopilot-watchdog adopt --config {second}" in text
     assert (tmp_path / "state/state.json").read_text() == before
     assert "every pass is refused" in run_verb(second, "status").output
     assert "every pass is refused" not in run_verb(first, "status").output

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -26,19 +29,41 @@ def run_verb(site: Site, *words: str, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+@contextmanager
+def follow_log(site: Site, slot: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `logs SLOT -f` until the end of the block."""
+    process = subprocess.Popen(
+        site.build_command("logs", slot, "-f"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=site.build_environment(),
+    )
+    with process:
+        yield process
+        process.kill()
+
+
 def test_slots_are_emptied_and_looked_into(docker_site: Site) -> None:
     """Drained, retired and stopped slots do as the verbs say, and their lives can be read afterwards."""
     site = docker_site
     site.push_image(WORKER)
-    site.write_config({"count": 3, "drain": ["touch", "/tmp/drain"]})
+    no_wait = {"initial": "0s"}  # after the second short life of a slot
+    site.write_config({"count": 3, "drain": ["touch", "/tmp/drain"]}, failures=no_wait)
     site.run_once()
     assert "hello" in run_verb(site, "logs", "wn-01")
-    assert run_verb(site, "exec", "wn-01", "--", "sh", "-c", "echo inside; exit 7", status=7) == "inside\n"
+    with follow_log(site, "wn-01") as follower:
+        assert follower.stdout is not None and follower.stderr is not None
+        assert follower.stdout.readline() == "hello\n", "it comes before the container ends"
+        first = get_slot(site)["container"]
+        printed = run_verb(site, "drain", "wn-01", "--wait", "--timeout", "5m")
+        assert f"{first} was asked to drain" in printed and f"{first} has ended" in printed
+        assert is_slot_empty(site)
+        assert follower.wait(60) == 0
+        assert (follower.stdout.read(), follower.stderr.read()) == ("drained\n", f"{first} has ended\n")
+    assert run_verb(site, "exec", "wn-02", "--", "sh", "-c", "echo inside; exit 7", status=7) == "inside\n"
     assert "there is no slot wn-09" in run_verb(site, "drain", "wn-09", status=64)
 
-    first = get_slot(site)["container"]
-    assert f"{first} was asked to drain" in run_verb(site, "drain", "wn-01")
-    eventually(lambda: is_slot_empty(site), 20, "it has drained")
     site.run_once()
     assert get_slot(site)["container"] not in (None, first)
     assert "drained" in run_verb(site, "logs", "wn-01", "--life", "1")
@@ -54,14 +79,23 @@ def test_slots_are_emptied_and_looked_into(docker_site: Site) -> None:
     assert "bye" in run_verb(site, "logs", "wn-03"), "the output of an empty slot is that of its last life"
     assert "(new disk)" in run_verb(site, "explain", "wn-02")
 
-    run_verb(site, "drain", "--host")
-    eventually(lambda: is_slot_empty(site), 20, "it has drained")
+    run_verb(site, "drain", "--host", "--wait", "--timeout", "5m")
     site.run_once()
     assert {slot["state"] for slot in site.get_slots().values()} == {"cordoned"}
     run_verb(site, "uncordon")
     site.run_once()
     assert {slot["state"] for slot in site.get_slots().values()} == {"running"}
     assert {entry["by"] for entry in site.read_audit("order")} and "by" in site.read_audit("drain")[0]
+
+    removed = get_slot(site)["container"]
+    site.builder.run("rm", "--force", removed)
+    site.run_once()
+    assert get_slot(site)["container"] not in (None, removed)
+    life = json.loads(run_verb(site, "history", "wn-01", "-o", "json"))["lives"][-1]
+    assert (life["container"], life["code"], life["exit_code"]) == (removed, "removed-by-hand", None)
+    assert life["digest"] == get_slot(site)["digest"] and life["image"] == site.reference and life["started"] > 0
+    (entry,) = site.read_audit("container-lost")
+    assert entry["slot"] == "wn-01" and removed in entry["sentence"]
 
 
 def test_pin_is_refused_if_nobody_has_it(docker_site: Site) -> None:

@@ -46,7 +46,8 @@ def forget_engine(config: Config, name: str) -> None:
         if isinstance(view, EngineView):
             fail(
                 f"cannot do that: the engine {name} answers at {former[name]}, so it is looked after until its "
-                f"{len(view.containers)} containers have ended and its images are removed",
+                f"containers ({', '.join(one.name for one in view.containers) or 'none'}) have ended and its images "
+                "are removed",
                 EX_USAGE,
             )
     apply_order(config, lambda memory: engine_memory.forget_engine(config, memory, name))

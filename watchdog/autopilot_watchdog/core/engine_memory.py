@@ -144,7 +144,8 @@ def forget_engine(config: Config, memory: Memory, name: str) -> tuple[Memory, st
         engines.pop(key, None)
     slots = sorted({unseen.slot for unseen in forgotten.alive.values()})
     effect = f"; the next pass may fill {', '.join(slots)}" if slots else ""
-    gone = f"the engine {name} at {former[name]} is forgotten, with {len(forgotten.alive)} containers"
+    containers = ", ".join(sorted(unseen.name for unseen in forgotten.alive.values())) or "no container"
+    gone = f"the engine {name} at {former[name]} is forgotten, with {containers}"
     return replace(memory, engines=engines), f"{gone}{effect}"
 
 

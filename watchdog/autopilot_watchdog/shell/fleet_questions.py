@@ -1,7 +1,8 @@
 """Ask Consul for the fleet's state beside the passes, so that a Consul that hangs holds up no slot.
 
 A pass waits a moment for the answer (`registry.patience`), unless the last question took longer. A late answer is used
-by the next pass. Until then the memory's quarantines, urgency and good digests of the fleet stay as they are.
+by the next pass, and answers of registries that come meanwhile wait for it: the fleet may have quarantined the digests
+that they bring. Until then the memory's quarantines, urgency and good digests of the fleet stay as they are.
 
 A late answer may be older than an order of this host, such as the release of a digest, and would take it back. So an
 answer counts only if this host's quarantines are still those of the moment of the question.
@@ -37,6 +38,11 @@ class FleetQuestions:
     def is_pending(self) -> bool:
         """True if the answer has not come, or was not taken."""
         return bool(self._pool.pending_keys)
+
+    @property
+    def is_unanswered(self) -> bool:
+        """True if a question is under way, without an answer or the end of its time."""
+        return self.is_pending and not self.has_answer
 
     @property
     def has_answer(self) -> bool:

@@ -180,12 +180,16 @@ class Watchdog:
             self._questions.ask(self.config, keys, memory, patience_s=patience_s)
             if self._fleet_questions:
                 self._fleet_questions.ask(memory, patience_s=patience_s)
-        answers = self._questions.take_answers()
-        if answers and not with_network and self._fleet_questions:
-            # a digest that comes with a late answer may be quarantined by the fleet: both are looked at together
-            self._fleet_questions.ask(memory, patience_s=self.config.registry.patience)
-        fleet = self._fleet_questions.take_answer(memory) if self._fleet_questions else None
-        return replace(observation, fleet=fleet, tag_digests=answers)
+        fleet_questions = self._fleet_questions
+        if fleet_questions is None:
+            return replace(observation, tag_digests=self._questions.take_answers())
+        # the fleet may have quarantined a digest that a registry's answer brings: both are looked at together
+        has_answers = with_network or self._questions.has_answers
+        if has_answers and not with_network:
+            fleet_questions.ask(memory, patience_s=self.config.registry.patience)
+        can_take = has_answers and not fleet_questions.is_unanswered
+        answers = self._questions.take_answers() if can_take else {}
+        return replace(observation, fleet=fleet_questions.take_answer(memory), tag_digests=answers)
 
     def _connect_former_engines(self, memory: Memory) -> list[str]:
         """Create the engines that only the memory knows; return their names."""
