@@ -20,6 +20,6 @@ def test_any_encoding(verb: str, stream: str, encoding: str, tmp_path: Path) -> 
     config.write_text("{jobs: [{name: '\u2603', exec: 'true', user: 'm\u00fcller'}]}", encoding="utf-8")
     environ = {**os.environ, "PYTHONIOENCODING": encoding, "AUTOPILOT_STATE": str(tmp_path / "state")}
     command = [sys.executable, "-m", "autopilot", verb, str(config)]
-    done = subprocess.run(command, check=False, capture_output=True, env=environ, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, env=environ, timeout=300)
     assert done.returncode == 78
     assert 'jobs[\u2603].user: cannot be "m\u00fcller"'.encode() in getattr(done, stream)

@@ -149,7 +149,7 @@ def test_default_state_directory(tmp_path, monkeypatch):
         (b"{{ env.A }}\n{% if %}", "line 2: "),
         (b"{{", "line 1: "),
         (b"{% for x in y %}", "endfor"),
-        (b"abc\xe9", "is no UTF-8 text: byte 0xe9 at offset 3"),
+        (b"x\xe9", "is no UTF-8 text: byte 0xe9 at offset 1"),
         (b"{{ key('a', 'b') }}{% for i in service('s') %}{{ i.port }}{% endfor %}", ""),
         ("{# \u2603 #}".encode(), ""),
         (b"{{ " + b"(" * 50_000, "source"),

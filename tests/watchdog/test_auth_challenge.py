@@ -68,7 +68,7 @@ def test_a_registry_with_such_a_header(form: str) -> None:
         challenge = form.format(realm=f"http://{server.address}/token")
         server.first_answers["manifests/v1"] = [(401, {"WWW-Authenticate": challenge}, b"")]
         server.answers["/token"] = (200, {}, b'{"token": "t"}')
-        client = RegistryClient(f"{server.address}/site/wn:v1", Credentials("alice", "secret"), (), 5)
+        client = RegistryClient(f"{server.address}/site/wn:v1", Credentials("alice", "secret"), (), 60)
         client.fetch_tag_digest(("linux", "amd64"), {}, ())
         sent = [authorization for _, _, authorization in server.requests]
         assert sent[:3] == ["", f"Basic {base64.b64encode(b'alice:secret').decode()}", "Bearer t"]

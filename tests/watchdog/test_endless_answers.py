@@ -20,6 +20,8 @@ from autopilot_watchdog.shell.fleet_store import FleetStore
 from tests.watchdog.hostile_servers import drip_bytes
 from tests.watchdog.scenes import build_config
 
+pytestmark = pytest.mark.slow
+
 BLOCK = b"x" * (1 << 20)
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n" % MANIFEST_MEDIA_TYPES[0].encode()
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"

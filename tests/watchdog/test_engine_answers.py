@@ -97,6 +97,7 @@ def test_broken_answers(tmp_path: Path, answer: bytes) -> None:
                 call(DockerEngine("docker", path, "owner"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", WRONG_VALUES, ids=name_case)
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_wrong_values(tmp_path: Path, call: Callable[[DockerEngine], Any], value: Any) -> None:
@@ -110,6 +111,7 @@ def test_wrong_values(tmp_path: Path, call: Callable[[DockerEngine], Any], value
         Path(path).unlink()
 
 
+@pytest.mark.slow
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=st.lists(ANY_JSON, max_size=3), document=ANY_JSON)
 def test_any_containers(tmp_path_factory: pytest.TempPathFactory, items: list[Any], document: Any) -> None:

@@ -101,6 +101,7 @@ def closed_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         file.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plant", PLANTS)
 @pytest.mark.parametrize("names", [FILES, FOLDERS, (f"lives/{SLOT}",)], ids=["files", "folders", "a slot's folder"])
 @pytest.mark.usefixtures("closed_logs")

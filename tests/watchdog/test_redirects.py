@@ -24,7 +24,7 @@ def test_credentials_stay(status: int) -> None:
     with serve_answers(build_answers(CONFIG_DIGEST, {})) as store, serve_answers({}) as registry:
         registry.first_answers = {"manifests/v1": [(401, BASIC, b"")]}
         registry.answers = {end: (status, {"Location": f"http://{store.address}/{end}"}, b"") for end in store.answers}
-        client = RegistryClient(f"{registry.address}/site/wn:v1", ALICE, (), 5)
+        client = RegistryClient(f"{registry.address}/site/wn:v1", ALICE, (), 60)
         assert client.fetch_tag_digest(PLATFORM, {}, ()).digest in store.answers
         assert registry.requests[1][2].startswith("Basic ")
         assert store.requests and not any(sent for _, _, sent in store.requests)
@@ -40,7 +40,7 @@ def test_credentials_stay(status: int) -> None:
 def test_strange_targets(location: str) -> None:
     """A redirect to anything strange is a sentence."""
     with serve_answers({"manifests/v1": (302, {"Location": location}, b"")}) as registry:
-        client = RegistryClient(f"{registry.address}/site/wn:v1", None, (), 5)
+        client = RegistryClient(f"{registry.address}/site/wn:v1", None, (), 60)
         with pytest.raises(RegistryError):
             client.fetch_tag_digest(PLATFORM, {}, ())
 
@@ -51,7 +51,7 @@ def test_circle() -> None:
         location = f"http://{registry.address}/v2/site/wn/manifests/v1"
         registry.answers["manifests/v1"] = (302, {"Location": location}, b"")
         with pytest.raises(RegistryError):
-            RegistryClient(f"{registry.address}/site/wn:v1", None, (), 5).fetch_tag_digest(PLATFORM, {}, ())
+            RegistryClient(f"{registry.address}/site/wn:v1", None, (), 60).fetch_tag_digest(PLATFORM, {}, ())
         assert len(registry.requests) < 50
 
 

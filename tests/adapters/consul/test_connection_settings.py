@@ -77,7 +77,7 @@ def test_an_encrypted_key_asks_nobody(tmp_path, monkeypatch, spec_or_run):
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
     names = ("-subj", "/CN=x", "-keyout", key, "-out", certificate)
     command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-passout", "pass:secret", "-days", "30", *names)
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
     passwords = []  # None: it asks
     load = ssl.SSLContext.load_cert_chain
 
