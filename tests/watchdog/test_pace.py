@@ -36,7 +36,7 @@ def test_host_during_a_hanging_pull(docker_site: Site) -> None:
             assert site.run_verb("pause").returncode == 0
             kill_container(site, get_slot(site)["container"])
             eventually(lambda: is_slot_empty(site), 10, "the engine has seen it")
-            assert get_slot(site)["state"] == "paused"
+            eventually(lambda: get_slot(site)["state"] == "paused", 10, "the engine has ended it")
             assert site.run_verb("resume").returncode == 0
             eventually(lambda: get_slot(site)["container"], ORDER_LIMIT_S, "resume has woken watch")
             sentence = get_slot(site, "slow-01")["sentence"]
