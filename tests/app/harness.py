@@ -20,7 +20,7 @@ __all__ = ["PROMPT_S", "TIMEOUT_S", "VICTIM", "SupervisorProcess", "eventually",
 
 TIMEOUT_S = 60.0  # s; how long a test waits for what must happen, on a busy machine too
 # s; what waits for nobody takes far less, on a busy machine too; what is held up takes seconds, or never ends
-PROMPT_S = 1.0
+PROMPT_S = 1.4
 
 
 class SupervisorProcess:
