@@ -143,6 +143,9 @@ def follow(path: str, target: str) -> Iterator[dict[str, Any]]:
         status = connection.send("GET", target, None)
         if status >= 400:
             raise ControlError(_parse_error(connection.read_body()) or f"status {status}")
+        if connection.has_known_length:  # taken at once: a pager reads slowly, and the server waits for 10 s only
+            yield from map(json.loads, connection.read_body().splitlines())
+            return
         for line in connection.iterate_lines():
             yield json.loads(line)
     finally:
@@ -218,6 +221,11 @@ class _Connection:
             return int(first.split(None, 2)[1])
         except (ValueError, IndexError):
             raise ConnectionLostError(self._describe_failure("its answer is not HTTP")) from None
+
+    @property
+    def has_known_length(self) -> bool:
+        """True for an answer that is no stream."""
+        return self._expected_bytes is not None
 
     def read_body(self) -> str:
         """Return the whole body."""

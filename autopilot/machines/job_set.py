@@ -135,7 +135,10 @@ class JobSet:
             has_pre_stop_jobs=self._has_pre_stop_hooks(record),
             cause=cause,
             is_held=bool(record.held_for),
-            was_healthy=record.plan.health is None or record.health.was_healthy,
+            # a run that was never checked, in maintenance, is judged by its length alone
+            was_healthy=record.plan.health is None
+            or record.health.was_healthy
+            or record.health.run != record.state.run,
             missing_triggers=tuple(record.missing_triggers) if record.is_waiting else (),
         )
         self._changed_names.add(record.plan.name)

@@ -77,19 +77,31 @@ def build_all_jobs_outcome(records: Mapping[str, JobRecord]) -> Outcome:
     return Outcome("completed", "all jobs are over", 0)
 
 
-def _describe_given_up(record: JobRecord, records: Mapping[str, JobRecord], depth: int = 0) -> str:
-    """Return the reason why a job never ran, with the ends of the jobs that it waited for, and with their reasons."""
+def _describe_given_up(record: JobRecord, records: Mapping[str, JobRecord], told_names: set[str] | None = None) -> str:
+    """Return the reason why a job never ran, with the ends of the jobs that it waited for, and with their reasons.
+
+    Each reason is given once, and MAX_CAUSES of them at most: all jobs may wait for all others.
+
+    Args:
+        record: The job.
+        records: All jobs, by name.
+        told_names: The jobs whose reasons are given already.
+    """
+    told_names = {record.plan.name} if told_names is None else told_names
     sources = dict.fromkeys(trigger.source for trigger in record.missing_triggers)
     ends = [
-        _describe_end(records[name], records, depth) for name in sources if name in records and records[name].is_done
+        _describe_end(records[name], records, told_names)
+        for name in sources
+        if name in records and records[name].is_done
     ]
     return ", and ".join([record.state.given_up, *ends])
 
 
-def _describe_end(record: JobRecord, records: Mapping[str, JobRecord], depth: int) -> str:
+def _describe_end(record: JobRecord, records: Mapping[str, JobRecord], told_names: set[str]) -> str:
     name, state = record.plan.name, record.state
-    if state.given_up and depth < MAX_CAUSES:
-        return f"{name} never ran: {_describe_given_up(record, records, depth + 1)}"
+    if state.given_up and name not in told_names and len(told_names) <= MAX_CAUSES:
+        told_names.add(name)
+        return f"{name} never ran: {_describe_given_up(record, records, told_names)}"
     if state.given_up or not state.run:
         return f"{name} never ran"
     return f"{name} ended" if state.status is None else f"{name} ended with {state.status}"

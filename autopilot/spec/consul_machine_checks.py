@@ -32,7 +32,7 @@ def check_consul_machine(spec: Spec, env: Mapping[str, str]) -> Iterator[Finding
     if agent is not None:
         if problem := find_program_problem((agent.exec,)):
             yield build_machine_warning(("consul_agent", "exec"), "run", problem)
-        if agent.config is not None and (problem := find_read_problem(agent.config)):
+        if agent.config is not None and (problem := find_read_problem(agent.config, takes_directory=True)):
             yield build_machine_warning(("consul_agent", "config"), "read", problem)
     if spec.consul is not None:
         yield from _check_address_and_token(spec, env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import struct
@@ -75,9 +76,11 @@ def find_interpreter_problem(program: str) -> str:
         if loader and not os.path.exists(loader):
             problem = f'needs the loader "{loader}", which is not there: it is for another system'
     elif head.startswith(b"#!"):
-        words = head[2:MAX_SCRIPT_LINE_BYTES].split(b"\n")[0].split()
-        interpreter = os.fsdecode(words[0]) if words else ""
-        if not interpreter or not os.path.exists(interpreter):
+        line = head[2:MAX_SCRIPT_LINE_BYTES].split(b"\n")[0].replace(b"\t", b" ")
+        interpreter = os.fsdecode(next(filter(None, line.split(b" ")), b""))  # the kernel's only separators
+        if interpreter.endswith("\r"):
+            problem = f"is a script for {json.dumps(interpreter)}: its lines end as on Windows"
+        elif not interpreter or not os.path.exists(interpreter):
             problem = f'is a script for "{interpreter}", which is not there'
     elif b"\0" not in head:  # all else that the kernel executes is binary
         problem = 'is a text without an interpreter; begin it with a line like "#!/bin/sh"'

@@ -50,6 +50,8 @@ def find_file_problem(path: str) -> str:
     if os.path.isdir(path):
         return f'"{path}" is a directory; name a file in it'
     if os.path.exists(path):
+        if not os.path.exists(os.path.realpath(path)):  # as /dev/stdout: a pipe or socket that is open already
+            return ""
         mode = os.stat(path).st_mode
         if S_ISSOCK(mode):
             return f'"{path}" is a socket; name a file'

@@ -111,15 +111,15 @@ def _check_directories(spec: Spec) -> Iterator[Finding]:
         if problem := find_destination_problem(template.destination):
             yield build_machine_warning(("templates", index, "destination"), "written", problem)
         for key, problem in (
-            ("user", _find_owner_problem("user", template.user)),
+            ("user", _find_owner_problem("user", template.user, has_group=template.group is not None)),
             ("group", _find_owner_problem("group", template.group)),
         ):
             if problem:
                 yield build_machine_warning(("templates", index, key), "used", problem)
 
 
-def _find_owner_problem(key: Literal["user", "group"], name: str | None) -> str:
-    """Return a sentence when a file cannot be given to a user or a group, else ""."""
+def _find_owner_problem(key: Literal["user", "group"], name: str | None, *, has_group: bool = False) -> str:
+    """Return a sentence when a file cannot be given to a user or a group, else ""; `has_group` says there are both."""
     if name is None:
         return ""
     if is_unknown_user(name) if key == "user" else is_unknown_group(name):
@@ -127,7 +127,8 @@ def _find_owner_problem(key: Literal["user", "group"], name: str | None) -> str:
     if key == "user":
         entry = _find_password_entry(name)
         number = int(name) if entry is None else entry.pw_uid
-        is_own = number == os.geteuid()
+        group = number if entry is None else entry.pw_gid  # the file gets it, too, without a group of its own
+        is_own = number == os.geteuid() and (has_group or group in {os.getegid(), *os.getgroups()})
     else:
         number = int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
         is_own = number in {os.getegid(), *os.getgroups()}
@@ -186,9 +187,11 @@ def _check_job(job: Job, path: KeyPath) -> Iterator[Finding]:
             read_env_file(job.env_file)
         except (OSError, ValueError) as error:
             yield build_machine_warning((*path, "env_file"), "read", getattr(error, "strerror", None) or str(error))
-    if job.user is not None and not is_unknown_user(job.user) and (problem := _find_identity_problem(job.user)):
+    if is_unknown_user(job.user) or is_unknown_group(job.group):
+        pass  # told already
+    elif job.user is not None and (problem := _find_identity_problem(job.user, job.group)):
         yield build_machine_warning((*path, "user"), "used", problem)
-    elif job.group is not None and not is_unknown_group(job.group) and (problem := _find_group_problem(job.group)):
+    elif job.user is None and job.group is not None and (problem := _find_group_problem(job.group)):
         yield build_machine_warning((*path, "group"), "used", problem)
     yield from _check_privileges(job, path)
     for name, value in job.limits.items():
@@ -211,16 +214,20 @@ def _find_limit_problem(name: str, value: int) -> str:
 def _find_access_problem(job: Job, place: str) -> str:
     """Return a sentence when the job's user may not execute a program or enter a directory, else ""."""
     if job.user is None:
-        return "" if os.access(place, os.X_OK, effective_ids=True) else f'uid {os.geteuid()} may not enter "{place}"'
+        return "" if os.access(place, os.X_OK) else f'uid {os.geteuid()} may not enter "{place}"'
     if is_unknown_user(job.user) or is_unknown_group(job.group):
         return ""
-    entry = _find_password_entry(job.user)
-    uid = int(job.user) if entry is None else entry.pw_uid
+    return find_access_problem(place, *_find_ids(job.user, job.group))
+
+
+def _find_ids(user: str, group: str | None) -> tuple[int, set[int]]:
+    """Return the uid of a job's process and the ids of all its groups; `group` replaces the user's primary one."""
+    entry = _find_password_entry(user)
+    uid = int(user) if entry is None else entry.pw_uid
     primary = uid if entry is None else entry.pw_gid
-    if job.group is not None:
-        primary = int(job.group) if job.group.isdigit() else grp.getgrnam(job.group).gr_gid
-    groups = {primary} if entry is None else {primary, *os.getgrouplist(entry.pw_name, primary)}
-    return find_access_problem(place, uid, groups)
+    if group is not None:
+        primary = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+    return uid, {primary} if entry is None else {primary, *os.getgrouplist(entry.pw_name, primary)}
 
 
 def _find_password_entry(user: str) -> pwd.struct_passwd | None:
@@ -230,11 +237,9 @@ def _find_password_entry(user: str) -> pwd.struct_passwd | None:
         return None
 
 
-def _find_identity_problem(user: str) -> str:
-    """Return a sentence when this process cannot start another one as `user`, else ""."""
-    entry = _find_password_entry(user)
-    uid = int(user) if entry is None else entry.pw_uid
-    groups = {uid} if entry is None else {entry.pw_gid, *os.getgrouplist(entry.pw_name, entry.pw_gid)}
+def _find_identity_problem(user: str, group: str | None) -> str:
+    """Return a sentence when this process cannot start another one as `user`, with `group` if there is one, else ""."""
+    uid, groups = _find_ids(user, group)
     if uid != os.geteuid() and not _has_capabilities(_CAP_SETUID, _CAP_SETGID):
         return f"uid {os.geteuid()} may not become another user; start the supervisor as root"
     if not is_mapped("uid", uid):

@@ -39,7 +39,10 @@ def check_ports(spec: Spec, *, has_bind_right: bool) -> Iterator[Finding]:
 
 def _find_interface_problem(rules: Sequence[str]) -> str:
     """Return a sentence when all rules name interfaces that are not here, else "": other rules need the addresses."""
-    present = {name for _, name in socket.if_nameindex()}
+    try:
+        present = {name for _, name in socket.if_nameindex()}
+    except OSError:  # the kernel does not tell
+        return ""
     for rule in rules:
         name = rule.partition(":")[0].partition("[")[0]
         if "/" in rule or name in ("inet", "inet6", "static") or name in present:

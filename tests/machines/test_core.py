@@ -132,6 +132,20 @@ def test_an_essential_job_that_never_ran_is_a_failure(when, cause):
     assert outcome.detail.startswith(f"essential job main never ran: {cause}")
 
 
+def test_the_cause_of_many_jobs_that_never_ran_is_short():
+    """Jobs that all wait for all others before them give one sentence that a person can read."""
+    names = [f"j{number}" for number in range(30)]
+    waiting = (
+        build_job(name, when=When(triggers=tuple(Trigger(source=one, event="exitSuccess") for one in names[:number])))
+        for number, name in enumerate(names)
+        if number
+    )
+    main = build_job("main", essential=True, when=build_when(names[-1], "exitSuccess"))
+    world = SimulatedWorld(build_plan(build_job("j0"), *waiting, main), {"j0": build_ending_behaviour(1, 3)}).run(20)
+    detail = world.finish.outcome.detail
+    assert "j0 ended with 3" in detail and len(detail) < 10_000
+
+
 def test_an_essential_job_whose_cron_has_no_time_is_a_failure(monkeypatch):
     """A job whose calendar has no time left never ran, as one that waited in vain."""
     monkeypatch.setattr("autopilot.runtime.simulated_world.find_next_time", lambda when, after: None)

@@ -335,19 +335,23 @@ def test_certificates_for_receivers_of_the_log():
 
 
 def test_logs_that_cannot_be_opened(tmp_path):
-    """A log that is a socket, or a FIFO that nobody reads, is warned about; a device is not."""
+    """A log that is a socket, or a FIFO that nobody reads, is warned about; a device and an open pipe are not."""
     fifo, place = tmp_path / "fifo", tmp_path / "socket"
     os.mkfifo(fifo)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(place))
     assert "is a FIFO" in list_warnings({"logging": {"output": str(fifo)}})["logging.output"]
     assert "is a socket" in list_warnings({"logging": {"output": str(place)}})["logging.output"]
-    assert list_warnings({"logging": {"output": "/dev/null"}}) == {}
+    read_end, write_end = os.pipe()
+    for path in ("/dev/null", f"/dev/fd/{write_end}"):
+        assert list_warnings({"logging": {"output": path}}) == {}
+    os.close(read_end)
+    os.close(write_end)
 
 
 def test_ports_and_interfaces(tmp_path, monkeypatch):
     """Interfaces that are not here are warned about, and a port that this user may not open."""
-    assert list_warnings({"telemetry": {"port": 80, "interfaces": ["none0", "lo"]}}) == {}
+    assert list_warnings({"telemetry": {"port": 8080, "interfaces": ["none0", "lo"]}}) == {}
     assert list_warnings({"telemetry": {"interfaces": ["none0", "10.0.0.0/8"]}}) == {}
     service = {
         "name": "web",

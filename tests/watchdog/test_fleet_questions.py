@@ -72,6 +72,7 @@ def test_slots_do_not_wait_for_consul(host: Host, consul: CannedServer) -> None:
         advance(watchdog)
         assert host.list_alive() and watchdog.is_work_pending
     consul.answers["/"] = build_urgency()
+    eventually(lambda: watchdog._questions.has_answers, LIMIT_S, "the registry has answered")
     consul.awake.set()
     report = finish_work(host, watchdog)
     assert report.memory.urgency == "now" and count_questions(consul) == asked + 1

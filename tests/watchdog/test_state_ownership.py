@@ -1,4 +1,4 @@
-"""A state folder belongs to one configuration file: another one is refused, unless it took the first one's place."""
+"""A state folder belongs to one configuration file: while a `watch` works with it, another file is refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.state_ownership import ConfigClaim, ForeignConfigError, adopt_state, claim_state
 from autopilot_watchdog.shell.config_owner import compare_with_owner
 from autopilot_watchdog.shell.state_file import StateStore
+from autopilot_watchdog.shell.wake_pipe import open_wake_pipe
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,35 +41,54 @@ def read_owner(folder: Path) -> str:
     return StateStore(folder / "state").peek().config_file
 
 
-def test_another_file_is_refused(tmp_path: Path) -> None:
-    """The first pass claims the folder; a pass with another file is refused with the remedy, and changes nothing."""
-    first, second = write_config(tmp_path / "a.json"), write_config(tmp_path / "b.json", "gpu")
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Path]:
+    """A configuration file with whose state folder a `watch` works, as its open pipe shows."""
+    first = write_config(tmp_path / "a.json")
     assert run_verb(first, "run").exit_code == 75
-    assert read_owner(tmp_path) == str(first)
+    pipe = open_wake_pipe(tmp_path / "state")
+    yield first
+    os.close(pipe)
+
+
+def test_another_file_is_refused(tmp_path: Path, watched: Path) -> None:
+    """Beside a `watch`, passes with another file are refused with the remedy and change nothing; a dry run may look."""
+    second = write_config(tmp_path / "b.json", "gpu")
+    assert read_owner(tmp_path) == str(watched)
     before = (tmp_path / "state/state.json").read_text()
     watch = [sys.executable, "-m", "autopilot_watchdog", "watch", "--config", str(second)]
-    watched = subprocess.run(watch, capture_output=True, text=True, check=False)
-    answers = [(watched.returncode, watched.stderr)]
-    for verb in (["run"], ["run", "--dry-run"]):
-        refused = run_verb(second, *verb)
-        answers.append((refused.exit_code, refused.output))
+    refused = subprocess.run(watch, capture_output=True, text=True, check=False)
+    answers = [(refused.returncode, refused.stderr)]
+    for verb in (["run"], ["run", "--now"]):
+        done = run_verb(second, *verb)
+        answers.append((done.exit_code, done.output))
     for status, text in answers:
-        assert status == 78 and f"it belongs to {first}" in text
+        assert status == 78 and f"a `watch` uses it with {watched}" in text
         assert f"autopilot-watchdog adopt --config {second}" in text
+    assert run_verb(second, "run", "--dry-run").exit_code == 0
     assert (tmp_path / "state/state.json").read_text() == before
     assert "every pass is refused" in run_verb(second, "status").output
-    assert "every pass is refused" not in run_verb(first, "status").output
-    assert run_verb(first, "run").exit_code == 75
+    assert "every pass is refused" not in run_verb(watched, "status").output
+    assert run_verb(watched, "run").exit_code == 75
 
 
-def test_the_folder_is_given_to_another_file(tmp_path: Path) -> None:
+def test_the_folder_is_given_to_another_file(tmp_path: Path, watched: Path) -> None:
     """`adopt` lets the folder belong to another file; the former one is refused from then on."""
-    first, second = write_config(tmp_path / "a.json"), write_config(tmp_path / "b.json", "gpu")
-    run_verb(first, "run")
+    second = write_config(tmp_path / "b.json", "gpu")
     done = run_verb(second, "adopt")
     assert done.exit_code == 0 and read_owner(tmp_path) == str(second)
     assert run_verb(second, "run").exit_code == 75
-    assert run_verb(first, "run").exit_code == 78
+    assert run_verb(watched, "run").exit_code == 78
+
+
+def test_the_folder_follows_the_file_in_use(tmp_path: Path) -> None:
+    """Without a `watch` a pass with another file takes the folder over, with a line in the audit log."""
+    first, second = write_config(tmp_path / "a.json"), write_config(tmp_path / "b.json", "gpu")
+    for file in (first, second, first):
+        assert run_verb(file, "run").exit_code == 75
+        assert read_owner(tmp_path) == str(file)
+    events = [json.loads(line)["event"] for line in (tmp_path / "state/audit.jsonl").read_text().splitlines()]
+    assert events.count("config-moved") == 2
 
 
 @pytest.mark.parametrize("change", ["renamed", "linked", "relative"])
@@ -90,22 +111,21 @@ def test_one_file_with_several_names(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_file_that_cannot_be_seen_is_there(tmp_path: Path) -> None:
     """An owner's file that cannot be looked at is not taken for one that is gone."""
-    assert not compare_with_owner(tmp_path / "b", "/" + "x" * 5000).is_owner_gone
-    assert compare_with_owner(tmp_path / "b", str(tmp_path / "a")).is_owner_gone
     (tmp_path / "file").touch()
-    assert compare_with_owner(tmp_path / "b", str(tmp_path / "file/a")).is_owner_gone
+    for owner, is_idle in (("/" + "x" * 5000, False), (tmp_path / "a", True), (tmp_path / "file/a", True)):
+        assert compare_with_owner(tmp_path / "b", str(owner), is_in_use=True).is_owner_idle is is_idle
 
 
 @given(
     order=st.lists(
-        st.tuples(st.sampled_from(["/a", "/b", "/c"]), st.sampled_from(["pass", "adopt", "gone"])), max_size=9
+        st.tuples(st.sampled_from(["/a", "/b", "/c"]), st.sampled_from(["pass", "adopt", "idle"])), max_size=9
     )
 )
 def test_one_owner_at_a_time(order: list[tuple[str, str]]) -> None:
-    """After any order of passes, adoptions and vanished files, passes succeed with one file only: the owner's."""
+    """Beside a `watch` only the owner's passes succeed, after any order of adoptions and of passes without one."""
     memory = Memory()
     for path, what in order:
-        claim = ConfigClaim(path, memory.config_file in {"", path}, is_owner_gone=what == "gone")
+        claim = ConfigClaim(path, memory.config_file in {"", path}, is_owner_idle=what == "idle")
         owner = memory.config_file
         if what == "adopt":
             memory, sentence = adopt_state(memory, claim, "/state")

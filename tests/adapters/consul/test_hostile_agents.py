@@ -14,8 +14,6 @@ from autopilot.adapters.consul.consul_errors import ConsulRefusedError
 from autopilot.spec.plan import Consul
 from tests.watchdog.hostile_servers import CannedServer, serve_answers
 
-BOMB = gzip.compress(bytes(100 << 20))
-
 
 def ask(server: CannedServer) -> object:
     """Read a key with a token."""
@@ -45,7 +43,8 @@ def test_token_follows_no_redirect(status: int) -> None:
 
 def test_small_answer_that_becomes_large() -> None:
     """Answers are not decompressed, nor asked for in that form."""
-    with serve_answers({"/key": (200, {"Content-Encoding": "gzip"}, BOMB)}) as agent:
+    bomb = gzip.compress(bytes(100 << 20))
+    with serve_answers({"/key": (200, {"Content-Encoding": "gzip"}, bomb)}) as agent:
         tracemalloc.start()
         try:
             with pytest.raises(ConsulRefusedError):

@@ -65,7 +65,11 @@ def _follow_log(config: Config, slot: str, lines: int) -> None:
         raise SystemExit(EX_INTERRUPTED) from None
     except EngineError as error:
         fail(f"cannot read the output of {name}: {error}", EX_TEMPFAIL)
-    if any(found.container.id == live.container.id for found in SlotFinder(config).list_live()):
+    finder = SlotFinder(config)
+    alive = {found.container.id for found in finder.list_live()}
+    if live.container.engine in finder.silent_engines:
+        fail(f"{live.container.engine} does not answer any more, so the end of {name} is not known", EX_TEMPFAIL)
+    if live.container.id in alive:
         fail(f"{name} lives on, but {live.container.engine} tells no more of its output", EX_TEMPFAIL)
     click.echo(show_controls(f"{name} has ended"), err=True)
 

@@ -45,6 +45,7 @@ def run(config: Config, dry_run: bool, now: bool) -> None:
     watchdog = Watchdog(config, audit, config_path=get_config_path())
     try:
         if now:
+            watchdog.refuse_foreign_state()
             _end_waits(config, watchdog, audit)
         report = watchdog.run_pass(lambda report: write_metrics(config, report, audit), waits=now)
         record_problems(report, audit)

@@ -22,11 +22,11 @@ from autopilot_watchdog.shell.state_file import StateStore
 @click.command()
 @config_option
 def adopt(config: Config) -> None:
-    """Let the state folder belong to this configuration file; passes with the former one are refused from now on."""
+    """Let the state folder belong to this configuration file; a `watch` with the former one ends."""
     path = get_config_path()
 
     def adopt_here(memory: Memory) -> tuple[Memory, str]:
-        return adopt_state(memory, compare_with_owner(path, memory.config_file), config.state)
+        return adopt_state(memory, compare_with_owner(path, memory.config_file, is_in_use=False), config.state)
 
     apply_order(config, adopt_here)
 

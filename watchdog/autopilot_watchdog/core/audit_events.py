@@ -105,7 +105,7 @@ AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.ORDER: "an operator gave an order",
     AuditEvent.CONFIG_LOADED: "`watch` read the configuration again",
     AuditEvent.CONFIG_REFUSED: "the file of the configuration cannot be used; `watch` keeps the former one",
-    AuditEvent.CONFIG_MOVED: "the configuration was renamed: its former file is gone, and the state folder follows",
+    AuditEvent.CONFIG_MOVED: "the state folder follows another configuration file: the former was renamed or replaced",
     AuditEvent.PASS_FAILED: "a pass had a problem",
     AuditEvent.METRICS_FAILED: "the metrics could not be written or served",
     AuditEvent.NOTIFY_FAILED: "the site's program could not be told of an event",

@@ -67,7 +67,8 @@ def find_lost_lives(config: Config, observation: Observation, memory: Memory, no
         found = memory.get_slot(slot)
         if found.container and not found.ended and group.engine in answering and not _is_held(memory, found.container):
             seen.setdefault(found.container, Sighting(group.engine, slot, found.container[:12]))
-    return [_build_lost_life(memory, id, sighting, now) for id, sighting in seen.items() if id not in present]
+    known = present | set(memory.judged)  # an end that is judged is no lost one: its removal only took long
+    return [_build_lost_life(memory, id, sighting, now) for id, sighting in seen.items() if id not in known]
 
 
 def _is_same_engine(config: Config, name: str, entry: EngineMemory) -> bool:

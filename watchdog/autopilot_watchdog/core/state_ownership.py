@@ -2,8 +2,9 @@
 
 Theory of operation. The containers of a slot that the configuration lacks are surplus and are drained. So two
 configurations with one state folder would drain each other's containers for ever. The first pass writes the path of its
-configuration file into the memory. Passes with another file are refused as long as the first one exists; if it is gone,
-it was renamed, and the folder follows. An operator may let the folder belong to another file on purpose.
+configuration file into the memory. Passes with another file are refused while a `watch` works with the first one.
+Otherwise the folder follows: the first file was renamed, or replaced by the other one. An operator may let the folder
+belong to another file on purpose.
 
 A container carries the path of the configuration file, too. So the first pass with another state folder finds the
 containers that run under the former one, which it would not see otherwise, and is refused until they have ended.
@@ -26,7 +27,7 @@ class ConfigClaim:
 
     path: str  # absolute
     is_owner: bool  # the folder belongs to this file, perhaps under another name, or to none yet
-    is_owner_gone: bool = False  # the file that the folder belongs to does not exist any more
+    is_owner_idle: bool = False  # no `watch` works with the file that the folder belongs to, or it exists no more
 
 
 class ForeignConfigError(WatchdogError):
@@ -41,18 +42,16 @@ def claim_state(memory: Memory, file: ConfigClaim, folder: str) -> Memory:
     """
     if sentence := explain_foreign_config(memory, file, folder):
         raise ForeignConfigError(sentence)
-    if memory.config_file and not file.is_owner_gone:
-        return memory
-    return memory if memory.config_file == file.path else replace(memory, config_file=file.path)
+    return memory if file.is_owner and memory.config_file else replace(memory, config_file=file.path)
 
 
 def explain_foreign_config(memory: Memory, file: ConfigClaim, folder: str) -> str:
     """Return the sentence that refuses a configuration file; "" if the state folder belongs to it."""
-    if not memory.config_file or file.is_owner or file.is_owner_gone:
+    if not memory.config_file or file.is_owner or file.is_owner_idle:
         return ""
     return (
-        f"cannot use the state folder {folder} with {file.path}: it belongs to {memory.config_file}, and each of "
-        "the two files would drain the containers of the other one; give this file a `state` of its own. "
+        f"cannot use the state folder {folder} with {file.path}: a `watch` uses it with {memory.config_file}, and each "
+        "of the two files would drain the containers of the other one; give this file a `state` of its own. "
         f"If it replaces the other one: autopilot-watchdog adopt --config {file.path}"
     )
 
@@ -62,8 +61,8 @@ def adopt_state(memory: Memory, file: ConfigClaim, folder: str) -> tuple[Memory,
     if memory.config_file in {"", file.path}:
         sentence = f"the state folder {folder} belongs to {file.path}"
     else:
-        sentence = f"the state folder {folder} belongs to {file.path} now; passes with {memory.config_file} are refused"
-    return replace(memory, config_file=file.path), sentence
+        sentence = f"the state folder {folder} belongs to {file.path} now; a `watch` with {memory.config_file} ends"
+    return replace(memory, config_file=file.path, state_folder=folder), sentence
 
 
 def check_former_folder(memory: Memory, folder: str, strays: Mapping[str, str] | None) -> Memory:
@@ -82,6 +81,7 @@ def check_former_folder(memory: Memory, folder: str, strays: Mapping[str, str] |
         raise ForeignConfigError(
             f"cannot use the state folder {folder}: containers of this configuration run under {former} "
             f"({', '.join(sorted(strays))}), and their slots would be filled a second time; write the former `state` "
-            "again. To change it: `drain --host`, wait until `status` shows no container, and change it then"
+            "again. To change it: `drain --host`, wait until `status` shows no container, and change it then. "
+            "If the containers belong to another watchdog: autopilot-watchdog adopt"
         )
     return memory if strays is None else replace(memory, state_folder=folder)

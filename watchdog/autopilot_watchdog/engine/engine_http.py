@@ -50,12 +50,13 @@ class EngineClient:
     @property
     def version_info(self) -> dict[str, Any]:
         """Answer of GET /version; asked for again after a broken connection, for the engine may be another one then."""
-        if self._version_info is None:
+        found = self._version_info  # another thread may clear it meanwhile
+        if found is None:
             answer = self.request_json("GET", "/version", versioned=False, timeout=10)
             if not isinstance(answer, dict):
                 raise EngineNonsenseError(f"{self.name} answers nonsense: its version is no object")
-            self._version_info = answer
-        return self._version_info
+            self._version_info = found = answer
+        return found
 
     def request_json(
         self,

@@ -8,12 +8,13 @@ from pathlib import Path
 from autopilot_watchdog.core.state_ownership import ConfigClaim
 
 
-def compare_with_owner(path: Path, owner: str) -> ConfigClaim:
+def compare_with_owner(path: Path, owner: str, *, is_in_use: bool) -> ConfigClaim:
     """Look at the file in use and at the owner's.
 
     Args:
         path: The file in use, perhaps relative.
         owner: The path of the file that the state folder belongs to; "" for none.
+        is_in_use: A `watch` works with the folder.
     """
     mine = os.path.abspath(path)
     if owner in {"", mine}:
@@ -21,11 +22,11 @@ def compare_with_owner(path: Path, owner: str) -> ConfigClaim:
     try:
         found = os.stat(owner)
     except (FileNotFoundError, NotADirectoryError):
-        return ConfigClaim(mine, is_owner=False, is_owner_gone=True)
+        return ConfigClaim(mine, is_owner=False, is_owner_idle=True)
     except OSError:  # it may be there
-        return ConfigClaim(mine, is_owner=False)
+        return ConfigClaim(mine, is_owner=False, is_owner_idle=not is_in_use)
     try:
         is_same = os.path.samestat(found, os.stat(mine))
     except OSError:
         is_same = False
-    return ConfigClaim(mine, is_owner=is_same)
+    return ConfigClaim(mine, is_owner=is_same, is_owner_idle=not is_in_use)

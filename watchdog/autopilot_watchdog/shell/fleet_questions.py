@@ -63,6 +63,12 @@ class FleetQuestions:
         self._pool.wait([KEY], 0.0 if self._store.is_silent else patience_s)
         self._store.is_silent = not self._pool.has_ended_work
 
+    def ask_again_if_outdated(self, memory: Memory, *, patience_s: float) -> None:
+        """Replace an answer that does not count any more by a new question, and wait for it as `ask` does."""
+        if self.has_answer and self._asked_for != _list_quarantines(memory):
+            self.take_answer(memory)
+            self.ask(memory, patience_s=patience_s)
+
     def take_answer(self, memory: Memory) -> FleetState | None:
         """Return the answer that has come since the last call; None if there is none, or it does not count."""
         for work in self._pool.take_finished():

@@ -29,7 +29,7 @@ from autopilot_watchdog.core.observation import Container, EngineView, FleetStat
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
 from autopilot_watchdog.core.state_ownership import ForeignConfigError, check_former_folder, claim_state
-from autopilot_watchdog.engine.engine import EngineRefusedError, EngineUnreachableError
+from autopilot_watchdog.engine.engine import SLOW_CALL_TIMEOUT_S, EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
 from autopilot_watchdog.shell.act import Executor
@@ -42,6 +42,7 @@ from autopilot_watchdog.shell.former_textfile import leave_textfile
 from autopilot_watchdog.shell.registry_questions import RegistryQuestions
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.shell.systemd_notify import extend_timeout
+from autopilot_watchdog.shell.wake_pipe import is_watch_listening
 from autopilot_watchdog.shell.wake_queue import WakeReason
 from autopilot_watchdog.shell.work_claims import WorkClaims
 from autopilot_watchdog.shell.work_pool import WorkPool
@@ -187,6 +188,7 @@ class Watchdog:
         has_answers = with_network or self._questions.has_answers
         if has_answers and not with_network:
             fleet_questions.ask(memory, patience_s=self.config.registry.patience)
+        fleet_questions.ask_again_if_outdated(memory, patience_s=self.config.registry.patience)
         can_take = has_answers and not fleet_questions.is_unanswered
         answers = self._questions.take_answers() if can_take else {}
         return replace(observation, fleet=fleet_questions.take_answer(memory), tag_digests=answers)
@@ -217,15 +219,23 @@ class Watchdog:
             return f"every pass is refused: {error}"
         return ""
 
-    def _claim_state(self, memory: Memory) -> Memory:
+    def _claim_state(self, memory: Memory, *, only_looks: bool = False) -> Memory:
         """Return the memory as that of our configuration file.
+
+        Args:
+            memory: The memory.
+            only_looks: Nothing is done after it, so a `watch` with another file does not matter.
 
         Raises:
             ForeignConfigError: The state folder belongs to another file, or containers run under another folder.
         """
         if not self._config_path:
             return memory
-        claim = compare_with_owner(Path(self._config_path), memory.config_file)
+        claim = compare_with_owner(
+            Path(self._config_path),
+            memory.config_file,
+            is_in_use=not only_looks and is_watch_listening(self.store.folder),
+        )
         claimed = claim_state(memory, claim, self.config.state)
         if claimed.state_folder == self.config.state:
             return claimed
@@ -234,21 +244,22 @@ class Watchdog:
     def _list_strays(self, config_file: str) -> dict[str, str] | None:
         """Return the containers of our configuration file under other state folders; None if an engine is silent."""
         strays: dict[str, str] = {}
-        try:
-            with extend_timeout(OBSERVE_TIMEOUT_S):
-                for name in self.config.list_engines():
+        is_silent = False
+        with extend_timeout(OBSERVE_TIMEOUT_S):
+            for name in self.config.list_engines():
+                try:
                     strays |= self.engines[name].list_strays(config_file)
-        except (EngineUnreachableError, EngineRefusedError, ValueError):
-            return None
-        return strays
+                except (EngineUnreachableError, EngineRefusedError, ValueError):
+                    is_silent = True  # the containers of the others are enough for a refusal
+        return strays or (None if is_silent else strays)
 
     def plan_pass(self) -> Decision:
         """Return the decision of a pass that would begin now; do and remember nothing.
 
         Raises:
-            ForeignConfigError: The state folder belongs to another configuration file.
+            ForeignConfigError: Containers of this configuration run under another state folder.
         """
-        memory = self._claim_state(self.store.peek())
+        memory = self._claim_state(self.store.peek(), only_looks=True)
         observation = self.observe(memory, patience_s=observe.PASS_TIMEOUTS * self.config.registry.timeout)
         return decide(self.config, observation, memory, time.time())
 
@@ -295,7 +306,7 @@ class Watchdog:
         loaded = self.store.load()
         memory = before = replace(self._claim_state(loaded), config_refused=self.config_refused_since)
         if loaded.config_file not in {"", memory.config_file}:
-            sentence = f"{loaded.config_file} is gone: {self.config.state} belongs to {memory.config_file} now"
+            sentence = f"{self.config.state} belongs to {memory.config_file} now, no longer to {loaded.config_file}"
             self._audit.record(AuditEvent.CONFIG_MOVED, sentence, "warning")
         memory, metrics_trouble = leave_textfile(memory, self.config.metrics.textfile)
         if metrics_trouble:
@@ -317,10 +328,11 @@ class Watchdog:
                 self._remove_leftover_preflights(observation)
             decision = decide(self.config, replace(observation, unfit_reasons=unfit), memory, time.time())
             memory = decision.memory
-            for lost in decision.lost_lives:
-                self._executor.record_lost_life(lost)
             new_actions = [action for action in decision.actions if action not in done]
             self.store.save(memory)  # before any action: on a full disk it could be repeated without end
+            for lost in decision.lost_lives:
+                with extend_timeout(SLOW_CALL_TIMEOUT_S):
+                    self._executor.record_lost_life(lost)
             self._record_changes(before, memory)
             before = memory
             if not new_actions:

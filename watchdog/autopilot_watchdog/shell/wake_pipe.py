@@ -15,19 +15,37 @@ MAX_BYTES = 4096  # read at once: bytes that come together are one wake-up
 
 def wake_watch(state_folder: Path) -> bool:
     """Wake the `watch` of a state folder; return False if none listens."""
-    try:
-        pipe = os.open(state_folder / PIPE_NAME, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:  # there is no pipe, or nobody reads it
+    pipe = _open_for_writing(state_folder)
+    if pipe is None:
         return False
     try:
-        if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
-            return False
         os.write(pipe, b"w")
     except OSError as error:
         return error.errno == errno.EAGAIN  # it is full, so the wake-up is under way
     finally:
         os.close(pipe)
     return True
+
+
+def is_watch_listening(state_folder: Path) -> bool:
+    """Return True if a `watch` works with the state folder."""
+    pipe = _open_for_writing(state_folder)
+    if pipe is None:
+        return False
+    os.close(pipe)
+    return True
+
+
+def _open_for_writing(state_folder: Path) -> int | None:
+    """Open the pipe; return None if there is none or nobody reads it."""
+    try:
+        pipe = os.open(state_folder / PIPE_NAME, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    if stat.S_ISFIFO(os.fstat(pipe).st_mode):
+        return pipe
+    os.close(pipe)
+    return None
 
 
 def open_wake_pipe(state_folder: Path) -> int:
