@@ -142,7 +142,7 @@ def test_the_cause_of_many_jobs_that_never_ran_is_short():
     )
     main = build_job("main", essential=True, when=build_when(names[-1], "exitSuccess"))
     world = SimulatedWorld(build_plan(build_job("j0"), *waiting, main), {"j0": build_ending_behaviour(1, 3)}).run(20)
-    detail = world.finish.outcome.detail
+    detail = get_finish(world).outcome.detail
     assert "j0 ended with 3" in detail and len(detail) < 10_000
 
 
