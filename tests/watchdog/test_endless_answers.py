@@ -94,15 +94,26 @@ def test_stream_of_an_engine(tmp_path: Path) -> None:
             assert list(client.read_json_lines(response)) == []
 
 
-@pytest.mark.parametrize("size", [0, 1, 65536, 4 << 20])
-@pytest.mark.parametrize("chunk", [0, 7, 65536])
+@pytest.mark.parametrize(
+    ("size", "chunk"),
+    [
+        (0, 0),
+        (1, 0),
+        (65536, 0),
+        (4 << 20, 0),
+        (0, 7),
+        (1, 7),
+        (65536, 7),
+        (1, 65536),
+        (65536, 65536),
+        (4 << 20, 65536),
+    ],
+)
 def test_honest_answers_are_whole(size: int, chunk: int) -> None:
     """An answer of the allowed size is read as a whole, in chunks of any size."""
     body = b"y" * size
     if not chunk:
         answer = OK + b"Content-Length: %d\r\n\r\n" % size + body
-    elif size // chunk > 100_000:
-        pytest.skip("it takes longer than it tells")
     else:
         parts = [body[begin : begin + chunk] for begin in range(0, size, chunk)]
         answer = CHUNKED + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
