@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,10 @@ def build_zipapp(target: Path) -> None:
             ignore=shutil.ignore_patterns("__pycache__"),
         )
         target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, new = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.")
+        os.close(descriptor)
         zipapp.create_archive(
-            tree, target, interpreter="/usr/bin/env python3", main="autopilot_watchdog.__main__:main", compressed=True
+            tree, new, interpreter="/usr/bin/env python3", main="autopilot_watchdog.__main__:main", compressed=True
         )
+        os.chmod(new, 0o755)
+        os.replace(new, target)  # another build, or an install, may read the target meanwhile

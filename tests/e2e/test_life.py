@@ -186,7 +186,8 @@ def test_figure_4(pool):
     pool.wait_until(pool.list_slots, 60, "the worker joins the pool")
     running = pool.submit(12)
     pool.wait_until(lambda: pool.get_job_status(running) == "Running", 60, "the job runs")
-    pool.wait_until(lambda: '"has-payload"' in worker.read_log(), 60, "the second job starts")
+    asked = '"job": "has-payload", "event": "job_exited"'
+    pool.wait_until(lambda: asked in worker.read_log(), 60, "the startd has been told to end")
     refused = pool.submit(1)
     assert worker.wait(60) == 0
     assert (pool.get_job_status(running), pool.get_job_status(refused)) == ("Completed", "Idle")
