@@ -74,9 +74,11 @@ def test_startd_killed_while_draining(pool):
 
 
 def test_starter_killed_while_draining(pool):
-    """A payload whose starter is killed counts as killed, the drain ends with 75, and the job is Idle again."""
+    """A payload whose starter is killed counts as killed, and the drain ends with 75; a startd that drains may end before
+    the shadow has asked it, so nothing is said of the queue.
+    """
     node = Node(pool, lifetime={"drain": {"htcondor": True}}).wait_until_joined()
-    job = node.start_job(300)
+    node.start_job(300)
     node.wait_for_event("payloads changed: 1 started")
     node.drain()
     node.worker.signal_processes("condor_starter", signal.SIGKILL)
@@ -84,7 +86,6 @@ def test_starter_killed_while_draining(pool):
     words = node.read_last_words()
     assert (words["reason"], words["payloads_killed"], words["payloads_run"]) == ("drain", 1, 1)
     assert len(node.find_events("^payloads lost: condor_starter .* signal 9")) == 1
-    pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
 
 
 def test_helpers_stopped_while_draining(pool):

@@ -18,7 +18,7 @@ BUSY, STARTER_GONE, GONE = Daemons(5, 7, (8,)), Daemons(5, 7), Daemons(5)
 STARTD_CRASHED = "condor_startd (pid 7) crashed or was killed"
 IN_LIMBO = f"{STARTD_CRASHED}; their queue may show them as running until their lease ends"
 GIVEN_BACK = f"{STARTD_CRASHED}; they were given back to their queue"
-STARTER_KILLED = "condor_starter (pid 8) was ended by signal 9; its startd tells their queue"
+STARTER_KILLED = "condor_starter (pid 8) was ended by signal 9; its startd tells their queue, unless it ends at once"
 KILLED_LINE = "11/28/26 08:39:48 Starter pid 8 died on signal 9 (signal 9 (Killed))\n"
 EXITED_LINE = "11/28/26 08:39:48 Starter pid 8 exited with status 0\n"
 
