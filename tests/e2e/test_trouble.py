@@ -74,8 +74,9 @@ def test_startd_killed_while_draining(pool):
 
 
 def test_starter_killed_while_draining(pool):
-    """A payload whose starter is killed counts as killed, and the drain ends with 75; a startd that drains may end before
-    the shadow has asked it, so nothing is said of the queue.
+    """A payload whose starter is killed counts as killed, and the drain ends with 75.
+
+    Nothing is said of the queue: a startd that drains may end before the shadow asks it.
     """
     node = Node(pool, lifetime={"drain": {"htcondor": True}}).wait_until_joined()
     node.start_job(300)

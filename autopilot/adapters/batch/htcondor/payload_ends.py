@@ -168,7 +168,8 @@ def judge_endings(
 
 
 def _describe_starter_end(starter: int, number: int) -> str:
-    return f"condor_starter (pid {starter}) was ended by signal {number}; its startd tells their queue, unless it ends at once"
+    remedy = "its startd tells their queue, unless it ends at once"
+    return f"condor_starter (pid {starter}) was ended by signal {number}; {remedy}"
 
 
 def _describe_crash(crash: str, *, left_behind: bool) -> str:
