@@ -213,19 +213,24 @@ def test_short_neutral_lives_count(exit_code: int, reason: str, words: bool) -> 
     assert len(list_starts(host, B)) == 5 if expected else len(list_starts(host, B)) < 15
 
 
-@pytest.mark.parametrize(("good_after", "fails_after"), [(1.0, 3.0), (60.0, 100.0), (120.0, 600.0)])
-@pytest.mark.parametrize("count", [1, 4])
-def test_good_is_not_for_ever(good_after: float, fails_after: float, count: int) -> None:
-    """An image that proves good and soon fails backs off, and is quarantined when another one lives longer."""
-    bad = DigestBehaviour(good_after=good_after, fails_after=fails_after)
+def run_bad_image(bad: DigestBehaviour, count: int) -> SimulatedHost:
+    """Run a host that takes a bad image in one of its slots, and assert that it is quarantined and not used."""
     registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours={B: bad})
     host = build_host(registry, build_config(count=count))
     run_passes(host, BEGIN, 1200)
     host.engine.end_container(host.engine.list_alive()[0].id, BEGIN + 1200, 0)
     run_passes(host, BEGIN + 1200, 2 * HOUR)
     assert host.memory.get_image(KEY).quarantine.keys() == {B}
-    assert len(list_starts(host, B)) == 3
     assert {container.digest for container in host.engine.list_alive()} == {A}
+    return host
+
+
+@pytest.mark.parametrize(("good_after", "fails_after"), [(1.0, 3.0), (60.0, 100.0), (120.0, 600.0)])
+@pytest.mark.parametrize("count", [1, 4])
+def test_good_is_not_for_ever(good_after: float, fails_after: float, count: int) -> None:
+    """An image that proves good and soon fails backs off, and is quarantined when another one lives longer."""
+    bad = DigestBehaviour(good_after=good_after, fails_after=fails_after)
+    assert len(list_starts(run_bad_image(bad, count), B)) == 3
 
 
 @pytest.mark.parametrize(
@@ -247,14 +252,7 @@ def test_good_lives_that_end_at_once_count(
     bad = DigestBehaviour(
         good_after=good_after, fails_after=3.0, exit_code=exit_code, reason=reason, writes_last_words=words
     )
-    registry = SimulatedRegistry([(0, A), (BEGIN + 600, B)], behaviours={B: bad})
-    host = build_host(registry, build_config(count=count))
-    run_passes(host, BEGIN, 1200)
-    host.engine.end_container(host.engine.list_alive()[0].id, BEGIN + 1200, 0)
-    run_passes(host, BEGIN + 1200, 2 * HOUR)
-    assert host.memory.get_image(KEY).quarantine.keys() == {B}
-    assert len(list_starts(host, B)) <= 8
-    assert {container.digest for container in host.engine.list_alive()} == {A}
+    assert len(list_starts(run_bad_image(bad, count), B)) <= 8
 
 
 def test_kills_before_the_proof_count() -> None:

@@ -41,7 +41,10 @@ def rootless_site(
         site.command_prefix = rootless.build_prefix()
         program = [*site.command_prefix, sys.executable, "-c", "import autopilot_watchdog"]
         if subprocess.run(program, capture_output=True, check=False, cwd="/").returncode:
-            pytest.skip(f"{USER} may not read {Path(autopilot_watchdog.__file__).parent}")
+            checkout = Path(autopilot_watchdog.__file__).parent
+            pytest.skip(
+                f"the user {USER} may not read {checkout}; `chmod -R o+rX` lets this test run as that user, too"
+            )
         user = pwd.getpwnam(USER)
         os.chown(folder, user.pw_uid, user.pw_gid)
     return site

@@ -72,23 +72,22 @@ def parse_starter_ends(text: str) -> dict[int, StarterEnd]:
     return ends
 
 
-def find_active_slots(text: str) -> frozenset[str] | None:
-    """Return the slots that run a job by the word of its shadow, from a part of StartLog; None when it tells of none.
+def find_active_slots(text: str) -> frozenset[str]:
+    """Return the slots that run a job by the word of its shadow, from a part of StartLog.
 
     A slot is active from its activation until the shadow deactivates or releases the claim, even when its starter has
     ended before: a shadow whose starter crashed asks the startd, and only the startd's answer makes the job Idle.
     """
-    changes = _CLAIM_CHANGE.findall(text)
-    by_slot = {slot: bool(activation) for slot, activation in changes}
-    return frozenset(slot for slot, is_active in by_slot.items() if is_active) if changes else None
+    by_slot = dict(_CLAIM_CHANGE.findall(text))
+    return frozenset(slot for slot, activation in by_slot.items() if activation)
 
 
-def read_active_slots(path: Path) -> frozenset[str] | None:
-    """Return the active slots by the newest part of StartLog; None when nothing is known."""
+def read_active_slots(path: Path) -> frozenset[str]:
+    """Return the active slots by the newest part of StartLog; empty when it cannot be read."""
     try:
         return find_active_slots(read_file(path, MAX_LOG_BYTES, from_end=True).decode(errors="replace"))
     except OSError:
-        return None
+        return frozenset()
 
 
 def read_starter_ends(path: Path) -> dict[int, StarterEnd]:

@@ -101,8 +101,7 @@ SLOTS = st.sampled_from(["slot1", "slot1_1", "slot1_2"])
 
 @given(st.lists(st.tuples(SLOTS, st.sampled_from((ACTIVATED, *RELEASED, *NEUTRAL)))))
 def test_active_slots(lines: list[tuple[str, str]]) -> None:
-    """A slot is active from its activation until its shadow lets go, and a log that tells of no slot says nothing."""
-    changes = [(slot, line is ACTIVATED) for slot, line in lines if line not in NEUTRAL]
-    last = dict(changes)
-    expected = {slot for slot, is_active in last.items() if is_active} if changes else None
+    """A slot is active from its activation until its shadow lets go."""
+    last = {slot: line is ACTIVATED for slot, line in lines if line not in NEUTRAL}
+    expected = {slot for slot, is_active in last.items() if is_active}
     assert payload_ends.find_active_slots("".join(line.format(slot) for slot, line in lines)) == expected
