@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import threading
@@ -128,14 +129,21 @@ class Host:
         return [entry for entry in entries if entry["event"] == event]
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    """Set up a host with one slot."""
+@contextlib.contextmanager
+def open_host(folder: Path) -> Iterator[Host]:
+    """Set up a host with one slot, and a registry."""
     with serve_answers({}) as server:
-        found = Host(tmp_path, server)
+        found = Host(folder, server)
         yield found
         found.engine.allowed.set()
         found.audit.close()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    """Set up a host with one slot."""
+    with open_host(tmp_path) as found:
+        yield found
 
 
 def advance(watchdog: Watchdog, **options: Any) -> PassReport:

@@ -18,7 +18,7 @@ from autopilot_watchdog.shell.fleet_store import FleetStore
 from tests.watchdog.hostile_servers import CannedServer, serve_answers
 from tests.watchdog.scenes import KEY, B, build_config
 from tests.watchdog.site import eventually
-from tests.watchdog.test_beside_passes import LIMIT_S, Host, advance, fill_slots, finish_work
+from tests.watchdog.test_beside_passes import LIMIT_S, Host, advance, fill_slots, finish_work, open_host
 
 NOTHING: tuple[int, dict[str, str], bytes] = (200, {}, b"[]")
 QUARANTINED = Memory(images={KEY: ImageMemory(quarantine={B: Quarantine(1.0, "failed")})})
@@ -33,11 +33,8 @@ def build_urgency() -> tuple[int, dict[str, str], bytes]:
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
     """Set up a host with one slot and a registry."""
-    with serve_answers({}) as server:
-        found = Host(tmp_path, server)
+    with open_host(tmp_path) as found:
         yield found
-        found.engine.allowed.set()
-        found.audit.close()
 
 
 def count_questions(consul: CannedServer) -> int:
