@@ -11,7 +11,7 @@ from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.memory import ImageMemory, Memory, split_image_key
 from autopilot_watchdog.core.observation import EngineView
 from autopilot_watchdog.core.preparation_progress import find_step_in_flight
-from autopilot_watchdog.core.rollout import list_digest_choices
+from autopilot_watchdog.core.rollout import list_group_choices
 from autopilot_watchdog.core.slot_actions import Action, Preflight, Preparation, Pull, RemoveImage, Verify
 
 
@@ -44,12 +44,12 @@ def format_check(step: Verify | Preflight) -> str:
 
 
 def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Action]:
-    """Plan a preparing step for each group with a digest that this host may take; return the steps by group."""
+    """Plan a preparing step for each channel with a digest that this host may take; return the steps by channel."""
     steps: dict[str, Action] = {}
     if context.observation.unfit_reasons or memory.paused or WHOLE_HOST in memory.cordons:
         return steps
-    for group in context.config.slots:
-        choices = list_digest_choices(memory, group.image_key, context.config, context.now, group=group.name)
+    for group in context.config.list_channels():
+        choices = list_group_choices(memory, group, context.config, context.now)
         best = next(iter(choices), None)
         if (
             best is None
@@ -63,7 +63,7 @@ def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Act
             continue
         step = get_preparation_step(group, context.views[group.engine], image, best.digest, key)
         if step is not None:
-            steps.setdefault(group.name, step)
+            steps.setdefault(f"{group.name} {group.image_key}", step)
     return steps
 
 

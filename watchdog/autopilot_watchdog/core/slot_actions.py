@@ -94,7 +94,16 @@ class WithdrawQuarantine:
     digest: str
 
 
-FleetVoice = ShareQuarantine | ShareGoodLife | WithdrawQuarantine  # words of this host to the fleet
+@dataclass(frozen=True, slots=True)
+class ShareLives:
+    """Tell the fleet, through Consul, how many lives of a digest proved good on this host; 0 takes the number back."""
+
+    image: str  # "" if the digest is the newest of no image any more
+    digest: str
+    lives: int
+
+
+FleetVoice = ShareQuarantine | ShareGoodLife | WithdrawQuarantine | ShareLives  # words of this host to the fleet
 Preparation = Pull | Verify | Preflight  # steps that may take long, so they run beside the passes
 Action = Pull | Verify | Preflight | Start | RemoveContainer | Drain | RemoveImage | FleetVoice
 

@@ -39,7 +39,7 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
             )
         if under_way is not None:
             progress = describe_step(*under_way, now)
-            if now < under_way[1] + context.config.rollout.patience:
+            if now < under_way[1] + context.config.find_rollout(group).patience:
                 return Reason("preparing", f"{progress}, {choice.reason}"), None
             waits = [progress]
             continue

@@ -27,6 +27,7 @@ from autopilot_watchdog.core.slot_actions import (
     RemoveContainer,
     RemoveImage,
     ShareGoodLife,
+    ShareLives,
     ShareQuarantine,
     Start,
     Verify,
@@ -144,6 +145,8 @@ class Executor:
                     return Outcome(action, self._consul.share_quarantine(action) if self._consul else "no Consul")
                 case ShareGoodLife(_, digest):
                     return Outcome(action, self._consul.share_good_life(digest) if self._consul else "no Consul")
+                case ShareLives(_, digest, lives):
+                    return Outcome(action, self._consul.share_lives(digest, lives) if self._consul else "no Consul")
                 case WithdrawQuarantine(_, digest):
                     return Outcome(action, self._consul.withdraw_quarantine(digest) if self._consul else "no Consul")
         except (EngineRefusedError, StateError) as error:  # a slot's folder that cannot be made is that slot's trouble

@@ -3,19 +3,22 @@
 The key PREFIX/quarantine/DIGEST holds the reason of an operator's quarantine for all hosts. A host says under
 PREFIX/quarantine/DIGEST/failed/HOST that the digest fails there (with the reason), and under .../good/HOST that it
 lives well there. PREFIX/urgency is "now" or a date, and PREFIX/good/MACHINE/IMAGE has the last good digests of an
-image, one a line. A failing Consul delays nothing.
+image, one a line. PREFIX/lives/DIGEST/HOST is the number of good lives on a host, while a ring or a promotion needs
+it, and PREFIX/promoted/MACHINE/IMAGE is the canary's digest that an operator promoted. A failing Consul delays nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import http.client
+import json
 import os
 import re
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,11 @@ from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_t
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import format_slot_name
 from autopilot_watchdog.core.fleet_good import MAX_FLEET_GOOD, GoodDigests
-from autopilot_watchdog.core.observation import FleetState, FleetVoices
+from autopilot_watchdog.core.observation import FleetPromotion, FleetState, FleetVoices
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
 
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+LIVES = re.compile(r"[0-9]{1,9}")
 MAX_URGENCY_CHARS = 64
 
 
@@ -83,7 +87,10 @@ class FleetStore:
             for key, text in values.items()
             if key.startswith(good_folder) and (digests := _parse_digests(text))
         }
-        return FleetState(orders, values.get(f"{prefix}/urgency", "")[:MAX_URGENCY_CHARS], voices, good)
+        urgency = values.get(f"{prefix}/urgency", "")[:MAX_URGENCY_CHARS]
+        lives = _parse_lives(values, f"{prefix}/lives/")
+        promotions = _parse_promotions(values, f"{prefix}/promoted/{os.uname().machine}/")
+        return FleetState(orders, urgency, voices, good, lives, promotions)
 
     def share_good_digests(self, good: GoodDigests) -> str:
         """Tell the fleet the good digests of an image; return a sentence about the failure, "" after a success.
@@ -96,6 +103,21 @@ class FleetStore:
     def order_quarantine(self, digest: str, reason: str) -> str:
         """Quarantine a digest for the whole fleet; return a sentence about the failure, "" after a success."""
         return self._tell("PUT", f"kv/{self._settings.prefix}/quarantine/{digest}", reason.encode())
+
+    def order_promotion(self, reference: str, promotion: FleetPromotion) -> str:
+        """Promote a canary's digest for the whole fleet; return a sentence about the failure, "" after a success.
+
+        It counts for hosts of this machine type, because each type has digests of its own.
+        """
+        path = urllib.parse.quote(f"{os.uname().machine}/{reference}")
+        text = json.dumps({key: getattr(promotion, key) for key in ("digest", "over", "canary", "reason")})
+        return self._tell("PUT", f"kv/{self._settings.prefix}/promoted/{path}", text.encode())
+
+    def share_lives(self, digest: str, lives: int) -> str:
+        """Tell the fleet the good lives of a digest here; return a sentence about the failure, "" after a success."""
+        host = urllib.parse.quote(self._config.host, safe="")
+        path = f"kv/{self._settings.prefix}/lives/{digest}/{host}"
+        return self._tell("PUT", path, str(lives).encode()) if lives else self._tell("DELETE", path)
 
     def share_quarantine(self, action: ShareQuarantine) -> str:
         """Tell the fleet that a digest fails here; return a sentence about the failure, "" after a success."""
@@ -162,6 +184,34 @@ def _parse_digests(text: str) -> tuple[str, ...]:
     """Return the digests of a key, one a line; lines that are none are left out."""
     digests = [line for line in text.split() if DIGEST.fullmatch(line)]
     return tuple(dict.fromkeys(digests))[:MAX_FLEET_GOOD]
+
+
+def _parse_lives(values: Mapping[str, str], folder: str) -> dict[str, dict[str, int]]:
+    """Return the good lives by host and digest; numbers that are none, or too great, are left out."""
+    lives: dict[str, dict[str, int]] = {}
+    for key, text in values.items():
+        digest, _, host = key.removeprefix(folder).partition("/")
+        if key.startswith(folder) and DIGEST.fullmatch(digest) and host and LIVES.fullmatch(text):
+            lives.setdefault(digest, {})[host] = int(text)
+    return lives
+
+
+def _parse_promotions(values: Mapping[str, str], folder: str) -> dict[str, FleetPromotion]:
+    """Return the promotions by image reference; texts that are none are left out."""
+    promotions: dict[str, FleetPromotion] = {}
+    for key, text in values.items():
+        if not key.startswith(folder):
+            continue
+        try:
+            document = parse_json(text)
+        except ValueError:
+            continue
+        found = FleetPromotion(
+            *(clip_text(get_text(document, name)) for name in ("digest", "over", "canary", "reason"))
+        )
+        if DIGEST.fullmatch(found.digest) and DIGEST.fullmatch(found.over):
+            promotions[key.removeprefix(folder)] = found
+    return promotions
 
 
 def _decode_value(item: object) -> str:
