@@ -20,6 +20,7 @@ from autopilot_watchdog.shell import observe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.hostile_servers import serve_answers
 from tests.watchdog.scenes import IMAGE, A
 from tests.watchdog.test_hostile_neighbours import ANY_JSON, WRONG_VALUES, name_case
@@ -112,7 +113,7 @@ def test_wrong_values(tmp_path: Path, call: Callable[[DockerEngine], Any], value
 
 
 @pytest.mark.slow
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale_examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=st.lists(ANY_JSON, max_size=3), document=ANY_JSON)
 def test_any_containers(tmp_path_factory: pytest.TempPathFactory, items: list[Any], document: Any) -> None:
     """Whatever an engine tells of its containers, a look at it ends with a view, or says that it is down."""
