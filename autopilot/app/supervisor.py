@@ -350,6 +350,7 @@ class Supervisor:
             start_task=self._start_task,
             run_observer=self.run_observer,
             life_id=self._last_words.life,
+            state_directory=self._state,
             env=ChainMap(job_env, self.env),
             job_env=job_env,
             get_longest_rest=self._get_longest_rest,

@@ -341,7 +341,9 @@ def test_reasons_that_are_news(host: Host) -> None:
     host.document["registry"] |= {"check_every": "0s", "patience": "0s"}
     watchdog = host.build_watchdog()
     advance(watchdog)
-    assert host.woken.wait(LIMIT_S) and watchdog.is_news(WakeReason.WORK, after)
+    while not watchdog.is_news(WakeReason.WORK, after):  # an earlier result may have woken us, too
+        assert host.woken.wait(LIMIT_S)
+        host.woken.clear()
     host.engine.allowed.set()
     finish_work(host, watchdog)
     assert host.engine.pulls == [new] and not watchdog.is_news(WakeReason.WORK, after)

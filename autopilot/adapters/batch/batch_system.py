@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from autopilot.machines.cues import Cue
@@ -34,6 +35,7 @@ class SupervisorServices:
             limit.
         run_observer: Awaits the runs of an observer, by its name: its failure is a condition, and it starts again.
         life_id: Unique for each life.
+        state_directory: Holds files of this container.
         env: The environment of the main process: the supervisor's own, and over it the variables of its job.
         job_env: The variables of its job alone, for the batch system's tools.
     """
@@ -43,6 +45,7 @@ class SupervisorServices:
     start_task: Callable[[Coroutine[Any, Any, None]], object]
     run_observer: Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
     life_id: str
+    state_directory: Path
     env: Mapping[str, str]
     job_env: Mapping[str, str] = field(default_factory=dict)
     get_longest_rest: Callable[[], float | None] = lambda: None

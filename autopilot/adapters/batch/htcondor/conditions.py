@@ -112,3 +112,31 @@ class Backoff:
     def reset(self) -> Backoff:
         """Return the state before the first try."""
         return replace(self, tries=0, due_at=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class StartdWakeups:
+    """The startd's wake-ups while it answers no query: one that never wakes hangs.
+
+    A query that fails for another reason, such as a denied access, wakes the startd: it is never taken for a hang.
+    """
+
+    pid: int | None = None
+    count: int = 0
+    since: float = 0.0  # the loop's time of the first observation with this count
+
+    def record(self, pid: int, count: int | None, now: float) -> StartdWakeups:
+        """Return the record after a query without an answer.
+
+        Args:
+            pid: The startd.
+            count: How often it has woken up (`process_stat.count_wakeups`); None: not known.
+            now: The loop's time.
+        """
+        if count is None:
+            return StartdWakeups()
+        return self if (pid, count) == (self.pid, self.count) else StartdWakeups(pid, count, now)
+
+    def is_hung(self, now: float, timeout_s: float) -> bool:
+        """Return True when it has not woken up for `timeout_s` seconds."""
+        return self.pid is not None and now - self.since >= timeout_s

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
-from autopilot.adapters.batch.htcondor import node_config, preflight
+from autopilot.adapters.batch.htcondor import guard_file, node_config, preflight
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons, send_signal
 from autopilot.adapters.batch.htcondor.drain_runner import DrainRunner
@@ -27,7 +27,6 @@ from autopilot.adapters.batch.htcondor.kernel_events import wait_until_ended
 from autopilot.adapters.batch.htcondor.master_heartbeat import NotifySocket
 from autopilot.adapters.batch.htcondor.node_monitor import HEARTBEAT_TIMEOUT_S, NodeMonitor
 from autopilot.adapters.batch.htcondor.node_state import NodeState
-from autopilot.adapters.batch.htcondor.payload_rescue import PayloadRescue
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.adapters.batch.htcondor.token_watch import TokenWatch
 from autopilot.machines.cues import Evicted
@@ -66,8 +65,7 @@ class HtcondorSystem:
             self._membership,
             self._drain_runner.node_changed.set,
             self._refuse_jobs,
-            token_watch=self._token_watch,
-            rescue=PayloadRescue(self._node_state, services.start_task),
+            self._token_watch,
         )
         self._notify_socket = NotifySocket(
             f"autopilot/{os.getpid()}/{services.life_id}"[:100],
@@ -97,6 +95,7 @@ class HtcondorSystem:
             return [f"{problem}; look at `condor_config_val -config`"]
         self._node_state.settings = settings
         self._set_overrides(settings)
+        self._install_guard(settings.get("STARTD"))
         token_directory = preflight.get_token_directory(settings, self._services.env)
         source = self._settings.node.token if self._settings.node else None
         if source is not None or preflight.is_token_required(settings):
@@ -160,6 +159,22 @@ class HtcondorSystem:
                 self._overrides["_CONDOR_SHUTDOWN_GRACEFUL_TIMEOUT"] = str(retirement + 3600)
         if self._settings.node is None and "STARTD_NOT_RESPONDING_TIMEOUT" not in settings:
             self._overrides["_CONDOR_STARTD_NOT_RESPONDING_TIMEOUT"] = "300"
+
+    def _install_guard(self, startd: str | None) -> None:
+        """Let condor_master start the guard of `startd_guard` in place of the startd, where it has one."""
+        if startd is None:
+            return
+        problem = None
+        try:
+            guard = guard_file.write_guard(self._services.state_directory, startd)
+            self._overrides["_CONDOR_STARTD"] = str(guard)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            problem = (
+                f"condor_startd runs without a guard: {reason}; the payloads of a startd that is killed would not be "
+                "given back; make the state directory writable and mount it with exec"
+            )
+        self._node_state.conditions.update("startd-unguarded", problem, asyncio.get_running_loop().time())
 
     async def _refuse_jobs(self, refuse: bool) -> None:
         """Close or open the node for new jobs: with a full EXECUTE each one would go on hold within a second."""
