@@ -79,11 +79,12 @@ queue
         output = self.run_on_manager("condor_status", "-json", check=False).strip()
         return json.loads(output) if output else []
 
-    def create_token(self) -> str:
-        """Return a new token that allows a worker to join, and nothing else."""
+    def create_token(self, lifetime_s: int | None = None) -> str:
+        """Return a new token that allows a worker to join, and nothing else; it expires after `lifetime_s` seconds."""
         rights = ["ADVERTISE_MASTER", "ADVERTISE_STARTD", "READ"]
         authz = [word for right in rights for word in ("-authz", right)]
-        return self.run_on_manager("condor_token_create", "-identity", pool_settings.WORKER_IDENTITY, *authz)
+        lifetime = [] if lifetime_s is None else ["-lifetime", str(lifetime_s)]
+        return self.run_on_manager("condor_token_create", "-identity", pool_settings.WORKER_IDENTITY, *authz, *lifetime)
 
     def is_manager_up(self) -> bool:
         """Return True if the queue answers and the collector knows the negotiator: matches are quick from then on."""

@@ -31,6 +31,8 @@ class SupervisorServices:
         report: Takes a cue for the core.
         start_task: Starts a background task of this life; its failure is an internal error, and the life ends by
             the emergency path (`last_resort`).
+        get_longest_rest: Returns the seconds until this life must be over, as the plan in effect has it; None without a
+            limit.
         run_observer: Awaits the runs of an observer, by its name: its failure is a condition, and it starts again.
         life_id: Unique for each life.
         state_directory: Holds files of this container.
@@ -46,6 +48,7 @@ class SupervisorServices:
     state_directory: Path
     env: Mapping[str, str]
     job_env: Mapping[str, str] = field(default_factory=dict)
+    get_longest_rest: Callable[[], float | None] = lambda: None
 
 
 class BatchSystem(Protocol):

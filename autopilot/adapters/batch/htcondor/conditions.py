@@ -35,7 +35,7 @@ class Conditions:
         self._by_kind: dict[str, Condition] = {}
         self.details: dict[str, str] = {}
 
-    def update(self, kind: str, detail: str | None, now: float, *, patience: float = 0.0) -> bool:
+    def update(self, kind: str, detail: str | None, now: float, *, patience: float = 0.0, is_new: bool = False) -> bool:
         """Take in one observation.
 
         Args:
@@ -43,6 +43,7 @@ class Conditions:
             detail: The problem and its remedy in one sentence; None when all is well.
             now: The loop's time.
             patience: Seconds that the problem must last before it is reported.
+            is_new: The problem is another one than before, so it is reported again.
 
         Returns:
             True when this observation made it reported.
@@ -51,7 +52,7 @@ class Conditions:
         after = self._by_kind[kind] = before.update(detail is not None, now, patience)
         if after.reported and detail is not None:
             self.details[kind] = detail
-        if after.reported and not before.reported and detail is not None:
+        if after.reported and detail is not None and (is_new or not before.reported):
             self._report(ConditionDetected(kind, detail))
             return True
         if before.reported and not after.reported:

@@ -16,6 +16,7 @@ from autopilot.adapters.batch.htcondor.free_space import find_space_problem
 from autopilot.adapters.batch.htcondor.kernel_events import DirectoryWatch, ProcessEndWatch
 from autopilot.adapters.batch.htcondor.node_state import NodeState, wait_and_clear
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
+from autopilot.adapters.batch.htcondor.token_watch import TokenWatch
 from autopilot.amounts import format_count
 from autopilot.machines.cues import Drained
 from autopilot.process.process_stat import count_wakeups
@@ -38,6 +39,7 @@ class NodeMonitor:
         membership: PoolMembership,
         on_refresh: Callable[[], None],
         refuse_jobs: Callable[[bool], Awaitable[None]],
+        token_watch: TokenWatch,
     ) -> None:
         """Wire the parts.
 
@@ -46,9 +48,11 @@ class NodeMonitor:
             membership: The questions to the collector.
             on_refresh: Called after each observation.
             refuse_jobs: Closes (True) or opens the node for new jobs.
+            token_watch: Judges the node's tokens.
         """
         self._node_state, self._membership = node_state, membership
         self._on_refresh, self._refuse_jobs = on_refresh, refuse_jobs
+        self._token_watch = token_watch
         self._process_ends = ProcessEndWatch(self._wake)
         self._execute_watch = DirectoryWatch(self._wake)
         self._hold_reported = False
@@ -68,6 +72,7 @@ class NodeMonitor:
                 self._execute_watch.start(node.get_directory("EXECUTE"), loop)
                 node.refresh(now)
                 self._update_conditions(now)
+                self._token_watch.update(now)
                 daemons = node.daemons
                 watched = (daemons.startd, daemons.shared_port, daemons.procd, *daemons.starters)
                 self._process_ends.set_watched({pid for pid in watched if pid is not None}, loop)
