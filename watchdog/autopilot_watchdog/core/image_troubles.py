@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autopilot_watchdog.core.memory import DigestRecord, ImageMemory
+from autopilot_watchdog.sentence_parts import format_repeats
 from autopilot_watchdog.timestamps import format_age
 
 
@@ -52,7 +53,6 @@ def count_failed_preparations(image: ImageMemory) -> int:
 
 
 def _describe_failed_preparation(digest: str, record: DigestRecord, now: float) -> str:
-    tries = "once" if record.tries == 1 else f"{record.tries} times"
     wait = format_age(record.not_before - now) if record.not_before > now else ""
     retry = f"the next try is in {wait}" if wait else "it is tried again"
-    return f"{digest[:19]} could not be prepared {tries} in a row, {retry}: {record.trouble}"
+    return f"{digest[:19]} could not be prepared {format_repeats(record.tries)}, {retry}: {record.trouble}"

@@ -23,6 +23,7 @@ from autopilot_watchdog.core.slot_actions import (
     Start,
     Verify,
 )
+from autopilot_watchdog.sentence_parts import format_times
 
 RETRY_INITIAL_S, RETRY_MAX_S = 30.0, 3600.0  # between tries of one pull, signature check or pre-flight
 MAX_QUARANTINED_DIGESTS = 50  # per image
@@ -126,7 +127,7 @@ def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: f
     is_shared = sum(group.image_key == key for group in config.slots) > 1  # another group may not share the check
     limit = config.failures.quarantine_after
     if outcome.blames_image and failures >= limit and _is_replaceable(image, digest) and not is_shared:
-        reason = f"the image was refused {failures} times, the last time because {outcome.error}"
+        reason = f"the image was refused {format_times(failures)}, the last time because {outcome.error}"
         memory, image = quarantine.add_quarantine(memory, image, digest, reason, now=now)
     return memory.replace_image(key, image)
 

@@ -19,6 +19,7 @@ from autopilot_watchdog.core.memory import Finding, ImageMemory, KnownGood, Memo
 from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.core.slot_actions import Start
+from autopilot_watchdog.sentence_parts import format_times
 
 RELAPSE_FACTOR = 30.0  # a good life that fails by itself before so many `good_after` counts as a failed one, too
 
@@ -165,7 +166,7 @@ def _conclude(memory: Memory, container: Container, settings: FailuresConfig, no
             image = evidence.note_finding(image, digest, name, finding)
         if blame is Blame.IMAGE:
             reason = (
-                f"the digest failed {failures.count} times in {name}, where {rival[:19]} then lived well; "
+                f"the digest failed {format_times(failures.count)} in {name}, where {rival[:19]} then lived well; "
                 f"the last time because {failures.sentence}"
             )
             memory, image = add_quarantine(memory, image, digest, reason, now=now, slot=name)

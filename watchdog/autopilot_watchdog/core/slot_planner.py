@@ -68,11 +68,14 @@ def _find_wait_reason(
         wait = f"the next start is in {slot.not_before - now:.0f} s"
         failing = sum(failures.count > 0 for failures in slot.failed.values())
         advice = f"; {failing} digests fail in this slot, so look at the slot itself" if failing > 1 else ""
-        return Reason("backoff", f"{slot.streak} lives in a row failed or were short, {wait}; {last}{advice}")
+        lives = f"{slot.streak} lives in a row failed or were short"
+        lives = "the last life failed or was short" if slot.streak == 1 else lives
+        return Reason("backoff", f"{lives}, {wait}; {last}{advice}")
     # a slot without a failed life is tried though the host waits: its life tells the host from its broken slots
     if now < memory.not_before and evidence.has_failing_digest(slot):
         wait = f"the next start is in {memory.not_before - now:.0f} s"
-        return Reason("host-backoff", f"{memory.streak} lives in a row failed on this host, {wait}")
+        lives = "the last life" if memory.streak == 1 else f"{memory.streak} lives in a row"
+        return Reason("host-backoff", f"{lives} failed on this host, {wait}")
     return None
 
 

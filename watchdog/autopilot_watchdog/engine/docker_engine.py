@@ -189,7 +189,7 @@ class DockerEngine:
         except EngineUnreachableError as error:
             if not error.timed_out:
                 raise
-            return TIMED_OUT_STATUS, f"no answer within {timeout:.0f} s"
+            return TIMED_OUT_STATUS, f"no answer within {timeout:g} s"
         return get_integer(self._client.request_json("GET", f"/exec/{created}/json"), "ExitCode") or 0, output
 
     def watch_container_ends(self) -> Iterator[str]:
@@ -251,7 +251,7 @@ class DockerEngine:
         try:
             for line in self._client.read_json_lines(response):
                 if time.monotonic() > end:
-                    raise PullError(f"the pull took longer than {timeout:.0f} s")
+                    raise PullError(f"the pull took longer than {timeout:g} s")
                 if isinstance(line, dict) and line.get("error"):
                     raise PullError(get_text(line, "error") or "the engine gives no reason")
         except (OSError, http.client.HTTPException, ValueError) as error:

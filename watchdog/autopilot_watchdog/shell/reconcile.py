@@ -31,6 +31,7 @@ from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Pre
 from autopilot_watchdog.core.state_ownership import ForeignConfigError, check_former_folder, claim_state
 from autopilot_watchdog.engine.engine import SLOW_CALL_TIMEOUT_S, EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
+from autopilot_watchdog.sentence_parts import format_repeats
 from autopilot_watchdog.shell import host_fitness, observe
 from autopilot_watchdog.shell.act import Executor
 from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch, split_into_batches
@@ -483,7 +484,7 @@ class Watchdog:
             self._audit.record(AuditEvent.REGISTRY_RECOVERED, f"the registry answers again for {key}", image=key)
         for digest in find_stuck_digests(before, after):
             record = after.records[digest]
-            sentence = f"{digest} of {key} could not be prepared {record.tries} times in a row: {record.trouble}"
+            sentence = f"{digest} of {key} could not be prepared {format_repeats(record.tries)}: {record.trouble}"
             self._audit.record(AuditEvent.PULL_STUCK, sentence, "error", image=key, digest=digest)
         for digest in after.quarantine.keys() - before.quarantine.keys():
             sentence = f"{digest} is quarantined: {after.quarantine[digest].reason}"
