@@ -126,6 +126,7 @@ def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
     live = _find_live_slots(config, slots)
     _cordon_slots(config, live, slots, reason)
     audit, problems = open_audit(config), []
+    _note_orders(config, live)
     for found in live:
         stop_timeout_s = found.group.stop_timeout if found.group else 0.0
         limit_s = (stop_timeout_s or DEFAULT_STOP_TIMEOUT_S) + STOP_SLACK_S
@@ -175,6 +176,7 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
         troubles: Sentences about engines that do not answer.
     """
     audit, problems, asked = open_audit(config), list(troubles), []
+    _note_orders(config, live)
     for found in live:
         command = found.group.drain if found.group else found.container.claims.drain
         try:
@@ -199,6 +201,17 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
         for sentence in problems:
             audit.record(AuditEvent.DRAIN_FAILED, sentence, "warning", by=get_operator())
         raise SystemExit(EX_TEMPFAIL)
+
+
+def _note_orders(config: Config, live: Sequence[LiveSlot]) -> None:
+    """Remember that these containers are asked to end, before they are asked: a `watch` judges an end at once."""
+    if not live:
+        return
+    store = StateStore(Path(config.state))
+    with store.lock(wait=True):
+        memory = store.load()
+        ids = [*memory.ordered_ends, *(found.container.id for found in live)]
+        store.save(replace(memory, ordered_ends=tuple(dict.fromkeys(ids))))
 
 
 def _parse_wait_limit(waits: bool, timeout: str | None) -> float | None:

@@ -155,11 +155,12 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
     actions: list[Action] = []
     rules = context.config.failures
     present = {container.id for container in context.containers}
-    if memory.judged or memory.drained:
+    if memory.judged or memory.drained or memory.ordered_ends:
         memory = replace(
             memory,
             judged=tuple(id for id in memory.judged if id in present),
             drained=tuple(id for id in memory.drained if id in present),
+            ordered_ends=tuple(id for id in memory.ordered_ends if id in present),
         )
     silent = {id for id in memory.stuck if len(context.views) < len(context.observation.engines)}
     memory = forget_gone_containers(memory, silent | {one.id for one in context.containers if not one.alive})
@@ -175,7 +176,8 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
         if container.id not in memory.judged:
             memory = replace(memory, judged=(*memory.judged, container.id))
             if container.slot in context.groups and container.state != "created":
-                memory = quarantine.record_end(memory, container, end, rules, context.now)
+                ordered = container.id in (*memory.ordered_ends, *memory.drained)
+                memory = quarantine.record_end(memory, container, end, rules, context.now, ordered=ordered)
         actions.append(
             RemoveContainer(container.id, container.slot, container.engine, end.code, end.sentence, end.verdict)
         )

@@ -201,6 +201,7 @@ class Memory:
     booted: float = 0.0  # start of that run, by the clock of the last pass
     judged: tuple[str, ...] = ()  # dead containers with a counted end, while they still exist
     drained: tuple[str, ...] = ()  # containers told to drain, while they still exist
+    ordered_ends: tuple[str, ...] = ()  # containers that an operator asked to end, while they still exist
     groups: Mapping[str, GroupMemory] = field(default_factory=dict)  # by the group's name
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)  # present and former ones
     room: int = 0  # containers that may run at a time; 0: not known

@@ -37,7 +37,15 @@ class FailedLife:
     least: int = 1  # failed lives in a row, this one included
 
 
-def record_end(memory: Memory, container: Container, end: ExitVerdict, settings: FailuresConfig, now: float) -> Memory:
+def record_end(
+    memory: Memory,
+    container: Container,
+    end: ExitVerdict,
+    settings: FailuresConfig,
+    now: float,
+    *,
+    ordered: bool = False,
+) -> Memory:
     """Record the end of a life.
 
     Args:
@@ -46,6 +54,7 @@ def record_end(memory: Memory, container: Container, end: ExitVerdict, settings:
         end: The verdict on it.
         settings: The settings of back-off and quarantine.
         now: Epoch seconds.
+        ordered: True if the container was asked to drain or to stop. Such an early end tells nothing, however often.
     """
     slot = memory.get_slot(container.slot)
     lived = max(0.0, container.ended - container.started) if container.started else 0.0
@@ -56,16 +65,18 @@ def record_end(memory: Memory, container: Container, end: ExitVerdict, settings:
         slot = memory.get_slot(container.slot)
     least = 0  # failed lives in a row after this one; 0: this one did not fail
     repeated = 0  # early ends in a row that do not count as failed lives
-    if end.verdict == FAILED or relapsed:
+    failed = end.verdict == FAILED or relapsed
+    excused = ordered and early and not failed
+    if failed:
         least = 1
-    elif early and (end.verdict == GOOD or end.code not in EXCUSED_CODES):
+    elif early and not excused and (end.verdict == GOOD or end.code not in EXCUSED_CODES):
         slot, repeated = evidence.count_short_life(slot, container.digest)
         least = settings.quarantine_after if repeated >= settings.quarantine_after + evidence.SHORT_LIVES_ALLOWED else 0
     elif not early:
         slot = evidence.forget_short_lives(slot)
-    streak = max(slot.streak + 1, repeated) if early or least else 0
+    streak = max(slot.streak + (0 if excused else 1), repeated) if early or least else 0
     # after the first early end, such as a kill or an operator's stop, the slot need not wait
-    delaying = streak if end.verdict == FAILED else streak - 1
+    delaying = 0 if excused else streak if end.verdict == FAILED else streak - 1
     delay_s = compute_retry_delay(delaying, settings.initial, settings.longest, container.slot)
     not_before = now + delay_s if delaying > 0 else 0.0
     slot = replace(
