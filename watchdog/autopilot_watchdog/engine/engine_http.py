@@ -2,6 +2,9 @@
 
 The standard library serves: it is the cheapest that was measured (docs/dependencies.md). The API version is the newest
 that both sides know: Docker 29 refuses everything below 1.44 and Podman reports 1.41, so no fixed version fits all.
+
+Every call has a limit on its whole time, since an engine that sends a byte now and then would hold a pass for ever. The
+streams without an end have none: the events, and a log that is followed. No pass waits for them.
 """
 
 from __future__ import annotations
@@ -15,14 +18,14 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from autopilot_watchdog.bounded_http import bound_answers, limit_time
+from autopilot_watchdog.bounded_http import TimeLimit, bound_answers, limit_time
 from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_text, parse_json
 from autopilot_watchdog.engine.engine import EngineNonsenseError, EngineRefusedError, EngineUnreachableError
 
 OLDEST_API_VERSION, NEWEST_API_VERSION = (1, 40), (1, 51)  # API versions for which our calls are right
 MAX_LINE_BYTES = 1 << 20  # of a stream's JSON line
 MAX_CHUNK_BYTES = 1 << 16  # of a stream that is read as it comes
-ANSWER_TIMEOUT_S = 30.0  # for an answer to begin, unless a call sets another limit
+ANSWER_TIMEOUT_S = 30.0  # for a whole answer, unless a call sets another limit
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -89,8 +92,7 @@ class EngineClient:
         timeout: float = ANSWER_TIMEOUT_S,
         versioned: bool = True,
         headers: Mapping[str, str] | None = None,
-        without_read_timeout: bool = False,
-        with_total_limit: bool = False,
+        is_endless: bool = False,
         max_bytes: int | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send one call and yield its response, open for reading.
@@ -100,11 +102,10 @@ class EngineClient:
             path: The path below the API's version.
             query: The parameters of the URL.
             body: The JSON document to send; None for none.
-            timeout: Seconds that the connection may be silent.
+            timeout: Seconds for the whole call, until the caller has read the answer.
             versioned: False to leave the API's version out of the path.
             headers: Headers beside Content-Type.
-            without_read_timeout: True if the response may be silent for any time.
-            with_total_limit: True if `timeout` limits the whole call: the answer comes from inside a container.
+            is_endless: True if the response may take any time and be silent for any time, too.
             max_bytes: Bytes of the largest answer; None for a stream without an end.
 
         Raises:
@@ -116,22 +117,30 @@ class EngineClient:
         all_headers = {"Content-Type": "application/json", **(headers or {})}
         with closing(UnixConnection(self.path, timeout)) as connection, ExitStack() as stack:
             bound_answers(connection, max_bytes)
+            limit: TimeLimit | None = None
             try:
                 connection.connect()
-                limit = stack.enter_context(limit_time(connection.sock, timeout)) if with_total_limit else None
+                if not is_endless:
+                    limit = stack.enter_context(limit_time(connection.sock, timeout))
                 connection.request(method, target, content, all_headers)
-                if without_read_timeout:
+                if is_endless:
                     connection.sock.settimeout(None)
                 response = connection.getresponse()
-            except (OSError, http.client.HTTPException) as error:
-                raise self._build_unreachable_error(error) from None
-            if response.status >= 400:
-                raise EngineRefusedError(response.status, _parse_error_message(self._read_body(response)))
-            try:
+                stack.callback(response.close)  # it keeps the socket open after `Connection: close`
+                if response.status >= 400:
+                    message = _parse_error_message(self._read_body(response))
+                    if limit is not None:
+                        limit.check()  # a cut answer may look like a whole one
+                    raise EngineRefusedError(response.status, message)
                 yield response
                 if limit is not None:
                     limit.check()
-            except (OSError, http.client.HTTPException) as error:  # the stream broke off
+            except (OSError, http.client.HTTPException, EngineUnreachableError) as error:
+                has_timed_out = isinstance(error, TimeoutError) or getattr(error, "timed_out", False)
+                if limit is not None and (limit.expired or has_timed_out):  # a cut connection looks like a broken one
+                    raise self._build_unreachable_error(limit.build_error()) from None
+                if isinstance(error, EngineUnreachableError):
+                    raise
                 raise self._build_unreachable_error(error) from None
 
     def read_json_lines(self, response: http.client.HTTPResponse) -> Iterator[Any]:
