@@ -196,10 +196,15 @@ def find_image_key(config: Config, image: str | None) -> str:
     own = dict.fromkeys(group.image_key for group in config.slots)
     canaries = (f"{group.engine} {format_canary_image(group)}" for group in config.slots if group.canary)
     keys = own if image is None else own | dict.fromkeys(canaries)
-    matches = [key for key in keys if image is None or image in (key, key.partition(" ")[2])]
+    matches = [key for key in keys if image is None or is_named(image, key)]
     if len(matches) != 1:
         raise click.UsageError(f"the image is not clear; give --image with one of: {', '.join(keys)}")
     return matches[0]
+
+
+def is_named(image: str, key: str) -> bool:
+    """Return True if an operator's word names an image: its reference, its key, or its tag such as ":canary"."""
+    return image in (key, key.partition(" ")[2]) or (image.startswith(":") and key.endswith(image))
 
 
 def find_image_of_digest(config: Config, image: str | None, digest: str) -> str:

@@ -39,6 +39,7 @@ class Sample:
 
     hours: float  # since the push
     updated: float  # share of the living containers
+    tried: float  # share of the hosts that have started the new digest
     quarantined: float  # share of the hosts
     lost: float  # slot-hours since the push
     heads: int  # most requests to the registry in one minute, since the last sample
@@ -144,6 +145,7 @@ def collect_samples(
         yield Sample(
             hours=(at - push) / HOUR_S,
             updated=fleet.compute_share(NEW_DIGEST),
+            tried=sum(host.has_started(NEW_DIGEST) for host in fleet.hosts) / hosts,
             quarantined=sum(
                 NEW_DIGEST in image.quarantine for host in fleet.hosts for image in host.memory.images.values()
             )
@@ -156,10 +158,10 @@ def collect_samples(
 
 def _print_table(name: str, run: list[Sample], hosts: int, duration_s: float) -> None:
     click.echo(f"{name}: {format_count(hosts, 'host')}, {duration_s:.0f} s of computing")
-    click.echo("hours  updated  quarantined  lost slot-hours  HEADs/min max  pulls/min max")
+    click.echo("hours  updated   tried  quarantined  lost slot-hours  HEADs/min max  pulls/min max")
     for s in run:
         click.echo(
-            f"{s.hours:5.1f}  {s.updated:6.1%}  {s.quarantined:10.1%}  {s.lost:15.2f}  {s.heads:13}  {s.pulls:13}"
+            f"{s.hours:5.1f}  {s.updated:6.1%}  {s.tried:6.1%}  {s.quarantined:10.1%}  {s.lost:15.2f}  {s.heads:13}  {s.pulls:13}"
         )
 
 

@@ -71,8 +71,8 @@ def describe_promotion(canary: CanaryConfig) -> str:
     rule = canary.promote
     if rule.is_manual:
         return "promoted by the verb `promote`"
-    parts = [f"after {rule.after / 3600:g} h"] if rule.after else []
+    parts = [f"{rule.after / 3600:g} h"] if rule.after else []
     if rule.needs:
         hosts = f" on {rule.needs.hosts} hosts" if rule.needs.hosts > 1 else ""
-        parts.append(f"after {rule.needs.good} good lives{hosts}")
-    return f"promoted {' and '.join(parts)}"
+        parts.append(f"{rule.needs.good} good lives{hosts}")
+    return f"promoted after {' and '.join(parts)}"

@@ -229,8 +229,8 @@ def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str,
     if slots.keys() - context.groups.keys():
         slots = {name: slot for name, slot in slots.items() if name in context.groups}
     healthy = not engine_memory.list_silent_engines(context.config, memory, context.observation)
-    channels = context.config.list_channels(with_followed=True)
-    troubles = [memory.get_image(group.image_key).trouble for group in channels]
+    # without an answer about a canary's tag its slots run the stable image, so that is no trouble
+    troubles = [memory.get_image(group.image_key).trouble for group in context.config.slots]
     filled = all(reasons[name].code in WELL_CODES for name in context.groups)
     success = now if healthy and filled and not any(troubles) else memory.last_success
     return replace(memory, slots=slots, lost=lost, last_pass=now, last_success=success)

@@ -123,7 +123,8 @@ def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: f
     record = replace_failures(record, outcome.action, CheckFailures(tries, now + wait, outcome.error))
     failures = record.failures + 1 if outcome.blames_image else record.failures
     image = image.replace_digest_record(digest, replace(record, failures=failures))
-    is_shared = sum(group.image_key == key for group in config.slots) > 1  # another group may not share the check
+    users = config.list_channels(with_followed=True)
+    is_shared = sum(group.image_key == key for group in users) > 1  # another group may not share the check
     limit = config.failures.quarantine_after
     is_replaceable = _is_replaceable(image, digest) or any(
         _is_replaceable(memory.get_image(other), digest) for other in canary_state.list_way_back(memory, key)

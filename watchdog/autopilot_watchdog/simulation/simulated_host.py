@@ -114,6 +114,10 @@ class SimulatedHost:
         ends = [begin + self.pull_s for begin in self.pull_begins.values()]
         return min([at for at in (self.wake_at, ask_at) if at is not None] + ends, default=None)
 
+    def has_started(self, digest: str) -> bool:
+        """Return True if a container of the digest was started on this host, though it may have failed."""
+        return any(isinstance(action, Start) and action.digest == digest for _, action in self.executed_actions)
+
     def find_next_news(self) -> float:
         """Return the time of the registry's first answer that this host does not know; infinity for never."""
         channels = self.config.list_channels(with_followed=True)
