@@ -161,7 +161,8 @@ def _print_table(name: str, run: list[Sample], hosts: int, duration_s: float) ->
     click.echo("hours  updated   tried  quarantined  lost slot-hours  HEADs/min max  pulls/min max")
     for s in run:
         click.echo(
-            f"{s.hours:5.1f}  {s.updated:6.1%}  {s.tried:6.1%}  {s.quarantined:10.1%}  {s.lost:15.2f}  {s.heads:13}  {s.pulls:13}"
+            f"{s.hours:5.1f}  {s.updated:6.1%}  {s.tried:6.1%}  "
+            f"{s.quarantined:10.1%}  {s.lost:15.2f}  {s.heads:13}  {s.pulls:13}"
         )
 
 
