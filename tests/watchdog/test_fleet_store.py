@@ -25,6 +25,7 @@ from tests.watchdog.scenes import IMAGE, KEY, A, B, build_config
 from tests.watchdog.site import eventually
 
 pytestmark = pytest.mark.real("consul")
+PATIENT = {"timeout": "60s"}  # a Consul on a busy machine may be slow
 DOCS = Path(__file__).parents[2] / "docs"
 CONTAINER_POLICY, WATCHDOG_POLICY = "consul-policy.hcl", "consul-policy-watchdog.hcl"
 
@@ -33,7 +34,8 @@ def test_quarantine_and_urgency() -> None:
     """Each host says by itself how a digest lives there; a release forgets all of it; the urgency is read with it."""
     with start_agent() as consul:
         one, other = (
-            FleetStore(build_config(host, consul={"address": f"http://{consul.http_address}"})) for host in ("h1", "h2")
+            FleetStore(build_config(host, consul={"address": f"http://{consul.http_address}", **PATIENT}))
+            for host in ("h1", "h2")
         )
         assert one.read_fleet_state() == FleetState()
         assert one.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
@@ -70,7 +72,8 @@ def build_store(consul: Agent, folder: Path, policy: str) -> FleetStore:
     """Build the store of a host whose token has one of the documented policies."""
     token = folder / policy
     token.write_text(create_token(consul, (DOCS / policy).read_text(), f"{Path(policy).stem}-{folder.name}"))
-    return FleetStore(build_config(consul={"address": f"http://{consul.http_address}", "token_file": str(token)}))
+    consul_keys = {"address": f"http://{consul.http_address}", "token_file": str(token), **PATIENT}
+    return FleetStore(build_config(consul=consul_keys))
 
 
 def test_watchdog_policy_is_enough(guarded: Agent, tmp_path: Path) -> None:
@@ -134,7 +137,8 @@ def test_the_dead_leave() -> None:
         node = client.node_name
         client.kill()
         eventually(lambda: _get_member_status(server, node) == 4, 30, "Consul has seen it fail")
-        FleetStore(build_config(consul={"address": f"http://{server.http_address}", "node": node})).force_leave("wn-01")
+        consul_keys = {"address": f"http://{server.http_address}", "node": node, **PATIENT}
+        FleetStore(build_config(consul=consul_keys)).force_leave("wn-01")
         eventually(
             lambda: node not in [found["Node"] for found in server.request("/v1/catalog/nodes")], 5, "it is gone"
         )

@@ -219,7 +219,8 @@ def retry_now(memory: Memory, slots: Mapping[str, str], *, with_host: bool = Tru
             ended.append(name)
     images = dict(memory.images)
     quarantined: list[str] = []
-    for key in dict.fromkeys(slots.values()):
+    keys = (key for own in slots.values() for key in canary_state.list_family(memory, own))
+    for key in dict.fromkeys(keys):
         image = memory.get_image(key)
         for digest, record in image.records.items():
             if record.not_before or record.tries:
