@@ -325,5 +325,5 @@ def test_exits_when_all_jobs_are_complete(tmp_path):
         {"name": "two", "exec": "true", "when": {"source": "one", "once": "stopped"}},
     ]
     with DropIn(tmp_path, {"jobs": jobs, "stopTimeout": 30}) as pilot:
-        assert pilot.wait(10) == 0
+        assert pilot.wait() == 0
         assert [line["job"] for line in pilot.find_events("ended")] == ["one", "two"]
