@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from lab import pool_settings
-from lab.polling import poll_until
+from lab.polling import BUSY_FACTOR, poll_until
 
 T = TypeVar("T")
-BUSY_FACTOR = 3.0  # how much longer a busy machine may take
 JOB_STATUS_NAMES = {
     1: "Idle",
     2: "Running",
@@ -104,9 +103,10 @@ queue
         Raises:
             LabError: it did not become true; the message contains the last result.
         """
-        timeout *= BUSY_FACTOR
         return poll_until(
             predicate,
             timeout,
-            lambda result: f"not within {timeout:g} s: {description or predicate} (last result: {result!r})",
+            lambda result: (
+                f"not within {timeout * BUSY_FACTOR:g} s: {description or predicate} (last result: {result!r})"
+            ),
         )

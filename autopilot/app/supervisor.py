@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from autopilot.adapters.control import control_server
 from autopilot.adapters.logs.journal import Journal
+from autopilot.amounts import format_count
 from autopilot.app import status_report
 from autopilot.app.action_executor import ActionExecutor
 from autopilot.app.check_runner import CheckRunner
@@ -291,7 +292,7 @@ class Supervisor:
         kind = f"observer-{name}"
         self._listeners.failures[kind] += 1
         failures = self._listeners.failures[kind]
-        sentence = f"internal error: the observer {name} failed ({failures} times): {error!r}"
+        sentence = f"internal error: the observer {name} failed ({format_count(failures, 'time')}): {error!r}"
         self.feed(ConditionDetected(kind, f"{sentence}; it starts again, everything else continues; please report it"))
         if str(failures).strip("0") == "1":
             text = "".join(traceback.format_exception(error)).strip()

@@ -166,9 +166,7 @@ class DockerEngine:
     def follow_logs(self, container: str, lines: int) -> Iterator[str]:
         """Yield the last lines that the container printed, and each further one until the container ends."""
         query = {"stdout": "true", "stderr": "true", "tail": str(lines), "follow": "true"}
-        with self._client.open_response(
-            "GET", f"/containers/{container}/logs", query, without_read_timeout=True
-        ) as response:
+        with self._client.open_response("GET", f"/containers/{container}/logs", query, is_endless=True) as response:
             yield from split_log_stream(self._client.read_chunks(response))
 
     def execute_command(self, container: str, command: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
@@ -182,14 +180,13 @@ class DockerEngine:
                 f"/exec/{created}/start",
                 body=start,
                 timeout=timeout,
-                with_total_limit=True,
                 max_bytes=MAX_OUTPUT_BYTES,
             ) as response:
                 output = strip_frame_headers(response.read(MAX_OUTPUT_BYTES))
         except EngineUnreachableError as error:
             if not error.timed_out:
                 raise
-            return TIMED_OUT_STATUS, f"no answer within {timeout:.0f} s"
+            return TIMED_OUT_STATUS, f"no answer within {timeout:g} s"
         return get_integer(self._client.request_json("GET", f"/exec/{created}/json"), "ExitCode") or 0, output
 
     def watch_container_ends(self) -> Iterator[str]:
@@ -200,7 +197,7 @@ class DockerEngine:
             filters["event"] = sorted(self.END_ACTIONS | self.CHANGE_ACTIONS)
         query = {"filters": json.dumps(filters)}
         with (
-            self._client.open_response("GET", "/events", query, without_read_timeout=True) as response,
+            self._client.open_response("GET", "/events", query, is_endless=True) as response,
             self._known.listen(),
         ):
             yield ""
@@ -250,12 +247,13 @@ class DockerEngine:
         """Read the progress of a pull to its end; raise PullError if it fails."""
         try:
             for line in self._client.read_json_lines(response):
-                if time.monotonic() > end:
-                    raise PullError(f"the pull took longer than {timeout:.0f} s")
                 if isinstance(line, dict) and line.get("error"):
                     raise PullError(get_text(line, "error") or "the engine gives no reason")
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise PullError(f"the engine's answer broke off: {error}") from None
+            if time.monotonic() <= end:
+                raise PullError(f"the engine's answer broke off: {error}") from None
+        if time.monotonic() > end:  # the answer may have been cut
+            raise PullError(f"the pull took longer than {timeout:g} s")
 
     def remove_image(self, repository: str, digest: str) -> None:
         """Remove our tag and the digest's name; the layers go with their last name. Never force."""
