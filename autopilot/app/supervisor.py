@@ -46,6 +46,7 @@ from autopilot.machines.cues import (
     SignalArrived,
 )
 from autopilot.machines.events import Event
+from autopilot.machines.lifetime import compute_longest_rest
 from autopilot.process.spawn import SECRET_VARIABLES
 from autopilot.runtime import cron_times
 from autopilot.runtime.command_runner import ProcessCommandRunner
@@ -350,8 +351,10 @@ class Supervisor:
             start_task=self._start_task,
             run_observer=self.run_observer,
             life_id=self._last_words.life,
+            state_directory=self._state,
             env=ChainMap(job_env, self.env),
             job_env=job_env,
+            get_longest_rest=self._get_longest_rest,
         )
         batch_system = create_batch_system(self._plan, services)
         if batch_system is None:
@@ -370,6 +373,10 @@ class Supervisor:
         main_job = self._plan.batch.job if self._plan.batch is not None else None
         self._executor.attach_batch_system(batch_system, main_job)
         self._start_task(batch_system.monitor())
+
+    def _get_longest_rest(self) -> float | None:
+        core = self._runner.core
+        return compute_longest_rest(core.lifetime_plan, core.lifetime, self._loop.time())
 
     # --- requests on the control socket ---
 

@@ -56,7 +56,7 @@ def test_startd_stopped(pool):
 
 
 def test_startd_killed_while_draining(pool):
-    """A payload that dies with its killed startd counts as killed, and the drain does not end as a clean one."""
+    """A payload whose startd is killed counts as killed, is given back to its queue, and the drain ends with 75."""
     node = Node(pool, lifetime={"drain": {"htcondor": True}}).wait_until_joined()
     job = node.start_job(300)
     node.wait_for_event("payloads changed: 1 started")
@@ -67,10 +67,22 @@ def test_startd_killed_while_draining(pool):
     assert (words["reason"], words["payloads_killed"], words["payloads_run"]) == ("drain", 1, 1)
     (lost,) = node.find_events("^payloads lost: condor_startd")
     assert job in lost["payloads"][0]
-    if (
-        "given back" in lost["message"]
-    ):  # condor_master may be faster than the supervisor: then nothing tells the schedd
-        pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
+    assert "given back" in lost["message"]
+    pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
+
+
+def test_startd_killed_while_busy(pool):
+    """The payload goes back to its queue, a new startd takes it, and the life that ends later tells of the loss."""
+    node = Node(pool).wait_until_joined()
+    job = node.start_job(script="sleep 5")
+    node.wait_for_event("payloads changed: 1 started")
+    node.worker.signal_processes("condor_startd", signal.SIGKILL)
+    assert "given back" in node.wait_for_event("^payloads lost: condor_startd")["message"]
+    pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 120, "the job completes on the new startd")
+    assert pool.get_job_ad(job)["NumShadowStarts"] == 2
+    node.drain()
+    assert node.wait_for_exit(60) == 75
+    assert node.read_last_words()["payloads_killed"] == 1
 
 
 def test_starter_killed_while_draining(pool):

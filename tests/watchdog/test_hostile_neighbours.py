@@ -58,7 +58,7 @@ def test_absurd_json_is_a_value_error(text: bytes) -> None:
     begin = time.monotonic()
     with pytest.raises(ValueError):
         parse_json(text)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
 
 
 @given(ANY_JSON)

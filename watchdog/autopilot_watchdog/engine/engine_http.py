@@ -5,6 +5,9 @@ that both sides know: Docker 29 refuses everything below 1.44 and Podman reports
 
 Every call has a limit on its whole time, since an engine that sends a byte now and then would hold a pass for ever. The
 streams without an end have none: the events, and a log that is followed. No pass waits for them.
+
+The version is taken from the answer to a ping, as Docker's own command does. GET /version costs Podman half a second of
+a CPU, for it runs the package manager to describe its parts, so a busy host needs many seconds for it.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_t
 from autopilot_watchdog.engine.engine import EngineNonsenseError, EngineRefusedError, EngineUnreachableError
 
 OLDEST_API_VERSION, NEWEST_API_VERSION = (1, 40), (1, 51)  # API versions for which our calls are right
+DEFAULT_API_VERSIONS = {"ApiVersion": "1.40", "MinAPIVersion": "1.12"}  # of an engine that does not tell
 MAX_LINE_BYTES = 1 << 20  # of a stream's JSON line
 MAX_CHUNK_BYTES = 1 << 16  # of a stream that is read as it comes
 ANSWER_TIMEOUT_S = 30.0  # for a whole answer, unless a call sets another limit
@@ -49,13 +53,14 @@ class EngineClient:
         self.name = name
         self.path = path
         self._version_info: dict[str, Any] | None = None
+        self._version_prefix = ""  # of the paths, such as /v1.41; "" until it is known
 
     @property
     def version_info(self) -> dict[str, Any]:
         """Answer of GET /version; asked for again after a broken connection, for the engine may be another one then."""
         found = self._version_info  # another thread may clear it meanwhile
         if found is None:
-            answer = self.request_json("GET", "/version", versioned=False, timeout=10)
+            answer = self.request_json("GET", "/version", versioned=False)
             if not isinstance(answer, dict):
                 raise EngineNonsenseError(f"{self.name} answers nonsense: its version is no object")
             self._version_info = found = answer
@@ -162,20 +167,34 @@ class EngineClient:
             raise self._build_unreachable_error(error) from None
 
     def _get_version_prefix(self) -> str:
-        def parse_version(key: str, default: str) -> tuple[int, int]:
-            match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", get_text(self.version_info, key) or default)
-            if match is None:
-                self._version_info = None
-                raise EngineUnreachableError(f"{self.name} answers nonsense: its {key} is no version")
-            return int(match[1]), int(match[2])
+        """Return the API version's part of the paths; asked for again after a broken connection."""
+        found = self._version_prefix  # another thread may clear it meanwhile
+        if not found:
+            newest, oldest = self._ask_newest_version(), OLDEST_API_VERSION
+            if newest is None or newest > NEWEST_API_VERSION:
+                newest, oldest = self._parse_version_info("ApiVersion"), self._parse_version_info("MinAPIVersion")
+            if newest < OLDEST_API_VERSION:
+                raise EngineUnreachableError(
+                    f"cannot use {self.name}: its API version is {newest}, at least {OLDEST_API_VERSION} is needed"
+                )
+            major, minor = max(min(newest, NEWEST_API_VERSION), oldest)
+            self._version_prefix = found = f"/v{major}.{minor}"
+        return found
 
-        newest, oldest = parse_version("ApiVersion", "1.40"), parse_version("MinAPIVersion", "1.12")
-        if newest < OLDEST_API_VERSION:
-            raise EngineUnreachableError(
-                f"cannot use {self.name}: its API version is {newest}, at least {OLDEST_API_VERSION} is needed"
-            )
-        major, minor = max(min(newest, NEWEST_API_VERSION), oldest)
-        return f"/v{major}.{minor}"
+    def _ask_newest_version(self) -> tuple[int, int] | None:
+        """Return the newest API version of the engine's answer to a ping; None if it tells none."""
+        try:
+            with self.open_response("GET", "/_ping", versioned=False) as response:
+                return _parse_version(response.getheader("Api-Version", ""))
+        except EngineRefusedError:
+            return None
+
+    def _parse_version_info(self, key: str) -> tuple[int, int]:
+        version = _parse_version(get_text(self.version_info, key) or DEFAULT_API_VERSIONS[key])
+        if version is None:
+            self._version_info = None
+            raise EngineUnreachableError(f"{self.name} answers nonsense: its {key} is no version")
+        return version
 
     def _read_body(self, response: http.client.HTTPResponse) -> bytes:
         try:
@@ -185,9 +204,14 @@ class EngineClient:
         return body
 
     def _build_unreachable_error(self, error: Exception) -> EngineUnreachableError:
-        self._version_info = None
+        self._version_info, self._version_prefix = None, ""
         sentence = f"cannot reach {self.name} at {self.path}: {_describe_error(error)}"
         return EngineUnreachableError(sentence, timed_out=isinstance(error, TimeoutError))
+
+
+def _parse_version(text: str) -> tuple[int, int] | None:
+    match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", text)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _describe_error(error: Exception) -> str:
