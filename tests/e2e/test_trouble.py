@@ -74,7 +74,7 @@ def test_startd_killed_while_draining(pool):
 def test_startd_killed_while_busy(pool):
     """The payload goes back to its queue, a new startd takes it, and the life that ends later tells of the loss."""
     node = Node(pool).wait_until_joined()
-    job = node.start_job(script="sleep 5")
+    job = node.start_job(script="test -e /tmp/second || { touch /tmp/second; sleep 600; }")
     node.wait_for_event("payloads changed: 1 started")
     node.worker.signal_processes("condor_startd", signal.SIGKILL)
     assert "given back" in node.wait_for_event("^payloads lost: condor_startd")["message"]
