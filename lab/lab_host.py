@@ -116,12 +116,14 @@ class Host:
         """Wait for the end of PID 1 and return its exit code.
 
         Raises:
-            LabError: it still runs after `timeout` seconds.
+            LabError: it still runs after BUSY_FACTOR times `timeout` seconds.
         """
         try:
-            return self._launcher.wait(timeout)
+            return self._launcher.wait(timeout * BUSY_FACTOR)
         except subprocess.TimeoutExpired:
-            raise LabError(f"{self.name}: PID 1 still runs after {timeout:g} s\n{self.read_log()}") from None
+            raise LabError(
+                f"{self.name}: PID 1 still runs after {timeout * BUSY_FACTOR:g} s\n{self.read_log()}"
+            ) from None
 
     # -- act -----------------------------------------------------------------------------------------------------------
 

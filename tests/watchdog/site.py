@@ -59,6 +59,7 @@ class Site:
         self.builder = builder
         self.path = os.environ["PATH"]
         self.command_prefix: list[str] = []  # before each command: a wrong clock, another namespace
+        self.interpreter = [sys.executable]  # with its options
         self.config = folder / "autopilot-watchdog.json"
         self.document: dict[str, Any] = {
             "host": "h1",
@@ -117,7 +118,7 @@ class Site:
         """Build the command line of a verb."""
         return [
             *self.command_prefix,
-            sys.executable,
+            *self.interpreter,
             "-m",
             "autopilot_watchdog",
             words[0],

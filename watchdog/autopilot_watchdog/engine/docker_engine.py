@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, clip_text, get_integer, get_list, get_object, get_text
 from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container
-from autopilot_watchdog.core.state_ownership import CONFIG_LABEL
+from autopilot_watchdog.core.state_ownership import CONFIG_LABEL, ForeignContainer
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.engine.docker_answers import parse_container, split_log_stream, strip_frame_headers
 from autopilot_watchdog.engine.engine import (
@@ -97,17 +97,20 @@ class DockerEngine:
             containers.append(container)
         return containers
 
-    def list_strays(self, config_file: str) -> dict[str, str]:
-        """Return the state folders of the living containers of a configuration file under other owners, by name."""
-        filters = json.dumps({"label": [f"{CONFIG_LABEL}={config_file}"]})
-        items = self._request_list("/containers/json", {"filters": filters})
-        strays: dict[str, str] = {}
+    def list_foreign_containers(self) -> list[ForeignContainer]:
+        """Return the living containers that other owners' watchdogs started with a configuration file."""
+        items = self._request_list("/containers/json", {"filters": json.dumps({"label": [CONFIG_LABEL]})})
+        found: list[ForeignContainer] = []
         for item in items if isinstance(items, list) else []:
-            owner = get_text(get_object(item, "Labels"), container_request.OWNER_LABEL, MAX_PATH_CHARS)
+            labels = get_object(item, "Labels")
+            owner = get_text(labels, container_request.OWNER_LABEL, MAX_PATH_CHARS)
+            if not owner or owner == self._owner:
+                continue
             names = [name for name in get_list(item, "Names") if isinstance(name, str)]
-            if owner and owner != self._owner:
-                strays[clip_text(names[0].lstrip("/")) if names else get_text(item, "Id")[:12]] = owner
-        return strays
+            name = clip_text(names[0].lstrip("/")) if names else get_text(item, "Id")[:12]
+            config_file = get_text(labels, CONFIG_LABEL, MAX_PATH_CHARS)
+            found.append(ForeignContainer(name, owner, config_file, get_text(labels, container_request.SLOT_LABEL)))
+        return found
 
     def start_container(
         self, group: SlotGroup, number: int, digest: str, *, host: str, state_folder: str | None
