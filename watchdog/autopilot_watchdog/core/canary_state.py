@@ -18,7 +18,7 @@ from autopilot_watchdog.core import group_history
 from autopilot_watchdog.core.drain_deadline import compute_drain_deadline
 from autopilot_watchdog.core.memory import GroupMemory, ImageMemory, Memory, Promotion, split_image_key
 from autopilot_watchdog.core.observation import Container
-from autopilot_watchdog.core.preparation_waits import clear_next_tries
+from autopilot_watchdog.core.preparation_waits import forget_failures
 
 MAX_KNOWN_GOOD = 3  # of one image
 
@@ -46,7 +46,7 @@ def settle_canaries(before: Memory, memory: Memory) -> Memory:
 
 def _inherit_judgement(stable: ImageMemory, canary: ImageMemory, digest: str) -> ImageMemory:
     """Return the stable image with all that is known of a digest as a canary, except the time of its push."""
-    record = replace(clear_next_tries(canary.records[digest]), first_seen=stable.records[digest].first_seen)
+    record = replace(forget_failures(canary.records[digest]), first_seen=stable.records[digest].first_seen)
     stable = stable.replace_digest_record(digest, record)
     if digest in canary.quarantine:
         return replace(stable, quarantine={**stable.quarantine, digest: canary.quarantine[digest]})
