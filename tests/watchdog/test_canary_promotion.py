@@ -9,6 +9,7 @@ from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.config.value_readers import LifeNeeds, Ring
 from autopilot_watchdog.core import good_lives, operator_orders, promotion
 from autopilot_watchdog.core.canary_changes import list_promotion_changes
+from autopilot_watchdog.core.canary_state import find_promotion
 from autopilot_watchdog.core.memory import DigestRecord, FleetLives, GroupMemory, ImageMemory, Memory
 from autopilot_watchdog.core.observation import FleetPromotion, FleetState
 from autopilot_watchdog.core.ring_evidence import NEVER, compute_ring_turn, find_ring
@@ -79,6 +80,19 @@ def test_promotion_holds_until_the_tag_moves() -> None:
     run_passes(host, now, 14 * HOUR)
     renew_all(host, BEGIN + 16 * HOUR)
     assert list_running(host) == [C, C, C]
+
+
+def test_promoted_digest_does_not_wait_again_under_the_stable_tag() -> None:
+    """A host that ran nothing of a promoted digest takes it after the push to the stable tag, before its ring."""
+    host = build_canary_host(
+        canary=NO_SLOT_HERE, stable=[(0, A), (BEGIN + 3 * HOUR, B)], rollout={**SIX_HOURS, "min_age": "1h"}
+    )
+    now = run_passes(host, BEGIN, 2 * HOUR)
+    promote(host, now, B, force=True)
+    now = run_passes(host, now, 2 * HOUR)
+    assert host.memory.get_image(KEY).newest == B and find_promotion(host.memory, "wn-NN") is None
+    renew_all(host, now)
+    assert list_running(host) == [B, B, B]
 
 
 def test_promotion_needs_a_good_life() -> None:

@@ -17,7 +17,7 @@ from autopilot_watchdog.core import canary_state, evidence, ring_evidence
 from autopilot_watchdog.core.drain_deadline import compute_drain_deadline
 from autopilot_watchdog.core.fleet_good import list_fleet_choices
 from autopilot_watchdog.core.group_history import list_former_good_digests
-from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.core.memory import GroupMemory, Memory
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
 
 
@@ -89,7 +89,11 @@ def compute_admission_time(
         return 0.0
     elif digest in image.records:
         turn = ring_evidence.compute_ring_turn(memory, user, digest, host=config.host, rollout=rollout)
-        return _delay_turn(rollout, record.first_seen, turn, now)
+        ring_turn = _delay_turn(rollout, record.first_seen, turn, now)
+        known = memory.groups.get(user.name, GroupMemory())
+        if known.promotion.digest != digest:
+            return ring_turn
+        return min(ring_turn, _compute_promoted_turn(memory, user, known, config, now))
     else:
         delay_s = compute_rollout_delay(config.host, digest, rollout.rings, rollout.spread)
     return _delay_turn(rollout, record.first_seen, record.first_seen + delay_s, now)
@@ -105,8 +109,14 @@ def compute_promotion_time(memory: Memory, group: SlotGroup, config: Config, now
     is_good = any(good.digest == promotion.digest for good in image.known_good)
     if is_good or compute_drain_deadline(memory, record) is not None:
         return 0.0
-    rollout = config.find_rollout(group)
-    if promotion.source == "time":  # nobody says that it is good: the rings begin now
+    return _compute_promoted_turn(memory, group, memory.groups[group.name], config, now)
+
+
+def _compute_promoted_turn(memory: Memory, group: SlotGroup, known: GroupMemory, config: Config, now: float) -> float:
+    """Return the epoch seconds of this host's turn for the promoted digest, also when the group's tag has it since."""
+    promotion, rollout = known.promotion, config.find_rollout(group)
+    record = memory.get_image(known.canary).get_digest_record(promotion.digest, promotion.since)
+    if promotion.source == "time":  # nobody says that it is good: the rings begin at the promotion
         delay_s = compute_rollout_delay(config.host, promotion.digest, rollout.rings, rollout.spread)
     else:
         delay_s = rollout.spread * hash_to_fraction(config.host, promotion.digest)
