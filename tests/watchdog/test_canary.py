@@ -12,6 +12,7 @@ from autopilot_watchdog.config.config_reader import ConfigError, parse_config
 from autopilot_watchdog.core import operator_orders
 from autopilot_watchdog.core.canary_state import explain_end
 from autopilot_watchdog.core.memory import SlotFailures
+from autopilot_watchdog.core.slot_channel import build_channel_env
 from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 from hypothesis import given, settings
@@ -247,3 +248,19 @@ def test_canary_taken_out_of_the_configuration() -> None:
     assert list_running(host) == [A, A, A]
     run_passes(host, now, HOUR)
     assert host.engine.digests == {A}
+
+
+@given(st.text(), st.sampled_from(["", KEY, CANARY_KEY]), st.booleans(), st.booleans())
+@settings(max_examples=scale_examples(200), deadline=None)
+def test_container_is_told_its_channel(reason: str, key: str, has_canary: bool, in_canary_slot: bool) -> None:
+    """A container gets channel and reason, in a length that Consul takes and without characters that mean something."""
+    config = build_config(count=3, group={"canary": ONE_SLOT} if has_canary else {})
+    group, _ = config.map_slots_to_groups()["wn-01" if in_canary_slot else "wn-02"]
+    env = build_channel_env(group, key, reason)
+    told = env["AUTOPILOT_IMAGE_REASON"]
+    assert len(told.encode()) <= 512 and not set("{}\n\0") & set(told)
+    if has_canary:
+        runs_canary = in_canary_slot and key != KEY
+        assert env["AUTOPILOT_CHANNEL"] == ("canary" if runs_canary else "stable")
+    else:
+        assert "AUTOPILOT_CHANNEL" not in env

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,9 @@ def test_promoted_canary_reaches_every_host(fleet: Fleet) -> None:
     assert "h1-01: " in give_order(one, "check") and ":canary on docker, the canary" in give_order(one, "check")
     slots = one.get_slots()
     assert [slots[name]["channel"] for name in ("h1-01", "h1-02")] == ["canary", "stable"]
+    container = one.read_state()["slots"]["h1-01"]["container"]
+    env = one.builder.run("inspect", "--format", "{{json .Config.Env}}", container)
+    assert {"AUTOPILOT_CHANNEL=canary", "AUTOPILOT_IMAGE_REASON=the newest of the canary"} <= set(json.loads(env))
 
     one.run_once()  # the good lives are counted
     text = give_order(one, "promote", "--reason", "it runs well")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Start:
     slot: str
     digest: str
     image: str = ""  # key of the group's former image; "" for the present one
+    reason: str = field(default="", compare=False)  # phrase that tells the reason for this digest
 
 
 @dataclass(frozen=True, slots=True)

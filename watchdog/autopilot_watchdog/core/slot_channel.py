@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.canary_slots import CANARY, STABLE, CanaryGroup, describe_rule
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import canary_state
 from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.display_text import show_controls
+
+MAX_REASON_CHARS = 120  # Consul takes 512 bytes of metadata, and a character has up to four
+_NO_PLACEHOLDERS = str.maketrans("{}", "()")  # the texts of a group's environment have placeholders
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +43,18 @@ def find_channel(memory: Memory, group: SlotGroup) -> SlotChannel:
         sentence = f"{promotion.digest[:19]} was promoted from the canary: {promotion.reason}"
         return SlotChannel(STABLE, group.image, sentence)
     return SlotChannel(STABLE, group.image, "")
+
+
+def build_channel_env(group: SlotGroup, key: str, reason: str) -> dict[str, str]:
+    """Return the environment by which a container's supervisor tells the fleet its channel, and the reason.
+
+    Args:
+        group: The slot's group, as the configuration maps it: a CanaryGroup for a canary slot.
+        key: Key of the image that the digest is of, if it is not the group's; "" for the group's.
+        reason: Phrase that tells the reason for the digest.
+    """
+    env = {"AUTOPILOT_IMAGE_REASON": clip_text(show_controls(reason).translate(_NO_PLACEHOLDERS), MAX_REASON_CHARS)}
+    if group.canary is None:
+        return env
+    is_canary = isinstance(group, CanaryGroup) and key in {"", group.image_key}
+    return {**env, "AUTOPILOT_CHANNEL": CANARY if is_canary else STABLE}
