@@ -14,6 +14,7 @@ from autopilot_watchdog.core.memory import DigestRecord, FleetLives, GroupMemory
 from autopilot_watchdog.core.observation import FleetPromotion, FleetState
 from autopilot_watchdog.core.ring_evidence import NEVER, compute_ring_turn, find_ring
 from autopilot_watchdog.core.slot_actions import ShareLives
+from autopilot_watchdog.core.slot_channel import SlotChannel, find_channel
 from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
 from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
@@ -80,6 +81,29 @@ def test_promotion_holds_until_the_tag_moves() -> None:
     run_passes(host, now, 14 * HOUR)
     renew_all(host, BEGIN + 16 * HOUR)
     assert list_running(host) == [C, C, C]
+
+
+def find_canary_channel(host: SimulatedHost) -> SlotChannel:
+    """Return the channel of the canary slot, as `status` tells it."""
+    group, _ = host.config.map_slots_to_groups()["wn-01"]
+    return find_channel(host.memory, group, list_running(host)[0])
+
+
+def test_channel_is_that_of_the_present_life() -> None:
+    """A slot's channel is that of its living container; the sentence tells that the next life takes another one."""
+    host = build_canary_host()
+    now = run_passes(host, BEGIN, HOUR + 600)
+    found = find_canary_channel(host)
+    assert (found.name, found.image) == ("stable", IMAGE) and found.reason.endswith(f": its next life takes {CANARY}")
+    now = renew_all(host, now, HOUR)
+    found = find_canary_channel(host)
+    assert (found.name, found.image) == ("canary", CANARY) and found.reason.endswith(f": it takes {CANARY}")
+    promote(host, now)
+    found = find_canary_channel(host)
+    assert (found.name, found.image) == ("stable", IMAGE) and "which takes" in found.reason
+    host.memory, _ = operator_orders.roll_back(host.memory, KEY, now)
+    found = find_canary_channel(host)
+    assert found.name == "canary" and f"whose next life takes {IMAGE} now" in found.reason
 
 
 def test_promoted_digest_does_not_wait_again_under_the_stable_tag() -> None:

@@ -90,14 +90,14 @@ class MetricsCollector(Collector):
         """Return the numbers of slots with a living container by channel and digest."""
         slots = GaugeMetricFamily(
             f"{METRIC_PREFIX}channel_slots",
-            "Slots with a container, by channel (stable, canary) and digest.",
+            "Slots with a container, by its channel (stable, canary) and digest.",
             labels=["channel", "image", "digest"],
         )
         counts: Counter[tuple[str, str, str]] = Counter()
         for name, (group, _) in self._config.map_slots_to_groups().items():
             slot = self._memory.get_slot(name)
             if slot.container and not slot.ended:
-                channel = find_channel(self._memory, group)
+                channel = find_channel(self._memory, group, slot.digest)
                 counts[channel.name, channel.image, slot.digest] += 1
         for labels, count in sorted(counts.items()):
             slots.add_metric(list(labels), count)

@@ -16,7 +16,7 @@ from autopilot_watchdog.cli.verb_support import (
     get_config_path,
     output_option,
 )
-from autopilot_watchdog.config.canary_slots import CanaryGroup
+from autopilot_watchdog.config.canary_slots import CanaryGroup, build_canary_group
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import canary_state, evidence
@@ -64,7 +64,9 @@ def explain(config: Config, slot: str, output: str) -> None:
         fail(f"{sentence}; there are {', '.join(decision.reasons)}", EX_USAGE)
     reason = decision.reasons[slot]
     if slot in groups:
-        details = list(_describe_image(config, decision.memory, groups[slot][0], slot, now))
+        group, container = groups[slot][0], decision.containers.get(slot)
+        channel = find_channel(decision.memory, group, container.digest if container else "").reason
+        details = [*([channel] if channel else []), *_describe_image(config, decision.memory, group, slot, now)]
     else:
         details = list(_describe_surplus(decision.memory, decision.containers[slot]))
     if output == "json":
@@ -113,7 +115,7 @@ def _describe_promotion(config: Config, memory: Memory, group: SlotGroup, now: f
     turn = compute_promotion_time(memory, group, config, now)
     if turn is not None and now < turn < NEVER:
         yield f"this host's turn for the promoted digest comes in {format_age(turn - now)}"
-    if not isinstance(group, CanaryGroup) or group.canary is None or canary_state.explain_end(memory, group):
+    if group.canary is None or canary_state.explain_end(memory, build_canary_group(group)):
         return
     waits = ", ".join(list_promotion_waits(config, memory, group, now))
     if group.canary.promote.is_manual:
@@ -123,8 +125,6 @@ def _describe_promotion(config: Config, memory: Memory, group: SlotGroup, now: f
 
 
 def _describe_image(config: Config, memory: Memory, group: SlotGroup, slot: str, now: float) -> Iterator[str]:
-    if channel := find_channel(memory, group).reason:
-        yield channel
     key = group.image_key
     if isinstance(group, CanaryGroup) and canary_state.explain_end(memory, group):
         key = group.stable_key

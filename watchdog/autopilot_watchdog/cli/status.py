@@ -36,7 +36,8 @@ def status(config: Config, output: str) -> None:
     groups = config.map_slots_to_groups()
     for name, reason in sorted(decision.reasons.items()):
         container = decision.containers.get(name)
-        channel = find_channel(decision.memory, groups[name][0]) if name in groups else None
+        digest = container.digest if container else ""
+        channel = find_channel(decision.memory, groups[name][0], digest) if name in groups else None
         rows.append(
             {
                 "slot": name,

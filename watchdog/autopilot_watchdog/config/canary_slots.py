@@ -38,7 +38,9 @@ def format_canary_image(group: SlotGroup) -> str:
 
 
 def build_canary_group(group: SlotGroup) -> CanaryGroup:
-    """Return the group as its canary slots see it."""
+    """Return the group as its canary slots see it; it must have a canary."""
+    if isinstance(group, CanaryGroup):
+        return group
     values = {field.name: getattr(group, field.name) for field in fields(SlotGroup)}
     return CanaryGroup(**{**values, "image": format_canary_image(group)}, stable_image=group.image)
 

@@ -19,30 +19,43 @@ _NO_PLACEHOLDERS = str.maketrans("{}", "()")  # the texts of a group's environme
 class SlotChannel:
     """Channel of a slot at this moment."""
 
-    name: str  # "stable" or "canary"
-    image: str  # reference of the image that its next life takes if nothing is wrong with it
+    name: str  # "stable" or "canary": of the living container, else of the next one
+    image: str  # reference of that channel's image
     reason: str  # sentence; "" for the slot of a group without a canary
 
 
-def find_channel(memory: Memory, group: SlotGroup) -> SlotChannel:
+def find_channel(memory: Memory, group: SlotGroup, digest: str = "") -> SlotChannel:
     """Return the channel of a slot.
 
     Args:
         memory: The memory.
         group: The slot's group, as the configuration maps it: a CanaryGroup for a canary slot.
+        digest: The digest of the slot's living container; "" for an empty slot.
     """
     if isinstance(group, CanaryGroup):
         assert group.canary is not None
-        rule = f"a canary slot ({describe_rule(group.canary)})"
         end = canary_state.explain_end(memory, group)
-        if not end:
-            return SlotChannel(CANARY, group.image, f"{rule}: it takes {group.image}")
-        return SlotChannel(STABLE, group.stable_image, f"{rule}, which takes {group.stable_image} now: {end}")
+        takes_canary = not end
+        runs_canary = _is_canarys(memory, group, digest) if digest else takes_canary
+        rule, change = f"a canary slot ({describe_rule(group.canary)})", runs_canary != takes_canary
+        if takes_canary:
+            sentence = f"{rule}: {'its next life' if change else 'it'} takes {group.image}"
+        else:
+            sentence = f"{rule}, {'whose next life' if change else 'which'} takes {group.stable_image} now: {end}"
+        return SlotChannel(*((CANARY, group.image) if runs_canary else (STABLE, group.stable_image)), sentence)
     promotion = canary_state.find_promotion(memory, group.name)
     if promotion is not None:
         sentence = f"{promotion.digest[:19]} was promoted from the canary: {promotion.reason}"
         return SlotChannel(STABLE, group.image, sentence)
     return SlotChannel(STABLE, group.image, "")
+
+
+def _is_canarys(memory: Memory, group: CanaryGroup, digest: str) -> bool:
+    """Return True if a digest is the canary's alone: the stable image never had it, and nobody promoted it."""
+    promotion = canary_state.find_promotion(memory, group.name)
+    if digest in memory.get_image(group.stable_key).records or (promotion and promotion.digest == digest):
+        return False
+    return digest in memory.get_image(group.image_key).records
 
 
 def build_channel_env(group: SlotGroup, key: str, reason: str) -> dict[str, str]:
