@@ -78,7 +78,7 @@ def measure_gaps(site: Site, end_container: Callable[[str], object], name: str) 
         end_container(old)
         eventually(partial(is_refilled, site, old), 90, "refilled")
         gaps.append(get_slot(site)["since"] - begin)
-    print(f"{name}: median {statistics.median(gaps):.2f} s, worst {max(gaps):.2f} s of {ROUNDS}")
+    print_gaps(name, gaps)
 
 
 def measure_bare_engine(site: Site) -> None:
@@ -98,7 +98,12 @@ def measure_bare_engine(site: Site) -> None:
         gaps.append(time.time() - begin)
         client.request_json("DELETE", f"/containers/{created}", {"v": "true", "force": "true"})
         site.run_once()
-    print(f"the same calls, nothing between: median {statistics.median(gaps):.2f} s, worst {max(gaps):.2f} s of {ROUNDS}")
+    print_gaps("the engine's calls alone", gaps)
+
+
+def print_gaps(name: str, gaps: list[float]) -> None:
+    """Print the median and the worst of some gaps, in seconds."""
+    print(f"{name}: median {statistics.median(gaps):.2f} s, worst {max(gaps):.2f} s of {len(gaps)}")
 
 
 def measure_ends(site: Site) -> None:
