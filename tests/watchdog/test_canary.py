@@ -11,8 +11,10 @@ from autopilot_watchdog.config.canary_slots import is_canary_slot
 from autopilot_watchdog.config.config_reader import ConfigError, parse_config
 from autopilot_watchdog.core import operator_orders
 from autopilot_watchdog.core.canary_state import explain_end
-from autopilot_watchdog.core.memory import SlotFailures
+from autopilot_watchdog.core.memory import ImageMemory, Memory, SlotFailures
 from autopilot_watchdog.core.slot_channel import build_channel_env
+from autopilot_watchdog.registry.image_reference import split_host_and_path
+from autopilot_watchdog.shell.registry_questions import list_failed_registries
 from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 from hypothesis import given, settings
@@ -264,3 +266,13 @@ def test_container_is_told_its_channel(reason: str, key: str, has_canary: bool, 
         assert env["AUTOPILOT_CHANNEL"] == ("canary" if runs_canary else "stable")
     else:
         assert "AUTOPILOT_CHANNEL" not in env
+
+
+@given(st.dictionaries(st.sampled_from([KEY, CANARY_KEY, "docker other:5000/site/wn:stable"]), st.booleans()))
+@settings(max_examples=scale_examples(30), deadline=None)
+def test_missing_tag_is_no_failure_of_its_registry(troubles: dict[str, bool]) -> None:
+    """A pass waits for a registry that answered for one image, though it refused another one."""
+    images = {key: ImageMemory(trouble="refused" if troubled else "") for key, troubled in troubles.items()}
+    failed = list_failed_registries(build_config(count=3, group={"canary": ONE_SLOT}), Memory(images=images))
+    both = troubles.get(KEY, False) and troubles.get(CANARY_KEY, False)
+    assert failed == ({split_host_and_path(IMAGE)[0]} if both else set())
