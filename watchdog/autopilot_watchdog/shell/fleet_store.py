@@ -13,13 +13,10 @@ import base64
 import http.client
 import json
 import os
-import re
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +24,10 @@ from autopilot_watchdog.bounded_http import HttpClient
 from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_text, parse_json
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import format_slot_name
-from autopilot_watchdog.core.fleet_good import MAX_FLEET_GOOD, GoodDigests
-from autopilot_watchdog.core.observation import FleetPromotion, FleetState, FleetVoices
+from autopilot_watchdog.core.fleet_good import GoodDigests
+from autopilot_watchdog.core.observation import FleetPromotion, FleetState
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
-
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-LIVES = re.compile(r"[0-9]{1,9}")
-MAX_URGENCY_CHARS = 64
+from autopilot_watchdog.shell.fleet_keys import parse_fleet_state
 
 
 class FleetStore:
@@ -66,31 +60,7 @@ class FleetStore:
             self.last_error = f"Consul at {self._settings.address} answers nonsense: its list of keys is no list"
             return None
         values = {get_text(item, "Key"): _decode_value(item) for item in items}
-        folder = f"{prefix}/quarantine/"
-        orders: dict[str, str] = {}
-        voices: dict[str, FleetVoices] = {}
-        for key, text in values.items():
-            digest, *rest = key.removeprefix(folder).split("/") if key.startswith(folder) else ("",)
-            if not DIGEST.fullmatch(digest):
-                continue
-            before = voices.get(digest, FleetVoices())
-            match rest:
-                case []:
-                    orders[digest] = text
-                case ["failed", host] if host:
-                    voices[digest] = replace(before, condemning={**before.condemning, host: text})
-                case ["good", host] if host:
-                    voices[digest] = replace(before, well=(*before.well, host))
-        good_folder = f"{prefix}/good/{os.uname().machine}/"
-        good = {
-            key.removeprefix(good_folder): digests
-            for key, text in values.items()
-            if key.startswith(good_folder) and (digests := _parse_digests(text))
-        }
-        urgency = values.get(f"{prefix}/urgency", "")[:MAX_URGENCY_CHARS]
-        lives = _parse_lives(values, f"{prefix}/lives/")
-        promotions = _parse_promotions(values, f"{prefix}/promoted/{os.uname().machine}/")
-        return FleetState(orders, urgency, voices, good, lives, promotions)
+        return parse_fleet_state(values, prefix, os.uname().machine)
 
     def share_good_digests(self, good: GoodDigests) -> str:
         """Tell the fleet the good digests of an image; return a sentence about the failure, "" after a success.
@@ -178,40 +148,6 @@ class FleetStore:
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.last_error = clip_text(f"cannot reach Consul at {self._settings.address}: {error}")
         return None
-
-
-def _parse_digests(text: str) -> tuple[str, ...]:
-    """Return the digests of a key, one a line; lines that are none are left out."""
-    digests = [line for line in text.split() if DIGEST.fullmatch(line)]
-    return tuple(dict.fromkeys(digests))[:MAX_FLEET_GOOD]
-
-
-def _parse_lives(values: Mapping[str, str], folder: str) -> dict[str, dict[str, int]]:
-    """Return the good lives by host and digest; numbers that are none, or too great, are left out."""
-    lives: dict[str, dict[str, int]] = {}
-    for key, text in values.items():
-        digest, _, host = key.removeprefix(folder).partition("/")
-        if key.startswith(folder) and DIGEST.fullmatch(digest) and host and LIVES.fullmatch(text):
-            lives.setdefault(digest, {})[host] = int(text)
-    return lives
-
-
-def _parse_promotions(values: Mapping[str, str], folder: str) -> dict[str, FleetPromotion]:
-    """Return the promotions by image reference; texts that are none are left out."""
-    promotions: dict[str, FleetPromotion] = {}
-    for key, text in values.items():
-        if not key.startswith(folder):
-            continue
-        try:
-            document = parse_json(text)
-        except ValueError:
-            continue
-        found = FleetPromotion(
-            *(clip_text(get_text(document, name)) for name in ("digest", "over", "canary", "reason"))
-        )
-        if DIGEST.fullmatch(found.digest) and DIGEST.fullmatch(found.over):
-            promotions[key.removeprefix(folder)] = found
-    return promotions
 
 
 def _decode_value(item: object) -> str:
