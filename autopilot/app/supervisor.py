@@ -176,6 +176,7 @@ class Supervisor:
             )
             self._claim_state_directory()
             await self._tasks.run_until(self._executor.finished, self._prepare_node())
+            self._log_integration.require_libraries(self._plan)
             self._integrations.prepare()
         except IntegrationError as error:
             return Outcome("config", str(error), os.EX_CONFIG)
@@ -483,6 +484,7 @@ class Supervisor:
 
         output, log_fd = plan.logging.output, None
         try:
+            self._log_integration.require_libraries(plan)
             apply_to_integrations = self._integrations.stage_plan(plan, self._runner.core.list_healthy_jobs())
             if output != self._plan.logging.output:
                 log_fd = open_log_fd(output)
@@ -578,6 +580,7 @@ class Supervisor:
             orphans_reaped=self._processes.orphans_reaped,
             log_dropped_bytes=self.log.dropped_bytes,
             log_dropped_lines=self._log_integration.dropped_count,
+            log_waiting_bytes=self._log_integration.waiting_bytes,
             job_roots=self._launcher.get_job_roots(),
             ended_cpu_seconds=self._launcher.get_ended_cpu_seconds(),
             payload_pids=self._get_payload_pids(),

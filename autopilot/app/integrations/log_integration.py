@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from autopilot.adapters.logs.logger import Logger
-from autopilot.app.integrations.integration_context import IntegrationContext
+from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
+from autopilot.spec.otlp_library import OTLP_PROTOCOLS, OTLP_REMEDY, is_otlp_installed
 from autopilot.spec.plan import LogDestination, Plan
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FLUSH_TIMEOUT_S = 1.0  # for the last lines, at the end of the life
 PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]+)/")  # named after the first process of the payload
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
+SPILL_DIRECTORY = "log-spill"  # in the state directory
 
 
 class LogIntegration:
@@ -58,6 +60,22 @@ class LogIntegration:
         """Lines dropped since the start, because their receiver did not take them; of present receivers."""
         return sum(forwarder.dropped_count for forwarder in self._forwarders.values())
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the lines that wait for their receiver, in memory and on the disk."""
+        return sum(forwarder.waiting_bytes for forwarder in self._forwarders.values())
+
+    @staticmethod
+    def require_libraries(plan: Plan) -> None:
+        """Check that the libraries for the receivers are installed.
+
+        Raises:
+            IntegrationError: OpenTelemetry's is missing.
+        """
+        for index, destination in enumerate(plan.logging.forward):
+            if destination.protocol in OTLP_PROTOCOLS and not is_otlp_installed():
+                raise IntegrationError(f"logging.forward[{index}].to: cannot be used: {OTLP_REMEDY}")
+
     def begin(self) -> None:
         """Connect and look for files, beside the running jobs."""
         for destination in self._forwarders:
@@ -93,13 +111,16 @@ class LogIntegration:
         if self._forwarders:
             with suppress(Exception):  # nothing may keep a life from ending
                 loop.run_until_complete(flush())
+            with suppress(Exception):
+                for forwarder in self._forwarders.values():
+                    forwarder.save_rest()
 
     # --- forwarding ---
 
     def _use_destinations(self) -> None:
         wanted = self._plan.logging.forward
         for destination in self._forwarders.keys() - set(wanted):
-            del self._forwarders[destination]
+            self._forwarders.pop(destination).save_rest()
             if (task := self._tasks.pop(destination, None)) is not None:
                 task.cancel()
         for destination in wanted:
@@ -111,20 +132,33 @@ class LogIntegration:
     def _create_forwarder(self, destination: LogDestination) -> LogForwarder:
         from autopilot.adapters.condition_reporter import ConditionReporter
         from autopilot.adapters.logs.log_forwarder import LogForwarder
+
+        return LogForwarder(destination, self._create_encoder(destination), ConditionReporter(self._context.report))
+
+    def _create_encoder(self, destination: LogDestination) -> Callable[[ForwardedLine], bytes]:
+        life = self._context.life
+        info = life.container_info
+        if destination.protocol in OTLP_PROTOCOLS:
+            from autopilot.adapters.logs.otlp_format import OtlpFormat
+
+            return OtlpFormat(hostname=info.hostname, life_id=life.life_id, context=info.get_log_context()).encode
         from autopilot.adapters.logs.syslog_format import FORMATTERS, SyslogFormat
 
-        info = self._context.life.container_info
         form = SyslogFormat(facility=destination.facility, hostname=info.hostname, context=info.get_log_context())
-        encode = partial(FORMATTERS[destination.protocol], form)
-        return LogForwarder(destination, encode, ConditionReporter(self._context.report))
+        return partial(FORMATTERS[destination.protocol], form)
 
     def _start_forwarder(self, destination: LogDestination) -> None:
+        """Start to send; from now on the state directory is ours, so that lines may wait there."""
+        parent = self._context.life.state_directory / SPILL_DIRECTORY
+        self._forwarders[destination].open_spill(parent, self._context.log_moved_file)
         work = self._forwarders[destination].run
         self._tasks[destination] = self._context.start_task(f"log-forward {destination.url}", work)
 
     def _forward(self, line: ForwardedLine) -> None:
         if self._redactor is not None:
-            line = line._replace(message=self._redactor.redact(line.message))
+            line = line._replace(
+                message=self._redactor.redact(line.message), fields=self._redactor.redact_fields(line.fields)
+            )
         for forwarder in self._forwarders.values():
             forwarder.add(line)
 
