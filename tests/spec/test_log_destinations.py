@@ -63,5 +63,5 @@ def test_refused_keys(receivers: list[dict[str, Any]], path: str, message: str) 
     """A key that cannot serve the receiver is the one error, with its path and its remedy."""
     with pytest.raises(SpecError) as caught:
         load_receivers(*receivers)
-    (error,) = caught.value.errors
+    (error,) = caught.value.problems
     assert error.path == path and message in error.message

@@ -1,9 +1,10 @@
 """Follow files that programs write, as `tail -F` does: through rotation, truncation and removal, several by a pattern.
 
-A look at all files is taken each second: it costs well under a millisecond, and works on every file system. Files that
-are there at a pattern's first look are followed from their end, later ones from their beginning. A file stays open, so
-its last lines are read after it was renamed or removed. Nothing about it is trusted: links are not followed, only
-regular files are read, a bounded number of files and of bytes at a time.
+A look at all files is taken each second: it costs well under a millisecond, and works on every file system. The kernel
+tells when an entry appears in a directory of a pattern, and a look follows at once: the output of a payload that runs
+for a moment is not missed. Files that are there at a pattern's first look are followed from their end, later ones from
+their beginning. A file stays open, so its last lines are read after it was renamed or removed. Nothing about it is
+trusted: links are not followed, only regular files are read, a bounded number of files and of bytes at a time.
 """
 
 from __future__ import annotations
@@ -13,16 +14,24 @@ import glob
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from autopilot.process.line_buffer import MAX_LINE_BYTES, LineSplitter
 from autopilot.safe_files import SAFE_FLAGS
 from autopilot.spec.plan import LogFile
 
+if TYPE_CHECKING:
+    from autopilot.runtime.directory_watches import DirectoryWatches
+
 LOOK_INTERVAL_S = 1.0
+MIN_PAUSE_S = 0.02  # between looks that the kernel asks for
+PAUSE_FACTOR = 10  # times the last look: a payload may fill its directory, and looks must not take the machine
 MAX_FILES = 256
+MAX_DIRECTORIES = 256  # that are watched
 MAX_READ_BYTES = 256 * 1024  # of one file in one look; the rest comes with the next look, which follows at once
 MAX_REST_BYTES = 4 << 20  # of one file that is gone, read at once; a payload can make and remove terabytes of holes
 CHUNK_BYTES = 64 * 1024
@@ -35,6 +44,16 @@ class Source(NamedTuple):
 
     job: str
     file: LogFile
+
+
+def split_directories(pattern: str) -> list[str]:
+    """Return the patterns of the directories in which an entry with a wildcard, or the file itself, may appear."""
+    parts = pattern.split("/")
+    return [
+        "/".join(parts[:index]) or "/"
+        for index in range(1, len(parts))
+        if index == len(parts) - 1 or glob.has_magic(parts[index])
+    ]
 
 
 class LineJoiner:
@@ -125,13 +144,27 @@ class FileFollower:
         self._sources: tuple[Source, ...] = ()
         self._files: dict[tuple[int, int], FollowedFile] = {}  # by device and inode: a renamed file stays the same
         self._known_sources: frozenset[Source] = frozenset()  # of the looks before
+        self._watches: DirectoryWatches | None = None
 
     async def follow(self) -> None:
         """Look again and again, until cancelled."""
-        while True:
-            while self.look():
-                await asyncio.sleep(0)
-            await asyncio.sleep(LOOK_INTERVAL_S)
+        from autopilot.runtime.directory_watches import DirectoryWatches
+
+        appeared = asyncio.Event()
+        self._watches = DirectoryWatches(appeared.set)
+        try:
+            while True:
+                began = time.thread_time()
+                while self.look():
+                    await asyncio.sleep(0)
+                pause_s = PAUSE_FACTOR * (time.thread_time() - began)
+                await asyncio.sleep(max(MIN_PAUSE_S, min(LOOK_INTERVAL_S, pause_s)))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(appeared.wait(), LOOK_INTERVAL_S)
+                appeared.clear()
+        finally:
+            self._watches.close()
+            self._watches = None
 
     def use_sources(self, sources: Sequence[Source]) -> None:
         """Follow the files of these patterns from now on, and look at once."""
@@ -140,6 +173,8 @@ class FileFollower:
 
     def look(self) -> bool:
         """Read all new lines, within a bound; return True if there is more to read at once."""
+        if self._watches is not None:  # before the look, so that nothing appears unseen in between
+            self._watches.set_watched(self._list_directories())
         present: set[tuple[int, int]] = set()
         for source, path in self._list_paths():
             try:
@@ -174,6 +209,12 @@ class FileFollower:
             paths = list(islice(glob.iglob(source.file.path), room))
             room -= len(paths)
             yield from ((source, path) for path in sorted(paths))
+
+    def _list_directories(self) -> list[str]:
+        """Return the directories in which entries of the patterns may appear."""
+        patterns = dict.fromkeys(prefix for source in self._sources for prefix in split_directories(source.file.path))
+        found = (directory for pattern in patterns for directory in glob.iglob(pattern))
+        return list(islice(found, MAX_DIRECTORIES))
 
     def _open(self, path: str, source: Source, key: tuple[int, int]) -> bool:
         """Open the file with this device and inode; return False if it cannot be followed."""

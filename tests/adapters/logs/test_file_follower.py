@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
@@ -168,3 +169,45 @@ def test_close(followed):
     followed.write("a.log", "1\nrest")
     followed.follower.close()
     assert followed.found == [("a.log", "1"), ("a.log", "rest")] and followed.follower._files == {}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "directories"),
+    [
+        ("/a/b/file", ["/a/b"]),
+        ("/a/dir_*/_out*", ["/a", "/a/dir_*"]),
+        ("/a/[bc]/d/?/e", ["/a", "/a/[bc]/d", "/a/[bc]/d/?"]),
+        ("/file", ["/"]),
+    ],
+)
+def test_watched_directories(pattern, directories):
+    """Every directory is watched in which an entry of the pattern may appear."""
+    assert file_follower.split_directories(pattern) == directories
+
+
+async def test_short_lived_files(tmp_path, monkeypatch):
+    """Lines of a file in a new directory are read although both are gone before the next regular look."""
+    monkeypatch.setattr(file_follower, "LOOK_INTERVAL_S", 1000.0)
+    found: list[bytes] = []
+    follower = FileFollower(lambda job, path, lines: found.extend(lines))
+    follower.use_sources([Source("job", LogFile(path=f"{tmp_path}/dir_*/out"))])
+    task = asyncio.create_task(follower.follow())
+    try:
+        async with asyncio.timeout(60):
+            for number in range(3):  # the same name again: a removed directory is forgotten
+                folder = tmp_path / "dir_1"
+                folder.mkdir()
+                (folder / "out").write_text("first\n")
+                while len(found) < 2 * number + 1:
+                    await asyncio.sleep(0.01)
+                with (folder / "out").open("a") as file:
+                    file.write("last\n")
+                (folder / "out").unlink()
+                folder.rmdir()
+                (tmp_path / f"dir_{number}x").mkdir()  # wakes it up, as the next payload does
+                while len(found) < 2 * number + 2:
+                    await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    assert found == [b"first", b"last"] * 3
