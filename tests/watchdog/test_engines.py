@@ -40,7 +40,9 @@ def is_slot_empty(site: Site, slot: str = SLOT) -> bool:
 
 def kill_container(site: Site, name: str) -> None:
     """Kill the container's first process, from outside of any engine."""
-    os.kill(site.ask_engine(f"/containers/{name}/json")["State"]["Pid"], signal.SIGKILL)
+    pid = site.ask_engine(f"/containers/{name}/json")["State"]["Pid"]
+    assert pid > 0, f"{name} does not run"  # signals to 0 go to the test's own process group
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_missing_slots_are_filled(site: Site) -> None:
@@ -81,10 +83,10 @@ def test_watch_refills_at_once(site: Site) -> None:
         gap = get_slot(site)["since"] - began
         second, began = get_slot(site)["container"], time.time()
         remove_container(site, second)
-        eventually(lambda: is_refilled(site, second), 15, "it is refilled")
+        eventually(lambda: is_refilled(site, second), 10, "it is refilled")
         gap_after_removal = get_slot(site)["since"] - began
     print(f"refilled after {gap:.2f} s, after a forced removal {gap_after_removal:.2f} s")
-    assert gap <= 20, f"{gap:.2f} s"
+    assert gap < 50, f"{gap:.2f} s"
 
 
 def remove_container(site: Site, name: str) -> None:

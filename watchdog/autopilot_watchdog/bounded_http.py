@@ -98,7 +98,10 @@ class TimeLimit:
         self.expired = False
 
     def __enter__(self) -> TimeLimit:
-        self._timer.start()
+        try:
+            self._timer.start()
+        except RuntimeError as error:  # as at the limit of processes
+            raise OSError(f"cannot limit the time of the request: {error}") from None
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -121,7 +124,11 @@ class TimeLimit:
     def check(self) -> None:
         """Raise TimeoutError if the time is over."""
         if self.expired or time.monotonic() >= self._end:
-            raise TimeoutError(f"no complete answer within {self._seconds:.1f} s")
+            raise self.build_error()
+
+    def build_error(self) -> TimeoutError:
+        """Return the error that tells that the time is over."""
+        return TimeoutError(f"no complete answer within {self._seconds:.1f} s")
 
     def connect(self, address: tuple[str, int], timeout: Any, source_address: Any) -> socket.socket:
         """Connect as socket.create_connection does, to all addresses of a name within the limit."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from autopilot.machines.cues import Cue
@@ -30,8 +31,13 @@ class SupervisorServices:
         report: Takes a cue for the core.
         start_task: Starts a background task of this life; its failure is an internal error, and the life ends by
             the emergency path (`last_resort`).
+        get_longest_rest: Returns the seconds until this life must be over, as the plan in effect has it; None without a
+            limit.
         run_observer: Awaits the runs of an observer, by its name: its failure is a condition, and it starts again.
         life_id: Unique for each life.
+        state_directory: Holds files of this container.
+        keep_file: Takes a file that this life needs, and the function that makes it again when somebody removes it.
+        main_user: The user of the main process, as the job spec names it; None: the supervisor's own.
         env: The environment of the main process: the supervisor's own, and over it the variables of its job.
         job_env: The variables of its job alone, for the batch system's tools.
     """
@@ -41,8 +47,12 @@ class SupervisorServices:
     start_task: Callable[[Coroutine[Any, Any, None]], object]
     run_observer: Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
     life_id: str
+    state_directory: Path
+    keep_file: Callable[[Path, Callable[[], None]], None] = lambda _path, _restore: None
+    main_user: str | None = None
     env: Mapping[str, str]
     job_env: Mapping[str, str] = field(default_factory=dict)
+    get_longest_rest: Callable[[], float | None] = lambda: None
 
 
 class BatchSystem(Protocol):

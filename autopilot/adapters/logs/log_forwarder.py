@@ -21,6 +21,7 @@ from urllib.parse import quote
 from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.adapters.logs.log_entry import ForwardedLine
 from autopilot.adapters.logs.log_spill import LogSpill
+from autopilot.amounts import format_count
 from autopilot.retry_delay import RetryDelay
 from autopilot.spec.plan import LogDestination
 
@@ -127,7 +128,8 @@ class LogForwarder:
     def add(self, line: ForwardedLine) -> None:
         """Queue a line, or drop and count it."""
         if self._unreported_count and self._has_much_room():
-            sentence = f"{self._unreported_count} lines of log dropped: {self.destination.url} did not take them"
+            lost = format_count(self._unreported_count, "line")
+            sentence = f"{lost} of log dropped: {self.destination.url} did not take them"
             notice = ForwardedLine(time.time(), "warning", "log_lines_dropped", sentence, {})
             if self._keep(self._encode(notice)):
                 self._unreported_count = 0

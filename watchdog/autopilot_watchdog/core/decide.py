@@ -8,6 +8,7 @@ Only an empty slot is filled: with the best digest that is prepared, unless a be
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
 from autopilot_watchdog.config.config_model import Config
@@ -32,6 +33,7 @@ from autopilot_watchdog.core.lost_lives import LostLife, find_lost_lives, record
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, Observation
 from autopilot_watchdog.core.preparation_progress import list_patience_ends
+from autopilot_watchdog.core.preparation_waits import forget_former_checks, list_next_tries
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
 from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, Start
@@ -47,6 +49,7 @@ OCCUPIED_CODES = (
     "paused-container",
 )  # codes of a slot that has a container
 
+MAX_SILENT_IDS = 1000  # of containers that may be on an engine that does not answer
 STUCK_RETRY_S = 10.0  # after a dead container could not be removed
 WELL_CODES = (*OCCUPIED_CODES, "paused", "cordoned")  # with any other code a slot is empty, so not all is well
 
@@ -96,7 +99,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     """
     context = build_context(config, observation, now)
     memory = clock_check.apply_clock_change(memory, observation, now)
-    memory = group_history.follow_groups(config, memory)
+    memory = forget_former_checks(config, group_history.follow_groups(config, memory))
     memory = memory_updates.apply_registry_answers(memory, observation.tag_digests, now)
     memory = fleet_evidence.apply_fleet_state(memory, observation.fleet, now, config.failures.quorum)
     if observation.fleet is not None:
@@ -149,18 +152,27 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     )
 
 
+def _list_existing(ids: tuple[str, ...], present: Set[str], is_engine_silent: bool) -> tuple[str, ...]:
+    """Return the ids of the containers that are present, and of the latest that a silent engine may have."""
+    absent = [id for id in ids if id not in present]
+    kept = set(absent[-MAX_SILENT_IDS:]) if is_engine_silent else set()
+    return tuple(id for id in ids if id in present or id in kept)
+
+
 def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memory, list[Action]]:
     """Count every end once, ask for the removal of dead containers, and record proofs of good images."""
     actions: list[Action] = []
     rules = context.config.failures
     present = {container.id for container in context.containers}
-    if memory.judged or memory.drained:
+    is_engine_silent = len(context.views) < len(context.observation.engines)  # its containers still exist
+    if memory.judged or memory.drained or memory.ordered_ends:
         memory = replace(
             memory,
-            judged=tuple(id for id in memory.judged if id in present),
-            drained=tuple(id for id in memory.drained if id in present),
+            judged=_list_existing(memory.judged, present, is_engine_silent),
+            drained=_list_existing(memory.drained, present, is_engine_silent),
+            ordered_ends=_list_existing(memory.ordered_ends, present, is_engine_silent),
         )
-    silent = {id for id in memory.stuck if len(context.views) < len(context.observation.engines)}
+    silent = set(memory.stuck) if is_engine_silent else set()
     memory = forget_gone_containers(memory, silent | {one.id for one in context.containers if not one.alive})
     for observed in context.containers:
         container = clock_check.fix_container_times(observed, memory.get_slot(observed.slot), context.now)
@@ -174,7 +186,8 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
         if container.id not in memory.judged:
             memory = replace(memory, judged=(*memory.judged, container.id))
             if container.slot in context.groups and container.state != "created":
-                memory = quarantine.record_end(memory, container, end, rules, context.now)
+                ordered = container.id in (*memory.ordered_ends, *memory.drained)
+                memory = quarantine.record_end(memory, container, end, rules, context.now, ordered=ordered)
         actions.append(
             RemoveContainer(container.id, container.slot, container.engine, end.code, end.sentence, end.verdict)
         )
@@ -237,7 +250,7 @@ def _compute_wake_time(
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
     for group in config.slots:
         image = memory.get_image(group.image_key)
-        times += [record.not_before for record in image.records.values()]
+        times += [time for record in image.records.values() for time in list_next_tries(record)]
         if image.newest and image.newest not in image.quarantine:
             times.append(compute_admission_time(memory, group.image_key, image.newest, config, now))
     return min((time for time in times if time > now), default=None)
