@@ -46,6 +46,7 @@ HOLE_BYTES = 16  # so many zeros are no text
 HOLE = re.compile(rb"\0{%d,}" % HOLE_BYTES)
 
 OnLines = Callable[[str, str, list[bytes]], None]  # job, path and complete lines
+OnOpened = Callable[[str], None]  # path
 
 
 class Source(NamedTuple):
@@ -176,9 +177,9 @@ class FollowedFile:
 class FileFollower:
     """The files of all jobs."""
 
-    def __init__(self, on_lines: OnLines) -> None:
-        """Follow nothing yet; `on_lines` gets job, path and lines."""
-        self._on_lines = on_lines
+    def __init__(self, on_lines: OnLines, on_opened: OnOpened = lambda _: None) -> None:
+        """Follow nothing yet; `on_lines` gets job, path and lines, `on_opened` the path of a new file before that."""
+        self._on_lines, self._on_opened = on_lines, on_opened
         self._sources: tuple[Source, ...] = ()
         self._files: dict[tuple[int, int], FollowedFile] = {}  # by device and inode: a renamed file stays the same
         self._known_sources: frozenset[Source] = frozenset()  # of the looks before
@@ -278,6 +279,7 @@ class FileFollower:
             os.close(descriptor)
             return False
         self._files[key] = FollowedFile(descriptor, path, source, from_end=source not in self._known_sources)
+        self._on_opened(path)
         return True
 
     def _read_files(self) -> bool:
