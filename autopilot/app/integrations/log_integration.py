@@ -13,6 +13,7 @@ from autopilot.adapters.logs.logger import Logger
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.spec.otlp_library import OTLP_PROTOCOLS, OTLP_REMEDY, is_otlp_installed
 from autopilot.spec.plan import LogDestination, Plan
+from autopilot.spec.stop_budget import LOG_FLUSH_S
 
 if TYPE_CHECKING:
     from autopilot.adapters.condition_reporter import ConditionReporter
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from autopilot.adapters.logs.log_forwarder import LogForwarder
     from autopilot.adapters.logs.redaction import Redactor
 
-FLUSH_TIMEOUT_S = 1.0  # for the last lines, at the end of the life
 PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]{1,10})/")  # named after the first process of the payload
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
 LIMIT_PROBLEM = (
@@ -111,7 +111,7 @@ class LogIntegration:
         """Send the last lines at the end of the life, within a bound; the loop runs nothing else any more."""
 
         async def flush() -> None:
-            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+            async with asyncio.timeout(LOG_FLUSH_S):
                 await asyncio.gather(*(forwarder.flush() for forwarder in self._forwarders.values()))
 
         if self._forwarders:
