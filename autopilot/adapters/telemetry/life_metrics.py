@@ -81,6 +81,9 @@ class LifeMetrics:
         self._log_dropped_lines = make_gauge(
             "log_forward_dropped_lines", "Lines of log dropped because their receiver on another host was away or slow."
         )
+        self._log_waiting_bytes = make_gauge(
+            "log_forward_waiting_bytes", "Bytes of log that wait for their receiver on another host."
+        )
         self._loop_lag = make_gauge("loop_lag_seconds", "Delay of the event loop at this scrape.")
         self._registry = registry
         self._consul_gauges: tuple[Gauge, Gauge] | None = None  # without a consul section there is no sample
@@ -125,6 +128,7 @@ class LifeMetrics:
         orphans_reaped: int,
         log_dropped_bytes: int,
         log_dropped_lines: int,
+        log_waiting_bytes: int,
         loop_lag_s: float,
     ) -> None:
         """Set the gauges before a scrape.
@@ -135,6 +139,7 @@ class LifeMetrics:
             orphans_reaped: Orphans reaped since the start.
             log_dropped_bytes: Bytes of log dropped since the start.
             log_dropped_lines: Lines that receivers on other hosts did not take since the start.
+            log_waiting_bytes: Bytes of the lines that wait for receivers on other hosts.
             loop_lag_s: The delay of the event loop in seconds.
         """
         for gauge in (self._job_up, self._job_healthy, self._phase, self._active_conditions):
@@ -153,6 +158,7 @@ class LifeMetrics:
         self._orphans.set(orphans_reaped)
         self._log_dropped_bytes.set(log_dropped_bytes)
         self._log_dropped_lines.set(log_dropped_lines)
+        self._log_waiting_bytes.set(log_waiting_bytes)
         self._loop_lag.set(loop_lag_s)
         consul = status.get("consul")
         if consul is not None:
