@@ -118,7 +118,7 @@ class Supervisor:
         self._integrations = Integrations(plan, self._integration_context)
         self._launcher = self._build_launcher()
         self._executor = self._build_executor()
-        self._log_integration = LogIntegration(plan, self._integration_context, self.log, self._get_payload_pids)
+        self._log_integration = LogIntegration(plan, self._integration_context, self.log, self._read_payload_id)
         self._environment = JobEnvironment(
             life.env,
             get_pids=self._executor.get_pids,
@@ -599,6 +599,10 @@ class Supervisor:
     def _get_payload_pids(self) -> Mapping[str, int]:
         batch_system = self._executor.batch_system
         return {} if batch_system is None else batch_system.get_payload_pids()
+
+    def _read_payload_id(self, pid: int) -> str | None:
+        batch_system = self._executor.batch_system
+        return None if batch_system is None else batch_system.read_payload_id(pid)
 
     def build_status(self) -> Status:
         """Return the answer of `autopilot status`."""

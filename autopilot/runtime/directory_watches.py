@@ -31,11 +31,11 @@ class DirectoryWatches:
         if self._descriptor >= 0:
             self._loop.add_reader(self._descriptor, self._read)
 
-    def set_watched(self, directories: Iterable[str]) -> None:
-        """Watch exactly these directories from now on, as far as the kernel lets us."""
+    def set_watched(self, directories: Iterable[str]) -> bool:
+        """Watch exactly these directories from now on, as far as the kernel lets us; return True for a new one."""
         if self._descriptor < 0:
-            return
-        wanted = set(directories)
+            return False
+        wanted, has_new = set(directories), False
         for directory in self._watches.keys() - wanted:
             self._libc.inotify_rm_watch(self._descriptor, self._watches.pop(directory))
         for directory in wanted - self._watches.keys():
@@ -43,6 +43,8 @@ class DirectoryWatches:
             watch = self._libc.inotify_add_watch(self._descriptor, os.fsencode(directory), mask)
             if watch >= 0:
                 self._watches[directory] = watch
+                has_new = True
+        return has_new
 
     def close(self) -> None:
         """End."""

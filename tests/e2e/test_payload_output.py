@@ -24,6 +24,6 @@ def test_output_of_payloads(pool):
     found = [line for line in node.read_log() if line.get("stream") == "file"]
     printed = {line["message"]: line for line in found if "_condor_stdout" in line["file"]}
     assert printed.keys() == {"begin", "end", "only-line"}
-    assert f"#{long_job}#" in printed["end"]["payload"]  # a momentary payload may end before anybody reads its name
+    assert f"#{long_job}#" in printed["end"]["payload"] and f"#{short_job}#" in printed["only-line"]["payload"]
     assert {line["job"] for line in found} == {"condor-master"}
     assert any(line["file"] == "/var/log/condor/StartLog" for line in found)

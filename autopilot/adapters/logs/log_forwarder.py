@@ -27,6 +27,8 @@ from autopilot.spec.plan import LogDestination
 
 RETRY_DELAY = RetryDelay(first_s=0.5, max_s=30.0)
 CONNECT_TIMEOUT_S = 10.0
+STEADY_S = 5.0  # a connection that ends sooner may be that of a proxy without a receiver behind it
+MAX_QUICK_LOSSES = 1  # in a row, which are no trouble yet: a receiver that restarts
 SEND_TIMEOUT_S = 30.0  # for a batch: a receiver that takes nothing for so long has hung
 OTLP_TIMEOUT_S = 10.0  # for a batch with the answer, the default of OpenTelemetry
 BATCH_BYTES = 64 * 1024
@@ -85,8 +87,9 @@ class LogForwarder:
         self._unreported_count = 0  # of dropped lines, since the last notice
         self.dropped_count = 0  # of lines, since the start
         self._queue_changed = asyncio.Event()
-        self._is_lost = False  # the connection
+        self._is_lost = self._is_steady = self._is_sending = False  # the connection
         self._failures = 0  # one after the other
+        self._quick_losses = 0  # of connections that were no steady ones, one after the other
         self._spill: LogSpill | None = None
         self._is_first_segment_queued = False  # the queue holds lines of the spill's first segment, and no others
 
@@ -166,18 +169,28 @@ class LogForwarder:
                 connection = await self._connect()
                 if connection.is_open:
                     self._handle_success()
+                    self._quick_losses += 1
                 await self._send_until_lost(connection)
+                if self._quick_losses > MAX_QUICK_LOSSES:
+                    raise ConnectionError("it closes each connection at once")
             except (OSError, TimeoutError, ValueError) as error:  # ValueError: a certificate or a name that is none
                 self._failures += 1
                 if self._failures > 1:  # a receiver that restarts is back at once
                     problem = f"cannot send the log to {self.destination.url}: {_describe(error)}"
                     remedy = "lines wait in a buffer, then they are dropped and counted; it is tried again"
                     self._conditions.raise_condition(self._condition, f"{problem}; {remedy}")
-            await asyncio.sleep(RETRY_DELAY.compute(self._failures, random.random()))
+            await asyncio.sleep(RETRY_DELAY.compute(max(self._failures, self._quick_losses), random.random()))
 
     def _handle_success(self) -> None:
-        self._failures = 0
-        self._conditions.clear_condition(self._condition)
+        if self._quick_losses <= MAX_QUICK_LOSSES:
+            self._failures = 0
+            self._conditions.clear_condition(self._condition)
+
+    def _become_steady(self) -> None:
+        self._is_steady = True
+        if not self._is_sending:  # else the receiver may have hung
+            self._quick_losses = 0
+            self._handle_success()
 
     async def flush(self) -> None:
         """Send what is left, by a connection of its own, at the end of the life; give up at the first failure."""
@@ -208,8 +221,13 @@ class LogForwarder:
 
     async def _send_until_lost(self, connection: Connection) -> None:
         """Send the queue, and all that comes into it; return or raise OSError when the connection is lost."""
-        self._is_lost = False
-        await asyncio.gather(self._watch_for_loss(connection), self._send_queue(connection))
+        self._is_lost = self._is_steady = False
+        timer = asyncio.get_running_loop().call_later(STEADY_S, self._become_steady) if connection.is_open else None
+        try:
+            await asyncio.gather(self._watch_for_loss(connection), self._send_queue(connection))
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _watch_for_loss(self, connection: Connection) -> None:
         await connection.wait_until_lost()
@@ -251,8 +269,14 @@ class LogForwarder:
             size += len(frame)
         if not frames:  # all that was on the disk was damaged
             return
-        async with asyncio.timeout(SEND_TIMEOUT_S):
-            refused_count = await connection.send(frames)
+        self._is_sending = True
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                refused_count = await connection.send(frames)
+        finally:
+            self._is_sending = False
+        if self._is_steady:
+            self._quick_losses = 0
         self._handle_success()
         for _ in frames:
             self._queued_bytes -= len(self._queue.popleft())

@@ -67,7 +67,7 @@ class OtlpFormat:
     def encode(self, line: ForwardedLine) -> bytes:
         """Return a line as JSON, in bounded length."""
         attributes = dict(_list_attributes(line.fields))
-        body = line.message[:MAX_MESSAGE_CHARS]
+        body = _make_valid(line.message, MAX_MESSAGE_CHARS)
         parts = [round(line.time * 1e6) * 1000, line.level, line.event, body, attributes, self._resource]
         return json.dumps(parts, separators=(",", ":")).encode()
 
@@ -94,4 +94,9 @@ def _list_attributes(fields: Mapping[str, object]) -> Iterator[tuple[str, str | 
             continue
         is_stream = key == "stream" and value in PROGRAM_STREAMS
         name = "log.iostream" if is_stream else RECORD_NAMES.get(key, f"autopilot.{key[:64]}")
-        yield name, value if isinstance(value, int) and abs(value) < sys.maxsize else str(value)[:MAX_VALUE_CHARS]
+        yield name, value if isinstance(value, int) and abs(value) < sys.maxsize else _make_valid(str(value))
+
+
+def _make_valid(text: str, max_chars: int = MAX_VALUE_CHARS) -> str:
+    """Return text, in bounded length, that UTF-8 can encode: names of files may hold bytes that it cannot."""
+    return text[:max_chars].encode(errors="replace").decode()

@@ -26,10 +26,13 @@ class Redactor:
         """
         wanted = [name.upper() for name in names]
         secrets = {
-            value
+            secret
             for environment in environments
             for name, value in environment.items()
-            if len(value) >= MIN_SECRET_CHARS and any(fnmatchcase(name.upper(), pattern) for pattern in wanted)
+            if any(fnmatchcase(name.upper(), pattern) for pattern in wanted)
+            # a key of several lines is printed as several lines of the log
+            for secret in (value, *value.splitlines())
+            if len(secret) >= MIN_SECRET_CHARS
         }
         # of two secrets with the same beginning the longer one comes first
         parts = [re.escape(secret) for secret in sorted(secrets, key=len, reverse=True)]

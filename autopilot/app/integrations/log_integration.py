@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.logs.redaction import Redactor
 
 FLUSH_TIMEOUT_S = 1.0  # for the last lines, at the end of the life
-PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]+)/")  # named after the first process of the payload
+PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]{1,10})/")  # named after the first process of the payload
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
 SPILL_DIRECTORY = "log-spill"  # in the state directory
 
@@ -34,7 +34,7 @@ class LogIntegration:
         plan: Plan,
         context: IntegrationContext,
         log: Logger,
-        get_payload_pids: Callable[[], Mapping[str, int]],
+        read_payload_id: Callable[[int], str | None],
     ) -> None:
         """Take lines from now on; `begin` sends them.
 
@@ -42,9 +42,9 @@ class LogIntegration:
             plan: The plan to follow at first.
             context: Callbacks to the supervisor.
             log: The log, whose lines are forwarded.
-            get_payload_pids: Returns the first process of each payload.
+            read_payload_id: Returns the id of the payload with this first process.
         """
-        self._plan, self._context, self._log, self._get_payload_pids = plan, context, log, get_payload_pids
+        self._plan, self._context, self._log, self._read_payload_id = plan, context, log, read_payload_id
         self._forwarders: dict[LogDestination, LogForwarder] = {}
         self._tasks: dict[LogDestination, asyncio.Task[None]] = {}
         self._redactor: Redactor | None = None
@@ -188,7 +188,7 @@ class LogIntegration:
         if self._follower is None and any(job.log_files for job in self._plan.jobs):
             from autopilot.adapters.logs.file_follower import FileFollower
 
-            self._follower = FileFollower(self._write_file_lines)
+            self._follower = FileFollower(self._write_file_lines, on_opened=self._note_opened)
         if self._follower is not None:
             self._follower.use_sources(self._list_sources())
 
@@ -205,15 +205,18 @@ class LogIntegration:
     def _write_file_lines(self, job: str, path: str, lines: list[bytes]) -> None:
         self._log.log_file_lines(job, path, lines, payload=self._find_payload(path))
 
+    def _note_opened(self, path: str) -> None:
+        """Find the payload of a new file now: it may end before its lines are read."""
+        self._payloads_by_file.pop(path, None)  # of an earlier process with this pid
+        self._find_payload(path)
+
     def _find_payload(self, path: str) -> str | None:
         """Return the payload in whose directory a file is, also after its end."""
         match = PAYLOAD_DIRECTORY.search(path)
         if match is None:
             return None
-        pid = int(match[1])
-        for payload, payload_pid in self._get_payload_pids().items():
-            if payload_pid == pid:
-                while len(self._payloads_by_file) >= MAX_REMEMBERED_PAYLOADS:
-                    del self._payloads_by_file[next(iter(self._payloads_by_file))]
-                self._payloads_by_file[path] = payload
+        if (payload := self._read_payload_id(int(match[1]))) is not None:
+            while len(self._payloads_by_file) >= MAX_REMEMBERED_PAYLOADS:
+                del self._payloads_by_file[next(iter(self._payloads_by_file))]
+            self._payloads_by_file[path] = payload
         return self._payloads_by_file.get(path)

@@ -54,6 +54,7 @@ class Receiver:
         self.writers = []
         self.reading = asyncio.Event()
         self.reading.set()
+        self.greet = lambda writer: None
         self.port = 0
         self.server = None
 
@@ -63,6 +64,7 @@ class Receiver:
 
     async def handle(self, reader, writer):
         self.writers.append(writer)
+        self.greet(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while line := await reader.readline():
                 await self.reading.wait()
@@ -232,6 +234,40 @@ async def test_hung_receivers_leave_no_connection(monkeypatch):
         assert len(os.listdir("/proc/self/fd")) - before - len(accepted) <= 2
         for connection in accepted:
             connection.close()
+
+
+@pytest.mark.parametrize("kind", ["closes at once", "hangs", "no datagrams"])
+async def test_false_receivers(monkeypatch, receiver, kind):
+    """A receiver that accepts connections and takes nothing is a trouble until a connection lasts."""
+    monkeypatch.setattr(log_forwarder, "STEADY_S", 0.3)
+    cues: list[Any] = []
+    forwarder = make_forwarder(receiver.port, cues=cues, buffer_bytes=64 << 20)
+    if kind == "closes at once":
+        receiver.greet = lambda writer: writer.close()
+    elif kind == "hangs":
+        monkeypatch.setattr(log_forwarder, "SEND_TIMEOUT_S", 0.1)
+        monkeypatch.setattr(log_forwarder, "BATCH_BYTES", 32 << 20)  # more than the kernel keeps for a socket
+        receiver.reading.clear()
+        add(forwarder, *("x" * 32_000 for _ in range(1000)))
+    else:
+        forwarder = make_forwarder(receiver.port, cues=cues, protocol="udp")
+    async with running(forwarder), asyncio.timeout(TIMEOUT_S * 2):
+        while not cues:
+            add(forwarder, "x")
+            await asyncio.sleep(0.01)
+        assert isinstance(cues[0], ConditionDetected) and "cannot send the log to" in cues[0].detail
+        assert kind != "closes at once" or "it closes each connection at once" in cues[0].detail
+        receiver.greet, transport = lambda writer: None, None
+        monkeypatch.setattr(log_forwarder, "SEND_TIMEOUT_S", TIMEOUT_S)
+        receiver.reading.set()
+        if kind == "no datagrams":
+            address = ("localhost", receiver.port)
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=address)
+        while not isinstance(cues[-1], ConditionResolved):
+            await asyncio.sleep(0.01)
+        if transport is not None:
+            transport.close()
 
 
 async def test_disk_takes_more_than_memory(receiver, tmp_path):

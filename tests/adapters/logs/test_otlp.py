@@ -110,6 +110,17 @@ async def test_parts_of_a_line():
     assert expected.items() <= first.resource.items()
 
 
+async def test_strange_names():
+    """A name of a file that is no UTF-8 does not hold up the lines."""
+    name = b"/x\xff\n".decode(errors="surrogateescape")
+    with OtlpReceiver() as receiver:
+        forwarder = make_forwarder(receiver.port)
+        forwarder.add(ForwardedLine(1.0, "info", "", f"cannot read {name}", {"stream": "file", "file": name}))
+        await forwarder.flush()
+        (line,) = receiver.lines
+    assert line.body == "cannot read /x?\n" and line.attributes["log.file.path"] == "/x?\n"
+
+
 async def test_receiver_restarts():
     """A receiver that comes later, restarts or asks for patience (503) gets every line, in order; status shows it."""
     cues: list[Any] = []

@@ -142,7 +142,7 @@ def test_a_payload_is_no_starter(tmp_path: Path) -> None:
 def test_the_startd_gets_what_condor_master_gave(tmp_path: Path) -> None:
     """Neither the environment nor the ignored signals differ from those of a startd without a guard."""
     program = tmp_path / "condor_startd"
-    program.write_text("#!/bin/sh\ncat /proc/$$/environ /proc/$$/status > $1\n")
+    program.write_text("#!/bin/sh\nexec cat /proc/self/environ /proc/self/status > $1\n")
     program.chmod(0o755)
     write_guard(tmp_path / startd_guard.NAME, str(program))
     found = []
