@@ -18,6 +18,7 @@ import os
 import re
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL_S = 1.0
 MIN_PAUSE_S = 0.02  # between searches that the kernel asks for
+MAX_PAUSE_S = 10.0
 PAUSE_FACTOR = 10  # times the last search: a payload may fill its directory, and searches must not take the machine
 MAX_FILES = 256
+MAX_FOUND_DIRECTORY_FILES = 32  # of one directory that a wildcard has found: one payload must not push out others
 CHUNK_BYTES = 64 * 1024
 MAX_CHUNK_LINES = 2000
 LINE_COST_BYTES = 128  # a line costs as much time as so many bytes
@@ -47,6 +50,7 @@ HOLE = re.compile(rb"\0{%d,}" % HOLE_BYTES)
 
 OnLines = Callable[[str, str, list[bytes]], None]  # job, path and complete lines
 OnOpened = Callable[[str], None]  # path
+OnLimit = Callable[[bool], None]  # True while files are not followed, because there are too many
 
 
 class Source(NamedTuple):
@@ -86,6 +90,7 @@ class FollowedFile:
 
     def __init__(self, descriptor: int, path: str, source: Source, *, from_end: bool) -> None:
         self.path, self.source = path, source
+        self.found_directory: str | None = None  # of a wildcard, where it was opened
         self.has_more = True  # to read at once
         self.is_gone = False  # renamed out of the pattern or removed
         self._descriptor = descriptor
@@ -177,14 +182,23 @@ class FollowedFile:
 class FileFollower:
     """The files of all jobs."""
 
-    def __init__(self, on_lines: OnLines, on_opened: OnOpened = lambda _: None) -> None:
-        """Follow nothing yet; `on_lines` gets job, path and lines, `on_opened` the path of a new file before that."""
-        self._on_lines, self._on_opened = on_lines, on_opened
+    def __init__(
+        self, on_lines: OnLines, on_opened: OnOpened = lambda _: None, on_limit: OnLimit = lambda _: None
+    ) -> None:
+        """Follow nothing yet.
+
+        Args:
+            on_lines: Gets job, path and lines.
+            on_opened: Gets the path of each new file, before its lines.
+            on_limit: Gets, after each search, True if there are more files than are followed.
+        """
+        self._on_lines, self._on_opened, self._on_limit = on_lines, on_opened, on_limit
         self._sources: tuple[Source, ...] = ()
         self._files: dict[tuple[int, int], FollowedFile] = {}  # by device and inode: a renamed file stays the same
         self._known_sources: frozenset[Source] = frozenset()  # of the looks before
         self._watches: DirectoryWatches | None = None
         self._must_search_again = False
+        self._found_counts: Counter[str | None] = Counter()  # files, by the directory that a wildcard has found
 
     async def follow(self) -> None:
         """Look again and again, until cancelled."""
@@ -198,7 +212,7 @@ class FileFollower:
                 began = time.thread_time()
                 self._search()
                 pause_s = PAUSE_FACTOR * (time.thread_time() - began)
-                next_search = loop.time() + max(MIN_PAUSE_S, min(LOOK_INTERVAL_S, pause_s))
+                next_search = loop.time() + max(MIN_PAUSE_S, min(MAX_PAUSE_S, pause_s))
                 while (has_more := await self._read_in_turns()) and loop.time() < next_search:
                     pass
                 await asyncio.sleep(next_search - loop.time())
@@ -239,10 +253,16 @@ class FileFollower:
     def _search(self) -> None:
         """Open new files, and notice those that are gone."""
         present: set[tuple[int, int]] = set()
+        inodes = {inode for _, inode in self._files}
+        self._found_counts = Counter(file.found_directory for file in self._files.values())
+        is_limited = False
         walk = PatternWalk()
         for source in self._sources:
             with closing(walk.find_entries(source.file.path)) as entries:
                 for entry in entries:
+                    if entry.inode not in inodes and not self._has_room(entry):  # not looked at: there may be thousands
+                        is_limited = True
+                        continue
                     key = self._identify(entry)
                     if key is not None and key not in present and self._keep_or_open(entry, source, key):
                         present.add(key)
@@ -251,6 +271,12 @@ class FileFollower:
             file.is_gone = key not in present
         # an entry may have appeared after its directory was read and before it was watched
         self._must_search_again = self._watches is not None and self._watches.set_watched(walk.directories)
+        self._on_limit(is_limited or walk.is_limited)
+
+    def _has_room(self, entry: FoundEntry) -> bool:
+        directory = entry.found_directory
+        has_own_room = directory is None or self._found_counts[directory] < MAX_FOUND_DIRECTORY_FILES
+        return len(self._files) < MAX_FILES and has_own_room
 
     @staticmethod
     def _identify(entry: FoundEntry) -> tuple[int, int] | None:
@@ -267,8 +293,6 @@ class FileFollower:
         if key in self._files:
             self._files[key].path = path
             return True
-        if len(self._files) >= MAX_FILES:
-            return False
         try:
             descriptor = os.open(entry.name, os.O_RDONLY | SAFE_FLAGS, dir_fd=entry.directory)
         except OSError:
@@ -278,7 +302,10 @@ class FileFollower:
         if (status.st_dev, status.st_ino) != key or status.st_nlink > 1:
             os.close(descriptor)
             return False
-        self._files[key] = FollowedFile(descriptor, path, source, from_end=source not in self._known_sources)
+        file = FollowedFile(descriptor, path, source, from_end=source not in self._known_sources)
+        file.found_directory = entry.found_directory
+        self._files[key] = file
+        self._found_counts[entry.found_directory] += 1
         self._on_opened(path)
         return True
 

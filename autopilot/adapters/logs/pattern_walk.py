@@ -34,11 +34,15 @@ class FoundEntry(NamedTuple):
         path: The whole path, for people.
         directory: The descriptor of its directory, which is closed when the search goes on.
         name: The name in that directory.
+        inode: Its inode as the directory has it, which costs nothing; None for a name without a wildcard.
+        found_directory: The path of the directory if a wildcard has found it, as one of many; else None.
     """
 
     path: str
     directory: int
     name: str
+    inode: int | None
+    found_directory: str | None
 
 
 class PatternWalk:
@@ -47,6 +51,7 @@ class PatternWalk:
     def __init__(self) -> None:
         self.directories: dict[str, None] = {}
         """The directories in which further entries of the patterns may appear, in their order."""
+        self.is_limited = False  # a directory had too many entries, or there were too many directories
         self._room = MAX_ENTRIES
 
     def find_entries(self, pattern: str) -> Generator[FoundEntry, None, None]:
@@ -54,46 +59,55 @@ class PatternWalk:
         parts = [part for part in pattern.split("/") if part not in ("", ".")]
         root = os.open("/", PATH_FLAGS | os.O_DIRECTORY)
         try:
-            yield from self._search(root, "", parts)
+            yield from self._search(root, "", parts, is_found=False)
         finally:
             os.close(root)
 
-    def _search(self, directory: int, path: str, parts: list[str]) -> Generator[FoundEntry, None, None]:
+    def _search(
+        self, directory: int, path: str, parts: list[str], *, is_found: bool
+    ) -> Generator[FoundEntry, None, None]:
         part, *rest = parts
         if has_magic(part) or not rest:
             if len(self.directories) >= MAX_DIRECTORIES and (path or "/") not in self.directories:
+                self.is_limited = True
                 return
             self.directories[path or "/"] = None
-        for name in self._list_names(directory, part) if has_magic(part) else [part]:
+        names: list[tuple[str, int | None]] = [(part, None)]
+        if has_magic(part):
+            names, is_found = [*self._list_names(directory, part)], is_found or bool(rest)
+        for name, inode in names:
             if not rest:
-                yield FoundEntry(f"{path}/{name}", directory, name)
+                yield FoundEntry(f"{path}/{name}", directory, name, inode, path if is_found else None)
                 continue
             try:
                 child = open_directory(directory, name)
             except OSError:
                 continue
             try:
-                with closing(self._search(child, f"{path}/{name}", rest)) as found:
+                with closing(self._search(child, f"{path}/{name}", rest, is_found=is_found)) as found:
                     yield from found
             finally:
                 os.close(child)
 
-    def _list_names(self, directory: int, part: str) -> list[str]:
-        """Return the names in a directory that fit a part of a pattern; a leading dot is written out, as in a shell."""
+    def _list_names(self, directory: int, part: str) -> list[tuple[str, int]]:
+        """Return names that fit a part of a pattern, and their inodes; a leading dot is written out, as in a shell."""
         try:
             descriptor = os.open(".", DIRECTORY_FLAGS, dir_fd=directory)
         except OSError:
             return []
+        room = min(self._room, MAX_DIRECTORY_ENTRIES)
         try:
             with os.scandir(descriptor) as entries:
-                names = [entry.name for entry in islice(entries, min(self._room, MAX_DIRECTORY_ENTRIES))]
+                names = [(entry.name, entry.inode()) for entry in islice(entries, room)]
         except OSError:
             return []
         finally:
             os.close(descriptor)
         self._room -= len(names)
+        self.is_limited = self.is_limited or len(names) == room
         fits = re.compile(translate(part)).match
-        return sorted(name for name in names if fits(name) and (part.startswith(".") or not name.startswith(".")))
+        shows_hidden = part.startswith(".")
+        return sorted(found for found in names if fits(found[0]) and (shows_hidden or not found[0].startswith(".")))
 
 
 def open_directory(parent: int, name: str, max_links: int = MAX_LINKS) -> int:

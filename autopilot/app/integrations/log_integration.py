@@ -13,16 +13,21 @@ from autopilot.adapters.logs.logger import Logger
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.spec.otlp_library import OTLP_PROTOCOLS, OTLP_REMEDY, is_otlp_installed
 from autopilot.spec.plan import LogDestination, Plan
+from autopilot.spec.stop_budget import LOG_FLUSH_S
 
 if TYPE_CHECKING:
+    from autopilot.adapters.condition_reporter import ConditionReporter
     from autopilot.adapters.logs.file_follower import FileFollower, Source
     from autopilot.adapters.logs.log_entry import ForwardedLine
     from autopilot.adapters.logs.log_forwarder import LogForwarder
     from autopilot.adapters.logs.redaction import Redactor
 
-FLUSH_TIMEOUT_S = 1.0  # for the last lines, at the end of the life
 PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]{1,10})/")  # named after the first process of the payload
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
+LIMIT_PROBLEM = (
+    "not all files of logging.files are followed: 256 at most, and 32 of a directory that a wildcard has found; "
+    "write narrower patterns, or look for a payload that fills its directory"
+)
 SPILL_DIRECTORY = "log-spill"  # in the state directory
 
 
@@ -51,6 +56,7 @@ class LogIntegration:
         self._put_variables: dict[str, str] = {}
         self._follower: FileFollower | None = None
         self._is_following = False
+        self._file_conditions: ConditionReporter | None = None
         self._payloads_by_file: dict[str, str] = {}
         self._use_destinations()
         self._use_files()
@@ -105,7 +111,7 @@ class LogIntegration:
         """Send the last lines at the end of the life, within a bound; the loop runs nothing else any more."""
 
         async def flush() -> None:
-            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+            async with asyncio.timeout(LOG_FLUSH_S):
                 await asyncio.gather(*(forwarder.flush() for forwarder in self._forwarders.values()))
 
         if self._forwarders:
@@ -188,7 +194,7 @@ class LogIntegration:
         if self._follower is None and any(job.log_files for job in self._plan.jobs):
             from autopilot.adapters.logs.file_follower import FileFollower
 
-            self._follower = FileFollower(self._write_file_lines, on_opened=self._note_opened)
+            self._follower = FileFollower(self._write_file_lines, self._note_opened, self._note_limit)
         if self._follower is not None:
             self._follower.use_sources(self._list_sources())
 
@@ -209,6 +215,18 @@ class LogIntegration:
         """Find the payload of a new file now: it may end before its lines are read."""
         self._payloads_by_file.pop(path, None)  # of an earlier process with this pid
         self._find_payload(path)
+
+    def _note_limit(self, is_limited: bool) -> None:
+        if not self._is_following:  # the supervisor takes no reports yet; the next search tells it again
+            return
+        if self._file_conditions is None:
+            from autopilot.adapters.condition_reporter import ConditionReporter
+
+            self._file_conditions = ConditionReporter(self._context.report)
+        if is_limited:
+            self._file_conditions.raise_condition("log-files-limit", LIMIT_PROBLEM)
+        else:
+            self._file_conditions.clear_condition("log-files-limit")
 
     def _find_payload(self, path: str) -> str | None:
         """Return the payload in whose directory a file is, also after its end."""

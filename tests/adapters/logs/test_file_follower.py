@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 
 import pytest
 
@@ -259,6 +260,32 @@ def test_crowded_directory(followed, monkeypatch):
     monkeypatch.setattr(pattern_walk, "MAX_DIRECTORY_ENTRIES", 7)
     walk = pattern_walk.PatternWalk()
     assert len(list(walk.find_entries(f"{followed.folder}/*.log"))) <= 7
+
+
+def test_payloads_with_many_files(tmp_path):
+    """A payload that fills its directory does not keep the files of others from being followed, and it is told."""
+    limits: list[bool] = []
+    found: list[str] = []
+    follower = FileFollower(lambda job, path, lines: found.append(path), on_limit=limits.append)
+    follower.use_sources([Source("job", LogFile(path=f"{tmp_path}/dir_*/*.log"))])
+    for payload in range(12):
+        (tmp_path / f"dir_{payload:02}").mkdir()
+    for payload in range(10):
+        for number in range(40):
+            (tmp_path / f"dir_{payload:02}/{number}.log").write_text("x\n")
+    (tmp_path / "dir_00/10.log").unlink()
+    for _ in range(9):
+        follower.look()
+    assert len(follower._files) == file_follower.MAX_FILES and limits[-1]
+    assert len([path for path in found if "/dir_00/" in path]) == file_follower.MAX_FOUND_DIRECTORY_FILES
+    for payload in range(5):
+        shutil.rmtree(tmp_path / f"dir_{payload:02}")
+    (tmp_path / "dir_11/last.log").write_text("x\n")
+    while follower.look():
+        pass
+    follower.look()
+    assert f"{tmp_path}/dir_11/last.log" in found
+    follower.close()
 
 
 def test_many_lines(followed):
