@@ -275,7 +275,7 @@ def test_alerts_and_dashboard(tmp_path: Path, docker_site: Site) -> None:
             well.touch()
             agent.start()
             close_receiver = accept_lines(receiver_port)
-            for job in ("loop", "noisy"):
+            for job in ("loop", "noisy", "slow"):  # a slow check is a line of log at each interval
                 done = pilot.run_verb("stop", job)
                 assert done.returncode == 0, done.stdout + done.stderr
             notices.wait_for_resolved(*ALERTS)
