@@ -258,14 +258,17 @@ class FileFollower:
         is_limited = False
         walk = PatternWalk()
         for source in self._sources:
-            with closing(walk.find_entries(source.file.path)) as entries:
-                for entry in entries:
-                    if entry.inode not in inodes and not self._has_room(entry):  # not looked at: there may be thousands
-                        is_limited = True
-                        continue
-                    key = self._identify(entry)
-                    if key is not None and key not in present and self._keep_or_open(entry, source, key):
-                        present.add(key)
+            try:
+                with closing(walk.find_entries(source.file.path)) as entries:
+                    for entry in entries:
+                        if entry.inode not in inodes and not self._has_room(entry):  # there may be thousands
+                            is_limited = True
+                            continue
+                        key = self._identify(entry)
+                        if key is not None and key not in present and self._keep_or_open(entry, source, key):
+                            present.add(key)
+            except OSError:  # no descriptor is left, for example: what is open stays open until the next search
+                return
         self._known_sources = frozenset(self._sources)
         for key, file in self._files.items():
             file.is_gone = key not in present

@@ -25,6 +25,7 @@ MAX_LINKS = 8  # in one path
 MAX_DIRECTORIES = 256  # that are searched in one walk
 MAX_DIRECTORY_ENTRIES = 10_000  # that are read of one directory
 MAX_ENTRIES = 50_000  # that are read in one walk: some 50 ms
+SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # which say nothing about the directory
 
 
 class FoundEntry(NamedTuple):
@@ -55,7 +56,11 @@ class PatternWalk:
         self._room = MAX_ENTRIES
 
     def find_entries(self, pattern: str) -> Generator[FoundEntry, None, None]:
-        """Yield the names that fit an absolute pattern."""
+        """Yield the names that fit an absolute pattern.
+
+        Raises:
+            OSError: The search is incomplete, because this process or the machine is short of something.
+        """
         parts = [part for part in pattern.split("/") if part not in ("", ".")]
         root = os.open("/", PATH_FLAGS | os.O_DIRECTORY)
         try:
@@ -81,7 +86,9 @@ class PatternWalk:
                 continue
             try:
                 child = open_directory(directory, name)
-            except OSError:
+            except OSError as error:
+                if error.errno in SHORTAGES:
+                    raise
                 continue
             try:
                 with closing(self._search(child, f"{path}/{name}", rest, is_found=is_found)) as found:
@@ -93,7 +100,9 @@ class PatternWalk:
         """Return names that fit a part of a pattern, and their inodes; a leading dot is written out, as in a shell."""
         try:
             descriptor = os.open(".", DIRECTORY_FLAGS, dir_fd=directory)
-        except OSError:
+        except OSError as error:
+            if error.errno in SHORTAGES:
+                raise
             return []
         room = min(self._room, MAX_DIRECTORY_ENTRIES)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import shutil
 
 import pytest
@@ -304,6 +305,20 @@ def test_busy_file(followed):
     followed.write("b.log", "1\n")
     assert followed.follower.look() and followed.follower.look()
     assert ("b.log", "1") in followed.found
+
+
+def test_no_descriptor_left(followed):
+    """While this process can open nothing more, its open files stay followed, and no line comes twice."""
+    followed.write("a.log", "1\n")
+    assert followed.look() == [("a.log", "1")]
+    followed.write("a.log", "2\n")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        found = followed.look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert found == [("a.log", "2")] and followed.look() == []
 
 
 def test_strange_bytes(followed):
