@@ -35,7 +35,8 @@ SHORTER = (  # each time of the rules, and the time that the test gives
     (r"> 600\b", "> 10"),
     (r"> 3600\b", "> 10"),
 )
-ALERTS = frozenset(re.findall(r"alert: (\w+)", RULES))
+MANY_LIVES = {"DigestSuspect"}  # alerts that need the ends of many lives: promtool alone tests these
+ALERTS = frozenset(re.findall(r"alert: (\w+)", RULES)) - MANY_LIVES
 
 
 class Notices:
