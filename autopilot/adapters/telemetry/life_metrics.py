@@ -47,7 +47,8 @@ class LifeMetrics:
         def make_gauge(name: str, help: str, *labels: str) -> Gauge:
             return Gauge(f"autopilot_{name}", help, labels, registry=registry)
 
-        Info("autopilot", "This life: version, container, image, host, slot.", registry=registry).info(dict(metadata))
+        labels = {key: value for key, value in metadata.items() if key != "image_reason"}  # a sentence is no label
+        Info("autopilot", "This life: version, container, image, host, slot.", registry=registry).info(labels)
         ProcessCollector(registry=registry)
         self._job_up = make_gauge("job_up", "1 while the job has a process.", "name")
         self._job_healthy = make_gauge(
