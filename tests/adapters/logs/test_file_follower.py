@@ -107,6 +107,14 @@ def test_joined_lines(tmp_path):
     assert followed.look() == [("a.log", "2 fine")]
 
 
+@pytest.mark.parametrize("first_line", ["(?iu)^\u00c9tape", r"^\u00e9tape", r"^\w+ \d"])
+def test_any_expression(tmp_path, first_line):
+    """An expression sees text: letters beyond ASCII, and every flag that is valid for text."""
+    followed = Followed(tmp_path, first_line)
+    followed.write("a.log", "\u00e9tape 1\n  more\n\u00e9tape 2\n")
+    assert followed.look() == [("a.log", "\u00e9tape 1\n  more")]
+
+
 def test_endless_group(tmp_path):
     """A group without an end comes in pieces: memory is bounded."""
     followed = Followed(tmp_path, "^never")
