@@ -356,6 +356,8 @@ def test_close(followed):
         ("a/dir_*/_out*", ["a", "a/dir_1", "a/dir_2"]),
         ("a/[bc]/d/?/e", ["a", "a/b/d", "a/b/d/x"]),
         ("missing/file", []),
+        ("a//b/./[x", ["a/b"]),
+        ("a/../a/**/y", ["a/../a", "a/../a/b", "a/../a/dir_1", "a/../a/dir_2"]),
     ],
 )
 def test_watched_directories(tmp_path, pattern, directories):
@@ -365,6 +367,11 @@ def test_watched_directories(tmp_path, pattern, directories):
     walk = pattern_walk.PatternWalk()
     list(walk.find_entries(f"{tmp_path}/{pattern}"))
     assert list(walk.directories) == [f"{tmp_path}/{name}" for name in directories]
+
+
+def test_no_file():
+    """The root directory is no file, and nothing is found there."""
+    assert list(pattern_walk.PatternWalk().find_entries("/")) == []
 
 
 async def test_short_lived_files(tmp_path, monkeypatch):
