@@ -117,7 +117,7 @@ class Podman:
 
 @contextmanager
 def start_podman(*insecure_registries: str) -> Iterator[Podman]:
-    """Run a service; at the end remove its containers and images and stop it.
+    """Run a service; at the end remove its containers, stop it, and remove its folder.
 
     Args:
         insecure_registries: registries without TLS. Podman does not trust loopback by default, as Docker does.
@@ -136,6 +136,5 @@ def start_podman(*insecure_registries: str) -> Iterator[Podman]:
             yield podman
         finally:
             podman.run("rm", "--all", "--force", "--time=0", "--volumes", check=False)
-            podman.run("rmi", "--all", "--force", check=False)
             podman.stop()
             detach_mounts_below(folder)

@@ -157,4 +157,5 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "cron": lambda: system_packages.ensure_programs("cron"),
     "fuse": require_fuse,
     "openssl": lambda: system_packages.ensure_programs("openssl"),
+    "skopeo": lambda: system_packages.ensure_programs("skopeo"),
 }

@@ -23,7 +23,9 @@ def list_packages() -> list[dict[str, str]]:
         for command in commands
         for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     }
-    return [dict(zip(("type", "name", "version", "architecture"), line.split("\t"), strict=True)) for line in sorted(lines)]
+    return [
+        dict(zip(("type", "name", "version", "architecture"), line.split("\t"), strict=True)) for line in sorted(lines)
+    ]
 
 
 json.dump(list_packages(), sys.stdout)

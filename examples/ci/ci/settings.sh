@@ -36,5 +36,7 @@ end_if_released() {
 [ -e Dockerfile ] && [ -e ci/settings.sh ] || fail "it must be started in the top folder of the repository, as ci/$(basename "$0")"
 mkdir -p out
 
+: "${SIGNING_PUBLIC_KEY:=signing.pub}" # the key that the repository has
+export SIGNING_PUBLIC_KEY
 INPUTS="Dockerfile base-digest autopilot.json5 requirements.txt wheels"
 LOCAL_IMAGE="localhost/worker-node:pipeline"

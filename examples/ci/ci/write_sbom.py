@@ -1,4 +1,4 @@
-"""Print a list of packages as a CycloneDX document. Equal packages give equal documents: it has no time and no number."""
+"""Print a list of packages as a CycloneDX document. Equal packages give equal documents."""
 
 from __future__ import annotations
 

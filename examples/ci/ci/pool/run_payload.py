@@ -1,4 +1,4 @@
-"""Submit one job to the pool's schedd with HTCondor's Python bindings, and wait for its end: exit 0 if it ended well."""
+"""Submit one job with HTCondor's Python bindings and wait for its end; exit 0 if it ended well."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ sys.path.insert(0, "/bindings")  # where ci/test-on-pool mounts them
 
 import htcondor2
 
-LIMIT_S = 120
+LIMIT_S = 300
 TROUBLES = {
     htcondor2.JobEventType.JOB_HELD: "was held",
     htcondor2.JobEventType.JOB_ABORTED: "was removed",
