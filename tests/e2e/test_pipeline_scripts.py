@@ -15,6 +15,7 @@ from types import ModuleType
 
 import pytest
 import yaml
+from autopilot_watchdog.config.config_reader import load_config
 
 from lab.registry_server import Registry, start_registry
 from tests.e2e.site_repository import EXAMPLES, GIT_IDENTITY, JOB_NAME
@@ -80,6 +81,16 @@ def test_sbom_is_valid_and_repeatable() -> None:
     assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(text) is None
     numbers = {json.loads(write_sbom.format_sbom(packages, version))["serialNumber"] for version in "112"}
     assert len(numbers) == 2
+
+
+def test_slot_of_the_readme(tmp_path: Path) -> None:
+    """The slot group that the README shows is a right one for the watchdog."""
+    block = (FOLDER / "README.md").read_text().split("```json\n")[1].split("```")[0]
+    (tmp_path / "config.json").write_text(
+        json.dumps({"slots": [json.loads(block.replace("REGISTRY/PATH", "r.example.org/site/w"))]})
+    )
+    group = load_config(tmp_path / "config.json").slots[0]
+    assert group.verify is not None and group.verify.exec[-1] == "{image}"
 
 
 # --- a repository without an engine ---
