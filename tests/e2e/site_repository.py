@@ -105,7 +105,7 @@ class SiteRepository:
         job = document[JOB_NAME]
         output = ""
         for line in [*job["before_script"], *job["script"]]:
-            if "pip" not in line:  # the tools are those of the test's own environment
+            if not re.search(r"\b(venv|pip)\b", line):  # the tools are those of the test's own environment
                 output += self.run_step(clone, line, {**variables, **(extra or {})})
         return output
 

@@ -274,7 +274,7 @@ def push_broken_version(farm: Farm, v2: str) -> None:
     repository.edit_spec(lambda text: text.replace('"condor_master", "-f"', '"condor_master", "-f", "-no-such-option"'))
     repository.commit("Break it")
     with pytest.raises(
-        StepFailedError, match="the worker ended with exit code [1-9][0-9]* before the worker joins the pool"
+        StepFailedError, match=r"the worker ended with exit code [1-9]\d* before the worker joins the pool"
     ):
         repository.run_pipeline("broken")
     assert (farm.get_tag_digest("canary"), farm.get_tag_digest("stable")) == (v2, v2)
