@@ -281,7 +281,11 @@ def push_broken_version(farm: Farm, v2: str) -> None:
 
 
 def push_unsigned(farm: Farm) -> tuple[Path, str]:
-    """Push v3 by hand: `stable` names it, and the hosts refuse it. Return the clone, and the host that was first."""
+    """Push v3 by hand: `stable` names it, and the host of the first ring refuses it, for good after some times.
+
+    Returns:
+        The clone in which v3 was built, and the name of the host.
+    """
     repository = farm.repository
     clone = repository.checkout_for_ci("broken")
     repository.run_step(clone, "ci/build && ci/push")
@@ -300,21 +304,23 @@ def push_unsigned(farm: Farm) -> tuple[Path, str]:
     assert host.run_verb("retry").returncode == 0
     refused = eventually(lambda: host.read_audit("verify-failed"), 60, "the host refuses the unsigned image")
     assert "has no signature" in refused[0]["sentence"]
+    eventually(lambda: list_entries(host, "quarantine", v3), 60, "the host does not try it any more")
+    assert not list_entries(host, "start", v3)
     return clone, first
 
 
 def force_broken_version(farm: Farm, v2: str, clone: Path, first: str) -> None:
-    """Sign v3 by hand, too: the rings stop it, and the host of the first ring goes back to v2."""
+    """Sign v3 by hand and release it, too: the rings stop it, and the host of the first ring goes back to v2."""
     farm.repository.run_step(clone, "ci/sbom && ci/sign && ci/move-tag stable")
     v3 = (clone / "out" / "digest").read_text().strip()
     later = next(name for name in STABLE_HOSTS if name != first)
     host = farm.hosts[first]
-    assert host.run_verb("retry").returncode == 0
+    assert host.run_verb("release", v3).returncode == 0
     eventually(lambda: list_entries(host, "verify", v3), 60, "the host accepts v3")
     farm.renew(first, later)
     eventually(lambda: count_failed_lives(host, v3) >= 3, 60, "v3 fails in the first ring")
     eventually(lambda: farm.get_digest(first) == v2, 60, "the first ring goes back to v2")
-    eventually(lambda: list_entries(host, "quarantine", v3), 60, "v3 is quarantined")
+    eventually(lambda: len(list_entries(host, "quarantine", v3)) == 2, 60, "v3 is quarantined again, for its lives")
     assert farm.get_digest(first) == v2
     eventually(lambda: farm.get_digest(later) == v2, 60, "the second ring runs v2")
     assert not list_entries(farm.hosts[later], "start", v3)
