@@ -346,6 +346,7 @@ def list_entries(host: Site, event: str, digest: str) -> list[dict[str, Any]]:
 
 def count_failed_lives(host: Site, digest: str) -> int:
     """Return the number of lives of a digest that failed on the host."""
+    containers = {entry["started"] for entry in list_entries(host, "start", digest)}
     return sum(
-        removal.get("digest") == digest and removal["verdict"] == "failed" for removal in host.read_audit("remove")
+        removal["container"] in containers and removal["verdict"] == "failed" for removal in host.read_audit("remove")
     )
