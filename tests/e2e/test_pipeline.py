@@ -122,8 +122,10 @@ class Farm:
             registry={
                 **host.document["registry"],
                 "auth_file": self.repository.variables["REGISTRY_AUTH_FILE"],
-                "timeout": "10s",
+                "timeout": "60s",  # a busy registry is not one that is away
+                "patience": "60s",
             },
+            rollout={**host.document["rollout"], "patience": "10m"},
             failures={"initial": "1s", "longest": "2s"},
         )
         self._watches.enter_context(host.run_watch())
@@ -134,6 +136,16 @@ class Farm:
         """Return the digest that runs in the host's slot; "" if none runs."""
         slot = self.hosts[name].get_slots()[f"{name}-01"]
         return str(slot["digest"]) if slot["container"] and slot["state"] == "running" else ""
+
+    def prepare(self, digest: str, *names: str) -> None:
+        """Let the hosts ask the registry, and wait until they have pulled and verified the digest."""
+        for name in names:
+            assert self.hosts[name].run_verb("retry").returncode == 0
+        eventually(
+            lambda: all(list_entries(self.hosts[name], "verify", digest) for name in names),
+            60,
+            f"{names} verify {digest}",
+        )
 
     def wait_for_digest(self, name: str, digest: str, description: str) -> None:
         """Wait until the host's slot runs the digest and a life of it has proved good."""
@@ -247,6 +259,7 @@ def try_on_canary(farm: Farm, v1: str) -> str:
     assert v2 != v1 and farm.get_tag_digest("stable") == v1
     assert farm.get_label("org.opencontainers.image.revision") == revision
     assert farm.get_label("autopilot.urgency") == "2030-01-01"
+    farm.prepare(v2, "canary-1")
     farm.renew("canary-1", "stable-1")
     farm.wait_for_digest("canary-1", v2, "v2 is tried")
     farm.wait_for_digest("stable-1", v1, "v1 is still the image of the others")
@@ -262,6 +275,7 @@ def roll_out(farm: Farm, v2: str) -> None:
     output = repository.run_pipeline("main", {"BUILD_OPTIONS": "--no-cache"})
     assert "was tested and signed before" in output
     assert farm.get_tag_digest("stable") == v2
+    farm.prepare(v2, *STABLE_HOSTS)
     farm.renew(*STABLE_HOSTS)
     for name in STABLE_HOSTS:
         farm.wait_for_digest(name, v2, "v2 is rolled out")
@@ -284,11 +298,11 @@ def push_unsigned(farm: Farm) -> tuple[Path, str]:
     """Push v3 by hand: `stable` names it, and the host of the first ring refuses it, for good after some times.
 
     Returns:
-        The clone in which v3 was built, and the name of the host.
+        The folder of the pipeline that has v3, and the name of the host.
     """
     repository = farm.repository
-    clone = repository.checkout_for_ci("broken")
-    repository.run_step(clone, "ci/build && ci/push")
+    clone = repository.runs[-1]  # the pipeline has built v3 there
+    repository.run_step(clone, "ci/push")
     v3 = (clone / "out" / "digest").read_text().strip()
     with pytest.raises(StepFailedError, match="the image is not signed"):
         repository.run_step(clone, "ci/move-tag stable")
@@ -321,7 +335,6 @@ def force_broken_version(farm: Farm, v2: str, clone: Path, first: str) -> None:
     eventually(lambda: count_failed_lives(host, v3) >= 3, 60, "v3 fails in the first ring")
     eventually(lambda: farm.get_digest(first) == v2, 60, "the first ring goes back to v2")
     eventually(lambda: len(list_entries(host, "quarantine", v3)) == 2, 60, "v3 is quarantined again, for its lives")
-    assert farm.get_digest(first) == v2
     eventually(lambda: farm.get_digest(later) == v2, 60, "the second ring runs v2")
     assert not list_entries(farm.hosts[later], "start", v3)
 

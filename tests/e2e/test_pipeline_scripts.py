@@ -243,7 +243,15 @@ def test_verification_without_signature(signed: tuple[Path, Registry], reference
     """An image without a signature, and a name without a digest, are refused."""
     folder, registry = signed
     done = verify(folder, registry, f"{registry.address}/site/{reference}")
-    assert done.returncode == 1 and sentence in done.stderr
+    assert done.returncode == 1 and sentence in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.real("registry", "skopeo", "openssl")
+def test_verification_without_registry(signed: tuple[Path, Registry]) -> None:
+    """A silent registry is told from an image without a signature; both are refused."""
+    folder, registry = signed
+    done = verify(folder, registry, f"127.0.0.1:1/site/unknown@{DIGEST}")
+    assert done.returncode == 1 and "cannot be read" in done.stderr.splitlines()[-1]
 
 
 def verify(folder: Path, registry: Registry, image: str) -> subprocess.CompletedProcess[str]:
