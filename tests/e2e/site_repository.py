@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -97,11 +98,7 @@ class SiteRepository:
         """
         clone = self.checkout_for_ci(branch)
         document = yaml.safe_load((clone / ".gitlab-ci.yml").read_text())
-        variables = {"CI_COMMIT_BRANCH": branch, "CI_DEFAULT_BRANCH": MAIN_BRANCH, **document["variables"]}
-        for rule in document["workflow"]["rules"]:
-            if is_rule_met(rule["if"], variables):
-                variables |= rule["variables"]
-                break
+        variables = choose_variables(document, branch)
         job = document[JOB_NAME]
         output = ""
         for line in [*job["before_script"], *job["script"]]:
@@ -136,6 +133,15 @@ class SiteRepository:
         if done.returncode != 0:
             raise StepFailedError(f"{' '.join(argv)} ended with {done.returncode}\n{done.stdout}")
         return done.stdout
+
+
+def choose_variables(document: Mapping[str, Any], branch: str) -> dict[str, str]:
+    """Return the variables of a run of GitLab's document for a branch: those of the first rule that is met, too."""
+    variables = {"CI_COMMIT_BRANCH": branch, "CI_DEFAULT_BRANCH": MAIN_BRANCH, **document["variables"]}
+    for rule in document["workflow"]["rules"]:
+        if is_rule_met(rule["if"], variables):
+            return variables | rule["variables"]
+    return variables
 
 
 def is_rule_met(condition: str, variables: Mapping[str, str]) -> bool:

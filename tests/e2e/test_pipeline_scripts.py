@@ -12,13 +12,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
 from autopilot_watchdog.config.config_reader import load_config
+from autopilot_watchdog.sentence_parts import MAX_OUTPUT_CHARS
 
 from lab.registry_server import Registry, start_registry
-from tests.e2e.site_repository import EXAMPLES, GIT_IDENTITY, JOB_NAME
+from tests.e2e.site_repository import EXAMPLES, GIT_IDENTITY, JOB_NAME, MAIN_BRANCH, choose_variables
 
 FOLDER = EXAMPLES / "ci"
 SCRIPTS = sorted(path for path in (FOLDER / "ci").iterdir() if path.is_file() and not path.suffix)
@@ -34,16 +36,43 @@ def load_module(name: str) -> ModuleType:
     return module
 
 
-def list_github_commands() -> list[str]:
+def read_gitlab_document() -> dict[str, Any]:
+    return dict(yaml.safe_load((FOLDER / ".gitlab-ci.yml").read_text()))
+
+
+def read_github_job() -> dict[str, Any]:
     document = yaml.safe_load((FOLDER / ".github" / "workflows" / "worker.yml").read_text())
-    return [step["run"] for step in document["jobs"][JOB_NAME]["steps"] if step.get("run", "").startswith("ci/")]
+    return dict(document["jobs"][JOB_NAME])
 
 
 def test_both_servers_run_the_same_commands() -> None:
-    """GitLab's job and GitHub's job have the same commands in the same order, and every script is there."""
-    commands = yaml.safe_load((FOLDER / ".gitlab-ci.yml").read_text())[JOB_NAME]["script"]
-    assert commands == list_github_commands()
+    """GitLab's job, GitHub's job and the README have the same commands in the same order, and every script is there."""
+    commands = read_gitlab_document()[JOB_NAME]["script"]
+    github = [step.get("run", "") for step in read_github_job()["steps"]]
+    assert commands == [command for command in github if command.startswith("ci/")]
     assert {FOLDER / command.split()[0] for command in commands} <= set(SCRIPTS)
+    assert " && ".join(commands).replace('"$CHANNEL"', "canary") in (FOLDER / "README.md").read_text()
+
+
+def test_both_servers_prepare_the_same() -> None:
+    """GitLab's job, GitHub's job and the README install the same packages, and the jobs log in alike."""
+    gitlab = read_gitlab_document()[JOB_NAME]["before_script"]
+    github = "\n".join(step.get("run", "") for step in read_github_job()["steps"])
+    for program in ("pip install", "printf '%s'"):
+        (line,) = [line for line in gitlab if line.startswith(program)]
+        assert line in github
+        assert line in (FOLDER / "README.md").read_text() or program != "pip install"
+
+
+@pytest.mark.parametrize(("branch", "channel"), [(MAIN_BRANCH, "stable"), ("longer-lives", "canary")])
+def test_channel_of_a_branch(branch: str, channel: str) -> None:
+    """On both servers the main branch moves `stable`, and any other branch moves `canary`."""
+    assert choose_variables(read_gitlab_document(), branch)["CHANNEL"] == channel
+    found = re.fullmatch(r"\$\{\{ (\S+) == (\S+) && '(\w+)' \|\| '(\w+)' }}", read_github_job()["env"]["CHANNEL"])
+    assert found is not None
+    name, main_name, if_equal, otherwise = found.groups()
+    assert (name, main_name) == ("github.ref_name", "github.event.repository.default_branch")
+    assert (if_equal if branch == MAIN_BRANCH else otherwise) == channel
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -240,10 +269,10 @@ def test_verification(signed: tuple[Path, Registry], name: str, text: bytes, key
     ],
 )
 def test_verification_without_signature(signed: tuple[Path, Registry], reference: str, sentence: str) -> None:
-    """An image without a signature, and a name without a digest, are refused."""
+    """An image without a signature, and a name without a digest, are refused, with the reason at the end."""
     folder, registry = signed
     done = verify(folder, registry, f"{registry.address}/site/{reference}")
-    assert done.returncode == 1 and sentence in done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and sentence in done.stderr[-MAX_OUTPUT_CHARS:]
 
 
 @pytest.mark.real("registry", "skopeo", "openssl")
@@ -251,7 +280,7 @@ def test_verification_without_registry(signed: tuple[Path, Registry]) -> None:
     """A silent registry is told from an image without a signature; both are refused."""
     folder, registry = signed
     done = verify(folder, registry, f"127.0.0.1:1/site/unknown@{DIGEST}")
-    assert done.returncode == 1 and "cannot be read" in done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "cannot be read" in done.stderr[-MAX_OUTPUT_CHARS:]
 
 
 def verify(folder: Path, registry: Registry, image: str) -> subprocess.CompletedProcess[str]:
