@@ -26,6 +26,7 @@ PROGRAM_PACKAGES: Mapping[str, str] = {
     "runc": "runc",
     "setpriv": "util-linux",
     "skopeo": "skopeo",
+    "systemd-cat": "systemd",
     "unshare": "util-linux",
 }
 

@@ -294,6 +294,10 @@ class HtcondorSystem:
         """Return the starter of each payload."""
         return self._node_state.get_payload_pids()
 
+    def read_payload_id(self, pid: int) -> str | None:
+        """Return the id of the job of a starter, also of one that has only just begun it."""
+        return self._node_state.read_payload_id(pid)
+
     def begin_drain(self, reason: str) -> None:
         """Retire the startd: running jobs finish, none is taken; reports Drained."""
         self._drain_runner.begin(reason)
