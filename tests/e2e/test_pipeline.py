@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autopilot_watchdog.core.retry_delay import hash_to_fraction
+from autopilot_watchdog.even_hash import hash_to_fraction
 
 from lab.cache import create_run_folder
 from lab.debian_trees import build_condor_tree
@@ -91,8 +91,8 @@ class Farm:
         (self.folder / "tokens" / "worker").write_text(token)
         (self.folder / "tokens" / "worker").chmod(0o600)
 
-    def start_host(self, name: str, channel: str) -> Site:
-        """Start the watchdog of a host, with one slot on the channel."""
+    def start_host(self, name: str) -> Site:
+        """Start the watchdog of a host with one slot; all hosts have the same slot group, as the README shows it."""
         folder = self.folder / name
         folder.mkdir()
         host = Site(folder, "podman", self.podman, self.registry, Engine(None))
@@ -100,7 +100,8 @@ class Farm:
         host.write_config(
             {
                 "name": f"{name}-NN",
-                "image": f"{self.image}:{channel}",
+                "image": f"{self.image}:stable",
+                "canary": {"image": ":canary", "hosts": ["canary-*"]},
                 "network": "container:site-manager",
                 "hostname": f"{name}.pool",
                 "env": {
@@ -133,9 +134,13 @@ class Farm:
         self.hosts[name] = host
         return host
 
+    def get_slot(self, name: str) -> dict[str, Any]:
+        """Return what `status` tells of the host's slot."""
+        return self.hosts[name].get_slots()[f"{name}-01"]
+
     def get_digest(self, name: str) -> str:
         """Return the digest that runs in the host's slot; "" if none runs."""
-        slot = self.hosts[name].get_slots()[f"{name}-01"]
+        slot = self.get_slot(name)
         return str(slot["digest"]) if slot["container"] and slot["state"] == "running" else ""
 
     def prepare(self, digest: str, *names: str) -> None:
@@ -161,14 +166,12 @@ class Farm:
 
     def renew(self, *names: str) -> None:
         """Ask the containers of these hosts to drain; they end by themselves, and the watchdogs fill the slots."""
-        old = {name: self.hosts[name].get_slots()[f"{name}-01"]["container"] for name in names}
+        old = {name: self.get_slot(name)["container"] for name in names}
         for name in names:
             done = self.hosts[name].run_verb("drain", f"{name}-01")
             assert done.returncode == 0, done.stderr
         eventually(
-            lambda: (
-                not any(self.hosts[name].get_slots()[f"{name}-01"]["container"] in (None, old[name]) for name in names)
-            ),
+            lambda: not any(self.get_slot(name)["container"] in (None, old[name]) for name in names),
             60,
             f"{names}: the slots have new containers",
         )
@@ -238,11 +241,9 @@ def release_first_version(farm: Farm) -> str:
     assert v1 and not farm.get_tag_digest("canary")
     sbom = json.loads((repository.runs[-1] / "out" / "sbom.json").read_text())
     assert {"condor", "condor-autopilot"} <= {component["name"] for component in sbom["components"]}
-    repository.run_step(repository.runs[-1], "ci/move-tag canary")  # the canaries need an image before the first branch
     farm.start_manager()
-    farm.start_host("canary-1", "canary")
-    for name in STABLE_HOSTS:
-        farm.start_host(name, "stable")
+    for name in HOSTS:
+        farm.start_host(name)
     for name in HOSTS:
         farm.wait_for_digest(name, v1, "v1 fills the slot")
     return v1
@@ -263,6 +264,7 @@ def try_on_canary(farm: Farm, v1: str) -> str:
     farm.renew("canary-1", "stable-1")
     farm.wait_for_digest("canary-1", v2, "v2 is tried")
     farm.wait_for_digest("stable-1", v1, "v1 is still the image of the others")
+    assert farm.get_slot("canary-1")["channel"] == "canary" and farm.get_slot("stable-1")["channel"] == "stable"
     return v2
 
 

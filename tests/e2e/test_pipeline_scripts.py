@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from autopilot_watchdog.config.canary_slots import format_canary_image
 from autopilot_watchdog.config.config_reader import load_config
 from autopilot_watchdog.sentence_parts import MAX_OUTPUT_CHARS
 
@@ -120,6 +121,7 @@ def test_slot_of_the_readme(tmp_path: Path) -> None:
     )
     group = load_config(tmp_path / "config.json").slots[0]
     assert group.verify is not None and group.verify.exec[-1] == "{image}"
+    assert format_canary_image(group) == "r.example.org/site/w:canary"
 
 
 # --- a repository without an engine ---
