@@ -239,6 +239,7 @@ def release_first_version(farm: Farm) -> str:
     repository.run_pipeline("main")
     v1 = farm.get_tag_digest("stable")
     assert v1 and not farm.get_tag_digest("canary")
+    assert farm.podman.run("ps", "--all", "--quiet") == "", "the throwaway pool is removed"
     sbom = json.loads((repository.runs[-1] / "out" / "sbom.json").read_text())
     assert {"condor", "condor-autopilot"} <= {component["name"] for component in sbom["components"]}
     farm.start_manager()
