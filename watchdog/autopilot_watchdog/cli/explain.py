@@ -105,9 +105,11 @@ def _describe_turn(config: Config, memory: Memory, group: SlotGroup, key: str, n
     image = memory.get_image(key)
     if image.newest and image.newest not in image.quarantine:
         due = compute_admission_time(memory, key, image.newest, config, now, group=group.name)
-        if due == NEVER:
-            yield f"this host's ring waits for {describe_ring_wait(config, memory, group, image.newest)}"
-        elif due > now:
+        missing = describe_ring_wait(config, memory, group, image.newest)
+        if missing and due > now:
+            latest = "" if due == NEVER else f", for {format_age(due - now)} at the longest"
+            yield f"this host's ring waits for {missing}{latest}"
+        elif now < due < NEVER:
             yield f"this host's turn for the newest comes in {format_age(due - now)}"
 
 
