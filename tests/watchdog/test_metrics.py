@@ -17,7 +17,14 @@ from tests.watchdog.test_engines import get_slot, is_slot_empty, kill_container
 pytestmark = pytest.mark.real("docker", "podman", "registry", "prometheus")
 
 NAMES = {
-    *("slots", "lost_slot_seconds_total", "done_total", "quarantined_digests", "registry_answer_timestamp_seconds"),
+    *(
+        "slots",
+        "lost_slot_seconds_total",
+        "done_total",
+        "quarantined_digests",
+        "suspect_digests",
+        "registry_answer_timestamp_seconds",
+    ),
     *("pinned", "digest_age_seconds", "last_pass_timestamp_seconds", "last_success_timestamp_seconds", "paused"),
     *("failed_lives_in_a_row", "failed_preparations_in_a_row", "unremovable_containers"),
 }

@@ -56,6 +56,9 @@ class AuditEvent(StrEnum):
     QUARANTINE = "quarantine"
     RELEASE = "release"
     PROMOTE = "promote"
+    SUSPECT = "suspect"
+    SUSPICION_CONFIRMED = "suspicion-confirmed"
+    SUSPICION_LIFTED = "suspicion-lifted"
     URGENCY = "urgency"
     ORDER = "order"
     CONFIG_LOADED = "config-loaded"
@@ -101,6 +104,9 @@ AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.QUARANTINE: "a digest was quarantined",
     AuditEvent.RELEASE: "a quarantine was lifted",
     AuditEvent.PROMOTE: "another digest is the last good one",
+    AuditEvent.SUSPECT: "a digest does worse than the good one before it: its lives or its payloads",
+    AuditEvent.SUSPICION_CONFIRMED: "the digest before a suspect one does well since",
+    AuditEvent.SUSPICION_LIFTED: "the digest before a suspect one does no better since",
     AuditEvent.URGENCY: "the fleet's urgency changed",
     AuditEvent.ORDER: "an operator gave an order",
     AuditEvent.CONFIG_LOADED: "`watch` read the configuration again",

@@ -22,6 +22,7 @@ from autopilot_watchdog.core import (
     quarantine,
     slot_planner,
     surplus,
+    suspicions,
     urgency,
 )
 from autopilot_watchdog.core.cordons import find_cordon
@@ -104,6 +105,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     lost_lives = find_lost_lives(config, observation, memory, now)
     memory = record_lost_lives(memory, lost_lives)
     memory, actions = _process_containers(context, memory)
+    memory = suspicions.judge_host(context, memory)
     actions += fleet_evidence.plan_voices(config, memory, observation.fleet, now)
     memory = surplus.forget_ended_drains(context, surplus.update_room(context, memory))
     memory = engine_memory.remember_engines(context, memory)
@@ -166,6 +168,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
         container = clock_check.fix_container_times(observed, memory.get_slot(observed.slot), context.now)
         if container in context.surplus:
             continue
+        memory = suspicions.record_payloads(memory, container, context.config.suspicion, context.now)
         if container.alive:
             if has_proved_good(container, rules.good_after, context.now):
                 memory = quarantine.record_success(memory, container, rules, context.now)
@@ -175,6 +178,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
             memory = replace(memory, judged=(*memory.judged, container.id))
             if container.slot in context.groups and container.state != "created":
                 memory = quarantine.record_end(memory, container, end, rules, context.now)
+                memory = suspicions.record_life(memory, container, end)
         actions.append(
             RemoveContainer(container.id, container.slot, container.engine, end.code, end.sentence, end.verdict)
         )

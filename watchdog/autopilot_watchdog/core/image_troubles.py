@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from autopilot_watchdog.core.memory import DigestRecord, ImageMemory
+from autopilot_watchdog.core.suspicions import describe_suspicions
 from autopilot_watchdog.timestamps import format_age
 
 
 def list_image_troubles(image: ImageMemory, now: float) -> Iterator[str]:
-    """Yield a sentence about each present trouble of an image: its registry, its pulls, the refusals of checks.
+    """Yield a sentence about each present trouble of an image: its registry, pulls, checks, suspect digests.
 
     Args:
         image: The memory of the image.
@@ -22,6 +23,7 @@ def list_image_troubles(image: ImageMemory, now: float) -> Iterator[str]:
         record = image.records.get(digest)
         if record is not None and record.tries:
             yield _describe_failed_preparation(digest, record, now)
+    yield from describe_suspicions(image)
     if image.newest in image.quarantine:
         yield f"the newest {image.newest[:19]} is quarantined: {image.quarantine[image.newest].reason}"
 

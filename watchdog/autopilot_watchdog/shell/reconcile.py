@@ -29,6 +29,7 @@ from autopilot_watchdog.core.observation import Container, EngineView, FleetStat
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
 from autopilot_watchdog.core.state_ownership import ForeignConfigError, check_former_folder, claim_state
+from autopilot_watchdog.core.suspicion_events import list_suspicion_changes
 from autopilot_watchdog.engine.engine import SLOW_CALL_TIMEOUT_S, EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.shell import host_fitness, observe
@@ -485,6 +486,8 @@ class Watchdog:
             record = after.records[digest]
             sentence = f"{digest} of {key} could not be prepared {record.tries} times in a row: {record.trouble}"
             self._audit.record(AuditEvent.PULL_STUCK, sentence, "error", image=key, digest=digest)
+        for event, digest, sentence in list_suspicion_changes(before, after):
+            self._audit.record(event, sentence, "warning", image=key, digest=digest)
         for digest in after.quarantine.keys() - before.quarantine.keys():
             sentence = f"{digest} is quarantined: {after.quarantine[digest].reason}"
             self._audit.record(AuditEvent.QUARANTINE, sentence, "error", image=key, digest=digest)

@@ -42,9 +42,9 @@ def parse_history(text: str) -> Iterator[FinishedPayload]:
 def _judge_ad(ad: Ad) -> FinishedPayload | None:
     status = ad.get("ExitSignal") if ad.get("ExitBySignal") is True else ad.get("ExitCode")
     duration, name = ad.get("JobDuration"), get_payload_id(ad)
-    if name is None or type(status) is not int or type(duration) not in (int, float):
+    if name is None or isinstance(status, str | float | bool | None) or isinstance(duration, str | bool | None):
         return None
-    return FinishedPayload(name, status != 0 and float(duration) < FAST_FAILURE_S)
+    return FinishedPayload(name, status != 0 and duration < FAST_FAILURE_S)
 
 
 class PayloadHistory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,7 @@ def test_reading_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.real("root", "htcondor")
-def test_a_real_startd_tells_the_ends(pool: Pool, worker: type[Worker]) -> None:
+def test_a_real_startd_tells_the_ends(pool: Pool, worker: Callable[..., Worker]) -> None:
     """The node reports the payloads of a real pool that ended: in order, with a status, and by a signal."""
     node = worker()
     node.wait_until_joined()
