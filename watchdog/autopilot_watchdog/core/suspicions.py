@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from autopilot_watchdog.config.suspicion_config import SuspicionConfig
-from autopilot_watchdog.core import quarantine
+from autopilot_watchdog.core import evidence, quarantine
 from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.digest_rates import (
     HostScene,
@@ -111,10 +111,10 @@ def judge_host(context: DecisionContext, memory: Memory) -> Memory:
         ]
         scene = HostScene(living, len(context.groups), context.now)
         judged = judge_image(image, _find_rivals(memory, key), settings, scene)
-        if judged is image:
-            continue
-        memory = memory.replace_image(key, judged)
-        memory = _treat(memory, key, settings, context.now)
+        if judged is not image:
+            memory = memory.replace_image(key, judged)
+        if any(record.suspicions for record in judged.records.values()):
+            memory = _treat(memory, key, settings, context.now)
     return memory
 
 
@@ -135,10 +135,12 @@ def _treat(memory: Memory, key: str, settings: SuspicionConfig, now: float) -> M
             lifted = record.suspicions
             image = quarantine.release_digest(image, digest, now)
             image = image.replace_digest_record(digest, replace(image.records[digest], suspicions=lifted))
-        elif settings.action == "quarantine" and confirmed and entry is None and digest != image.pin:
+        elif settings.action != "quarantine" or not confirmed or entry is not None or digest == image.pin:
+            continue
+        elif evidence.has_other_good(memory, key, digest):
             reason = f"its {confirmed[0].sentence}, and that one has done well since"
             memory, image = quarantine.add_quarantine(memory, image, digest, reason, now=now, source=RATES_SOURCE)
-    return memory.replace_image(key, image)
+    return memory if image is memory.get_image(key) else memory.replace_image(key, image)
 
 
 def find_trial(image: ImageMemory, digest: str, settings: SuspicionConfig) -> Suspicion | None:
