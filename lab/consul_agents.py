@@ -21,7 +21,7 @@ from uuid import NAMESPACE_DNS, uuid5
 from lab.cache import create_run_folder, discard
 from lab.debs import DebianPackage, get_unpacked_package
 from lab.lab_errors import LabError
-from lab.polling import poll_until
+from lab.polling import BUSY_FACTOR, poll_until
 from lab.ports import find_free_network
 
 CONSUL_PACKAGE = DebianPackage(
@@ -166,9 +166,7 @@ class Agent:
         poll_until(
             self._has_leader,
             STARTUP_TIMEOUT_S,
-            lambda _: (
-                f"Consul on {self.address} has no leader after {STARTUP_TIMEOUT_S:g} s: {self.read_log()[-2000:]}"
-            ),
+            lambda _: f"Consul on {self.address} has no leader in time: {self.read_log()[-2000:]}",
             interval_s=0.02,
         )
 
@@ -235,9 +233,9 @@ def create_token(agent: Agent, rules: str, name: str = "autopilot") -> str:
     """Create an ACL token that grants exactly `rules` (HCL) and return its secret.
 
     Raises:
-        OSError: Consul still refuses the policy after STARTUP_TIMEOUT_S.
+        OSError: Consul still refuses the policy after BUSY_FACTOR times STARTUP_TIMEOUT_S.
     """
-    deadline = time.monotonic() + STARTUP_TIMEOUT_S
+    deadline = time.monotonic() + BUSY_FACTOR * STARTUP_TIMEOUT_S
     while True:  # a cluster that has just formed refuses policies: "currently in legacy mode"
         try:
             agent.put("/v1/acl/policy", {"Name": name, "Rules": rules})

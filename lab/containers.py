@@ -35,7 +35,7 @@ class Container:
         self._engine.run("stop", "--time", str(grace), self.name, timeout=grace + 30)
 
     def wait(self, timeout: float) -> int:
-        """Wait for the end, at most `timeout` seconds, and return the exit code."""
+        """Wait for the end and return the exit code; `timeout` seconds are enough on an idle machine."""
         return int(self._engine.run("wait", self.name, timeout=timeout))
 
     def get_state(self) -> dict[str, Any]:

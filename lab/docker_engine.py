@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lab.cache import create_run_folder, get_cache_folder, hold_lock
 from lab.lab_errors import LabError
-from lab.polling import poll_until
+from lab.polling import BUSY_FACTOR, poll_until
 
 BUILDER_OPTIONS = ["--bridge=none", "--iptables=false", "--ip6tables=false"]
 
@@ -34,7 +34,7 @@ class Engine:
 
         Args:
             words: the command's words after `docker`.
-            timeout: seconds after which the command is killed.
+            timeout: seconds after which the command is killed on an idle machine; a busy one is given more.
             check: fail when the exit code is not 0.
             stdin: text for its standard input.
             include_stderr: return its standard error too, mixed into the output.
@@ -49,7 +49,7 @@ class Engine:
             stderr=errors,
             text=True,
             check=False,
-            timeout=timeout,
+            timeout=BUSY_FACTOR * timeout,
             input=stdin,
         )
         if check and done.returncode != 0:
@@ -91,7 +91,7 @@ def _open_engine(namespaces: list[str], options: list[str]) -> Iterator[Engine]:
             engine.run("image", "prune", "--force", "--filter", "until=24h")  # layers of earlier builds
         finally:
             daemon.terminate()
-            daemon.wait(60)
+            daemon.wait(BUSY_FACTOR * 60)
 
 
 def get_daemon_host(folder: Path) -> str:
@@ -126,7 +126,7 @@ def await_dockerd(folder: Path, daemon: subprocess.Popen[bytes]) -> None:
     """Wait until the engine launched in `folder` answers.
 
     Raises:
-        LabError: it has ended, or does not answer within a minute; the message ends with the end of its log.
+        LabError: it has ended, or does not answer in time; the message ends with the end of its log.
     """
     poll_until(
         Engine(get_daemon_host(folder)).is_reachable,

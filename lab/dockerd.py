@@ -16,6 +16,7 @@ from pathlib import Path
 from lab import system_packages
 from lab.cache import create_run_folder
 from lab.docker_engine import BUILDER_OPTIONS, Engine, await_dockerd, get_daemon_host, launch_dockerd
+from lab.polling import BUSY_FACTOR
 from lab.survivors import kill_processes
 
 
@@ -56,7 +57,7 @@ class DockerDaemon:
     def _stop_with_signal(self, number: int) -> None:
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(60)
+            self.process.wait(BUSY_FACTOR * 60)
             self.process = None
 
 

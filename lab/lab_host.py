@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.lab_errors import LabError
+from lab.polling import BUSY_FACTOR
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 HOST_INIT_SCRIPT = Path(__file__).with_name("host_init.py")
@@ -81,7 +82,7 @@ class Host:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        ours.settimeout(30)
+        ours.settimeout(30 * BUSY_FACTOR)
         self._control = ours
         answers = {ours.recv(16), ours.recv(16)}  # the launcher's and the inside's, in either order
         if b"ready" not in answers or b"" in answers:
@@ -104,7 +105,7 @@ class Host:
         self._control.close()
         if self._launcher.stdin:
             self._launcher.stdin.close()
-        self._launcher.wait(30)
+        self._launcher.wait(30 * BUSY_FACTOR)
 
     @property
     def exit_code(self) -> int | None:
@@ -115,12 +116,14 @@ class Host:
         """Wait for the end of PID 1 and return its exit code.
 
         Raises:
-            LabError: it still runs after `timeout` seconds.
+            LabError: it still runs after BUSY_FACTOR times `timeout` seconds.
         """
         try:
-            return self._launcher.wait(timeout)
+            return self._launcher.wait(timeout * BUSY_FACTOR)
         except subprocess.TimeoutExpired:
-            raise LabError(f"{self.name}: PID 1 still runs after {timeout:g} s\n{self.read_log()}") from None
+            raise LabError(
+                f"{self.name}: PID 1 still runs after {timeout * BUSY_FACTOR:g} s\n{self.read_log()}"
+            ) from None
 
     # -- act -----------------------------------------------------------------------------------------------------------
 
@@ -197,7 +200,7 @@ class Host:
 
     def run_ip(self, *argv: str) -> None:
         """Run iproute2's `ip` in the host's network from outside, also before the host's start."""
-        subprocess.run(["nsenter", f"--net=/proc/{self.pid}/ns/net", "ip", *argv], check=True, timeout=20)
+        subprocess.run(["nsenter", f"--net=/proc/{self.pid}/ns/net", "ip", *argv], check=True, timeout=20 * BUSY_FACTOR)
 
     def set_link_state(self, state: str) -> None:
         """Disconnect the host from the network (`down`) or reconnect it (`up`)."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from lab import system_packages
 from lab.cache import create_run_folder, detach_mounts_below
 from lab.lab_errors import LabError
-from lab.polling import poll_until
+from lab.polling import BUSY_FACTOR, poll_until
 from lab.survivors import kill_processes
 
 CONTAINERS_CONF = """\
@@ -71,7 +71,7 @@ class Podman:
             text=True,
             check=False,
             env=self.build_environment(),
-            timeout=60,
+            timeout=BUSY_FACTOR * 60,
         )
         if check and done.returncode != 0:
             raise LabError(f"podman {' '.join(words[:2])} failed: {done.stderr.strip()[-2000:]}")
@@ -98,7 +98,7 @@ class Podman:
         """Kill the service and its containers and delete everything in /run, as a power failure of the host does."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(30)
+            self.process.wait(BUSY_FACTOR * 30)
             self.process = None
         kill_processes(f"{self.folder}/")
         detach_mounts_below(self.folder)
@@ -110,7 +110,7 @@ class Podman:
         """Stop the service; containers go on running."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(BUSY_FACTOR * 30)
             self.process = None
             Path(self.socket).unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from lab.lab_errors import LabError
 
 T = TypeVar("T")
+BUSY_FACTOR = 5.0  # times as many seconds are given as are enough on an idle machine
 
 
 def poll_until(
@@ -24,7 +25,8 @@ def poll_until(
 
     Args:
         predicate: the condition.
-        timeout_s: seconds after which the condition counts as failed.
+        timeout_s: seconds after which the condition counts as failed on an idle machine; a busy one is given
+            BUSY_FACTOR times as many. The limit only guards against a hang.
         describe_failure: called with the last result; returns the error's message.
         interval_s: seconds between two calls.
         process: a daemon whose own end makes waiting useless.
@@ -32,7 +34,7 @@ def poll_until(
     Raises:
         LabError: the time is over, or `process` has ended.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + BUSY_FACTOR * timeout_s
     while not (result := predicate()):
         if time.monotonic() > deadline or (process is not None and process.poll() is not None):
             raise LabError(describe_failure(result))

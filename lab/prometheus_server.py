@@ -44,7 +44,7 @@ class Prometheus:
             OSError: the server does not answer (yet).
         """
         url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=60) as answer:
             return json.load(answer)["data"]
 
     def list_targets(self) -> list[dict[str, Any]]:

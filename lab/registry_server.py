@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab import system_packages
 from lab.cache import create_run_folder
-from lab.polling import poll_until
+from lab.polling import BUSY_FACTOR, poll_until
 from lab.ports import find_free_port
 
 CONFIG = """\
@@ -63,12 +63,14 @@ class Registry:
         """Kill the registry."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(10)
+            self.process.wait(BUSY_FACTOR * 10)
             self.process = None
 
     def _is_reachable(self) -> bool:
         try:
-            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://{self.address}/v2/", timeout=2)
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+                f"http://{self.address}/v2/", timeout=BUSY_FACTOR * 2
+            )
         except urllib.error.HTTPError as error:
             return error.code == 401
         except OSError:

@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from lab import pool_settings
-from lab.polling import poll_until
+from lab.polling import BUSY_FACTOR, poll_until
 
 T = TypeVar("T")
-BUSY_FACTOR = 3.0  # how much longer a busy machine may take
 JOB_STATUS_NAMES = {
     1: "Idle",
     2: "Running",
@@ -79,11 +78,12 @@ queue
         output = self.run_on_manager("condor_status", "-json", check=False).strip()
         return json.loads(output) if output else []
 
-    def create_token(self) -> str:
-        """Return a new token that allows a worker to join, and nothing else."""
+    def create_token(self, lifetime_s: int | None = None) -> str:
+        """Return a new token that allows a worker to join, and nothing else; it expires after `lifetime_s` seconds."""
         rights = ["ADVERTISE_MASTER", "ADVERTISE_STARTD", "READ"]
         authz = [word for right in rights for word in ("-authz", right)]
-        return self.run_on_manager("condor_token_create", "-identity", pool_settings.WORKER_IDENTITY, *authz)
+        lifetime = [] if lifetime_s is None else ["-lifetime", str(lifetime_s)]
+        return self.run_on_manager("condor_token_create", "-identity", pool_settings.WORKER_IDENTITY, *authz, *lifetime)
 
     def is_manager_up(self) -> bool:
         """Return True if the queue answers and the collector knows the negotiator: matches are quick from then on."""
@@ -103,9 +103,10 @@ queue
         Raises:
             LabError: it did not become true; the message contains the last result.
         """
-        timeout *= BUSY_FACTOR
         return poll_until(
             predicate,
             timeout,
-            lambda result: f"not within {timeout:g} s: {description or predicate} (last result: {result!r})",
+            lambda result: (
+                f"not within {timeout * BUSY_FACTOR:g} s: {description or predicate} (last result: {result!r})"
+            ),
         )

@@ -17,6 +17,15 @@ from lab.polling import poll_until
 PACKAGES = ("ca-certificates", "dbus", "procps", "python3", "systemd", "systemd-sysv")
 # Only the unified hierarchy: with all of /sys/fs/cgroup a systemd inside would take over the machine's own cgroups.
 CGROUP_FOLDERS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+# asked for inside of a container that does not boot
+BOOT_QUESTIONS = (
+    "systemctl is-system-running",
+    "systemctl list-jobs --no-pager",
+    "systemctl list-units --failed --no-pager --no-legend",
+    "grep -E '^(Name|State)' /proc/1/status",
+    "ps -eo pid,stat,etimes,args",
+    "journalctl --no-pager --output=short-monotonic --lines=15",
+)
 
 
 class SystemdContainer:
@@ -41,6 +50,17 @@ class SystemdContainer:
     def has_booted(self) -> bool:
         """Return True if systemd has finished its start-up."""
         return self.run("systemctl", "is-system-running", check=False).strip() in ("running", "degraded")
+
+    def describe_boot(self) -> str:
+        """Return the facts that tell why the start-up has not finished, each below the command that asked for it."""
+        state = self._engine.run("inspect", "--format", "{{json .State}}", self.name, check=False)
+        answers = [f"container: {state.strip()}"]
+        answers.append(f"output: {self._engine.run('logs', self.name, check=False, include_stderr=True)[-500:]}")
+        for command in BOOT_QUESTIONS:
+            answer = self._engine.run("exec", self.name, "sh", "-c", command, check=False, include_stderr=True)
+            answers.append(f"{command}:\n{answer.strip()[-1500:]}")
+        load = Path("/proc/loadavg").read_text().strip()
+        return "\n".join([*answers, f"load of this machine: {load}"])
 
 
 def build_systemd_tar() -> Path:
@@ -85,7 +105,7 @@ def start_systemd(engine: Engine, mounts: Mapping[str, str]) -> Iterator[Systemd
         poll_until(
             container.has_booted,
             30,
-            lambda _: f"systemd does not boot: {engine.run('logs', name, check=False)[-500:]}",
+            lambda _: f"systemd does not boot:\n{container.describe_boot()}",
             interval_s=0.1,
         )
         yield container

@@ -11,12 +11,14 @@ import select
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from http import HTTPStatus
 from typing import Any, NamedTuple, TypeVar
 
 import h11
 
 from autopilot.errors import AutopilotError
 
+PATHS_WITH_BODY = ("/v3/environ", "/v3/env", "/v3/metric")  # ContainerPilot reads no body elsewhere
 CLIENT_TIMEOUT_S = 10.0  # for a client to send its request, and to read its answer
 MAX_BODY_BYTES = 64 * 1024
 MAX_CLIENTS = 256  # at the same time, of one socket or port
@@ -177,7 +179,7 @@ async def serve_request(
         return
     page = answer if isinstance(answer, Page) else Page("application/json", json.dumps(answer).encode() + b"\n")
     headers = [("Content-Type", page.content_type), ("Content-Length", str(len(page.data))), ("Connection", "close")]
-    head = h11.Response(status_code=status, headers=[*headers, *page.headers.items()])
+    head = _build_head(status, [*headers, *page.headers.items()])
     on_page()
     try:
         content = h11.Data(data=b"" if method == "HEAD" else page.data)
@@ -185,6 +187,11 @@ async def serve_request(
     finally:
         if path and status != 404:
             on_answered(status, path)
+
+
+def _build_head(status: int, headers: list[tuple[str, str]]) -> h11.Response:
+    """Return the head of an answer, with the reason that scripts look for: `HTTP/1.1 200 OK`."""
+    return h11.Response(status_code=status, reason=HTTPStatus(status).phrase, headers=headers)
 
 
 def format_json_lines(records: Iterable[Mapping[str, object]]) -> Page:
@@ -206,7 +213,7 @@ def build_json_stream(batches: AsyncGenerator[list[dict[str, Any]], None]) -> St
 async def _send_stream(connection: h11.Connection, writer: asyncio.StreamWriter, stream: Stream) -> None:
     """Send a stream; a client that does not read delays nobody, for the source of the parts does not wait for it."""
     headers = [("Content-Type", stream.content_type), ("Cache-Control", "no-store"), ("Connection", "close")]
-    await _send(connection, writer, h11.Response(status_code=200, headers=headers), timeout=CLIENT_TIMEOUT_S)
+    await _send(connection, writer, _build_head(200, headers), timeout=CLIENT_TIMEOUT_S)
     async with aclosing(stream.parts):
         async for part in stream.parts:
             if part:
@@ -281,11 +288,16 @@ async def _read_request(
 
 
 def _parse_body(body: bytes, path: str) -> Mapping[str, object]:
-    malformed = 422 if path.startswith("/v3/") else 400  # 422 is ContainerPilot's
+    is_containerpilots = path.startswith("/v3/")
+    if is_containerpilots and not path.startswith(PATHS_WITH_BODY):
+        return {}
+    malformed = 422 if is_containerpilots else 400  # 422 is ContainerPilot's
     try:
         value = json.loads(body) if body.strip() else {}
     except (ValueError, RecursionError) as error:
         raise RequestError(malformed, f"cannot read the request's JSON: {error}") from None
+    if value is None and is_containerpilots:  # Go reads null as an empty map
+        return {}
     if not isinstance(value, dict):
         raise RequestError(malformed, f"a request is a JSON object, not {type(value).__name__}")
     return value

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from autopilot.adapters.control import control_server
 from autopilot.adapters.logs.journal import Journal
+from autopilot.amounts import format_count
 from autopilot.app import status_report
 from autopilot.app.action_executor import ActionExecutor
 from autopilot.app.check_runner import CheckRunner
@@ -45,6 +46,7 @@ from autopilot.machines.cues import (
     SignalArrived,
 )
 from autopilot.machines.events import Event
+from autopilot.machines.lifetime import compute_longest_rest
 from autopilot.process.spawn import SECRET_VARIABLES
 from autopilot.runtime import cron_times
 from autopilot.runtime.command_runner import ProcessCommandRunner
@@ -290,7 +292,7 @@ class Supervisor:
         kind = f"observer-{name}"
         self._listeners.failures[kind] += 1
         failures = self._listeners.failures[kind]
-        sentence = f"internal error: the observer {name} failed ({failures} times): {error!r}"
+        sentence = f"internal error: the observer {name} failed ({format_count(failures, 'time')}): {error!r}"
         self.feed(ConditionDetected(kind, f"{sentence}; it starts again, everything else continues; please report it"))
         if str(failures).strip("0") == "1":
             text = "".join(traceback.format_exception(error)).strip()
@@ -349,8 +351,10 @@ class Supervisor:
             start_task=self._start_task,
             run_observer=self.run_observer,
             life_id=self._last_words.life,
+            state_directory=self._state,
             env=ChainMap(job_env, self.env),
             job_env=job_env,
+            get_longest_rest=self._get_longest_rest,
         )
         batch_system = create_batch_system(self._plan, services)
         if batch_system is None:
@@ -369,6 +373,10 @@ class Supervisor:
         main_job = self._plan.batch.job if self._plan.batch is not None else None
         self._executor.attach_batch_system(batch_system, main_job)
         self._start_task(batch_system.monitor())
+
+    def _get_longest_rest(self) -> float | None:
+        core = self._runner.core
+        return compute_longest_rest(core.lifetime_plan, core.lifetime, self._loop.time())
 
     # --- requests on the control socket ---
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from autopilot.amounts import format_count
 from autopilot.cli.control_client import find_socket_path, follow
 from autopilot.cli.verb_options import output_option, socket_option
 from autopilot.process.line_buffer import escape_controls
@@ -32,7 +33,7 @@ def command(follows: bool, lines: int, output: str, given_socket: str | None) ->
 
 def _format_event(record: dict[str, Any]) -> str:
     if "lost" in record:
-        return f"autopilot: {record['lost']} events lost: this reader is too slow"
+        return f"autopilot: {format_count(record['lost'], 'event')} lost: this reader is too slow"
     subject = record.get("job") or record.get("watch")
     sentence = record["says"] or re.sub(r"(?<!^)(?=[A-Z])", " ", record["event"]).lower()
     prefix = f"{subject}: " if subject else ""

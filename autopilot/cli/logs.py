@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import click
 
+from autopilot.amounts import format_count
 from autopilot.cli.control_client import find_socket_path, follow
 from autopilot.cli.job_verbs import complete_job_names
 from autopilot.cli.verb_options import output_option, socket_option
@@ -35,6 +36,6 @@ def command(job: str | None, follows: bool, lines: int, output: str, given_socke
 
 def _format_line(record: dict[str, Any], *, with_job_name: bool) -> str:
     if "lost" in record:
-        return f"autopilot: {record['lost']} lines lost: this reader is too slow"
+        return f"autopilot: {format_count(record['lost'], 'line')} lost: this reader is too slow"
     text = escape_controls(record["line"])
     return f"{record['time']} {record['job']} | {text}" if with_job_name else text

@@ -197,6 +197,29 @@ def _end(t: _StepContext) -> Step:
     return replace(t.state, phase=Phase.OVER, deadline=None), ()
 
 
+def compute_longest_rest(plan: Lifetime, state: LifetimeState, now: float) -> float | None:
+    """Return the seconds from now until the life must be over; None without a limit.
+
+    The drain counts with its deadline and its grace. A drain without a deadline may last longer than this.
+
+    Args:
+        plan: The plan of the lifetime.
+        state: The present state.
+        now: Seconds on the core's clock.
+    """
+    drain = 0.0 if plan.deadline is None else plan.deadline + plan.grace
+    match state.phase:
+        case Phase.NOT_STARTED:
+            return None if plan.max is None else plan.max + plan.jitter + drain
+        case Phase.COUNTING | Phase.QUEUED:
+            return None if plan.max is None else max(0.0, state.began + plan.max + plan.jitter - now) + drain
+        case Phase.OVER:
+            return 0.0
+    if state.deadline is None:
+        return None
+    return max(0.0, state.deadline - now) + (plan.grace if state.phase is Phase.DRAINING else 0.0)
+
+
 Row = dict[str, Cell[_StepContext, Step]]
 P = Phase
 

@@ -42,3 +42,13 @@ def read_uids(pid: int) -> tuple[int, int] | None:
 def read_process_stat(pid: int) -> tuple[str, str] | None:
     """Return (name, state) of a process; None when it is gone, or only its zombie is there."""
     return read_stat(f"/proc/{pid}")
+
+
+def count_wakeups(pid: int) -> int | None:
+    """Return how often the main thread has slept and woken up (`voluntary_ctxt_switches`); None when it is gone."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            words = next((line.split() for line in file if line.startswith(b"voluntary_ctxt_switches:")), [])
+    except OSError:
+        return None
+    return int(words[1]) if len(words) > 1 else None

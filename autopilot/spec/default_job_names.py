@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from autopilot.spec.command_words import split_words
+
 
 def name_unnamed_jobs(tree: Any) -> None:
     """Write a name into each job of a normalized tree that has a command and no name; the tree is changed in place."""
@@ -23,7 +25,7 @@ def name_unnamed_jobs(tree: Any) -> None:
 
 def _find_program(command: Any) -> str:
     """Return the program of a command as it is written; "" for anything that is no command."""
-    words = command.split() if isinstance(command, str) else command
+    words = split_words(command) if isinstance(command, str) else command
     return words[0] if isinstance(words, list) and words and isinstance(words[0], str) else ""
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import PlainValidator, WithJsonSchema
 
 from autopilot.spec import address_rules, cron_expressions, os_names, privilege_names, quantities
+from autopilot.spec.command_words import split_words
 from autopilot.spec.quantities import InvalidValueError, format_value
 from autopilot.spec.vocabulary import FACILITIES
 
@@ -61,9 +62,9 @@ def parse_socket_path(value: Any) -> str:
 
 
 def parse_argv(value: Any) -> tuple[str, ...]:
-    """Return the words of a command: a string is split at spaces, as ContainerPilot does; an array is unchanged."""
+    """Return the words of a command: a string is split at spaces and tabs, an array is unchanged."""
     if isinstance(value, str):
-        words: list[Any] = value.split()
+        words: list[Any] = [*split_words(value)]
     elif isinstance(value, list | tuple):
         words = [str(word) if isinstance(word, int | float) and not isinstance(word, bool) else word for word in value]
     else:

@@ -320,7 +320,7 @@ def test_answers_of_an_ending_supervisor(tmp_path: Path) -> None:
         status, _, rest = b"".join(iter(lambda: waiting.recv(4096), b"")).partition(b"\r\n")
         pilot.wait()
         waiting.close()
-    assert status in (b"", b"HTTP/1.1 200 ")  # the end takes the connection with it, as documented
+    assert status in (b"", b"HTTP/1.1 200 OK")  # the end takes the connection with it, as documented
     if rest:
         validate_strictly(json.loads(rest.partition(b"\r\n\r\n")[2]), {"$ref": "#/components/schemas/Ok"})
 

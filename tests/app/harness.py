@@ -19,8 +19,8 @@ from lab.ports import find_free_port
 __all__ = ["PROMPT_S", "TIMEOUT_S", "VICTIM", "SupervisorProcess", "eventually", "find_free_port", "shell"]
 
 TIMEOUT_S = 60.0  # s; how long a test waits for what must happen, on a busy machine too
-# s; what waits for nobody takes far less, on a busy machine too; what is held up takes seconds, or never ends
-PROMPT_S = 1.4
+# s; what waits for nobody takes a tenth of it on an idle machine; what is held up takes far longer, or never ends
+PROMPT_S = 4.0
 
 
 class SupervisorProcess:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow  # seconds each: for `make test`, not for `make ch
 def send_raw_request(pilot, text):
     """The first line of the answer to raw bytes on the control socket."""
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(60)
         client.connect(str(pilot.state / "autopilot.sock"))
         client.sendall(text)
         return client.recv(65536).split(b"\r\n")[0]
@@ -127,7 +127,7 @@ def test_orphans_that_hide(open_folder):
         env={**os.environ, "AUTOPILOT_STATE": str(open_folder / "state")},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 1, done.stdout + done.stderr
@@ -141,7 +141,7 @@ def test_closed_standard_output(tmp_path):
     (tmp_path / "c.json").write_text('{"jobs": [{"name": "a", "exec": ["sh", "-c", "echo x; exit 3"]}]}')
     script = f"exec {sys.executable} -m autopilot run {tmp_path}/c.json >&- 2>&-"
     done = subprocess.run(
-        shell(script), env={**os.environ, "AUTOPILOT_STATE": str(tmp_path / "state")}, timeout=20, check=False
+        shell(script), env={**os.environ, "AUTOPILOT_STATE": str(tmp_path / "state")}, timeout=60, check=False
     )
     assert done.returncode == 3
     assert "event" not in (tmp_path / "state" / "lock").read_text()

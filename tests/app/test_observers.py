@@ -51,7 +51,7 @@ def wait_for_answer(url):
 
     def has_answered():
         try:
-            return urllib.request.urlopen(url, timeout=5).status == 200
+            return urllib.request.urlopen(url, timeout=60).status == 200
         except OSError:
             return False
 

@@ -42,7 +42,7 @@ class Shims:
         path = f"{self._folder}:{os.environ['PATH']}"
         env = {**os.environ, "PATH": path, "AUTOPILOT_STATE": str(state or self.pilot.state)}
         return subprocess.run(
-            [self._folder / words[0], *words[1:]], env=env, capture_output=True, text=True, timeout=20, check=False
+            [self._folder / words[0], *words[1:]], env=env, capture_output=True, text=True, timeout=60, check=False
         )
 
     def get_exit_code(self, *words: str) -> int:

@@ -365,7 +365,7 @@ def test_internal_error(tmp_path):
         env={**os.environ, "AUTOPILOT_STATE": str(state)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 70

@@ -58,7 +58,7 @@ def test_a_life_to_its_drained_end(tmp_path: Path) -> None:
     """The lifetime ends, the payload finishes, the node goes: each with its virtual time, in no real time."""
     began = time.monotonic()
     lines = run_simulation(tmp_path, "at 50m payloads 1.0\nat 1h5m payloads\n")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60  # far less than the virtual hours
     assert "+0:00:00.010  master: marked healthy" in lines
     assert any(line.startswith("+1:00:00.000  drain begun: its lifetime is over") for line in lines)
     assert "+1:05:00.000  drain completed: no payload runs, and none can start" in lines

@@ -125,7 +125,7 @@ def test_stop_timeout_ends_what_is_left(tmp_path):
         pilot.wait_for_event("app", "up")
         began = time.monotonic()
         pilot.stop()
-        assert 0.9 < time.monotonic() - began < 10
+        assert 0.9 < time.monotonic() - began < 60
 
 
 def test_signals_start_jobs(tmp_path):

@@ -214,7 +214,30 @@ def test_clients_as_scripts_write_them(running):
             client.connect(str(running.socket_path))
             client.sendall(request)
             client.shutdown(socket.SHUT_WR)
-            assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 "
+            assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v3/maintenance/disable", b"garbage", 200),
+        ("/v3/maintenance/disable", b"[1]", 200),
+        ("/v3/ping", b"{", 200),
+        ("/v3/environ", b"null", 200),
+        ("/v3/metric", b"null", 200),
+        ("/v3/environ", b"garbage", 422),
+        ("/v3/metric", b"[1]", 422),
+    ],
+)
+def test_bodies_that_nothing_reads(running, path, body, status):
+    """A body is read where ContainerPilot reads one, and null is an empty object, as Go reads it."""
+    head = f"POST {path} HTTP/1.1\r\nHost: control\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(TIMEOUT_S)
+        client.connect(str(running.socket_path))
+        client.sendall(head.encode() + body)
+        line = client.recv(4096).split(b"\r\n")[0]
+    assert line == {200: b"HTTP/1.1 200 OK", 422: b"HTTP/1.1 422 Unprocessable Entity"}[status]
 
 
 def test_client_that_asks_before_a_long_body(running):
@@ -292,7 +315,7 @@ def test_reload_by_netcat(tmp_path):
             client.connect(str(pilot.socket_path))
             client.sendall(b"POST /v3/reload HTTP/1.1\r\nHost: control\r\n\r\n")
             client.shutdown(socket.SHUT_WR)
-            assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 "
+            assert client.recv(4096).split(b"\r\n")[0] == b"HTTP/1.1 200 OK"
 
 
 def test_exits_when_all_jobs_are_complete(tmp_path):
@@ -302,5 +325,5 @@ def test_exits_when_all_jobs_are_complete(tmp_path):
         {"name": "two", "exec": "true", "when": {"source": "one", "once": "stopped"}},
     ]
     with DropIn(tmp_path, {"jobs": jobs, "stopTimeout": 30}) as pilot:
-        assert pilot.wait(10) == 0
+        assert pilot.wait() == 0
         assert [line["job"] for line in pilot.find_events("ended")] == ["one", "two"]

@@ -6,12 +6,19 @@ import json
 import re
 import shlex
 import signal
+import time
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from autopilot.adapters.logs.containerpilot_formats import DefaultFormat, LogfmtFormat, format_go_duration
+from autopilot.adapters.logs.containerpilot_formats import (
+    DefaultFormat,
+    LogfmtFormat,
+    format_go_duration,
+    format_rfc3339_nano,
+    quote_like_go,
+)
 from autopilot.adapters.logs.containerpilot_formats import JsonFormat as LogrusJson
 from autopilot.adapters.logs.log_formats import JsonFormat, TextFormat, choose_format
 from tests.app.harness import eventually, shell
@@ -26,6 +33,16 @@ CHECKED: dict[str, Any] = {
     "exec": ["sleep", "1000"],
     "health": {"exec": shell("echo well"), "interval": "100ms", "timeout": "10s"},
 }
+
+
+@pytest.fixture
+def utc(monkeypatch):
+    """Local time is UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 def run_and_read_log(place, spec, **logging):
@@ -273,8 +290,55 @@ def test_nothing_can_forge_a_line():
 
 
 def test_logfmt_quotes_as_logrus():
-    """Letters, digits and -._/@^+ stand bare, all else is quoted, the empty text too."""
+    """Letters, digits and -._/@^+ stand bare, and so does the empty text; all else is quoted."""
     line = LogfmtFormat({}).format_entry(
         {"level": "info", "event": "x", "message": "a b", "path": "/x-y_z@1.0^+", "empty": "", "list": [1]}
     )
-    assert line.split(" ", 1)[1] == 'level=info msg="a b" empty="" list="[1]" path=/x-y_z@1.0^+'
+    assert line.split(" ", 1)[1] == 'level=info msg="a b" empty= list="[1]" path=/x-y_z@1.0^+'
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ('say "hi"', r'"say \"hi\""'),
+        ("a\\b", r'"a\\b"'),
+        ("\a\b\f\n\r\t\v", r'"\a\b\f\n\r\t\v"'),
+        ("\x00\x1b\x7f", r'"\x00\x1b\x7f"'),
+        ("ü☃ 😀", '"ü☃ 😀"'),
+        ("\x9b\u2028\u202e\xa0", r'"\u009b\u2028\u202e\u00a0"'),
+        ("\U000e0001", r'"\U000e0001"'),
+    ],
+)
+def test_values_are_quoted_as_go_quotes_them(text, quoted):
+    """A quoted value has the escapes of Go's `%q`."""
+    assert quote_like_go(text) == quoted
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "text"),
+    [
+        (1_700_000_000_000_000_000, "2023-11-14T22:13:20Z"),
+        (1_700_000_000_500_000_000, "2023-11-14T22:13:20.5Z"),
+        (1_700_000_000_000_000_001, "2023-11-14T22:13:20.000000001Z"),
+        (1_700_000_000_123_456_000, "2023-11-14T22:13:20.123456Z"),
+    ],
+)
+def test_times_as_go_writes_them(nanoseconds, text, utc):
+    """A time has as many digits as it needs, up to nanoseconds."""
+    assert format_rfc3339_nano(nanoseconds) == text
+
+
+def test_an_empty_line_of_a_job():
+    """An empty line has no `msg` in `text`, an empty one in `json`, and in `default` the space before it."""
+    fields = {"job": "a", "stream": "stdout", "pid": 7}
+    (logfmt,) = LogfmtFormat({}).format_program_lines(fields, [""]).splitlines()
+    assert logfmt.split(" ", 1)[1] == "level=info job=a pid=7"
+    assert json.loads(LogrusJson({}).format_program_lines(fields, [""]))["msg"] == ""
+    assert DefaultFormat({}).format_program_lines(fields, [""]).endswith(" job=a pid=7 \n")
+
+
+def test_json_escapes_as_go():
+    """Go's JSON escapes the characters of HTML, and the value stays the same."""
+    text = LogrusJson({}).format_program_lines({"job": "a", "pid": 1}, ["<a> & <b>"])
+    assert r'"msg":"\u003ca\u003e \u0026 \u003cb\u003e"' in text
+    assert json.loads(text)["msg"] == "<a> & <b>"

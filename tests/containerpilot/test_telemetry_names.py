@@ -41,7 +41,7 @@ def build_telemetry(port, **keys):
 
 
 def fetch(port, path):
-    with OPENER.open(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with OPENER.open(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
         return answer.read().decode()
 
 
@@ -149,7 +149,7 @@ def test_methods_and_form(tmp_path, port):
     def ask(method, path):
         request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
         try:
-            with OPENER.open(request, timeout=10) as answer:
+            with OPENER.open(request, timeout=60) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refused:
             return refused.code, refused.read()
@@ -172,7 +172,7 @@ def test_interfaces_that_are_not_here(tmp_path, port):
         assert "none of nosuch0 is here" in line["message"] and "127.0.0.1 only" in line["message"]
         eventually(lambda: bool(read_samples(port)), "it answers")
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.2", port), timeout=10)
+            socket.create_connection(("127.0.0.2", port), timeout=60)
 
 
 def test_metric_without_namespace(tmp_path, port):

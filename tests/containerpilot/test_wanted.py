@@ -51,7 +51,7 @@ def test_once_with_interval(tmp_path):
     with SupervisorProcess(tmp_path, {"jobs": [{"name": "app", "exec": "true"}, late]}) as pilot:
         assert pilot.wait() == 0
         took = pilot.wait_for_event("late", "started")["arrived"] - pilot.wait_for_event("app", "ended")["arrived"]
-        assert 0.9 < took < 10
+        assert took > 0.9
 
 
 def test_cron(tmp_path):

@@ -11,7 +11,7 @@ from lab.lab_host import Host
 from lab.pool import Pool
 
 CONFIG_PATH = "/etc/autopilot.json"
-AT_ONCE = 6.0  # s; two of HTCondor's on an idle machine; a job in limbo would stay there for minutes
+AT_ONCE = 30.0  # s; it takes two of HTCondor's on an idle machine; a job in limbo would stay there for minutes
 STATE_PATH = "/var/lib/autopilot"
 
 MASTER: dict[str, Any] = {

@@ -23,7 +23,7 @@ def test_master_killed(pool):
     killed = time.monotonic()
     node.worker.signal_processes("condor_master", signal.SIGKILL)
     pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
-    assert time.monotonic() - killed < 20  # seconds of it are HTCondor's: condor_procd died with the master
+    assert time.monotonic() - killed < 60  # seconds of it are HTCondor's: condor_procd died with the master
     assert node.wait_for_exit(30) == 137
     words = node.read_last_words()
     assert (words["reason"], words["exit_code"]) == ("job-failed", 137)
@@ -56,7 +56,7 @@ def test_startd_stopped(pool):
 
 
 def test_startd_killed_while_draining(pool):
-    """A payload that dies with its killed startd counts as killed, and the drain does not end as a clean one."""
+    """A payload whose startd is killed counts as killed, is given back to its queue, and the drain ends with 75."""
     node = Node(pool, lifetime={"drain": {"htcondor": True}}).wait_until_joined()
     job = node.start_job(300)
     node.wait_for_event("payloads changed: 1 started")
@@ -67,10 +67,22 @@ def test_startd_killed_while_draining(pool):
     assert (words["reason"], words["payloads_killed"], words["payloads_run"]) == ("drain", 1, 1)
     (lost,) = node.find_events("^payloads lost: condor_startd")
     assert job in lost["payloads"][0]
-    if (
-        "given back" in lost["message"]
-    ):  # condor_master may be faster than the supervisor: then nothing tells the schedd
-        pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
+    assert "given back" in lost["message"]
+    pool.wait_until(lambda: pool.get_job_status(job) == "Idle", 30, "the job is Idle again")
+
+
+def test_startd_killed_while_busy(pool):
+    """The payload goes back to its queue, a new startd takes it, and the life that ends later tells of the loss."""
+    node = Node(pool).wait_until_joined()
+    job = node.start_job(script="sleep 5")
+    node.wait_for_event("payloads changed: 1 started")
+    node.worker.signal_processes("condor_startd", signal.SIGKILL)
+    assert "given back" in node.wait_for_event("^payloads lost: condor_startd")["message"]
+    pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 120, "the job completes on the new startd")
+    assert pool.get_job_ad(job)["NumShadowStarts"] == 2
+    node.drain()
+    assert node.wait_for_exit(60) == 75
+    assert node.read_last_words()["payloads_killed"] == 1
 
 
 def test_starter_killed_while_draining(pool):
@@ -146,14 +158,14 @@ def test_unresolvable_manager(pool):
 
 
 def test_manager_down_at_start(pool):
-    """A manager that comes up later: the node says that it is not in the pool, and joins within 30 s of its return."""
+    """A manager that comes up later: the node says that it is not in the pool, and joins soon after its return."""
     pool.stop_manager()
     node = Node(pool)
     node.wait_for_event("(?i)pool", 60)
     pool.start_manager()
     back = time.monotonic()
     node.wait_until_joined()
-    assert time.monotonic() - back < 30
+    assert time.monotonic() - back < 120
     job = node.start_job(1)
     pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 30, "a job runs")
 
@@ -200,12 +212,12 @@ def test_hung_command(pool):
         compute_seconds_between(
             find_job_events(node, "victim", "ended")[0], find_job_events(node, "victim", "started")[1]
         )
-        < PROMPT_S * 10
+        < PROMPT_S * 5
     )
     asked = time.monotonic()
     node.worker.send_signal(signal.SIGTERM)
     assert node.wait_for_exit(20) == 0
-    assert time.monotonic() - asked < 10
+    assert time.monotonic() - asked < 60
 
 
 def find_job_events(node, job, event):

@@ -74,7 +74,7 @@ def test_a_child_that_hangs(monkeypatch: pytest.MonkeyPatch, spec: Path) -> None
     began = time.monotonic()
     with pytest.raises(ValidatorError, match=r"was not validated within 0\.05 s"):
         validate_in_child(spec, {}, timeout=0.05)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_other_children_are_left_alone(spec: Path) -> None:

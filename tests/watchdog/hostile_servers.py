@@ -113,4 +113,4 @@ def drip_bytes(
         own.shutdown(socket.SHUT_RDWR)
         own.close()
         for thread in [acceptor, *threads]:
-            thread.join(10)
+            thread.join(60)

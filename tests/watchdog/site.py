@@ -18,12 +18,12 @@ from autopilot_watchdog.engine.engine_http import EngineClient
 from click.testing import CliRunner
 
 from lab.docker_engine import Engine
+from lab.polling import BUSY_FACTOR
 from lab.registry_server import Registry
 from lab.tiny_images import build_and_push, format_healthy_script
 
 NAME = "wn"
-ENGINE_TIMEOUT_S = 60.0
-BUSY = 3.0  # times as many seconds are given as are enough on an idle machine
+ENGINE_TIMEOUT_S = 60.0 * BUSY_FACTOR
 
 
 class EngineService(Protocol):
@@ -59,6 +59,7 @@ class Site:
         self.builder = builder
         self.path = os.environ["PATH"]
         self.command_prefix: list[str] = []  # before each command: a wrong clock, another namespace
+        self.interpreter = [sys.executable]  # with its options
         self.config = folder / "autopilot-watchdog.json"
         self.document: dict[str, Any] = {
             "host": "h1",
@@ -117,7 +118,7 @@ class Site:
         """Build the command line of a verb."""
         return [
             *self.command_prefix,
-            sys.executable,
+            *self.interpreter,
             "-m",
             "autopilot_watchdog",
             words[0],
@@ -127,12 +128,12 @@ class Site:
         ]
 
     def run_verb(self, *words: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a verb with its arguments."""
+        """Run a verb with its arguments; a busy machine is given BUSY_FACTOR times `timeout` seconds."""
         return subprocess.run(
             self.build_command(*words),
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=BUSY_FACTOR * timeout,
             check=False,
             env=self.build_environment(),
         )
@@ -194,12 +195,18 @@ class Site:
             yield process
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(10 * BUSY_FACTOR)
 
 
 def eventually(predicate: Callable[[], Any], timeout_s: float, description: str) -> Any:
-    """Return the predicate's first truthy answer; fail with the description if there is none in time."""
-    timeout_s *= BUSY
+    """Return the predicate's first truthy answer; fail with the description if there is none in time.
+
+    Args:
+        predicate: the condition.
+        timeout_s: seconds that are enough on an idle machine; BUSY_FACTOR times as many are given.
+        description: sentence that should become true.
+    """
+    timeout_s *= BUSY_FACTOR
     end = time.monotonic() + timeout_s
     while True:
         answer = predicate()

@@ -27,6 +27,7 @@ from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 
 from tests.watchdog.hostile_servers import CannedServer, serve_answers
 from tests.watchdog.scenes import A
+from tests.watchdog.site import eventually
 
 LIMIT_S = 30.0  # of a wait that ends at once unless something is wrong
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -340,8 +341,11 @@ def test_reasons_that_are_news(host: Host) -> None:
     new = host.push("new")
     host.document["registry"] |= {"check_every": "0s", "patience": "0s"}
     watchdog = host.build_watchdog()
+    host.server.awake.clear()  # so that its answer comes after this pass
     advance(watchdog)
-    assert host.woken.wait(LIMIT_S) and watchdog.is_news(WakeReason.WORK, after)
+    host.server.awake.set()
+    eventually(lambda: watchdog.is_news(WakeReason.WORK, after), LIMIT_S, "the answer is news")
+    assert host.woken.is_set()
     host.engine.allowed.set()
     finish_work(host, watchdog)
     assert host.engine.pulls == [new] and not watchdog.is_news(WakeReason.WORK, after)

@@ -26,7 +26,7 @@ from autopilot_watchdog.core.blame import (
 )
 from autopilot_watchdog.core.exit_verdict import judge_exit
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.observation import Container, LastWords
 from autopilot_watchdog.core.quarantine import record_end
 from autopilot_watchdog.core.slot_actions import Start
 from autopilot_watchdog.simulation.faulty_sites import SITE_KINDS, simulate_site
@@ -268,6 +268,36 @@ def test_kills_before_the_proof_count() -> None:
         waits.append(max(0.0, memory.get_slot("wn-01").not_before - begin - 200))
     assert waits[0] == 0 and all(later > earlier for earlier, later in pairwise(waits))
     assert memory.get_slot("wn-01").failed[B].count >= 3
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "reason", "good", "least_wait_s"),
+    [
+        (0, "drain", False, 0),
+        (143, "", False, 0),
+        (137, "", False, 0),
+        (0, "drain", True, 0),
+        (1, "job-failed", False, 1),
+    ],
+    ids=["drained", "stopped", "killed", "good", "failed"],
+)
+def test_ordered_early_ends_do_not_count(exit_code: int, reason: str, good: bool, least_wait_s: float) -> None:
+    """Lives that an operator ends early, however often, delay no start and count against nothing; a failure counts."""
+    memory = Memory()
+    for number in range(8):
+        begin = BEGIN + number * 100
+        words = LastWords(state="ended", reason=reason, exit_code=exit_code, good=good) if reason else None
+        life = Container(
+            str(number), f"wn-01-{number}", "docker", "wn-01", B, IMAGE, "exited",
+            started=begin, ended=begin + 20, exit_code=exit_code, last_words=words,
+        )  # fmt: skip
+        verdict = judge_exit(life, 120.0, 0.0)
+        unordered = record_end(memory, life, verdict, FailuresConfig(), begin + 20)
+        memory = record_end(memory, life, verdict, FailuresConfig(), begin + 20, ordered=True)
+        slot = memory.get_slot("wn-01")
+        assert (slot.not_before > 0) == (least_wait_s > 0)
+    assert unordered.get_slot("wn-01").streak > 0, "the same end without an order is early"
+    assert slot.streak == (8 if least_wait_s else 0) and bool(slot.failed) == bool(least_wait_s)
 
 
 def test_good_and_dead_first_image_backs_off() -> None:

@@ -64,6 +64,10 @@ def test_other_names(site: Site) -> None:
     refused = site.run_once(78)
     assert f"run under {state} ({container})" in refused and "filled a second time" in refused
     assert f"every pass is refused: cannot use the state folder {state}-new" in site.run_verb("status").stderr
+    former = site.config
+    site.config = former.rename(site.folder / "renamed.json")
+    assert f"run under {state} ({container})" in site.run_once(78), "also when the file has another name"
+    site.config = site.config.rename(former)
     site.write_config({"name": "node-NN"}, state=state, surplus="keep")
     site.run_once()
     assert {name: row["state"] for name, row in site.get_slots().items()} == {

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from autopilot_watchdog.core import operator_orders, quarantine
 from autopilot_watchdog.core.decide import list_images_to_check
+from autopilot_watchdog.core.image_troubles import count_failed_preparations
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import Observation, RegistryFailure, TagDigest
 from autopilot_watchdog.core.slot_actions import Outcome, Preflight, Pull, RemoveImage, Verify
@@ -237,6 +238,34 @@ def test_refusal_of_one_group() -> None:
     run_passes(host, now, 3600)
     assert sorted((one.slot, one.digest) for one in host.list_alive()) == [("a-01", B), ("b-01", A)]
     assert not host.memory.get_image(KEY).quarantine and len(refused) > 3
+
+
+@pytest.mark.parametrize("kind", ["verify", "preflight"])
+@pytest.mark.parametrize("names", [("a-NN", "b-NN"), ("b-NN", "a-NN")])
+def test_failed_check_of_one_group_delays_no_other(names: tuple[str, str], kind: str) -> None:
+    """While one group's check fails and waits, the other one's is tried at once; a removed check waits no more."""
+    failing, well = names
+    check = {kind: {"exec": ["true"]}}
+    host = ChangingHost(build_groups(*({"name": name, **check} for name in sorted(names))), SimulatedRegistry([(0, A)]))
+    execute = host._execute
+    tries: list[float] = []
+
+    def refuse_one_group(action: Any, now: float) -> Outcome:
+        if isinstance(action, Verify | Preflight) and action.group == failing:
+            tries.append(now)
+            return Outcome(action, "no", blames_image=True)
+        return execute(action, now)
+
+    host._execute = refuse_one_group  # type: ignore[method-assign]
+    host.run_pass(BEGIN)
+    assert [one.slot for one in host.list_alive()] == [well.replace("NN", "01")] and tries == [BEGIN]
+    assert count_failed_preparations(host.memory.get_image(KEY)) == 1
+    now = run_passes(host, BEGIN, 600)
+    assert 4 <= len(tries) <= 8 and tries[1] - BEGIN >= 20, "the failing group's own tries wait longer and longer"
+    host.config = build_groups(*({"name": name, **(check if name == well else {})} for name in sorted(names)))
+    host.run_pass(now)
+    assert len(host.list_alive()) == 2
+    assert count_failed_preparations(host.memory.get_image(KEY)) == 0
 
 
 def test_two_tags_of_one_repository() -> None:

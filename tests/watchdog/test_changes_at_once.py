@@ -10,6 +10,7 @@ from autopilot_watchdog.core import operator_orders
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.scenes import BEGIN, A, B, C, run_passes
 from tests.watchdog.test_changed_configuration import build_groups
 from tests.watchdog.test_changed_images import OTHER, RINGS, TYPO, V1, V2, TaggedHost, TaggedRegistry, list_running
@@ -103,7 +104,7 @@ GROUP_IMAGES = st.tuples(*[st.sampled_from([V1, V2, OTHER, TYPO])] * 2)
 
 @pytest.mark.slow
 @given(steps=st.lists(st.tuples(GROUP_IMAGES, st.sampled_from(["end", "quarantine", "wait"])), min_size=2, max_size=6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=scale_examples(15), deadline=None)
 def test_groups_run_images_that_they_had(steps: list[tuple[tuple[str, str], str]]) -> None:
     """Whatever images two groups get in turn, each slot runs only an image that its group had."""
     host, now = TaggedHost(build_groups({"name": "a-NN"}), TaggedRegistry({V1: A, V2: B, OTHER: C})), BEGIN

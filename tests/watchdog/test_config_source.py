@@ -48,7 +48,23 @@ def test_change_is_taken(source: ConfigSource, tmp_path: Path) -> None:
     assert change and not change.is_refused and source.config.slots[0].count == 3
     assert source.reload() is None
     asked = reload_asked(source)
-    assert asked and asked.sentence.endswith("nothing has changed")
+    assert asked and ": nothing has changed, its content has been in use for " in asked.sentence
+
+
+def test_every_sighup_is_answered(source: ConfigSource, tmp_path: Path) -> None:
+    """A SIGHUP has its own sentence, whether the change before it was noticed already, was not, or is none."""
+    path = tmp_path / "wd.json"
+    write_file(path, 2)
+    noticed, behind = source.reload(), reload_asked(source)
+    assert noticed and noticed.sentence == f"{path} was read again"
+    assert behind and behind.sentence.startswith(f"SIGHUP: {path} was read again: nothing has changed, its content has")
+    write_file(path, 3)
+    assert reload_asked(source) == ConfigChange(f"SIGHUP: {path} was read again, and its changes are in use")
+    assert source.reload() is None, "the notice of the same change has nothing to add"
+    path.write_text("{")
+    refused = reload_asked(source)
+    assert refused and refused.is_refused and refused.sentence.startswith("SIGHUP: the configuration's file cannot be")
+    assert source.reload() is None
 
 
 UNKNOWN_EVENT = json.dumps(
@@ -67,7 +83,8 @@ def test_bad_file_is_refused(source: ConfigSource, tmp_path: Path, text: str | N
     change = source.reload()
     assert change and change.is_refused and change.sentence.endswith("the former configuration stays in use")
     assert source.refused_since and source.config is before and source.reload() is None
-    assert reload_asked(source) == change
+    asked = reload_asked(source)
+    assert asked and asked.is_refused and asked.sentence.endswith(change.sentence)
     write_file(path)
     assert source.reload() and not source.refused_since and source.config == before
 

@@ -90,7 +90,7 @@ def test_stream_of_an_engine(tmp_path: Path) -> None:
     listener.listen()
     with drip_bytes(CHUNKED + b"-1\r\n", listener, interval_s=0, block=BLOCK), measure_memory():
         client = EngineClient("docker", path)
-        with client.open_response("GET", "/events", versioned=False, without_read_timeout=True) as response:
+        with client.open_response("GET", "/events", versioned=False, is_endless=True) as response:
             assert list(client.read_json_lines(response)) == []
 
 

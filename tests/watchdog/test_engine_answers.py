@@ -20,6 +20,7 @@ from autopilot_watchdog.shell import observe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.hostile_servers import serve_answers
 from tests.watchdog.scenes import IMAGE, A
 from tests.watchdog.test_hostile_neighbours import ANY_JSON, WRONG_VALUES, name_case
@@ -62,7 +63,7 @@ BROKEN = {
 
 @contextlib.contextmanager
 def serve_broken(path: str, answer: bytes) -> Iterator[None]:
-    """Answer the question for the version well and each other one with these bytes, then hang up."""
+    """Answer the questions for the version well and each other one with these bytes, then hang up."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
@@ -74,7 +75,7 @@ def serve_broken(path: str, answer: bytes) -> Iterator[None]:
                 with connection, contextlib.suppress(OSError):
                     asked = connection.recv(65536)
                     well = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(VERSION), VERSION)
-                    connection.sendall(well if b" /version " in asked else answer)
+                    connection.sendall(well if asked.split()[1:2] in ([b"/_ping"], [b"/version"]) else answer)
                     connection.shutdown(socket.SHUT_WR)
 
     thread = threading.Thread(target=serve)
@@ -112,7 +113,7 @@ def test_wrong_values(tmp_path: Path, call: Callable[[DockerEngine], Any], value
 
 
 @pytest.mark.slow
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=scale_examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=st.lists(ANY_JSON, max_size=3), document=ANY_JSON)
 def test_any_containers(tmp_path_factory: pytest.TempPathFactory, items: list[Any], document: Any) -> None:
     """Whatever an engine tells of its containers, a look at it ends with a view, or says that it is down."""
@@ -145,6 +146,33 @@ def test_another_engine_after_a_broken_connection(tmp_path: Path) -> None:
     with serve_answers({"/version": (200, {}, newer), "/containers/json": listed}, unix_path=path) as server:
         engine.list_containers()
         assert server.requests[-1][1].startswith("/v1.51/")
+
+
+def test_ping_tells_the_version(tmp_path: Path) -> None:
+    """An engine that tells its API version in answer to a ping is not asked for /version, a costly question."""
+    path = str(tmp_path / "podman.sock")
+    answers: Answers = {"/_ping": (200, {"Api-Version": "1.41"}, b"OK"), "/containers/json": (200, {}, b"[]")}
+    with serve_answers(answers, unix_path=path) as server:
+        engine = DockerEngine("podman", path, "owner")
+        for _ in range(2):
+            engine.list_containers()
+        assert [request[1].partition("?")[0] for request in server.requests] == [
+            "/_ping", "/v1.41/containers/json", "/v1.41/containers/json",
+        ]  # fmt: skip
+
+
+def test_newer_engine_is_asked_for_its_oldest_version(tmp_path: Path) -> None:
+    """An engine that is newer than all known versions may refuse them: its oldest version is used then."""
+    path = str(tmp_path / "docker.sock")
+    version = json.dumps({"ApiVersion": "1.90", "MinAPIVersion": "1.60"}).encode()
+    answers: Answers = {
+        "/_ping": (200, {"Api-Version": "1.90"}, b"OK"),
+        "/version": (200, {}, version),
+        "/containers/json": (200, {}, b"[]"),
+    }
+    with serve_answers(answers, unix_path=path) as server:
+        DockerEngine("docker", path, "owner").list_containers()
+        assert server.requests[-1][1].startswith("/v1.60/")
 
 
 @pytest.mark.parametrize("version", [b"[]", b"3", b'{"ApiVersion": "x"}', b"null"])

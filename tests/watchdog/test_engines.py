@@ -81,10 +81,10 @@ def test_watch_refills_at_once(site: Site) -> None:
         gap = get_slot(site)["since"] - began
         second, began = get_slot(site)["container"], time.time()
         remove_container(site, second)
-        eventually(lambda: is_refilled(site, second), 15, "it is refilled")
+        eventually(lambda: is_refilled(site, second), 10, "it is refilled")
         gap_after_removal = get_slot(site)["since"] - began
     print(f"refilled after {gap:.2f} s, after a forced removal {gap_after_removal:.2f} s")
-    assert gap <= 20, f"{gap:.2f} s"
+    assert gap < 50, f"{gap:.2f} s"
 
 
 def remove_container(site: Site, name: str) -> None:

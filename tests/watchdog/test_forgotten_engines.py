@@ -9,6 +9,7 @@ from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.property_examples import scale_examples
 from tests.watchdog.changing_host import ChangingHost
 from tests.watchdog.scenes import BEGIN, A, build_config, run_passes
 from tests.watchdog.test_changed_configuration import build_filled_host, list_slots
@@ -71,7 +72,7 @@ def test_only_engine_of_the_memory_is_forgotten() -> None:
 
 
 @given(steps=st.lists(st.sampled_from(["pass", "end", "forget", "down", "up", "docker", "podman"]), max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=scale_examples(60), deadline=None)
 def test_no_slot_is_doubled_unless_forgotten(steps: list[str]) -> None:
     """In any order of events no slot is filled twice, as long as no engine with containers is forgotten."""
     host, now = ChangingHost(build_config(count=2), SimulatedRegistry([(0, A)])), BEGIN

@@ -76,7 +76,7 @@ def test_watch_over_a_jump(site: Site, clock: Callable[[str], object]) -> None:
             clock(by)
             kill_container(site, name)
             # without the engine's event it would be the next minute's pass
-            eventually(partial(is_refilled, site, name), 20, f"refilled after {by}")
+            eventually(partial(is_refilled, site, name), 10, f"refilled after {by}")
             name = get_slot(site)["container"]
 
 
@@ -93,7 +93,7 @@ def test_hanging_mount(site: Site) -> None:
     with mount_hanging_filesystem(cvmfs):
         began = time.monotonic()
         output = site.run_once()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
         assert f"{cvmfs} does not answer within 1 s" in output
         status = site.get_slots()
         assert status[SLOT]["state"] == "host-unfit" and not status[SLOT]["container"]
@@ -117,7 +117,7 @@ def test_watch_leaves_one_process_in_a_hanging_mount(site: Site) -> None:
             assert len(psutil.Process(process.pid).children()) <= 2, "one at work, one that was just given up"
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
 
 
 def test_load(site: Site) -> None:
@@ -170,7 +170,7 @@ def test_cron_line(docker_site: Site) -> None:
         eventually(lambda: "start: wn-01" in (place / "log").read_text(), 20, "it is in the log")
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         if made:
             config.unlink()
     assert "-t autopilot-watchdog" in (place / "log").read_text()

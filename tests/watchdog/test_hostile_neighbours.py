@@ -58,7 +58,7 @@ def test_absurd_json_is_a_value_error(text: bytes) -> None:
     begin = time.monotonic()
     with pytest.raises(ValueError):
         parse_json(text)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 60
 
 
 @given(ANY_JSON)
@@ -418,7 +418,7 @@ def test_slow_command_inside_a_container(tmp_path: Path) -> None:
         # the canned body is a beginning of the output, shorter than what the read waits for
         status, sentence = engine.execute_command("c1", ("drain",), 0.5)
     assert time.monotonic() - begin < 60
-    assert (status, sentence) in ((TIMED_OUT_STATUS, "no answer within 0 s"), (0, body.decode()))
+    assert (status, sentence) in ((TIMED_OUT_STATUS, "no answer within 0.5 s"), (0, body.decode()))
 
 
 @pytest.mark.parametrize("body", [body for body in GARBAGE if body], ids=name_case)

@@ -34,7 +34,7 @@ def check_with_promtool(text: str) -> None:
     """Check types, help, names and duplicates with promtool, as node-exporter's textfile collector does."""
     promtool = prometheus_server.find_program(prometheus_server.WITH_HTTP, "promtool")
     done = subprocess.run(
-        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False, timeout=30
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0 and not done.stderr, done.stderr
     found = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if line and not line.startswith("#")}
@@ -60,7 +60,7 @@ def test_port(site: Site) -> None:
         eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         address = f"http://127.0.0.1:{port}/metrics"
-        check_with_promtool(eventually(lambda: opener.open(address, timeout=5).read().decode(), 10, "it is served"))
+        check_with_promtool(eventually(lambda: opener.open(address, timeout=60).read().decode(), 10, "it is served"))
         targets = f"[{{targets: ['127.0.0.1:{port}']}}]"
         config = f"scrape_configs: [{{job_name: watchdog, scrape_interval: 250ms, static_configs: {targets}}}]\n"
         with prometheus_server.start_prometheus(

@@ -35,7 +35,7 @@ def scrape(server: MetricsServer) -> int:
     """Scrape the metrics and return the status."""
     host = f"[{get_host(server)}]" if ":" in get_host(server) else get_host(server)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"http://{host}:{server.port}/metrics", timeout=10) as response:
+    with opener.open(f"http://{host}:{server.port}/metrics", timeout=60) as response:
         return int(response.status)
 
 
@@ -45,7 +45,7 @@ def test_idle_connections_are_dropped(server: MetricsServer) -> None:
     clients = []
     try:
         for _ in range(IDLE_CONNECTIONS):
-            clients.append(socket.create_connection((get_host(server), server.port), timeout=10))
+            clients.append(socket.create_connection((get_host(server), server.port), timeout=60))
             if len(clients) % 50 == 0:
                 assert scrape(server) == 200
         assert scrape(server) == 200
@@ -65,7 +65,7 @@ def test_idle_connections_are_dropped(server: MetricsServer) -> None:
 def test_busy_clients_beside_idle_ones(server: MetricsServer) -> None:
     """A scrape that comes right after many silent connections is answered without a wait for their time limit."""
     clients = [
-        socket.create_connection((get_host(server), server.port), timeout=10) for _ in range(2 * MAX_CONNECTIONS)
+        socket.create_connection((get_host(server), server.port), timeout=60) for _ in range(2 * MAX_CONNECTIONS)
     ]
     try:
         begin = time.monotonic()

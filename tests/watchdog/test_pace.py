@@ -11,7 +11,7 @@ from tests.watchdog.test_engines import get_slot, is_refilled, is_slot_empty, ki
 
 pytestmark = pytest.mark.real("docker", "registry")
 
-ORDER_LIMIT_S = 15  # times BUSY it is still less than the time to the next pass without a wake-up
+ORDER_LIMIT_S = 9  # times BUSY_FACTOR it is still less than the time to the next pass without a wake-up
 
 
 def test_host_during_a_hanging_pull(docker_site: Site) -> None:

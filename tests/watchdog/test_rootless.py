@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import autopilot_watchdog
+import click
+import json_source_map
+import prometheus_client
 import pytest
 
 from lab.dockerd import DockerDaemon
 from lab.registry_server import Registry
 from lab.rootless_podman import USER, RootlessPodman, start_rootless_podman
 from lab.tiny_images import format_healthy_script
+from tests.conftest import REAL_PARTS_REQUIRED
 from tests.watchdog.site import NAME, Site, eventually
 
 pytestmark = pytest.mark.real("docker", "registry", "rootless-podman")
@@ -29,6 +34,15 @@ def rootless() -> Iterator[RootlessPodman]:
         yield found
 
 
+def copy_program(folder: Path) -> None:
+    """Copy the watchdog and its libraries to a folder that every user can read; the checkout may be root's alone."""
+    for package in (autopilot_watchdog, click, json_source_map, prometheus_client):
+        source = Path(package.__file__ or "").parent
+        shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
 @pytest.fixture(params=["root", USER])
 def rootless_site(
     request: pytest.FixtureRequest, rootless: RootlessPodman, docker: DockerDaemon, the_registry: Registry
@@ -38,13 +52,14 @@ def rootless_site(
     folder.mkdir(mode=0o755)
     site = Site(folder, "podman", rootless, the_registry, docker.engine)
     if request.param == USER:
-        site.command_prefix = rootless.build_prefix()
-        program = [*site.command_prefix, sys.executable, "-c", "import autopilot_watchdog"]
-        if subprocess.run(program, capture_output=True, check=False, cwd="/").returncode:
-            checkout = Path(autopilot_watchdog.__file__).parent
-            pytest.skip(
-                f"the user {USER} may not read {checkout}; `chmod -R o+rX` lets this test run as that user, too"
-            )
+        copy_program(folder / "program")
+        site.command_prefix = [*rootless.build_prefix(), "env", f"PYTHONPATH={folder / 'program'}"]
+        site.interpreter = [os.path.realpath(sys.executable), "-P"]  # the environment's folder may be root's alone
+        check = [*site.command_prefix, *site.interpreter, "-c", "import autopilot_watchdog.cli.run"]
+        done = subprocess.run(check, capture_output=True, text=True, check=False, cwd="/")
+        if done.returncode:
+            reason = f"{request.node.nodeid}: the user {USER} cannot run {site.interpreter[0]}: {done.stderr}"
+            pytest.fail(reason, pytrace=False) if REAL_PARTS_REQUIRED else pytest.skip(reason)
         user = pwd.getpwnam(USER)
         os.chown(folder, user.pw_uid, user.pw_gid)
     return site

@@ -12,8 +12,15 @@ from pathlib import Path
 import pytest
 from autopilot_watchdog.cli.main import main
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.state_ownership import ConfigClaim, ForeignConfigError, adopt_state, claim_state
-from autopilot_watchdog.shell.config_owner import compare_with_owner
+from autopilot_watchdog.core.state_ownership import (
+    ConfigClaim,
+    ForeignConfigError,
+    ForeignContainer,
+    adopt_state,
+    claim_state,
+    select_strays,
+)
+from autopilot_watchdog.shell.config_owner import compare_with_owner, is_file_gone
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.shell.wake_pipe import open_wake_pipe
 from click.testing import CliRunner, Result
@@ -137,3 +144,25 @@ def test_one_owner_at_a_time(order: list[tuple[str, str]]) -> None:
         else:
             memory = claim_state(memory, claim, "/state")
         assert memory.config_file == path
+
+
+STARTED_WITH = {"ours": "/etc/new.json", "gone": "/etc/old.json", "another": "/etc/b.json"}
+
+
+@pytest.mark.parametrize("slot", ["wn-01", "gpu-01"])
+@pytest.mark.parametrize("kind", STARTED_WITH)
+def test_containers_under_a_former_folder_are_found(kind: str, slot: str) -> None:
+    """A container is ours if it carries our file, or one that is gone and the name of one of our slots."""
+    one = ForeignContainer("c", "/var/lib/former", STARTED_WITH[kind], slot)
+    found = select_strays([one], "/etc/new.json", {"wn-01", "wn-02"}, lambda path: path == STARTED_WITH["gone"])
+    is_ours = kind == "ours" or (kind == "gone" and slot == "wn-01")
+    assert found == ({"c": "/var/lib/former"} if is_ours else {})
+
+
+def test_only_a_certainly_missing_file_is_gone(tmp_path: Path) -> None:
+    """A file is gone if there is nothing at its absolute path; every doubt means that it may be there."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    assert is_file_gone(str(tmp_path / "none")) and is_file_gone(str(tmp_path / "file/none"))
+    for path in (str(tmp_path / "file"), str(tmp_path / "loop"), "", "relative.json", "/nul\0", f"/{'x' * 5000}"):
+        assert not is_file_gone(path)

@@ -98,12 +98,12 @@ def test_timer_refills(booted: SystemdContainer, site: Site) -> None:
 
 
 def test_watch_under_systemd(booted: SystemdContainer, site: Site) -> None:
-    """The events service reacts within 2 s, and stays."""
+    """The events service refills a slot long before its next pass, a minute later, and stays."""
     site.push_image()
     booted.run("systemctl", "start", "autopilot-watchdog-events.service")
     first = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
     kill_container(site, first)
-    eventually(lambda: get_slot(site)["container"] not in (None, first), 15, "it is refilled")
+    eventually(lambda: get_slot(site)["container"] not in (None, first), 10, "it is refilled")
     assert booted.run("systemctl", "is-active", "autopilot-watchdog-events.service").strip() == "active"
 
 
@@ -119,7 +119,7 @@ def test_failure_calls_the_hook(booted: SystemdContainer, site: Site) -> None:
 
 def test_long_pull_is_given_the_time(booted: SystemdContainer, site: Site) -> None:
     """A pull that takes much longer than TimeoutStartSec= is not cut off: the watchdog asks for the time it needs."""
-    write_drop_in(booted, "autopilot-watchdog.service", "[Service]\nTimeoutStartSec=4s\n")
+    write_drop_in(booted, "autopilot-watchdog.service", "[Service]\nTimeoutStartSec=8s\n")
     with start_faulty_proxy(site.registry.port) as slow:
         site.use_registry_address(slow.address)
         write_config(booted, site)
@@ -127,17 +127,17 @@ def test_long_pull_is_given_the_time(booted: SystemdContainer, site: Site) -> No
         slow.delay_s = 0.3  # s for each 64 KiB
         began = time.monotonic()
         booted.run("systemctl", "start", "autopilot-watchdog.service", timeout=120)
-        assert time.monotonic() - began > 6, "that was no long pull"
+        assert time.monotonic() - began > 10, "that was no long pull"
     assert get_slot(site)["state"] == "running"
 
 
 def test_hang_is_cut_off(booted: SystemdContainer, site: Site) -> None:
     """A pass that hangs where it never should is ended by systemd, and the next one does the work."""
     site.push_image()
-    write_drop_in(booted, "autopilot-watchdog-events.service", "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n")
+    write_drop_in(booted, "autopilot-watchdog-events.service", "[Service]\nWatchdogSec=6s\nRestartSec=100ms\n")
     booted.run("systemctl", "start", "autopilot-watchdog-events.service")
     first = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
-    time.sleep(4)  # longer than WatchdogSec=: a `watch` that is well gives signs of life, and is left alone
+    time.sleep(7)  # longer than WatchdogSec=: a `watch` that is well gives signs of life, and is left alone
     assert count_restarts(booted) == 0
     eventually(lambda: stop_between_passes(booted, site), 30, "it is stopped where nothing extends its time")
     kill_container(site, first)

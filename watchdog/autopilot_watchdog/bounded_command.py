@@ -70,7 +70,7 @@ def run_bounded_command(
                 selector.register(descriptor, selectors.EVENT_READ)
             _exchange(selector, process, exit_descriptor, kept, text.encode(), end=end, max_bytes=max_bytes)
     except TimeoutError:
-        raise CommandTimeoutError(f"{words[0]} took longer than {timeout:.0f} s") from None
+        raise CommandTimeoutError(f"{words[0]} took longer than {timeout:g} s") from None
     finally:
         with suppress(OSError):
             os.killpg(process.pid, signal.SIGKILL)  # it, or the children that it left behind

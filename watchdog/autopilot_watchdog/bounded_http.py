@@ -121,7 +121,11 @@ class TimeLimit:
     def check(self) -> None:
         """Raise TimeoutError if the time is over."""
         if self.expired or time.monotonic() >= self._end:
-            raise TimeoutError(f"no complete answer within {self._seconds:.1f} s")
+            raise self.build_error()
+
+    def build_error(self) -> TimeoutError:
+        """Return the error that tells that the time is over."""
+        return TimeoutError(f"no complete answer within {self._seconds:.1f} s")
 
     def connect(self, address: tuple[str, int], timeout: Any, source_address: Any) -> socket.socket:
         """Connect as socket.create_connection does, to all addresses of a name within the limit."""

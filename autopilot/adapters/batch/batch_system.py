@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from autopilot.machines.cues import Cue
@@ -30,8 +31,11 @@ class SupervisorServices:
         report: Takes a cue for the core.
         start_task: Starts a background task of this life; its failure is an internal error, and the life ends by
             the emergency path (`last_resort`).
+        get_longest_rest: Returns the seconds until this life must be over, as the plan in effect has it; None without a
+            limit.
         run_observer: Awaits the runs of an observer, by its name: its failure is a condition, and it starts again.
         life_id: Unique for each life.
+        state_directory: Holds files of this container.
         env: The environment of the main process: the supervisor's own, and over it the variables of its job.
         job_env: The variables of its job alone, for the batch system's tools.
     """
@@ -41,8 +45,10 @@ class SupervisorServices:
     start_task: Callable[[Coroutine[Any, Any, None]], object]
     run_observer: Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
     life_id: str
+    state_directory: Path
     env: Mapping[str, str]
     job_env: Mapping[str, str] = field(default_factory=dict)
+    get_longest_rest: Callable[[], float | None] = lambda: None
 
 
 class BatchSystem(Protocol):

@@ -5,6 +5,16 @@ alphabetical order. Lines of programs are entries of level INFO with `job` (or `
 time, for a program's line `job` (or `check`) and `pid`, and the message; lines of the supervisor have the job's name
 before the message and the fields after it. None of them has an event id. The sentences that its users grep for are in
 its words.
+
+Sources, to compare byte for byte:
+- `default`, its time and its message: `DefaultLogFormatter` in ContainerPilot's config/logger/logging.go, of 3.6.2. It
+  prints `time.RFC3339Nano`, which has up to nine digits and no zeros at the end, one space, and the message.
+- `default`, job and pid: ContainerPilot's issue 544 and change 547, released in 3.7: they are "prepended" to the lines
+  of jobs. Neither shows a line, so `key=value`, the form of `text`, is our choice.
+- `job`, `check` and `pid`: `NewCommand` and `Run` in its commands/commands.go.
+- `text` and `json`: `TextFormatter` and `JSONFormatter` of logrus 1.0, whose times are RFC3339 and, since
+  ContainerPilot's change 546, RFC3339Nano in `json`. An empty message is left out of `text`, an empty value is bare,
+  and other values are quoted as Go's `%q` does. Go's JSON escapes `<`, `>` and `&`.
 """
 
 from __future__ import annotations
@@ -20,7 +30,12 @@ from autopilot.process.line_buffer import escape_controls, escape_json
 from autopilot.timestamps import format_local_timestamp
 
 TIMEOUT_SENTENCE = re.compile(r"ran longer than its timeout of (\S+) s(.*)")
-UNQUOTED = re.compile(r"[A-Za-z0-9._/@^+-]+")  # a value that logfmt writes without quotes
+UNQUOTED = re.compile(r"[A-Za-z0-9._/@^+-]*")  # a value that logfmt writes without quotes
+GO_ESCAPES = {"\a": r"\a", "\b": r"\b", "\f": r"\f", "\n": r"\n", "\r": r"\r", "\t": r"\t", "\v": r"\v"}
+GO_ESCAPES |= {"\\": r"\\", '"': r"\""}
+GO_JSON_ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&"})
+NANOSECONDS_PER_SECOND = 1_000_000_000
+SECONDS_END = len("2026-01-31T12:00:00")
 
 
 class DefaultFormat:
@@ -71,7 +86,7 @@ class LogfmtFormat(_FieldsFormat):
     """Lines of the form `time=... level=... msg=... key=value`."""
 
     def _format_line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
-        first = {"time": _format_now(digits=0), "level": level, "msg": message}
+        first = {"time": format_local_timestamp(time.time()), "level": level} | ({"msg": message} if message else {})
         rest = {key: value for key, value in sorted({**self._context, **fields}.items())}
         return " ".join(f"{key}={_quote(str(value))}" for key, value in {**first, **rest}.items())
 
@@ -81,7 +96,8 @@ class JsonFormat(_FieldsFormat):
 
     def _format_line(self, level: str, message: str, fields: Mapping[str, object]) -> str:
         entry = {**self._context, **fields, "level": level, "msg": message, "time": _format_now()}
-        return escape_json(json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str))
+        text = json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+        return escape_json(text).translate(GO_JSON_ESCAPES)
 
 
 FORMATS: Mapping[str, Callable[[Mapping[str, str]], LogFormat]] = {
@@ -141,9 +157,32 @@ def _select_fields(fields: Mapping[str, object]) -> dict[str, object]:
 
 
 def _quote(value: str) -> str:
-    return value if UNQUOTED.fullmatch(value) else escape_json(json.dumps(value, ensure_ascii=False))
+    return value if UNQUOTED.fullmatch(value) else quote_like_go(value)
 
 
-def _format_now(digits: int = 6) -> str:
-    """Return the local time in the form of RFC 3339."""
-    return format_local_timestamp(time.time(), digits)
+def quote_like_go(text: str) -> str:
+    """Return a text as Go's `%q` writes it."""
+    return f'"{"".join(map(_escape_like_go, text))}"'
+
+
+def _escape_like_go(character: str) -> str:
+    if character in GO_ESCAPES:
+        return GO_ESCAPES[character]
+    if character.isprintable():
+        return character
+    number = ord(character)
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def format_rfc3339_nano(nanoseconds: int) -> str:
+    """Return a time as Go's layout `RFC3339Nano`, in the local zone; `nanoseconds` are counted since the epoch."""
+    seconds, fraction = divmod(nanoseconds, NANOSECONDS_PER_SECOND)
+    text = format_local_timestamp(seconds)
+    digits = f".{fraction:09d}".rstrip("0") if fraction else ""
+    return f"{text[:SECONDS_END]}{digits}{text[SECONDS_END:]}"
+
+
+def _format_now() -> str:
+    return format_rfc3339_nano(time.time_ns())

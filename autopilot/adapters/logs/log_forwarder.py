@@ -17,6 +17,7 @@ from typing import Protocol
 
 from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.adapters.logs.log_entry import ForwardedLine
+from autopilot.amounts import format_count
 from autopilot.retry_delay import RetryDelay
 from autopilot.spec.plan import LogDestination
 
@@ -74,7 +75,8 @@ class LogForwarder:
     def add(self, line: ForwardedLine) -> None:
         """Queue a line, or drop and count it."""
         if self._unreported_count and self._queued_bytes < self.destination.buffer_bytes // 2:
-            sentence = f"{self._unreported_count} lines of log dropped: {self.destination.url} did not take them"
+            lost = format_count(self._unreported_count, "line")
+            sentence = f"{lost} of log dropped: {self.destination.url} did not take them"
             self._unreported_count = 0
             self._append(self._encode(ForwardedLine(time.time(), "warning", "log_lines_dropped", sentence, {})))
         data = self._encode(line)

@@ -47,6 +47,7 @@ DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
     "output_line": lambda event: _get_last_line(event.output),
     "left_behind": lambda event: event.leftovers,
     "skipped": lambda event: event.count,
+    "checks_text": lambda event: format_count(event.count, "check"),
     "runs_text": lambda event: format_count(event.count, "run"),
     "timeout_text": lambda event: format_seconds(event.timeout),
     "seconds_text": lambda event: format_seconds(event.seconds),
@@ -141,7 +142,7 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
         Sentence("warning", "health check failed: {output_line}", ("job", "failures")),
     ),
     events.ChecksSkipped: (
-        Sentence("warning", "health check is slower than its interval: {count} checks skipped", ("job",)),
+        Sentence("warning", "health check is slower than its interval: {checks_text} skipped", ("job",)),
     ),
     events.Healthy: (Sentence("info", "marked healthy", ("job",)),),
     events.Unhealthy: (Sentence("error", "marked unhealthy: {output_line}", ("job", "failures")),),

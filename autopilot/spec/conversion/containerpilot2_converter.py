@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from autopilot.spec.command_words import split_words
 from autopilot.spec.conversion.conversion_notes import Notes
 from autopilot.spec.conversion.job_naming import JobNames, derive_name
 from autopilot.spec.conversion.spec_writer import Commented
@@ -333,7 +334,7 @@ class _Converter:
         if check is None:
             self.note_unknown(entry)
             return
-        words = check.split() if isinstance(check, str) else check if isinstance(check, list) else [check]
+        words = split_words(check) if isinstance(check, str) else check if isinstance(check, list) else [check]
         job: dict[str, Any] = {
             "name": self.names.choose(f"sensor-{full_name}", "job"),
             "exec": ["sh", "-c", _PUT_METRIC, full_name, *words],
@@ -355,7 +356,7 @@ class _Converter:
             return None
         name = self.take_name(entry, role)
         if name is None:
-            words = exec_.split() if isinstance(exec_, str) else exec_ if isinstance(exec_, list) else []
+            words = split_words(exec_) if isinstance(exec_, str) else exec_ if isinstance(exec_, list) else []
             name = derive_name([word for word in words if isinstance(word, str)])
         return {"name": self.names.choose(name, role), "exec": exec_}
 

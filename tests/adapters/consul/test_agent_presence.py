@@ -124,7 +124,7 @@ def test_agent_wakes_up(agent, tmp_path):
         agent.suspend()
         started = [line for line in pilot.lines if line["message"] == "started" and line["job"] == "web"]
         assert len(started) == 1
-        pilot.wait_for(lambda line: line.get("trouble") == "consul-lost", timeout_s=10)
+        pilot.wait_for(lambda line: line.get("trouble") == "consul-lost", timeout_s=60)
         agent.resume()
         wait_until_passing(agent, timeout_s=SOON)
 
@@ -176,7 +176,7 @@ def test_token_revoked(tmp_path):
             wait_until_passing(agent)
             token = agent.request("/v1/acl/token/self", token=file.read_text())["AccessorID"]
             agent.request(f"/v1/acl/token/{token}", method="DELETE")
-            pilot.wait_for(lambda line: str(line.get("trouble", "")).startswith("consul-"), timeout_s=30)
+            pilot.wait_for(lambda line: str(line.get("trouble", "")).startswith("consul-"), timeout_s=60)
             assert pilot.measure_restart_delay("victim") < PROMPT_S
             file.write_text(consul_agents.create_token(agent, RULES, "renewed"))
             wait_until_passing(agent, timeout_s=SOON)

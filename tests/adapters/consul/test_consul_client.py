@@ -16,8 +16,8 @@ async def test_rest_ends_with_the_return():
     resting = [asyncio.ensure_future(client.wait_until_reachable(60.0)) for _ in range(3)]
     await asyncio.sleep(0)
     client.notify_reachable()
-    await asyncio.wait_for(asyncio.gather(*resting), timeout=5.0)
-    assert time.monotonic() - began < 5.0
+    await asyncio.wait_for(asyncio.gather(*resting), timeout=30.0)
+    assert time.monotonic() - began < 30.0
     late = asyncio.ensure_future(client.wait_until_reachable(60.0))
     await asyncio.sleep(0.01)
     assert not late.done()

@@ -21,7 +21,7 @@ HERE = {"AUTOPILOT_HOST": "h7", "AUTOPILOT_SLOT": "slot2", "AUTOPILOT_IMAGE_DIGE
 
 def run_verb(agent, *words):
     command = [sys.executable, "-m", "autopilot", *words, "--consul", agent.http_address]
-    return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=60, check=False)
 
 
 def query_as_json(agent, *words):

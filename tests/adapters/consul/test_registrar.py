@@ -94,11 +94,14 @@ def test_slow_check_keeps_its_ttl(agent, tmp_path):
 
 def test_stopped_job_is_gone(agent, tmp_path):
     """A job is deregistered when its stop begins, not when it has ended."""
-    spec = build_service_spec(agent, exec=shell("trap 'sleep 3; exit 0' TERM; while :; do sleep 0.1; done"))
-    with SupervisorProcess(tmp_path, spec) as pilot:
+    released = tmp_path / "released"
+    script = f"trap 'until test -e {released}; do sleep 0.1; done; exit 0' TERM; while :; do sleep 0.1; done"
+    with SupervisorProcess(tmp_path, build_service_spec(agent, exec=shell(script), stop={"timeout": "10m"})) as pilot:
         eventually(lambda: get_service_status(agent) == "passing", "passing")
         assert pilot.run_verb("stop", "web", "--no-wait").returncode == 0
-        eventually(lambda: get_service_status(agent) is None, "gone", timeout_s=5.0)
+        eventually(lambda: get_service_status(agent) is None, "gone")
+        released.touch()
+        pilot.wait_for_event("web", "ended, exit 0")  # it was still there, and was not killed
 
 
 def test_addresses_for_children(agent, tmp_path):
@@ -117,7 +120,7 @@ def test_tags_changed_by_others_stay(agent, tmp_path):
         body = {**entry["Service"], "Name": "web", "Tags": ["theirs"], "Port": 1}
         known = ("ID", "Name", "Tags", "Port", "Address", "Meta", "EnableTagOverride")
         agent.put("/v1/agent/service/register", {key: body[key] for key in known})
-        eventually(lambda: agent.get_service_health("web")[0]["Service"]["Port"] == 8080, "our port", timeout_s=5.0)
+        eventually(lambda: agent.get_service_health("web")[0]["Service"]["Port"] == 8080, "our port", timeout_s=60.0)
         assert agent.get_service_health("web")[0]["Service"]["Tags"] == ["theirs"]
 
 

@@ -98,7 +98,7 @@ def check_deregistered(agent, relay, pid):
         found = agent.request("/v1/agent/services")
         return gone in found and found[moved]["Port"] == 80
 
-    eventually(is_repaired, "both as they were", timeout_s=5.0)
+    eventually(is_repaired, "both as they were", timeout_s=60.0)
 
 
 def check_heartbeats(agent, relay, pid):

@@ -57,7 +57,7 @@ def test_never_more_than_the_limit(agent, tmp_path):
             (tmp_path / str(number)).mkdir()
             stack.enter_context(SupervisorProcess(tmp_path / str(number), build_limited_spec(agent, script, limit=2)))
         seen = tmp_path / "seen"
-        eventually(lambda: seen.exists() and len(seen.read_text().split()) == 5, "all have run", timeout_s=40)
+        eventually(lambda: seen.exists() and len(seen.read_text().split()) == 5, "all have run", timeout_s=60)
         assert max(map(int, seen.read_text().split())) <= 2
 
 
@@ -144,7 +144,7 @@ def test_dead_holder_frees_itself(agent, tmp_path):
             waiter.wait_for_event("victim", "started")
             holder.send_signal(signal.SIGKILL)
             os.kill(started["pid"], signal.SIGKILL)
-            waiter.wait_for(lambda line: line.get("job") == "work" and line["message"] == "started", timeout_s=25)
+            waiter.wait_for(lambda line: line.get("job") == "work" and line["message"] == "started", timeout_s=60)
 
 
 @real

@@ -176,7 +176,7 @@ def test_unknown_token_is_no_event(tmp_path):
             accessor = agent.request("/v1/acl/token/self", token=token)["AccessorID"]
             agent.request(f"/v1/acl/token/{accessor}", method="DELETE")
             put_instance(agent, "db-1", Port=1)  # wakes the held query, with a token nobody knows
-            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", timeout_s=30)
+            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", timeout_s=60)
             assert not pilot.list_job_output("unhealthy")
 
 
@@ -275,7 +275,7 @@ def test_lost_policy_is_no_event(tmp_path, lost):
             wait_until_watching(agent, pilot)
             consul_agents.set_policy_rules(agent, DENYING_POLICIES[lost])
             put_instance(agent, "db-1", Port=1)  # wakes the held query
-            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", timeout_s=30)
+            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", timeout_s=60)
             consul_agents.set_policy_rules(agent, READ_POLICY)
             eventually(lambda: len(pilot.list_job_output("changed")) == 2, "seen again, with its new port")
             assert not pilot.list_job_output("unhealthy")
@@ -291,7 +291,7 @@ def test_lost_policy_without_connect(tmp_path):
             wait_until_watching(server, pilot)
             consul_agents.set_policy_rules(server, DENYING_POLICIES["everything"])
             put_instance(server, "db-1", Port=1)
-            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", timeout_s=30)
+            pilot.wait_for(lambda line: line.get("trouble") == "consul-watch-db", timeout_s=60)
             assert not pilot.list_job_output("unhealthy")
 
 

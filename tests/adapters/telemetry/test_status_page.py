@@ -31,7 +31,7 @@ def spec():
 
 
 def open_stream(spec, path):
-    return OPENER.open(f"http://127.0.0.1:{spec['telemetry']['port']}{path}", timeout=10)
+    return OPENER.open(f"http://127.0.0.1:{spec['telemetry']['port']}{path}", timeout=60)
 
 
 def read_events(answer):

@@ -29,7 +29,7 @@ def build_telemetry(**fields):
 
 def fetch(spec, path):
     try:
-        with OPENER.open(f"http://127.0.0.1:{spec['telemetry']['port']}{path}", timeout=10) as answer:
+        with OPENER.open(f"http://127.0.0.1:{spec['telemetry']['port']}{path}", timeout=60) as answer:
             return answer.read().decode()
     except urllib.error.HTTPError:
         raise
@@ -203,7 +203,7 @@ def test_foreign_names_are_refused(tmp_path, spec):
         eventually(lambda: bool(read_samples(spec)), "metrics")
         for host, status in (("evil.example.com", 421), ("evil.example.com:9090", 421), ("metrics.example.org", 200)):
             try:
-                answer = urllib.request.urlopen(urllib.request.Request(url, headers={"Host": host}), timeout=10)
+                answer = urllib.request.urlopen(urllib.request.Request(url, headers={"Host": host}), timeout=60)
             except urllib.error.HTTPError as error:
                 answer = error
             with answer:
@@ -270,7 +270,7 @@ def test_addresses_in_the_documents(tmp_path):
         eventually(lambda: can_connect("127.0.0.1", port), "the port is open")
         for host, path in found:
             try:
-                with OPENER.open(f"http://{host}:{port}{path}", timeout=10) as answer:
+                with OPENER.open(f"http://{host}:{port}{path}", timeout=60) as answer:
                     assert answer.status == 200
             except urllib.error.HTTPError as error:
                 assert (path, error.code) == ("/v1/targets", 404)  # it needs a Consul

@@ -26,6 +26,7 @@ from autopilot_watchdog.core.observation import Container
 from autopilot_watchdog.core.reasons import REASON_CODES
 from autopilot_watchdog.core.rollout import compute_admission_time, compute_drain_deadline, list_slot_choices
 from autopilot_watchdog.display_text import show_controls
+from autopilot_watchdog.sentence_parts import format_repeats
 from autopilot_watchdog.shell.audit import Audit, read_recent_entries
 from autopilot_watchdog.shell.reconcile import Watchdog
 from autopilot_watchdog.timestamps import format_age
@@ -89,7 +90,7 @@ def _describe_surplus(memory: Memory, container: Container) -> Iterator[str]:
     if container.id in memory.drained:
         yield "it was asked to drain"
     if retry := memory.drain_retries.get(container.id):
-        yield f"{retry.tries} times in a row it could not be asked to drain: see the event drain-failed"
+        yield f"it could not be asked to drain {format_repeats(retry.tries)}: see the event drain-failed"
     if container.claims.own:
         yield f"it has for itself: {', '.join(container.claims.own)}"
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 import click
 
 from autopilot_watchdog import __version__
+
+click.UsageError.exit_code = os.EX_USAGE  # 2 could be the status of a command that `exec` runs
 
 VERB_MODULES = {
     "run": "run",

@@ -17,6 +17,7 @@ from autopilot_watchdog.cli.rate_figures import print_rate_figures
 from autopilot_watchdog.cli.verb_support import EX_USAGE, ConfigFile, fail, output_option
 from autopilot_watchdog.config.config_model import Config, ConsulConfig
 from autopilot_watchdog.config.config_reader import parse_config
+from autopilot_watchdog.sentence_parts import format_count
 from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
 from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
@@ -145,7 +146,7 @@ def collect_samples(scenario: str, config: Config, hosts: int, hours: float, ste
 
 
 def _print_table(name: str, run: list[Sample], hosts: int, duration_s: float) -> None:
-    click.echo(f"{name}: {hosts} hosts, {duration_s:.0f} s of computing")
+    click.echo(f"{name}: {format_count(hosts, 'host')}, {duration_s:.0f} s of computing")
     click.echo("hours  updated  quarantined  lost slot-hours  HEADs/min max  pulls/min max")
     for s in run:
         click.echo(
@@ -179,7 +180,7 @@ def _plot(runs: dict[str, list[Sample]], hosts: int, path: Path) -> None:
         axis.set_ylim(bottom=0)
         axis.set_xlim(left=0)
         axis.grid(alpha=0.3)
-    figure.suptitle(f"A push to {hosts} hosts with one slot each")
+    figure.suptitle(f"A push to {format_count(hosts, 'host')} with one slot each")
     axes[0].legend()
     axes[-1].set_xlabel("hours after the push")
     figure.savefig(path)

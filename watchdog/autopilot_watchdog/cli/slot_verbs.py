@@ -27,12 +27,13 @@ from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.memory import Cordon
 from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.engine.engine import EngineError, EngineUnreachableError
+from autopilot_watchdog.sentence_parts import describe_failed_command
 from autopilot_watchdog.shell.end_waiter import EndWaiter
 from autopilot_watchdog.shell.slot_finder import LiveSlot, SlotError, SlotFinder
 from autopilot_watchdog.shell.state_file import StateStore
 from autopilot_watchdog.timestamps import format_age
 
-MAX_OUTPUT_CHARS = 300  # of a failed drain, in its sentence
+MAX_REASON_CHARS = 300  # of an order to cordon
 DEFAULT_STOP_TIMEOUT_S = 10.0  # the engines' own
 STOP_SLACK_S = 30.0  # for the engine to end a container after its stop timeout
 
@@ -125,6 +126,7 @@ def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
     live = _find_live_slots(config, slots)
     _cordon_slots(config, live, slots, reason)
     audit, problems = open_audit(config), []
+    _note_orders(config, live)
     for found in live:
         stop_timeout_s = found.group.stop_timeout if found.group else 0.0
         limit_s = (stop_timeout_s or DEFAULT_STOP_TIMEOUT_S) + STOP_SLACK_S
@@ -132,7 +134,7 @@ def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
             found.engine.stop_container(found.container.id, limit_s)
         except EngineUnreachableError as error:
             ending = "the engine goes on stopping it" if error.timed_out else str(error)
-            problems.append(f"{found.container.name} has not ended within {limit_s:.0f} s: {ending}")
+            problems.append(f"{found.container.name} has not ended within {limit_s:g} s: {ending}")
         except EngineError as error:
             problems.append(f"cannot stop {found.container.name}: {error}")
         else:
@@ -160,7 +162,7 @@ def _cordon_slots(config: Config, live: Sequence[LiveSlot], names: Sequence[str]
 
 
 def _add_cordons(config: Config, slots: Sequence[str], reason: str) -> None:
-    order = Cordon(time.time(), get_operator(), clip_text(reason, MAX_OUTPUT_CHARS))
+    order = Cordon(time.time(), get_operator(), clip_text(reason, MAX_REASON_CHARS))
     apply_order(config, lambda memory: cordons.add_cordons(memory, slots, order))
 
 
@@ -174,6 +176,7 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
         troubles: Sentences about engines that do not answer.
     """
     audit, problems, asked = open_audit(config), list(troubles), []
+    _note_orders(config, live)
     for found in live:
         command = found.group.drain if found.group else found.container.claims.drain
         try:
@@ -182,7 +185,7 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
             problems.append(f"cannot ask {found.container.name} to drain: {error}")
             continue
         if status:
-            sentence = f"{' '.join(command)} ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}"
+            sentence = describe_failed_command(command, status, output)
             problems.append(f"cannot ask {found.container.name} to drain: {sentence}")
             continue
         asked.append(found.container.id)
@@ -198,6 +201,17 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
         for sentence in problems:
             audit.record(AuditEvent.DRAIN_FAILED, sentence, "warning", by=get_operator())
         raise SystemExit(EX_TEMPFAIL)
+
+
+def _note_orders(config: Config, live: Sequence[LiveSlot]) -> None:
+    """Remember that these containers are asked to end, before they are asked: a `watch` judges an end at once."""
+    if not live:
+        return
+    store = StateStore(Path(config.state))
+    with store.lock(wait=True):
+        memory = store.load()
+        ids = [*memory.ordered_ends, *(found.container.id for found in live)]
+        store.save(replace(memory, ordered_ends=tuple(dict.fromkeys(ids))))
 
 
 def _parse_wait_limit(waits: bool, timeout: str | None) -> float | None:

@@ -33,6 +33,7 @@ from autopilot_watchdog.core.lost_lives import LostLife, find_lost_lives, record
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, EngineDown, Observation
 from autopilot_watchdog.core.preparation_progress import list_patience_ends
+from autopilot_watchdog.core.preparation_waits import forget_former_checks, list_next_tries
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import compute_admission_time
 from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, Start
@@ -97,7 +98,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     """
     context = build_context(config, observation, now)
     memory = clock_check.apply_clock_change(memory, observation, now)
-    memory = group_history.follow_groups(config, memory)
+    memory = forget_former_checks(config, group_history.follow_groups(config, memory))
     memory = memory_updates.apply_registry_answers(memory, observation.tag_digests, now)
     memory = fleet_evidence.apply_fleet_state(memory, observation.fleet, now, config.failures.quorum)
     if observation.fleet is not None:
@@ -156,11 +157,12 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
     actions: list[Action] = []
     rules = context.config.failures
     present = {container.id for container in context.containers}
-    if memory.judged or memory.drained:
+    if memory.judged or memory.drained or memory.ordered_ends:
         memory = replace(
             memory,
             judged=tuple(id for id in memory.judged if id in present),
             drained=tuple(id for id in memory.drained if id in present),
+            ordered_ends=tuple(id for id in memory.ordered_ends if id in present),
         )
     silent = {id for id in memory.stuck if len(context.views) < len(context.observation.engines)}
     memory = forget_gone_containers(memory, silent | {one.id for one in context.containers if not one.alive})
@@ -177,8 +179,9 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
         if container.id not in memory.judged:
             memory = replace(memory, judged=(*memory.judged, container.id))
             if container.slot in context.groups and container.state != "created":
-                memory = quarantine.record_end(memory, container, end, rules, context.now)
-                memory = suspicions.record_life(memory, container, end)
+                ordered = container.id in (*memory.ordered_ends, *memory.drained)
+                memory = quarantine.record_end(memory, container, end, rules, context.now, ordered=ordered)
+                memory = memory if ordered else suspicions.record_life(memory, container, end)
         actions.append(
             RemoveContainer(container.id, container.slot, container.engine, end.code, end.sentence, end.verdict)
         )
@@ -241,7 +244,7 @@ def _compute_wake_time(
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
     for group in config.slots:
         image = memory.get_image(group.image_key)
-        times += [record.not_before for record in image.records.values()]
+        times += [time for record in image.records.values() for time in list_next_tries(record)]
         if image.newest and image.newest not in image.quarantine:
             times.append(compute_admission_time(memory, group.image_key, image.newest, config, now))
     return min((time for time in times if time > now), default=None)

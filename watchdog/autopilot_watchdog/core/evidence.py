@@ -27,6 +27,7 @@ from autopilot_watchdog.core.blame import (
 )
 from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import DigestRecord, Finding, ImageMemory, Memory, SlotFailures, SlotMemory
+from autopilot_watchdog.sentence_parts import format_count
 
 WITNESS_MEMORY_S = 7 * 86400.0  # a slot in which a good digest failed within so long says nothing against others
 HOST_MEMORY_S = 86400.0  # the same of a host where a good digest failed in any slot and lives well there again
@@ -257,16 +258,24 @@ def explain_avoidance(
     rival_count = slot.failed.get(comparison.rival, SlotFailures()).count
     if rival_count:  # both fail here, so the slot is broken; it takes them in turn, for one of them may be bad as well
         is_turn = count >= settings.quarantine_after * (rival_count + 1)
-        return f"for comparison: {count} lives of {digest[:19]} failed in this slot" if is_turn else ""
+        return f"for comparison: {_format_lives(count)} of {digest[:19]} failed in this slot" if is_turn else ""
     doubting = find_doubting_slots(memory, digest, settings)
     enough = 1 if find_host_signs(memory, settings) is not HostSigns.NO_SLOT else settings.quarantine_after
     if count >= enough:
-        return f"for comparison: {count} lives of {digest[:19]} failed in this slot"
+        return f"for comparison: {_format_lives(count)} of {digest[:19]} failed in this slot"
     if not doubting or slot_name == doubting[0]:
         return ""
     if find_standing(memory, image, digest, slot_name, now) is not Standing.NEW:
         return ""
     return f"{digest[:19]} fails in {doubting[0]} and has not lived well on this host yet"
+
+
+def _format_lives(number: int) -> str:
+    return format_count(number, "life", "lives")
+
+
+def _format_failures(number: int) -> str:
+    return f"{_format_lives(number)} failed{' in a row' if number > 1 else ''}"
 
 
 def describe_evidence(memory: Memory, image: ImageMemory, digest: str, now: float) -> Iterator[str]:
@@ -278,11 +287,12 @@ def describe_evidence(memory: Memory, image: ImageMemory, digest: str, now: floa
         if failures is None or not failures.count:
             continue
         others = [other[:19] for other, found in slot.failed.items() if other != digest and found.count]
-        yield f"against {short}: {failures.count} lives failed in a row in {name}, the last: {failures.sentence}"
+        yield f"against {short}: {_format_failures(failures.count)} in {name}, the last: {failures.sentence}"
         if others:
             yield f"  but {', '.join(others)} failed in {name} too, so the slot itself is suspected"
     for name, finding in sorted(record.findings.items()):
-        yield f"against {short}: {finding.failed} lives failed in {name}, where {finding.rival[:19]} then lived well"
+        lives, rival = _format_lives(finding.failed), finding.rival[:19]
+        yield f"against {short}: {lives} failed in {name}, where {rival} then lived well"
     living = [
         name for name, slot in sorted(memory.slots.items()) if slot.proved and not slot.ended and slot.digest == digest
     ]

@@ -11,6 +11,7 @@ from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.memory import ImageMemory, Memory, split_image_key
 from autopilot_watchdog.core.observation import EngineView
 from autopilot_watchdog.core.preparation_progress import find_step_in_flight
+from autopilot_watchdog.core.preparation_waits import find_failures, format_check
 from autopilot_watchdog.core.rollout import list_digest_choices
 from autopilot_watchdog.core.slot_actions import Action, Preflight, Preparation, Pull, RemoveImage, Verify
 
@@ -38,11 +39,6 @@ def get_preparation_step(
     return None
 
 
-def format_check(step: Verify | Preflight) -> str:
-    """Return the name under which a digest's record keeps a passed check: each group has its own."""
-    return f"{type(step).__name__.lower()} {step.group}"
-
-
 def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Action]:
     """Plan a preparing step for each group with a digest that this host may take; return the steps by group."""
     steps: dict[str, Action] = {}
@@ -59,10 +55,9 @@ def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Act
             continue
         key = best.key or group.image_key
         image = memory.get_image(key)
-        if context.now < image.get_digest_record(best.digest, 0.0).not_before:
-            continue
         step = get_preparation_step(group, context.views[group.engine], image, best.digest, key)
-        if step is not None:
+        record = image.get_digest_record(best.digest, 0.0)
+        if step is not None and context.now >= find_failures(record, step).not_before:
             steps.setdefault(group.name, step)
     return steps
 

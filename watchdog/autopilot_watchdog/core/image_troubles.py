@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autopilot_watchdog.core.memory import DigestRecord, ImageMemory
+from autopilot_watchdog.core.memory import CheckFailures, ImageMemory
+from autopilot_watchdog.core.preparation_waits import list_failures
 from autopilot_watchdog.core.suspicions import describe_suspicions
+from autopilot_watchdog.sentence_parts import format_repeats
 from autopilot_watchdog.timestamps import format_age
 
 
@@ -21,8 +23,8 @@ def list_image_troubles(image: ImageMemory, now: float) -> Iterator[str]:
         yield f"the registry {age}: {image.trouble}"
     for digest in find_wanted_digests(image):
         record = image.records.get(digest)
-        if record is not None and record.tries:
-            yield _describe_failed_preparation(digest, record, now)
+        for failures in list_failures(record) if record is not None else ():
+            yield _describe_failed_preparation(digest, failures, now)
     yield from describe_suspicions(image)
     if image.newest in image.quarantine:
         yield f"the newest {image.newest[:19]} is quarantined: {image.quarantine[image.newest].reason}"
@@ -42,19 +44,23 @@ STUCK_TRIES = 3  # failed pulls, signature checks or pre-flights in a row that a
 def find_stuck_digests(before: ImageMemory, after: ImageMemory) -> Iterator[str]:
     """Yield the wanted digests with preparations that failed STUCK_TRIES times in a row since `before`."""
     for digest in find_wanted_digests(after):
-        tries = [image.records[digest].tries if digest in image.records else 0 for image in (before, after)]
+        tries = [find_worst_failures(image, digest).tries for image in (before, after)]
         if tries[0] < STUCK_TRIES <= tries[1]:
             yield digest
 
 
 def count_failed_preparations(image: ImageMemory) -> int:
     """Return the failed pulls, signature checks and pre-flights in a row of the digest with the most of them."""
-    records = (image.records.get(digest) for digest in find_wanted_digests(image))
-    return max((record.tries for record in records if record is not None), default=0)
+    return max((find_worst_failures(image, digest).tries for digest in find_wanted_digests(image)), default=0)
 
 
-def _describe_failed_preparation(digest: str, record: DigestRecord, now: float) -> str:
-    tries = "once" if record.tries == 1 else f"{record.tries} times"
-    wait = format_age(record.not_before - now) if record.not_before > now else ""
+def find_worst_failures(image: ImageMemory, digest: str) -> CheckFailures:
+    """Return the failures of the digest's preparing step that failed most often in a row."""
+    failures = list_failures(image.records[digest]) if digest in image.records else ()
+    return max(failures, key=lambda found: found.tries, default=CheckFailures())
+
+
+def _describe_failed_preparation(digest: str, failures: CheckFailures, now: float) -> str:
+    wait = format_age(failures.not_before - now) if failures.not_before > now else ""
     retry = f"the next try is in {wait}" if wait else "it is tried again"
-    return f"{digest[:19]} could not be prepared {tries} in a row, {retry}: {record.trouble}"
+    return f"{digest[:19]} could not be prepared {format_repeats(failures.tries)}, {retry}: {failures.trouble}"

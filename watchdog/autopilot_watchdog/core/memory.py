@@ -89,6 +89,15 @@ class Suspicion:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckFailures:
+    """Failures in a row of one preparing step of a digest."""
+
+    tries: int = 0
+    not_before: float = 0.0  # earliest time of the next try
+    trouble: str = ""  # sentence about the last failure
+
+
+@dataclass(frozen=True, slots=True)
 class DigestRecord:
     """Record of one digest on this host."""
 
@@ -96,11 +105,12 @@ class DigestRecord:
     pulled: bool = False  # by us, so it is ours to remove; noted before the pull, in case of a crash
     verified: bool = False  # for every group, by an older watchdog; see `passed`
     preflighted: bool = False
-    passed: tuple[str, ...] = ()  # checks, see format_check
+    passed: tuple[str, ...] = ()  # checks, see preparation_waits
     failures: int = 0  # failed lives in a row; a good one starts the count again
-    tries: int = 0  # failed pulls, signature checks and pre-flights in a row
-    not_before: float = 0.0  # earliest time of the next try
-    trouble: str = ""  # sentence about the last failure
+    tries: int = 0  # failed pulls in a row
+    not_before: float = 0.0  # earliest time of the next pull
+    trouble: str = ""  # sentence about the last failure, of a pull or of a life
+    checks_failed: Mapping[str, CheckFailures] = field(default_factory=dict)  # signature checks, pre-flights, by name
     urgency: str = ""  # the image's label: "now" or a date; "" none
     lived: int = 0  # seconds: the longest life that proved good here
     findings: Mapping[str, Finding] = field(default_factory=dict)  # by slot, since a life of it was last good
@@ -238,6 +248,7 @@ class Memory:
     booted: float = 0.0  # start of that run, by the clock of the last pass
     judged: tuple[str, ...] = ()  # dead containers with a counted end, while they still exist
     drained: tuple[str, ...] = ()  # containers told to drain, while they still exist
+    ordered_ends: tuple[str, ...] = ()  # containers that an operator asked to end, while they still exist
     groups: Mapping[str, GroupMemory] = field(default_factory=dict)  # by the group's name
     engines: Mapping[str, EngineMemory] = field(default_factory=dict)  # present and former ones
     room: int = 0  # containers that may run at a time; 0: not known

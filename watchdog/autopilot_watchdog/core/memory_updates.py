@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import quarantine, stuck_containers, surplus
-from autopilot_watchdog.core.image_planner import format_check
-from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, SlotMemory
+from autopilot_watchdog.core.memory import CheckFailures, DigestRecord, ImageMemory, Memory, SlotMemory
 from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
+from autopilot_watchdog.core.preparation_waits import find_failures, format_check, replace_failures
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.core.slot_actions import (
     Action,
@@ -23,6 +23,7 @@ from autopilot_watchdog.core.slot_actions import (
     Start,
     Verify,
 )
+from autopilot_watchdog.sentence_parts import format_times
 
 RETRY_INITIAL_S, RETRY_MAX_S = 30.0, 3600.0  # between tries of one pull, signature check or pre-flight
 MAX_QUARANTINED_DIGESTS = 50  # per image
@@ -114,19 +115,18 @@ def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: f
     key, digest = outcome.action.image, outcome.action.digest
     image = memory.get_image(key)
     if not outcome.error:
-        record = replace(image.get_digest_record(digest, now), tries=0, not_before=0.0, trouble="")
+        record = replace_failures(image.get_digest_record(digest, now), outcome.action, CheckFailures())
         return memory.replace_image(key, image.replace_digest_record(digest, _mark_passed(record, outcome.action)))
     record = image.get_digest_record(digest, now)
-    tries = record.tries + 1
+    tries = find_failures(record, outcome.action).tries + 1
     wait = compute_retry_delay(tries, RETRY_INITIAL_S, RETRY_MAX_S, key, digest, config.host)
+    record = replace_failures(record, outcome.action, CheckFailures(tries, now + wait, outcome.error))
     failures = record.failures + 1 if outcome.blames_image else record.failures
-    image = image.replace_digest_record(
-        digest, replace(record, tries=tries, not_before=now + wait, trouble=outcome.error, failures=failures)
-    )
+    image = image.replace_digest_record(digest, replace(record, failures=failures))
     is_shared = sum(group.image_key == key for group in config.slots) > 1  # another group may not share the check
     limit = config.failures.quarantine_after
     if outcome.blames_image and failures >= limit and _is_replaceable(image, digest) and not is_shared:
-        reason = f"the image was refused {failures} times, the last time because {outcome.error}"
+        reason = f"the image was refused {format_times(failures)}, the last time because {outcome.error}"
         memory, image = quarantine.add_quarantine(memory, image, digest, reason, now=now)
     return memory.replace_image(key, image)
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from autopilot_watchdog.core import quarantine
 from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
+from autopilot_watchdog.core.preparation_waits import forget_waits
 from autopilot_watchdog.errors import WatchdogError
 
 
@@ -198,10 +199,13 @@ def retry_now(memory: Memory, slots: Mapping[str, str], *, with_host: bool = Tru
     quarantined: list[str] = []
     for key in dict.fromkeys(slots.values()):
         image = memory.get_image(key)
-        waiting = {digest: record for digest, record in image.records.items() if record.not_before or record.tries}
-        for digest, record in waiting.items():
-            image = image.replace_digest_record(digest, replace(record, not_before=0.0, tries=0))
-            ended.append(f"the pull of {digest[:19]}")
+        for digest, record in image.records.items():
+            if record.not_before or record.tries:
+                ended.append(f"the pull of {digest[:19]}")
+            if record.checks_failed:
+                ended.append(f"the checks of {digest[:19]}")
+            if forget_waits(record) != record:
+                image = image.replace_digest_record(digest, forget_waits(record))
         if key in memory.images:
             images[key] = replace(image, asked_at=0.0)  # a registry that was away is asked again at once
         quarantined += [digest[:19] for digest, entry in image.quarantine.items() if entry.source != "operator"]

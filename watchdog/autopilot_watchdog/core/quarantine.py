@@ -17,8 +17,10 @@ from autopilot_watchdog.core.exit_verdict import CUT_SHORT_CODES, EXCUSED_CODES,
 from autopilot_watchdog.core.group_history import list_sibling_images
 from autopilot_watchdog.core.memory import Finding, ImageMemory, KnownGood, Memory, Quarantine
 from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.preparation_waits import forget_waits
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.core.slot_actions import Start
+from autopilot_watchdog.sentence_parts import format_times
 
 RELAPSE_FACTOR = 30.0  # a good life that fails by itself before so many `good_after` counts as a failed one, too
 
@@ -35,7 +37,15 @@ class FailedLife:
     least: int = 1  # failed lives in a row, this one included
 
 
-def record_end(memory: Memory, container: Container, end: ExitVerdict, settings: FailuresConfig, now: float) -> Memory:
+def record_end(
+    memory: Memory,
+    container: Container,
+    end: ExitVerdict,
+    settings: FailuresConfig,
+    now: float,
+    *,
+    ordered: bool = False,
+) -> Memory:
     """Record the end of a life.
 
     Args:
@@ -44,6 +54,7 @@ def record_end(memory: Memory, container: Container, end: ExitVerdict, settings:
         end: The verdict on it.
         settings: The settings of back-off and quarantine.
         now: Epoch seconds.
+        ordered: True if the container was asked to drain or to stop. Such an early end tells nothing, however often.
     """
     slot = memory.get_slot(container.slot)
     lived = max(0.0, container.ended - container.started) if container.started else 0.0
@@ -54,16 +65,18 @@ def record_end(memory: Memory, container: Container, end: ExitVerdict, settings:
         slot = memory.get_slot(container.slot)
     least = 0  # failed lives in a row after this one; 0: this one did not fail
     repeated = 0  # early ends in a row that do not count as failed lives
-    if end.verdict == FAILED or relapsed:
+    failed = end.verdict == FAILED or relapsed
+    excused = ordered and early and not failed
+    if failed:
         least = 1
-    elif early and (end.verdict == GOOD or end.code not in EXCUSED_CODES):
+    elif early and not excused and (end.verdict == GOOD or end.code not in EXCUSED_CODES):
         slot, repeated = evidence.count_short_life(slot, container.digest)
         least = settings.quarantine_after if repeated >= settings.quarantine_after + evidence.SHORT_LIVES_ALLOWED else 0
     elif not early:
         slot = evidence.forget_short_lives(slot)
-    streak = max(slot.streak + 1, repeated) if early or least else 0
+    streak = max(slot.streak + (0 if excused else 1), repeated) if early or least else 0
     # after the first early end, such as a kill or an operator's stop, the slot need not wait
-    delaying = streak if end.verdict == FAILED else streak - 1
+    delaying = 0 if excused else streak if end.verdict == FAILED else streak - 1
     delay_s = compute_retry_delay(delaying, settings.initial, settings.longest, container.slot)
     not_before = now + delay_s if delaying > 0 else 0.0
     slot = replace(
@@ -165,7 +178,7 @@ def _conclude(memory: Memory, container: Container, settings: FailuresConfig, no
             image = evidence.note_finding(image, digest, name, finding)
         if blame is Blame.IMAGE:
             reason = (
-                f"the digest failed {failures.count} times in {name}, where {rival[:19]} then lived well; "
+                f"the digest failed {format_times(failures.count)} in {name}, where {rival[:19]} then lived well; "
                 f"the last time because {failures.sentence}"
             )
             memory, image = add_quarantine(memory, image, digest, reason, now=now, slot=name)
@@ -235,7 +248,7 @@ def release_digest(image: ImageMemory, digest: str, now: float) -> ImageMemory:
     """Lift the quarantine of a digest and forget its failures and its lives."""
     kept = {other: entry for other, entry in image.quarantine.items() if other != digest}
     record = image.get_digest_record(digest, now)
-    record = replace(record, failures=0, tries=0, not_before=0.0, trouble="", findings={})
+    record = replace(forget_waits(record), failures=0, trouble="", findings={})
     record = replace(record, lives=(), periods=(), suspicions={})
     return replace(image.replace_digest_record(digest, record), quarantine=kept)
 

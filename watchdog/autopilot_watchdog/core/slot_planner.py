@@ -10,6 +10,7 @@ from autopilot_watchdog.core.decision_context import DecisionContext
 from autopilot_watchdog.core.image_planner import get_preparation_step
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.preparation_progress import STEP_VERBS, describe_step, find_step_in_flight
+from autopilot_watchdog.core.preparation_waits import find_failures
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import DigestChoice, list_slot_choices
 from autopilot_watchdog.core.slot_actions import Action, Start
@@ -43,11 +44,12 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
                 return Reason("preparing", f"{progress}, {choice.reason}"), None
             waits = [progress]
             continue
-        if now >= record.not_before:
+        failures = find_failures(record, step)
+        if now >= failures.not_before:
             sentence = f"the watchdog {STEP_VERBS[type(step)]} {choice.digest[:19]} first, {choice.reason}"
             return Reason("preparing", sentence), step
-        retry = f"the next try is in {record.not_before - now:.0f} s"
-        waits.append(f"{choice.digest[:19]} cannot be prepared ({record.trouble}), {retry}")
+        retry = f"the next try is in {failures.not_before - now:.0f} s"
+        waits.append(f"{choice.digest[:19]} cannot be prepared ({failures.trouble}), {retry}")
     if under_way is not None:
         return Reason("preparing", "; ".join(waits)), None
     return Reason("no-image", "; ".join(waits) or _explain_no_image(present)), None
@@ -68,11 +70,14 @@ def _find_wait_reason(
         wait = f"the next start is in {slot.not_before - now:.0f} s"
         failing = sum(failures.count > 0 for failures in slot.failed.values())
         advice = f"; {failing} digests fail in this slot, so look at the slot itself" if failing > 1 else ""
-        return Reason("backoff", f"{slot.streak} lives in a row failed or were short, {wait}; {last}{advice}")
+        lives = f"{slot.streak} lives in a row failed or were short"
+        lives = "the last life failed or was short" if slot.streak == 1 else lives
+        return Reason("backoff", f"{lives}, {wait}; {last}{advice}")
     # a slot without a failed life is tried though the host waits: its life tells the host from its broken slots
     if now < memory.not_before and evidence.has_failing_digest(slot):
         wait = f"the next start is in {memory.not_before - now:.0f} s"
-        return Reason("host-backoff", f"{memory.streak} lives in a row failed on this host, {wait}")
+        lives = "the last life" if memory.streak == 1 else f"{memory.streak} lives in a row"
+        return Reason("host-backoff", f"{lives} failed on this host, {wait}")
     return None
 
 

@@ -7,18 +7,30 @@ Otherwise the folder follows: the first file was renamed, or replaced by the oth
 belong to another file on purpose.
 
 A container carries the path of the configuration file, too. So the first pass with another state folder finds the
-containers that run under the former one, which it would not see otherwise, and is refused until they have ended.
+containers that run under the former one, which it would not see otherwise, and is refused until they have ended. If
+the file was renamed as well, the containers carry its former path: they are found by their slots and by that path, at
+which there is no file any more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.errors import WatchdogError
 
 CONFIG_LABEL = "autopilot.config"  # of a container: the configuration file that it was started with
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignContainer:
+    """Living container that carries another state folder."""
+
+    name: str
+    state_folder: str
+    config_file: str  # that it was started with
+    slot: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,24 @@ def adopt_state(memory: Memory, file: ConfigClaim, folder: str) -> tuple[Memory,
     else:
         sentence = f"the state folder {folder} belongs to {file.path} now; a `watch` with {memory.config_file} ends"
     return replace(memory, config_file=file.path, state_folder=folder), sentence
+
+
+def select_strays(
+    found: Iterable[ForeignContainer], config_file: str, slots: Collection[str], is_gone: Callable[[str], bool]
+) -> dict[str, str]:
+    """Return the state folders of the containers that a configuration file has under another folder, by name.
+
+    Args:
+        found: The living containers with another state folder.
+        config_file: The path of the configuration file.
+        slots: Its slots.
+        is_gone: Tells whether there is no file any more at the path of a configuration file.
+    """
+    return {
+        one.name: one.state_folder
+        for one in found
+        if one.config_file == config_file or (one.slot in slots and is_gone(one.config_file))
+    }
 
 
 def check_former_folder(memory: Memory, folder: str, strays: Mapping[str, str] | None) -> Memory:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from autopilot_watchdog.bounded_json import MAX_TEXT_CHARS, clip_text, get_integer, get_list, get_object, get_text
 from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container
-from autopilot_watchdog.core.state_ownership import CONFIG_LABEL
+from autopilot_watchdog.core.state_ownership import CONFIG_LABEL, ForeignContainer
 from autopilot_watchdog.engine import container_request
 from autopilot_watchdog.engine.docker_answers import parse_container, split_log_stream, strip_frame_headers
 from autopilot_watchdog.engine.engine import (
@@ -97,17 +97,20 @@ class DockerEngine:
             containers.append(container)
         return containers
 
-    def list_strays(self, config_file: str) -> dict[str, str]:
-        """Return the state folders of the living containers of a configuration file under other owners, by name."""
-        filters = json.dumps({"label": [f"{CONFIG_LABEL}={config_file}"]})
-        items = self._request_list("/containers/json", {"filters": filters})
-        strays: dict[str, str] = {}
+    def list_foreign_containers(self) -> list[ForeignContainer]:
+        """Return the living containers that other owners' watchdogs started with a configuration file."""
+        items = self._request_list("/containers/json", {"filters": json.dumps({"label": [CONFIG_LABEL]})})
+        found: list[ForeignContainer] = []
         for item in items if isinstance(items, list) else []:
-            owner = get_text(get_object(item, "Labels"), container_request.OWNER_LABEL, MAX_PATH_CHARS)
+            labels = get_object(item, "Labels")
+            owner = get_text(labels, container_request.OWNER_LABEL, MAX_PATH_CHARS)
+            if not owner or owner == self._owner:
+                continue
             names = [name for name in get_list(item, "Names") if isinstance(name, str)]
-            if owner and owner != self._owner:
-                strays[clip_text(names[0].lstrip("/")) if names else get_text(item, "Id")[:12]] = owner
-        return strays
+            name = clip_text(names[0].lstrip("/")) if names else get_text(item, "Id")[:12]
+            config_file = get_text(labels, CONFIG_LABEL, MAX_PATH_CHARS)
+            found.append(ForeignContainer(name, owner, config_file, get_text(labels, container_request.SLOT_LABEL)))
+        return found
 
     def start_container(
         self, group: SlotGroup, number: int, digest: str, *, host: str, state_folder: str | None
@@ -166,9 +169,7 @@ class DockerEngine:
     def follow_logs(self, container: str, lines: int) -> Iterator[str]:
         """Yield the last lines that the container printed, and each further one until the container ends."""
         query = {"stdout": "true", "stderr": "true", "tail": str(lines), "follow": "true"}
-        with self._client.open_response(
-            "GET", f"/containers/{container}/logs", query, without_read_timeout=True
-        ) as response:
+        with self._client.open_response("GET", f"/containers/{container}/logs", query, is_endless=True) as response:
             yield from split_log_stream(self._client.read_chunks(response))
 
     def execute_command(self, container: str, command: tuple[str, ...], timeout: float = 30) -> tuple[int, str]:
@@ -182,14 +183,13 @@ class DockerEngine:
                 f"/exec/{created}/start",
                 body=start,
                 timeout=timeout,
-                with_total_limit=True,
                 max_bytes=MAX_OUTPUT_BYTES,
             ) as response:
                 output = strip_frame_headers(response.read(MAX_OUTPUT_BYTES))
         except EngineUnreachableError as error:
             if not error.timed_out:
                 raise
-            return TIMED_OUT_STATUS, f"no answer within {timeout:.0f} s"
+            return TIMED_OUT_STATUS, f"no answer within {timeout:g} s"
         return get_integer(self._client.request_json("GET", f"/exec/{created}/json"), "ExitCode") or 0, output
 
     def watch_container_ends(self) -> Iterator[str]:
@@ -200,7 +200,7 @@ class DockerEngine:
             filters["event"] = sorted(self.END_ACTIONS | self.CHANGE_ACTIONS)
         query = {"filters": json.dumps(filters)}
         with (
-            self._client.open_response("GET", "/events", query, without_read_timeout=True) as response,
+            self._client.open_response("GET", "/events", query, is_endless=True) as response,
             self._known.listen(),
         ):
             yield ""
@@ -250,12 +250,13 @@ class DockerEngine:
         """Read the progress of a pull to its end; raise PullError if it fails."""
         try:
             for line in self._client.read_json_lines(response):
-                if time.monotonic() > end:
-                    raise PullError(f"the pull took longer than {timeout:.0f} s")
                 if isinstance(line, dict) and line.get("error"):
                     raise PullError(get_text(line, "error") or "the engine gives no reason")
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise PullError(f"the engine's answer broke off: {error}") from None
+            if time.monotonic() <= end:
+                raise PullError(f"the engine's answer broke off: {error}") from None
+        if time.monotonic() > end:  # the answer may have been cut
+            raise PullError(f"the pull took longer than {timeout:g} s")
 
     def remove_image(self, repository: str, digest: str) -> None:
         """Remove our tag and the digest's name; the layers go with their last name. Never force."""

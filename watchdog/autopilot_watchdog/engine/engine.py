@@ -13,6 +13,7 @@ from autopilot_watchdog.bounded_json import clip_text
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.memory import Memory, split_image_key
 from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.state_ownership import ForeignContainer
 from autopilot_watchdog.errors import WatchdogError
 from autopilot_watchdog.registry.image_reference import get_repository
 
@@ -69,8 +70,8 @@ class Engine(Protocol):
         """Return every container of this watchdog, dead or alive, without last words."""
         ...
 
-    def list_strays(self, config_file: str) -> dict[str, str]:
-        """Return the state folders of the living containers of a configuration file under other owners, by name."""
+    def list_foreign_containers(self) -> list[ForeignContainer]:
+        """Return the living containers that other owners' watchdogs started with a configuration file."""
         ...
 
     def start_container(

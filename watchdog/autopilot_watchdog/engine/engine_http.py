@@ -2,6 +2,12 @@
 
 The standard library serves: it is the cheapest that was measured (docs/dependencies.md). The API version is the newest
 that both sides know: Docker 29 refuses everything below 1.44 and Podman reports 1.41, so no fixed version fits all.
+
+Every call has a limit on its whole time, since an engine that sends a byte now and then would hold a pass for ever. The
+streams without an end have none: the events, and a log that is followed. No pass waits for them.
+
+The version is taken from the answer to a ping, as Docker's own command does. GET /version costs Podman half a second of
+a CPU, for it runs the package manager to describe its parts, so a busy host needs many seconds for it.
 """
 
 from __future__ import annotations
@@ -15,14 +21,15 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from autopilot_watchdog.bounded_http import bound_answers, limit_time
+from autopilot_watchdog.bounded_http import TimeLimit, bound_answers, limit_time
 from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_text, parse_json
 from autopilot_watchdog.engine.engine import EngineNonsenseError, EngineRefusedError, EngineUnreachableError
 
 OLDEST_API_VERSION, NEWEST_API_VERSION = (1, 40), (1, 51)  # API versions for which our calls are right
+DEFAULT_API_VERSIONS = {"ApiVersion": "1.40", "MinAPIVersion": "1.12"}  # of an engine that does not tell
 MAX_LINE_BYTES = 1 << 20  # of a stream's JSON line
 MAX_CHUNK_BYTES = 1 << 16  # of a stream that is read as it comes
-ANSWER_TIMEOUT_S = 30.0  # for an answer to begin, unless a call sets another limit
+ANSWER_TIMEOUT_S = 30.0  # for a whole answer, unless a call sets another limit
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -46,13 +53,14 @@ class EngineClient:
         self.name = name
         self.path = path
         self._version_info: dict[str, Any] | None = None
+        self._version_prefix = ""  # of the paths, such as /v1.41; "" until it is known
 
     @property
     def version_info(self) -> dict[str, Any]:
         """Answer of GET /version; asked for again after a broken connection, for the engine may be another one then."""
         found = self._version_info  # another thread may clear it meanwhile
         if found is None:
-            answer = self.request_json("GET", "/version", versioned=False, timeout=10)
+            answer = self.request_json("GET", "/version", versioned=False)
             if not isinstance(answer, dict):
                 raise EngineNonsenseError(f"{self.name} answers nonsense: its version is no object")
             self._version_info = found = answer
@@ -89,8 +97,7 @@ class EngineClient:
         timeout: float = ANSWER_TIMEOUT_S,
         versioned: bool = True,
         headers: Mapping[str, str] | None = None,
-        without_read_timeout: bool = False,
-        with_total_limit: bool = False,
+        is_endless: bool = False,
         max_bytes: int | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send one call and yield its response, open for reading.
@@ -100,11 +107,10 @@ class EngineClient:
             path: The path below the API's version.
             query: The parameters of the URL.
             body: The JSON document to send; None for none.
-            timeout: Seconds that the connection may be silent.
+            timeout: Seconds for the whole call, until the caller has read the answer.
             versioned: False to leave the API's version out of the path.
             headers: Headers beside Content-Type.
-            without_read_timeout: True if the response may be silent for any time.
-            with_total_limit: True if `timeout` limits the whole call: the answer comes from inside a container.
+            is_endless: True if the response may take any time and be silent for any time, too.
             max_bytes: Bytes of the largest answer; None for a stream without an end.
 
         Raises:
@@ -116,22 +122,30 @@ class EngineClient:
         all_headers = {"Content-Type": "application/json", **(headers or {})}
         with closing(UnixConnection(self.path, timeout)) as connection, ExitStack() as stack:
             bound_answers(connection, max_bytes)
+            limit: TimeLimit | None = None
             try:
                 connection.connect()
-                limit = stack.enter_context(limit_time(connection.sock, timeout)) if with_total_limit else None
+                if not is_endless:
+                    limit = stack.enter_context(limit_time(connection.sock, timeout))
                 connection.request(method, target, content, all_headers)
-                if without_read_timeout:
+                if is_endless:
                     connection.sock.settimeout(None)
                 response = connection.getresponse()
-            except (OSError, http.client.HTTPException) as error:
-                raise self._build_unreachable_error(error) from None
-            if response.status >= 400:
-                raise EngineRefusedError(response.status, _parse_error_message(self._read_body(response)))
-            try:
+                stack.callback(response.close)  # it keeps the socket open after `Connection: close`
+                if response.status >= 400:
+                    message = _parse_error_message(self._read_body(response))
+                    if limit is not None:
+                        limit.check()  # a cut answer may look like a whole one
+                    raise EngineRefusedError(response.status, message)
                 yield response
                 if limit is not None:
                     limit.check()
-            except (OSError, http.client.HTTPException) as error:  # the stream broke off
+            except (OSError, http.client.HTTPException, EngineUnreachableError) as error:
+                has_timed_out = isinstance(error, TimeoutError) or getattr(error, "timed_out", False)
+                if limit is not None and (limit.expired or has_timed_out):  # a cut connection looks like a broken one
+                    raise self._build_unreachable_error(limit.build_error()) from None
+                if isinstance(error, EngineUnreachableError):
+                    raise
                 raise self._build_unreachable_error(error) from None
 
     def read_json_lines(self, response: http.client.HTTPResponse) -> Iterator[Any]:
@@ -153,20 +167,34 @@ class EngineClient:
             raise self._build_unreachable_error(error) from None
 
     def _get_version_prefix(self) -> str:
-        def parse_version(key: str, default: str) -> tuple[int, int]:
-            match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", get_text(self.version_info, key) or default)
-            if match is None:
-                self._version_info = None
-                raise EngineUnreachableError(f"{self.name} answers nonsense: its {key} is no version")
-            return int(match[1]), int(match[2])
+        """Return the API version's part of the paths; asked for again after a broken connection."""
+        found = self._version_prefix  # another thread may clear it meanwhile
+        if not found:
+            newest, oldest = self._ask_newest_version(), OLDEST_API_VERSION
+            if newest is None or newest > NEWEST_API_VERSION:
+                newest, oldest = self._parse_version_info("ApiVersion"), self._parse_version_info("MinAPIVersion")
+            if newest < OLDEST_API_VERSION:
+                raise EngineUnreachableError(
+                    f"cannot use {self.name}: its API version is {newest}, at least {OLDEST_API_VERSION} is needed"
+                )
+            major, minor = max(min(newest, NEWEST_API_VERSION), oldest)
+            self._version_prefix = found = f"/v{major}.{minor}"
+        return found
 
-        newest, oldest = parse_version("ApiVersion", "1.40"), parse_version("MinAPIVersion", "1.12")
-        if newest < OLDEST_API_VERSION:
-            raise EngineUnreachableError(
-                f"cannot use {self.name}: its API version is {newest}, at least {OLDEST_API_VERSION} is needed"
-            )
-        major, minor = max(min(newest, NEWEST_API_VERSION), oldest)
-        return f"/v{major}.{minor}"
+    def _ask_newest_version(self) -> tuple[int, int] | None:
+        """Return the newest API version of the engine's answer to a ping; None if it tells none."""
+        try:
+            with self.open_response("GET", "/_ping", versioned=False) as response:
+                return _parse_version(response.getheader("Api-Version", ""))
+        except EngineRefusedError:
+            return None
+
+    def _parse_version_info(self, key: str) -> tuple[int, int]:
+        version = _parse_version(get_text(self.version_info, key) or DEFAULT_API_VERSIONS[key])
+        if version is None:
+            self._version_info = None
+            raise EngineUnreachableError(f"{self.name} answers nonsense: its {key} is no version")
+        return version
 
     def _read_body(self, response: http.client.HTTPResponse) -> bytes:
         try:
@@ -176,9 +204,14 @@ class EngineClient:
         return body
 
     def _build_unreachable_error(self, error: Exception) -> EngineUnreachableError:
-        self._version_info = None
+        self._version_info, self._version_prefix = None, ""
         sentence = f"cannot reach {self.name} at {self.path}: {_describe_error(error)}"
         return EngineUnreachableError(sentence, timed_out=isinstance(error, TimeoutError))
+
+
+def _parse_version(text: str) -> tuple[int, int] | None:
+    match = re.fullmatch(r"(\d{1,4})\.(\d{1,4})", text)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def _describe_error(error: Exception) -> str:

@@ -54,7 +54,7 @@ def was_kill_asked(client: EngineClient, container: Container, actions: Collecti
         "filters": json.dumps({"type": ["container"], "container": [container.id], "event": sorted(actions)}),
     }
     try:
-        with client.open_response("GET", "/events", query, timeout=ANSWER_LIMIT_S, with_total_limit=True) as response:
+        with client.open_response("GET", "/events", query, timeout=ANSWER_LIMIT_S) as response:
             events = itertools.islice(client.read_json_lines(response), MAX_EVENTS)
             return any(_is_kill(event, actions) for event in events)
     except (EngineRefusedError, EngineUnreachableError, http.client.HTTPException, OSError, ValueError):

@@ -43,6 +43,7 @@ from autopilot_watchdog.engine.engine import (
 from autopilot_watchdog.registry import image_reference
 from autopilot_watchdog.registry.credentials import CredentialsError, find_credentials
 from autopilot_watchdog.registry.registry_client import RegistryError
+from autopilot_watchdog.sentence_parts import describe_failed_command
 from autopilot_watchdog.shell import last_words_reader, life_archive, observe
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.fleet_store import FleetStore
@@ -51,7 +52,6 @@ from autopilot_watchdog.shell.state_file import StateError, StateStore
 
 MAX_ERROR_CHARS = 1000  # of an outcome in the memory
 SHOWN_OUTPUT_LINES = 20  # of a failed life, in the audit log
-MAX_OUTPUT_CHARS = 300  # of a failed command, in its sentence
 MAX_OUTPUT_BYTES = 1 << 16  # of a check on the host: it may print what is in the image
 
 
@@ -185,8 +185,7 @@ class Executor:
         )
         if status == 0:
             return Outcome(preflight)
-        error = f"the pre-flight ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}"
-        return Outcome(preflight, error, blames_image=True)
+        return Outcome(preflight, describe_failed_command("the pre-flight", status, output), blames_image=True)
 
     def _find_group(self, check: Verify | Preflight) -> SlotGroup:
         """Return the group of slots that asks for a check, with the image to check."""
@@ -233,7 +232,7 @@ class Executor:
             output = engine.read_logs(container.id, life_archive.MAX_LOG_LINES)
         if removal.verdict == "failed":
             last = "\n".join(output.splitlines()[-SHOWN_OUTPUT_LINES:])
-            sentence = f"{container.name} printed last: {last}"
+            sentence = f"{container.name} printed last: {last}" if last.strip() else f"{container.name} printed nothing"
             self._audit.record(AuditEvent.CONTAINER_OUTPUT, sentence, slot=removal.slot)
         if container.started:
             with contextlib.suppress(OSError):  # a full disk is told by the state itself
@@ -259,7 +258,7 @@ class Executor:
         status, output = self._engines[drain.engine].execute_command(drain.container, command)
         if status == 0:
             return Outcome(drain)
-        return Outcome(drain, f"{' '.join(command)} ended with status {status}: {output[-MAX_OUTPUT_CHARS:]}")
+        return Outcome(drain, describe_failed_command(command, status, output))
 
 
 def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
@@ -278,5 +277,4 @@ def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
         return f"cannot run {words[0]}: {error.strerror}", False
     if done.status == 0:
         return "", False
-    output = (done.error_output or done.output).strip()[-MAX_OUTPUT_CHARS:]
-    return f"{words[0]} ended with status {done.status}: {output}", True
+    return describe_failed_command(words[0], done.status, done.error_output.strip() or done.output), True

@@ -8,6 +8,17 @@ from pathlib import Path
 from autopilot_watchdog.core.state_ownership import ConfigClaim
 
 
+def is_file_gone(path: str) -> bool:
+    """Return True if there is certainly no file at an absolute path."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return os.path.isabs(path)
+    except (OSError, ValueError):  # it may be there
+        return False
+    return False
+
+
 def compare_with_owner(path: Path, owner: str, *, is_in_use: bool) -> ConfigClaim:
     """Look at the file in use and at the owner's.
 

@@ -2,6 +2,8 @@
 
 A changed file is taken if it is valid. Else the configuration in use stays, and the problems are told once. A file with
 problems that changed a moment ago may be half written, so it is looked at again before anything is told.
+
+A SIGHUP is answered by one sentence of its own, also when the change before it was noticed without it.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.config_reader import ConfigError, load_config
 from autopilot_watchdog.core.audit_events import AuditEvent
+from autopilot_watchdog.timestamps import format_age
 
 SETTLE_S = 1.0  # a file with problems is not judged before it has stayed the same for so long
 
@@ -49,6 +52,7 @@ class ConfigSource:
         self.look_again_at: float | None = None  # epoch seconds; None: when the file changes
         self.refused_since = 0.0  # epoch seconds since which the file cannot be used; 0: it can
         self._path = path
+        self._used_since = time.monotonic()  # begin of the use of `config`
         self._stamp: object = None  # of the file when it was read last; it may have changed since `config` was read
         self._problems: list[str] = []
         self._is_asked = False
@@ -86,9 +90,20 @@ class ConfigSource:
         self._stamp = stamp
         is_same, was_refused = config == self.config, bool(self._problems)
         self.config, self.refused_since, self._problems = config, 0.0, []
-        if is_same and not is_asked and not was_refused:
+        if not is_same:
+            self._used_since = time.monotonic()
+        if is_asked:
+            return ConfigChange(f"SIGHUP: {self._describe_use(is_same)}")
+        if is_same and not was_refused:
             return None
         return ConfigChange(f"{self._path} was read again{': nothing has changed' if is_same else ''}")
+
+    def _describe_use(self, is_same: bool) -> str:
+        """Return a sentence about the configuration in use after a look at the file."""
+        if not is_same:
+            return f"{self._path} was read again, and its changes are in use"
+        age = format_age(time.monotonic() - self._used_since)
+        return f"{self._path} was read again: nothing has changed, its content has been in use for {age}"
 
     def _has_settled(self, stamp: object) -> bool:
         """Return True if a file with problems has stayed the same for long enough; else note when to look again."""
@@ -106,7 +121,8 @@ class ConfigSource:
         self._problems, self.refused_since = problems, self.refused_since or time.time()
         if is_told and not is_asked:
             return None
-        return ConfigChange("\n".join([*problems, "the former configuration stays in use"]), is_refused=True)
+        cause = ["SIGHUP: the configuration's file cannot be used"] if is_asked else []
+        return ConfigChange("\n".join([*cause, *problems, "the former configuration stays in use"]), is_refused=True)
 
     def _read_stamp(self) -> object:
         try:

@@ -62,7 +62,7 @@ def _check_mount(mount: str, timeout: float) -> str:
     except subprocess.TimeoutExpired:
         child.kill()  # it may stay in the kernel until the mount answers
         _hanging_children[mount] = child
-        return f"does not answer within {timeout:.0f} s"
+        return f"does not answer within {timeout:g} s"
 
 
 def read_boot() -> tuple[str, float]:

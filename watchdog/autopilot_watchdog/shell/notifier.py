@@ -17,10 +17,10 @@ from autopilot_watchdog.bounded_command import run_bounded_command
 from autopilot_watchdog.config.config_model import NotifyConfig
 from autopilot_watchdog.config.placeholders import fill_placeholders
 from autopilot_watchdog.display_text import show_controls
+from autopilot_watchdog.sentence_parts import describe_failed_command
 
 MAX_WAITING_EVENTS = 100
 MAX_OUTPUT_BYTES = 1 << 12
-MAX_OUTPUT_CHARS = 300
 CLOSE_LIMIT_S = 60.0  # for the events that wait when our process ends
 
 
@@ -79,5 +79,5 @@ class Notifier:
             self._report_failure(f"cannot tell {program} of an event: {error}")
             return
         if done.status:
-            output = show_controls((done.error_output or done.output).strip()[-MAX_OUTPUT_CHARS:])
-            self._report_failure(f"{program} ended with status {done.status}: {output}")
+            sentence = describe_failed_command(program, done.status, done.error_output.strip() or done.output)
+            self._report_failure(show_controls(sentence))

@@ -23,20 +23,26 @@ from autopilot_watchdog.core import engine_memory, memory_updates
 from autopilot_watchdog.core.audit_events import ACTION_EVENTS, AuditEvent, describe_action
 from autopilot_watchdog.core.decide import Decision, decide, list_images_to_check
 from autopilot_watchdog.core.fleet_good import list_good_to_share
-from autopilot_watchdog.core.image_troubles import find_stuck_digests
+from autopilot_watchdog.core.image_troubles import find_stuck_digests, find_worst_failures
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.observation import Container, EngineView, FleetState, Observation
 from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.slot_actions import Action, Outcome, Preflight, Preparation, Pull, RemoveContainer, Start
-from autopilot_watchdog.core.state_ownership import ForeignConfigError, check_former_folder, claim_state
+from autopilot_watchdog.core.state_ownership import (
+    ForeignConfigError,
+    check_former_folder,
+    claim_state,
+    select_strays,
+)
 from autopilot_watchdog.core.suspicion_events import list_suspicion_changes
 from autopilot_watchdog.engine.engine import SLOW_CALL_TIMEOUT_S, EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
+from autopilot_watchdog.sentence_parts import format_repeats
 from autopilot_watchdog.shell import host_fitness, observe
 from autopilot_watchdog.shell.act import Executor
 from autopilot_watchdog.shell.action_batch import ActionReport, EngineLost, execute_batch, split_into_batches
 from autopilot_watchdog.shell.audit import Audit
-from autopilot_watchdog.shell.config_owner import compare_with_owner
+from autopilot_watchdog.shell.config_owner import compare_with_owner, is_file_gone
 from autopilot_watchdog.shell.fleet_questions import FleetQuestions
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.former_textfile import leave_textfile
@@ -249,7 +255,8 @@ class Watchdog:
         with extend_timeout(OBSERVE_TIMEOUT_S):
             for name in self.config.list_engines():
                 try:
-                    strays |= self.engines[name].list_strays(config_file)
+                    found = self.engines[name].list_foreign_containers()
+                    strays |= select_strays(found, config_file, self.config.map_slots_to_groups(), is_file_gone)
                 except (EngineUnreachableError, EngineRefusedError, ValueError):
                     is_silent = True  # the containers of the others are enough for a refusal
         return strays or (None if is_silent else strays)
@@ -483,8 +490,8 @@ class Watchdog:
         if before.trouble and not after.trouble:
             self._audit.record(AuditEvent.REGISTRY_RECOVERED, f"the registry answers again for {key}", image=key)
         for digest in find_stuck_digests(before, after):
-            record = after.records[digest]
-            sentence = f"{digest} of {key} could not be prepared {record.tries} times in a row: {record.trouble}"
+            failures = find_worst_failures(after, digest)
+            sentence = f"{digest} of {key} could not be prepared {format_repeats(failures.tries)}: {failures.trouble}"
             self._audit.record(AuditEvent.PULL_STUCK, sentence, "error", image=key, digest=digest)
         for event, digest, sentence in list_suspicion_changes(before, after):
             self._audit.record(event, sentence, "warning", image=key, digest=digest)

@@ -10,6 +10,7 @@ from autopilot_watchdog.config.slot_claims import compute_claims
 from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container, LastWords
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
+from autopilot_watchdog.core.state_ownership import ForeignContainer
 from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 
@@ -74,9 +75,9 @@ class SimulatedEngine:
                 self.end_container(id, end)
         return list(self._containers.values())
 
-    def list_strays(self, config_file: str) -> dict[str, str]:
+    def list_foreign_containers(self) -> list[ForeignContainer]:
         """Return nothing: a simulated engine has one owner."""
-        return {}
+        return []
 
     def start_container(
         self, group: SlotGroup, number: int, digest: str, *, host: str, state_folder: str | None

@@ -35,7 +35,7 @@ class Conditions:
         self._by_kind: dict[str, Condition] = {}
         self.details: dict[str, str] = {}
 
-    def update(self, kind: str, detail: str | None, now: float, *, patience: float = 0.0) -> bool:
+    def update(self, kind: str, detail: str | None, now: float, *, patience: float = 0.0, is_new: bool = False) -> bool:
         """Take in one observation.
 
         Args:
@@ -43,6 +43,7 @@ class Conditions:
             detail: The problem and its remedy in one sentence; None when all is well.
             now: The loop's time.
             patience: Seconds that the problem must last before it is reported.
+            is_new: The problem is another one than before, so it is reported again.
 
         Returns:
             True when this observation made it reported.
@@ -51,7 +52,7 @@ class Conditions:
         after = self._by_kind[kind] = before.update(detail is not None, now, patience)
         if after.reported and detail is not None:
             self.details[kind] = detail
-        if after.reported and not before.reported and detail is not None:
+        if after.reported and detail is not None and (is_new or not before.reported):
             self._report(ConditionDetected(kind, detail))
             return True
         if before.reported and not after.reported:
@@ -111,3 +112,31 @@ class Backoff:
     def reset(self) -> Backoff:
         """Return the state before the first try."""
         return replace(self, tries=0, due_at=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class StartdWakeups:
+    """The startd's wake-ups while it answers no query: one that never wakes hangs.
+
+    A query that fails for another reason, such as a denied access, wakes the startd: it is never taken for a hang.
+    """
+
+    pid: int | None = None
+    count: int = 0
+    since: float = 0.0  # the loop's time of the first observation with this count
+
+    def record(self, pid: int, count: int | None, now: float) -> StartdWakeups:
+        """Return the record after a query without an answer.
+
+        Args:
+            pid: The startd.
+            count: How often it has woken up (`process_stat.count_wakeups`); None: not known.
+            now: The loop's time.
+        """
+        if count is None:
+            return StartdWakeups()
+        return self if (pid, count) == (self.pid, self.count) else StartdWakeups(pid, count, now)
+
+    def is_hung(self, now: float, timeout_s: float) -> bool:
+        """Return True when it has not woken up for `timeout_s` seconds."""
+        return self.pid is not None and now - self.since >= timeout_s

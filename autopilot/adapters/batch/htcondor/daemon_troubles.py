@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from autopilot.adapters.batch.htcondor import startd_guard
 from autopilot.adapters.batch.htcondor.conditions import Conditions
 from autopilot.adapters.batch.htcondor.daemons import Daemons
 
@@ -53,7 +54,11 @@ def list_stopped(daemons: Daemons) -> tuple[tuple[str, int], ...]:
 
     The master and the startd are not among them: their silence is a condition of its own.
     """
-    named = [("condor_shared_port", daemons.shared_port), ("condor_procd", daemons.procd)]
+    named = [
+        ("condor_shared_port", daemons.shared_port),
+        ("condor_procd", daemons.procd),
+        (startd_guard.NAME, daemons.guard),
+    ]
     named += [("condor_starter", pid) for pid in daemons.starters]
     return tuple((name, pid) for name, pid in named if pid is not None and pid in daemons.stopped)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from autopilot.adapters.batch.htcondor import startd_guard
 from autopilot.adapters.batch.htcondor.classads import get_payload_id, parse_ad
 from autopilot.process import job_processes, process_stat
 from autopilot.safe_files import read_file
@@ -35,6 +36,7 @@ class Daemons:
     stopped: frozenset[int] = frozenset()  # those in state T: somebody sent SIGSTOP
     shared_port: int | None = None  # takes the connections to all daemons
     procd: int | None = None  # follows the processes of each job: without it no job can be ended
+    guard: int | None = None  # stands between condor_master and the startd
 
 
 ListChildren = Callable[[int], Iterable[int]]
@@ -80,11 +82,13 @@ def find_daemons(
     if master is not None and (stat := read_stat(master)) is not None:
         states[master] = stat[1]
     masters = {master} if master is not None else set()
-    startds = find_named("condor_startd", {own_pid, *masters})
+    guards = find_named(startd_guard.NAME, {own_pid, *masters})
+    startds = find_named("condor_startd", {own_pid, *masters, *guards})
     starters = find_named("condor_starter", {own_pid, *startds})
-    helpers = [max(find_named(name, masters), default=None) for name in (SHARED_PORT_NAME, "condor_procd")]
+    shared_port, procd = (max(find_named(name, masters), default=None) for name in (SHARED_PORT_NAME, "condor_procd"))
     stopped = frozenset(pid for pid, state in states.items() if state == process_stat.STOPPED_STATE)
-    return Daemons(master, max(startds, default=None), tuple(sorted(starters)), stopped, *helpers)
+    startd, guard = max(startds, default=None), max(guards, default=None)
+    return Daemons(master, startd, tuple(sorted(starters)), stopped, shared_port, procd, guard)
 
 
 def _find_master(leader_pid: int, list_children: ListChildren, read_stat: ReadProcessStat) -> int | None:

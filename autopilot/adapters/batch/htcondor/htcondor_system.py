@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
-from autopilot.adapters.batch.htcondor import id_tokens, node_config, preflight
+from autopilot.adapters.batch.htcondor import guard_file, node_config, preflight
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons, send_signal
 from autopilot.adapters.batch.htcondor.drain_runner import DrainRunner
@@ -27,8 +27,8 @@ from autopilot.adapters.batch.htcondor.kernel_events import wait_until_ended
 from autopilot.adapters.batch.htcondor.master_heartbeat import NotifySocket
 from autopilot.adapters.batch.htcondor.node_monitor import HEARTBEAT_TIMEOUT_S, NodeMonitor
 from autopilot.adapters.batch.htcondor.node_state import NodeState
-from autopilot.adapters.batch.htcondor.payload_rescue import PayloadRescue
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
+from autopilot.adapters.batch.htcondor.token_watch import TokenWatch
 from autopilot.machines.cues import Evicted
 from autopilot.process import cgroup
 from autopilot.spec.plan import Lifetime
@@ -39,17 +39,6 @@ if TYPE_CHECKING:
 EVICT_TIMEOUT_S = 1.2  # from SIGTERM to the starters to SIGQUIT to the master: a job that obeys is gone in 0.1 s
 SHADOW_POLL_S = 0.05
 DEFAULT_GRACEFUL_TIMEOUT_S = 1800  # SHUTDOWN_GRACEFUL_TIMEOUT as HTCondor ships it
-
-
-def compute_longest_life(lifetime: Lifetime | None) -> float | None:
-    """Return the seconds that a life may last with its drain; None without a maximum.
-
-    A drain without a deadline may last longer than this.
-    """
-    if lifetime is None or lifetime.max is None:
-        return None
-    drain = 0.0 if lifetime.deadline is None else lifetime.deadline + lifetime.grace
-    return lifetime.max + lifetime.jitter + drain
 
 
 class HtcondorSystem:
@@ -69,13 +58,14 @@ class HtcondorSystem:
         self._commands = CondorCommands(services.command_runner, services.job_env)
         self._node_state = NodeState(settings, self._commands, services.report)
         self._membership = PoolMembership(self._node_state)
+        self._token_watch = TokenWatch(self._node_state.conditions, services.get_longest_rest)
         self._drain_runner = DrainRunner(self._node_state)
         self._node_monitor = NodeMonitor(
             self._node_state,
             self._membership,
             self._drain_runner.node_changed.set,
             self._refuse_jobs,
-            PayloadRescue(self._node_state, services.start_task),
+            self._token_watch,
         )
         self._notify_socket = NotifySocket(
             f"autopilot/{os.getpid()}/{services.life_id}"[:100],
@@ -105,8 +95,12 @@ class HtcondorSystem:
             return [f"{problem}; look at `condor_config_val -config`"]
         self._node_state.settings = settings
         self._set_overrides(settings)
+        self._install_guard(settings.get("STARTD"))
         token_directory = preflight.get_token_directory(settings, self._services.env)
         source = self._settings.node.token if self._settings.node else None
+        if source is not None or preflight.is_token_required(settings):
+            self._node_state.token_directory = token_directory
+            self._token_watch.begin(token_directory, source)
         problems = [
             *await preflight.check_names(self._commands, settings.get("COLLECTOR_HOST")),
             *preflight.prepare_directories(settings),
@@ -115,15 +109,9 @@ class HtcondorSystem:
                 or preflight.check_tokens(token_directory, settings, expected=source is not None)
             ),
         ]
-        if not problems and (source is not None or preflight.is_token_required(settings)):
-            self._node_state.token_directory = token_directory
-            self._warn_of_token_expiry(token_directory)
+        if not problems:
+            self._token_watch.update(asyncio.get_running_loop().time())
         return problems
-
-    def _warn_of_token_expiry(self, token_directory: Path) -> None:
-        life = compute_longest_life(self._lifetime)
-        early = id_tokens.find_early_expiry(token_directory, time.time(), life)
-        self._node_state.conditions.update("token-expires", early, asyncio.get_running_loop().time())
 
     def _write_configuration(self) -> list[str]:
         node = self._settings.node
@@ -171,6 +159,22 @@ class HtcondorSystem:
                 self._overrides["_CONDOR_SHUTDOWN_GRACEFUL_TIMEOUT"] = str(retirement + 3600)
         if self._settings.node is None and "STARTD_NOT_RESPONDING_TIMEOUT" not in settings:
             self._overrides["_CONDOR_STARTD_NOT_RESPONDING_TIMEOUT"] = "300"
+
+    def _install_guard(self, startd: str | None) -> None:
+        """Let condor_master start the guard of `startd_guard` in place of the startd, where it has one."""
+        if startd is None:
+            return
+        problem = None
+        try:
+            guard = guard_file.write_guard(self._services.state_directory, startd)
+            self._overrides["_CONDOR_STARTD"] = str(guard)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            problem = (
+                f"condor_startd runs without a guard: {reason}; the payloads of a startd that is killed would not be "
+                "given back; make the state directory writable and mount it with exec"
+            )
+        self._node_state.conditions.update("startd-unguarded", problem, asyncio.get_running_loop().time())
 
     async def _refuse_jobs(self, refuse: bool) -> None:
         """Close or open the node for new jobs: with a full EXECUTE each one would go on hold within a second."""

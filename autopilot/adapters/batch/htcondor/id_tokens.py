@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autopilot.errors import AutopilotError
+from autopilot.safe_files import read_file
 from autopilot.timestamps import format_timestamp
 
 MAX_TOKEN_BYTES = 64 * 1024  # of a token file
@@ -71,15 +72,21 @@ def _parse_time(value: object) -> float | None:
 def find_problem(token: Token, now: float) -> str | None:
     """Return the reason why a worker cannot join with the token, or None. `now` is in seconds since the epoch."""
     if token.expires is not None and token.expires <= now:
-        return f"expired {_format_duration(now - token.expires)} ago, at {format_timestamp(token.expires)}"
+        return f"expired {format_duration(now - token.expires)} ago, at {format_timestamp(token.expires)}"
     if token.not_before is not None and token.not_before > now:
-        return f"is valid only in {_format_duration(token.not_before - now)}; is this host's clock right?"
-    if token.rights and not token.rights & {REQUIRED_RIGHT, "DAEMON", "ADMINISTRATOR"}:
+        return f"is valid only in {format_duration(token.not_before - now)}; is this host's clock right?"
+    if not allows_joining(token):
         return f"allows only {', '.join(sorted(token.rights))}, not {REQUIRED_RIGHT}"
     return None
 
 
-def _format_duration(seconds: float) -> str:
+def allows_joining(token: Token) -> bool:
+    """Return True when the token's rights are enough for a worker."""
+    return not token.rights or bool(token.rights & {REQUIRED_RIGHT, "DAEMON", "ADMINISTRATOR"})
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in its largest unit: `2 d`, `3 h`, `10 min`, `5 s`."""
     for size, word in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {word}"
@@ -96,29 +103,12 @@ def describe_validity(directory: Path, now: float) -> str:
 
 
 def compute_expiry(tokens: Iterable[Token]) -> float | None:
-    """Return the time at which the last of the tokens expires, in epoch seconds; None when one never does."""
+    """Return the time at which the last of the tokens expires, in epoch seconds.
+
+    None stands for no tokens, and for a token that never expires.
+    """
     ends = [token.expires for token in tokens]
     return None if None in ends else max((end for end in ends if end is not None), default=None)
-
-
-def find_early_expiry(directory: Path, now: float, longest_life: float | None) -> str | None:
-    """Return one sentence when the tokens may expire before the life ends, or None.
-
-    Args:
-        directory: The token directory.
-        now: Seconds since the epoch.
-        longest_life: Seconds that the life may last, its drain included; None: without a maximum, then nothing is said.
-    """
-    usable, _ = examine(directory, now)
-    expires = compute_expiry(usable)
-    if expires is None or longest_life is None or now + longest_life <= expires:
-        return None
-    remaining = _format_duration(expires - now)
-    return (
-        f"the token in {directory} expires in {remaining}, at {format_timestamp(expires)}, "
-        f"and this life may last {_format_duration(longest_life)}: "
-        "after that the collector refuses this node; provide a token that lasts longer, or shorten lifetime.max"
-    )
 
 
 def list_token_files(directory: Path) -> Iterator[Path]:
@@ -134,14 +124,25 @@ def list_token_files(directory: Path) -> Iterator[Path]:
 
 def read_tokens(path: Path) -> list[str]:
     """Return the tokens of a file, a line each; `#` begins a comment. Raises OSError when it cannot be read."""
-    with open(path, encoding="ascii", errors="replace") as file:
-        lines = file.read(MAX_TOKEN_BYTES).splitlines()
+    lines = read_file(path, MAX_TOKEN_BYTES, follow_link=True).decode("ascii", errors="replace").splitlines()
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
 def examine(directory: Path, now: float) -> tuple[list[Token], list[str]]:
     """Return the usable tokens of a directory, and one line for each problem of the others."""
+    found, problems = decode_directory(directory)
     usable: list[Token] = []
+    for path, token in found:
+        if wrong := find_problem(token, now):
+            problems.append(f"the token {path} {wrong}")
+        else:
+            usable.append(token)
+    return usable, sorted(problems)
+
+
+def decode_directory(directory: Path) -> tuple[list[tuple[Path, Token]], list[str]]:
+    """Return the tokens of a directory with their files, and one line for each that cannot be read."""
+    found: list[tuple[Path, Token]] = []
     problems: list[str] = []
     try:
         paths = list(list_token_files(directory))
@@ -157,15 +158,10 @@ def examine(directory: Path, now: float) -> tuple[list[Token], list[str]]:
             problems.append(f"the token {path} is empty")
         for text in texts:
             try:
-                token = decode(text)
+                found.append((path, decode(text)))
             except InvalidTokenError as bad:
                 problems.append(f"the token {path} {bad}")
-                continue
-            if wrong := find_problem(token, now):
-                problems.append(f"the token {path} {wrong}")
-            else:
-                usable.append(token)
-    return usable, problems
+    return found, problems
 
 
 def install(source: Path, directory: Path) -> None:
@@ -183,7 +179,7 @@ def install(source: Path, directory: Path) -> None:
     if not sources:
         raise FileNotFoundError(2, "holds no token file", str(source))
     for path in sources:
-        content = path.read_bytes()[:MAX_TOKEN_BYTES]
+        content = read_file(path, MAX_TOKEN_BYTES, follow_link=True)
         draft = directory / f".{path.name}.new"  # hidden: HTCondor does not read it
         draft.unlink(missing_ok=True)
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 
+from autopilot.adapters.batch.htcondor.conditions import StartdWakeups
 from autopilot.adapters.batch.htcondor.daemon_troubles import describe_missing, describe_stopped, update_conditions
 from autopilot.adapters.batch.htcondor.daemons import send_signal
 from autopilot.adapters.batch.htcondor.drain_runner import DEBOUNCE_S
@@ -14,10 +15,11 @@ from autopilot.adapters.batch.htcondor.drain_steps import STARTD_HOLD
 from autopilot.adapters.batch.htcondor.free_space import find_space_problem
 from autopilot.adapters.batch.htcondor.kernel_events import DirectoryWatch, ProcessEndWatch
 from autopilot.adapters.batch.htcondor.node_state import NodeState, wait_and_clear
-from autopilot.adapters.batch.htcondor.payload_rescue import PayloadRescue
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
+from autopilot.adapters.batch.htcondor.token_watch import TokenWatch
 from autopilot.amounts import format_count
 from autopilot.machines.cues import Drained
+from autopilot.process.process_stat import count_wakeups
 from autopilot.safe_files import read_file
 
 HEARTBEAT_TIMEOUT_S = 30.0  # condor_master sends one every third of it
@@ -37,7 +39,7 @@ class NodeMonitor:
         membership: PoolMembership,
         on_refresh: Callable[[], None],
         refuse_jobs: Callable[[bool], Awaitable[None]],
-        rescue: PayloadRescue,
+        token_watch: TokenWatch,
     ) -> None:
         """Wire the parts.
 
@@ -46,14 +48,15 @@ class NodeMonitor:
             membership: The questions to the collector.
             on_refresh: Called after each observation.
             refuse_jobs: Closes (True) or opens the node for new jobs.
-            rescue: Gives back the payloads of a startd that is killed.
+            token_watch: Judges the node's tokens.
         """
         self._node_state, self._membership = node_state, membership
         self._on_refresh, self._refuse_jobs = on_refresh, refuse_jobs
-        self._rescue = rescue
+        self._token_watch = token_watch
         self._process_ends = ProcessEndWatch(self._wake)
         self._execute_watch = DirectoryWatch(self._wake)
         self._hold_reported = False
+        self._startd_wakeups = StartdWakeups()
 
     def _wake(self) -> None:
         self._node_state.changed.set()
@@ -69,10 +72,10 @@ class NodeMonitor:
                 self._execute_watch.start(node.get_directory("EXECUTE"), loop)
                 node.refresh(now)
                 self._update_conditions(now)
+                self._token_watch.update(now)
                 daemons = node.daemons
                 watched = (daemons.startd, daemons.shared_port, daemons.procd, *daemons.starters)
                 self._process_ends.set_watched({pid for pid in watched if pid is not None}, loop)
-                self._rescue.watch(loop)
                 self._on_refresh()
                 await wait_and_clear(
                     node.changed,
@@ -81,7 +84,6 @@ class NodeMonitor:
                 await asyncio.sleep(DEBOUNCE_S)
         finally:
             self._process_ends.set_watched(set(), loop)
-            self._rescue.close(loop)
             self._execute_watch.stop(loop)
 
     def _update_conditions(self, now: float) -> None:
@@ -182,15 +184,19 @@ class NodeMonitor:
         answer = await (node.commands.query_slots(address, timeout) if timeout else node.commands.query_slots(address))
         now = asyncio.get_running_loop().time()
         if answer.ads is not None:
-            node.slots = answer.ads
+            node.slots, self._startd_wakeups = answer.ads, StartdWakeups()
             node.conditions.update("startd-hung", None, now)
             return True, f"condor_startd answers with {format_count(len(answer.ads), 'slot')}"
         stopped = pid in node.daemons.stopped
-        remedy = "see StartLog; condor_master kills it when it stays so"
+        self._startd_wakeups = self._startd_wakeups.record(pid, count_wakeups(pid), now)
+        hung = self._startd_wakeups.is_hung(now, node.startd_timeout)
+        remedy = "it has not woken up since; killing it" if hung else "see StartLog; it is killed when it stays so"
         detail = "it was stopped by SIGSTOP; sending SIGCONT" if stopped else remedy
         node.conditions.update("startd-hung", f"{answer.problem} (pid {pid}): {detail}", now, patience=STARTD_SILENCE_S)
         if node.conditions.is_active("startd-hung"):
             self._resume_process(pid)
+            if hung:  # condor_master would, but takes no signs of life from a guarded startd
+                send_signal(pid, signal.SIGKILL)
         return False, f"{answer.problem} (pid {pid}{', stopped' if stopped else ''})"
 
 

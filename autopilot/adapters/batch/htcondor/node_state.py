@@ -29,6 +29,7 @@ from autopilot.safe_files import read_file
 
 MAX_ADDRESS_BYTES = 4096
 STARTUP_S = 20.0  # of condor_master and its daemons
+DEFAULT_STARTD_TIMEOUT_S = 300.0
 SHADOW_DELAY_S = 0.3  # measured: 0.06 s from a starter's end to its job being Idle
 SHADOW_TIMEOUT_S = 3.0  # for a shadow on a busy machine, or one that the network keeps from the startd
 DEFAULT_DIRECTORIES = {"EXECUTE": "/var/lib/condor/execute", "LOG": "/var/log/condor"}
@@ -72,6 +73,14 @@ class NodeState:
             return read_file(path, MAX_ADDRESS_BYTES).decode(errors="replace").partition("\n")[0].strip() or None
         except OSError:
             return None
+
+    @property
+    def startd_timeout(self) -> float:
+        """Seconds after which a startd that does not wake up is killed: STARTD_NOT_RESPONDING_TIMEOUT, or 300."""
+        try:
+            return float(self.settings.get("STARTD_NOT_RESPONDING_TIMEOUT", ""))
+        except ValueError:
+            return DEFAULT_STARTD_TIMEOUT_S
 
     def _get_startd_log(self) -> Path:
         return Path(self.settings.get("STARTD_LOG") or self.get_directory("LOG") / "StartLog")

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, "/usr/lib/condor-autopilot")
@@ -68,6 +69,7 @@ class Driver:
             start_task=lambda work: self.tasks.add(self.loop.create_task(work)),
             run_observer=run_once,
             life_id=f"life-{os.uname().nodename}",
+            state_directory=Path("/var/lib/autopilot"),
             env=os.environ,
         )
         plan = HtcondorSettings(node=HtcondorNode(**node) if node is not None else None, **options)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.batch.htcondor.conditions import CRASH_LOOP_CALM_S, Backoff, Condition, Conditions, StartdStarts
+from autopilot.adapters.batch.htcondor.conditions import (
+    CRASH_LOOP_CALM_S,
+    Backoff,
+    Condition,
+    Conditions,
+    StartdStarts,
+    StartdWakeups,
+)
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
 
 OBSERVATIONS = st.lists(st.tuples(st.booleans(), st.floats(min_value=0.01, max_value=50)), max_size=60)
@@ -47,6 +54,23 @@ def test_four_starts_in_ten_minutes_are_a_crash_loop() -> None:
     assert restarts.is_crash_looping(now)
     assert not restarts.is_crash_looping(now + CRASH_LOOP_CALM_S)
     assert not restarts.record(103, now + 700).start_times
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2) | st.none(), st.floats(0.1, 200)), max_size=30))
+def test_only_a_startd_that_never_wakes_hangs(queries: list[tuple[int, int | None, float]]) -> None:
+    """It hangs when all queries of the last 300 s found the same process with the same number of wake-ups."""
+    record, now = StartdWakeups(), 0.0
+    seen: list[tuple[float, int, int | None]] = []
+    for pid, count, step in queries:
+        now += step
+        seen.append((now, pid, count))
+        record = record.record(pid, count, now)
+        unchanged_since = now
+        for at, *found in reversed(seen):
+            if found != [pid, count]:
+                break
+            unchanged_since = at
+        assert record.is_hung(now, 300.0) is (count is not None and now - unchanged_since >= 300.0)
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1), max_size=40))

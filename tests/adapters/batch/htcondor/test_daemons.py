@@ -39,6 +39,14 @@ def test_a_whole_node() -> None:
     ) == Daemons(5, 7, (8, 10), frozenset({10, 11}), shared_port=11, procd=6)
 
 
+def test_a_guarded_startd() -> None:
+    """The startd is a child of the guard, and the guard one of condor_master, or of ours once the master died."""
+    guard, startd, starter = (6, 5, "startd_guard", "T"), (7, 6, "condor_startd", "S"), (8, 7, "condor_starter", "S")
+    found = find_in_rows(5, (5, OWN, "condor_master", "S"), guard, startd, starter)
+    assert found == Daemons(5, 7, (8,), frozenset({6}), guard=6)
+    assert find_in_rows(None, (6, OWN, "startd_guard", "S"), startd, starter) == Daemons(None, 7, (8,), guard=6)
+
+
 def test_a_master_behind_a_wrapper() -> None:
     """`sh -c "condor_master -f"`: the job's process is the shell."""
     assert find_in_rows(5, (5, OWN, "sh", "S"), (6, 5, "condor_master", "S")).master == 6

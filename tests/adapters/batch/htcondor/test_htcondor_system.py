@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
+from autopilot.adapters.batch.htcondor import node_monitor as node_monitor_module
 from autopilot.adapters.batch.htcondor import node_state as node_state_module
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
 from autopilot.adapters.batch.htcondor.daemons import Daemons
@@ -75,6 +77,7 @@ def make(tmp_path: Path, path: str) -> Make:
             start_task=start_task,
             run_observer=run_once,
             life_id=f"{os.getpid()}-{tmp_path.name}",
+            state_directory=tmp_path / "state",
             env={"PATH": path, **(env or {})},
         )
         return HtcondorSystem(HtcondorSettings(node=node, poll=0.05), None, services)
@@ -162,6 +165,50 @@ async def test_an_image_without_retirement_gets_it_by_environment(make: Make, tm
     await other.prepare()
     assert not any(name.startswith("_CONDOR") for name in other.build_environment())
     other._notify_socket.close(asyncio.get_running_loop())
+
+
+async def test_the_startd_is_started_by_its_guard(make: Make, tmp_path: Path) -> None:
+    """condor_master gets the guard's path in place of the startd's, where it has a startd at all."""
+    answers = {"getent": (0, ""), "condor_config_val": build_config_output(tmp_path, STARTD="/usr/sbin/condor_startd")}
+    condor = make(FakeRunner(answers))
+    assert await condor.prepare() == []
+    guard = Path(condor.build_environment()["_CONDOR_STARTD"])
+    assert guard.parent == tmp_path / "state" and os.access(guard, os.X_OK)
+    condor._notify_socket.close(asyncio.get_running_loop())
+    answers["condor_config_val"] = build_config_output(tmp_path)
+    other = make(FakeRunner(answers))
+    await other.prepare()
+    assert "_CONDOR_STARTD" not in other.build_environment()
+    other._notify_socket.close(asyncio.get_running_loop())
+
+
+@pytest.mark.parametrize(("startd", "blocked"), [("/usr/sbin/condor_startd", True), ("/opt/my condor/startd", False)])
+async def test_a_startd_without_a_guard(make: Make, tmp_path: Path, startd: str, blocked: bool) -> None:
+    """A guard that cannot be written is a condition; the node works without it."""
+    if blocked:
+        (tmp_path / "state").write_text("")
+    answers = {"getent": (0, ""), "condor_config_val": build_config_output(tmp_path, STARTD=startd)}
+    said: list[Cue] = []
+    condor = make(FakeRunner(answers), said.append)
+    assert await condor.prepare() == []
+    assert "_CONDOR_STARTD" not in condor.build_environment()
+    condor._notify_socket.close(asyncio.get_running_loop())
+    assert [cue.kind for cue in said if isinstance(cue, ConditionDetected)] == ["startd-unguarded"]
+
+
+async def test_a_startd_that_never_wakes_is_killed(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is continued first; one that stays away although nobody stopped it is killed after the configured time."""
+    startd = await asyncio.create_subprocess_exec("sleep", "600")
+    condor = make(FakeRunner({"condor_status": (1, "timed out")}))
+    node = condor._node_state
+    node.settings = {"LOG": str(tmp_path), "STARTD_NOT_RESPONDING_TIMEOUT": "0.2"}
+    (tmp_path / ".startd_address").write_text(SINFUL + "\n")
+    node.daemons = Daemons(startd=startd.pid)
+    monkeypatch.setattr(node_monitor_module, "STARTD_SILENCE_S", 0.0)
+    while startd.returncode is None:
+        assert not (await condor._node_monitor.query_startd())[0]
+        await asyncio.sleep(0.05)
+    assert startd.returncode == -signal.SIGKILL
 
 
 async def test_a_setting_that_would_be_two_is_named(make: Make, tmp_path: Path) -> None:

@@ -11,9 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopilot.adapters.batch.htcondor import id_tokens
-from autopilot.adapters.batch.htcondor.htcondor_system import compute_longest_life
 from autopilot.adapters.batch.htcondor.id_tokens import InvalidTokenError, decode, examine, find_problem, install
-from autopilot.spec.plan import Drain, Lifetime
 
 NOW = 1_800_000_000.0
 RIGHTS = "condor:/ADVERTISE_MASTER condor:/ADVERTISE_STARTD condor:/READ"
@@ -52,27 +50,6 @@ def test_what_the_claims_tell_is_said(claims: dict[str, object], words: str | No
 
 
 @pytest.mark.parametrize(
-    ("tokens", "longest_life", "words"),
-    [
-        ([{"exp": NOW + 7200}], 7300.0, "expires in 2 h, at 2027-01-15T10:00:00Z, and this life may last 2 h"),
-        ([{"exp": NOW + 7200}], 7200.0, None),
-        ([{"exp": NOW + 7200}], None, None),
-        ([{"exp": NOW + 7200}, {"exp": NOW + 9000}], 8000.0, None),  # the later one is enough
-        ([{"exp": NOW + 7200}, {}], 8000.0, None),
-        ([{}], 1e9, None),
-        ([{"exp": NOW - 5}], 10.0, None),  # nothing usable: that is a problem of its own
-    ],
-)
-def test_a_token_that_ends_before_the_life_is_said(
-    tmp_path: Path, tokens: list[dict[str, object]], longest_life: float | None, words: str | None
-) -> None:
-    """A token must last as long as the life with its jitter and its drain."""
-    (tmp_path / "pool").write_text("\n".join(build_token(**claims) for claims in tokens))
-    said = id_tokens.find_early_expiry(tmp_path, NOW, longest_life)
-    assert said is None if words is None else words in str(said)
-
-
-@pytest.mark.parametrize(
     ("claims", "words"),
     [
         ({"exp": NOW + 60}, "our token is valid until 2027-01-15T08:01:00Z"),
@@ -86,20 +63,6 @@ def test_the_validity_of_our_token_in_words(tmp_path: Path, claims: dict[str, ob
     if claims is not None:
         (tmp_path / "pool").write_text(build_token(**claims))
     assert words in id_tokens.describe_validity(tmp_path, NOW)
-
-
-@pytest.mark.parametrize(
-    ("lifetime", "longest"),
-    [
-        (None, None),
-        (Lifetime(drain=Drain(), idle=5.0), None),
-        (Lifetime(drain=Drain(), max=100.0, jitter=10.0), 110.0),
-        (Lifetime(drain=Drain(), max=100.0, jitter=10.0, deadline=50.0, grace=5.0), 165.0),
-    ],
-)
-def test_the_longest_life(lifetime: Lifetime | None, longest: float | None) -> None:
-    """The length of a life has its jitter, and its drain with deadline and grace."""
-    assert compute_longest_life(lifetime) == longest
 
 
 @given(st.text() | st.binary().map(lambda raw: "a." + base64.urlsafe_b64encode(raw).decode() + ".b"))
