@@ -18,6 +18,7 @@ MAX_READ_BYTES = 1 << 20  # at a time; of more than that only the end is read
 MAX_AD_BYTES = 1 << 18  # an unfinished ad that is longer is given up
 FAST_FAILURE_S = 60.0  # a payload that ends with an error so soon may have failed because of the node
 _END_OF_AD = re.compile(r"^\*\*\* .*\n", re.MULTILINE)
+_BANNER = re.compile(rb"^\*\*\* .*\n", re.MULTILINE)  # the same, in bytes
 _ENDED_BY_ITSELF = re.compile(r"^ToE = \[.*\bHowCode = 0;", re.MULTILINE)
 _END_CAUSE = re.compile(r"^ToE = \[", re.MULTILINE)
 
@@ -63,13 +64,10 @@ class PayloadHistory:
             data = self._read(path, is_first)
         except OSError:
             return ()
-        whole, separator, rest = (self._rest + data).rpartition(b"\n*** ")
-        banner, newline, begun = rest.partition(b"\n")
-        if not separator or not newline:  # the line that ends an ad is not whole
-            self._rest = (self._rest + data)[-MAX_AD_BYTES:]
-            return ()
-        self._rest = begun[-MAX_AD_BYTES:]
-        return tuple(parse_history((whole + separator + banner + b"\n").decode(errors="replace")))
+        pending = self._rest + data
+        end = max((banner.end() for banner in _BANNER.finditer(pending)), default=0)
+        self._rest = pending[end:][-MAX_AD_BYTES:]
+        return tuple(parse_history(pending[:end].decode(errors="replace")))
 
     def _read(self, path: Path, is_first: bool) -> bytes:
         """Return the new bytes of the file, at most MAX_READ_BYTES; a file that is new or was cut is read anew."""
