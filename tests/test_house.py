@@ -209,3 +209,15 @@ def test_glossary_has_the_places() -> None:
         for term, _, _, where in rows:
             places = re.findall(r"`([^`]+)`", where)
             assert places and all((package / place).exists() for place in places), term
+
+
+def test_no_merge_is_left_half_done() -> None:
+    """No text of the tree has the markers of a conflict, which neither a page nor a configuration would refuse."""
+    folders = ("autopilot", "watchdog", "docs", "examples", "systemd", "lab", "benchmarks", "tests")
+    texts = [*ROOT.glob("*.*"), *(path for folder in folders for path in (ROOT / folder).rglob("*.*"))]
+    found = [
+        str(path.relative_to(ROOT))
+        for path in texts
+        if path.is_file() and re.search(rb"^(<{7}|>{7}) ", path.read_bytes(), re.MULTILINE)
+    ]
+    assert not found

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from autopilot.spec.env_file import read_env_file
-from autopilot.spec.plan import Plan
+from autopilot.spec.plan import Command, Plan
 
 
 class JobEnvironment:
@@ -46,8 +46,7 @@ class JobEnvironment:
 
 def read_batch_job_variables(plan: Plan) -> dict[str, str]:
     """Return the variables that the batch system's main process has from its job: its tools need the same."""
-    batch = plan.batch
-    command = next((job.command for job in plan.jobs if batch is not None and job.name == batch.job), None)
+    command = _get_batch_command(plan)
     if command is None:
         return {}
     variables: dict[str, str] = {}
@@ -55,6 +54,17 @@ def read_batch_job_variables(plan: Plan) -> dict[str, str]:
         with suppress(OSError, ValueError):  # the job reports the problem as it starts
             variables |= read_env_file(command.env_file)
     return variables | dict(command.env)
+
+
+def get_batch_job_user(plan: Plan) -> str | None:
+    """Return the user of the batch system's main process, as the job spec names it; None for the supervisor's own."""
+    command = _get_batch_command(plan)
+    return None if command is None else command.user
+
+
+def _get_batch_command(plan: Plan) -> Command | None:
+    batch = plan.batch
+    return next((job.command for job in plan.jobs if batch is not None and job.name == batch.job), None)
 
 
 def format_env_name(job: str) -> str:

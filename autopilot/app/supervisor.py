@@ -26,7 +26,7 @@ from autopilot.app.event_log import EventLog
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.app.integrations.integrations import Integrations
 from autopilot.app.integrations.log_integration import LogIntegration
-from autopilot.app.job_environment import JobEnvironment, read_batch_job_variables
+from autopilot.app.job_environment import JobEnvironment, get_batch_job_user, read_batch_job_variables
 from autopilot.app.job_launcher import JobLauncher
 from autopilot.app.kept_files import KeptFiles
 from autopilot.app.last_words import LastWords, LastWordsListener
@@ -352,6 +352,8 @@ class Supervisor:
             run_observer=self.run_observer,
             life_id=self._last_words.life,
             state_directory=self._state,
+            keep_file=self._kept_files.keep,
+            main_user=get_batch_job_user(self._plan),
             env=ChainMap(job_env, self.env),
             job_env=job_env,
             get_longest_rest=self._get_longest_rest,

@@ -212,7 +212,7 @@ def compute_longest_rest(plan: Lifetime, state: LifetimeState, now: float) -> fl
         case Phase.NOT_STARTED:
             return None if plan.max is None else plan.max + plan.jitter + drain
         case Phase.COUNTING | Phase.QUEUED:
-            return None if plan.max is None else max(0.0, state.began + plan.max + plan.jitter - now) + drain
+            return None if state.expires is None else max(0.0, state.expires - now) + drain
         case Phase.OVER:
             return 0.0
     if state.deadline is None:

@@ -62,7 +62,7 @@ def parse_socket_path(value: Any) -> str:
 
 
 def parse_argv(value: Any) -> tuple[str, ...]:
-    """Return the words of a command: a string is split at spaces and tabs, an array is unchanged."""
+    """Return the words of a command: a string is split at white space of ASCII, an array is unchanged."""
     if isinstance(value, str):
         words: list[Any] = [*split_words(value)]
     elif isinstance(value, list | tuple):

@@ -229,7 +229,7 @@ def test_clients_as_scripts_write_them(running):
         ("/v3/metric", b"[1]", 422),
     ],
 )
-def test_bodies_that_nothing_reads(running, path, body, status):
+def test_where_bodies_are_read(running, path, body, status):
     """A body is read where ContainerPilot reads one, and null is an empty object, as Go reads it."""
     head = f"POST {path} HTTP/1.1\r\nHost: control\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.socket(socket.AF_UNIX) as client:

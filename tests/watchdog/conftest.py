@@ -10,7 +10,7 @@ import pytest
 from lab.dockerd import DockerDaemon, start_docker_daemon
 from lab.podman_engine import Podman, start_podman
 from lab.registry_server import Registry, start_registry
-from tests.watchdog.site import Site
+from tests.watchdog.site import Site, eventually
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +48,17 @@ def docker_site(tmp_path: Path, docker: DockerDaemon, the_registry: Registry) ->
 def podman_site(tmp_path: Path, docker: DockerDaemon, podman_service: Podman, the_registry: Registry) -> Iterator[Site]:
     """Set up a host with Podman; its images are built with Docker."""
     yield Site(tmp_path, "podman", podman_service, the_registry, docker.engine)
-    podman_service.run("rm", "--all", "--force", "--time=0", check=False)
+    eventually(lambda: remove_containers(podman_service) == "", 60, "no container stays for the next test")
+
+
+def remove_containers(podman: Podman) -> str:
+    """Remove all containers, and return the lines of those that stay."""
+    podman.run("rm", "--all", "--force", "--time=0", check=False)
+    left = podman.run("ps", "--all", "--no-trunc")
+    if len(left.splitlines()) <= 1:  # the heading
+        return ""
+    print(f"podman has not removed:\n{left}")
+    return left
 
 
 @pytest.fixture(params=["docker", "podman"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,9 +79,22 @@ def test_dripping_pull_ends(beginning: bytes, tmp_path: Path) -> None:
     """A pull with a progress report that drips within one line fails when the time for pulls is over."""
     path = tmp_path / "engine.sock"
     engine = DockerEngine("docker", str(path), "owner")
-    engine._client._version_info = {"ApiVersion": "1.41", "MinAPIVersion": "1.12"}
+    engine._client._version_prefix = "/v1.41"
     with listen_at(path) as listener, drip_bytes(beginning, listener):
         begin = time.monotonic()
         with pytest.raises(PullError, match=r"the pull took longer than 0\.3 s"):
             engine.pull_image("r/i", A, auth=None, timeout=LIMIT_S)
         assert time.monotonic() - begin < PATIENCE_S
+
+
+def test_no_thread_for_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the limit of processes a call, whose time cannot be limited then, fails as one to a silent engine."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with listen_at(tmp_path / "engine.sock"):
+        client = EngineClient("docker", str(tmp_path / "engine.sock"))
+        with pytest.raises(EngineUnreachableError, match="cannot limit the time of the request: can't start new"):
+            client.request_json("GET", "/_ping", versioned=False)

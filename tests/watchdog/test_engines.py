@@ -40,7 +40,9 @@ def is_slot_empty(site: Site, slot: str = SLOT) -> bool:
 
 def kill_container(site: Site, name: str) -> None:
     """Kill the container's first process, from outside of any engine."""
-    os.kill(site.ask_engine(f"/containers/{name}/json")["State"]["Pid"], signal.SIGKILL)
+    pid = site.ask_engine(f"/containers/{name}/json")["State"]["Pid"]
+    assert pid > 0, f"{name} does not run"  # signals to 0 go to the test's own process group
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_missing_slots_are_filled(site: Site) -> None:

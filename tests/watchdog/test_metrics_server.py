@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from autopilot_watchdog.metrics_server import MAX_CONNECTIONS
+from autopilot_watchdog.metrics_server import MAX_CONNECTIONS, _Handler
 from autopilot_watchdog.watchdog_metrics import MetricsServer
 
 from tests.watchdog.site import eventually
@@ -62,15 +61,14 @@ def test_idle_connections_are_dropped(server: MetricsServer) -> None:
             client.close()
 
 
-def test_busy_clients_beside_idle_ones(server: MetricsServer) -> None:
+def test_busy_clients_beside_idle_ones(server: MetricsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scrape that comes right after many silent connections is answered without a wait for their time limit."""
+    monkeypatch.setattr(_Handler, "timeout", 120.0)  # twice the time that a scrape waits for its answer
     clients = [
         socket.create_connection((get_host(server), server.port), timeout=60) for _ in range(2 * MAX_CONNECTIONS)
     ]
     try:
-        begin = time.monotonic()
         assert scrape(server) == 200
-        assert time.monotonic() - begin < 5
     finally:
         for client in clients:
             client.close()

@@ -21,7 +21,7 @@ def test_host_during_a_hanging_pull(docker_site: Site) -> None:
     site.push_image()
     site.run_once()
     reference = site.push_reference.replace(":stable", ":slow")
-    build_and_push(site.builder, reference, format_healthy_script(), bulk=3_000_000)
+    build_and_push(site.builder, reference, format_healthy_script(), bulk=30_000_000)
     with start_faulty_proxy(site.registry.port) as proxy:
         image = reference.replace(site.registry.address, proxy.address)
         site.document["slots"].append({**site.document["slots"][0], "name": "slow-NN", "image": image})

@@ -12,6 +12,7 @@ def test_counts_are_singular_and_plural() -> None:
     """One thing is singular, no thing and several things are plural, and one time is once."""
     assert [sentence_parts.format_count(n, "life", "lives") for n in (0, 1, 2)] == ["0 lives", "1 life", "2 lives"]
     assert [sentence_parts.format_count(n, "host") for n in (0, 1, 2)] == ["0 hosts", "1 host", "2 hosts"]
+    assert [sentence_parts.format_lives(n) for n in (1, 2)] == ["the last life", "2 lives in a row"]
     assert [sentence_parts.format_times(n) for n in (1, 2)] == ["once", "2 times"]
     assert [sentence_parts.format_repeats(n) for n in (1, 2)] == ["once", "2 times in a row"]
 

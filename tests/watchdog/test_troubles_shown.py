@@ -33,7 +33,7 @@ GOOD = ImageMemory(
 def test_failed_pull_is_told() -> None:
     """The failed pull of the newest digest is a trouble of the image, with tries, next try and cause."""
     (sentence,) = list_image_troubles(GOOD, BEGIN)
-    assert sentence == f"{B[:19]} could not be prepared 4 times in a row, the next try is in 1m30s: no space"
+    assert sentence == f"the preparation of {B[:19]} failed 4 times in a row, the next try is in 1m30s: no space"
     assert count_failed_preparations(GOOD) == 4
     assert list(list_image_troubles(replace(GOOD, pin=A), BEGIN)) == [], "a pinned image does not take the newest"
 
@@ -123,5 +123,5 @@ def test_failed_pull_of_a_running_slot(docker_site: Site) -> None:
     site.run_once(75)
     assert get_slot(site)["state"] == "running"
     for verb in (["status"], ["explain", "wn-01"]):
-        assert f"{new[:19]} could not be prepared once in a row" in site.run_verb(*verb).stdout
+        assert f"the preparation of {new[:19]} failed once, " in site.run_verb(*verb).stdout
     eventually(lambda: "failed_preparations_in_a_row" in (site.folder / "watchdog.prom").read_text(), 5, "a metric")

@@ -38,6 +38,7 @@ def test_wrong_use_ends_with_64(words: list[str], tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
         env={"AUTOPILOT_WATCHDOG_CONFIG": str(config), "PYTHONPATH": ":".join(sys.path)},
     )
     assert done.returncode == 64, done.stdout + done.stderr

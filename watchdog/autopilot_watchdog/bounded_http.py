@@ -98,7 +98,10 @@ class TimeLimit:
         self.expired = False
 
     def __enter__(self) -> TimeLimit:
-        self._timer.start()
+        try:
+            self._timer.start()
+        except RuntimeError as error:  # as at the limit of processes
+            raise OSError(f"cannot limit the time of the request: {error}") from None
         return self
 
     def __exit__(self, *exception: object) -> None:

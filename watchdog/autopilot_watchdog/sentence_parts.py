@@ -12,6 +12,11 @@ def format_count(number: int, noun: str, plural: str = "") -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def format_lives(number: int) -> str:
+    """Return a number of lives in a row, such as `the last life` or `3 lives in a row`."""
+    return "the last life" if number == 1 else f"{number} lives in a row"
+
+
 def format_times(number: int) -> str:
     """Return `once`, or a number of times such as `3 times`."""
     return "once" if number == 1 else f"{number} times"

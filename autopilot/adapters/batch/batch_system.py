@@ -36,6 +36,8 @@ class SupervisorServices:
         run_observer: Awaits the runs of an observer, by its name: its failure is a condition, and it starts again.
         life_id: Unique for each life.
         state_directory: Holds files of this container.
+        keep_file: Takes a file that this life needs, and the function that makes it again when somebody removes it.
+        main_user: The user of the main process, as the job spec names it; None: the supervisor's own.
         env: The environment of the main process: the supervisor's own, and over it the variables of its job.
         job_env: The variables of its job alone, for the batch system's tools.
     """
@@ -46,6 +48,8 @@ class SupervisorServices:
     run_observer: Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
     life_id: str
     state_directory: Path
+    keep_file: Callable[[Path, Callable[[], None]], None] = lambda _path, _restore: None
+    main_user: str | None = None
     env: Mapping[str, str]
     job_env: Mapping[str, str] = field(default_factory=dict)
     get_longest_rest: Callable[[], float | None] = lambda: None

@@ -90,7 +90,7 @@ def _describe_surplus(memory: Memory, container: Container) -> Iterator[str]:
     if container.id in memory.drained:
         yield "it was asked to drain"
     if retry := memory.drain_retries.get(container.id):
-        yield f"it could not be asked to drain {format_repeats(retry.tries)}: see the event drain-failed"
+        yield f"asking it to drain failed {format_repeats(retry.tries)}: see the event drain-failed"
     if container.claims.own:
         yield f"it has for itself: {', '.join(container.claims.own)}"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from autopilot_watchdog.engine.engine import EngineError, EngineUnreachableError
 from autopilot_watchdog.sentence_parts import describe_failed_command
 from autopilot_watchdog.shell.end_waiter import EndWaiter
 from autopilot_watchdog.shell.slot_finder import LiveSlot, SlotError, SlotFinder
-from autopilot_watchdog.shell.state_file import StateStore
+from autopilot_watchdog.shell.state_file import StateError, StateStore
 from autopilot_watchdog.timestamps import format_age
 
 MAX_REASON_CHARS = 300  # of an order to cordon
@@ -125,8 +126,8 @@ def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
     """
     live = _find_live_slots(config, slots)
     _cordon_slots(config, live, slots, reason)
-    audit, problems = open_audit(config), []
-    _note_orders(config, live)
+    audit, problems, failed = open_audit(config), [], set()
+    noted = _note_orders(config, live)
     for found in live:
         stop_timeout_s = found.group.stop_timeout if found.group else 0.0
         limit_s = (stop_timeout_s or DEFAULT_STOP_TIMEOUT_S) + STOP_SLACK_S
@@ -135,11 +136,14 @@ def stop(config: Config, slots: tuple[str, ...], reason: str) -> None:
         except EngineUnreachableError as error:
             ending = "the engine goes on stopping it" if error.timed_out else str(error)
             problems.append(f"{found.container.name} has not ended within {limit_s:g} s: {ending}")
+            failed |= set() if error.timed_out else {found.container.id}
         except EngineError as error:
             problems.append(f"cannot stop {found.container.name}: {error}")
+            failed.add(found.container.id)
         else:
             sentence = f"{found.container.name} was stopped"
             audit.record(AuditEvent.ORDER, sentence, slot=found.slot, by=get_operator())
+    _settle_orders(config, failed=noted & failed)
     _report_missing(live, slots)
     if problems:
         fail("\n".join(problems), EX_TEMPFAIL)
@@ -176,7 +180,9 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
         troubles: Sentences about engines that do not answer.
     """
     audit, problems, asked = open_audit(config), list(troubles), []
-    _note_orders(config, live)
+    noted: set[str] = set()
+    with suppress(StateError):  # a full disk keeps no container from its drain; the second save reports it
+        noted = _note_orders(config, live)
     for found in live:
         command = found.group.drain if found.group else found.container.claims.drain
         try:
@@ -191,11 +197,7 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
         asked.append(found.container.id)
         sentence = f"{found.container.name} was asked to drain"
         audit.record(AuditEvent.DRAIN, sentence, slot=found.slot, by=get_operator())
-    if asked:
-        store = StateStore(Path(config.state))
-        with store.lock(wait=True):
-            memory = store.load()
-            store.save(replace(memory, drained=tuple(dict.fromkeys([*memory.drained, *asked]))))
+    _settle_orders(config, drained=asked, failed=noted.difference(asked))
     _report_missing(live, slots)
     if problems:
         for sentence in problems:
@@ -203,15 +205,32 @@ def _drain_slots(config: Config, live: Sequence[LiveSlot], slots: Sequence[str],
         raise SystemExit(EX_TEMPFAIL)
 
 
-def _note_orders(config: Config, live: Sequence[LiveSlot]) -> None:
-    """Remember that these containers are asked to end, before they are asked: a `watch` judges an end at once."""
+def _note_orders(config: Config, live: Sequence[LiveSlot]) -> set[str]:
+    """Remember that these containers are asked to end, before they are asked: a `watch` judges an end at once.
+
+    Returns:
+        The ids that no earlier order had noted.
+    """
     if not live:
+        return set()
+    store = StateStore(Path(config.state))
+    with store.lock(wait=True):
+        memory = store.load()
+        added = {found.container.id: None for found in live if found.container.id not in memory.ordered_ends}
+        store.save(replace(memory, ordered_ends=(*memory.ordered_ends, *added)))
+    return set(added)
+
+
+def _settle_orders(config: Config, *, drained: Sequence[str] = (), failed: Collection[str] = ()) -> None:
+    """Remember the containers that were asked to drain, and forget the noted orders that failed: later ends count."""
+    if not drained and not failed:
         return
     store = StateStore(Path(config.state))
     with store.lock(wait=True):
         memory = store.load()
-        ids = [*memory.ordered_ends, *(found.container.id for found in live)]
-        store.save(replace(memory, ordered_ends=tuple(dict.fromkeys(ids))))
+        ordered_ends = tuple(id for id in memory.ordered_ends if id not in failed)
+        all_drained = tuple(dict.fromkeys([*memory.drained, *drained]))
+        store.save(replace(memory, ordered_ends=ordered_ends, drained=all_drained))
 
 
 def _parse_wait_limit(waits: bool, timeout: str | None) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from autopilot_watchdog.core.memory import Memory, SlotMemory
 from autopilot_watchdog.core.observation import Container, Observation
-from autopilot_watchdog.core.preparation_waits import end_waits
+from autopilot_watchdog.core.preparation_waits import clear_next_tries
 
 MIN_CLOCK_JUMP_S = 5.0  # less is an ordinary correction of the clock and does no harm
 START_SLACK_S = 60.0  # an engine may take so long to answer that it started a container
@@ -81,7 +81,7 @@ def _clear_waits(memory: Memory, now: float) -> Memory:
             image,
             asked_at=0.0,
             records={
-                digest: replace(end_waits(record), first_seen=min(record.first_seen, now))
+                digest: replace(clear_next_tries(record), first_seen=min(record.first_seen, now))
                 for digest, record in image.records.items()
             },
         )

@@ -8,6 +8,7 @@ Only an empty slot is filled: with the best digest that is prepared, unless a be
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
 from autopilot_watchdog.config.config_model import Config
@@ -49,6 +50,7 @@ OCCUPIED_CODES = (
     "paused-container",
 )  # codes of a slot that has a container
 
+MAX_SILENT_IDS = 1000  # of containers that may be on an engine that does not answer
 STUCK_RETRY_S = 10.0  # after a dead container could not be removed
 WELL_CODES = (*OCCUPIED_CODES, "paused", "cordoned")  # with any other code a slot is empty, so not all is well
 
@@ -152,19 +154,27 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     )
 
 
+def _list_existing(ids: tuple[str, ...], present: Set[str], is_engine_silent: bool) -> tuple[str, ...]:
+    """Return the ids of the containers that are present, and of the latest that a silent engine may have."""
+    absent = [id for id in ids if id not in present]
+    kept = set(absent[-MAX_SILENT_IDS:]) if is_engine_silent else set()
+    return tuple(id for id in ids if id in present or id in kept)
+
+
 def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memory, list[Action]]:
     """Count every end once, ask for the removal of dead containers, and record proofs of good images."""
     actions: list[Action] = []
     rules = context.config.failures
     present = {container.id for container in context.containers}
+    is_engine_silent = len(context.views) < len(context.observation.engines)  # its containers still exist
     if memory.judged or memory.drained or memory.ordered_ends:
         memory = replace(
             memory,
-            judged=tuple(id for id in memory.judged if id in present),
-            drained=tuple(id for id in memory.drained if id in present),
-            ordered_ends=tuple(id for id in memory.ordered_ends if id in present),
+            judged=_list_existing(memory.judged, present, is_engine_silent),
+            drained=_list_existing(memory.drained, present, is_engine_silent),
+            ordered_ends=_list_existing(memory.ordered_ends, present, is_engine_silent),
         )
-    silent = {id for id in memory.stuck if len(context.views) < len(context.observation.engines)}
+    silent = set(memory.stuck) if is_engine_silent else set()
     memory = forget_gone_containers(memory, silent | {one.id for one in context.containers if not one.alive})
     for observed in context.containers:
         container = clock_check.fix_container_times(observed, memory.get_slot(observed.slot), context.now)

@@ -287,7 +287,8 @@ def describe_evidence(memory: Memory, image: ImageMemory, digest: str, now: floa
         if failures is None or not failures.count:
             continue
         others = [other[:19] for other, found in slot.failed.items() if other != digest and found.count]
-        yield f"against {short}: {_format_failures(failures.count)} in {name}, the last: {failures.sentence}"
+        last = ", the last" if failures.count > 1 else ""
+        yield f"against {short}: {_format_failures(failures.count)} in {name}{last}: {failures.sentence}"
         if others:
             yield f"  but {', '.join(others)} failed in {name} too, so the slot itself is suspected"
     for name, finding in sorted(record.findings.items()):

@@ -15,6 +15,7 @@ from dataclasses import replace
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.memory import GroupMemory, ImageMemory, KnownGood, Memory, split_image_key
+from autopilot_watchdog.core.preparation_waits import forget_failures
 
 MAX_FORMER_IMAGES = 2  # of one group
 KEPT_GOOD_DIGESTS = 2  # of one image: the last good one and the one before
@@ -87,9 +88,7 @@ def _inherit_quarantine(memory: Memory, before: GroupMemory | None, key: str) ->
 
 def _leave_engine(image: ImageMemory) -> ImageMemory:
     """Return what is known of an image wherever it is; on another engine nothing of it was pulled."""
-    records = {
-        digest: replace(record, pulled=False, tries=0, not_before=0.0) for digest, record in image.records.items()
-    }
+    records = {digest: replace(forget_failures(record), pulled=False) for digest, record in image.records.items()}
     return replace(image, records=records, asked_at=0.0, trouble="")
 
 

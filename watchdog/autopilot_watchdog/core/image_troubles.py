@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from autopilot_watchdog.core.memory import CheckFailures, ImageMemory
+from autopilot_watchdog.core.memory import ImageMemory, StepFailures
 from autopilot_watchdog.core.preparation_waits import list_failures
 from autopilot_watchdog.core.suspicions import describe_suspicions
 from autopilot_watchdog.sentence_parts import format_repeats
 from autopilot_watchdog.timestamps import format_age
+
+STUCK_TRIES = 3  # failed pulls, signature checks or pre-flights in a row that are worth a message
 
 
 def list_image_troubles(image: ImageMemory, now: float) -> Iterator[str]:
@@ -38,9 +40,6 @@ def find_wanted_digests(image: ImageMemory) -> list[str]:
     return [digest for digest in wanted if digest and digest not in image.quarantine]
 
 
-STUCK_TRIES = 3  # failed pulls, signature checks or pre-flights in a row that are worth a message
-
-
 def find_stuck_digests(before: ImageMemory, after: ImageMemory) -> Iterator[str]:
     """Yield the wanted digests with preparations that failed STUCK_TRIES times in a row since `before`."""
     for digest in find_wanted_digests(after):
@@ -54,13 +53,13 @@ def count_failed_preparations(image: ImageMemory) -> int:
     return max((find_worst_failures(image, digest).tries for digest in find_wanted_digests(image)), default=0)
 
 
-def find_worst_failures(image: ImageMemory, digest: str) -> CheckFailures:
+def find_worst_failures(image: ImageMemory, digest: str) -> StepFailures:
     """Return the failures of the digest's preparing step that failed most often in a row."""
     failures = list_failures(image.records[digest]) if digest in image.records else ()
-    return max(failures, key=lambda found: found.tries, default=CheckFailures())
+    return max(failures, key=lambda found: found.tries, default=StepFailures())
 
 
-def _describe_failed_preparation(digest: str, failures: CheckFailures, now: float) -> str:
+def _describe_failed_preparation(digest: str, failures: StepFailures, now: float) -> str:
     wait = format_age(failures.not_before - now) if failures.not_before > now else ""
     retry = f"the next try is in {wait}" if wait else "it is tried again"
-    return f"{digest[:19]} could not be prepared {format_repeats(failures.tries)}, {retry}: {failures.trouble}"
+    return f"the preparation of {digest[:19]} failed {format_repeats(failures.tries)}, {retry}: {failures.trouble}"

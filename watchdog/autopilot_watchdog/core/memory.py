@@ -89,7 +89,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckFailures:
+class StepFailures:
     """Failures in a row of one preparing step of a digest."""
 
     tries: int = 0
@@ -110,7 +110,7 @@ class DigestRecord:
     tries: int = 0  # failed pulls in a row
     not_before: float = 0.0  # earliest time of the next pull
     trouble: str = ""  # sentence about the last failure, of a pull or of a life
-    checks_failed: Mapping[str, CheckFailures] = field(default_factory=dict)  # signature checks, pre-flights, by name
+    checks_failed: Mapping[str, StepFailures] = field(default_factory=dict)  # signature checks, pre-flights, by name
     urgency: str = ""  # the image's label: "now" or a date; "" none
     lived: int = 0  # seconds: the longest life that proved good here
     findings: Mapping[str, Finding] = field(default_factory=dict)  # by slot, since a life of it was last good

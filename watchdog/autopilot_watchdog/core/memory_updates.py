@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import quarantine, stuck_containers, surplus
-from autopilot_watchdog.core.memory import CheckFailures, DigestRecord, ImageMemory, Memory, SlotMemory
+from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, SlotMemory, StepFailures
 from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
 from autopilot_watchdog.core.preparation_waits import find_failures, format_check, replace_failures
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
@@ -115,12 +115,12 @@ def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: f
     key, digest = outcome.action.image, outcome.action.digest
     image = memory.get_image(key)
     if not outcome.error:
-        record = replace_failures(image.get_digest_record(digest, now), outcome.action, CheckFailures())
+        record = replace_failures(image.get_digest_record(digest, now), outcome.action, StepFailures())
         return memory.replace_image(key, image.replace_digest_record(digest, _mark_passed(record, outcome.action)))
     record = image.get_digest_record(digest, now)
     tries = find_failures(record, outcome.action).tries + 1
     wait = compute_retry_delay(tries, RETRY_INITIAL_S, RETRY_MAX_S, key, digest, config.host)
-    record = replace_failures(record, outcome.action, CheckFailures(tries, now + wait, outcome.error))
+    record = replace_failures(record, outcome.action, StepFailures(tries, now + wait, outcome.error))
     failures = record.failures + 1 if outcome.blames_image else record.failures
     image = image.replace_digest_record(digest, replace(record, failures=failures))
     is_shared = sum(group.image_key == key for group in config.slots) > 1  # another group may not share the check

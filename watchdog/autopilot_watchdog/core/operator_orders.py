@@ -8,7 +8,7 @@ from dataclasses import replace
 from autopilot_watchdog.core import quarantine
 from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
-from autopilot_watchdog.core.preparation_waits import forget_waits
+from autopilot_watchdog.core.preparation_waits import forget_failures
 from autopilot_watchdog.errors import WatchdogError
 
 
@@ -204,8 +204,8 @@ def retry_now(memory: Memory, slots: Mapping[str, str], *, with_host: bool = Tru
                 ended.append(f"the pull of {digest[:19]}")
             if record.checks_failed:
                 ended.append(f"the checks of {digest[:19]}")
-            if forget_waits(record) != record:
-                image = image.replace_digest_record(digest, forget_waits(record))
+            if forget_failures(record) != record:
+                image = image.replace_digest_record(digest, forget_failures(record))
         if key in memory.images:
             images[key] = replace(image, asked_at=0.0)  # a registry that was away is asked again at once
         quarantined += [digest[:19] for digest, entry in image.quarantine.items() if entry.source != "operator"]

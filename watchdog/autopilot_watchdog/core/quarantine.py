@@ -17,7 +17,7 @@ from autopilot_watchdog.core.exit_verdict import CUT_SHORT_CODES, EXCUSED_CODES,
 from autopilot_watchdog.core.group_history import list_sibling_images
 from autopilot_watchdog.core.memory import Finding, ImageMemory, KnownGood, Memory, Quarantine
 from autopilot_watchdog.core.observation import Container
-from autopilot_watchdog.core.preparation_waits import forget_waits
+from autopilot_watchdog.core.preparation_waits import forget_failures
 from autopilot_watchdog.core.retry_delay import compute_retry_delay
 from autopilot_watchdog.core.slot_actions import Start
 from autopilot_watchdog.sentence_parts import format_times
@@ -248,7 +248,7 @@ def release_digest(image: ImageMemory, digest: str, now: float) -> ImageMemory:
     """Lift the quarantine of a digest and forget its failures and its lives."""
     kept = {other: entry for other, entry in image.quarantine.items() if other != digest}
     record = image.get_digest_record(digest, now)
-    record = replace(forget_waits(record), failures=0, trouble="", findings={})
+    record = replace(forget_failures(record), failures=0, trouble="", findings={})
     record = replace(record, lives=(), periods=(), suspicions={})
     return replace(image.replace_digest_record(digest, record), quarantine=kept)
 

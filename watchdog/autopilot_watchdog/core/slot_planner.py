@@ -15,6 +15,7 @@ from autopilot_watchdog.core.reasons import Reason
 from autopilot_watchdog.core.rollout import DigestChoice, list_slot_choices
 from autopilot_watchdog.core.slot_actions import Action, Start
 from autopilot_watchdog.core.stuck_containers import explain_stuck_slot
+from autopilot_watchdog.sentence_parts import format_lives
 
 
 def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tuple[Reason, Action | None]:
@@ -70,14 +71,12 @@ def _find_wait_reason(
         wait = f"the next start is in {slot.not_before - now:.0f} s"
         failing = sum(failures.count > 0 for failures in slot.failed.values())
         advice = f"; {failing} digests fail in this slot, so look at the slot itself" if failing > 1 else ""
-        lives = f"{slot.streak} lives in a row failed or were short"
-        lives = "the last life failed or was short" if slot.streak == 1 else lives
-        return Reason("backoff", f"{lives}, {wait}; {last}{advice}")
+        were = "was" if slot.streak == 1 else "were"
+        return Reason("backoff", f"{format_lives(slot.streak)} failed or {were} short, {wait}; {last}{advice}")
     # a slot without a failed life is tried though the host waits: its life tells the host from its broken slots
     if now < memory.not_before and evidence.has_failing_digest(slot):
         wait = f"the next start is in {memory.not_before - now:.0f} s"
-        lives = "the last life" if memory.streak == 1 else f"{memory.streak} lives in a row"
-        return Reason("host-backoff", f"{lives} failed on this host, {wait}")
+        return Reason("host-backoff", f"{format_lives(memory.streak)} failed on this host, {wait}")
     return None
 
 

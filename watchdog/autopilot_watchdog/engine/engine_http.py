@@ -7,7 +7,8 @@ Every call has a limit on its whole time, since an engine that sends a byte now 
 streams without an end have none: the events, and a log that is followed. No pass waits for them.
 
 The version is taken from the answer to a ping, as Docker's own command does. GET /version costs Podman half a second of
-a CPU, for it runs the package manager to describe its parts, so a busy host needs many seconds for it.
+a CPU, for it runs the package manager to describe its parts, so a busy host needs many seconds for it. It is asked for
+if the ping tells no version, or one above NEWEST_API_VERSION: the oldest one of such an engine matters, too.
 """
 
 from __future__ import annotations

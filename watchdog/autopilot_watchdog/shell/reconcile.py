@@ -491,7 +491,9 @@ class Watchdog:
             self._audit.record(AuditEvent.REGISTRY_RECOVERED, f"the registry answers again for {key}", image=key)
         for digest in find_stuck_digests(before, after):
             failures = find_worst_failures(after, digest)
-            sentence = f"{digest} of {key} could not be prepared {format_repeats(failures.tries)}: {failures.trouble}"
+            sentence = (
+                f"the preparation of {digest} of {key} failed {format_repeats(failures.tries)}: {failures.trouble}"
+            )
             self._audit.record(AuditEvent.PULL_STUCK, sentence, "error", image=key, digest=digest)
         for event, digest, sentence in list_suspicion_changes(before, after):
             self._audit.record(event, sentence, "warning", image=key, digest=digest)

@@ -130,7 +130,7 @@ class StartdWakeups:
 
         Args:
             pid: The startd.
-            count: How often it has woken up (`process_stat.count_wakeups`); None: not known.
+            count: How often it has woken up (`process_stat.count_wakeups`); None: not known, or it is stopped.
             now: The loop's time.
         """
         if count is None:

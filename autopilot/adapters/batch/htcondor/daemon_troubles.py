@@ -69,7 +69,7 @@ def describe_stopped(daemons: Daemons) -> str | None:
     if not stopped:
         return None
     named = ", ".join(f"{name} (pid {pid})" for name, pid in stopped)
-    return f"{named} was stopped by SIGSTOP: no job can end well; sending SIGCONT"
+    return f"{named} was stopped by SIGSTOP: the node cannot end its jobs well; sending SIGCONT"
 
 
 def describe_missing(daemons: Daemons, seen: HelpersSeen) -> str | None:

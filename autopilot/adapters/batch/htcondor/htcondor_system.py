@@ -13,11 +13,12 @@ import select
 import signal
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
-from autopilot.adapters.batch.htcondor import guard_file, node_config, preflight
+from autopilot.adapters.batch.htcondor import guard_file, node_config, preflight, startd_guard
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons, send_signal
 from autopilot.adapters.batch.htcondor.drain_runner import DrainRunner
@@ -162,17 +163,22 @@ class HtcondorSystem:
 
     def _install_guard(self, startd: str | None) -> None:
         """Let condor_master start the guard of `startd_guard` in place of the startd, where it has one."""
+        self._overrides.pop("_CONDOR_STARTD", None)
         if startd is None:
             return
-        problem = None
+        services, problem = self._services, None
+        others = services.main_user not in (None, "root", "0")
+        guard = services.state_directory / startd_guard.NAME
+        write = partial(guard_file.write_guard, guard, startd, for_others=others)
         try:
-            guard = guard_file.write_guard(self._services.state_directory, startd)
+            write()
             self._overrides["_CONDOR_STARTD"] = str(guard)
+            services.keep_file(guard, write)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             problem = (
-                f"condor_startd runs without a guard: {reason}; the payloads of a startd that is killed would not be "
-                "given back; make the state directory writable and mount it with exec"
+                f"condor_startd runs without a guard: {reason}; when it is killed, the queue shows its payloads as "
+                "running until their lease ends; see Lost payloads in docs/htcondor.md"
             )
         self._node_state.conditions.update("startd-unguarded", problem, asyncio.get_running_loop().time())
 

@@ -130,7 +130,7 @@ def read_tokens(path: Path) -> list[str]:
 
 def examine(directory: Path, now: float) -> tuple[list[Token], list[str]]:
     """Return the usable tokens of a directory, and one line for each problem of the others."""
-    found, problems = decode_directory(directory)
+    found, problems = decode_tokens(directory)
     usable: list[Token] = []
     for path, token in found:
         if wrong := find_problem(token, now):
@@ -140,14 +140,14 @@ def examine(directory: Path, now: float) -> tuple[list[Token], list[str]]:
     return usable, sorted(problems)
 
 
-def decode_directory(directory: Path) -> tuple[list[tuple[Path, Token]], list[str]]:
-    """Return the tokens of a directory with their files, and one line for each that cannot be read."""
+def decode_tokens(place: Path) -> tuple[list[tuple[Path, Token]], list[str]]:
+    """Return the tokens of a directory, or of one file, with their files; and one line for each that cannot be read."""
     found: list[tuple[Path, Token]] = []
     problems: list[str] = []
     try:
-        paths = list(list_token_files(directory))
+        paths = [place] if place.is_file() else list(list_token_files(place))
     except OSError as error:
-        return [], [f"cannot read {directory}: {error.strerror}"]
+        return [], [f"cannot read {place}: {error.strerror}"]
     for path in paths:
         try:
             texts = read_tokens(path)

@@ -188,8 +188,9 @@ class NodeMonitor:
             node.conditions.update("startd-hung", None, now)
             return True, f"condor_startd answers with {format_count(len(answer.ads), 'slot')}"
         stopped = pid in node.daemons.stopped
-        self._startd_wakeups = self._startd_wakeups.record(pid, count_wakeups(pid), now)
-        hung = self._startd_wakeups.is_hung(now, node.startd_timeout)
+        # the time that it was stopped does not count
+        self._startd_wakeups = self._startd_wakeups.record(pid, None if stopped else count_wakeups(pid), now)
+        hung = self._startd_wakeups.is_hung(now, max(STARTD_SILENCE_S, node.startd_timeout))
         remedy = "it has not woken up since; killing it" if hung else "see StartLog; it is killed when it stays so"
         detail = "it was stopped by SIGSTOP; sending SIGCONT" if stopped else remedy
         node.conditions.update("startd-hung", f"{answer.problem} (pid {pid}): {detail}", now, patience=STARTD_SILENCE_S)

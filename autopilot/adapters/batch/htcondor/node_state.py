@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,11 +77,14 @@ class NodeState:
 
     @property
     def startd_timeout(self) -> float:
-        """Seconds after which a startd that does not wake up is killed: STARTD_NOT_RESPONDING_TIMEOUT, or 300."""
-        try:
-            return float(self.settings.get("STARTD_NOT_RESPONDING_TIMEOUT", ""))
-        except ValueError:
+        """Seconds after which a startd that does not wake up is killed: STARTD_NOT_RESPONDING_TIMEOUT, 300 without it.
+
+        A value that is no positive number, such as an expression of HTCondor's, means never.
+        """
+        text = self.settings.get("STARTD_NOT_RESPONDING_TIMEOUT")
+        if text is None:
             return DEFAULT_STARTD_TIMEOUT_S
+        return float(text) if text.isascii() and text.isdigit() and int(text) > 0 else math.inf
 
     def _get_startd_log(self) -> Path:
         return Path(self.settings.get("STARTD_LOG") or self.get_directory("LOG") / "StartLog")

@@ -61,7 +61,7 @@ def describe_expiry_problem(problem: ExpiryProblem, directory: Path, now: float,
         return f"the token in {directory} expired {since} ago, at {at}: the collector refuses it; provide a new token"
     return (
         f"the token in {directory} expires in {id_tokens.format_duration(problem.expires - now)}, at {at}, "
-        f"and this life may last {id_tokens.format_duration(longest_rest or 0.0)}: "
+        f"and this life may last {id_tokens.format_duration(longest_rest or 0.0)} more: "
         "after that the collector refuses this node; provide a token that lasts longer, or shorten lifetime.max"
     )
 
@@ -118,7 +118,7 @@ class TokenWatch:
         fingerprint = read_fingerprint(self._directory)
         if fingerprint != self._directory_print:
             self._directory_print = fingerprint
-            self._tokens = tuple(token for _, token in id_tokens.decode_directory(self._directory)[0])
+            self._tokens = tuple(token for _, token in id_tokens.decode_tokens(self._directory)[0])
         wall, longest_rest = self._read_clock(), self._get_longest_rest()
         before, problem = self._problem, find_expiry_problem(self._tokens, wall, longest_rest)
         self._problem = problem
@@ -133,8 +133,12 @@ class TokenWatch:
             return
         fingerprint = read_fingerprint(self._source)
         if fingerprint == self._source_print or not fingerprint:
+            self._conditions.update(COPY_CONDITION, None, now)
             return
-        problems = preflight.copy_tokens(str(self._source), directory)
+        if id_tokens.decode_tokens(self._source)[0]:
+            problems = preflight.copy_tokens(str(self._source), directory)
+        else:  # it may be half written
+            problems = [f"htcondor.node.token: {self._source} holds no token; the copies in {directory} stay in use"]
         self._conditions.update(COPY_CONDITION, "; ".join(problems) or None, now)
         if not problems:
             self._source_print = fingerprint

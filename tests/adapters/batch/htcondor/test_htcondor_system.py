@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -25,6 +26,7 @@ from autopilot.runtime.command_runner import CommandResult
 from autopilot.spec.plan import Command
 
 TIMED_OUT = CommandResult(137, "", True, 10.0)
+STARTD_PID = 4_190_000  # no process has it
 SINFUL = "<10.0.0.2:9618?addrs=10.0.0.2-9618&sock=startd_1>"
 
 
@@ -169,7 +171,7 @@ async def test_an_image_without_retirement_gets_it_by_environment(make: Make, tm
 
 async def test_the_startd_is_started_by_its_guard(make: Make, tmp_path: Path) -> None:
     """condor_master gets the guard's path in place of the startd's, where it has a startd at all."""
-    answers = {"getent": (0, ""), "condor_config_val": build_config_output(tmp_path, STARTD="/usr/sbin/condor_startd")}
+    answers = {"getent": (0, ""), "condor_config_val": build_config_output(tmp_path, STARTD="/bin/sh")}
     condor = make(FakeRunner(answers))
     assert await condor.prepare() == []
     guard = Path(condor.build_environment()["_CONDOR_STARTD"])
@@ -182,7 +184,7 @@ async def test_the_startd_is_started_by_its_guard(make: Make, tmp_path: Path) ->
     other._notify_socket.close(asyncio.get_running_loop())
 
 
-@pytest.mark.parametrize(("startd", "blocked"), [("/usr/sbin/condor_startd", True), ("/opt/my condor/startd", False)])
+@pytest.mark.parametrize(("startd", "blocked"), [("/bin/sh", True), ("/opt/my condor/startd", False)])
 async def test_a_startd_without_a_guard(make: Make, tmp_path: Path, startd: str, blocked: bool) -> None:
     """A guard that cannot be written is a condition; the node works without it."""
     if blocked:
@@ -196,19 +198,51 @@ async def test_a_startd_without_a_guard(make: Make, tmp_path: Path, startd: str,
     assert [cue.kind for cue in said if isinstance(cue, ConditionDetected)] == ["startd-unguarded"]
 
 
-async def test_a_startd_that_never_wakes_is_killed(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is continued first; one that stays away although nobody stopped it is killed after the configured time."""
-    startd = await asyncio.create_subprocess_exec("sleep", "600")
+class Silence(NamedTuple):
+    """A startd without an answer: its configured timeout, and the wake-ups that are counted in turn."""
+
+    timeout: str | None
+    wakeups: list[int | None]
+    is_stopped: bool = False
+
+
+@pytest.mark.parametrize(
+    ("startd", "is_killed"),
+    [
+        (Silence("300", [7]), True),
+        (Silence(None, [7]), True),
+        (Silence("1", [7]), True),
+        (Silence("300", [7, 8]), False),  # it refuses our queries, and so wakes up
+        (Silence("1", [7, 8]), False),
+        (Silence("300", [7], is_stopped=True), False),  # it is continued
+        (Silence("300", [None]), False),
+        (Silence("60 * 5", [7]), False),  # an expression of HTCondor's
+        (Silence("0", [7]), False),
+        (Silence("-1", [7]), False),
+    ],
+)
+async def test_only_a_startd_that_never_wakes_is_killed(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, startd: Silence, is_killed: bool
+) -> None:
+    """A startd without an answer for hours is killed if it never wakes up; a stopped one is continued."""
     condor = make(FakeRunner({"condor_status": (1, "timed out")}))
-    node = condor._node_state
-    node.settings = {"LOG": str(tmp_path), "STARTD_NOT_RESPONDING_TIMEOUT": "0.2"}
+    node, loop = condor._node_state, asyncio.get_running_loop()
+    node.settings = {"LOG": str(tmp_path)} | (
+        {"STARTD_NOT_RESPONDING_TIMEOUT": startd.timeout} if startd.timeout else {}
+    )
     (tmp_path / ".startd_address").write_text(SINFUL + "\n")
-    node.daemons = Daemons(startd=startd.pid)
-    monkeypatch.setattr(node_monitor_module, "STARTD_SILENCE_S", 0.0)
-    while startd.returncode is None:
+    node.daemons = Daemons(startd=STARTD_PID, stopped=frozenset({STARTD_PID} if startd.is_stopped else ()))
+    counts, sent = itertools.cycle(startd.wakeups), []
+    monkeypatch.setattr(node_monitor_module, "count_wakeups", lambda _: next(counts))
+    monkeypatch.setattr(node_monitor_module, "send_signal", lambda pid, number: sent.append(number))
+    now = loop.time()
+    for _ in range(400):
+        now += 30
+        monkeypatch.setattr(loop, "time", lambda now=now: now)
         assert not (await condor._node_monitor.query_startd())[0]
-        await asyncio.sleep(0.05)
-    assert startd.returncode == -signal.SIGKILL
+    monkeypatch.undo()
+    assert (signal.SIGKILL in sent) is is_killed
+    assert (signal.SIGCONT in sent) is startd.is_stopped
 
 
 async def test_a_setting_that_would_be_two_is_named(make: Make, tmp_path: Path) -> None:

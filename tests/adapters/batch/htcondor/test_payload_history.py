@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from autopilot.adapters.batch.htcondor import payload_history
 from autopilot.adapters.batch.htcondor.payload_history import FinishedPayload, PayloadHistory
+from lab.pool import Pool
+from tests.adapters.batch.htcondor.conftest import Worker
 
 BY_ITSELF = 'ToE = [ How = "OF_ITS_OWN_ACCORD"; Who = "itself"; When = 1795885383; HowCode = 0; ExitCode = 3 ]'
 REMOVED = 'ToE = [ How = "DEACTIVATE_CLAIM"; Who = "PID 1"; When = 1795885383; HowCode = 1 ]'
@@ -89,3 +92,18 @@ def test_reading_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     path.unlink()
     path.symlink_to("/etc/passwd")
     assert history.read_new(path) == ()
+
+
+@pytest.mark.real("root", "htcondor")
+def test_a_real_startd_tells_the_ends(pool: Pool, worker: Callable[..., Worker]) -> None:
+    """The node reports the payloads of a real pool that ended: in order, with a status, and by a signal."""
+    node = worker()
+    node.wait_until_joined()
+    scripts = {"exit 0": False, "exit 3": True, "kill -9 $$": True}
+    jobs = {pool.submit(script=script): failed for script, failed in scripts.items()}
+
+    def list_ends(key: str) -> set[str]:
+        return {name.split("#")[1] for one in node.list_reports("PayloadEndsFound") for name in one[key]}
+
+    pool.wait_until(lambda: list_ends("payloads") == set(jobs), 120, "all ends are told")
+    assert list_ends("failed_fast") == {job for job, failed in jobs.items() if failed}

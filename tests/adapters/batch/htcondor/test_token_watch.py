@@ -124,6 +124,24 @@ def test_a_replaced_source_is_copied_again(tmp_path: Path) -> None:
     assert (directory / "pool").exists()
 
 
+def test_a_source_that_is_half_written_is_not_copied(tmp_path: Path) -> None:
+    """A good copy is never replaced by garbage; the condition ends when the source has a token, or is gone."""
+    source, directory = tmp_path / "secret", tmp_path / "tokens.d"
+    directory.mkdir()
+    write_tokens(source, {"exp": NOW + 7200})
+    write_tokens(directory / "secret", {"exp": NOW + 7200})
+    good = (directory / "secret").read_bytes()
+    node = WatchedNode(directory, HOUR_S, source)
+    for garbage in (b"", good[:20]):
+        source.write_bytes(garbage)
+        assert ["token-not-copied" in line and "stay in use" in line for line in node.look()] == [True]
+        assert (directory / "secret").read_bytes() == good
+        source.unlink()
+        assert node.look() == ["token-not-copied is over"]
+    write_tokens(source, {"exp": NOW + 9000})
+    assert node.look() == [] and (directory / "secret").read_bytes() == source.read_bytes()
+
+
 def test_a_source_that_cannot_be_copied_is_said(tmp_path: Path) -> None:
     """The failed copy is a condition, tried again at each look until it works."""
     source, directory = tmp_path / "secret", tmp_path / "file" / "tokens.d"
