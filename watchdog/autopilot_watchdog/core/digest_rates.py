@@ -3,9 +3,10 @@
 Theory of operation. core/evidence.py judges lives that fail. This judges a digest that is slowly bad: its lives prove
 good and then are short, or end with an error hours later, or their payloads fail at once. Each criterion compares it
 with the last good digest before it, by the tests of core/rate_tests.py. Bad ends at the same time count once, because
-they may have one cause outside. The slot with most of them is left out, because it may be broken. The digest is then
-suspect, and no more: the whole host may have become worse. The lives of the other digest that begin after that decide:
-if they are good, the suspicion is confirmed. If they are as bad, it is lifted and does not come back.
+they may have one cause outside. The slot with most of them is left out, because it may be broken. Payloads that fail in
+a row count once if their user may be the cause. The digest is then suspect, and no more: the whole host may have become
+worse. The lives of the other digest that begin after that decide: if they are good, the suspicion is confirmed. If they
+are as bad, it is lifted and does not come back.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from autopilot_watchdog.core.life_tallies import (
     find_worst_slot,
     is_bad_life,
     tally_lives,
+    tally_new_periods,
     tally_periods,
 )
 from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, PastLife, Suspicion
@@ -49,7 +51,7 @@ class HostScene:
     """Facts about the host that a comparison needs beside the records of the digests."""
 
     living: Sequence[LivingLife]
-    slots: int  # of the configuration
+    slots: int  # of the image
     now: float
 
 
@@ -88,9 +90,9 @@ class DigestComparison:
         return tally_lives(record.lives, (), self.criterion, self.short_s, self.settings.together)
 
     def count_cautiously(self, digest: str, record: DigestRecord) -> Tally:
-        """Count as `count` does, with the time of living lives; of several slots, the worst one is left out."""
+        """Count as `count` does, with the time of living lives, without what one slot or one user may have caused."""
         if self.criterion is Criterion.PAYLOADS:
-            return self.count(record)
+            return tally_new_periods(record.periods, self.before.periods, self.scene.slots, self.settings.burst)
         worst = find_worst_slot(record.lives, self.criterion, self.short_s) if self.scene.slots > 1 else ""
         lives = [life for life in record.lives if life.slot != worst]
         living = [life for life in self.scene.living if life.digest == digest and life.slot != worst]

@@ -15,6 +15,7 @@ from autopilot_watchdog.core.rate_tests import Tally
 MAX_PAST_LIVES = 40  # of a digest that are remembered; so are periods of its payloads
 SHORT_SHARE = 0.5  # of the usual length of the other digest's lives: a life that ends sooner by itself is short
 MIN_PAYLOADS = 3  # of one life in one period; fewer tell nothing
+FIRST_PERIODS = 3  # of a digest; if two of them are bad, its payloads fail since it came
 
 
 class LifeEnd(StrEnum):
@@ -131,10 +132,40 @@ def tally_periods(periods: Sequence[PayloadPeriod], slots: int) -> Tally:
 
     Args:
         periods: The periods with payloads of a digest.
-        slots: Number of the host's slots. With several of them, one slot alone makes no period bad.
+        slots: Number of the host's slots for the image. With several of them, one slot alone makes no period bad.
     """
     known = [period for period in periods if period.slots]
     return Tally(sum(is_bad_period(period, slots) for period in known), len(known))
+
+
+def tally_new_periods(
+    periods: Sequence[PayloadPeriod], former: Sequence[PayloadPeriod], slots: int, burst_s: float
+) -> Tally:
+    """Count the periods of a digest as `tally_periods` does, without bad ones that may be a user's.
+
+    A user's broken jobs may last for days, and fail with any image. So bad periods in a row count once, unless the
+    payloads of the digest fail since it came. A row that began with the digest before does not count.
+
+    Args:
+        periods: The periods with payloads of the digest.
+        former: Those of the digest before it.
+        slots: Number of the host's slots for both.
+        burst_s: Seconds; the length of a period.
+    """
+    known = [period for period in periods if period.slots]
+    failed_before = [period.begin for period in former if period.slots and is_bad_period(period, slots)]
+    fails_since_begin = 2 * sum(is_bad_period(period, slots) for period in known[:FIRST_PERIODS]) > FIRST_PERIODS
+    bad = good = 0
+    is_in_row = is_row_of_both = False
+    for period in known:
+        if not is_bad_period(period, slots):
+            good += 1
+            is_in_row = is_row_of_both = False
+            continue
+        is_row_of_both |= any(period.begin - burst_s <= begin <= period.begin for begin in failed_before)
+        bad += not is_row_of_both and (fails_since_begin or not is_in_row)
+        is_in_row = True
+    return Tally(bad, bad + good)
 
 
 def is_bad_period(period: PayloadPeriod, slots: int) -> bool:

@@ -109,7 +109,8 @@ def judge_host(context: DecisionContext, memory: Memory) -> Memory:
             for one in context.alive_containers.values()
             if one.started and one.digest in image.records
         ]
-        scene = HostScene(living, len(context.groups), context.now)
+        slots = sum(group.image_key == key for group in context.groups.values())
+        scene = HostScene(living, slots, context.now)
         judged = judge_image(image, _find_rivals(memory, key), settings, scene)
         if judged is not image:
             memory = memory.replace_image(key, judged)

@@ -23,6 +23,7 @@ MONTH_S = 30 * DAY_S
 BEGIN_S = 1_800_000_000.0
 PUSHES = 4  # in a month, after the first image
 BAD_KINDS = ("short", "errors", "payloads")
+LONG_BURSTS_PER_DAY = 1 / 30  # of a user whose payloads fail for days
 MIN_LIFE_S = 120.0  # a life has proved good
 
 
@@ -60,6 +61,9 @@ class RatedHost:
         self.payload_rate = 10 ** chance.uniform(-0.3, 1.5) / HOUR_S  # of one slot
         lasting = chance.uniform(1, 6) * HOUR_S
         self.bursts = [(begin, begin + chance.expovariate(1 / lasting)) for begin in self._draw_times(0.3)]
+        self.bursts += [
+            (begin, begin + chance.uniform(0.5, 8) * DAY_S) for begin in self._draw_times(LONG_BURSTS_PER_DAY)
+        ]
         gap = MONTH_S / (PUSHES + 1)
         self.pushes = [BEGIN_S + (index + chance.uniform(0, 0.5)) * gap for index in range(PUSHES + 1)]
         self.pushes[0] = BEGIN_S

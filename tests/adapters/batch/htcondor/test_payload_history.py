@@ -97,8 +97,9 @@ def test_reading_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.real("root", "htcondor")
 def test_a_real_startd_tells_the_ends(pool: Pool, worker: Callable[..., Worker]) -> None:
     """The node reports the payloads of a real pool that ended: in order, with a status, and by a signal."""
-    node = worker()
+    node = worker(constants={"payload_history.FAST_FAILURE_S": 3600.0})  # a minute may pass on a busy machine
     node.wait_until_joined()
+    node.wait_for_report("PayloadsObserved", 60)  # the history is followed from the first observation on
     scripts = {"exit 0": False, "exit 3": True, "kill -9 $$": True}
     jobs = {pool.submit(script=script): failed for script, failed in scripts.items()}
 
