@@ -15,7 +15,8 @@ from autopilot_watchdog.core.rate_tests import Tally
 MAX_PAST_LIVES = 40  # of a digest that are remembered; so are periods of its payloads
 SHORT_SHARE = 0.5  # of the usual length of the other digest's lives: a life that ends sooner by itself is short
 MIN_PAYLOADS = 3  # of one life in one period; fewer tell nothing
-FIRST_PERIODS = 3  # of a digest; if two of them are bad, its payloads fail since it came
+FIRST_PERIODS = 3  # of a digest: if the first and another one are bad, its payloads fail since it came
+MANY_FAILURES = 3  # one of so many payloads of the other digest failed at once: a user's broken jobs may have begun
 
 
 class LifeEnd(StrEnum):
@@ -132,10 +133,19 @@ def tally_periods(periods: Sequence[PayloadPeriod], slots: int) -> Tally:
 
     Args:
         periods: The periods with payloads of a digest.
-        slots: Number of the host's slots for the image. With several of them, one slot alone makes no period bad.
+        slots: Number of the host's slots for the image. With several of them, one slot alone tells nothing.
     """
-    known = [period for period in periods if period.slots]
-    return Tally(sum(is_bad_period(period, slots) for period in known), len(known))
+    known = _list_telling_periods(periods, slots)
+    return Tally(sum(map(is_bad_period, known)), len(known))
+
+
+def _list_telling_periods(periods: Sequence[PayloadPeriod], slots: int) -> list[PayloadPeriod]:
+    return [period for period in periods if period.slots >= min(2, slots)]
+
+
+def is_bad_period(period: PayloadPeriod) -> bool:
+    """Return True if most payloads failed at once in most slots, and not only in one of several."""
+    return 2 * period.bad > period.slots
 
 
 def tally_new_periods(
@@ -144,30 +154,26 @@ def tally_new_periods(
     """Count the periods of a digest as `tally_periods` does, without bad ones that may be a user's.
 
     A user's broken jobs may last for days, and fail with any image. So bad periods in a row count once, unless the
-    payloads of the digest fail since it came. A row that began with the digest before does not count.
+    payloads of the digest fail since its first period. A row that began with the digest before does not count.
 
     Args:
         periods: The periods with payloads of the digest.
         former: Those of the digest before it.
-        slots: Number of the host's slots for both.
+        slots: Number of the host's slots for the image.
         burst_s: Seconds; the length of a period.
     """
-    known = [period for period in periods if period.slots]
-    failed_before = [period.begin for period in former if period.slots and is_bad_period(period, slots)]
-    fails_since_begin = 2 * sum(is_bad_period(period, slots) for period in known[:FIRST_PERIODS]) > FIRST_PERIODS
+    known = _list_telling_periods(periods, slots)
+    failing_before = [period.begin for period in former if MANY_FAILURES * period.failed > period.finished]
+    first = [is_bad_period(period) for period in known[:FIRST_PERIODS]]
+    is_bad_since_begin = first[:1] == [True] and 2 * sum(first) > FIRST_PERIODS
     bad = good = 0
     is_in_row = is_row_of_both = False
     for period in known:
-        if not is_bad_period(period, slots):
+        if not is_bad_period(period):
             good += 1
             is_in_row = is_row_of_both = False
             continue
-        is_row_of_both |= any(period.begin - burst_s <= begin <= period.begin for begin in failed_before)
-        bad += not is_row_of_both and (fails_since_begin or not is_in_row)
+        is_row_of_both |= any(period.begin - burst_s <= begin <= period.begin for begin in failing_before)
+        bad += not is_row_of_both and (is_bad_since_begin or not is_in_row)
         is_in_row = True
     return Tally(bad, bad + good)
-
-
-def is_bad_period(period: PayloadPeriod, slots: int) -> bool:
-    """Return True if most payloads failed at once in most slots, and not only in one of several slots."""
-    return 2 * period.bad > period.slots and period.bad >= min(2, slots)
