@@ -36,6 +36,7 @@ from hypothesis import strategies as st
 
 from tests.property_examples import scale_examples
 from tests.watchdog.scenes import BEGIN, IMAGE, KEY, A, B, build_config, build_host
+from tests.watchdog.test_canary import CANARY, CANARY_KEY
 
 HOUR, DAY = 3600.0, 86400.0
 SETTINGS = SuspicionConfig()
@@ -177,6 +178,43 @@ def test_a_burst_is_one_observation() -> None:
     assert not count_suspects(image)
 
 
+def build_row(bad: str, first: int = 0) -> tuple[PayloadPeriod, ...]:
+    """Build periods of four slots from the `first` one on: "x" with payloads that fail, "." with good ones."""
+    return tuple(
+        PayloadPeriod(BEGIN + n * 6 * HOUR, 4, 4 * (mark == "x"), 400, 400 * (mark == "x"))
+        for n, mark in enumerate(bad, first)
+    )
+
+
+@pytest.mark.parametrize(
+    ("former", "first", "new", "suspect"),
+    [
+        ("....................", 20, "xxxxxxxx", True),
+        ("....................", 19, "xxxxxxxx", True),  # the other slots do well at the same time
+        ("....................", 20, "x.xxxxxxxx", True),
+        ("....................", 20, "...xxxxxxxxxxxxxxxxx", False),  # a user came after the digest
+        ("...................x", 20, "xxxxxxxxxxxxxxxxxxxx", False),  # before it
+        ("...................x", 19, "xxxxxxxxxxxxxxxxxxxx", False),  # in the same period
+        ("..................xx", 20, "xxxx.xxxxxxxx", True),  # and went, but the payloads go on to fail
+        ("....................xxxxxxxxxx", 20, "xxxxxxxxxx", False),  # the payloads of both fail: a canary
+        ("..............................", 20, "xxxxxxxxxx", True),
+    ],
+)
+def test_a_users_row_of_failures(former: str, first: int, new: str, suspect: bool) -> None:
+    """A user whose payloads fail for days with any digest makes none suspect, before, at or after a push."""
+    image = judge(DigestRecord(BEGIN, periods=build_row(former)), DigestRecord(BEGIN, periods=build_row(new, first)))
+    assert is_suspect(image.records[B]) is suspect
+
+
+def test_one_slot_of_several_tells_nothing() -> None:
+    """While payloads end in one of several slots only, they say nothing about the digest, neither good nor bad."""
+    one_slot = tuple(PayloadPeriod(BEGIN + n * 6 * HOUR, 1, 1, 100, 100) for n in range(20, 40))
+    former = DigestRecord(BEGIN, periods=build_row("." * 20))
+    assert not count_suspects(judge(former, DigestRecord(BEGIN, periods=one_slot)))
+    assert count_suspects(judge(former, DigestRecord(BEGIN, periods=one_slot), slots=1))
+    assert count_suspects(judge(former, DigestRecord(BEGIN, periods=(*one_slot[:2], *build_row("x" * 8, 22)))))
+
+
 def test_the_state_keeps_it() -> None:
     """Lives, periods and suspicions survive the file of the state."""
     former = DigestRecord(BEGIN, lives=build_lives(40, LifeEnd.IN_ORDER, 24 * HOUR), periods=build_periods(3, 1))
@@ -276,6 +314,43 @@ def test_failing_payloads_of_an_image(action: str) -> None:
     sentences = [found.sentence for found in get_image(host).records[B].suspicions.values()]
     assert len(sentences) == (action == "warn")
     assert all("payloads end with an error within a minute: " in sentence for sentence in sentences)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("days", [-1, 0, 3])
+def test_bad_user_condemns_no_image(days: int) -> None:
+    """A user whose payloads all fail with any image, for days, costs no image its place; only at a push it is tried."""
+    well = replace(ORDERLY, payloads_per_hour=20.0, failing_payloads=0.02)
+    host, fleet = build_site(well, count=2, action="quarantine")
+    host.registry.behaviours = {A: well, B: well}
+    fleet.run_until(PUSH + days * DAY)
+    host.registry.behaviours = {digest: replace(well, failing_payloads=0.95) for digest in (A, B)}
+    fleet.run_until(PUSH + 10 * DAY)
+    assert host.memory.counts.get("quarantines", 0) == 0 and fleet.compute_share(B) == 1.0
+    verdicts = [found.verdict for found in get_image(host).records[B].suspicions.values()]
+    assert verdicts in ([], ["lifted"]) if days == 0 else verdicts == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ["warn", "quarantine"])
+@pytest.mark.parametrize("bad", [SHORT, UNHEALTHY], ids=["short", "unhealthy"])
+def test_slowly_bad_canary(bad: DigestBehaviour, action: str) -> None:
+    """A canary's digest is compared with the group's; it is not promoted while it is tried, and is quarantined then."""
+    canary = {"image": ":canary", "slots": 1, "promote": "4d"}
+    registry = SimulatedRegistry([(0, A)], behaviours={A: ORDERLY, B: bad}, tag_pushes={CANARY: [(PUSH, B)]})
+    config = build_config(count=4, suspicion={"action": action}, group={"canary": canary})
+    host = build_host(registry, config, staggered=True)
+    fleet = SimulatedFleet([host], BEGIN)
+    while not count_suspects(host.memory.get_image(CANARY_KEY)) and fleet.now < PUSH + 4 * DAY:
+        fleet.run_until(fleet.now + HOUR)
+    [found] = [one for one in host.memory.get_image(CANARY_KEY).records[B].suspicions.values()][:1]
+    assert "with the former image" in found.sentence and found.rival == A
+    fleet.run_until(PUSH + 8 * DAY)
+    if action == "quarantine":
+        assert host.memory.get_image(CANARY_KEY).quarantine[B].source == "rates"
+        assert fleet.compute_share(A) == 1.0 and not host.memory.groups[config.slots[0].name].promotion.digest
+    else:
+        assert fleet.compute_share(B) == 1.0  # the rule promotes it: the site only wants to be warned
 
 
 @pytest.mark.slow

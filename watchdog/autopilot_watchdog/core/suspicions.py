@@ -102,16 +102,16 @@ def judge_host(context: DecisionContext, memory: Memory) -> Memory:
     settings = context.config.suspicion
     if settings.action == "off":
         return memory
-    for key in dict.fromkeys(group.image_key for group in context.config.slots):
-        image = memory.get_image(key)
+    for key in dict.fromkeys(group.image_key for group in context.config.list_channels()):
+        image, rivals = memory.get_image(key), _find_rivals(memory, key)
         living = [
             LivingLife(one.slot, one.digest, context.now - one.started)
             for one in context.alive_containers.values()
-            if one.started and one.digest in image.records
+            if one.started and (one.digest in image.records or one.digest in rivals)
         ]
-        slots = sum(group.image_key == key for group in context.groups.values())
-        scene = HostScene(living, slots, context.now)
-        judged = judge_image(image, _find_rivals(memory, key), settings, scene)
+        slots = {name for name, group in context.groups.items() if group.image_key == key}
+        slots |= {one.slot for one in living if one.digest in image.records}  # a promoted canary is in other slots, too
+        judged = judge_image(image, rivals, settings, HostScene(living, len(slots), context.now))
         if judged is not image:
             memory = memory.replace_image(key, judged)
         if any(record.suspicions for record in judged.records.values()):
