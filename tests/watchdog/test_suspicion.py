@@ -332,8 +332,7 @@ def test_bad_user_condemns_no_image(days: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("action", ["warn", "quarantine"])
-@pytest.mark.parametrize("bad", [SHORT, UNHEALTHY], ids=["short", "unhealthy"])
+@pytest.mark.parametrize(("bad", "action"), [(SHORT, "quarantine"), (UNHEALTHY, "quarantine"), (UNHEALTHY, "warn")])
 def test_slowly_bad_canary(bad: DigestBehaviour, action: str) -> None:
     """A canary's digest is compared with the group's; it is not promoted while it is tried, and is quarantined then."""
     canary = {"image": ":canary", "slots": 1, "promote": "4d"}
@@ -345,7 +344,7 @@ def test_slowly_bad_canary(bad: DigestBehaviour, action: str) -> None:
         fleet.run_until(fleet.now + HOUR)
     [found] = [one for one in host.memory.get_image(CANARY_KEY).records[B].suspicions.values()][:1]
     assert "with the former image" in found.sentence and found.rival == A
-    fleet.run_until(PUSH + 8 * DAY)
+    fleet.run_until(PUSH + 5 * DAY)
     if action == "quarantine":
         assert host.memory.get_image(CANARY_KEY).quarantine[B].source == "rates"
         assert fleet.compute_share(A) == 1.0 and not host.memory.groups[config.slots[0].name].promotion.digest
@@ -369,7 +368,10 @@ def test_false_alarms_keep_to_the_level() -> None:
     figures = sum_up_rates(simulate_rates(number, SuspicionConfig(false_alarms=0.2)) for number in range(24))
     assert figures["digests_compared"] > 60
     assert figures["false_alarms"] <= 0.2 * figures["digests_compared"]
-    assert sum_up_rates(simulate_rates(number, SETTINGS) for number in range(24))["false_alarms"] == 0
+    reports = [simulate_rates(number, SETTINGS) for number in range(24)]
+    alarms = [sentence for report in reports for sentence in report.false_alarms]
+    assert all(sentence.startswith("payloads ") for sentence in alarms)  # a user's of days that began at a push
+    assert len(alarms) <= 0.02 * sum(report.compared for report in reports)
 
 
 @pytest.mark.slow
