@@ -147,7 +147,7 @@ class Core:
 
     # --- cues ---
 
-    def _handle_cue(self, cue: cues.Cue) -> None:  # noqa: PLR0912 - one arm for each cue
+    def _handle_cue(self, cue: cues.Cue) -> None:  # noqa: PLR0912, PLR0915 - one arm for each cue
         match cue:
             case cues.Spawned():
                 self.job_set.handle_run_cue(cue.job, cue.run, job.Input.SPAWNED, pid=cue.pid)
@@ -162,6 +162,8 @@ class Core:
             case cues.PayloadsCrashed():
                 self._shutdown_control.lost_payloads.update(cue.payloads)
                 self._emit(events.PayloadsLost(cue.payloads, cue.cause))
+            case cues.PayloadEndsFound():
+                self._emit(events.PayloadsFinished(cue.payloads, cue.failed_fast))
             case cues.Drained():
                 self._step_lifetime(lifetime.Input.DRAINED)
             case cues.Evicted():

@@ -39,6 +39,7 @@ from autopilot_watchdog.timestamps import format_age
 SOURCE_NAMES = {  # of a quarantine
     "host": "this host",
     "shared": "this host, which told the fleet",
+    "rates": "this host, by comparison with the digest before it",
     "hosts": "other hosts of the fleet",
     "fleet": "an operator, for the fleet",
     "operator": "the operator",
