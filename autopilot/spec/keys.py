@@ -16,9 +16,7 @@ from autopilot.spec.os_names import find_nearest, format_suggestion
 MAX_ITEMS = 1000  # of an array of objects: more are a mistake of a generator, and some checks take quadratic time
 
 # Keys that a later version brings, by the model that will have them.
-_RESERVED_KEYS = {
-    "Spec": {"checks"},
-}
+_RESERVED_KEYS: dict[str, set[str]] = {}
 
 # ContainerPilot's second names of a key, by model.
 KEY_SYNONYMS = {"Job": {"uid": "user", "gid": "group"}}
