@@ -298,7 +298,7 @@ class ReloadResult(TypedDict):
     restarted: list[str]
     """Jobs that were stopped and started with their new settings; without `wait`, they may still be stopping."""
     not_started: list[str]
-    """New jobs, and jobs stopped for new settings, that have not started: they wait for `when`, a file or a lock."""
+    """New jobs, and jobs stopped for new settings, not started: they wait for `when`, a file, a check or a lock."""
     updated: list[str]
     """Jobs that follow new rules; those that run keep their process."""
     removed: list[str]
