@@ -58,11 +58,9 @@ def _print_gates(gates: list[GateStatus]) -> None:
     """Print the checks that jobs wait for, or that have failed; an open one needs no line."""
     for gate in gates:
         if gate["state"] in ("checking", "waiting", "failed"):
-            answer = (
-                escape_controls(gate["answer"].strip().splitlines()[-1]) if gate["answer"].strip() else "no answer yet"
-            )
-            waited = format_duration(gate["waited"])
-            click.echo(f"check {gate['name']}: {', '.join(gate['before'])} waits, for {waited} now: {answer}")
+            lines = gate["answer"].strip().splitlines() or ["no answer yet"]
+            wait = f"has not passed for {format_duration(gate['waited'])}"
+            click.echo(f"check {gate['name']} before {', '.join(gate['before'])}: {wait}: {escape_controls(lines[-1])}")
 
 
 def _print_jobs(jobs: list[JobStatus]) -> None:
