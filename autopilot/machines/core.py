@@ -164,6 +164,8 @@ class Core:
             case cues.PayloadsCrashed():
                 self._shutdown_control.lost_payloads.update(cue.payloads)
                 self._emit(events.PayloadsLost(cue.payloads, cue.cause))
+            case cues.PayloadEndsFound():
+                self._emit(events.PayloadsFinished(cue.payloads, cue.failed_fast))
             case cues.Drained():
                 self._step_lifetime(lifetime.Input.DRAINED)
             case cues.Evicted():

@@ -80,6 +80,14 @@ class PayloadsCrashed:
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadEndsFound:
+    """The batch system knows how these payloads ended; `failed_fast` are those that soon ended with an error."""
+
+    payloads: tuple[str, ...]
+    failed_fast: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """The drain is complete: no payload runs and no new one can start."""
 
@@ -198,6 +206,7 @@ Cue = (
     | GateAnswered
     | PayloadsObserved
     | PayloadsCrashed
+    | PayloadEndsFound
     | Drained
     | Evicted
     | ConditionDetected

@@ -265,6 +265,14 @@ class PayloadsLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadsFinished(Event):
+    """These payloads ended by themselves; those in `failed_fast` with an error, within a minute of their start."""
+
+    payloads: tuple[str, ...]
+    failed_fast: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ConditionRaised(Event):
     """A condition of the node began; `kind` is its short name, `detail` one sentence with the remedy."""
 

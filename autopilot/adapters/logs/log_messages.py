@@ -58,6 +58,8 @@ DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
     "running": lambda event: len(event.payloads),
     "started_count": lambda event: len(event.started),
     "ended_count": lambda event: len(event.ended),
+    "finished_count": lambda event: len(event.payloads),
+    "failed_count": lambda event: len(event.failed_fast),
     "jobs_added": lambda event: event.changes.added,
     "jobs_restarted": lambda event: event.changes.restarted,
     "jobs_updated": lambda event: event.changes.updated,
@@ -193,6 +195,13 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
             "error",
             "payloads lost: {cause}",
             ("payloads",),
+        ),
+    ),
+    events.PayloadsFinished: (
+        Sentence(
+            "info",
+            "payloads finished: {finished_count}, {failed_count} of them with an error within a minute",
+            ("payloads", "failed_fast"),
         ),
     ),
     events.ConditionRaised: (Sentence("error", "{detail}", ("trouble",)),),
