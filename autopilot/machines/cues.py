@@ -52,6 +52,16 @@ class CheckFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class GateAnswered:
+    """The check of a gate finished; `attempt` is the one that it was ordered for."""
+
+    gate: str
+    attempt: int
+    passed: bool
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PayloadsObserved:
     """The batch system runs these payloads here now; an id is unique in the whole pool."""
 
@@ -193,6 +203,7 @@ Cue = (
     | Exited
     | GroupEmptied
     | CheckFinished
+    | GateAnswered
     | PayloadsObserved
     | PayloadsCrashed
     | PayloadEndsFound
