@@ -150,6 +150,7 @@ def run_in(folder: Path, command: str, **variables: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.real("git")
 @pytest.mark.parametrize(
     ("trailer", "urgency"),
     [("", ""), ("Urgency: now", "now"), ("Urgency: 2026-12-01", "2026-12-01"), ("Urgency: 2026-12-01T12:00Z",) * 2],
@@ -162,6 +163,7 @@ def test_urgency_of_the_commit(repository: Path, trailer: str, urgency: str) -> 
     assert run_in(repository, "ci/urgency").stdout.strip() == urgency.removeprefix("Urgency: ")
 
 
+@pytest.mark.real("git")
 @pytest.mark.parametrize("value", ["soon", "2026-13", "now please", "1 December"])
 def test_wrong_urgency(repository: Path, value: str) -> None:
     """An urgency that hosts would ignore is refused before the build."""
@@ -170,6 +172,7 @@ def test_wrong_urgency(repository: Path, value: str) -> None:
     assert done.returncode == 1 and f'such as 2026-12-01T12:00Z, not "{value}"' in done.stderr
 
 
+@pytest.mark.real("git")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
@@ -196,7 +199,7 @@ def test_scripts_need_their_folder(tmp_path: Path) -> None:
     assert done.returncode == 1 and "in the top folder of the repository, as ci/lint" in done.stderr
 
 
-@pytest.mark.real("podman", "skopeo")
+@pytest.mark.real("git", "podman", "skopeo")
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
