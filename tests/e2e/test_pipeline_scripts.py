@@ -162,7 +162,10 @@ def test_urgency_of_the_commit(repository: Path, trailer: str, urgency: str) -> 
     assert run_in(repository, "ci/urgency").stdout.strip() == urgency.removeprefix("Urgency: ")
 
 
-@pytest.mark.parametrize("value", ["soon", "2026-13", "now please", "1 December"])
+@pytest.mark.parametrize(
+    "value",
+    ["soon", "2026-13", "now please", "1 December", "2026-13-45", "2026-02-30", "2026-12-01T25:00Z", "0000-01-01"],
+)
 def test_wrong_urgency(repository: Path, value: str) -> None:
     """An urgency that hosts would ignore is refused before the build."""
     run_in(repository, f"echo >>autopilot.json5; git commit --quiet --all --message A --message 'Urgency: {value}'")
@@ -209,6 +212,54 @@ def test_build_refuses(repository: Path, change: str, sentence: str) -> None:
     """Only committed files with their history are built."""
     done = run_in(repository, f"{change}; ci/build", IMAGE="localhost:1/site/worker")
     assert done.returncode == 1 and sentence in done.stderr, done.stderr
+
+
+def write_tool(folder: Path, name: str, body: str) -> None:
+    """Write a program of the test, which takes the place of a real one for scripts with PATH=tools:..."""
+    (folder / "tools").mkdir(exist_ok=True)
+    (folder / "tools" / name).write_text(f"#!/bin/sh\n{body}\n")
+    (folder / "tools" / name).chmod(0o755)
+
+
+def test_failed_build_leaves_no_results(repository: Path) -> None:
+    """A build removes the results of the former one first: no later step can take the SBOM of another image."""
+    results = [repository / "out" / name for name in ("digest", "released", "packages.json", "sbom.json")]
+    (repository / "out").mkdir()
+    for path in results:
+        path.write_text("of the former image")
+    assert run_in(repository, "unset IMAGE; ci/build").returncode == 1
+    assert [path.name for path in results if path.exists()] == []
+
+
+def test_failed_sbom_leaves_no_file(repository: Path) -> None:
+    """An SBOM that cannot be written leaves nothing that could be signed."""
+    write_tool(repository, "podman", "echo 'no JSON'")
+    (repository / "out").mkdir()
+    (repository / "out" / "version").write_text("1\n")
+    done = run_in(repository, "ci/sbom", PATH=f"{repository}/tools:{PATH}")
+    assert done.returncode == 1 and "cannot write the SBOM" in done.stderr
+    assert not (repository / "out" / "sbom.json").exists()
+
+
+def test_pool_patience_bounds_the_job(repository: Path) -> None:
+    """The job of the pool test gets the limit that the site has set for each step."""
+    write_tool(repository, "podman", 'echo "$*" >>calls; echo 0')
+    (repository / "out" / "bindings").mkdir(parents=True)
+    variables = {"IMAGE": "r.example.org/site/w", "POOL_PATIENCE": "1234", "PATH": f"{repository}/tools:{PATH}"}
+    done = run_in(repository, "ci/test-on-pool", **variables)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^exec .* python3 /pool/run_payload.py 1234$", (repository / "calls").read_text(), re.MULTILINE)
+
+
+def test_job_that_does_not_end(tmp_path: Path) -> None:
+    """The pool test's job is given up after the seconds of its argument."""
+    (tmp_path / "htcondor2.py").write_text(
+        "from unittest.mock import MagicMock\n"
+        "JobEventType, Submit, Schedd, JobEventLog = MagicMock(), MagicMock(), MagicMock(), MagicMock()\n"
+        "JobEventLog.return_value.events = lambda stop_after: print('limit', stop_after) or []\n"
+    )
+    done = run_in(tmp_path, f"python3 {FOLDER}/ci/pool/run_payload.py 7", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1 and done.stdout == "limit 7\n" and "has not ended within 7 s" in done.stderr
 
 
 # --- signatures ---
