@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -278,6 +279,32 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Reg
 
 def format_signed_text(digest: str) -> bytes:
     return json.dumps({"critical": {"image": {"docker-manifest-digest": digest}}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sentence"),
+    [
+        ("rm tools/openssl", "no program openssl"),
+        ("rm tools/python3", "no program python3"),
+        ("rm tools/skopeo", "no program skopeo"),
+        ("export TMPDIR=$PWD/missing", "cannot make a folder"),
+        ("echo 'exit 1' >>tools/openssl", "is no public key"),
+        ("rm tools/key", "cannot read the public key"),
+        ("export PYTHONHOME=/missing", "cannot check the signature"),
+        ("true", "cannot check the signature"),  # skopeo has left no file
+    ],
+)
+def test_verification_on_a_broken_host(tmp_path: Path, trouble: str, sentence: str) -> None:
+    """A host that lacks something says nothing against an image: the exit code tells that it cannot tell."""
+    for name in ("openssl", "skopeo", "key"):
+        write_tool(tmp_path, name, "")
+    write_tool(tmp_path, "python3", f'exec {sys.executable} "$@"')
+    for name in ("sh", "mktemp", "rm", "tail", "grep"):
+        (tmp_path / "tools" / name).symlink_to(str(shutil.which(name)))
+    command = f"{trouble}; {FOLDER}/ci/verify-image r.example.org/site/w@{DIGEST}"
+    done = run_in(tmp_path, command, PATH=f"{tmp_path}/tools", SIGNING_PUBLIC_KEY=f"{tmp_path}/tools/key")
+    assert done.returncode == os.EX_TEMPFAIL, done.stderr
+    assert sentence in done.stderr[-MAX_OUTPUT_CHARS:]
 
 
 @pytest.mark.real("registry", "skopeo", "openssl")
