@@ -77,6 +77,12 @@ def test_channel_of_a_branch(branch: str, channel: str) -> None:
     assert (if_equal if branch == MAIN_BRANCH else otherwise) == channel
 
 
+def test_pipelines_of_a_channel_wait_for_each_other() -> None:
+    """GitHub cancels a waiting run only for a later one of the same channel."""
+    document = yaml.safe_load((FOLDER / ".github" / "workflows" / "worker.yml").read_text())
+    assert document["concurrency"]["group"] == f"worker-image-{read_github_job()['env']['CHANNEL']}"
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_script_is_sound(script: Path) -> None:
     """A script can be started, is right for a POSIX shell, and the README tells of it."""
@@ -261,6 +267,51 @@ def test_job_that_does_not_end(tmp_path: Path) -> None:
     )
     done = run_in(tmp_path, f"python3 {FOLDER}/ci/pool/run_payload.py 7", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1 and done.stdout == "limit 7\n" and "has not ended within 7 s" in done.stderr
+
+
+@pytest.fixture
+def pushed(repository: Path) -> Path:
+    """A clone whose main branch is pushed; stand-ins of the hook and of skopeo accept its image and tell the tag."""
+    write_tool(repository, "skopeo", 'echo "$*"')
+    (repository / "ci" / "verify-image").write_text("#!/bin/sh\n")
+    (repository / "out").mkdir()
+    (repository / "out" / "digest").write_text(f"{DIGEST}\n")
+    for command in (
+        "git commit --quiet --all --message Accept",
+        "git commit --quiet --allow-empty --message Newer",
+        "git clone --quiet --bare . out/origin.git",
+        "git remote add origin out/origin.git",
+    ):
+        assert run_in(repository, command).returncode == 0
+    return repository
+
+
+@pytest.mark.parametrize(
+    ("change", "channel", "sentence"),
+    [
+        ("true", "stable", ""),
+        ("true", "canary", ""),
+        ("git checkout --quiet --detach", "stable", ""),  # as GitLab does
+        ("git push --quiet origin HEAD:other && git checkout --quiet HEAD~", "canary", "is not the tip"),
+        ("git push --quiet origin HEAD~:refs/heads/old && git checkout --quiet HEAD~", "canary", ""),
+        ("git push --quiet origin HEAD~:refs/heads/old && git checkout --quiet HEAD~", "stable", "is not the tip"),
+        ("git commit --quiet --allow-empty --message A && git push --quiet origin HEAD:next", "canary", ""),
+        (
+            "git commit --quiet --allow-empty --message A && git push --quiet origin HEAD:next",
+            "stable",
+            "is not the tip",
+        ),
+        ("git remote set-url origin missing", "stable", "cannot ask origin"),
+    ],
+)
+def test_tag_moves_for_the_last_push_only(pushed: Path, change: str, channel: str, sentence: str) -> None:
+    """The tip of the main branch moves `stable`, that of any branch `canary`: an older pipeline moves neither."""
+    done = run_in(
+        pushed, f"{change} && ci/move-tag {channel}", IMAGE="r.example.org/site/w", PATH=f"{pushed}/tools:{PATH}"
+    )
+    assert (done.returncode == 0) == (not sentence), done.stderr
+    assert sentence in done.stderr
+    assert (f"docker://r.example.org/site/w:{channel}" in done.stdout) == (not sentence)
 
 
 # --- signatures ---
