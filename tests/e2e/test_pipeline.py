@@ -25,7 +25,7 @@ from tests.e2e.site_repository import EXAMPLES, SiteRepository, StepFailedError
 from tests.watchdog.site import Site, eventually
 
 pytestmark = [
-    pytest.mark.real("htcondor", "podman", "registry", "openssl", "skopeo"),
+    pytest.mark.real("htcondor", "podman", "registry", "openssl", "skopeo", "git"),
     pytest.mark.xdist_group("pipeline"),
 ]
 

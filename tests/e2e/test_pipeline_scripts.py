@@ -157,6 +157,7 @@ def run_in(folder: Path, command: str, **variables: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.real("git")
 @pytest.mark.parametrize(
     ("trailer", "urgency"),
     [("", ""), ("Urgency: now", "now"), ("Urgency: 2026-12-01", "2026-12-01"), ("Urgency: 2026-12-01T12:00Z",) * 2],
@@ -169,6 +170,7 @@ def test_urgency_of_the_commit(repository: Path, trailer: str, urgency: str) -> 
     assert run_in(repository, "ci/urgency").stdout.strip() == urgency.removeprefix("Urgency: ")
 
 
+@pytest.mark.real("git")
 @pytest.mark.parametrize(
     "value",
     ["soon", "2026-13", "now please", "1 December", "2026-13-45", "2026-02-30", "2026-12-01T25:00Z", "0000-01-01"],
@@ -180,6 +182,7 @@ def test_wrong_urgency(repository: Path, value: str) -> None:
     assert done.returncode == 1 and f'such as 2026-12-01T12:00Z, not "{value}"' in done.stderr
 
 
+@pytest.mark.real("git")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
@@ -206,7 +209,7 @@ def test_scripts_need_their_folder(tmp_path: Path) -> None:
     assert done.returncode == 1 and "in the top folder of the repository, as ci/lint" in done.stderr
 
 
-@pytest.mark.real("podman", "skopeo")
+@pytest.mark.real("git", "podman", "skopeo")
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -228,6 +231,7 @@ def write_tool(folder: Path, name: str, body: str) -> None:
     (folder / "tools" / name).chmod(0o755)
 
 
+@pytest.mark.real("git")
 def test_failed_build_leaves_no_results(repository: Path) -> None:
     """A build removes the results of the former one first: no later step can take the SBOM of another image."""
     results = [repository / "out" / name for name in ("digest", "released", "packages.json", "sbom.json")]
@@ -238,6 +242,7 @@ def test_failed_build_leaves_no_results(repository: Path) -> None:
     assert [path.name for path in results if path.exists()] == []
 
 
+@pytest.mark.real("git")
 def test_failed_sbom_leaves_no_file(repository: Path) -> None:
     """An SBOM that cannot be written leaves nothing that could be signed."""
     write_tool(repository, "podman", "echo 'no JSON'")
@@ -248,6 +253,7 @@ def test_failed_sbom_leaves_no_file(repository: Path) -> None:
     assert not (repository / "out" / "sbom.json").exists()
 
 
+@pytest.mark.real("git")
 def test_pool_patience_bounds_the_job(repository: Path) -> None:
     """The job of the pool test gets the limit that the site has set for each step."""
     write_tool(repository, "podman", 'echo "$*" >>calls; echo 0')
@@ -286,6 +292,7 @@ def pushed(repository: Path) -> Path:
     return repository
 
 
+@pytest.mark.real("git")
 @pytest.mark.parametrize(
     ("change", "channel", "sentence"),
     [
