@@ -68,7 +68,7 @@ def compute_ring_turn(memory: Memory, group: SlotGroup, digest: str, *, host: st
     if opened is not None:
         return max(opened, first_seen + ring.after) + offset_s
     condemned = memory.fleet_lives.get(digest, good_lives.NO_LIVES).condemning
-    return first_seen + ring.at_latest + offset_s if ring.at_latest and not condemned else NEVER
+    return NEVER if ring.at_latest is None or condemned else first_seen + ring.at_latest + offset_s
 
 
 def describe_ring_wait(config: Config, memory: Memory, group: SlotGroup, digest: str) -> str:
