@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+from autopilot_watchdog.cli.status import list_channel_reasons
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.config.value_readers import LifeNeeds, Ring
 from autopilot_watchdog.core import good_lives, operator_orders, promotion
@@ -105,6 +106,22 @@ def test_channel_is_that_of_the_present_life() -> None:
     host.memory, _ = operator_orders.roll_back(host.memory, KEY, now)
     found = find_canary_channel(host)
     assert found.name == "canary" and f"whose next life follows {IMAGE} now" in found.reason
+
+
+def test_status_tells_a_promotion_once() -> None:
+    """`status` has a line for each canary slot, and one for the others together, which a promotion moves."""
+    host = build_canary_host()
+    now = run_canary(host)
+    groups = host.config.map_slots_to_groups()
+
+    def list_names() -> list[str]:
+        reasons = {slot: find_channel(host.memory, group).reason for slot, (group, _) in groups.items()}
+        rows = [{"slot": slot, "channel_reason": reason or None} for slot, reason in reasons.items()]
+        return [name for name, _ in list_channel_reasons(rows, groups)]
+
+    assert list_names() == ["wn-01"]
+    promote(host, now)
+    assert list_names() == ["wn-01", "wn-NN"]
 
 
 def test_promoted_digest_does_not_wait_again_under_the_stable_tag() -> None:
