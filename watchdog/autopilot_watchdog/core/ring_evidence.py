@@ -17,7 +17,7 @@ from autopilot_watchdog.config.config_model import Config, Ring, RolloutConfig
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import good_lives
 from autopilot_watchdog.core.memory import GroupMemory, Memory
-from autopilot_watchdog.core.retry_delay import hash_to_fraction
+from autopilot_watchdog.even_hash import hash_to_fraction
 
 NEVER = math.inf
 
