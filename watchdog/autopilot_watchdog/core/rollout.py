@@ -18,7 +18,7 @@ from autopilot_watchdog.core.drain_deadline import compute_drain_deadline
 from autopilot_watchdog.core.fleet_good import list_fleet_choices
 from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import GroupMemory, Memory
-from autopilot_watchdog.core.retry_delay import hash_to_fraction
+from autopilot_watchdog.even_hash import hash_to_fraction
 
 
 @dataclass(frozen=True, slots=True)
