@@ -91,7 +91,7 @@ class FollowedFile:
     """One open file."""
 
     def __init__(self, descriptor: int, path: str, source: Source, *, from_end: bool) -> None:
-        self.path, self.source = path, source
+        self.path = path
         self.found_directory: str | None = None  # of a wildcard, where it was opened
         self.has_more = True  # to read at once
         self.is_gone = False  # renamed out of the pattern or removed
@@ -101,9 +101,16 @@ class FollowedFile:
         self._mark = os.pread(descriptor, mark_bytes, self._offset - mark_bytes)
         self._rest_bytes = MAX_REST_BYTES  # that may be read after it is gone
         self._splitter = LineSplitter()
-        expression = source.file.first_line
-        self._joiner = LineJoiner(re.compile(expression)) if expression is not None else None
+        self._joiner: LineJoiner | None = None
+        self.use_source(source)
         self._is_quiet = False  # nothing new at the last look
+
+    def use_source(self, source: Source) -> list[bytes]:
+        """Join further lines as another source says; return the group that waited for lines under the former one."""
+        rest = self._joiner.take_rest() if self._joiner is not None else []
+        self.source, expression = source, source.file.first_line
+        self._joiner = LineJoiner(re.compile(expression)) if expression is not None else None
+        return rest
 
     def read_lines(self, max_cost_bytes: int) -> tuple[list[bytes], int]:
         """Read on, and set `has_more`.
@@ -263,11 +270,15 @@ class FileFollower:
             try:
                 with closing(walk.find_entries(source.file.path)) as entries:
                     for entry in entries:
-                        if entry.inode not in inodes and not self._has_room(entry):  # there may be thousands
-                            is_limited = True
+                        if entry.inode is not None and entry.inode not in inodes and not self._has_room(entry):
+                            is_limited = True  # without a look at the file: there may be thousands
                             continue
                         key = self._identify(entry)
-                        if key is not None and key not in present and self._keep_or_open(entry, source, key):
+                        if key is None or key in present:
+                            continue
+                        if key not in self._files and not self._has_room(entry):
+                            is_limited = True
+                        elif self._keep_or_open(entry, source, key):
                             present.add(key)
             except OSError:  # no descriptor is left, for example: what is open stays open until the next search
                 return
@@ -296,6 +307,7 @@ class FileFollower:
         """Return True if the file with this device and inode is followed."""
         path = escape_controls(os.fsencode(entry.path).decode(errors="replace"))
         if key in self._files:
+            self._follow_source(self._files[key], source)
             self._files[key].path = path
             return True
         try:
@@ -313,6 +325,14 @@ class FileFollower:
         self._found_counts[entry.found_directory] += 1
         self._on_opened(path)
         return True
+
+    def _follow_source(self, file: FollowedFile, source: Source) -> None:
+        """Give an open file its new source after a reload; a file that is renamed keeps its own."""
+        if file.source in self._sources:
+            return
+        former_job = file.source.job
+        if lines := file.use_source(source):
+            self._on_lines(former_job, file.path, lines)
 
     def _read_files(self) -> bool:
         """Read new lines of all files, within the bounds of a look; return True if there is more to read at once."""
