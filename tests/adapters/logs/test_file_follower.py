@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -358,6 +359,30 @@ def test_rename_to_the_pattern_of_another_job(tmp_path):
     follower.look()
     assert found == [("a", b"1"), ("a", b"2")]
     follower.close()
+
+
+def test_slow_receivers(tmp_path, monkeypatch):
+    """However long a line takes, a look and the end of the life have a bound of time, and unread bytes are told."""
+    passed_s = 0.0
+    found: list[bytes] = []
+
+    def take(job, path, lines):
+        nonlocal passed_s
+        passed_s += 0.000_2 * len(lines)
+        found.extend(lines)
+
+    clock = SimpleNamespace(monotonic=lambda: passed_s, thread_time=lambda: passed_s)
+    monkeypatch.setattr(file_follower, "time", clock)
+    follower = FileFollower(take)
+    follower.use_sources([Source("job", LogFile(path=f"{tmp_path}/*.log"))])
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.log").write_text("\n" * 100_000)
+    assert follower.look() is True
+    assert found and passed_s <= 0.1
+    before_s = passed_s
+    follower.close()
+    assert 0.9 <= passed_s - before_s <= 1.1
+    assert found[-1].startswith(b"autopilot: ") and found[-1].endswith(b" were not read")
 
 
 def test_many_lines(followed):
