@@ -30,8 +30,8 @@ LIMIT_PROBLEM = (
     "write narrower patterns, or look for a payload that fills its directory"
 )
 SLOW_PATTERNS_PROBLEM = (
-    "logging.redact.patterns take too long: lines of more than 512 characters are not sent to other hosts, but "
-    "counted; begin each pattern with fixed text"
+    "logging.redact.patterns take too long: lines are not sent to other hosts, but counted, until the patterns have "
+    "time again; begin each pattern with fixed text, and use few .*"
 )
 SLOW_PATTERNS_S = 60.0
 SPILL_DIRECTORY = "log-spill"  # in the state directory
@@ -170,7 +170,7 @@ class LogIntegration:
 
     def _forward(self, line: ForwardedLine) -> None:
         if self._redactor is not None:
-            if self._refuse_slow_line(self._redactor, line):
+            if self._refuse_slow_line(self._redactor):
                 return
             line = line._replace(
                 message=self._redactor.redact(line.message), fields=self._redactor.redact_fields(line.fields)
@@ -178,9 +178,9 @@ class LogIntegration:
         for forwarder in self._forwarders.values():
             forwarder.add(line)
 
-    def _refuse_slow_line(self, redactor: Redactor, line: ForwardedLine) -> bool:
+    def _refuse_slow_line(self, redactor: Redactor) -> bool:
         """Drop and count a line for which patterns have no time left; return True if it was dropped."""
-        if redactor.is_too_slow_for(line.message, line.fields):
+        if redactor.is_out_of_time():
             for forwarder in self._forwarders.values():
                 forwarder.count_refused()
             if self._slow_until is None:
