@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 MIN_SECRET_CHARS = 6  # a shorter value is part of many words
+MAX_SECRETS = 256  # that are remembered; those of the present are kept even if they are more
 REPLACEMENT = "[redacted]"
 CUT_MARK = " [cut]"
 PUBLIC_FIELDS = ("job", "check", "stream", "payload")  # names, by which lines are found
@@ -41,6 +42,43 @@ class PatternTime:
         self._debt_s += seconds
 
 
+class SecretMemory:
+    """The values of secret variables, also earlier ones: a process keeps those that it was started with. Pure.
+
+    Attributes:
+        secrets: The values as keys, those that were seen last at the end.
+    """
+
+    def __init__(self) -> None:
+        self.secrets: dict[str, None] = {}
+
+    def add(self, environments: Iterable[Mapping[str, str]], names: Iterable[str]) -> bool:
+        """Collect the secrets of environments.
+
+        Args:
+            environments: Environment variables.
+            names: Patterns such as `*TOKEN*`, in any case; the values of matching variables are secrets.
+
+        Returns:
+            True if there is a new one.
+        """
+        wanted = [name.upper() for name in names]
+        found = {
+            secret: None
+            for environment in environments
+            for name, value in environment.items()
+            if any(fnmatchcase(name.upper(), pattern) for pattern in wanted)
+            # a key of several lines is printed as several lines of the log
+            for secret in (value, *value.splitlines())
+            if len(secret) >= MIN_SECRET_CHARS
+        }
+        is_new = bool(found.keys() - self.secrets.keys())
+        earlier = [secret for secret in self.secrets if secret not in found]
+        room = max(0, MAX_SECRETS - len(found))
+        self.secrets = dict.fromkeys(earlier[max(0, len(earlier) - room) :]) | found
+        return is_new
+
+
 class Redactor:
     """Replaces secrets in texts."""
 
@@ -50,6 +88,7 @@ class Redactor:
         names: Iterable[str],
         patterns: Iterable[str],
         *,
+        memory: SecretMemory | None = None,
         pattern_time: PatternTime | None = None,
         read_clocks: Callable[[], tuple[float, float]] = lambda: (time.monotonic(), time.thread_time()),
     ) -> None:
@@ -59,21 +98,14 @@ class Redactor:
             environments: Environment variables of the supervisor and of its jobs.
             names: Patterns such as `*TOKEN*`, in any case; the values of matching variables are secrets.
             patterns: Regular expressions; each match is a secret.
+            memory: The secrets of earlier environments, which gets those of these ones.
             pattern_time: The time that patterns have taken so far.
             read_clocks: Returns the time and the time that this thread has worked, in seconds.
         """
-        wanted = [name.upper() for name in names]
-        secrets = {
-            secret
-            for environment in environments
-            for name, value in environment.items()
-            if any(fnmatchcase(name.upper(), pattern) for pattern in wanted)
-            # a key of several lines is printed as several lines of the log
-            for secret in (value, *value.splitlines())
-            if len(secret) >= MIN_SECRET_CHARS
-        }
+        memory = memory or SecretMemory()
+        memory.add(environments, names)
         # of two secrets with the same beginning the longer one comes first
-        values = [re.escape(secret) for secret in sorted(secrets, key=len, reverse=True)]
+        values = [re.escape(secret) for secret in sorted(memory.secrets, key=len, reverse=True)]
         self._values = re.compile("|".join(values)) if values else None
         # each by itself: flags such as (?i) and the numbers of groups are its own
         self._patterns = [re.compile(pattern) for pattern in patterns]

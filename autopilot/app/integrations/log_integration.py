@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.logs.file_follower import FileFollower, Source
     from autopilot.adapters.logs.log_entry import ForwardedLine
     from autopilot.adapters.logs.log_forwarder import LogForwarder
-    from autopilot.adapters.logs.redaction import PatternTime, Redactor
+    from autopilot.adapters.logs.redaction import PatternTime, Redactor, SecretMemory
 
 PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]{1,10})/")  # named after the first process of the payload
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
@@ -60,6 +60,7 @@ class LogIntegration:
         self._tasks: dict[LogDestination, asyncio.Task[None]] = {}
         self._redactor: Redactor | None = None
         self._pattern_time: PatternTime | None = None
+        self._secret_memory: SecretMemory | None = None
         self._slow_until: float | None = None  # the trouble with slow patterns lasts at least so long
         self._put_variables: dict[str, str] = {}
         self._follower: FileFollower | None = None
@@ -109,6 +110,12 @@ class LogIntegration:
         """Treat further environment variables as those of jobs: some may hold secrets."""
         self._put_variables |= changes
         self._build_redactor()
+
+    def hide_environment(self, environment: Mapping[str, str]) -> None:
+        """Take note of the environment of a process that starts: its `env_file` may have been written anew."""
+        names = self._plan.logging.redact.names
+        if self._secret_memory is not None and self._secret_memory.add([environment], names):
+            self._build_redactor()
 
     def finish_files(self) -> None:
         """Read the rest of the followed files."""
@@ -195,12 +202,17 @@ class LogIntegration:
     def _build_redactor(self) -> None:
         if not self._forwarders:
             return
-        from autopilot.adapters.logs.redaction import PatternTime, Redactor
+        from autopilot.adapters.logs.redaction import PatternTime, Redactor, SecretMemory
 
         rules = self._plan.logging.redact
         self._pattern_time = self._pattern_time or PatternTime()
+        self._secret_memory = self._secret_memory or SecretMemory()
         self._redactor = Redactor(
-            self._list_environments(), rules.names, rules.patterns, pattern_time=self._pattern_time
+            self._list_environments(),
+            rules.names,
+            rules.patterns,
+            memory=self._secret_memory,
+            pattern_time=self._pattern_time,
         )
 
     def _list_environments(self) -> Iterable[Mapping[str, str]]:

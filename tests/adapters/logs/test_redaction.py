@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.logs.redaction import PatternTime, Redactor
+from autopilot.adapters.logs.redaction import MAX_SECRETS, PatternTime, Redactor, SecretMemory
 
 NAMES = ["*TOKEN*", "*password*"]
 
@@ -50,6 +50,19 @@ def test_patterns(patterns, text, expected):
 def test_nothing_to_hide():
     """Without secrets and patterns a text stays as it is."""
     assert Redactor([{}], NAMES, []).redact("a|b") == "a|b"
+
+
+def test_earlier_secrets():
+    """An earlier value stays a secret, since processes still have it; the oldest are forgotten in the end."""
+    memory = SecretMemory()
+    Redactor([{"A_TOKEN": "old-value"}], NAMES, [], memory=memory)
+    redactor = Redactor([{"A_TOKEN": "new-value"}], NAMES, [], memory=memory)
+    assert redactor.redact("old-value new-value") == "[redacted] [redacted]"
+    assert not memory.add([{"A_TOKEN": "old-value", "HOME": "/root/home"}], NAMES)
+    assert memory.add([{f"TOKEN_{number}": f"value-{number}" for number in range(MAX_SECRETS - 1)}], NAMES)
+    assert len(memory.secrets) == MAX_SECRETS and "old-value" in memory.secrets and "new-value" not in memory.secrets
+    assert memory.add([{f"TOKEN_{number}": f"other-{number}" for number in range(2 * MAX_SECRETS)}], NAMES)
+    assert len(memory.secrets) == 2 * MAX_SECRETS and "old-value" not in memory.secrets
 
 
 def test_slow_patterns():
