@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -101,23 +101,6 @@ def test_readme_names_every_variable() -> None:
     readme = (FOLDER / "README.md").read_text()
     assert "SIGNING_KEY_FILE" in used
     assert sorted(name for name in used if f"`{name}`" not in readme) == ["AUTOPILOT_IMAGE"]  # the watchdog's
-
-
-@pytest.mark.parametrize("patience", ["7", ""])
-def test_patience_bounds_the_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, patience: str) -> None:
-    """The job on the pool waits as long as every other step of `ci/test-on-pool`: POOL_PATIENCE, by default 180 s."""
-    (call,) = re.findall(r"run_payload\.py (\S+)", (FOLDER / "ci" / "test-on-pool").read_text())
-    argument = run_in(tmp_path, f"printf %s {call}", POOL_PATIENCE=patience).stdout
-    waits: list[int] = []
-    bindings: Any = ModuleType("htcondor2")  # the real ones run in the pool's container only
-    bindings.JobEventType = SimpleNamespace(JOB_HELD=1, JOB_ABORTED=2, JOB_EVICTED=3, SHADOW_EXCEPTION=4)
-    bindings.Submit = lambda _: SimpleNamespace(setQArgs=lambda _: None)
-    bindings.Schedd = lambda: SimpleNamespace(submit=lambda _: SimpleNamespace(cluster=lambda: 1))
-    bindings.JobEventLog = lambda _: SimpleNamespace(events=lambda stop_after: waits.append(stop_after) or [])
-    monkeypatch.setitem(sys.modules, "htcondor2", bindings)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    sentence = load_module("pool/run_payload").run_payload(tmp_path, int(argument))
-    assert waits == [int(patience or 180)] and sentence.endswith(f"not ended within {patience or 180} s")
 
 
 def test_sbom_is_valid_and_repeatable() -> None:
