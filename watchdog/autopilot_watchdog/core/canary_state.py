@@ -30,6 +30,7 @@ def settle_canaries(before: Memory, memory: Memory) -> Memory:
         before: The memory before the answers.
         memory: The memory with them.
     """
+    memory = _end_promotions(before, memory)
     for name, group in memory.groups.items():
         if not group.canary:
             continue
@@ -41,6 +42,16 @@ def settle_canaries(before: Memory, memory: Memory) -> Memory:
         if canary.newest and canary.newest != group.settled and canary.newest in memory.get_image(group.image).records:
             groups = {**memory.groups, name: replace(group, settled=canary.newest)}
             memory = replace(memory, groups=groups)
+    return memory
+
+
+def _end_promotions(before: Memory, memory: Memory) -> Memory:
+    """Return the memory in which promotions of groups are over for good if their own tags have moved."""
+    for name, group in memory.groups.items():
+        over, newest = group.promotion.over, memory.get_image(group.image).newest
+        if over and before.get_image(group.image).newest == over != newest:
+            ended = replace(group, promotion=replace(group.promotion, over=""))
+            memory = replace(memory, groups={**memory.groups, name: ended})
     return memory
 
 
@@ -72,14 +83,19 @@ def settle_container(memory: Memory, group: SlotGroup | None, container: Contain
     return replace(container, image=split_image_key(known.image)[1])
 
 
-def find_promotion(memory: Memory, name: str) -> Promotion | None:
+def find_promotion(memory: Memory, name: str, *, with_pinned: bool = False) -> Promotion | None:
     """Return the promotion that is in force in a group; None if there is none.
 
-    The next push to the group's own tag ends it, and so does a quarantine of the digest.
+    The next push to the group's own tag ends it, and so does a quarantine of the digest. A pin goes before it.
+
+    Args:
+        memory: The memory.
+        name: The group's name.
+        with_pinned: True to return it also while the group's image is pinned.
     """
     group = memory.groups.get(name, GroupMemory())
     promotion, stable = group.promotion, memory.get_image(group.image)
-    if not promotion.digest or not group.canary or promotion.over != stable.newest or stable.pin:
+    if not promotion.over or promotion.over != stable.newest or not group.canary or (stable.pin and not with_pinned):
         return None
     if promotion.digest in {stable.newest, *stable.quarantine, *memory.get_image(group.canary).quarantine}:
         return None
@@ -92,6 +108,19 @@ def find_promoted_digest(memory: Memory, key: str) -> tuple[str, str] | None:
         promotion = find_promotion(memory, name) if group.image == key else None
         if promotion is not None:
             return group.canary, promotion.digest
+    return None
+
+
+def find_promotion_taken_back(memory: Memory, key: str) -> tuple[str, str] | None:
+    """Return the key of the image and its digest whose promotion to a stable image was rolled back; None for none."""
+    for group in memory.groups.values():
+        promotion = group.promotion
+        if group.image != key or not promotion.over or promotion.over != memory.get_image(key).newest:
+            continue
+        for known_to in (group.canary, group.image):
+            entry = memory.get_image(known_to).quarantine.get(promotion.digest)
+            if entry is not None and entry.source in ("operator", "fleet"):
+                return known_to, promotion.digest
     return None
 
 

@@ -15,7 +15,7 @@ from autopilot_watchdog.config.canary_slots import format_canary_image
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import canary_state, good_lives, suspicions
-from autopilot_watchdog.core.memory import DigestRecord, GroupMemory, Memory, Promotion
+from autopilot_watchdog.core.memory import GroupMemory, Memory, Promotion
 from autopilot_watchdog.core.observation import FleetPromotion, FleetState
 from autopilot_watchdog.core.operator_orders import OrderError, resolve_digest
 from autopilot_watchdog.timestamps import format_age
@@ -63,6 +63,7 @@ def promote_canary(
             f"cannot promote {digest}: no life of it has proved good on this host or, as far as this host knows, on "
             "another one; --force promotes it all the same"
         )
+    memory = _know_digest(memory, known.canary, digest, now)
     groups = {**memory.groups, group.name: replace(known, promotion=Promotion(digest, stable.newest, now, reason))}
     sentence = f"{digest} of {name} is promoted: the next lives of {group.image} take it, until its tag moves"
     return replace(memory, groups=groups), sentence
@@ -72,6 +73,12 @@ def _is_known_good(memory: Memory, group: GroupMemory, digest: str) -> bool:
     images = [memory.get_image(group.canary), memory.get_image(group.image)]
     known = {good.digest for image in images for good in image.known_good}
     return digest in known or any(digest in image.fleet_good for image in images)
+
+
+def _know_digest(memory: Memory, key: str, digest: str, now: float) -> Memory:
+    """Return the memory with a record of the promoted digest, so that the fleet's quarantine of it counts here."""
+    canary = memory.get_image(key)
+    return memory.replace_image(key, canary.replace_digest_record(digest, canary.get_digest_record(digest, now)))
 
 
 def follow_fleet_promotions(config: Config, memory: Memory, fleet: FleetState | None, now: float) -> Memory:
@@ -85,7 +92,7 @@ def follow_fleet_promotions(config: Config, memory: Memory, fleet: FleetState | 
         order = fleet.promotions.get(group.image, FleetPromotion())
         if order.canary != format_canary_image(group):
             order = FleetPromotion()
-        mark = f"{order.digest} {order.over}" if order.digest else ""
+        mark = format_order(order)
         if mark == known.fleet_order:
             continue
         promotion = known.promotion
@@ -93,14 +100,16 @@ def follow_fleet_promotions(config: Config, memory: Memory, fleet: FleetState | 
             promotion = Promotion(order.digest, order.over, now, order.reason, "fleet")
         elif promotion.source == "fleet":
             promotion = Promotion()
-        canary = memory.get_image(known.canary)
-        if order.digest and order.digest not in canary.records:  # so that the fleet's quarantine of it counts here
-            memory = memory.replace_image(
-                known.canary, canary.replace_digest_record(order.digest, DigestRecord(first_seen=now))
-            )
+        if order.digest:
+            memory = _know_digest(memory, known.canary, order.digest, now)
         changed = replace(known, promotion=promotion, fleet_order=mark)
         memory = replace(memory, groups={**memory.groups, group.name: changed})
     return memory
+
+
+def format_order(order: FleetPromotion) -> str:
+    """Return the text that tells an order of the fleet from every other one; "" for none."""
+    return f"{order.digest} {order.over} {order.given}" if order.digest else ""
 
 
 def apply_promotion_rules(config: Config, memory: Memory, now: float) -> Memory:
