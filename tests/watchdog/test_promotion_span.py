@@ -8,12 +8,13 @@ import pytest
 from autopilot_watchdog.core import fleet_evidence, memory_updates, operator_orders
 from autopilot_watchdog.core.canary_changes import list_promotion_changes
 from autopilot_watchdog.core.canary_state import find_promotion
+from autopilot_watchdog.core.group_history import follow_groups
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import FleetPromotion, FleetState, TagDigest
 from autopilot_watchdog.core.promotion import follow_fleet_promotions, list_promotion_waits
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour
 
-from tests.watchdog.scenes import BEGIN, IMAGE, KEY, A, B, C, run_passes
+from tests.watchdog.scenes import AT_ONCE, BEGIN, IMAGE, KEY, A, B, C, build_config, run_passes
 from tests.watchdog.test_canary import (
     CANARY,
     CANARY_KEY,
@@ -119,3 +120,39 @@ def test_promotions_are_told_with_the_cause_of_their_ends() -> None:
     run_passes(host, now, 4 * HOUR)
     ((event, cause),) = list_events(promoted, host.memory)
     assert event == "canary-ended" and cause.endswith(f"has another digest, {C}")
+
+
+@pytest.mark.parametrize("by_fleet", [True, False])
+@pytest.mark.parametrize("canary", [None, {**ONE_SLOT, "image": ":next"}])
+def test_another_canary_in_the_configuration_ends_no_promotion(canary: dict[str, Any] | None, by_fleet: bool) -> None:
+    """A promotion holds without its canary until the stable tag moves; then the digest leaves the disk."""
+    host = build_canary_host(stable=[(0, A), (BEGIN + 8 * HOUR, C)])
+    fleet = FleetState(promotions={IMAGE: FleetPromotion(B, A, CANARY, "by an admin on h7")})
+    now = run_canary(host)
+    if by_fleet:
+        host.memory = follow_fleet_promotions(host.config, host.memory, fleet, now)
+    else:
+        promote(host, now)
+    host.config = build_config(count=3, group={"canary": canary} if canary else {}, rollout=AT_ONCE)
+    for _ in range(2):
+        host.memory = follow_fleet_promotions(host.config, host.memory, fleet if by_fleet else FleetState(), now)
+        now = renew_all(host, now)
+        assert list_running(host) == [B, B, B]
+    host.memory = follow_fleet_promotions(host.config, host.memory, FleetState(), now)
+    assert (find_promotion(host.memory, GROUP) is None) == by_fleet
+    run_passes(host, now, 8 * HOUR)
+    for _ in range(2):
+        now = renew_all(host, BEGIN + 12 * HOUR, HOUR)
+    assert list_running(host) == [C, C, C]
+    assert B not in host.engine.digests and CANARY_KEY not in host.memory.images
+
+
+def test_another_engine_ends_no_promotion() -> None:
+    """On another engine the group's history has the promotion, with the canary's image there."""
+    host = build_canary_host()
+    now = run_canary(host)
+    promote(host, now)
+    config = build_config(count=3, group={"canary": ONE_SLOT, "engine": "podman"}, engines={"podman": "/run/podman"})
+    memory = follow_groups(config, host.memory)
+    found = find_promotion(memory, GROUP)
+    assert found is not None and found.canary == f"podman {CANARY}" and B in memory.get_image(found.canary).records

@@ -15,18 +15,18 @@ def list_promotion_changes(before: Memory, after: Memory) -> Iterator[tuple[str,
         former = find_promotion(before, name, with_pinned=True)
         new = find_promotion(after, name, with_pinned=True)
         if new is not None and (former is None or new.digest != former.digest):
-            sentence = f"{new.digest} of {group.canary} becomes the digest of {group.image}: {new.reason}"
+            sentence = f"{new.digest} of {new.canary} becomes the digest of {group.image}: {new.reason}"
             yield sentence, AuditEvent.CANARY_PROMOTED, new.digest
         elif former is not None and new is None:
-            canary, cause = before.groups[name].canary, _explain_end(after, group, former)
-            sentence = f"the promotion of {former.digest} of {canary} is over: {cause}"
+            cause = _explain_end(after, group, former)
+            sentence = f"the promotion of {former.digest} of {former.canary} is over: {cause}"
             yield sentence, AuditEvent.CANARY_ENDED, former.digest
 
 
 def _explain_end(memory: Memory, group: GroupMemory, promotion: Promotion) -> str:
     """Return a phrase about the end of a promotion that was in force."""
     stable = memory.get_image(group.image)
-    if promotion.digest in {*stable.quarantine, *memory.get_image(group.canary).quarantine}:
+    if promotion.digest in {*stable.quarantine, *memory.get_image(promotion.canary).quarantine}:
         return "the digest is quarantined"
     if promotion.over != stable.newest:
         return f"{group.image} has another digest, {stable.newest}"

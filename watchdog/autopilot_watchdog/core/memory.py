@@ -190,6 +190,7 @@ class Promotion:
     reason: str = ""  # the operator, or the evidence
     # "operator": ordered for this host; "fleet": for all of them; "evidence", "time": the group's rule
     source: str = "operator"
+    canary: str = ""  # key of the canary's image at that time: the group may have another one since, or none
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,11 @@ class GroupMemory:
     promotion: Promotion = Promotion()
     fleet_order: str = ""  # the fleet's promotion that was followed last, see format_order
     opened: Mapping[str, float] = field(default_factory=dict)  # when this host saw its ring open, by digest
+
+    @property
+    def canaries(self) -> tuple[str, ...]:
+        """Keys of the canary's image and, if another one's digest was promoted, of that one."""
+        return tuple(dict.fromkeys(key for key in (self.canary, self.promotion.canary) if key))
 
 
 @dataclass(frozen=True, slots=True)

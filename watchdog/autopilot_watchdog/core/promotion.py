@@ -64,7 +64,8 @@ def promote_canary(
             "another one; --force promotes it all the same"
         )
     memory = _know_digest(memory, known.canary, digest, now)
-    groups = {**memory.groups, group.name: replace(known, promotion=Promotion(digest, stable.newest, now, reason))}
+    promoted = Promotion(digest, stable.newest, now, reason, canary=known.canary)
+    groups = {**memory.groups, group.name: replace(known, promotion=promoted)}
     sentence = f"{digest} of {name} is promoted: the next lives of {group.image} take it, until its tag moves"
     return replace(memory, groups=groups), sentence
 
@@ -87,9 +88,9 @@ def follow_fleet_promotions(config: Config, memory: Memory, fleet: FleetState | 
         return memory
     for group in config.slots:
         known = memory.groups.get(group.name)
-        if group.canary is None or known is None:
-            continue
         order = fleet.promotions.get(group.image, FleetPromotion())
+        if known is None or format_order(order) == known.fleet_order:  # also if its canary was taken out since
+            continue
         if order.canary != format_canary_image(group):
             order = FleetPromotion()
         mark = format_order(order)
@@ -97,7 +98,7 @@ def follow_fleet_promotions(config: Config, memory: Memory, fleet: FleetState | 
             continue
         promotion = known.promotion
         if order.digest:
-            promotion = Promotion(order.digest, order.over, now, order.reason, "fleet")
+            promotion = Promotion(order.digest, order.over, now, order.reason, "fleet", known.canary)
         elif promotion.source == "fleet":
             promotion = Promotion()
         if order.digest:
@@ -127,7 +128,7 @@ def apply_promotion_rules(config: Config, memory: Memory, now: float) -> Memory:
         if rule.needs:
             reasons.append(f"{good_lives.find_evidence(config, memory, digest).good} good lives")
         source = "evidence" if rule.needs else "time"
-        promotion = Promotion(digest, stable.newest, now, " and ".join(reasons), source)
+        promotion = Promotion(digest, stable.newest, now, " and ".join(reasons), source, known.canary)
         memory = replace(memory, groups={**memory.groups, group.name: replace(known, promotion=promotion)})
     return memory
 
