@@ -17,6 +17,7 @@ from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import FleetPromotion
 from autopilot_watchdog.core.operator_orders import FleetOrderError
 from autopilot_watchdog.shell.fleet_store import FleetStore
+from autopilot_watchdog.timestamps import format_timestamp
 
 
 @click.command()
@@ -68,13 +69,12 @@ def _order_fleet_promotion(
     """Promote for the fleet; FleetOrderError if that fails, so nothing is done here either."""
     known = memory.groups[groups[0].name].promotion
     canary = format_canary_image(groups[0])
-    order = FleetPromotion(known.digest, known.over, canary, known.reason)
+    order = FleetPromotion(known.digest, known.over, canary, known.reason, format_timestamp(known.since))
     if error := FleetStore(config).order_promotion(groups[0].image, order):
         raise FleetOrderError(f"cannot promote {known.digest} for the fleet, so not here either: {error}")
     changed = dict(memory.groups)
     for group in groups:
         entry = changed[group.name]
-        changed[group.name] = replace(
-            entry, promotion=replace(entry.promotion, source="fleet"), fleet_order=f"{order.digest} {order.over}"
-        )
+        told = replace(entry.promotion, source="fleet")
+        changed[group.name] = replace(entry, promotion=told, fleet_order=promotion.format_order(order))
     return replace(memory, groups=changed), f"{sentence}; the other hosts learn of it in their next pass"

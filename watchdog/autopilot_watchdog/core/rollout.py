@@ -104,7 +104,7 @@ def compute_promotion_time(memory: Memory, group: SlotGroup, config: Config, now
     promotion = canary_state.find_promotion(memory, group.name)
     if promotion is None:
         return None
-    image = memory.get_image(memory.groups[group.name].canary)
+    image = memory.get_image(promotion.canary)
     record = image.get_digest_record(promotion.digest, promotion.since)
     is_good = any(good.digest == promotion.digest for good in image.known_good)
     if is_good or compute_drain_deadline(memory, record) is not None:
@@ -115,7 +115,7 @@ def compute_promotion_time(memory: Memory, group: SlotGroup, config: Config, now
 def _compute_promoted_turn(memory: Memory, group: SlotGroup, known: GroupMemory, config: Config, now: float) -> float:
     """Return the epoch seconds of this host's turn for the promoted digest, also when the group's tag has it since."""
     promotion, rollout = known.promotion, config.find_rollout(group)
-    record = memory.get_image(known.canary).get_digest_record(promotion.digest, promotion.since)
+    record = memory.get_image(promotion.canary).get_digest_record(promotion.digest, promotion.since)
     if promotion.source == "time":  # nobody says that it is good: the rings begin at the promotion
         delay_s = compute_rollout_delay(config.host, promotion.digest, rollout.rings, rollout.spread)
     else:
@@ -180,8 +180,8 @@ def _list_promoted_choices(memory: Memory, group: SlotGroup, config: Config, now
     turn = compute_promotion_time(memory, group, config, now)
     if turn is None or turn > now:
         return []
-    promotion, canary = memory.groups[group.name].promotion, memory.groups[group.name].canary
-    return [DigestChoice(promotion.digest, f"promoted from the canary: {promotion.reason}", canary)]
+    promotion = memory.groups[group.name].promotion
+    return [DigestChoice(promotion.digest, f"promoted from the canary: {promotion.reason}", promotion.canary)]
 
 
 def list_group_choices(memory: Memory, group: SlotGroup, config: Config, now: float) -> list[DigestChoice]:
