@@ -46,6 +46,9 @@ class ObservedSession(requests.Session):
         self.problem = ""
         self.answer = b""
 
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: the library would read the whole answer of a redirect, without a bound."""
+
     def request(self, *args: Any, **options: Any) -> requests.Response:
         """Send a request; raise RequestException without an answer."""
         self.status, self.problem, self.answer = None, "", b""

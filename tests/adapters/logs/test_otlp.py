@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import subprocess
 import sys
@@ -11,13 +12,14 @@ import time
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.adapters.logs import log_forwarder
 from autopilot.adapters.logs.log_entry import ForwardedLine
 from autopilot.adapters.logs.log_forwarder import LogForwarder
+from autopilot.adapters.logs.otlp_connection import MAX_ANSWER_BYTES, ObservedSession
 from autopilot.adapters.logs.otlp_format import OtlpFormat, decode_frames
 from autopilot.retry_delay import RetryDelay
 from autopilot.spec.plan import LogDestination
@@ -29,6 +31,26 @@ TIMEOUT_S = 60.0
 CONTEXT = {"slot": "s1", "container_id": "f00", "image_digest": "sha256:1"}
 FORMAT = OtlpFormat(hostname="c1", life_id="abc", context=CONTEXT)
 RUN_WITHOUT_LIBRARY = "import sys; sys.modules['opentelemetry'] = None; from autopilot.__main__ import main; main()"
+WHOLE_FRAME = FORMAT.encode(ForwardedLine(1700000000.25, "error", "exit", "exit 1", {"job": "web", "pid": 7}))
+CHANGED_FRAMES = st.builds(
+    lambda start, length, data: WHOLE_FRAME[:start] + data + WHOLE_FRAME[start + length :],
+    st.integers(0, len(WHOLE_FRAME)),
+    st.integers(0, 4),
+    st.binary(max_size=4) | st.from_regex(rb"[0-9eE\[\]{}\",:.-]{0,4}", fullmatch=True),
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=5,
+)
+LIKE_FRAMES = st.tuples(
+    st.integers() | st.floats(),
+    VALUES,
+    VALUES,
+    VALUES,
+    st.dictionaries(st.text(max_size=9), VALUES, max_size=3),
+    st.lists(st.tuples(VALUES, VALUES), max_size=3),
+).map(lambda parts: json.dumps(parts).encode())
 
 
 @pytest.fixture(autouse=True)
@@ -157,6 +179,17 @@ async def test_refused_lines():
     assert "2 lines of log dropped" in bodies(receiver)[0]
 
 
+@pytest.mark.parametrize("status", [200, 302, 500])
+def test_large_answers(status):
+    """An answer that grows when it is decompressed is read in bounded length, that of a redirect too."""
+    with OtlpReceiver() as receiver:
+        receiver.statuses, receiver.compressed_body = [status], gzip.compress(bytes(64 * MAX_ANSWER_BYTES))
+        session = ObservedSession()
+        session.request("POST", f"http://127.0.0.1:{receiver.port}/", data=b"")
+        session.close()
+    assert session.status == status and session.answer == bytes(MAX_ANSWER_BYTES + 1)
+
+
 @pytest.mark.real("openssl")
 async def test_tls(certificate):
     """By TLS the receiver must have a certificate of the CA that the job spec names."""
@@ -191,11 +224,24 @@ async def test_lines_of_an_earlier_life(tmp_path):
     assert found == [("before", "old"), ("after", "abc")]
 
 
-@given(st.binary(max_size=200) | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps))
+@example(b'[1e999,"info","","x",{},[]]')
+@example(b'[1,"info","","\\ud800",{"a":99999999999999999999},[["\\ud800","x"]]]')
+@given(st.binary(max_size=200) | CHANGED_FRAMES | LIKE_FRAMES)
 def test_damaged_frames(data):
-    """A frame that the disk has changed is left out, or is a whole record."""
-    for record in decode_frames([data if isinstance(data, bytes) else data.encode()]):
-        assert isinstance(record.body, str) and record.time_ns >= 0
+    """A frame that the disk has changed is left out, or is a whole record that protobuf can hold."""
+    for record in decode_frames([data]):
+        assert 0 <= record.time_ns < 1 << 64
+        values = [value for value in record.attributes.values() if not isinstance(value, int)]
+        names = [*record.attributes, *(text for pair in record.resource for text in pair)]
+        text = "".join((record.level, record.event, record.body, *names, *values))
+        assert text.encode().decode() == text
+        assert all(abs(value) < 1 << 63 for value in record.attributes.values() if isinstance(value, int))
+
+
+def test_frames_around_a_damaged_one():
+    """Frames before and after a damaged one become records."""
+    whole = FORMAT.encode(ForwardedLine(1.0, "info", "", "x", {"pid": 7}))
+    assert len(decode_frames([whole, b'[1e999,"info","","x",{},[]]', whole])) == 2
 
 
 @given(st.text(), st.dictionaries(st.text(max_size=80), st.none() | st.integers() | st.text() | st.lists(st.text())))
