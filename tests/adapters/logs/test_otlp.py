@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import gzip
 import json
+import select
+import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import Any, Literal
 
@@ -19,7 +22,7 @@ from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.adapters.logs import log_forwarder
 from autopilot.adapters.logs.log_entry import ForwardedLine
 from autopilot.adapters.logs.log_forwarder import LogForwarder
-from autopilot.adapters.logs.otlp_connection import MAX_ANSWER_BYTES, ObservedSession
+from autopilot.adapters.logs.otlp_connection import MAX_ANSWER_BYTES, ObservedSession, OtlpConnection
 from autopilot.adapters.logs.otlp_format import OtlpFormat, decode_frames
 from autopilot.retry_delay import RetryDelay
 from autopilot.spec.plan import LogDestination
@@ -188,6 +191,34 @@ def test_large_answers(status):
         session.request("POST", f"http://127.0.0.1:{receiver.port}/", data=b"")
         session.close()
     assert session.status == status and session.answer == bytes(MAX_ANSWER_BYTES + 1)
+
+
+def drip(server, start, is_asked, is_gone):
+    """Accept a connection and send the start of an answer, then byte after byte until the client is gone."""
+    peer, _ = server.accept()
+    with peer, contextlib.suppress(OSError):
+        peer.recv(1)
+        is_asked.set()
+        peer.sendall(b"HTTP/1.1 200 OK\r\n" + start)
+        while not select.select([peer], [], [], 0.01)[0] or peer.recv(65536):
+            peer.sendall(b"x")
+    is_gone.set()
+
+
+@pytest.mark.parametrize("start", [b"X-Header: ", b"Content-Length: 60000\r\n\r\n"])
+async def test_receiver_drips(start):
+    """A receiver that sends its answer byte by byte keeps neither the socket nor the thread of a closed connection."""
+    is_asked, is_gone = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server, start, is_asked, is_gone), daemon=True).start()
+        connection = OtlpConnection(make_forwarder(server.getsockname()[1]).destination, timeout_s=TIMEOUT_S)
+        task = asyncio.create_task(connection.send([WHOLE_FRAME]))
+        await wait_until(is_asked.is_set)
+        task.cancel()
+        await asyncio.wait([task])
+        connection.close()
+        await wait_until(is_gone.is_set)
+    await wait_until(lambda: not any(thread.name == "otlp" for thread in threading.enumerate()))
 
 
 @pytest.mark.real("openssl")
