@@ -27,7 +27,7 @@ PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]{1,10})/")  # named after the first 
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
 LIMIT_PROBLEM = (
     "not all files of logging.files are followed: 256 at most, and 32 of a directory that a wildcard has found; "
-    "write narrower patterns, or look for a payload that fills its directory"
+    "write narrower patterns, or look for a payload that fills its directory or makes many links"
 )
 SLOW_PATTERNS_PROBLEM = (
     "logging.redact.patterns take too long: lines are not sent to other hosts, but counted, until the patterns have "

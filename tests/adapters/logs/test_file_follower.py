@@ -248,6 +248,26 @@ def test_link_in_the_path(tmp_path):
         assert found == [] and follower._files == {}
 
 
+def test_many_links(tmp_path, monkeypatch):
+    """However many links the targets of links lead through, a walk takes a bounded number of steps, and it is told."""
+    opened: list[str] = []
+    open_file = os.open
+
+    def count(path, *args, **kwargs):
+        opened.append(path)
+        return open_file(path, *args, **kwargs)
+
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0/a.log").touch()
+    for level in range(1, 9):
+        (tmp_path / f"{level}").symlink_to("/".join([f"{level - 1}", ".."] * 20) + f"/{level - 1}")
+    monkeypatch.setattr(pattern_walk.os, "open", count)
+    walk = pattern_walk.PatternWalk()
+    assert len(list(walk.find_entries(f"{tmp_path}/1/a.log"))) == 1 and not walk.is_limited
+    assert list(walk.find_entries(f"{tmp_path}/8/a.log")) == [] and walk.is_limited
+    assert len(opened) <= 3 * pattern_walk.MAX_LINK_STEPS
+
+
 def test_second_name(followed):
     """A file with a second name is not opened: a payload may have linked a file of another user."""
     (followed.folder / "foreign").write_text("secret\n")
