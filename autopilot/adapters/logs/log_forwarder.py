@@ -33,6 +33,7 @@ SEND_TIMEOUT_S = 30.0  # for a batch: a receiver that takes nothing for so long 
 OTLP_TIMEOUT_S = 10.0  # for a batch with the answer, the default of OpenTelemetry
 BATCH_BYTES = 64 * 1024
 REFUSED_NOTICE_S = 10.0  # from one notice of refused lines to the next
+NOTICE_BYTES = 16 * 1024  # on the disk beyond its bound, for the notices of the last lines
 MAX_PROBLEM_CHARS = 200
 MAX_NAME_CHARS = 200  # of the name of a directory
 
@@ -144,24 +145,23 @@ class LogForwarder:
         self.dropped_count += 1
 
     def _tell_dropped(self) -> None:
-        if self._unreported_count and self._has_much_room():
-            lost = format_count(self._unreported_count, "line")
-            if self._keep_notice(f"{lost} of log dropped: {self.destination.url} did not take them"):
-                self._unreported_count = 0
+        if self._unreported_count and self._has_much_room() and self._keep(self._encode(self._build_dropped_notice())):
+            self._unreported_count = 0
 
     def _tell_refused(self) -> None:
         """Send the number of refused lines, not too often: patterns may get and lose their time line by line."""
         now = time.monotonic()
         if self._refused_told_at is not None and now - self._refused_told_at < REFUSED_NOTICE_S:
             return
-        if self._unreported_refused_count and not self._unreported_count:
-            lost = format_count(self._unreported_refused_count, "line")
-            if self._keep_notice(f"{lost} of log dropped: logging.redact.patterns had no time for them"):
-                self._unreported_refused_count, self._refused_told_at = 0, now
+        is_wanted = self._unreported_refused_count and not self._unreported_count
+        if is_wanted and self._keep(self._encode(self._build_refused_notice())):
+            self._unreported_refused_count, self._refused_told_at = 0, now
 
-    def _keep_notice(self, sentence: str) -> bool:
-        notice = ForwardedLine(time.time(), "warning", "log_lines_dropped", sentence, {})
-        return self._keep(self._encode(notice))
+    def _build_dropped_notice(self) -> ForwardedLine:
+        return _build_notice(self._unreported_count, f"{self.destination.url} did not take them")
+
+    def _build_refused_notice(self) -> ForwardedLine:
+        return _build_notice(self._unreported_refused_count, "logging.redact.patterns had no time for them")
 
     def _has_much_room(self) -> bool:
         if self._spill is None or self._spill.is_empty:
@@ -234,8 +234,13 @@ class LogForwarder:
         if self._spill is None:
             return
         if self._is_first_segment_queued:
-            self._spill.drop_first()
-        self._spill.put_first(list(self._queue))
+            self._spill.replace_first(self._queue)
+        elif lost := self._spill.put_first(list(self._queue)):
+            self._count_dropped(lost)
+        if self._unreported_count:
+            self._spill.append(self._encode(self._build_dropped_notice()), extra_bytes=NOTICE_BYTES)
+        if self._unreported_refused_count:
+            self._spill.append(self._encode(self._build_refused_notice()), extra_bytes=NOTICE_BYTES)
         self._spill.close()
         self._spill = None
 
@@ -309,6 +314,11 @@ class LogForwarder:
             self._is_first_segment_queued = False
         if refused_count:
             self._count_dropped(refused_count)
+
+
+def _build_notice(count: int, cause: str) -> ForwardedLine:
+    sentence = f"{format_count(count, 'line')} of log dropped: {cause}"
+    return ForwardedLine(time.time(), "warning", "log_lines_dropped", sentence, {})
 
 
 class StreamConnection:

@@ -362,6 +362,25 @@ async def test_full_disk_space(tmp_path, receiver):
         )
 
 
+async def test_losses_at_the_end_are_told(tmp_path, receiver):
+    """Lines without room at the end of a life are counted, and the next life sends the count."""
+    forwarder = make_forwarder(receiver.port, buffer_bytes=1000, spill_bytes=5000)
+    forwarder.open_spill(tmp_path, print)
+    add(forwarder, *(f"{number:09}" for number in range(1000)))
+    forwarder.count_refused()
+    dropped = forwarder.dropped_count
+    forwarder.save_rest()
+    assert forwarder.dropped_count == dropped + 100  # all of the buffer
+    following = make_forwarder(receiver.port, spill_bytes=5000)
+    following.open_spill(tmp_path, print)
+    await following.flush()
+    cause = f"{following.destination.url} did not take them"
+    notices = [f"{dropped + 99} lines of log dropped: {cause}"]
+    notices.append("1 line of log dropped: logging.redact.patterns had no time for them")
+    await receiver.wait_for(*notices)
+    assert len(receiver.lines) == 1000 - (dropped + 99) + 2
+
+
 async def test_refused_lines_are_told(monkeypatch):
     """Lines for which redaction had no time are told by their own cause, and not before each line."""
     clock = {"now": 100.0}
