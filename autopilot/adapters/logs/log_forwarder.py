@@ -139,6 +139,29 @@ class LogForwarder:
         if self._unreported_count or not self._keep(self._encode(line)):
             self._count_dropped(1)
 
+    def take_over(self, earlier: LogForwarder) -> None:
+        """Take the lines in memory and the counts of an ended forwarder to the same receiver, before `add` and `run`.
+
+        Lines beyond the size of this buffer are the newest ones: they are dropped and counted.
+        """
+        self.dropped_count, self._unreported_count = earlier.dropped_count, earlier._unreported_count
+        self._unreported_refused_count = earlier._unreported_refused_count
+        self._refused_told_at, self._conditions = earlier._refused_told_at, earlier._conditions
+        for frame in earlier._queue:
+            if self._queued_bytes + len(frame) > self.destination.buffer_bytes:
+                break
+            self._append(frame)
+        self._count_dropped(len(earlier._queue) - len(self._queue))
+        earlier._forget_queue()
+
+    def drop_rest(self) -> int:
+        """Drop and count the lines in memory of a receiver that is not used any more; return their number."""
+        self._conditions.clear_all()
+        count = len(self._queue)
+        self._count_dropped(count)
+        self._forget_queue()
+        return count
+
     def count_refused(self) -> None:
         """Count a line that cannot be sent, because redaction has no time for it."""
         self._unreported_refused_count += 1
@@ -237,12 +260,20 @@ class LogForwarder:
             self._spill.replace_first(self._queue)
         elif lost := self._spill.put_first(list(self._queue)):
             self._count_dropped(lost)
-        if self._unreported_count:
-            self._spill.append(self._encode(self._build_dropped_notice()), extra_bytes=NOTICE_BYTES)
-        if self._unreported_refused_count:
-            self._spill.append(self._encode(self._build_refused_notice()), extra_bytes=NOTICE_BYTES)
+        self._forget_queue()
+        if self._unreported_count and self._append_last_notice(self._spill, self._build_dropped_notice()):
+            self._unreported_count = 0
+        if self._unreported_refused_count and self._append_last_notice(self._spill, self._build_refused_notice()):
+            self._unreported_refused_count = 0
         self._spill.close()
         self._spill = None
+
+    def _append_last_notice(self, spill: LogSpill, notice: ForwardedLine) -> bool:
+        return spill.append(self._encode(notice), extra_bytes=NOTICE_BYTES)
+
+    def _forget_queue(self) -> None:
+        self._queue.clear()
+        self._queued_bytes, self._is_first_segment_queued = 0, False
 
     async def _connect(self) -> Connection:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
