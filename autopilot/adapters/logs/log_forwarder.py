@@ -36,6 +36,7 @@ REFUSED_NOTICE_S = 10.0  # from one notice of refused lines to the next
 NOTICE_BYTES = 16 * 1024  # on the disk beyond its bound, for the notices of the last lines
 MAX_PROBLEM_CHARS = 200
 MAX_NAME_CHARS = 200  # of the name of a directory
+DIGEST_CHARS = 16  # of them, for a URL that is too long
 
 
 class Connection(Protocol):
@@ -116,7 +117,7 @@ class LogForwarder:
         """
         if self.destination.spill_bytes is None:
             return
-        directory = parent / quote(self.destination.url, safe="")[:MAX_NAME_CHARS]
+        directory = parent / _build_directory_name(self.destination.url)
         try:
             self._spill = LogSpill(directory, self.destination.spill_bytes, on_moved)
         except OSError as error:
@@ -345,6 +346,17 @@ class LogForwarder:
             self._is_first_segment_queued = False
         if refused_count:
             self._count_dropped(refused_count)
+
+
+def _build_directory_name(url: str) -> str:
+    """Return the name of the directory for the lines of a receiver; a long one ends with a digest of the URL."""
+    name = quote(url, safe="")
+    if len(name) <= MAX_NAME_CHARS:
+        return name
+    from hashlib import sha256  # only for those that have such a URL
+
+    digest = sha256(url.encode()).hexdigest()[:DIGEST_CHARS]
+    return f"{name[: MAX_NAME_CHARS - DIGEST_CHARS - 1]}-{digest}"
 
 
 def _build_notice(count: int, cause: str) -> ForwardedLine:

@@ -398,6 +398,20 @@ async def test_refused_lines_are_told(monkeypatch):
     assert len(forwarder._queue) == 8 and forwarder.dropped_count == 5
 
 
+async def test_long_urls(tmp_path):
+    """Two receivers whose URLs differ only at a late place have their own directories, and names that a disk takes."""
+    for tenant in ("one", "two"):
+        url = f"otlp+http://localhost/{'x' * 300}/{tenant}"
+        destination = LogDestination(url=url, protocol="otlp+http", host="localhost", port=1, spill_bytes=1 << 20)
+        for _ in range(2):
+            forwarder = LogForwarder(destination, encode, ConditionReporter(print))
+            forwarder.open_spill(tmp_path, print)
+            add(forwarder, tenant)
+            forwarder.save_rest()
+    assert len(list(tmp_path.iterdir())) == 2
+    assert all(len(path.name) == 200 and len(list(path.iterdir())) == 2 for path in tmp_path.iterdir())
+
+
 async def test_no_disk(tmp_path):
     """A directory that cannot be used is a condition, and lines wait in memory."""
     cues: list[Any] = []
