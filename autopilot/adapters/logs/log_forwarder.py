@@ -33,8 +33,10 @@ SEND_TIMEOUT_S = 30.0  # for a batch: a receiver that takes nothing for so long 
 OTLP_TIMEOUT_S = 10.0  # for a batch with the answer, the default of OpenTelemetry
 BATCH_BYTES = 64 * 1024
 REFUSED_NOTICE_S = 10.0  # from one notice of refused lines to the next
+NOTICE_BYTES = 16 * 1024  # on the disk beyond its bound, for the notices of the last lines
 MAX_PROBLEM_CHARS = 200
 MAX_NAME_CHARS = 200  # of the name of a directory
+DIGEST_CHARS = 16  # of them, for a URL that is too long
 
 
 class Connection(Protocol):
@@ -115,7 +117,7 @@ class LogForwarder:
         """
         if self.destination.spill_bytes is None:
             return
-        directory = parent / quote(self.destination.url, safe="")[:MAX_NAME_CHARS]
+        directory = parent / _build_directory_name(self.destination.url)
         try:
             self._spill = LogSpill(directory, self.destination.spill_bytes, on_moved)
         except OSError as error:
@@ -138,30 +140,52 @@ class LogForwarder:
         if self._unreported_count or not self._keep(self._encode(line)):
             self._count_dropped(1)
 
+    def take_over(self, earlier: LogForwarder) -> None:
+        """Take the lines in memory and the counts of an ended forwarder to the same receiver, before `add` and `run`.
+
+        Lines beyond the size of this buffer are the newest ones: they are dropped and counted.
+        """
+        self.dropped_count, self._unreported_count = earlier.dropped_count, earlier._unreported_count
+        self._unreported_refused_count = earlier._unreported_refused_count
+        self._refused_told_at, self._conditions = earlier._refused_told_at, earlier._conditions
+        for frame in earlier._queue:
+            if self._queued_bytes + len(frame) > self.destination.buffer_bytes:
+                break
+            self._append(frame)
+        self._count_dropped(len(earlier._queue) - len(self._queue))
+        earlier._forget_queue()
+
+    def drop_rest(self) -> int:
+        """Drop and count the lines in memory of a receiver that is not used any more; return their number."""
+        self._conditions.clear_all()
+        count = len(self._queue)
+        self._count_dropped(count)
+        self._forget_queue()
+        return count
+
     def count_refused(self) -> None:
         """Count a line that cannot be sent, because redaction has no time for it."""
         self._unreported_refused_count += 1
         self.dropped_count += 1
 
     def _tell_dropped(self) -> None:
-        if self._unreported_count and self._has_much_room():
-            lost = format_count(self._unreported_count, "line")
-            if self._keep_notice(f"{lost} of log dropped: {self.destination.url} did not take them"):
-                self._unreported_count = 0
+        if self._unreported_count and self._has_much_room() and self._keep(self._encode(self._build_dropped_notice())):
+            self._unreported_count = 0
 
     def _tell_refused(self) -> None:
         """Send the number of refused lines, not too often: patterns may get and lose their time line by line."""
         now = time.monotonic()
         if self._refused_told_at is not None and now - self._refused_told_at < REFUSED_NOTICE_S:
             return
-        if self._unreported_refused_count and not self._unreported_count:
-            lost = format_count(self._unreported_refused_count, "line")
-            if self._keep_notice(f"{lost} of log dropped: logging.redact.patterns had no time for them"):
-                self._unreported_refused_count, self._refused_told_at = 0, now
+        is_wanted = self._unreported_refused_count and not self._unreported_count
+        if is_wanted and self._keep(self._encode(self._build_refused_notice())):
+            self._unreported_refused_count, self._refused_told_at = 0, now
 
-    def _keep_notice(self, sentence: str) -> bool:
-        notice = ForwardedLine(time.time(), "warning", "log_lines_dropped", sentence, {})
-        return self._keep(self._encode(notice))
+    def _build_dropped_notice(self) -> ForwardedLine:
+        return _build_notice(self._unreported_count, f"{self.destination.url} did not take them")
+
+    def _build_refused_notice(self) -> ForwardedLine:
+        return _build_notice(self._unreported_refused_count, "logging.redact.patterns had no time for them")
 
     def _has_much_room(self) -> bool:
         if self._spill is None or self._spill.is_empty:
@@ -234,10 +258,23 @@ class LogForwarder:
         if self._spill is None:
             return
         if self._is_first_segment_queued:
-            self._spill.drop_first()
-        self._spill.put_first(list(self._queue))
+            self._spill.replace_first(self._queue)
+        elif lost := self._spill.put_first(list(self._queue)):
+            self._count_dropped(lost)
+        self._forget_queue()
+        if self._unreported_count and self._append_last_notice(self._spill, self._build_dropped_notice()):
+            self._unreported_count = 0
+        if self._unreported_refused_count and self._append_last_notice(self._spill, self._build_refused_notice()):
+            self._unreported_refused_count = 0
         self._spill.close()
         self._spill = None
+
+    def _append_last_notice(self, spill: LogSpill, notice: ForwardedLine) -> bool:
+        return spill.append(self._encode(notice), extra_bytes=NOTICE_BYTES)
+
+    def _forget_queue(self) -> None:
+        self._queue.clear()
+        self._queued_bytes, self._is_first_segment_queued = 0, False
 
     async def _connect(self) -> Connection:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -309,6 +346,22 @@ class LogForwarder:
             self._is_first_segment_queued = False
         if refused_count:
             self._count_dropped(refused_count)
+
+
+def _build_directory_name(url: str) -> str:
+    """Return the name of the directory for the lines of a receiver; a long one ends with a digest of the URL."""
+    name = quote(url, safe="")
+    if len(name) <= MAX_NAME_CHARS:
+        return name
+    from hashlib import sha256  # only for those that have such a URL
+
+    digest = sha256(url.encode()).hexdigest()[:DIGEST_CHARS]
+    return f"{name[: MAX_NAME_CHARS - DIGEST_CHARS - 1]}-{digest}"
+
+
+def _build_notice(count: int, cause: str) -> ForwardedLine:
+    sentence = f"{format_count(count, 'line')} of log dropped: {cause}"
+    return ForwardedLine(time.time(), "warning", "log_lines_dropped", sentence, {})
 
 
 class StreamConnection:

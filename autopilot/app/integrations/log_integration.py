@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from autopilot.adapters.logs.logger import Logger
+from autopilot.amounts import format_count
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.spec.otlp_library import OTLP_PROTOCOLS, OTLP_REMEDY, is_otlp_installed
 from autopilot.spec.plan import LogDestination, Plan
@@ -58,6 +59,7 @@ class LogIntegration:
         self._plan, self._context, self._log, self._read_payload_id = plan, context, log, read_payload_id
         self._forwarders: dict[LogDestination, LogForwarder] = {}
         self._tasks: dict[LogDestination, asyncio.Task[None]] = {}
+        self._removed_dropped_count = 0  # of receivers that are no longer in the job spec
         self._redactor: Redactor | None = None
         self._pattern_time: PatternTime | None = None
         self._secret_memory: SecretMemory | None = None
@@ -72,8 +74,9 @@ class LogIntegration:
 
     @property
     def dropped_count(self) -> int:
-        """Lines dropped since the start, because their receiver did not take them; of present receivers."""
-        return sum(forwarder.dropped_count for forwarder in self._forwarders.values())
+        """Lines dropped since the start, because their receiver did not take them."""
+        present = sum(forwarder.dropped_count for forwarder in self._forwarders.values())
+        return self._removed_dropped_count + present
 
     @property
     def waiting_bytes(self) -> int:
@@ -140,15 +143,33 @@ class LogIntegration:
 
     def _use_destinations(self) -> None:
         wanted = self._plan.logging.forward
-        for destination in self._forwarders.keys() - set(wanted):
-            self._forwarders.pop(destination).save_rest()
-            if (task := self._tasks.pop(destination, None)) is not None:
-                task.cancel()
+        removed = [self._end_forwarder(destination) for destination in self._forwarders.keys() - set(wanted)]
         for destination in wanted:
             if destination not in self._forwarders:
-                self._forwarders[destination] = self._create_forwarder(destination)
+                forwarder = self._forwarders[destination] = self._create_forwarder(destination)
+                # with another certificate or token it is still the same receiver
+                earlier = next((found for found in removed if found.destination.url == destination.url), None)
+                if earlier is not None:
+                    forwarder.take_over(earlier)
+                    removed.remove(earlier)
         self._log.forward = self._forward if self._forwarders else None
         self._build_redactor()
+        for forwarder in removed:
+            self._drop_rest(forwarder)
+
+    def _end_forwarder(self, destination: LogDestination) -> LogForwarder:
+        if (task := self._tasks.pop(destination, None)) is not None:
+            task.cancel()
+        forwarder = self._forwarders.pop(destination)
+        forwarder.save_rest()
+        return forwarder
+
+    def _drop_rest(self, forwarder: LogForwarder) -> None:
+        lost = forwarder.drop_rest()
+        self._removed_dropped_count += forwarder.dropped_count
+        if lost:
+            sentence = f"{format_count(lost, 'line')} of log dropped: {forwarder.destination.url} is not used any more"
+            self._log.log("warning", "log_lines_dropped", sentence)
 
     def _create_forwarder(self, destination: LogDestination) -> LogForwarder:
         from autopilot.adapters.condition_reporter import ConditionReporter
