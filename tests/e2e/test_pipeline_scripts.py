@@ -102,11 +102,16 @@ def test_patience_bounds_the_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (call,) = re.findall(r"run_payload\.py (\S+)", (FOLDER / "ci" / "test-on-pool").read_text())
     argument = run_in(tmp_path, f"printf %s {call}", POOL_PATIENCE=patience).stdout
     waits: list[int] = []
+
+    def list_no_events(stop_after: int) -> list[Any]:
+        waits.append(stop_after)
+        return []
+
     bindings: Any = ModuleType("htcondor2")  # the real ones run in the pool's container only
     bindings.JobEventType = SimpleNamespace(JOB_HELD=1, JOB_ABORTED=2, JOB_EVICTED=3, SHADOW_EXCEPTION=4)
     bindings.Submit = lambda _: SimpleNamespace(setQArgs=lambda _: None)
     bindings.Schedd = lambda: SimpleNamespace(submit=lambda _: SimpleNamespace(cluster=lambda: 1))
-    bindings.JobEventLog = lambda _: SimpleNamespace(events=lambda stop_after: waits.append(stop_after) or [])
+    bindings.JobEventLog = lambda _: SimpleNamespace(events=list_no_events)
     monkeypatch.setitem(sys.modules, "htcondor2", bindings)
     monkeypatch.setattr(sys, "path", list(sys.path))
     sentence = load_module("pool/run_payload").run_payload(tmp_path, int(argument))
