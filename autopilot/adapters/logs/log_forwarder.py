@@ -32,6 +32,7 @@ MAX_QUICK_LOSSES = 1  # in a row, which are no trouble yet: a receiver that rest
 SEND_TIMEOUT_S = 30.0  # for a batch: a receiver that takes nothing for so long has hung
 OTLP_TIMEOUT_S = 10.0  # for a batch with the answer, the default of OpenTelemetry
 BATCH_BYTES = 64 * 1024
+REFUSED_NOTICE_S = 10.0  # from one notice of refused lines to the next
 MAX_PROBLEM_CHARS = 200
 MAX_NAME_CHARS = 200  # of the name of a directory
 
@@ -84,7 +85,9 @@ class LogForwarder:
         self.destination, self._encode, self._conditions = destination, encode, conditions
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
-        self._unreported_count = 0  # of dropped lines, since the last notice
+        self._unreported_count = 0  # of lines that were dropped for want of room, since the last notice
+        self._unreported_refused_count = 0  # of lines for which redaction had no time, since the last notice
+        self._refused_told_at: float | None = None  # monotonic time of their last notice
         self.dropped_count = 0  # of lines, since the start
         self._queue_changed = asyncio.Event()
         self._is_lost = self._is_steady = self._is_sending = False  # the connection
@@ -130,18 +133,35 @@ class LogForwarder:
 
     def add(self, line: ForwardedLine) -> None:
         """Queue a line, or drop and count it."""
-        if self._unreported_count and self._has_much_room():
-            lost = format_count(self._unreported_count, "line")
-            sentence = f"{lost} of log dropped: {self.destination.url} did not take them"
-            notice = ForwardedLine(time.time(), "warning", "log_lines_dropped", sentence, {})
-            if self._keep(self._encode(notice)):
-                self._unreported_count = 0
+        self._tell_dropped()
+        self._tell_refused()
         if self._unreported_count or not self._keep(self._encode(line)):
             self._count_dropped(1)
 
     def count_refused(self) -> None:
-        """Count a line that could not be made ready to be sent."""
-        self._count_dropped(1)
+        """Count a line that cannot be sent, because redaction has no time for it."""
+        self._unreported_refused_count += 1
+        self.dropped_count += 1
+
+    def _tell_dropped(self) -> None:
+        if self._unreported_count and self._has_much_room():
+            lost = format_count(self._unreported_count, "line")
+            if self._keep_notice(f"{lost} of log dropped: {self.destination.url} did not take them"):
+                self._unreported_count = 0
+
+    def _tell_refused(self) -> None:
+        """Send the number of refused lines, not too often: patterns may get and lose their time line by line."""
+        now = time.monotonic()
+        if self._refused_told_at is not None and now - self._refused_told_at < REFUSED_NOTICE_S:
+            return
+        if self._unreported_refused_count and not self._unreported_count:
+            lost = format_count(self._unreported_refused_count, "line")
+            if self._keep_notice(f"{lost} of log dropped: logging.redact.patterns had no time for them"):
+                self._unreported_refused_count, self._refused_told_at = 0, now
+
+    def _keep_notice(self, sentence: str) -> bool:
+        notice = ForwardedLine(time.time(), "warning", "log_lines_dropped", sentence, {})
+        return self._keep(self._encode(notice))
 
     def _has_much_room(self) -> bool:
         if self._spill is None or self._spill.is_empty:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.logs.file_follower import FileFollower, Source
     from autopilot.adapters.logs.log_entry import ForwardedLine
     from autopilot.adapters.logs.log_forwarder import LogForwarder
-    from autopilot.adapters.logs.redaction import PatternTime, Redactor
+    from autopilot.adapters.logs.redaction import PatternTime, Redactor, SecretMemory
 
 PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]{1,10})/")  # named after the first process of the payload
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
@@ -30,8 +30,8 @@ LIMIT_PROBLEM = (
     "write narrower patterns, or look for a payload that fills its directory"
 )
 SLOW_PATTERNS_PROBLEM = (
-    "logging.redact.patterns take too long: lines of more than 512 characters are not sent to other hosts, but "
-    "counted; begin each pattern with fixed text"
+    "logging.redact.patterns take too long: lines are not sent to other hosts, but counted, until the patterns have "
+    "time again; begin each pattern with fixed text, and use few .*"
 )
 SLOW_PATTERNS_S = 60.0
 SPILL_DIRECTORY = "log-spill"  # in the state directory
@@ -60,6 +60,7 @@ class LogIntegration:
         self._tasks: dict[LogDestination, asyncio.Task[None]] = {}
         self._redactor: Redactor | None = None
         self._pattern_time: PatternTime | None = None
+        self._secret_memory: SecretMemory | None = None
         self._slow_until: float | None = None  # the trouble with slow patterns lasts at least so long
         self._put_variables: dict[str, str] = {}
         self._follower: FileFollower | None = None
@@ -109,6 +110,12 @@ class LogIntegration:
         """Treat further environment variables as those of jobs: some may hold secrets."""
         self._put_variables |= changes
         self._build_redactor()
+
+    def hide_environment(self, environment: Mapping[str, str]) -> None:
+        """Take note of the environment of a process that starts: its `env_file` may have been written anew."""
+        names = self._plan.logging.redact.names
+        if self._secret_memory is not None and self._secret_memory.add([environment], names):
+            self._build_redactor()
 
     def finish_files(self) -> None:
         """Read the rest of the followed files."""
@@ -170,7 +177,7 @@ class LogIntegration:
 
     def _forward(self, line: ForwardedLine) -> None:
         if self._redactor is not None:
-            if self._refuse_slow_line(self._redactor, line):
+            if self._refuse_slow_line(self._redactor):
                 return
             line = line._replace(
                 message=self._redactor.redact(line.message), fields=self._redactor.redact_fields(line.fields)
@@ -178,9 +185,9 @@ class LogIntegration:
         for forwarder in self._forwarders.values():
             forwarder.add(line)
 
-    def _refuse_slow_line(self, redactor: Redactor, line: ForwardedLine) -> bool:
+    def _refuse_slow_line(self, redactor: Redactor) -> bool:
         """Drop and count a line for which patterns have no time left; return True if it was dropped."""
-        if redactor.is_too_slow_for(line.message, line.fields):
+        if redactor.is_out_of_time():
             for forwarder in self._forwarders.values():
                 forwarder.count_refused()
             if self._slow_until is None:
@@ -195,12 +202,17 @@ class LogIntegration:
     def _build_redactor(self) -> None:
         if not self._forwarders:
             return
-        from autopilot.adapters.logs.redaction import PatternTime, Redactor
+        from autopilot.adapters.logs.redaction import PatternTime, Redactor, SecretMemory
 
         rules = self._plan.logging.redact
         self._pattern_time = self._pattern_time or PatternTime()
+        self._secret_memory = self._secret_memory or SecretMemory()
         self._redactor = Redactor(
-            self._list_environments(), rules.names, rules.patterns, pattern_time=self._pattern_time
+            self._list_environments(),
+            rules.names,
+            rules.patterns,
+            memory=self._secret_memory,
+            pattern_time=self._pattern_time,
         )
 
     def _list_environments(self) -> Iterable[Mapping[str, str]]:

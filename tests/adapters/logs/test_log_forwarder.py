@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import ssl
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -359,6 +360,23 @@ async def test_full_disk_space(tmp_path, receiver):
         await receiver.wait_for(
             f"{dropped} lines of log dropped: {forwarder.destination.url} did not take them", "after"
         )
+
+
+async def test_refused_lines_are_told(monkeypatch):
+    """Lines for which redaction had no time are told by their own cause, and not before each line."""
+    clock = {"now": 100.0}
+    monkeypatch.setattr(log_forwarder, "time", SimpleNamespace(monotonic=lambda: clock["now"], time=lambda: 0.0))
+    forwarder = make_forwarder(1)
+    for number in range(5):
+        forwarder.count_refused()
+        add(forwarder, str(number))
+    clock["now"] += 11.0
+    add(forwarder, "5")
+    *_, last_notice, last = forwarder._queue
+    cause = b" of log dropped: logging.redact.patterns had no time for them\n"
+    assert [*forwarder._queue][:2] == [b"1 line" + cause, b"0\n"]
+    assert (last_notice, last) == (b"4 lines" + cause, b"5\n")
+    assert len(forwarder._queue) == 8 and forwarder.dropped_count == 5
 
 
 async def test_no_disk(tmp_path):

@@ -119,9 +119,15 @@ def _list_ends(memory: Memory, group: CanaryGroup) -> Iterator[str]:
 def _is_suspended(memory: Memory, canary: ImageMemory, stable: ImageMemory) -> bool:
     """Return True if the stable image has an urgent digest that is newer than the canary's."""
     record = stable.records.get(stable.newest)
-    if record is None or compute_drain_deadline(memory, record) is None or stable.newest in stable.quarantine:
+    return is_older(canary, stable) and record is not None and compute_drain_deadline(memory, record) is not None
+
+
+def is_older(canary: ImageMemory, stable: ImageMemory) -> bool:
+    """Return True if the canary's digest was seen before the stable image's newest, and that one is not quarantined."""
+    record, own = stable.records.get(stable.newest), canary.records.get(canary.newest)
+    if record is None or own is None or stable.newest in stable.quarantine:
         return False
-    return record.first_seen > canary.records[canary.newest].first_seen if canary.newest in canary.records else False
+    return own.first_seen < record.first_seen
 
 
 def find_target(memory: Memory, group: SlotGroup) -> tuple[str, str]:

@@ -129,6 +129,8 @@ def list_promotion_waits(config: Config, memory: Memory, group: SlotGroup, now: 
     if group.canary is None or canary.newest not in canary.records:
         return
     rule = group.canary.promote
+    if canary_state.is_older(canary, memory.get_image(group.image_key)):  # such as a fix that the canary does not have
+        yield f"a push to the canary's tag after that of {group.image}"
     due = compute_rule_time(memory, group)
     if due is not None and due > now:
         yield f"{format_age(due - now)} more"

@@ -1,4 +1,4 @@
-"""Submit one job with HTCondor's Python bindings and wait so many seconds for its end; exit 0 if it ended well."""
+"""Submit one job with HTCondor's Python bindings and wait for its end, at most the seconds of the argument."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TROUBLES = {
 
 
 def run_payload(folder: Path, limit_s: int) -> str:
-    """Run the job; return a sentence of its trouble, "" if it ended well and its output came back."""
+    """Run the job; return a sentence of its trouble, "" if it ended well and its output came back within the limit."""
     log, output = folder / "log", folder / "output"
     description = htcondor2.Submit(
         {
