@@ -9,7 +9,7 @@ import click
 
 from autopilot_watchdog.cli.order_verbs import apply_image_order, is_named
 from autopilot_watchdog.cli.verb_support import EX_USAGE, config_option, fail, get_operator
-from autopilot_watchdog.config.canary_slots import format_canary_image
+from autopilot_watchdog.config.canary_slots import build_canary_group, format_canary_image
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import promotion
@@ -54,7 +54,7 @@ def _find_groups(config: Config, image: str | None) -> list[SlotGroup]:
     groups = [group for group in config.slots if group.canary]
     if not groups:
         fail("cannot do that: no group of the configuration has a canary (`slots[].canary`)", EX_USAGE)
-    keys = {group.name: (group.image_key, f"{group.engine} {format_canary_image(group)}") for group in groups}
+    keys = {group.name: (group.image_key, build_canary_group(group).image_key) for group in groups}
     named = [group for group in groups if image is None or any(is_named(image, key) for key in keys[group.name])]
     pairs = {(group.image_key, format_canary_image(group)) for group in named}
     if len(pairs) != 1:

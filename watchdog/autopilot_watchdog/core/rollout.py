@@ -48,20 +48,6 @@ def compute_rollout_delay(host: str, digest: str, rings: Sequence[Ring], ring_sp
     return ring.after + ring_spread * place
 
 
-def find_group(config: Config, key: str, name: str = "") -> SlotGroup:
-    """Return the group with an image and, if one is given, a name; a CanaryGroup for an image that only canaries have.
-
-    Args:
-        config: The configuration.
-        key: The image's key.
-        name: The group's name; "" for the first one.
-    """
-    channels = config.list_channels(with_followed=True)
-    named = [group for group in channels if group.image_key == key and name in ("", group.name)]
-    named.sort(key=lambda group: isinstance(group, CanaryGroup))
-    return named[0] if named else config.find_group(key)
-
-
 def compute_admission_time(
     memory: Memory, key: str, digest: str, config: Config, now: float, *, group: str = ""
 ) -> float:
@@ -75,7 +61,7 @@ def compute_admission_time(
         now: Epoch seconds.
         group: The name of the group whose turn it is; "" for the first group with this image.
     """
-    image, user = memory.get_image(key), find_group(config, key, group)
+    image, user = memory.get_image(key), config.find_group(key, group)
     record = image.get_digest_record(digest, now)
     known_good = {good.digest for good in image.known_good}
     if not isinstance(user, CanaryGroup):
@@ -152,7 +138,7 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float, *,
     image = memory.get_image(key)
     if image.pin:
         return [DigestChoice(image.pin, "pinned by the operator")]
-    choices = _list_promoted_choices(memory, find_group(config, key, group), config, now)
+    choices = _list_promoted_choices(memory, config.find_group(key, group), config, now)
     if (
         image.newest
         and image.newest not in image.quarantine
