@@ -261,7 +261,7 @@ def test_many_links(tmp_path, monkeypatch):
     (tmp_path / "0/a.log").touch()
     for level in range(1, 9):
         (tmp_path / f"{level}").symlink_to("/".join([f"{level - 1}", ".."] * 20) + f"/{level - 1}")
-    monkeypatch.setattr(pattern_walk.os, "open", count)
+    monkeypatch.setattr(os, "open", count)
     walk = pattern_walk.PatternWalk()
     assert len(list(walk.find_entries(f"{tmp_path}/1/a.log"))) == 1 and not walk.is_limited
     assert list(walk.find_entries(f"{tmp_path}/8/a.log")) == [] and walk.is_limited
