@@ -107,6 +107,11 @@ class FollowedFile:
         self.use_source(source)
         self._is_quiet = False  # nothing new at the last look
 
+    @property
+    def is_removed(self) -> bool:
+        """True if the file has no name any more."""
+        return os.fstat(self._descriptor).st_nlink == 0
+
     def use_source(self, source: Source) -> list[bytes]:
         """Join further lines as another source says; return the group that waited for lines under the former one."""
         rest = self._joiner.take_rest() if self._joiner is not None else []
@@ -256,7 +261,7 @@ class FileFollower:
             self._close(key)
 
     def _search(self) -> None:
-        """Open new files, and notice those that are gone."""
+        """Open new files, and notice those that are gone; after a limited walk only those that were removed."""
         present: set[tuple[int, int]] = set()
         inodes = {inode for _, inode in self._files}
         self._found_counts = Counter(file.found_directory for file in self._files.values())
@@ -280,7 +285,7 @@ class FileFollower:
                 return
         self._known_sources = frozenset(self._sources)
         for key, file in self._files.items():
-            file.is_gone = key not in present
+            file.is_gone = key not in present and (file.is_removed or not walk.is_limited)
         # an entry may have appeared after its directory was read and before it was watched
         self._must_search_again = self._watches is not None and self._watches.set_watched(walk.directories)
         self._on_limit(is_limited or walk.is_limited)

@@ -268,6 +268,24 @@ def test_many_links(tmp_path, monkeypatch):
     assert len(opened) <= 3 * pattern_walk.MAX_LINK_STEPS
 
 
+def test_limited_walk(followed, monkeypatch):
+    """A file that a limited walk does not find stays open, and none of its lines comes again."""
+    (followed.folder / "b").mkdir()
+    (followed.folder / "link").symlink_to("b")
+    file = LogFile(path=f"{followed.folder}/link/*.log")
+    followed.follower.use_sources([Source("job", file)])
+    followed.write("b/a.log", "1\n")
+    assert followed.look() == [("a.log", "1")]
+    with monkeypatch.context() as patch:
+        patch.setattr(pattern_walk, "MAX_LINK_STEPS", 0)
+        followed.write("b/a.log", "2\n")
+        assert followed.look() == [("a.log", "2")]
+    assert followed.look() == []
+    (followed.folder / "b/a.log").unlink()
+    followed.write("b/a.log", "3\n")
+    assert followed.look() == [("a.log", "3")]
+
+
 def test_second_name(followed):
     """A file with a second name is not opened: a payload may have linked a file of another user."""
     (followed.folder / "foreign").write_text("secret\n")
