@@ -21,8 +21,9 @@ pytestmark = pytest.mark.real("root", "htcondor")
 def test_expiry_while_busy(pool):
     """The running job outlives the lifetime and completes, the next one is refused, and the node exits with 0."""
     node = Node(pool, lifetime=LIFETIME).wait_until_joined()
-    running = node.start_job(12)
+    running = node.start_job(15)
     node.wait_for_event("drain begun")
+    node.wait_until_retiring()
     refused = pool.submit(1)
     assert node.wait_for_exit() == 0
     assert pool.get_job_status(running) == "Completed"
@@ -83,8 +84,9 @@ def test_deadline_hard(pool):
 def test_drain_by_command(pool):
     """`autopilot drain` lets the running job finish, refuses the next, and returns when the node has ended."""
     node = Node(pool).wait_until_joined()
-    running = node.start_job(8)
+    running = node.start_job(12)
     node.drain()
+    node.wait_until_retiring()
     refused = pool.submit(1)
     assert node.wait_for_exit() == 0
     assert (pool.get_job_status(running), pool.get_job_status(refused)) == ("Completed", "Idle")

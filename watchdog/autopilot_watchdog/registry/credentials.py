@@ -101,7 +101,7 @@ def _read_document(file: Path, *, required: bool) -> object:
 
 
 def _can_see(file: Path) -> bool:
-    """Return False if the file is in a directory that this user cannot search: root's Podman makes /run/containers so."""
+    """Return False if the file is in a directory that this user cannot search; root's Podman makes one."""
     try:
         file.lstat()
     except PermissionError:
