@@ -14,6 +14,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -218,7 +219,8 @@ class LogForwarder:
                 if connection.is_open:
                     self._handle_success()
                     self._quick_losses += 1
-                await self._send_until_lost(connection)
+                with suppress(ConnectionError) if connection.is_open else nullcontext():  # a reset is a loss, too
+                    await self._send_until_lost(connection)
                 if self._quick_losses > MAX_QUICK_LOSSES:
                     raise ConnectionError("it closes each connection at once")
             except (OSError, TimeoutError, ValueError) as error:  # ValueError: a certificate or a name that is none
