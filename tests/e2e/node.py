@@ -1,11 +1,11 @@
-"""A worker node of a real pool, whose PID 1 is the supervisor."""
+"""Nodes of a real pool, whose PID 1 is the supervisor: the common part, and a worker of HTCondor."""
 
 from __future__ import annotations
 
 import json
 import re
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from lab.lab_host import Host
 from lab.pool import Pool
@@ -28,38 +28,20 @@ LIFETIME: dict[str, Any] = {
 SETTINGS = {"STARTER_ALLOW_RUNAS_OWNER": "False", "UPDATE_INTERVAL": "5", "STARTD_NOT_RESPONDING_TIMEOUT": "20"}
 
 
-class Node:
-    """A worker node. `lifetime` None: it lives until it is told otherwise; further keys of the spec by name."""
+class BatchNode:
+    """A node of any batch system.
 
-    def __init__(
-        self,
-        pool: Pool,
-        *,
-        lifetime: dict[str, Any] | None = None,
-        master: dict[str, Any] | None = None,
-        spec: dict[str, Any] | None = None,
-        **worker: Any,
-    ) -> None:
-        text = {
-            "htcondor": {
-                "job": "condor-master",
-                "poll": "1s",
-                "node": {"condor_host": "manager", "settings": SETTINGS},
-            },
-            "jobs": [{**MASTER, **(master or {})}],
-            "logging": {"format": "json"},
-            **({"lifetime": lifetime} if lifetime else {}),
-            **(spec or {}),
-        }
-        files = {CONFIG_PATH: json.dumps(text), **worker.pop("files", {})}
-        self.pool = pool
-        self.worker: Host = pool.start_worker(
-            ["autopilot", "run", CONFIG_PATH], env={"AUTOPILOT_STATE": STATE_PATH}, files=files, **worker
-        )
+    Attributes:
+        pool: The pool or cluster that it belongs to.
+        worker: Its host.
+    """
 
-    def wait_until_joined(self) -> Node:
-        self.pool.wait_until(self.pool.list_slots, 60, "the worker joins the pool")
-        return self
+    pool: Any
+    worker: Host
+
+    def wait_until_joined(self) -> Self:
+        """Wait until the node can get jobs."""
+        raise NotImplementedError
 
     def start_job(self, seconds: float = 30, **job: Any) -> str:
         """A job that runs on it now."""
@@ -88,6 +70,40 @@ class Node:
 
     def wait_for_exit(self, timeout_s: float = 60) -> int:
         return self.worker.wait(timeout_s)
+
+
+class Node(BatchNode):
+    """A worker node. `lifetime` None: it lives until it is told otherwise; further keys of the spec by name."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        lifetime: dict[str, Any] | None = None,
+        master: dict[str, Any] | None = None,
+        spec: dict[str, Any] | None = None,
+        **worker: Any,
+    ) -> None:
+        text = {
+            "htcondor": {
+                "job": "condor-master",
+                "poll": "1s",
+                "node": {"condor_host": "manager", "settings": SETTINGS},
+            },
+            "jobs": [{**MASTER, **(master or {})}],
+            "logging": {"format": "json"},
+            **({"lifetime": lifetime} if lifetime else {}),
+            **(spec or {}),
+        }
+        files = {CONFIG_PATH: json.dumps(text), **worker.pop("files", {})}
+        self.pool = pool
+        self.worker: Host = pool.start_worker(
+            ["autopilot", "run", CONFIG_PATH], env={"AUTOPILOT_STATE": STATE_PATH}, files=files, **worker
+        )
+
+    def wait_until_joined(self) -> Self:
+        self.pool.wait_until(self.pool.list_slots, 60, "the worker joins the pool")
+        return self
 
 
 def compute_seconds_between(first: dict[str, Any], second: dict[str, Any]) -> float:
