@@ -155,6 +155,14 @@ class SlurmCluster:
         """Return True while the job runs on a node."""
         return self.get_job_status(job_id) == "Running"
 
+    def clear(self) -> None:
+        """Cancel all jobs and remove all nodes, also those that are gone without a word."""
+        for user in slurm_settings.USERS:
+            self.run_on_manager("scancel", f"--user={user}", check=False)
+        for name in self.list_nodes():
+            self.run_on_manager("scontrol", "update", f"nodename={name}", "state=down", "reason=cleared", check=False)
+            self.run_on_manager("scontrol", "delete", f"nodename={name}", check=False)
+
     def wait_until(self, predicate: Callable[[], T], timeout: float, description: str = "") -> T:
         """Poll until the predicate's result is true, and return that result; see `lab.schedd.Schedd.wait_until`."""
         return poll_until(

@@ -36,7 +36,7 @@ MaxNodeCount=20
 SlurmdTimeout=30
 SlurmctldParameters=enable_configless
 SchedulerParameters=sched_interval=2,batch_sched_delay=0,bf_interval=2
-KillWait=3
+KillWait=30
 PartitionName=work Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 CGROUP_CONFIG = "CgroupPlugin=disabled\n"

@@ -41,10 +41,14 @@ CHECK_KINDS = {
     "http": "autopilot.adapters.checks.http_check",
     "tcp": "autopilot.adapters.checks.tcp_check",
     "htcondor": "autopilot.adapters.checks.htcondor_check",
+    "slurm": "autopilot.adapters.checks.slurm_check",
 }
 IMPLIED_CHECK_KIND = "alive"  # of a health section that names no check
 _IMPLIED_CHECK_MODULE = "autopilot.adapters.checks.alive_check"
-BATCH_SYSTEMS = {"htcondor": "autopilot.adapters.batch.htcondor.htcondor_extension"}
+BATCH_SYSTEMS = {
+    "htcondor": "autopilot.adapters.batch.htcondor.htcondor_extension",
+    "slurm": "autopilot.adapters.batch.slurm.slurm_extension",
+}
 
 
 @runtime_checkable

@@ -61,7 +61,7 @@ def build_check_spec(*checks: dict[str, Any]) -> dict[str, Any]:
     ("health", "line"),
     [
         ('{path: "relative"}', '2:10: jobs[a].health.path: cannot be "relative"; write an absolute path'),
-        ("{}", "2:3: jobs[a].health: cannot be without a check; add one of exec, http, tcp, htcondor or path"),
+        ("{}", "2:3: jobs[a].health: cannot be without a check; add one of exec, http, tcp, htcondor, slurm or path"),
         ('{path: "/x", tcp: "h:1"}', "2:10: jobs[a].health.path: cannot stand beside tcp"),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_new_batch_system_can_refuse_to_start(tmp_path: Path) -> None:
         ("htcondor: 'a', spool: {directory: '/x', job: 'a'}", "spool: cannot stand beside htcondor: one batch system"),
         (
             "htcondor: 'a', lifetime: {drain: {spool: true}}",
-            "lifetime.drain.spool: cannot be used without an spool section; add spool: {job: NAME}",
+            "lifetime.drain.spool: cannot be used without the section spool; add spool: {job: NAME}",
         ),
         (
             "spool: {directory: '/x', job: 'a'}, lifetime: {drain: {spool: true, exec: 'x'}}",

@@ -1,0 +1,109 @@
+"""Give the jobs of this node back to their queue, in the order that loses none, and take the node out of the cluster.
+
+The order to send no more jobs comes first, lest the next one arrives meanwhile. Then the jobs are requeued, and slurmd
+ends their steps with SIGTERM. Then slurmctld is told that the node is down: that frees at once each job whose steps do
+not end, and fails each one that may not be requeued, instead of letting it run on paper until SlurmdTimeout. slurmd is
+stopped last: without it no step would be told to end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+
+from autopilot.adapters.batch.kernel_events import wait_until_ended
+from autopilot.adapters.batch.process_signals import send_signal
+from autopilot.adapters.batch.slurm.node_record import OWN_REASON
+from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
+from autopilot.process import job_processes
+
+TOTAL_TIMEOUT_S = 4.5  # of the port's five
+COMMAND_TIMEOUT_S = 1.5  # for each order; an unreachable slurmctld takes longer to be noticed
+STEP_TIMEOUT_S = 0.8  # from the requeue to the word that the node is down
+REASON = f"{OWN_REASON} stopped"
+
+
+class JobReturn:
+    """The return of this node's jobs."""
+
+    def __init__(self, node_state: SlurmNodeState, env: Mapping[str, str]) -> None:
+        """Wire the parts; `env` is the environment of Slurm's tools where no event loop runs."""
+        self._node_state, self._env = node_state, env
+
+    async def run(self) -> None:
+        """Give all jobs back, end their steps, and remove the node; never lasts longer than TOTAL_TIMEOUT_S."""
+        self._node_state.evicting = True
+        try:
+            async with asyncio.timeout(TOTAL_TIMEOUT_S):
+                await self._return_jobs()
+        except TimeoutError:
+            pass
+        finally:
+            self.kill_steps()
+
+    async def _return_jobs(self) -> None:
+        node, commands = self._node_state, self._node_state.commands
+        if await commands.drain_node(node.name, REASON, COMMAND_TIMEOUT_S):
+            return  # slurmctld is away, or does not know the node: nobody could be told
+        if jobs := node.refresh().jobs:
+            await commands.requeue_jobs(jobs, COMMAND_TIMEOUT_S)
+            await wait_until_ended([step.pid for step in node.processes.steps], STEP_TIMEOUT_S)
+        answer = await commands.query_node(node.name, COMMAND_TIMEOUT_S)
+        if answer.record is None:
+            return
+        if answer.record.is_busy or node.refresh().steps:
+            await commands.set_node_down(node.name, REASON, COMMAND_TIMEOUT_S)
+        if answer.record.is_dynamic:
+            self.kill_steps()
+            await commands.delete_node(node.name, COMMAND_TIMEOUT_S)
+
+    async def requeue(self, jobs: Iterable[str]) -> None:
+        """Requeue these jobs; ask their processes to end where slurmctld cannot be told."""
+        jobs = tuple(jobs)
+        if not jobs:
+            return
+        problem = await self._node_state.commands.requeue_jobs(jobs)
+        if problem:
+            self._signal_steps(signal.SIGTERM)
+
+    def kill_steps(self) -> None:
+        """Kill the steps that are left, with all processes below them."""
+        self._signal_steps(signal.SIGKILL)
+
+    def _signal_steps(self, number: int) -> None:
+        for step in self._node_state.refresh().steps:
+            below = list(job_processes.walk_descendants(step.pid))
+            for pid in [*below, *([step.pid] if number == signal.SIGKILL else [])]:
+                send_signal(pid, number)
+
+    def run_blocking(self) -> None:
+        """Do as `run`, without an event loop."""
+        node, deadline = self._node_state, time.monotonic() + TOTAL_TIMEOUT_S
+        node.evicting = True
+        orders = [
+            ("update", f"nodename={node.name}", "state=drain", f"reason={REASON}"),
+            *([("requeue", ",".join(jobs))] if (jobs := node.refresh().jobs) else []),
+            *([("update", f"nodename={node.name}", "state=down", f"reason={REASON}")] if jobs else []),
+            ("delete", f"nodename={node.name}"),
+        ]
+        for order in orders:
+            self._run_scontrol(order, min(COMMAND_TIMEOUT_S, deadline - time.monotonic()))
+        self.kill_steps()
+        if node.processes.slurmd is not None:
+            send_signal(node.processes.slurmd, signal.SIGTERM)
+
+    def _run_scontrol(self, words: tuple[str, ...], timeout_s: float) -> None:
+        with suppress(OSError):
+            pid = os.posix_spawnp("scontrol", ["scontrol", *words], dict(self._env))
+            descriptor = os.pidfd_open(pid)
+            try:
+                if not select.select([descriptor], [], [], max(0.0, timeout_s))[0]:
+                    os.kill(pid, signal.SIGKILL)
+            finally:
+                os.close(descriptor)
+            os.waitpid(pid, 0)
