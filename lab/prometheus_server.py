@@ -6,7 +6,7 @@ import json
 import subprocess
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,13 +59,16 @@ class Prometheus:
 
 
 @contextmanager
-def start_prometheus(config: str, address: str, build: DebianPackage = WITH_CONSUL) -> Iterator[Prometheus]:
+def start_prometheus(
+    config: str, address: str, build: DebianPackage = WITH_CONSUL, options: Sequence[str] = ()
+) -> Iterator[Prometheus]:
     """Run Prometheus, and kill it at the end.
 
     Args:
         config: its configuration (YAML).
         address: listen address (host:port).
         build: the package to take it from.
+        options: further words of its command line.
     """
     with create_run_folder() as folder:
         file: Path = folder / "prometheus.yml"
@@ -77,6 +80,7 @@ def start_prometheus(config: str, address: str, build: DebianPackage = WITH_CONS
             f"--web.listen-address={address}",
             f"--web.console.templates={folder}",
             f"--web.console.libraries={folder}",
+            *options,
         ]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)

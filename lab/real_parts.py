@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lab import (
+    alertmanager_server,
     consul_agents,
     debian_trees,
     docker_engine,
     faults,
+    journal_namespace,
+    node_exporter,
     prometheus_server,
     rootless_podman,
     syslog_servers,
@@ -100,6 +103,19 @@ def require_prometheus() -> None:
     prometheus_server.find_program(prometheus_server.WITH_HTTP)
 
 
+def require_alerting() -> None:
+    """Raise LabError unless Alertmanager and node-exporter can be unpacked, and a namespace made for the first."""
+    require_namespaces()
+    alertmanager_server.get_tree()
+    node_exporter.find_program()
+
+
+def require_journald() -> None:
+    """Raise LabError unless journald can run in a namespace."""
+    require_namespaces()
+    journal_namespace.require_journald()
+
+
 def require_podman() -> None:
     """Raise LabError unless Podman and runc are installed or can be."""
     require_root()
@@ -159,6 +175,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "docker": require_docker,
     "consul": require_consul,
     "prometheus": require_prometheus,
+    "alerting": require_alerting,
     "podman": require_podman,
     "rootless-podman": rootless_podman.require_rootless_podman,
     "registry": require_registry,
@@ -167,5 +184,6 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "faketime": lambda: system_packages.ensure_programs("faketime"),
     "cron": lambda: system_packages.ensure_programs("cron"),
     "fuse": require_fuse,
+    "journald": require_journald,
     "openssl": lambda: system_packages.ensure_programs("openssl"),
 }

@@ -30,7 +30,13 @@ class Schedd(ABC):
         """Run a command on the manager and return its standard output."""
 
     def submit(
-        self, seconds: float = 0, *, user: str = "alice", script: str | None = None, inputs: Sequence[str] = ()
+        self,
+        seconds: float = 0,
+        *,
+        user: str = "alice",
+        script: str | None = None,
+        inputs: Sequence[str] = (),
+        output: str = "",
     ) -> str:
         """Queue a job as an ordinary user and return its id, such as `1.0`.
 
@@ -39,6 +45,7 @@ class Schedd(ABC):
             user: owner of the job.
             script: shell script to run instead.
             inputs: files of the manager that are sent to the node before the job starts.
+            output: name of the user's file for the standard output; "" to throw it away.
         """
         words = (script or f"exec sleep {seconds:g}").replace("'", "''").replace('"', '""')
         description = f"""\
@@ -51,6 +58,7 @@ request_cpus = 1
 request_memory = 32M
 request_disk = 1M
 log = /home/{user}/jobs.log
+{f"output = /home/{user}/{output}" if output else ""}
 queue
 """
         output = self.run_on_manager("condor_submit", "-terse", "-", user=user, stdin=description)

@@ -13,7 +13,7 @@ from lab.cache import compute_cache_key, create_run_folder, get_or_build
 from lab.debian_trees import SUITE, extract_packages
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
-    "rsyslog": ("rsyslog", "rsyslog-gnutls"),
+    "rsyslog": ("rsyslog", "rsyslog-elasticsearch", "rsyslog-gnutls"),
     "syslog-ng": ("syslog-ng-core",),
 }
 
@@ -22,6 +22,9 @@ def build_tree(server: str) -> Path:
     """Return the unpacked packages of the server; fetch them the first time."""
     packages = PACKAGES[server]
     return get_or_build(f"{server}-{compute_cache_key(SUITE, packages)}", lambda part: extract_packages(part, packages))
+
+
+VERSION_LINE = "@version: current\n"
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ def format_rsyslog_config(ports: Ports, output: Path, certificate: Path, key: Pa
 
 
 def format_syslog_ng_config(ports: Ports, output: Path, certificate: Path, key: Path) -> str:
-    """Return a configuration that writes the same parts."""
-    return f"""@version: current
+    """Return a configuration that writes the same parts, without the line of the version."""
+    return f"""
         source s {{
             syslog(ip("127.0.0.1") transport("udp") port({ports.udp}));
             syslog(ip("127.0.0.1") transport("tcp") port({ports.tcp}));
@@ -77,14 +80,29 @@ def start_syslog_server(server: str, ports: Ports, certificate: Path, key: Path)
     Yields:
         The file that it writes: one line for each message, its parts separated by `|`.
     """
+    with create_run_folder() as folder:
+        output = folder / "received"
+        form = format_rsyslog_config if server == "rsyslog" else format_syslog_ng_config
+        with start_configured_server(server, form(ports, output, certificate, key)):
+            yield output
+
+
+@contextmanager
+def start_configured_server(server: str, config_text: str) -> Iterator[None]:
+    """Run a server with a configuration, and kill it at the end.
+
+    Args:
+        server: `rsyslog` or `syslog-ng`.
+        config_text: The configuration; for syslog-ng without the line of the version.
+    """
     tree = build_tree(server)
     system_libraries = tree / f"usr/lib/{platform.machine()}-linux-gnu"
     loader = next(system_libraries.glob("ld-linux-*.so.*"))
     libraries = f"{system_libraries}:{tree}/usr/lib/syslog-ng"  # the second has the library of syslog-ng's modules
     with create_run_folder() as folder:
-        output, config = folder / "received", folder / "conf"
+        config = folder / "conf"
+        config.write_text(config_text if server == "rsyslog" else VERSION_LINE + config_text)
         if server == "rsyslog":
-            config.write_text(format_rsyslog_config(ports, output, certificate, key))
             words: list[str | Path] = [
                 tree / "usr/sbin/rsyslogd",
                 "-n",
@@ -96,7 +114,6 @@ def start_syslog_server(server: str, ports: Ports, certificate: Path, key: Path)
                 system_libraries / "rsyslog",
             ]
         else:
-            config.write_text(format_syslog_ng_config(ports, output, certificate, key))
             modules = next(path for path in tree.glob("usr/lib/syslog-ng/*") if path.is_dir())
             words = [
                 *(tree / "usr/sbin/syslog-ng", "--foreground", "--no-caps", f"--cfgfile={config}"),
@@ -108,7 +125,7 @@ def start_syslog_server(server: str, ports: Ports, certificate: Path, key: Path)
                 [loader, "--library-path", libraries, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         try:
-            yield output
+            yield
         finally:
             process.kill()
             process.wait()

@@ -265,7 +265,8 @@ class PageStatus(Status):
     """State of the supervisor as the status page receives it."""
 
     about: dict[str, str]
-    """Container: `host`, `slot`, `container_id`, `image_digest`, `version` and `life`, as far as they are known."""
+    """Container, as far as known: `host`, `slot`, `container_id`, `image_digest`, `channel`, `image_reason`, `version`,
+    `life`."""
     now: float
     """Time at which the message was written, for clients whose clock differs."""
 

@@ -10,12 +10,16 @@ from dataclasses import asdict, dataclass
 from autopilot.bounded_text import clip_text
 from autopilot.process.pseudo_files import read_text
 
+MAX_REASON_CHARS = 120  # Consul takes 512 bytes of metadata, and a character has up to four
+_NOT_LOGGED = ("hostname", "image_reason")
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
     """Identity of a container; "" where unknown.
 
-    `slot`, `host`, `image_digest` and `container_name` come from the watchdog.
+    `slot`, `host`, `image_digest`, `container_name`, `channel` (stable or canary; "" in a group without a canary) and
+    `image_reason` (the reason for this digest, as a phrase) come from the watchdog.
     """
 
     slot: str
@@ -24,10 +28,12 @@ class ContainerInfo:
     container_name: str
     container_id: str
     hostname: str
+    channel: str = ""
+    image_reason: str = ""
 
     def get_log_context(self) -> dict[str, str]:
         """Return the known values, as fields of each line of the log."""
-        return {key: value for key, value in asdict(self).items() if value and key != "hostname"}
+        return {key: value for key, value in asdict(self).items() if value and key not in _NOT_LOGGED}
 
 
 def detect_container_info(env: Mapping[str, str]) -> ContainerInfo:
@@ -39,6 +45,8 @@ def detect_container_info(env: Mapping[str, str]) -> ContainerInfo:
         container_name=clip_text(env.get("AUTOPILOT_CONTAINER_NAME", "")),
         container_id=parse_container_id(read_text("/proc/self/mountinfo")),
         hostname=socket.gethostname(),
+        channel=clip_text(env.get("AUTOPILOT_CHANNEL", "")),
+        image_reason=clip_text(env.get("AUTOPILOT_IMAGE_REASON", ""), MAX_REASON_CHARS),
     )
 
 

@@ -48,6 +48,8 @@ class LifeContext:
             "host": info.host,
             "slot": info.slot,
             "image-digest": info.image_digest,
+            "channel": info.channel,
+            "image-reason": info.image_reason,
             "version": __version__,
             "life": self.life_id,
         }

@@ -118,7 +118,7 @@ class Supervisor:
         self._integrations = Integrations(plan, self._integration_context)
         self._launcher = self._build_launcher()
         self._executor = self._build_executor()
-        self._log_integration = LogIntegration(plan, self._integration_context, self.log, self._get_payload_pids)
+        self._log_integration = LogIntegration(plan, self._integration_context, self.log, self._read_payload_id)
         self._environment = JobEnvironment(
             life.env,
             get_pids=self._executor.get_pids,
@@ -178,6 +178,7 @@ class Supervisor:
             )
             self._claim_state_directory()
             await self._tasks.run_until(self._executor.finished, self._prepare_node())
+            self._log_integration.require_libraries(self._plan)
             self._integrations.prepare()
         except IntegrationError as error:
             return Outcome("config", str(error), os.EX_CONFIG)
@@ -493,6 +494,7 @@ class Supervisor:
 
         output, log_fd = plan.logging.output, None
         try:
+            self._log_integration.require_libraries(plan)
             apply_to_integrations = self._integrations.stage_plan(plan, self._runner.core.list_healthy_jobs())
             if output != self._plan.logging.output:
                 log_fd = open_log_fd(output)
@@ -588,6 +590,7 @@ class Supervisor:
             orphans_reaped=self._processes.orphans_reaped,
             log_dropped_bytes=self.log.dropped_bytes,
             log_dropped_lines=self._log_integration.dropped_count,
+            log_waiting_bytes=self._log_integration.waiting_bytes,
             job_roots=self._launcher.get_job_roots(),
             ended_cpu_seconds=self._launcher.get_ended_cpu_seconds(),
             payload_pids=self._get_payload_pids(),
@@ -596,6 +599,10 @@ class Supervisor:
     def _get_payload_pids(self) -> Mapping[str, int]:
         batch_system = self._executor.batch_system
         return {} if batch_system is None else batch_system.get_payload_pids()
+
+    def _read_payload_id(self, pid: int) -> str | None:
+        batch_system = self._executor.batch_system
+        return None if batch_system is None else batch_system.read_payload_id(pid)
 
     def build_status(self) -> Status:
         """Return the answer of `autopilot status`."""

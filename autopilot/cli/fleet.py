@@ -22,7 +22,7 @@ from autopilot.timestamps import parse_timestamp
 @consul_option
 @output_option
 def command(host: str, datacenter: str | None, given: str | None, output: str) -> None:
-    """Show every container: host, slot, image, age, remaining lifetime, drain state, payloads.
+    """Show every container: host, slot, image, channel, age, remaining lifetime, drain state, payloads.
 
     LEFT is the time until the container drains or, while it drains, until its payloads are asked to end. STATUS is
     alive, maintenance, or lost: the container has stopped reporting to Consul, so it was killed or its host is down.
@@ -40,8 +40,7 @@ def command(host: str, datacenter: str | None, given: str | None, output: str) -
             err=True,
         )
         return
-    header = ("HOST", "SLOT", "CONTAINER", "IMAGE", "VERSION", "AGE", "LEFT", "DRAIN", "PAYLOADS", "STATUS")
-    for line in format_table([header, *(_build_row(container) for container in chosen)]):
+    for line in format_table(_build_rows(chosen)):
         click.echo(line)
     click.echo(_format_summary(chosen))
 
@@ -57,6 +56,16 @@ def _format_summary(containers: list[dict[str, Any]]) -> str:
 
 def _is_draining(container: dict[str, Any]) -> bool:
     return container["status"] == "alive" and container["drain"] not in ("", "no")
+
+
+def _build_rows(containers: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Return the table with its header; it has a column for the channel if a container has one."""
+    header = ("HOST", "SLOT", "CONTAINER", "IMAGE", "VERSION", "AGE", "LEFT", "DRAIN", "PAYLOADS", "STATUS")
+    rows = [header, *(_build_row(container) for container in containers)]
+    if not any(container["channel"] for container in containers):
+        return rows
+    channels = ("CHANNEL", *(container["channel"] or "-" for container in containers))
+    return [(*row[:4], channel, *row[4:]) for row, channel in zip(rows, channels, strict=True)]
 
 
 def _build_row(container: dict[str, Any]) -> tuple[str, ...]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from autopilot.spec.consul_address import is_consul_address
 from autopilot.spec.quantities import InvalidValueError, format_value, parse_whole_number
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_.\-]+(?::inet6?|\[[0-9]{1,3}\])?")
-_SYSLOG_PORTS = {"tcp": 601, "tls": 6514, "udp": 514}  # RFC 3195, RFC 5425, RFC 5426
+LogProtocol = Literal["tcp", "tls", "udp", "otlp+http", "otlp+https"]
+_LOG_PORTS: dict[str, int] = {  # RFC 3195, RFC 5425, RFC 5426, OTLP
+    "tcp": 601,
+    "tls": 6514,
+    "udp": 514,
+    "otlp+http": 4318,
+    "otlp+https": 4318,
+}
+_OTLP_PATH = "/v1/logs"
 _INTERFACE_HELP = 'write "eth0", "eth0:inet6", "eth0[1]", "10.0.0.0/16", "inet", "inet6" or "static:ADDRESS"'
 
 
@@ -43,17 +51,31 @@ def parse_host_port(value: Any) -> tuple[str, int]:
     return match[1] or match[2] or "localhost", parse_whole_number(match[3], 1, 65535)
 
 
-def parse_log_url(value: Any) -> tuple[str, str, int]:
-    """Return protocol, host and port of a receiver of the log, from "tls://HOST:PORT"; the port may be left out."""
-    message = f'cannot be {format_value(value)}; write "tcp://HOST:PORT", "tls://HOST:PORT" or "udp://HOST:PORT"'
+class LogAddress(NamedTuple):
+    """The address of a receiver of the log; `path` is "" except for OTLP."""
+
+    protocol: LogProtocol
+    host: str
+    port: int
+    path: str
+
+
+def parse_log_url(value: Any) -> LogAddress:
+    """Return the parts of "tls://HOST:PORT" or "otlp+https://HOST:PORT/PATH"; port and path may be left out."""
+    syslog = '"tcp://HOST:PORT", "tls://HOST:PORT", "udp://HOST:PORT"'
+    message = f'cannot be {format_value(value)}; write {syslog}, "otlp+http://HOST:PORT" or "otlp+https://HOST:PORT"'
     try:
-        parts = urlsplit(value if isinstance(value, str) and value.isprintable() else "")
-        port = parts.port or _SYSLOG_PORTS[parts.scheme]
+        parts = urlsplit(value if isinstance(value, str) and value.isprintable() and " " not in value else "")
+        port = parts.port or _LOG_PORTS[parts.scheme]
     except (ValueError, KeyError):
         raise InvalidValueError(message) from None
-    if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
+    is_otlp = parts.scheme in ("otlp+http", "otlp+https")
+    has_wrong_path = parts.path not in ("", "/") and not is_otlp
+    if not parts.hostname or has_wrong_path or parts.query or parts.fragment or "@" in parts.netloc:
         raise InvalidValueError(message)
-    return parts.scheme, parts.hostname, port
+    path = (parts.path if parts.path not in ("", "/") else _OTLP_PATH) if is_otlp else ""
+    protocol: LogProtocol = parts.scheme  # type: ignore[assignment]  # a key of _LOG_PORTS
+    return LogAddress(protocol, parts.hostname, port, path)
 
 
 def parse_consul_address(value: Any) -> str:

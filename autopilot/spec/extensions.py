@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from autopilot.spec.batch_section import BatchSection
-    from autopilot.spec.plan import Batch, BatchSettings, Command, Lifetime, Probe
+    from autopilot.spec.plan import Batch, BatchSettings, Command, Probe
 
 CHECK_KINDS = {
     "exec": "autopilot.adapters.checks.exec_check",
@@ -95,12 +95,11 @@ class BatchSystemKind(Protocol):
         """Return the pydantic model of the job spec's section."""
         ...
 
-    def create_system(self, batch: Batch, lifetime: Lifetime | None, services: Any) -> Any:
+    def create_system(self, batch: Batch, services: Any) -> Any:
         """Return the object that the supervisor drives.
 
         Args:
             batch: The section of the plan.
-            lifetime: The lifetime of the plan.
             services: An `autopilot.adapters.batch.batch_system.SupervisorServices`.
 
         Returns:

@@ -267,9 +267,9 @@ Facility = Annotated[
 Expression = Annotated[str, PlainValidator(parse_expression), _build_schema(_TEXT_SCHEMA, format="regex")]
 Expressions = Annotated[tuple[str, ...], PlainValidator(parse_expressions), _build_schema(_TEXT_LIST_SCHEMA)]
 LogUrl = Annotated[
-    tuple[Literal["tcp", "tls", "udp"], str, int],
+    address_rules.LogAddress,
     PlainValidator(address_rules.parse_log_url),
-    _build_schema(_TEXT_SCHEMA, pattern="^(tcp|tls|udp)://"),
+    _build_schema(_TEXT_SCHEMA, pattern="^(tcp|tls|udp|otlp\\+https?)://"),
 ]
 Url = Annotated[str, PlainValidator(address_rules.parse_url), _build_schema(_TEXT_SCHEMA, format="uri")]
 HostPort = Annotated[

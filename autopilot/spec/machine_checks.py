@@ -31,6 +31,7 @@ from autopilot.spec.findings import Finding
 from autopilot.spec.id_maps import is_mapped, may_set_groups
 from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.os_names import is_unknown_group, is_unknown_user, list_programs
+from autopilot.spec.otlp_library import OTLP_PROTOCOLS, OTLP_REMEDY, is_otlp_installed
 from autopilot.spec.port_checks import check_ports
 from autopilot.spec.privilege_names import CAPABILITY_NAMES, format_capabilities
 from autopilot.spec.spec_model import Job, Spec
@@ -71,6 +72,9 @@ def _check_libraries(spec: Spec) -> Iterator[Finding]:
         if getattr(spec, section) and missing:
             remedy = f"pip install condor-autopilot[{_EXTRAS_BY_SECTION[section]}]"
             yield build_machine_warning((section,), "used", f"not installed: {', '.join(missing)} ({remedy})")
+    for index, destination in enumerate(spec.logging.forward if spec.logging is not None else ()):
+        if destination.to.protocol in OTLP_PROTOCOLS and not is_otlp_installed():
+            yield build_machine_warning(("logging", "forward", index, "to"), "used", OTLP_REMEDY)
 
 
 def _check_batch_program(spec: Spec) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ _OWN_METRICS = {
     "autopilot_orphans_reaped": ("",),
     "autopilot_log_dropped_bytes": ("",),
     "autopilot_log_forward_dropped_lines": ("",),
+    "autopilot_log_forward_waiting_bytes": ("",),
     "autopilot_loop_lag_seconds": ("",),
     **{
         f"autopilot_{owner}_{figure}": _COUNTER_SUFFIXES if figure == "cpu_seconds" else ("",)

@@ -290,17 +290,20 @@ class Telemetry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogDestination:
-    """Another host that gets the lines of the log, as syslog messages."""
+    """Another host that gets the lines of the log, as syslog messages or by OTLP/HTTP."""
 
     url: str  # as written; names the destination in messages
-    protocol: Literal["tcp", "tls", "udp"]
+    protocol: Literal["tcp", "tls", "udp", "otlp+http", "otlp+https"]
     host: str
     port: int
+    path: str = ""  # of the URL, for OTLP
     facility: str = "daemon"
     ca_file: str | None = None
     cert_file: str | None = None
     key_file: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()  # names and values, for OTLP
     buffer_bytes: int = 1 << 20  # lines that wait while it is away
+    spill_bytes: int | None = None  # lines that wait on the disk when the buffer is full, and for the next life
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -225,15 +225,18 @@ def _compile_logging(logging: m.Logging) -> p.Logging:
 
 
 def _compile_destination(destination: m.LogForward) -> p.LogDestination:
-    protocol, host, port = destination.to
+    protocol, host, port, path = destination.to
     return p.LogDestination(
         url=destination.url,
         protocol=protocol,
         host=host,
         port=port,
+        path=path,
         facility=destination.facility,
         ca_file=destination.ca_file,
         cert_file=destination.cert_file,
         key_file=destination.key_file,
+        headers=tuple(destination.headers.items()),
         buffer_bytes=destination.buffer,
+        spill_bytes=destination.spill,
     )

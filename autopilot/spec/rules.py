@@ -15,11 +15,13 @@ from autopilot.spec.findings import Finding
 from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.metric_names import find_clashes
 from autopilot.spec.os_names import format_suggestion
+from autopilot.spec.otlp_library import OTLP_PROTOCOLS
 from autopilot.spec.registry_rules import check_registry
-from autopilot.spec.spec_model import Drain, Health, Job, Spec, When
+from autopilot.spec.spec_model import Drain, Health, Job, LogForward, Spec, When
 from autopilot.spec.trigger_rules import check_triggers
 from autopilot.spec.vocabulary import SIGNAL_SOURCES
 
+MIN_SPILL_BYTES = 1 << 20
 _SERVICE_NAME = re.compile(r"[a-z][a-zA-Z0-9\-]+")
 _BATCH_NAMES = join_names(BATCH_SYSTEMS, "or")  # "htcondor"
 _BATCH_KEYS: tuple[KeyPath, ...] = tuple((name,) for name in BATCH_SYSTEMS)
@@ -39,15 +41,38 @@ def check_rules(spec: Spec) -> Iterator[Finding]:
 
 
 def _check_log_destinations(spec: Spec) -> Iterator[Finding]:
+    spilling: dict[str, int] = {}
     for index, destination in enumerate(spec.logging.forward if spec.logging is not None else ()):
         path: KeyPath = ("logging", "forward", index)
+        protocol = destination.to.protocol
+        related: tuple[KeyPath, ...] = ((*path, "to"),)
         given = [key for key in ("ca_file", "cert_file", "key_file") if getattr(destination, key) is not None]
-        if destination.to[0] != "tls" and given:
-            message = f"cannot be used without TLS, got {destination.url}; write tls://, or remove it"
-            yield Finding((*path, given[0]), message, related_paths=((*path, "to"),))
+        if protocol not in ("tls", "otlp+https") and given:
+            with_tls = "otlp+https" if protocol == "otlp+http" else "tls"
+            message = f"cannot be used without TLS, got {destination.url}; write {with_tls}://, or remove it"
+            yield Finding((*path, given[0]), message, related_paths=related)
         elif (destination.cert_file is None) != (destination.key_file is None):
             alone, missing = ("cert_file", "key_file") if destination.key_file is None else ("key_file", "cert_file")
             yield Finding((*path, alone), f"cannot be used alone; write {missing} too")
+        if destination.headers and protocol not in OTLP_PROTOCOLS:
+            message = f"cannot be used with syslog, got {destination.url}; write otlp+https://, or remove it"
+            yield Finding((*path, "headers"), message, related_paths=related)
+        if "facility" in destination.model_fields_set and protocol in OTLP_PROTOCOLS:
+            yield Finding((*path, "facility"), "cannot be used with OTLP; remove it", related_paths=related)
+        if destination.spill is not None:
+            yield from _check_spill(destination, path, spilling.setdefault(destination.url, index))
+
+
+def _check_spill(destination: LogForward, path: KeyPath, first_index: int) -> Iterator[Finding]:
+    """Check the disk space of a receiver; `first_index` is the index of the first receiver with the same address."""
+    if destination.to.protocol == "udp":
+        message = "cannot be used with UDP, which does not tell that a line was lost; write tcp:// or tls://"
+        yield Finding((*path, "spill"), message, related_paths=((*path, "to"),))
+    elif destination.spill is not None and destination.spill < MIN_SPILL_BYTES:
+        yield Finding((*path, "spill"), f'cannot be less than 1 MiB, got {destination.spill} bytes; write "64MiB"')
+    elif path[-1] != first_index:
+        message = f"cannot be used twice for {destination.url}: logging.forward[{first_index}] has it; remove one"
+        yield Finding((*path, "spill"), message, related_paths=(("logging", "forward", first_index, "spill"),))
 
 
 def _check_jobs(spec: Spec) -> Iterator[Finding]:

@@ -249,20 +249,25 @@ class Lifetime(StrictModel):
 
 
 class LogForward(StrictModel):
-    """Another host that gets the log as syslog messages (RFC 5424)."""
+    """Another host that gets the log, as syslog messages (RFC 5424) or by OTLP/HTTP."""
 
-    to: f.LogUrl = Field(description="tcp://HOST:PORT, tls://HOST:PORT or udp://HOST:PORT")
+    to: f.LogUrl = Field(description="tcp://, tls:// or udp://HOST:PORT for syslog, otlp+http(s)://HOST:PORT for OTLP")
     facility: f.Facility = Field(default="daemon", description="a syslog facility such as daemon or local0")
     ca_file: f.AbsolutePath | None = Field(default=None, description="the CA of the host; the system's when left out")
     cert_file: f.AbsolutePath | None = Field(default=None, description="our certificate, for a host that asks for one")
     key_file: f.AbsolutePath | None = Field(default=None, description="the key of cert_file")
+    headers: f.Headers = Field(default_factory=dict, description="HTTP headers, for OTLP; a token for example")
     buffer: f.Size = Field(default=1 << 20, description="lines that wait while the host is away")
+    spill: f.Size | None = Field(
+        default=None,
+        description="lines that wait in the state directory when the buffer is full, or the life ends",
+    )
 
     @property
     def url(self) -> str:
         """The destination in one form."""
-        protocol, host, port = self.to
-        return f"{protocol}://{f'[{host}]' if ':' in host else host}:{port}"
+        protocol, host, port, path = self.to
+        return f"{protocol}://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
 class Redact(StrictModel):

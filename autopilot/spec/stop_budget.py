@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from autopilot.spec.plan import Job
 
+LOG_FLUSH_S = 1.0  # for the last lines to the receivers of the log, after all jobs have ended
+
 
 def find_slowest_by_order(jobs: Iterable[Job]) -> list[Job]:
     """Return the slowest job of each order, in the sequence of the stop."""

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import psutil
+from autopilot_watchdog.engine.engine_http import EngineClient
 
 from lab.dockerd import DockerDaemon, start_docker_daemon
 from lab.faults import FaultyProxy, start_faulty_proxy
@@ -77,12 +78,39 @@ def measure_gaps(site: Site, end_container: Callable[[str], object], name: str) 
         end_container(old)
         eventually(partial(is_refilled, site, old), 90, "refilled")
         gaps.append(get_slot(site)["since"] - begin)
-    print(f"{name}: median {statistics.median(gaps):.2f} s, worst {max(gaps):.2f} s of {ROUNDS}")
+    print_gaps(name, gaps)
+
+
+def measure_bare_engine(site: Site) -> None:
+    """Print the seconds that the engine's own calls take from a kill to a successor, with nothing between them."""
+    client = EngineClient(site.engine, site.service.socket)
+    gaps = []
+    for _ in range(ROUNDS):
+        old = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
+        found = site.ask_engine(f"/containers/{old}/json")
+        body = {**found["Config"], "HostConfig": found["HostConfig"]}
+        begin = time.time()
+        kill_container(site, old)
+        client.request_json("POST", f"/containers/{old}/wait", {"condition": "not-running"})
+        client.request_json("DELETE", f"/containers/{old}", {"v": "true"})
+        created = client.request_json("POST", "/containers/create", {"name": f"{old}-next"}, body)["Id"]
+        client.request_json("POST", f"/containers/{created}/start")
+        gaps.append(time.time() - begin)
+        client.request_json("DELETE", f"/containers/{created}", {"v": "true", "force": "true"})
+        site.run_once()
+    print_gaps("the engine's calls alone", gaps)
+
+
+def print_gaps(name: str, gaps: list[float]) -> None:
+    """Print the median and the worst of some gaps, in seconds."""
+    print(f"{name}: median {statistics.median(gaps):.2f} s, worst {max(gaps):.2f} s of {len(gaps)}")
 
 
 def measure_ends(site: Site) -> None:
-    """Print the gaps after a kill and after a forced removal."""
+    """Print the gaps after a kill and after a forced removal, and the engine's own share."""
     site.push_image()
+    site.run_once()
+    measure_bare_engine(site)
     with site.run_watch():
         measure_gaps(site, partial(kill_container, site), "killed -> refilled, watch")
         measure_gaps(site, lambda name: site.builder.run("rm", "--force", name), "docker rm -f -> refilled, watch")

@@ -33,7 +33,7 @@ class TaggedRegistry(SimulatedRegistry):
         self.tagged_digests = digests
         self.answers: list[TagDigest | RegistryFailure] = []
 
-    def request_tag_digest(self, now: float) -> TagDigest | RegistryFailure:
+    def request_tag_digest(self, now: float, reference: str = "") -> TagDigest | RegistryFailure:
         """Return the answers to the questions of a pass, one after another."""
         return self.answers.pop(0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,9 +44,10 @@ def fleet(tmp_path: Path, docker: DockerDaemon, the_registry: Registry) -> Itera
         docker.engine.run("rm", "--force", "--volumes", *names)
 
 
-def push(site: Site, text: str) -> str:
-    """Push an image under the fleet's tag and return its digest."""
-    return build_and_push(site.builder, site.reference, format_healthy_script(f"# {text}\nsleep 100000"))
+def push(site: Site, text: str, tag: str = "stable") -> str:
+    """Push an image under a tag of the fleet's repository and return its digest."""
+    reference = site.reference.replace(":stable", f":{tag}")
+    return build_and_push(site.builder, reference, format_healthy_script(f"# {text}\nsleep 100000"))
 
 
 def give_order(site: Site, *words: str, status: int = 0) -> str:
@@ -55,9 +57,9 @@ def give_order(site: Site, *words: str, status: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def renew(site: Site) -> str:
-    """End the life in the host's slot, if there is one, and return the digest of the next life after one pass."""
-    slot = f"{site.document['host']}-01"
+def renew(site: Site, number: int = 1) -> str:
+    """End the life in a slot of the host, if there is one, and return the digest of the next life after one pass."""
+    slot = f"{site.document['host']}-{number:02}"
     words = site.state_folder / "slots" / slot / "last-words.json"
     before = words.read_text() if words.exists() else ""
     if before:
@@ -95,3 +97,31 @@ def test_orders_reach_every_host(fleet: Fleet) -> None:
     one.write_config(consul={"address": "http://127.0.0.1:1"})
     assert "for the fleet, so not here either" in give_order(one, "quarantine", good, "--fleet", "--force", status=75)
     assert one.read_state()["images"] == before
+
+
+def test_promoted_canary_reaches_every_host(fleet: Fleet) -> None:
+    """A canary runs in one slot of a host; `promote` moves the fleet to it, and `rollback --fleet` moves it back."""
+    one, two = fleet.add_host("h1"), fleet.add_host("h2")
+    for site in (one, two):
+        site.write_config({"count": 2, "canary": {"image": ":canary", "slots": 1}})
+    stable = push(one, "stable")
+    canary = push(one, "canary", tag="canary")
+    assert (renew(one), one.read_state()["slots"]["h1-02"]["digest"]) == (canary, stable)
+    assert "the first slot of every host" in give_order(one, "explain", "h1-01")
+    assert "h1-01: " in give_order(one, "check") and ":canary on docker, the canary" in give_order(one, "check")
+    slots = one.get_slots()
+    assert [slots[name]["channel"] for name in ("h1-01", "h1-02")] == ["canary", "stable"]
+    container = one.read_state()["slots"]["h1-01"]["container"]
+    env = one.builder.run("inspect", "--format", "{{json .Config.Env}}", container)
+    assert {"AUTOPILOT_CHANNEL=canary", "AUTOPILOT_IMAGE_REASON=the newest of the canary"} <= set(json.loads(env))
+
+    one.run_once()  # the good lives are counted
+    text = give_order(one, "promote", "--reason", "it runs well")
+    assert f"now a life takes {canary}" in text and "the other hosts learn of it in their next pass" in text
+    assert "is promoted already, for the fleet" in give_order(one, "promote", status=64)
+    assert renew(one, 2) == canary
+    assert renew(two, 2) == canary, "a host that ran nothing of it follows the fleet"
+    assert "on h1, it runs well" in give_order(two, "explain", "h2-02")
+
+    assert f"now a life takes {stable}" in give_order(two, "rollback", "--fleet", "--reason", "it leaks")
+    assert [renew(one, 1), renew(one, 2), renew(two, 2)] == [stable] * 3

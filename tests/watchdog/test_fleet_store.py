@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from autopilot_watchdog.core.fleet_good import GoodDigests
-from autopilot_watchdog.core.observation import FleetState, FleetVoices
+from autopilot_watchdog.core.observation import FleetPromotion, FleetState, FleetVoices
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
 from autopilot_watchdog.shell.fleet_store import FleetStore
 
@@ -24,6 +25,7 @@ from tests.watchdog.scenes import IMAGE, KEY, A, B, build_config
 from tests.watchdog.site import eventually
 
 pytestmark = pytest.mark.real("consul")
+PATIENT = {"timeout": "60s"}  # a Consul on a busy machine may be slow
 DOCS = Path(__file__).parents[2] / "docs"
 CONTAINER_POLICY, WATCHDOG_POLICY = "consul-policy.hcl", "consul-policy-watchdog.hcl"
 
@@ -32,7 +34,8 @@ def test_quarantine_and_urgency() -> None:
     """Each host says by itself how a digest lives there; a release forgets all of it; the urgency is read with it."""
     with start_agent() as consul:
         one, other = (
-            FleetStore(build_config(host, consul={"address": f"http://{consul.http_address}"})) for host in ("h1", "h2")
+            FleetStore(build_config(host, consul={"address": f"http://{consul.http_address}", **PATIENT}))
+            for host in ("h1", "h2")
         )
         assert one.read_fleet_state() == FleetState()
         assert one.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
@@ -69,11 +72,12 @@ def build_store(consul: Agent, folder: Path, policy: str) -> FleetStore:
     """Build the store of a host whose token has one of the documented policies."""
     token = folder / policy
     token.write_text(create_token(consul, (DOCS / policy).read_text(), f"{Path(policy).stem}-{folder.name}"))
-    return FleetStore(build_config(consul={"address": f"http://{consul.http_address}", "token_file": str(token)}))
+    consul_keys = {"address": f"http://{consul.http_address}", "token_file": str(token), **PATIENT}
+    return FleetStore(build_config(consul=consul_keys))
 
 
 def test_watchdog_policy_is_enough(guarded: Agent, tmp_path: Path) -> None:
-    """With docs/consul-policy-watchdog.hcl a host reads everything, shares quarantines and good digests, no more."""
+    """With docs/consul-policy-watchdog.hcl a host reads everything, shares what hosts share, and writes no more."""
     store = build_store(guarded, tmp_path, WATCHDOG_POLICY)
     guarded.put("/v1/kv/autopilot-watchdog/urgency", "now")
     assert store.share_quarantine(ShareQuarantine(KEY, B, "3 lives failed")) == ""
@@ -85,6 +89,15 @@ def test_watchdog_policy_is_enough(guarded: Agent, tmp_path: Path) -> None:
     assert store.order_quarantine(B, "by alice on h1: bad") == ""
     assert store.read_fleet_state() == FleetState({B: "by alice on h1: bad"}, '"now"', good={IMAGE: (B, A)})
     assert store.release_quarantine(B) == ""
+    promotion = FleetPromotion(B, A, f"{IMAGE}-next", "by alice on h1")
+    assert store.share_lives(B, 3) == store.order_promotion(IMAGE, promotion) == ""
+    for path in ("lives/x/h1", f"lives/{A}/h2", f"promoted/{os.uname().machine}/other:stable"):
+        store._request("PUT", f"kv/autopilot-watchdog/{path}", b"neither a number nor JSON")
+    state = store.read_fleet_state()
+    assert state is not None and (state.lives, state.promotions) == ({B: {"h1": 3}}, {IMAGE: promotion})
+    assert store.share_lives(B, 0) == ""
+    state = store.read_fleet_state()
+    assert state is not None and not state.lives
     store._request("PUT", "kv/autopilot-watchdog/urgency", b"2026-01-01")
     assert "403" in store.last_error
     store._request("PUT", "kv/autopilot/lives/2026-01/x", b"forged")
@@ -99,6 +112,8 @@ def test_a_containers_token_orders_nothing(guarded: Agent, tmp_path: Path) -> No
     assert "403" in container.share_quarantine(ShareQuarantine(KEY, A, "forged"))
     assert "403" in container.release_quarantine(B)
     assert "403" in container.share_good_digests(GoodDigests(IMAGE, (A,)))
+    assert "403" in container.share_lives(A, 9)
+    assert "403" in container.order_promotion(IMAGE, FleetPromotion(A, B))
     for path in ("autopilot-watchdog/urgency", "autopilot-watchdog/quarantine/x", "autopilot-watchdog", "site/mode"):
         container._request("PUT", f"kv/{path}", b"now")
         assert "403" in container.last_error, path
@@ -122,7 +137,8 @@ def test_the_dead_leave() -> None:
         node = client.node_name
         client.kill()
         eventually(lambda: _get_member_status(server, node) == 4, 30, "Consul has seen it fail")
-        FleetStore(build_config(consul={"address": f"http://{server.http_address}", "node": node})).force_leave("wn-01")
+        consul_keys = {"address": f"http://{server.http_address}", "node": node, **PATIENT}
+        FleetStore(build_config(consul=consul_keys)).force_leave("wn-01")
         eventually(
             lambda: node not in [found["Node"] for found in server.request("/v1/catalog/nodes")], 5, "it is gone"
         )

@@ -78,7 +78,7 @@ class RealRegistry(SimulatedRegistry):
         self.known: Counter[str] = Counter()
         self._site = site
 
-    def request_tag_digest(self, now: float) -> TagDigest:
+    def request_tag_digest(self, now: float, reference: str = "") -> TagDigest:
         """Count a request and send it to the real registry."""
         self.request_counts[int(now // 60)] += 1
         client = registry_client.RegistryClient(self._site.reference, None, (), 5)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real("docker", "podman", "registry", "prometheus")
 NAMES = {
     *("slots", "lost_slot_seconds_total", "done_total", "quarantined_digests", "registry_answer_timestamp_seconds"),
     *("pinned", "digest_age_seconds", "last_pass_timestamp_seconds", "last_success_timestamp_seconds", "paused"),
-    *("failed_lives_in_a_row", "failed_preparations_in_a_row", "unremovable_containers"),
+    *("failed_lives_in_a_row", "failed_preparations_in_a_row", "unremovable_containers", "channel_slots"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.image_troubles import count_failed_preparations
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.reasons import REASON_CODES, Reason
+from autopilot_watchdog.core.slot_channel import find_channel
 from autopilot_watchdog.metrics_server import start_server
 
 METRIC_PREFIX = "autopilot_watchdog_"
@@ -45,6 +47,7 @@ class MetricsCollector(Collector):
             counts.add_metric([what], count)
         yield counts
         yield from self._collect_image_metrics()
+        yield self._collect_channels()
         yield _build_gauge("last_pass_timestamp_seconds", "When the last pass ended (dead man's switch).", self._now)
         yield _build_gauge(
             "last_success_timestamp_seconds", "The last pass in which all was well.", memory.last_success
@@ -72,7 +75,7 @@ class MetricsCollector(Collector):
         age = GaugeMetricFamily(
             f"{METRIC_PREFIX}digest_age_seconds", "Since the digest was first seen.", labels=["image", "digest", "part"]
         )
-        for key in dict.fromkeys(group.image_key for group in self._config.slots):
+        for key in dict.fromkeys(group.image_key for group in self._config.list_channels(with_followed=True)):
             image = self._memory.get_image(key)
             quarantined.add_metric([key], len(image.quarantine))
             answered.add_metric([key], image.answered_at)
@@ -82,6 +85,23 @@ class MetricsCollector(Collector):
                 if digest in image.records:
                     age.add_metric([key, digest, part], self._now - image.records[digest].first_seen)
         yield from (quarantined, answered, failed, pinned, age)
+
+    def _collect_channels(self) -> Metric:
+        """Return the numbers of slots with a living container by channel and digest."""
+        slots = GaugeMetricFamily(
+            f"{METRIC_PREFIX}channel_slots",
+            "Slots with a container, by its channel (stable, canary) and digest.",
+            labels=["channel", "image", "digest"],
+        )
+        counts: Counter[tuple[str, str, str]] = Counter()
+        for name, (group, _) in self._config.map_slots_to_groups().items():
+            slot = self._memory.get_slot(name)
+            if slot.container and not slot.ended:
+                channel = find_channel(self._memory, group, slot.digest)
+                counts[channel.name, channel.image, slot.digest] += 1
+        for labels, count in sorted(counts.items()):
+            slots.add_metric(list(labels), count)
+        return slots
 
 
 def _build_gauge(name: str, doc: str, value: float) -> Metric:

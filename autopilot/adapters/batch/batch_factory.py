@@ -14,7 +14,7 @@ def create_batch_system(plan: Plan, services: SupervisorServices) -> BatchSystem
     system: BatchSystem | None = None
     if plan.batch is not None:
         kind = load_batch_system(plan.batch.system)
-        system = cast(BatchSystem, kind.create_system(plan.batch, plan.lifetime, services))
+        system = cast(BatchSystem, kind.create_system(plan.batch, services))
     if plan.lifetime is None or plan.lifetime.drain.by_batch_system:
         return system
     from autopilot.adapters.batch.command import CommandDrain

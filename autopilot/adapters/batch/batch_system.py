@@ -112,6 +112,10 @@ class BatchSystem(Protocol):
         """Return the first process of each payload, by the payload's id."""
         ...
 
+    def read_payload_id(self, pid: int) -> str | None:
+        """Return the id of the payload with this first process, also of one that has only just begun; None without."""
+        ...
+
     def begin_drain(self, reason: str) -> None:
         """Let running payloads finish and take no new ones; answered by Drained, whenever that is."""
         ...

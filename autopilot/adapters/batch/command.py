@@ -81,6 +81,10 @@ class CommandDrain:
         """Return those of the batch system beside it, if any."""
         return self._inner.get_payload_pids() if self._inner else {}
 
+    def read_payload_id(self, pid: int) -> str | None:
+        """Return that of the batch system beside it, if any."""
+        return self._inner.read_payload_id(pid) if self._inner else None
+
     @property
     def own_pid_variables(self) -> tuple[str, ...]:
         """Environment variables of the main process that are to hold its own pid."""

@@ -70,6 +70,8 @@ def _parse_meta(meta: Mapping[str, str], node: str) -> dict[str, Any]:
         "slot": meta.get("slot", ""),
         "node": node,
         "image_digest": meta.get("image-digest", ""),
+        "channel": meta.get("channel", ""),
+        "image_reason": meta.get("image-reason", ""),
         "version": meta.get("version", ""),
         "life": meta.get("life", ""),
         "started": meta.get("started", ""),

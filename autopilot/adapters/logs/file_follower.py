@@ -1,33 +1,56 @@
 """Follow files that programs write, as `tail -F` does: through rotation, truncation and removal, several by a pattern.
 
-A look at all files is taken each second: it costs well under a millisecond, and works on every file system. Files that
-are there at a pattern's first look are followed from their end, later ones from their beginning. A file stays open, so
-its last lines are read after it was renamed or removed. Nothing about it is trusted: links are not followed, only
-regular files are read, a bounded number of files and of bytes at a time.
+A look at all files is taken each second: it costs well under a millisecond, and works on every file system. The kernel
+tells when an entry appears in a directory of a pattern, and a look follows at once: the output of a payload that runs
+for a moment is not missed. Files that are there at a pattern's first look are followed from their end, later ones from
+their beginning. A file stays open, so its last lines are read after it was renamed or removed.
+
+Nothing about a file is trusted: a payload may have written it. Links are not followed, only regular files are read, and
+what one look costs is bounded in files, bytes and lines. Holes are passed over. At most half of the event loop's time
+goes into reading.
 """
 
 from __future__ import annotations
 
 import asyncio
-import glob
+import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from typing import NamedTuple
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, NamedTuple
 
-from autopilot.process.line_buffer import MAX_LINE_BYTES, LineSplitter
+from autopilot.adapters.logs.pattern_walk import FoundEntry, PatternWalk
+from autopilot.process.line_buffer import MAX_LINE_BYTES, LineSplitter, escape_controls
 from autopilot.safe_files import SAFE_FLAGS
 from autopilot.spec.plan import LogFile
 
+if TYPE_CHECKING:
+    from autopilot.runtime.directory_watches import DirectoryWatches
+
 LOOK_INTERVAL_S = 1.0
+MIN_PAUSE_S = 0.02  # between searches that the kernel asks for
+MAX_PAUSE_S = 10.0
+PAUSE_FACTOR = 10  # times the last search: a payload may fill its directory, and searches must not take the machine
 MAX_FILES = 256
-MAX_READ_BYTES = 256 * 1024  # of one file in one look; the rest comes with the next look, which follows at once
-MAX_REST_BYTES = 4 << 20  # of one file that is gone, read at once; a payload can make and remove terabytes of holes
+MAX_FOUND_DIRECTORY_FILES = 32  # of one directory that a wildcard has found: one payload must not push out others
 CHUNK_BYTES = 64 * 1024
+MAX_CHUNK_LINES = 2000
+LINE_COST_BYTES = 128  # a line costs as much time as so many bytes
+MAX_FILE_COST_BYTES = 256 * 1024  # of one file in one look
+MAX_LOOK_COST_BYTES = 512 * 1024  # of all files in one look: some 20 ms; the rest comes with the next look
+MAX_END_COST_BYTES = 16 << 20  # of all files at the end of the life: about a second
+MAX_REST_BYTES = 4 << 20  # of one file that is gone
+MARK_BYTES = 64  # before the place in a file, which tell if it is still the same file
+HOLE_BYTES = 16  # so many zeros are no text
+HOLE = re.compile(rb"\0{%d,}" % HOLE_BYTES)
 
 OnLines = Callable[[str, str, list[bytes]], None]  # job, path and complete lines
+OnOpened = Callable[[str], None]  # path
+OnLimit = Callable[[bool], None]  # True while files are not followed, because there are too many
 
 
 class Source(NamedTuple):
@@ -67,71 +90,146 @@ class FollowedFile:
 
     def __init__(self, descriptor: int, path: str, source: Source, *, from_end: bool) -> None:
         self.path, self.source = path, source
+        self.found_directory: str | None = None  # of a wildcard, where it was opened
+        self.has_more = True  # to read at once
+        self.is_gone = False  # renamed out of the pattern or removed
         self._descriptor = descriptor
         self._offset = os.fstat(descriptor).st_size if from_end else 0
+        mark_bytes = min(MARK_BYTES, self._offset)
+        self._mark = os.pread(descriptor, mark_bytes, self._offset - mark_bytes)
+        self._rest_bytes = MAX_REST_BYTES  # that may be read after it is gone
         self._splitter = LineSplitter()
         expression = source.file.first_line
         self._joiner = LineJoiner(re.compile(expression.encode())) if expression is not None else None
         self._is_quiet = False  # nothing new at the last look
 
-    def read_lines(self) -> tuple[list[bytes], bool]:
-        """Read on.
+    def read_lines(self, max_cost_bytes: int) -> tuple[list[bytes], int]:
+        """Read on, and set `has_more`.
+
+        Args:
+            max_cost_bytes: The limit after which no further chunk is read.
 
         Returns:
-            The new complete lines, and True if there may be more to read at once.
+            The new complete lines, and their cost in bytes.
         """
-        size = os.fstat(self._descriptor).st_size
         lines: list[bytes] = []
-        if size < self._offset:  # truncated and written anew
-            lines += self._splitter.take_rest()
-            self._offset = 0
-        end = min(size, self._offset + MAX_READ_BYTES)
-        began = self._offset
-        while self._offset < end:
-            data = os.pread(self._descriptor, min(CHUNK_BYTES, end - self._offset), self._offset)
-            if not data:
-                break
-            self._offset += len(data)
-            lines += self._splitter.feed(data)
+        cost_bytes, began = 0, self._offset
+        self.has_more = True
+        while self.has_more and cost_bytes < max_cost_bytes:
+            data = self._read_chunk()
+            new = self._splitter.feed(HOLE.sub(b"", data))
+            cost_bytes += len(data) + LINE_COST_BYTES * (len(new) + 1)
+            lines += new
         was_quiet, self._is_quiet = self._is_quiet, self._offset == began
         if self._joiner is not None:
             lines = self._joiner.feed(lines)
             if was_quiet and self._is_quiet:
                 lines += self._joiner.take_rest()
-        return lines, self._offset < size and self._offset > began
+        return lines, cost_bytes
+
+    def _read_chunk(self) -> bytes:
+        """Return the next bytes, up to a number of lines, and set `has_more`."""
+        size = os.fstat(self._descriptor).st_size
+        found = os.pread(self._descriptor, len(self._mark) + CHUNK_BYTES, self._offset - len(self._mark))
+        if size < self._offset or not found.startswith(self._mark):  # truncated and written anew
+            self._offset, self._mark = 0, b""
+            self.has_more = size > 0
+            rest = self._splitter.take_rest()
+            return b"".join(rest) + b"\n" if rest else b""
+        data = found[len(self._mark) :]
+        if data.startswith(bytes(HOLE_BYTES)) and self._pass_hole():
+            return b""
+        *lines, rest_of_chunk = data.split(b"\n", MAX_CHUNK_LINES)
+        if len(lines) == MAX_CHUNK_LINES:
+            data = data[: len(data) - len(rest_of_chunk)]
+        if self.is_gone:
+            data = data[: self._rest_bytes]
+            self._rest_bytes -= len(data)
+        self._offset += len(data)
+        self._mark = (self._mark + data)[-MARK_BYTES:]
+        self.has_more = bool(data) and self._offset < size
+        return data
+
+    def _pass_hole(self) -> bool:
+        """Go to the end of a hole; return False if there is none. At the last hole, wait: it may be filled later."""
+        data_offset = self._find_data()
+        if data_offset == self._offset:
+            return False
+        self.has_more = data_offset is not None
+        if data_offset is not None:
+            self._offset, self._mark = data_offset, b""
+        return True
+
+    def _find_data(self) -> int | None:
+        """Return the offset of the next byte that is in no hole; None without any."""
+        try:
+            return os.lseek(self._descriptor, self._offset, os.SEEK_DATA)
+        except OSError as error:  # ENXIO; other file systems know no holes
+            return None if error.errno == errno.ENXIO else self._offset
 
     def close(self) -> list[bytes]:
-        """Close the file; return what is left in it, an unterminated last line too, and a line about unread bytes."""
-        lines: list[bytes] = []
-        more, end = True, self._offset + MAX_REST_BYTES
-        while more and self._offset < end:
-            new, more = self.read_lines()
-            lines += new
-        unread_bytes = os.fstat(self._descriptor).st_size - self._offset
+        """Close the file; return an unterminated last line, and a line about bytes that were not read."""
+        size = os.fstat(self._descriptor).st_size
+        unread_bytes = size - self._offset if size > self._offset and self._find_data() is not None else 0
         os.close(self._descriptor)
         rest = self._splitter.take_rest()
         if self._joiner is not None:
             rest = self._joiner.feed(rest) + self._joiner.take_rest()
         notice = b"autopilot: %d bytes at the end of this file were not read" % unread_bytes
-        return [*lines, *rest, *([notice] if unread_bytes > 0 else [])]
+        return [*rest, *([notice] if unread_bytes else [])]
 
 
 class FileFollower:
     """The files of all jobs."""
 
-    def __init__(self, on_lines: OnLines) -> None:
-        """Follow nothing yet; `on_lines` gets job, path and lines."""
-        self._on_lines = on_lines
+    def __init__(
+        self, on_lines: OnLines, on_opened: OnOpened = lambda _: None, on_limit: OnLimit = lambda _: None
+    ) -> None:
+        """Follow nothing yet.
+
+        Args:
+            on_lines: Gets job, path and lines.
+            on_opened: Gets the path of each new file, before its lines.
+            on_limit: Gets, after each search, True if there are more files than are followed.
+        """
+        self._on_lines, self._on_opened, self._on_limit = on_lines, on_opened, on_limit
         self._sources: tuple[Source, ...] = ()
         self._files: dict[tuple[int, int], FollowedFile] = {}  # by device and inode: a renamed file stays the same
         self._known_sources: frozenset[Source] = frozenset()  # of the looks before
+        self._watches: DirectoryWatches | None = None
+        self._must_search_again = False
+        self._found_counts: Counter[str | None] = Counter()  # files, by the directory that a wildcard has found
 
     async def follow(self) -> None:
         """Look again and again, until cancelled."""
-        while True:
-            while self.look():
-                await asyncio.sleep(0)
-            await asyncio.sleep(LOOK_INTERVAL_S)
+        from autopilot.runtime.directory_watches import DirectoryWatches
+
+        appeared = asyncio.Event()
+        self._watches = DirectoryWatches(appeared.set)
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                began = time.thread_time()
+                self._search()
+                pause_s = PAUSE_FACTOR * (time.thread_time() - began)
+                next_search = loop.time() + max(MIN_PAUSE_S, min(MAX_PAUSE_S, pause_s))
+                while (has_more := await self._read_in_turns()) and loop.time() < next_search:
+                    pass
+                await asyncio.sleep(next_search - loop.time())
+                if not has_more and not self._must_search_again:
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(appeared.wait(), LOOK_INTERVAL_S)
+                appeared.clear()
+        finally:
+            self._watches.close()
+            self._watches = None
+
+    async def _read_in_turns(self) -> bool:
+        """Read within the bounds of a look, then leave as much time to everything else; return True for more."""
+        began = time.thread_time()
+        has_more = self._read_files()
+        await asyncio.sleep(time.thread_time() - began)
+        return has_more
 
     def use_sources(self, sources: Sequence[Source]) -> None:
         """Follow the files of these patterns from now on, and look at once."""
@@ -139,65 +237,110 @@ class FileFollower:
         self.look()
 
     def look(self) -> bool:
-        """Read all new lines, within a bound; return True if there is more to read at once."""
-        present: set[tuple[int, int]] = set()
-        for source, path in self._list_paths():
-            try:
-                status = os.stat(path, follow_symlinks=False)
-            except OSError:
-                continue
-            key = (status.st_dev, status.st_ino)
-            if key in present or not stat.S_ISREG(status.st_mode):
-                continue
-            if key not in self._files and not self._open(path, source, key):
-                continue
-            present.add(key)
-            self._files[key].path = path
-        self._known_sources = frozenset(self._sources)
-        has_more = False
-        for key in list(self._files):
-            if key in present:
-                has_more = self._read(key) or has_more
-            else:
-                self._close(key)
-        return has_more
+        """Search for files and read new lines, within a bound; return True if there is more to read at once."""
+        self._search()
+        return self._read_files()
 
     def close(self) -> None:
-        """Read what is left and close all files."""
-        self.look()
+        """Read what is left, within a bound, and close all files."""
+        self._search()
+        room_bytes = MAX_END_COST_BYTES
+        while self._read_files() and room_bytes > 0:
+            room_bytes -= MAX_LOOK_COST_BYTES
         for key in list(self._files):
             self._close(key)
 
-    def _list_paths(self) -> Iterator[tuple[Source, str]]:
-        room = MAX_FILES
+    def _search(self) -> None:
+        """Open new files, and notice those that are gone."""
+        present: set[tuple[int, int]] = set()
+        inodes = {inode for _, inode in self._files}
+        self._found_counts = Counter(file.found_directory for file in self._files.values())
+        is_limited = False
+        walk = PatternWalk()
         for source in self._sources:
-            paths = list(islice(glob.iglob(source.file.path), room))
-            room -= len(paths)
-            yield from ((source, path) for path in sorted(paths))
+            try:
+                with closing(walk.find_entries(source.file.path)) as entries:
+                    for entry in entries:
+                        if entry.inode not in inodes and not self._has_room(entry):  # there may be thousands
+                            is_limited = True
+                            continue
+                        key = self._identify(entry)
+                        if key is not None and key not in present and self._keep_or_open(entry, source, key):
+                            present.add(key)
+            except OSError:  # no descriptor is left, for example: what is open stays open until the next search
+                return
+        self._known_sources = frozenset(self._sources)
+        for key, file in self._files.items():
+            file.is_gone = key not in present
+        # an entry may have appeared after its directory was read and before it was watched
+        self._must_search_again = self._watches is not None and self._watches.set_watched(walk.directories)
+        self._on_limit(is_limited or walk.is_limited)
 
-    def _open(self, path: str, source: Source, key: tuple[int, int]) -> bool:
-        """Open the file with this device and inode; return False if it cannot be followed."""
+    def _has_room(self, entry: FoundEntry) -> bool:
+        directory = entry.found_directory
+        has_own_room = directory is None or self._found_counts[directory] < MAX_FOUND_DIRECTORY_FILES
+        return len(self._files) < MAX_FILES and has_own_room
+
+    @staticmethod
+    def _identify(entry: FoundEntry) -> tuple[int, int] | None:
+        """Return device and inode of a regular file; None for anything else."""
         try:
-            descriptor = os.open(path, os.O_RDONLY | SAFE_FLAGS)
+            status = os.stat(entry.name, dir_fd=entry.directory, follow_symlinks=False)
+        except OSError:
+            return None
+        return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+    def _keep_or_open(self, entry: FoundEntry, source: Source, key: tuple[int, int]) -> bool:
+        """Return True if the file with this device and inode is followed."""
+        path = escape_controls(os.fsencode(entry.path).decode(errors="replace"))
+        if key in self._files:
+            self._files[key].path = path
+            return True
+        try:
+            descriptor = os.open(entry.name, os.O_RDONLY | SAFE_FLAGS, dir_fd=entry.directory)
         except OSError:
             return False
         status = os.fstat(descriptor)
-        if (status.st_dev, status.st_ino) != key:  # exchanged since we looked: the next look opens the other one
+        # exchanged since we looked: the next look opens the other one. A second name may be of a foreign file
+        if (status.st_dev, status.st_ino) != key or status.st_nlink > 1:
             os.close(descriptor)
             return False
-        self._files[key] = FollowedFile(descriptor, path, source, from_end=source not in self._known_sources)
+        file = FollowedFile(descriptor, path, source, from_end=source not in self._known_sources)
+        file.found_directory = entry.found_directory
+        self._files[key] = file
+        self._found_counts[entry.found_directory] += 1
+        self._on_opened(path)
         return True
 
-    def _read(self, key: tuple[int, int]) -> bool:
+    def _read_files(self) -> bool:
+        """Read new lines of all files, within the bounds of a look; return True if there is more to read at once."""
+        room_bytes = MAX_LOOK_COST_BYTES
+        unfinished: set[str] = set()  # paths at which an older file is to be read first
+        for key in sorted(self._files, key=lambda key: not self._files[key].is_gone):
+            file = self._files[key]
+            if room_bytes <= 0:
+                return True
+            if file.path not in unfinished:
+                room_bytes -= self._read(key)
+            if file.is_gone and file.has_more:
+                unfinished.add(file.path)
+        return any(file.has_more for file in self._files.values())
+
+    def _read(self, key: tuple[int, int]) -> int:
+        """Read on in a file, and close it when it is gone and read; return the cost in bytes."""
         file = self._files[key]
         try:
-            lines, has_more = file.read_lines()
+            lines, cost_bytes = file.read_lines(MAX_FILE_COST_BYTES)
         except OSError:  # a stale handle of a network file system
             self._close(key)
-            return False
+            return 0
         if lines:
             self._on_lines(file.source.job, file.path, lines)
-        return has_more
+        if file.has_more:
+            self._files[key] = self._files.pop(key)  # the others go first the next time
+        elif file.is_gone:
+            self._close(key)
+        return cost_bytes
 
     def _close(self, key: tuple[int, int]) -> None:
         file = self._files.pop(key)

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 MIN_SECRET_CHARS = 6  # a shorter value is part of many words
 REPLACEMENT = "[redacted]"
+PUBLIC_FIELDS = ("job", "check", "stream", "payload")  # names, by which lines are found
 
 
 class Redactor:
@@ -25,10 +26,13 @@ class Redactor:
         """
         wanted = [name.upper() for name in names]
         secrets = {
-            value
+            secret
             for environment in environments
             for name, value in environment.items()
-            if len(value) >= MIN_SECRET_CHARS and any(fnmatchcase(name.upper(), pattern) for pattern in wanted)
+            if any(fnmatchcase(name.upper(), pattern) for pattern in wanted)
+            # a key of several lines is printed as several lines of the log
+            for secret in (value, *value.splitlines())
+            if len(secret) >= MIN_SECRET_CHARS
         }
         # of two secrets with the same beginning the longer one comes first
         parts = [re.escape(secret) for secret in sorted(secrets, key=len, reverse=True)]
@@ -38,3 +42,16 @@ class Redactor:
     def redact(self, text: str) -> str:
         """Return the text without secrets."""
         return text if self._expression is None else self._expression.sub(REPLACEMENT, text)
+
+    def redact_fields(self, fields: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the fields of a line without secrets; a value that is no text becomes one if a secret is in it."""
+        if self._expression is None:
+            return fields
+        return {key: value if key in PUBLIC_FIELDS else self._redact_value(value) for key, value in fields.items()}
+
+    def _redact_value(self, value: object) -> object:
+        if value is None or isinstance(value, int | float):
+            return value
+        text = str(value)
+        redacted = self.redact(text)
+        return value if redacted == text else redacted

@@ -47,7 +47,8 @@ class LifeMetrics:
         def make_gauge(name: str, help: str, *labels: str) -> Gauge:
             return Gauge(f"autopilot_{name}", help, labels, registry=registry)
 
-        Info("autopilot", "This life: version, container, image, host, slot.", registry=registry).info(dict(metadata))
+        labels = {key: value for key, value in metadata.items() if key != "image_reason"}  # a sentence is no label
+        Info("autopilot", "This life: version, container, image, host, slot.", registry=registry).info(labels)
         ProcessCollector(registry=registry)
         self._job_up = make_gauge("job_up", "1 while the job has a process.", "name")
         self._job_healthy = make_gauge(
@@ -79,6 +80,9 @@ class LifeMetrics:
         )
         self._log_dropped_lines = make_gauge(
             "log_forward_dropped_lines", "Lines of log dropped because their receiver on another host was away or slow."
+        )
+        self._log_waiting_bytes = make_gauge(
+            "log_forward_waiting_bytes", "Bytes of log that wait for their receiver on another host."
         )
         self._loop_lag = make_gauge("loop_lag_seconds", "Delay of the event loop at this scrape.")
         self._registry = registry
@@ -124,6 +128,7 @@ class LifeMetrics:
         orphans_reaped: int,
         log_dropped_bytes: int,
         log_dropped_lines: int,
+        log_waiting_bytes: int,
         loop_lag_s: float,
     ) -> None:
         """Set the gauges before a scrape.
@@ -134,6 +139,7 @@ class LifeMetrics:
             orphans_reaped: Orphans reaped since the start.
             log_dropped_bytes: Bytes of log dropped since the start.
             log_dropped_lines: Lines that receivers on other hosts did not take since the start.
+            log_waiting_bytes: Bytes of the lines that wait for receivers on other hosts.
             loop_lag_s: The delay of the event loop in seconds.
         """
         for gauge in (self._job_up, self._job_healthy, self._phase, self._active_conditions):
@@ -152,6 +158,7 @@ class LifeMetrics:
         self._orphans.set(orphans_reaped)
         self._log_dropped_bytes.set(log_dropped_bytes)
         self._log_dropped_lines.set(log_dropped_lines)
+        self._log_waiting_bytes.set(log_waiting_bytes)
         self._loop_lag.set(loop_lag_s)
         consul = status.get("consul")
         if consul is not None:

@@ -271,6 +271,7 @@ class TelemetryAdapter:
             orphans_reaped=figures.orphans_reaped,
             log_dropped_bytes=figures.log_dropped_bytes,
             log_dropped_lines=figures.log_dropped_lines,
+            log_waiting_bytes=figures.log_waiting_bytes,
             loop_lag_s=loop_lag_s,
         )
         return Page(CONTENT_TYPE_LATEST, render_metrics(self._registry))

@@ -10,18 +10,25 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from autopilot.adapters.logs.logger import Logger
-from autopilot.app.integrations.integration_context import IntegrationContext
+from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
+from autopilot.spec.otlp_library import OTLP_PROTOCOLS, OTLP_REMEDY, is_otlp_installed
 from autopilot.spec.plan import LogDestination, Plan
+from autopilot.spec.stop_budget import LOG_FLUSH_S
 
 if TYPE_CHECKING:
+    from autopilot.adapters.condition_reporter import ConditionReporter
     from autopilot.adapters.logs.file_follower import FileFollower, Source
     from autopilot.adapters.logs.log_entry import ForwardedLine
     from autopilot.adapters.logs.log_forwarder import LogForwarder
     from autopilot.adapters.logs.redaction import Redactor
 
-FLUSH_TIMEOUT_S = 1.0  # for the last lines, at the end of the life
-PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]+)/")  # named after the first process of the payload
+PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]{1,10})/")  # named after the first process of the payload
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
+LIMIT_PROBLEM = (
+    "not all files of logging.files are followed: 256 at most, and 32 of a directory that a wildcard has found; "
+    "write narrower patterns, or look for a payload that fills its directory"
+)
+SPILL_DIRECTORY = "log-spill"  # in the state directory
 
 
 class LogIntegration:
@@ -32,7 +39,7 @@ class LogIntegration:
         plan: Plan,
         context: IntegrationContext,
         log: Logger,
-        get_payload_pids: Callable[[], Mapping[str, int]],
+        read_payload_id: Callable[[int], str | None],
     ) -> None:
         """Take lines from now on; `begin` sends them.
 
@@ -40,15 +47,16 @@ class LogIntegration:
             plan: The plan to follow at first.
             context: Callbacks to the supervisor.
             log: The log, whose lines are forwarded.
-            get_payload_pids: Returns the first process of each payload.
+            read_payload_id: Returns the id of the payload with this first process.
         """
-        self._plan, self._context, self._log, self._get_payload_pids = plan, context, log, get_payload_pids
+        self._plan, self._context, self._log, self._read_payload_id = plan, context, log, read_payload_id
         self._forwarders: dict[LogDestination, LogForwarder] = {}
         self._tasks: dict[LogDestination, asyncio.Task[None]] = {}
         self._redactor: Redactor | None = None
         self._put_variables: dict[str, str] = {}
         self._follower: FileFollower | None = None
         self._is_following = False
+        self._file_conditions: ConditionReporter | None = None
         self._payloads_by_file: dict[str, str] = {}
         self._use_destinations()
         self._use_files()
@@ -57,6 +65,22 @@ class LogIntegration:
     def dropped_count(self) -> int:
         """Lines dropped since the start, because their receiver did not take them; of present receivers."""
         return sum(forwarder.dropped_count for forwarder in self._forwarders.values())
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of the lines that wait for their receiver, in memory and on the disk."""
+        return sum(forwarder.waiting_bytes for forwarder in self._forwarders.values())
+
+    @staticmethod
+    def require_libraries(plan: Plan) -> None:
+        """Check that the libraries for the receivers are installed.
+
+        Raises:
+            IntegrationError: OpenTelemetry's is missing.
+        """
+        for index, destination in enumerate(plan.logging.forward):
+            if destination.protocol in OTLP_PROTOCOLS and not is_otlp_installed():
+                raise IntegrationError(f"logging.forward[{index}].to: cannot be used: {OTLP_REMEDY}")
 
     def begin(self) -> None:
         """Connect and look for files, beside the running jobs."""
@@ -87,19 +111,22 @@ class LogIntegration:
         """Send the last lines at the end of the life, within a bound; the loop runs nothing else any more."""
 
         async def flush() -> None:
-            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+            async with asyncio.timeout(LOG_FLUSH_S):
                 await asyncio.gather(*(forwarder.flush() for forwarder in self._forwarders.values()))
 
         if self._forwarders:
             with suppress(Exception):  # nothing may keep a life from ending
                 loop.run_until_complete(flush())
+            with suppress(Exception):
+                for forwarder in self._forwarders.values():
+                    forwarder.save_rest()
 
     # --- forwarding ---
 
     def _use_destinations(self) -> None:
         wanted = self._plan.logging.forward
         for destination in self._forwarders.keys() - set(wanted):
-            del self._forwarders[destination]
+            self._forwarders.pop(destination).save_rest()
             if (task := self._tasks.pop(destination, None)) is not None:
                 task.cancel()
         for destination in wanted:
@@ -111,20 +138,33 @@ class LogIntegration:
     def _create_forwarder(self, destination: LogDestination) -> LogForwarder:
         from autopilot.adapters.condition_reporter import ConditionReporter
         from autopilot.adapters.logs.log_forwarder import LogForwarder
+
+        return LogForwarder(destination, self._create_encoder(destination), ConditionReporter(self._context.report))
+
+    def _create_encoder(self, destination: LogDestination) -> Callable[[ForwardedLine], bytes]:
+        life = self._context.life
+        info = life.container_info
+        if destination.protocol in OTLP_PROTOCOLS:
+            from autopilot.adapters.logs.otlp_format import OtlpFormat
+
+            return OtlpFormat(hostname=info.hostname, life_id=life.life_id, context=info.get_log_context()).encode
         from autopilot.adapters.logs.syslog_format import FORMATTERS, SyslogFormat
 
-        info = self._context.life.container_info
         form = SyslogFormat(facility=destination.facility, hostname=info.hostname, context=info.get_log_context())
-        encode = partial(FORMATTERS[destination.protocol], form)
-        return LogForwarder(destination, encode, ConditionReporter(self._context.report))
+        return partial(FORMATTERS[destination.protocol], form)
 
     def _start_forwarder(self, destination: LogDestination) -> None:
+        """Start to send; from now on the state directory is ours, so that lines may wait there."""
+        parent = self._context.life.state_directory / SPILL_DIRECTORY
+        self._forwarders[destination].open_spill(parent, self._context.log_moved_file)
         work = self._forwarders[destination].run
         self._tasks[destination] = self._context.start_task(f"log-forward {destination.url}", work)
 
     def _forward(self, line: ForwardedLine) -> None:
         if self._redactor is not None:
-            line = line._replace(message=self._redactor.redact(line.message))
+            line = line._replace(
+                message=self._redactor.redact(line.message), fields=self._redactor.redact_fields(line.fields)
+            )
         for forwarder in self._forwarders.values():
             forwarder.add(line)
 
@@ -154,7 +194,7 @@ class LogIntegration:
         if self._follower is None and any(job.log_files for job in self._plan.jobs):
             from autopilot.adapters.logs.file_follower import FileFollower
 
-            self._follower = FileFollower(self._write_file_lines)
+            self._follower = FileFollower(self._write_file_lines, self._note_opened, self._note_limit)
         if self._follower is not None:
             self._follower.use_sources(self._list_sources())
 
@@ -171,15 +211,30 @@ class LogIntegration:
     def _write_file_lines(self, job: str, path: str, lines: list[bytes]) -> None:
         self._log.log_file_lines(job, path, lines, payload=self._find_payload(path))
 
+    def _note_opened(self, path: str) -> None:
+        """Find the payload of a new file now: it may end before its lines are read."""
+        self._payloads_by_file.pop(path, None)  # of an earlier process with this pid
+        self._find_payload(path)
+
+    def _note_limit(self, is_limited: bool) -> None:
+        if not self._is_following:  # the supervisor takes no reports yet; the next search tells it again
+            return
+        if self._file_conditions is None:
+            from autopilot.adapters.condition_reporter import ConditionReporter
+
+            self._file_conditions = ConditionReporter(self._context.report)
+        if is_limited:
+            self._file_conditions.raise_condition("log-files-limit", LIMIT_PROBLEM)
+        else:
+            self._file_conditions.clear_condition("log-files-limit")
+
     def _find_payload(self, path: str) -> str | None:
         """Return the payload in whose directory a file is, also after its end."""
         match = PAYLOAD_DIRECTORY.search(path)
         if match is None:
             return None
-        pid = int(match[1])
-        for payload, payload_pid in self._get_payload_pids().items():
-            if payload_pid == pid:
-                while len(self._payloads_by_file) >= MAX_REMEMBERED_PAYLOADS:
-                    del self._payloads_by_file[next(iter(self._payloads_by_file))]
-                self._payloads_by_file[path] = payload
+        if (payload := self._read_payload_id(int(match[1]))) is not None:
+            while len(self._payloads_by_file) >= MAX_REMEMBERED_PAYLOADS:
+                del self._payloads_by_file[next(iter(self._payloads_by_file))]
+            self._payloads_by_file[path] = payload
         return self._payloads_by_file.get(path)

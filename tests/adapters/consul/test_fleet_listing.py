@@ -17,6 +17,7 @@ from tests.adapters.consul.conftest import build_service_spec, get_service_statu
 from tests.app.harness import SupervisorProcess, eventually, find_free_port
 
 HERE = {"AUTOPILOT_HOST": "h7", "AUTOPILOT_SLOT": "slot2", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "c" * 64}
+CHANNEL = {"AUTOPILOT_CHANNEL": "canary", "AUTOPILOT_IMAGE_REASON": "\N{PILE OF POO}" * 400}  # as long as can be
 
 
 def run_verb(agent, *words):
@@ -34,20 +35,21 @@ def query_as_json(agent, *words):
 @pytest.mark.real("consul")
 @pytest.mark.parametrize("has_port", [True, False], ids=["with telemetry", "without"])
 def test_fleet(agent, tmp_path, has_port):
-    """Every container is listed with host, slot, image, age, lifetime and payloads, and leaves at its end; a drain is
-    seen as it begins. Without a telemetry port the supervisor is no service: its port would be 0.
+    """Every container is listed with host, slot, image, channel, age, lifetime and payloads, and leaves at its end; a
+    drain is seen as it begins. Without a telemetry port the supervisor is no service: its port would be 0.
     """
     spec = build_service_spec(agent)
     if has_port:
         spec["telemetry"] = {"port": find_free_port(), "interfaces": ["lo"]}
     spec["lifetime"] = {"max": "1h", "drain": {"exec": "true", "until": "false"}}
-    with SupervisorProcess(tmp_path, spec, env=HERE) as pilot:
+    with SupervisorProcess(tmp_path, spec, env=HERE | CHANNEL) as pilot:
         eventually(lambda: get_service_status(agent) == "passing" and bool(query_as_json(agent, "fleet")), "listed")
         (found,) = query_as_json(agent, "fleet")
         services = {service["Service"]: service["Port"] for service in agent.request("/v1/agent/services").values()}
         assert services.keys() == {"web", *(("autopilot", "containerpilot") if has_port else ())}
         assert all(services.values())
         assert (found["host"], found["slot"], found["image_digest"]) == ("h7", "slot2", HERE["AUTOPILOT_IMAGE_DIGEST"])
+        assert (found["channel"], found["image_reason"][0]) == ("canary", CHANNEL["AUTOPILOT_IMAGE_REASON"][0])
         assert (found["drain"], found["payloads"], found["status"]) == ("no", 0, "alive")
         assert found["started"] < found["lifetime_end"]
         assert pilot.run_verb("drain", "--no-wait").returncode == 0
@@ -59,6 +61,7 @@ def test_fleet(agent, tmp_path, has_port):
             check=True,
         ).stdout
         assert "slot2" in text and "cccccccccccc" in text
+        assert text.split()[3:6] == ["IMAGE", "CHANNEL", "VERSION"] and " canary " in text
         assert pilot.run_verb("maintenance", "on").returncode == 0
         eventually(lambda: query_as_json(agent, "fleet")[0]["status"] == "maintenance", "in maintenance")
         for _ in range(2):

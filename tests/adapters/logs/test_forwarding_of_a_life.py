@@ -11,7 +11,10 @@ import pytest
 from lab.syslog_servers import PACKAGES, Ports, start_syslog_server
 from tests.app.harness import SupervisorProcess, eventually, find_free_port, shell
 
-TAIL = 'printf "first\\n" >> "$LOG"; echo to-stdout; echo to-stderr >&2; echo "token is $API_TOKEN"; sleep 1000'
+TAIL = """
+    printf "first\\nfile: $API_TOKEN pin-1234\\n" >> "$LOG"
+    echo to-stdout; echo to-stderr >&2; echo "token is $API_TOKEN"; echo "$A_PRIVATE_KEY"; sleep 1000
+"""
 
 
 def can_connect(port):
@@ -29,7 +32,7 @@ def build_spec(to, log_file, **destination):
             {
                 "name": "web",
                 "exec": shell(TAIL),
-                "env": {"LOG": str(log_file), "API_TOKEN": "abcdef-secret"},
+                "env": {"LOG": str(log_file), "API_TOKEN": "abcdef-secret", "A_PRIVATE_KEY": "key-one\nkey-two"},
                 "logging": {"files": [{"path": str(log_file)}]},
             },
             {"name": "pin", "exec": shell("echo my pin-1234; sleep 1000")},
@@ -54,13 +57,14 @@ def test_syslog_servers(tmp_path, certificate, server, protocol):
         eventually(lambda: "exit 0" in output.read_text(), "the last line has arrived")
         received = [line.split("|") for line in output.read_text().splitlines()]
     job_lines = {parts[5].strip(): parts for parts in received if parts[0] == "web"}
-    assert {"to-stdout", "to-stderr", "first", "token is [redacted]"} <= job_lines.keys()
+    redacted = {"token is [redacted]", "file: [redacted] [redacted]", "[redacted]"}
+    assert {"to-stdout", "to-stderr", "first", *redacted} <= job_lines.keys()
     application, facility, severity, _, data, _ = job_lines["first"]
     assert (application, facility, severity) == ("web", "local3", "info")
     assert 'stream="file"' in data and f'file="{tmp_path}/app.log"' in data
     (ended,) = (parts for parts in received if parts[3] == "exit")
     assert ended[0] == "autopilot"
-    assert not re.search("abcdef-secret|pin-1234", output.read_text() if output.exists() else repr(received))
+    assert not re.search("abcdef-secret|pin-1234|key-one|key-two", repr(received))
 
 
 @pytest.mark.slow

@@ -54,6 +54,7 @@ class Receiver:
         self.writers = []
         self.reading = asyncio.Event()
         self.reading.set()
+        self.greet = lambda writer: None
         self.port = 0
         self.server = None
 
@@ -63,6 +64,7 @@ class Receiver:
 
     async def handle(self, reader, writer):
         self.writers.append(writer)
+        self.greet(writer)
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while line := await reader.readline():
                 await self.reading.wait()
@@ -232,3 +234,128 @@ async def test_hung_receivers_leave_no_connection(monkeypatch):
         assert len(os.listdir("/proc/self/fd")) - before - len(accepted) <= 2
         for connection in accepted:
             connection.close()
+
+
+@pytest.mark.parametrize("kind", ["closes at once", "hangs", "no datagrams"])
+async def test_false_receivers(monkeypatch, receiver, kind):
+    """A receiver that accepts connections and takes nothing is a trouble until a connection lasts."""
+    monkeypatch.setattr(log_forwarder, "STEADY_S", 0.3)
+    cues: list[Any] = []
+    forwarder = make_forwarder(receiver.port, cues=cues, buffer_bytes=64 << 20)
+    if kind == "closes at once":
+        receiver.greet = lambda writer: writer.close()
+    elif kind == "hangs":
+        monkeypatch.setattr(log_forwarder, "SEND_TIMEOUT_S", 0.1)
+        monkeypatch.setattr(log_forwarder, "BATCH_BYTES", 32 << 20)  # more than the kernel keeps for a socket
+        receiver.reading.clear()
+        add(forwarder, *("x" * 32_000 for _ in range(1000)))
+    else:
+        forwarder = make_forwarder(receiver.port, cues=cues, protocol="udp")
+    async with running(forwarder), asyncio.timeout(TIMEOUT_S * 2):
+        while not cues:
+            add(forwarder, "x")
+            await asyncio.sleep(0.01)
+        assert isinstance(cues[0], ConditionDetected) and "cannot send the log to" in cues[0].detail
+        assert kind != "closes at once" or "it closes each connection at once" in cues[0].detail
+        receiver.greet, transport = lambda writer: None, None
+        monkeypatch.setattr(log_forwarder, "SEND_TIMEOUT_S", TIMEOUT_S)
+        receiver.reading.set()
+        if kind == "no datagrams":
+            address = ("localhost", receiver.port)
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=address)
+        while not isinstance(cues[-1], ConditionResolved):
+            await asyncio.sleep(0.01)
+        if transport is not None:
+            transport.close()
+
+
+async def test_disk_takes_more_than_memory(receiver, tmp_path):
+    """With space on the disk, an absence of the receiver that is longer than the buffer loses nothing, in order."""
+    await receiver.stop()
+    forwarder = make_forwarder(receiver.port, buffer_bytes=1000, spill_bytes=10 << 20)
+    forwarder.open_spill(tmp_path, print)
+    numbers = [str(number) for number in range(2000)]
+    async with running(forwarder):
+        add(forwarder, *numbers[:1000])
+        assert forwarder.waiting_bytes > 3000
+        await receiver.listen()
+        for number in numbers[1000:]:
+            add(forwarder, number)
+            await asyncio.sleep(0)
+        async with asyncio.timeout(TIMEOUT_S):
+            while forwarder.waiting_bytes:
+                await asyncio.sleep(0.01)
+        await receiver.wait_for(*numbers)
+    assert forwarder.dropped_count == 0 and receiver.lines == numbers
+
+
+async def test_rest_goes_to_the_next_life(receiver, tmp_path):
+    """Lines that a life could not send are sent by the next one, before its own, also those of several lives."""
+    numbers = [str(number) for number in range(300)]
+    for life in range(3):
+        forwarder = make_forwarder(1, buffer_bytes=200, spill_bytes=10 << 20)
+        if life == 1:
+            add(forwarder, *numbers[100:105])  # from before the supervisor has its state directory
+            forwarder.open_spill(tmp_path, print)
+            add(forwarder, *numbers[105:200])
+        else:
+            forwarder.open_spill(tmp_path, print)
+            add(forwarder, *numbers[life * 100 : life * 100 + 100])
+        await forwarder.flush()
+        forwarder.save_rest()
+    (folder,) = tmp_path.iterdir()
+    folder.rename(tmp_path / f"tcp%3A%2F%2Flocalhost%3A{receiver.port}")
+    last = make_forwarder(receiver.port, spill_bytes=10 << 20)
+    last.open_spill(tmp_path, print)
+    add(last, "own")
+    await last.flush()
+    last.save_rest()
+    await receiver.wait_for(*numbers, "own")
+    assert receiver.lines == [*numbers, "own"]
+    assert not list((tmp_path / folder.name).glob("*")) and last.waiting_bytes == 0
+
+
+async def test_half_sent_segment_is_kept(receiver, tmp_path, monkeypatch):
+    """A life that ends while it sends a segment leaves the unsent part of it to the next one."""
+    monkeypatch.setattr(log_forwarder, "BATCH_BYTES", 40)
+    numbers = [str(number) for number in range(100, 200)]
+    first = make_forwarder(receiver.port, buffer_bytes=0, spill_bytes=1 << 20)
+    first.open_spill(tmp_path, print)
+    add(first, *numbers)
+    connection = await first._connect()
+    for _ in range(3):
+        await first._send_batch(connection)
+    connection.close()
+    first.save_rest()
+    second = make_forwarder(receiver.port, spill_bytes=1 << 20)
+    second.open_spill(tmp_path, print)
+    await second.flush()
+    await receiver.wait_for(*numbers)
+    assert receiver.lines == numbers
+
+
+async def test_full_disk_space(tmp_path, receiver):
+    """When the space on the disk is used up, new lines are dropped and counted, and a line tells it later."""
+    forwarder = make_forwarder(receiver.port, buffer_bytes=1000, spill_bytes=5000)
+    forwarder.open_spill(tmp_path, print)
+    add(forwarder, *("x" * 99 for _ in range(200)))
+    assert forwarder.waiting_bytes <= 6000 and 130 <= forwarder.dropped_count < 160
+    dropped = forwarder.dropped_count
+    async with running(forwarder), asyncio.timeout(TIMEOUT_S):
+        while forwarder.waiting_bytes:
+            await asyncio.sleep(0.01)
+        add(forwarder, "after")
+        await receiver.wait_for(
+            f"{dropped} lines of log dropped: {forwarder.destination.url} did not take them", "after"
+        )
+
+
+async def test_no_disk(tmp_path):
+    """A directory that cannot be used is a condition, and lines wait in memory."""
+    cues: list[Any] = []
+    forwarder = make_forwarder(1, spill_bytes=1 << 20, cues=cues)
+    (tmp_path / "file").touch()
+    forwarder.open_spill(tmp_path / "file", print)
+    add(forwarder, "1")
+    assert "cannot keep lines of the log" in cues[0].detail and forwarder.waiting_bytes

@@ -17,6 +17,8 @@ NAMES = ["*TOKEN*", "*password*"]
         ({"A_TOKEN": "secret", "B_TOKEN": "secret-long"}, "secret-long secret", "[redacted] [redacted]"),
         ({"A_TOKEN": "1"}, "1 line", "1 line"),
         ({}, "Bearer eyJhbGci.x", "[redacted]"),
+        ({"A_TOKEN": "line one\nline two\n}"}, "got line two, }", "got [redacted], }"),
+        ({"A_TOKEN": "line one\nline two"}, "got line one\nline two.", "got [redacted]."),
     ],
 )
 def test_secrets(environment, text, expected):

@@ -31,7 +31,7 @@ time.sleep(1000)
 
 
 def measure(meter, *, roots=None, ended=None, payloads=None, jobs=("job",)):
-    figures = LifeFigures(0, 0, 0, roots or {}, ended or {}, payloads or {})
+    figures = LifeFigures(0, 0, 0, 0, roots or {}, ended or {}, payloads or {})
     asyncio.run(meter.measure(figures, jobs))
 
 

@@ -16,15 +16,20 @@ from autopilot_watchdog.cli.verb_support import (
     get_config_path,
     output_option,
 )
+from autopilot_watchdog.config.canary_slots import CanaryGroup, build_canary_group
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
-from autopilot_watchdog.core import evidence
+from autopilot_watchdog.core import canary_state, evidence
 from autopilot_watchdog.core.decide import decide
+from autopilot_watchdog.core.drain_deadline import compute_drain_deadline
 from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import Container
+from autopilot_watchdog.core.promotion import list_promotion_waits
 from autopilot_watchdog.core.reasons import REASON_CODES
-from autopilot_watchdog.core.rollout import compute_admission_time, compute_drain_deadline, list_slot_choices
+from autopilot_watchdog.core.ring_evidence import NEVER, describe_ring_wait
+from autopilot_watchdog.core.rollout import compute_admission_time, compute_promotion_time, list_slot_choices
+from autopilot_watchdog.core.slot_channel import find_channel
 from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.sentence_parts import format_repeats
 from autopilot_watchdog.shell.audit import Audit, read_recent_entries
@@ -59,7 +64,9 @@ def explain(config: Config, slot: str, output: str) -> None:
         fail(f"{sentence}; there are {', '.join(decision.reasons)}", EX_USAGE)
     reason = decision.reasons[slot]
     if slot in groups:
-        details = list(_describe_image(config, decision.memory, groups[slot][0], slot, now))
+        group, container = groups[slot][0], decision.containers.get(slot)
+        channel = find_channel(decision.memory, group, container.digest if container else "").reason
+        details = [*([channel] if channel else []), *_describe_image(config, decision.memory, group, slot, now)]
     else:
         details = list(_describe_surplus(decision.memory, decision.containers[slot]))
     if output == "json":
@@ -94,8 +101,33 @@ def _describe_surplus(memory: Memory, container: Container) -> Iterator[str]:
         yield f"it has for itself: {', '.join(container.claims.own)}"
 
 
+def _describe_turn(config: Config, memory: Memory, group: SlotGroup, key: str, now: float) -> Iterator[str]:
+    image = memory.get_image(key)
+    if image.newest and image.newest not in image.quarantine:
+        due = compute_admission_time(memory, key, image.newest, config, now, group=group.name)
+        if due == NEVER:
+            yield f"this host's ring waits for {describe_ring_wait(config, memory, group, image.newest)}"
+        elif due > now:
+            yield f"this host's turn for the newest comes in {format_age(due - now)}"
+
+
+def _describe_promotion(config: Config, memory: Memory, group: SlotGroup, now: float) -> Iterator[str]:
+    turn = compute_promotion_time(memory, group, config, now)
+    if turn is not None and now < turn < NEVER:
+        yield f"this host's turn for the promoted digest comes in {format_age(turn - now)}"
+    if group.canary is None or canary_state.explain_end(memory, build_canary_group(group)):
+        return
+    waits = ", ".join(list_promotion_waits(config, memory, group, now))
+    if group.canary.promote.is_manual:
+        yield "the canary's digest becomes the group's by `autopilot-watchdog promote`"
+    elif waits:
+        yield f"the canary's digest becomes the group's after {waits}"
+
+
 def _describe_image(config: Config, memory: Memory, group: SlotGroup, slot: str, now: float) -> Iterator[str]:
     key = group.image_key
+    if isinstance(group, CanaryGroup) and canary_state.explain_end(memory, group):
+        key = group.stable_key
     image = memory.get_image(key)
     if image.newest:
         yield f"the registry's newest is {image.newest}, as of {format_age(now - image.answered_at)} ago"
@@ -109,10 +141,8 @@ def _describe_image(config: Config, memory: Memory, group: SlotGroup, slot: str,
         else:
             remaining = f"within {format_age(deadline - now)}" if deadline > now else "at once"
             yield f"the newest is urgent ({urgency}): containers of older ones are asked to drain {remaining}"
-    if image.newest and image.newest not in image.quarantine:
-        due = compute_admission_time(memory, key, image.newest, config, now)
-        if due > now:
-            yield f"this host's turn for the newest comes in {format_age(due - now)}"
+    yield from _describe_turn(config, memory, group, key, now)
+    yield from _describe_promotion(config, memory, group, now)
     for good in image.known_good:
         yield f"{good.digest} proved good on this host"
     for digest in image.records:

@@ -21,6 +21,7 @@ VERB_MODULES = {
     "pin": "order_verbs",
     "unpin": "order_verbs",
     "rollback": "order_verbs",
+    "promote": "canary_verbs",
     "release": "order_verbs",
     "quarantine": "order_verbs",
     "retry": "order_verbs",

@@ -18,13 +18,14 @@ from autopilot_watchdog.cli.verb_support import (
     open_audit,
     resolve_slots,
 )
+from autopilot_watchdog.config.canary_slots import format_canary_image
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import operator_orders
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.cordons import CordonError
 from autopilot_watchdog.core.engine_memory import EngineOrderError
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.rollout import list_digest_choices
+from autopilot_watchdog.core.rollout import find_group, list_group_choices
 from autopilot_watchdog.shell.digest_finder import find_digest
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.state_file import StateError, StateStore
@@ -85,12 +86,15 @@ def rollback(config: Config, reason: str, fleet: bool, image: str | None) -> Non
     full = f"rolled back by {get_operator()} on {config.host}{f': {reason}' if reason else ''}"
 
     def roll_back(memory: Memory) -> tuple[Memory, str]:
-        before = memory.get_image(key).quarantine
         source = "fleet" if fleet else "operator"
         after, sentence = operator_orders.roll_back(memory, key, time.time(), full, source)
         if fleet:
-            quarantined = after.get_image(key).quarantine
-            (digest,) = (one for one, entry in quarantined.items() if before.get(one) != entry)
+            (digest,) = {
+                one
+                for other, image in after.images.items()
+                for one, entry in image.quarantine.items()
+                if memory.get_image(other).quarantine.get(one) != entry
+            }
             sentence = f"{sentence}; {_order_fleet_quarantine(config, digest, full)}"
         return after, sentence
 
@@ -115,7 +119,7 @@ def release(config: Config, digest: str, image: str | None) -> None:
 
     Exit 64: it is not quarantined; 75: Consul does not answer.
     """
-    key = find_image_key(config, image)
+    key = find_image_of_digest(config, image, digest)
 
     def release_everywhere(memory: Memory) -> tuple[Memory, str]:
         whole = operator_orders.resolve_digest(memory.get_image(key), digest)
@@ -150,7 +154,7 @@ def quarantine(  # noqa: PLR0917  # the options of a verb
 
     Exit 64: refused, the sentence says why; 75: with --fleet, Consul does not answer.
     """
-    key = find_image_key(config, image)
+    key = find_image_of_digest(config, image, digest)
     full = f"quarantined by {get_operator()} on {config.host}{f': {reason}' if reason else ''}"
 
     def quarantine_everywhere(memory: Memory) -> tuple[Memory, str]:
@@ -188,12 +192,39 @@ def resume(config: Config) -> None:
 
 
 def find_image_key(config: Config, image: str | None) -> str:
-    """Return the key of the image that an order is about."""
-    keys = dict.fromkeys(group.image_key for group in config.slots)
-    matches = [key for key in keys if image is None or image in (key, key.partition(" ")[2])]
+    """Return the key of the image that an order is about; without a name the canaries' images do not count."""
+    own = dict.fromkeys(group.image_key for group in config.slots)
+    canaries = (f"{group.engine} {format_canary_image(group)}" for group in config.slots if group.canary)
+    keys = own if image is None else own | dict.fromkeys(canaries)
+    matches = [key for key in keys if image is None or is_named(image, key)]
     if len(matches) != 1:
         raise click.UsageError(f"the image is not clear; give --image with one of: {', '.join(keys)}")
     return matches[0]
+
+
+def is_named(image: str, key: str) -> bool:
+    """Return True if an operator's word names an image: its reference, its key, or its tag such as ":canary"."""
+    return image in (key, key.partition(" ")[2]) or (image.startswith(":") and key.endswith(image))
+
+
+def find_image_of_digest(config: Config, image: str | None, digest: str) -> str:
+    """Return the key of the image that an order about a digest is about: a canary's if only that one knows the digest.
+
+    Args:
+        config: The configuration.
+        image: The operator's choice; None for none.
+        digest: The digest, or its beginning.
+    """
+    key = find_image_key(config, image)
+    if image is not None:
+        return key
+    memory = StateStore(Path(config.state)).peek()
+    canaries = (f"{group.engine} {format_canary_image(group)}" for group in config.slots if group.canary)
+    beginnings = (digest, f"sha256:{digest}")
+    candidates = [(candidate, memory.get_image(candidate)) for candidate in (key, *canaries)]
+    quarantined = [one for one, known in candidates if any(found.startswith(beginnings) for found in known.quarantine)]
+    known_to = [one for one, known in candidates if any(found.startswith(beginnings) for found in known.records)]
+    return next(iter([*quarantined, *known_to]), key)
 
 
 def apply_order(config: Config, order: Callable[[Memory], tuple[Memory, str]]) -> None:
@@ -218,7 +249,7 @@ def apply_image_order(config: Config, key: str, order: Callable[[Memory], tuple[
 
     def add_effect(memory: Memory) -> tuple[Memory, str]:
         after, sentence = order(memory)
-        choices = list_digest_choices(after, key, config, time.time())
+        choices = list_group_choices(after, find_group(config, key), config, time.time())
         if not choices:
             return after, f"{sentence}; no digest may be started now: empty slots wait for a newer push"
         return after, f"{sentence}; now a life takes {choices[0].digest}, {choices[0].reason}"

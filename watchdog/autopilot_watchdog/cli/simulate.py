@@ -14,6 +14,7 @@ import click
 
 from autopilot_watchdog.cli.blame_figures import print_blame_figures
 from autopilot_watchdog.cli.verb_support import EX_USAGE, ConfigFile, fail, output_option
+from autopilot_watchdog.config.canary_slots import CANARY, STABLE, format_canary_image
 from autopilot_watchdog.config.config_model import Config, ConsulConfig
 from autopilot_watchdog.config.config_reader import parse_config
 from autopilot_watchdog.sentence_parts import format_count
@@ -38,6 +39,7 @@ class Sample:
 
     hours: float  # since the push
     updated: float  # share of the living containers
+    tried: float  # share of the hosts that have started the new digest
     quarantined: float  # share of the hosts
     lost: float  # slot-hours since the push
     heads: int  # most requests to the registry in one minute, since the last sample
@@ -49,7 +51,8 @@ class Sample:
 @click.option("--hours", default=36.0, show_default=True, help="After the push.")
 @click.option("--step", default=3.0, show_default=True, help="Hours between two lines.")
 @click.option("--scenario", type=click.Choice(["all", "good", "bad", "outage"]), default="all", show_default=True)
-@click.option("--consul", is_flag=True, help="The hosts share their quarantines.")
+@click.option("--tag", type=click.Choice([STABLE, CANARY]), default=STABLE, show_default=True, help="Of the push.")
+@click.option("--consul", is_flag=True, help="The hosts share their quarantines and the numbers of good lives.")
 @click.option("--blame", type=click.IntRange(min=1), help="Instead: so many months of hosts with faults.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, help="Of --blame: number of the first site.")
 @click.option("--processes", type=click.IntRange(min=1), help="Most processes; default: one per CPU.")
@@ -62,6 +65,7 @@ def simulate(
     hours: float,
     step: float,
     scenario: str,
+    tag: str,
     consul: bool,
     blame: int | None,
     seed: int,
@@ -72,6 +76,8 @@ def simulate(
 ) -> None:
     """Show the effects of a good push, a bad push and a registry's outage, in virtual time with the real decisions."""
     config = config or parse_config(EXAMPLE_CONFIG)
+    if tag == CANARY and not any(group.canary for group in config.slots):
+        fail("cannot push to the canary's tag: give a --config with a `canary`", EX_USAGE)
     processes = processes or os.cpu_count() or 1
     if blame:
         print_blame_figures(config, blame, output, seed=seed, processes=processes)
@@ -81,7 +87,9 @@ def simulate(
     names = ("good", "bad", "outage") if scenario == "all" else (scenario,)
     runs = {}
     with ProcessPoolExecutor(min(len(names), processes)) as pool:
-        for name, computed in [(name, pool.submit(_run_scenario, name, config, hosts, hours, step)) for name in names]:
+        for name, computed in [
+            (name, pool.submit(_run_scenario, name, config, hosts, hours, step, tag)) for name in names
+        ]:
             runs[name], seconds = computed.result()
             if output == "text":
                 _print_table(name, runs[name], hosts, seconds)
@@ -94,13 +102,17 @@ def simulate(
         _plot(runs, hosts, plot)
 
 
-def _run_scenario(scenario: str, config: Config, hosts: int, hours: float, step: float) -> tuple[list[Sample], float]:
+def _run_scenario(  # noqa: PLR0917  # as the verb
+    scenario: str, config: Config, hosts: int, hours: float, step: float, tag: str
+) -> tuple[list[Sample], float]:
     """Run a scenario; return its samples and the seconds of computing time."""
     start = time.process_time()
-    return list(collect_samples(scenario, config, hosts, hours, step)), time.process_time() - start
+    return list(collect_samples(scenario, config, hosts, hours, step, tag=tag)), time.process_time() - start
 
 
-def collect_samples(scenario: str, config: Config, hosts: int, hours: float, step: float) -> Iterator[Sample]:
+def collect_samples(
+    scenario: str, config: Config, hosts: int, hours: float, step: float, *, tag: str = STABLE
+) -> Iterator[Sample]:
     """Simulate a scenario and yield a sample every so many hours after the push.
 
     Args:
@@ -109,10 +121,14 @@ def collect_samples(scenario: str, config: Config, hosts: int, hours: float, ste
         hosts: Number of hosts.
         hours: Hours to simulate after the push.
         step: Hours between two samples.
+        tag: STABLE if the push is to the tags of the groups' own images, CANARY for those of their canaries.
     """
     push = START_TIME_S + PUSH_DELAY_S
+    pushes = {STABLE: [(0.0, OLD_DIGEST)], CANARY: [(0.0, OLD_DIGEST)]}
+    pushes[tag].append((push, NEW_DIGEST))
     registry = SimulatedRegistry(
-        [(0.0, OLD_DIGEST), (push, NEW_DIGEST)],
+        pushes[STABLE],
+        tag_pushes={format_canary_image(group): pushes[CANARY] for group in config.slots if group.canary},
         outages=[(push + OUTAGE_WINDOW_S[0], push + OUTAGE_WINDOW_S[1])] if scenario == "outage" else [],
         behaviours={NEW_DIGEST: DigestBehaviour(fails_after=5.0)} if scenario == "bad" else {},
     )
@@ -129,6 +145,7 @@ def collect_samples(scenario: str, config: Config, hosts: int, hours: float, ste
         yield Sample(
             hours=(at - push) / HOUR_S,
             updated=fleet.compute_share(NEW_DIGEST),
+            tried=sum(host.has_started(NEW_DIGEST) for host in fleet.hosts) / hosts,
             quarantined=sum(
                 NEW_DIGEST in image.quarantine for host in fleet.hosts for image in host.memory.images.values()
             )
@@ -141,10 +158,11 @@ def collect_samples(scenario: str, config: Config, hosts: int, hours: float, ste
 
 def _print_table(name: str, run: list[Sample], hosts: int, duration_s: float) -> None:
     click.echo(f"{name}: {format_count(hosts, 'host')}, {duration_s:.0f} s of computing")
-    click.echo("hours  updated  quarantined  lost slot-hours  HEADs/min max  pulls/min max")
+    click.echo("hours  updated   tried  quarantined  lost slot-hours  HEADs/min max  pulls/min max")
     for s in run:
         click.echo(
-            f"{s.hours:5.1f}  {s.updated:6.1%}  {s.quarantined:10.1%}  {s.lost:15.2f}  {s.heads:13}  {s.pulls:13}"
+            f"{s.hours:5.1f}  {s.updated:6.1%}  {s.tried:6.1%}  "
+            f"{s.quarantined:10.1%}  {s.lost:15.2f}  {s.heads:13}  {s.pulls:13}"
         )
 
 

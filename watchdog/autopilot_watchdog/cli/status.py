@@ -14,6 +14,7 @@ from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
 from autopilot_watchdog.core.observation import UNHEALTHY
+from autopilot_watchdog.core.slot_channel import find_channel
 from autopilot_watchdog.display_text import show_controls
 from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.reconcile import Watchdog
@@ -32,8 +33,11 @@ def status(config: Config, output: str) -> None:
     if refusal := watchdog.explain_refusal():
         click.echo(show_controls(refusal), err=True)
     rows = []
+    groups = config.map_slots_to_groups()
     for name, reason in sorted(decision.reasons.items()):
         container = decision.containers.get(name)
+        digest = container.digest if container else ""
+        channel = find_channel(decision.memory, groups[name][0], digest) if name in groups else None
         rows.append(
             {
                 "slot": name,
@@ -43,6 +47,8 @@ def status(config: Config, output: str) -> None:
                 "container": container.name if container else None,
                 "health": container.health or None if container else None,
                 "sentence": reason.sentence,
+                "channel": channel.name if channel else None,
+                "channel_reason": channel.reason or None if channel else None,
             }
         )
     if output == "json":
@@ -57,19 +63,25 @@ def status(config: Config, output: str) -> None:
         click.echo(json.dumps(document, indent=1))
         return
     table = [["SLOT", "STATE", "SINCE", "DIGEST", "CONTAINER"]]
+    has_canary = any(group.canary for group in config.slots)
+    if has_canary:
+        table[0].append("CHANNEL")
     for row in rows:
         since = format_age(now - float(row["since"])) if row["since"] else "-"
         table.append(
             [str(row["slot"]), str(row["state"]), since, str(row["digest"] or "-")[7:19], str(row["container"] or "-")]
+            + ([str(row["channel"] or "-")] if has_canary else [])
         )
-    widths = [max(len(line[column]) for line in table) for column in range(5)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     for line in table:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.echo(show_controls("  ".join(cells).rstrip()))
     for row in rows:
         if row["state"] not in ("running", "draining") or row["health"] == UNHEALTHY:
             click.echo(show_controls(f"{row['slot']}: {row['sentence']}"))
-    for key in dict.fromkeys(group.image_key for group in config.slots):
+        if row["channel_reason"]:
+            click.echo(show_controls(f"{row['slot']}: {row['channel_reason']}"))
+    for key in dict.fromkeys(group.image_key for group in config.list_channels(with_followed=True)):
         click.echo(show_controls(_describe_image(key, decision.memory.get_image(key), now)))
     last = (
         f"last pass {format_age(now - memory.last_pass)} ago"

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from autopilot_watchdog.config.canary_slots import CanaryGroup
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.rollout import list_digest_choices
+from autopilot_watchdog.core.rollout import list_group_choices
 
 
 def build_image_rows(config: Config, memory: Memory, now: float) -> list[dict[str, object]]:
     """Return an object for each image of the configuration, in its order."""
     rows: list[dict[str, object]] = []
-    for key, group in {group.image_key: group for group in config.slots}.items():
+    for key, group in {group.image_key: group for group in config.list_channels(with_followed=True)}.items():
         image = memory.get_image(key)
-        choices = list_digest_choices(memory, key, config, now)
+        choices = list_group_choices(memory, group, config, now)
         rows.append(
             {
                 "image": group.image,
                 "engine": group.engine,
+                "canary_of": group.stable_image if isinstance(group, CanaryGroup) else None,
                 "newest": image.newest or None,
                 "answered_at": image.answered_at or None,
                 "good": image.last_good or None,

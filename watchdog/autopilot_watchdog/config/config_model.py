@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from autopilot_watchdog.config import rollout_windows, value_readers
+from autopilot_watchdog.config.canary_config import CanaryConfig
+from autopilot_watchdog.config.canary_slots import CanaryGroup, build_canary_group, is_canary_slot
 from autopilot_watchdog.config.config_field import declare_field
+from autopilot_watchdog.config.group_rollout import GroupRollout
 from autopilot_watchdog.config.rollout_windows import RolloutWindow
 from autopilot_watchdog.config.slot_config import Command, SlotGroup, format_slot_name
 from autopilot_watchdog.config.value_readers import Ring
 
 __all__ = [
+    "CanaryConfig",
     "Command",
     "Config",
     "ConsulConfig",
     "FailuresConfig",
     "FitnessConfig",
+    "GroupRollout",
     "MetricsConfig",
     "NotifyConfig",
     "RegistryConfig",
@@ -229,12 +234,41 @@ class Config:
     )
 
     def map_slots_to_groups(self) -> dict[str, tuple[SlotGroup, int]]:
-        """Return the group of each slot, and the slot's number in it, by the slot's name."""
-        return {
-            format_slot_name(group.name, self.host, number): (group, number)
-            for group in self.slots
-            for number in range(1, group.count + 1)
-        }
+        """Return the group of each slot, and the slot's number in it, by the slot's name.
+
+        The group of a canary slot is a CanaryGroup: the same one with the canary's image.
+        """
+        found: dict[str, tuple[SlotGroup, int]] = {}
+        for group in self.slots:
+            canary_group = build_canary_group(group) if group.canary else group
+            for number in range(1, group.count + 1):
+                name = format_slot_name(group.name, self.host, number)
+                is_canary = group.canary is not None and is_canary_slot(group.canary, self.host, name, number)
+                found[name] = (canary_group if is_canary else group, number)
+        return found
+
+    def list_channels(self, *, with_followed: bool = False) -> list[SlotGroup]:
+        """Return every group, each followed by its CanaryGroup if this host has a canary slot of it.
+
+        Args:
+            with_followed: True for the CanaryGroups, too, that this host only follows: a rule may promote their digest.
+        """
+        if not any(group.canary for group in self.slots):
+            return list(self.slots)
+        used = {group.name for group, _ in self.map_slots_to_groups().values() if isinstance(group, CanaryGroup)}
+        channels: list[SlotGroup] = []
+        for group in self.slots:
+            channels.append(group)
+            if group.canary and (group.name in used or (with_followed and not group.canary.promote.is_manual)):
+                channels.append(build_canary_group(group))
+        return channels
+
+    def find_rollout(self, group: SlotGroup) -> RolloutConfig:
+        """Return the rollout of a group: the file's, with the keys that the group gives."""
+        if group.rollout is None:
+            return self.rollout
+        given = {field.name: getattr(group.rollout, field.name) for field in fields(group.rollout)}
+        return replace(self.rollout, **{name: value for name, value in given.items() if value is not None})
 
     def list_engines(self) -> dict[str, str]:
         """Return the sockets of the engines that a slot uses, by name."""
@@ -246,4 +280,5 @@ class Config:
 
     def find_group(self, key: str) -> SlotGroup:
         """Return the first group that uses the image of this key; the others share the checks of that group."""
-        return next(group for group in self.slots if group.image_key == key)
+        channels = [*self.slots, *(build_canary_group(group) for group in self.slots if group.canary)]
+        return next(group for group in channels if group.image_key == key)

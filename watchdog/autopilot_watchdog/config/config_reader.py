@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autopilot_watchdog.bounded_json import parse_json
+from autopilot_watchdog.config.canary_check import find_canary_problems
 from autopilot_watchdog.config.config_model import DEFAULT_ENGINE_SOCKETS, Config
 from autopilot_watchdog.config.placeholder_check import find_placeholder_problems
 from autopilot_watchdog.config.placeholders import expand_number_words
@@ -119,7 +120,7 @@ def _read_value(
             )
             return None
         return tuple(_read_object(inner, item, (*pointer, index), problems) for index, item in enumerate(json_value))
-    if inner is not None and field.name not in ("rings", "windows"):
+    if inner is not None and field.name not in ("rings", "windows", "promote"):
         return _read_object(inner, json_value, pointer, problems)
     try:
         return field.metadata["read"](json_value)
@@ -145,6 +146,7 @@ def _check_combinations(config: Config) -> Iterator[Problem]:
     slots_by_address: dict[str, str] = {}
     engines = list(dict.fromkeys([*DEFAULT_ENGINE_SOCKETS, *config.engines]))
     yield from (Problem(place, sentence) for place, sentence in find_placeholder_problems(config))
+    yield from (Problem(place, sentence) for place, sentence in find_canary_problems(config))
     for index, group in enumerate(config.slots):
         pattern = expand_number_words(group.name)
         if group.count > 1 and "{number}" not in pattern and "{index}" not in pattern:

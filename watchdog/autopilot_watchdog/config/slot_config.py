@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autopilot_watchdog.config import slot_resources, value_readers
+from autopilot_watchdog.config.canary_config import CanaryConfig
 from autopilot_watchdog.config.config_field import declare_field
+from autopilot_watchdog.config.group_rollout import GroupRollout
 from autopilot_watchdog.config.placeholders import (
     expand_number_words,
     fill_placeholders,
@@ -120,6 +122,12 @@ class SlotGroup:
     )
     preflight: Command | None = declare_field(
         "smoke test in a throwaway container", value_readers.pass_through, default=None
+    )
+    canary: CanaryConfig | None = declare_field(
+        "part of the slots that takes another tag", value_readers.pass_through, default=None
+    )
+    rollout: GroupRollout | None = declare_field(
+        "keys that replace those of the file's `rollout` for this group", value_readers.pass_through, default=None
     )
 
     @property

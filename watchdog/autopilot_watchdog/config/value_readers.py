@@ -23,11 +23,21 @@ class InvalidValueError(WatchdogError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class LifeNeeds:
+    """Evidence that a digest must have before more slots take it: lives that proved good, of the whole fleet."""
+
+    good: int
+    hosts: int = 1  # on at least so many hosts
+
+
+@dataclass(frozen=True, slots=True)
 class Ring:
     """Ring of a rollout: the first `share` (0 to 1) of the hosts may take a digest `after` seconds."""
 
     share: float
     after: float
+    needs: LifeNeeds | None = None  # the ring stays closed until the digest has this evidence
+    at_latest: float = 0.0  # seconds after which it opens without evidence, if no host condemns it; 0: never
 
 
 def pass_through(json_value: object) -> object:
@@ -173,22 +183,52 @@ def parse_ports(json_value: object) -> tuple[str, ...]:
     return read_string_list(json_value)
 
 
+def parse_share(json_value: object) -> float:
+    """Parse a share such as "5%" into a number above 0 and up to 1."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)%", str(json_value))
+    if match is None or not 0 < float(match[1]) <= 100:
+        raise InvalidValueError('a share such as "5%", above 0% and up to 100%')
+    return float(match[1]) / 100
+
+
+def parse_needs(json_value: object) -> LifeNeeds:
+    """Parse the evidence that a digest needs, such as {"good": 20, "hosts": 2}."""
+    wrong = InvalidValueError('needs such as {"good": 20} or {"good": 20, "hosts": 2}, whole numbers of 1 or more')
+    if not isinstance(json_value, dict) or not {"good"} <= json_value.keys() <= {"good", "hosts"}:
+        raise wrong
+    try:
+        return LifeNeeds(**{key: read_positive_integer(value) for key, value in json_value.items()})
+    except InvalidValueError:
+        raise wrong from None
+
+
 def parse_rings(json_value: object) -> tuple[Ring, ...]:
-    """Parse the rings of a rollout; their shares rise to 100%, their delays never fall."""
+    """Parse the rings of a rollout; their shares rise to 100%, their delays never fall, and the first needs nothing."""
     wrong = InvalidValueError(
-        'rings such as [{"share": "1%", "after": "0s"}, {"share": "100%", "after": "6h"}], rising to 100%'
+        'rings such as [{"share": "1%", "after": "0s"}, {"share": "10%", "needs": {"good": 20}}, '
+        '{"share": "100%", "after": "6h"}], rising to 100%; the first one cannot have `needs`'
     )
     if not isinstance(json_value, list) or not json_value:
         raise wrong
-    rings = []
+    rings: list[Ring] = []
     for ring in json_value:
-        if not isinstance(ring, dict) or set(ring) != {"share", "after"}:
+        if not isinstance(ring, dict) or not {"share"} <= set(ring) <= {"share", "after", "needs", "at_latest"}:
+            raise wrong
+        if not ring.keys() & {"after", "needs"} or ("at_latest" in ring and "needs" not in ring):
             raise wrong
         share = re.fullmatch(r"(\d+(?:\.\d+)?)%", str(ring["share"]))
         if share is None:
             raise wrong
-        rings.append(Ring(float(share[1]) / 100, parse_duration(ring["after"])))
+        before_s = rings[-1].after if rings else 0.0
+        after_s = parse_duration(ring["after"]) if "after" in ring else before_s
+        needs = parse_needs(ring["needs"]) if "needs" in ring else None
+        at_latest_s = parse_duration(ring["at_latest"]) if "at_latest" in ring else 0.0
+        if "at_latest" in ring and at_latest_s < after_s:
+            raise wrong
+        rings.append(Ring(float(share[1]) / 100, after_s, needs, at_latest_s))
     pairs = list(itertools.pairwise(rings))
     if rings[-1].share != 1 or any(a.share >= b.share or a.after > b.after for a, b in pairs) or rings[0].share <= 0:
+        raise wrong
+    if rings[0].needs:
         raise wrong
     return tuple(rings)

@@ -12,6 +12,7 @@ from autopilot_watchdog.core.slot_actions import (
     RemoveContainer,
     RemoveImage,
     ShareGoodLife,
+    ShareLives,
     ShareQuarantine,
     Start,
     Verify,
@@ -43,6 +44,8 @@ class AuditEvent(StrEnum):
     SHARE_GOOD_FAILED = "share-good-failed"
     SHARE_GOOD_LIFE = "share-good-life"
     SHARE_GOOD_LIFE_FAILED = "share-good-life-failed"
+    SHARE_LIVES = "share-lives"
+    SHARE_LIVES_FAILED = "share-lives-failed"
     WITHDRAW_QUARANTINE = "withdraw-quarantine"
     WITHDRAW_QUARANTINE_FAILED = "withdraw-quarantine-failed"
     LAST_WORDS_COMPLETED = "last-words-completed"
@@ -56,6 +59,8 @@ class AuditEvent(StrEnum):
     QUARANTINE = "quarantine"
     RELEASE = "release"
     PROMOTE = "promote"
+    CANARY_PROMOTED = "canary-promoted"
+    CANARY_ENDED = "canary-ended"
     URGENCY = "urgency"
     ORDER = "order"
     CONFIG_LOADED = "config-loaded"
@@ -88,6 +93,8 @@ AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.SHARE_GOOD_FAILED: "the fleet could not be told of a good digest",
     AuditEvent.SHARE_GOOD_LIFE: "the fleet was told that a condemned digest lives well here",
     AuditEvent.SHARE_GOOD_LIFE_FAILED: "the fleet could not be told that a condemned digest lives well here",
+    AuditEvent.SHARE_LIVES: "the fleet was told the number of good lives of a digest on this host",
+    AuditEvent.SHARE_LIVES_FAILED: "the fleet could not be told the number of good lives",
     AuditEvent.WITHDRAW_QUARANTINE: "this host took back its quarantine in the fleet",
     AuditEvent.WITHDRAW_QUARANTINE_FAILED: "this host could not take back its quarantine in the fleet",
     AuditEvent.LAST_WORDS_COMPLETED: "the watchdog completed the last words of a dead supervisor",
@@ -101,6 +108,8 @@ AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.QUARANTINE: "a digest was quarantined",
     AuditEvent.RELEASE: "a quarantine was lifted",
     AuditEvent.PROMOTE: "another digest is the last good one",
+    AuditEvent.CANARY_PROMOTED: "a canary's digest became the group's",
+    AuditEvent.CANARY_ENDED: "a promotion of a canary's digest is over: the tag moved, or the digest is quarantined",
     AuditEvent.URGENCY: "the fleet's urgency changed",
     AuditEvent.ORDER: "an operator gave an order",
     AuditEvent.CONFIG_LOADED: "`watch` read the configuration again",
@@ -121,6 +130,7 @@ ACTION_EVENTS: dict[type[Action], tuple[AuditEvent, AuditEvent]] = {  # after a 
     RemoveImage: (AuditEvent.REMOVE_IMAGE, AuditEvent.REMOVE_IMAGE_FAILED),
     ShareQuarantine: (AuditEvent.SHARE_QUARANTINE, AuditEvent.SHARE_QUARANTINE_FAILED),
     ShareGoodLife: (AuditEvent.SHARE_GOOD_LIFE, AuditEvent.SHARE_GOOD_LIFE_FAILED),
+    ShareLives: (AuditEvent.SHARE_LIVES, AuditEvent.SHARE_LIVES_FAILED),
     WithdrawQuarantine: (AuditEvent.WITHDRAW_QUARANTINE, AuditEvent.WITHDRAW_QUARANTINE_FAILED),
 }
 

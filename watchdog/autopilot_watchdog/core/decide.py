@@ -13,14 +13,18 @@ from dataclasses import dataclass, field, replace
 
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import (
+    canary_state,
     clock_check,
     engine_memory,
     evidence,
     fleet_evidence,
+    good_lives,
     group_history,
     image_planner,
     memory_updates,
+    promotion,
     quarantine,
+    ring_evidence,
     slot_planner,
     surplus,
     urgency,
@@ -35,7 +39,7 @@ from autopilot_watchdog.core.observation import UNKNOWN_STATE, Container, Engine
 from autopilot_watchdog.core.preparation_progress import list_patience_ends
 from autopilot_watchdog.core.preparation_waits import forget_former_checks, list_next_tries
 from autopilot_watchdog.core.reasons import Reason
-from autopilot_watchdog.core.rollout import compute_admission_time
+from autopilot_watchdog.core.rollout import list_turns
 from autopilot_watchdog.core.slot_actions import Action, RemoveContainer, Start
 from autopilot_watchdog.core.stuck_containers import forget_gone_containers
 
@@ -72,7 +76,7 @@ def list_images_to_check(config: Config, observation: Observation, memory: Memor
     due: list[str] = []
     memory = clock_check.apply_clock_change(memory, observation, now)
     context = build_context(config, observation, now)
-    for group in config.slots:
+    for group in config.list_channels(with_followed=True):
         image = memory.get_image(group.image_key)
         if group.image_key in due or group.engine not in context.views or memory.paused:
             continue
@@ -100,14 +104,20 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     context = build_context(config, observation, now)
     memory = clock_check.apply_clock_change(memory, observation, now)
     memory = forget_former_checks(config, group_history.follow_groups(config, memory))
-    memory = memory_updates.apply_registry_answers(memory, observation.tag_digests, now)
+    memory = canary_state.settle_canaries(
+        memory, memory_updates.apply_registry_answers(memory, observation.tag_digests, now)
+    )
+    memory = promotion.follow_fleet_promotions(config, memory, observation.fleet, now)
     memory = fleet_evidence.apply_fleet_state(memory, observation.fleet, now, config.failures.quorum)
     if observation.fleet is not None:
         memory = apply_fleet_good(config, memory, observation.fleet)
+    memory = good_lives.follow_fleet_lives(config, memory, observation.fleet)
     lost_lives = find_lost_lives(config, observation, memory, now)
     memory = record_lost_lives(memory, lost_lives)
     memory, actions = _process_containers(context, memory)
+    memory = ring_evidence.open_rings(config, promotion.apply_promotion_rules(config, memory, now), now)
     actions += fleet_evidence.plan_voices(config, memory, observation.fleet, now)
+    actions += good_lives.plan_life_voices(config, memory, observation.fleet)
     memory = surplus.forget_ended_drains(context, surplus.update_room(context, memory))
     memory = engine_memory.remember_engines(context, memory)
     held, room = engine_memory.find_held_slots(context, memory), surplus.HostRoom(context, memory)
@@ -128,7 +138,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
                 reasons[name] = busy or reasons[name]
                 actions += [] if busy else [step]
             elif step is not None:
-                steps[group.name] = step
+                steps[f"{group.name} {group.image_key}"] = step
     surplus_containers = surplus.name_surplus(context)
     reasons |= {name: surplus.explain_surplus(context, one) for name, one in surplus_containers.items()}
     actions += dict.fromkeys(steps.values())  # two groups may need one pull
@@ -178,6 +188,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
         container = clock_check.fix_container_times(observed, memory.get_slot(observed.slot), context.now)
         if container in context.surplus:
             continue
+        container = canary_state.settle_container(memory, context.groups.get(container.slot), container)
         if container.alive:
             if has_proved_good(container, rules.good_after, context.now):
                 memory = quarantine.record_success(memory, container, rules, context.now)
@@ -228,6 +239,7 @@ def _record_reasons(context: DecisionContext, memory: Memory, reasons: dict[str,
     if slots.keys() - context.groups.keys():
         slots = {name: slot for name, slot in slots.items() if name in context.groups}
     healthy = not engine_memory.list_silent_engines(context.config, memory, context.observation)
+    # without an answer about a canary's tag its slots run the stable image, so that is no trouble
     troubles = [memory.get_image(group.image_key).trouble for group in context.config.slots]
     filled = all(reasons[name].code in WELL_CODES for name in context.groups)
     success = now if healthy and filled and not any(troubles) else memory.last_success
@@ -248,14 +260,15 @@ def _compute_wake_time(
         for age in (config.failures.good_after, evidence.compute_hurdle(slot) + 1.0)
     ]
     times += [memory.not_before] if any(reason.code == "host-backoff" for reason in reasons.values()) else []
-    for group in config.slots:
+    for group in config.list_channels():
         image = memory.get_image(group.image_key)
         times += [time for record in image.records.values() for time in list_next_tries(record)]
-        if image.newest and image.newest not in image.quarantine:
-            times.append(compute_admission_time(memory, group.image_key, image.newest, config, now))
+        times += list_turns(memory, group, config, now)
+    times += [due for group in config.slots if (due := promotion.compute_rule_time(memory, group)) is not None]
     return min((time for time in times if time > now), default=None)
 
 
 def _compute_ask_time(config: Config, memory: Memory, now: float) -> float | None:
-    times = (memory.get_image(group.image_key).asked_at + config.registry.check_every for group in config.slots)
+    channels = config.list_channels(with_followed=True)
+    times = (memory.get_image(group.image_key).asked_at + config.registry.check_every for group in channels)
     return min((time for time in times if time > now), default=None)

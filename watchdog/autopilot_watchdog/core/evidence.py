@@ -10,7 +10,7 @@ good. While a digest that never lived well on this host fails, one slot goes on 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import FailuresConfig
@@ -181,12 +181,27 @@ def find_standing(memory: Memory, image: ImageMemory, digest: str, slot_name: st
 
 
 def judge_digest(
-    memory: Memory, image: ImageMemory, comparison: Comparison, settings: FailuresConfig, now: float
+    memory: Memory,
+    image: ImageMemory,
+    comparison: Comparison,
+    settings: FailuresConfig,
+    now: float,
+    *,
+    others: Collection[str] = (),
 ) -> Blame:
-    """Conclude on a digest that failed in a slot, now that another one has lived well there."""
+    """Conclude on a digest that failed in a slot, now that another one has lived well there.
+
+    Args:
+        memory: The memory.
+        image: The memory of the digest's image.
+        comparison: The digest, the slot and the digest that lived well.
+        settings: The settings of back-off and quarantine.
+        now: Epoch seconds.
+        others: Good digests of other images of the group, which are witnesses, too.
+    """
     digest, slot_name = comparison.digest, comparison.slot
     slot = memory.get_slot(slot_name)
-    good = {comparison.rival, *(known.digest for known in image.known_good)} - {digest}
+    good = {comparison.rival, *others, *(known.digest for known in image.known_good)} - {digest}
     unreliable = any(
         other in good and failures.failed_at and now - failures.failed_at <= WITNESS_MEMORY_S
         for other, failures in slot.failed.items()

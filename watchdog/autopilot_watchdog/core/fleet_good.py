@@ -28,7 +28,7 @@ class GoodDigests:
 
 def apply_fleet_good(config: Config, memory: Memory, fleet: FleetState) -> Memory:
     """Return the memory with the fleet's good digests, without those that the fleet has condemned since."""
-    for key, group in {group.image_key: group for group in config.slots}.items():
+    for key, group in {group.image_key: group for group in config.list_channels(with_followed=True)}.items():
         image = memory.get_image(key)
         good = fleet.good.get(group.image, ())[:MAX_FLEET_GOOD]
         known = tuple(digest for digest in good if not _is_condemned(fleet, digest, config.failures.quorum))
@@ -52,7 +52,7 @@ def list_good_to_share(config: Config, memory: Memory, fleet: FleetState | None)
     """
     if fleet is None:
         return
-    for key, group in {group.image_key: group for group in config.slots}.items():
+    for key, group in {group.image_key: group for group in config.list_channels(with_followed=True)}.items():
         image, known = memory.get_image(key), fleet.good.get(group.image, ())
         own = image.last_good
         if own and own not in known and own not in image.quarantine and own not in fleet.quarantine:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from autopilot_watchdog.config.canary_slots import format_canary_image
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.memory import GroupMemory, ImageMemory, KnownGood, Memory, split_image_key
@@ -30,6 +31,7 @@ def follow_groups(config: Config, memory: Memory) -> Memory:
     if groups != memory.groups:
         memory = replace(memory, groups=groups)
     needed = {*(group.image_key for group in config.slots), *(key for group in groups.values() for key in group.former)}
+    needed |= {group.canary for group in groups.values()}
     images = {key: image for key, image in memory.images.items() if key in needed or _is_on_disk(memory, key, image)}
     return memory if len(images) == len(memory.images) else replace(memory, images=images)
 
@@ -45,7 +47,10 @@ def _follow_group(config: Config, memory: Memory, group: SlotGroup) -> GroupMemo
     known = [found for found in former if found != key and _is_worth_keeping(memory.get_image(found))]
     if len(memory.get_image(key).known_good) >= KEPT_GOOD_DIGESTS:
         known = []
-    return GroupMemory(key, tuple(known[:MAX_FORMER_IMAGES]))
+    canary = f"{group.engine} {format_canary_image(group)}" if group.canary else ""
+    if before is None or before.image != key or before.canary != canary:
+        return GroupMemory(key, tuple(known[:MAX_FORMER_IMAGES]), canary)
+    return replace(before, former=tuple(known[:MAX_FORMER_IMAGES]))
 
 
 def _find_predecessors(config: Config, memory: Memory, group: SlotGroup) -> Iterator[str]:
@@ -65,7 +70,7 @@ def _follow_engines(config: Config, memory: Memory) -> Memory:
     images = dict(memory.images)
     for group in config.slots:
         before = memory.groups.get(group.name)
-        known = (before.image, *before.former) if before else ()
+        known = (before.image, *before.former, *([before.canary] if before.canary else [])) if before else ()
         if not memory.groups:  # of an older watchdog, which remembered no groups
             known = tuple(key for key in memory.images if split_image_key(key)[1] == group.image)
         for key in known:
@@ -114,15 +119,17 @@ def list_former_images(memory: Memory, key: str, name: str = "") -> list[str]:
         key: The present image's key.
         name: The group's name; "" for all groups with this image.
     """
-    groups = [group for known, group in memory.groups.items() if group.image == key and name in ("", known)]
-    former = [found for group in groups for found in group.former]
+    named = [group for known, group in memory.groups.items() if name in ("", known)]
+    former = [found for group in named if group.image == key for found in group.former]
+    # a canary's way back is the group's own image
+    former += [found for group in named if group.canary == key for found in (group.image, *group.former)]
     return [found for found in dict.fromkeys(former) if found != key]
 
 
 def list_sibling_images(memory: Memory, key: str) -> list[str]:
     """Return the keys of the other images, present and former ones, of the groups that use or used this image."""
-    groups = [group for group in memory.groups.values() if key in (group.image, *group.former)]
-    return [found for group in groups for found in (group.image, *group.former) if found != key]
+    families = [(group.image, *group.former, group.canary) for group in memory.groups.values()]
+    return [found for family in families if key in family for found in family if found not in {"", key}]
 
 
 def list_former_good_digests(memory: Memory, key: str, name: str = "") -> Iterator[tuple[str, KnownGood]]:
@@ -145,8 +152,8 @@ def list_needed_digests(memory: Memory, engine: str) -> set[str]:
 
     Two tags of one repository have the same names on disk, so it does not matter which image needs a digest.
     """
-    wanted = {key for group in memory.groups.values() for key in (group.image, *group.former)}
-    needed: set[str] = set()
+    wanted = {key for group in memory.groups.values() for key in (group.image, *group.former, group.canary) if key}
+    needed = {group.promotion.digest for group in memory.groups.values()}
     for key in wanted:
         if not are_same_engine(memory, split_image_key(key)[0], engine):
             continue

@@ -12,7 +12,7 @@ from autopilot_watchdog.core.memory import ImageMemory, Memory, split_image_key
 from autopilot_watchdog.core.observation import EngineView
 from autopilot_watchdog.core.preparation_progress import find_step_in_flight
 from autopilot_watchdog.core.preparation_waits import find_failures, format_check
-from autopilot_watchdog.core.rollout import list_digest_choices
+from autopilot_watchdog.core.rollout import list_group_choices
 from autopilot_watchdog.core.slot_actions import Action, Preflight, Preparation, Pull, RemoveImage, Verify
 
 
@@ -40,12 +40,12 @@ def get_preparation_step(
 
 
 def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Action]:
-    """Plan a preparing step for each group with a digest that this host may take; return the steps by group."""
+    """Plan a preparing step for each channel with a digest that this host may take; return the steps by channel."""
     steps: dict[str, Action] = {}
     if context.observation.unfit_reasons or memory.paused or WHOLE_HOST in memory.cordons:
         return steps
-    for group in context.config.slots:
-        choices = list_digest_choices(memory, group.image_key, context.config, context.now, group=group.name)
+    for group in context.config.list_channels():
+        choices = list_group_choices(memory, group, context.config, context.now)
         best = next(iter(choices), None)
         if (
             best is None
@@ -58,7 +58,7 @@ def plan_preparations(context: DecisionContext, memory: Memory) -> dict[str, Act
         step = get_preparation_step(group, context.views[group.engine], image, best.digest, key)
         record = image.get_digest_record(best.digest, 0.0)
         if step is not None and context.now >= find_failures(record, step).not_before:
-            steps.setdefault(group.name, step)
+            steps.setdefault(f"{group.name} {group.image_key}", step)
     return steps
 
 

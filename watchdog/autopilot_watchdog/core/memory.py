@@ -72,6 +72,7 @@ class DigestRecord:
     lived: int = 0  # seconds: the longest life that proved good here
     findings: Mapping[str, Finding] = field(default_factory=dict)  # by slot, since a life of it was last good
     acquitted: bool = False  # the fleet's evidence lifted a quarantine of this host once
+    good_lives: int = 0  # lives on this host that proved good and did not fail soon afterwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +134,37 @@ class SlotMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class Promotion:
+    """Canary's digest that has become the group's, see canary_state; without a digest there is none."""
+
+    digest: str = ""
+    over: str = ""  # the tag's digest at that time: the next push to the tag ends the promotion
+    since: float = 0.0
+    reason: str = ""  # the operator, or the evidence
+    # "operator": ordered for this host; "fleet": for all of them; "evidence", "time": the group's rule
+    source: str = "operator"
+
+
+@dataclass(frozen=True, slots=True)
 class GroupMemory:
     """Memory of one group of slots, see group_history."""
 
     image: str = ""  # the image's key
     former: tuple[str, ...] = ()  # keys of the images before it, the latest first
+    canary: str = ""  # key of the canary's image; "" for none
+    settled: str = ""  # the canary's digest that the group's own tag has had since
+    promotion: Promotion = Promotion()
+    fleet_order: str = ""  # the fleet's promotion that was followed last: its digest and the one it replaced
+    opened: Mapping[str, float] = field(default_factory=dict)  # when this host saw its ring open, by digest
+
+
+@dataclass(frozen=True, slots=True)
+class FleetLives:
+    """Evidence of the fleet for a digest and against it."""
+
+    good: int = 0  # lives that proved good
+    hosts: int = 0  # with such a life
+    condemning: int = 0  # hosts that condemn it
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +240,7 @@ class Memory:
     state_folder: str = ""  # for which it is known that no container runs under another one, see state_ownership
     textfile: str = ""  # path of the metrics' file that the last pass wrote; "" for none
     urgency: str = ""  # the fleet's, from Consul: "now" or a date
+    fleet_lives: Mapping[str, FleetLives] = field(default_factory=dict)  # by digest, while it needs evidence
     cordons: Mapping[str, Cordon] = field(default_factory=dict)  # by slot; "*" is the whole host
     stuck: Mapping[str, StuckContainer] = field(default_factory=dict)  # by container
     lost: Mapping[str, float] = field(default_factory=dict)  # slot-seconds without a container, by code

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core import quarantine, stuck_containers, surplus
+from autopilot_watchdog.core import canary_state, quarantine, stuck_containers, surplus
 from autopilot_watchdog.core.memory import DigestRecord, ImageMemory, Memory, SlotMemory, StepFailures
 from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
 from autopilot_watchdog.core.preparation_waits import find_failures, format_check, replace_failures
@@ -123,9 +123,13 @@ def _record_preparation(config: Config, memory: Memory, outcome: Outcome, now: f
     record = replace_failures(record, outcome.action, StepFailures(tries, now + wait, outcome.error))
     failures = record.failures + 1 if outcome.blames_image else record.failures
     image = image.replace_digest_record(digest, replace(record, failures=failures))
-    is_shared = sum(group.image_key == key for group in config.slots) > 1  # another group may not share the check
+    users = config.list_channels(with_followed=True)
+    is_shared = sum(group.image_key == key for group in users) > 1  # another group may not share the check
     limit = config.failures.quarantine_after
-    if outcome.blames_image and failures >= limit and _is_replaceable(image, digest) and not is_shared:
+    is_replaceable = _is_replaceable(image, digest) or any(
+        _is_replaceable(memory.get_image(other), digest) for other in canary_state.list_way_back(memory, key)
+    )
+    if outcome.blames_image and failures >= limit and is_replaceable and digest != image.pin and not is_shared:
         reason = f"the image was refused {format_times(failures)}, the last time because {outcome.error}"
         memory, image = quarantine.add_quarantine(memory, image, digest, reason, now=now)
     return memory.replace_image(key, image)

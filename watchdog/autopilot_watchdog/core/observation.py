@@ -111,6 +111,16 @@ class FleetVoices:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetPromotion:
+    """Order for all hosts: a canary's digest becomes the group's; without a digest there is none."""
+
+    digest: str = ""
+    over: str = ""  # the tag's digest at that time
+    canary: str = ""  # reference of the canary's image
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FleetState:
     """Shared knowledge of the fleet, from Consul."""
 
@@ -118,6 +128,8 @@ class FleetState:
     urgency: str = ""  # "now" or a date; "" none
     voices: Mapping[str, FleetVoices] = field(default_factory=dict)  # by digest
     good: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # digests by image reference, the latest first
+    lives: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # good ones by host, by digest
+    promotions: Mapping[str, FleetPromotion] = field(default_factory=dict)  # by the reference of the group's own image
 
 
 @dataclass(frozen=True, slots=True)

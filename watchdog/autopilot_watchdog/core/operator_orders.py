@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from autopilot_watchdog.core import quarantine
+from autopilot_watchdog.core import canary_state, quarantine
 from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import ImageMemory, Memory
 from autopilot_watchdog.core.preparation_waits import forget_failures
@@ -81,6 +81,9 @@ def roll_back(
             f"cannot roll {key} back: it is pinned to {image.pin}, which the next lives take in any case; "
             "`unpin` first, or pin another digest"
         )
+    promoted = canary_state.find_promoted_digest(memory, key)
+    if promoted is not None:
+        return _roll_back_promotion(memory, key, promoted, now=now, reason=reason, source=source)
     bad = image.newest or image.last_good
     rolled_back = [digest for digest, entry in image.quarantine.items() if entry.source in ("operator", "fleet")]
     done = bad if bad in image.quarantine else next(iter(rolled_back), "") if not image.newest else ""
@@ -97,6 +100,21 @@ def roll_back(
         raise OrderError(f"cannot roll {key} back: no other good digest is known on this host (pin one instead)")
     memory, image = quarantine.add_quarantine(memory, image, bad, reason, now=now, source=source)
     return memory.replace_image(key, image), f"{bad} is quarantined; the next lives of {key} take {rest[0]}"
+
+
+def _roll_back_promotion(
+    memory: Memory, key: str, promoted: tuple[str, str], *, now: float, reason: str, source: str
+) -> tuple[Memory, str]:
+    """Quarantine the digest that was promoted from a canary: the next lives take the image's own again."""
+    canary_key, bad = promoted
+    image, canary = memory.get_image(key), memory.get_image(canary_key)
+    rest = [*list_startable_good_digests(image, bad), *_list_former_digests(memory, key, bad)]
+    rest = rest or [digest for digest in (image.newest,) if digest not in {"", bad, *image.quarantine}]
+    if not rest:
+        raise OrderError(f"cannot roll {key} back: no other good digest is known on this host (pin one instead)")
+    memory, canary = quarantine.add_quarantine(memory, canary, bad, reason, now=now, source=source)
+    sentence = f"{bad}, promoted from {canary_key}, is quarantined; the next lives of {key} take {rest[0]}"
+    return memory.replace_image(canary_key, canary), sentence
 
 
 def quarantine_digest(
@@ -177,7 +195,11 @@ def release_quarantine(memory: Memory, key: str, digest_prefix: str, now: float)
     digest = resolve_digest(image, digest_prefix)
     if digest not in image.quarantine:
         raise OrderError(f"{digest} is not quarantined for {key}")
-    return memory.replace_image(key, quarantine.release_digest(image, digest, now)), f"{digest} may be started again"
+    for other in canary_state.list_family(memory, key):
+        if digest in memory.get_image(other).quarantine:
+            released = quarantine.release_digest(memory.get_image(other), digest, now)
+            memory = memory.replace_image(other, released)
+    return memory, f"{digest} may be started again"
 
 
 def retry_now(memory: Memory, slots: Mapping[str, str], *, with_host: bool = True) -> tuple[Memory, str]:
@@ -197,7 +219,8 @@ def retry_now(memory: Memory, slots: Mapping[str, str], *, with_host: bool = Tru
             ended.append(name)
     images = dict(memory.images)
     quarantined: list[str] = []
-    for key in dict.fromkeys(slots.values()):
+    keys = (key for own in slots.values() for key in canary_state.list_family(memory, own))
+    for key in dict.fromkeys(keys):
         image = memory.get_image(key)
         for digest, record in image.records.items():
             if record.not_before or record.tries:

@@ -33,7 +33,8 @@ def find_step_in_flight(
 
 def list_patience_ends(observation: Observation, config: Config) -> list[float]:
     """Return the epoch seconds at which empty slots wait no longer for each step that is under way."""
-    return [since + config.rollout.patience for since in observation.in_flight.values()]
+    patiences = {config.find_rollout(group).patience for group in config.slots}
+    return [since + patience for since in observation.in_flight.values() for patience in patiences]
 
 
 def describe_step(step: Preparation, since: float, now: float) -> str:

@@ -61,12 +61,12 @@ def clear_next_tries(record: DigestRecord) -> DigestRecord:
 
 def forget_former_checks(config: Config, memory: Memory) -> Memory:
     """Return the memory without failures of checks that the configuration does not make of the image any more."""
-    checks: dict[str, set[str]] = {}  # of each present and former image of a group
+    checks: dict[str, set[str]] = {}  # of each present and former image of a group, and of its canary
     for group in config.slots:
         names = {f"verify {group.name}"} if group.verify is not None else set()
         names |= {f"preflight {group.name}"} if group.preflight is not None else set()
         known = memory.groups.get(group.name)
-        for key in {group.image_key, *(known.former if known else ())}:
+        for key in {group.image_key, *((*known.former, known.canary) if known else ())}:
             checks.setdefault(key, set()).update(names)
     for key, image in memory.images.items():
         present = checks.get(key, set())

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import FailuresConfig
-from autopilot_watchdog.core import evidence
+from autopilot_watchdog.core import canary_state, evidence
 from autopilot_watchdog.core.blame import Blame
 from autopilot_watchdog.core.evidence import Comparison
 from autopilot_watchdog.core.exit_verdict import CUT_SHORT_CODES, EXCUSED_CODES, FAILED, GOOD, NEUTRAL, ExitVerdict
+from autopilot_watchdog.core.good_lives import change_good_lives
 from autopilot_watchdog.core.group_history import list_sibling_images
 from autopilot_watchdog.core.memory import Finding, ImageMemory, KnownGood, Memory, Quarantine
 from autopilot_watchdog.core.observation import Container
@@ -58,6 +59,7 @@ def record_end(
     """
     slot = memory.get_slot(container.slot)
     lived = max(0.0, container.ended - container.started) if container.started else 0.0
+    was_good = end.verdict == GOOD or (slot.proved and slot.container == container.id)
     early = _ended_early(end, lived, settings)
     relapsed = end.verdict == GOOD and end.own_fault and lived < RELAPSE_FACTOR * settings.good_after
     if end.verdict == GOOD:
@@ -91,6 +93,9 @@ def record_end(
     memory = memory.replace_slot(container.slot, slot).increase_count(f"lives_{end.verdict}")
     if not least:
         return memory
+    if was_good:  # it is no evidence for the digest any more
+        image = memory.get_image(container.image_key)
+        memory = memory.replace_image(container.image_key, change_good_lives(image, container.digest, -1, now))
     failure = FailedLife(container.image_key, container.slot, container.digest, lived, end.sentence, least)
     return _record_failure(memory, failure, settings, now)
 
@@ -135,23 +140,35 @@ def record_success(memory: Memory, container: Container, settings: FailuresConfi
     latest = max(container.started, known_good[digest].life_started if digest in known_good else 0.0)
     if digest not in image.quarantine or image.pin == digest:
         known_good[digest] = KnownGood(digest, latest)
-    quarantine = {  # a good image lives well on this host, so the quarantined ones failed by themselves
-        other: replace(entry, confirmed=entry.confirmed or (other != digest and container.started >= entry.since))
-        for other, entry in image.quarantine.items()
-    }
     record = replace(image.get_digest_record(digest, now), pulled=True)
     record = evidence.record_good_life(record, age, conclusive=conclusive)
+    record = record if counted else replace(record, good_lives=record.good_lives + 1)
     image = replace(
         image.replace_digest_record(digest, record),
         known_good=tuple(sorted(known_good.values(), key=lambda good: -good.life_started)[:3]),
-        quarantine=quarantine,
+        quarantine=_confirm_quarantines(image, container),
     )
+    for other in canary_state.list_family(memory, key)[1:]:
+        relative = memory.get_image(other)
+        if relative.quarantine:
+            relative = replace(relative, quarantine=_confirm_quarantines(relative, container))
+            memory = memory.replace_image(other, relative)
     slot = memory.get_slot(container.slot)
     slot = replace(slot, container=container.id, digest=digest, started=container.started, proved=True)
     memory = memory.replace_image(key, image)
     if not conclusive:
         return memory.replace_slot(container.slot, slot)
     return replace(memory.replace_slot(container.slot, replace(slot, streak=0)), streak=0, not_before=0.0)
+
+
+def _confirm_quarantines(image: ImageMemory, container: Container) -> dict[str, Quarantine]:
+    """Return an image's quarantines after a good life: other digests that failed before it failed by themselves."""
+    return {
+        digest: replace(
+            entry, confirmed=entry.confirmed or (digest != container.digest and container.started >= entry.since)
+        )
+        for digest, entry in image.quarantine.items()
+    }
 
 
 def _record_age(memory: Memory, key: str, digest: str, age: float) -> Memory:
@@ -170,9 +187,12 @@ def _conclude(memory: Memory, container: Container, settings: FailuresConfig, no
         image = memory.get_image(key)
         if not failures.count or digest in (rival, image.pin) or digest not in image.records:
             continue
-        if digest in image.quarantine:
+        if digest in image.quarantine or canary_state.is_way_back(memory, key, digest, container.image_key):
             continue
-        blame = evidence.judge_digest(memory, image, Comparison(digest, name, rival), settings, now)
+        family = [memory.get_image(other) for other in canary_state.list_family(memory, key)[1:]]
+        others = [good.digest for other in family for good in other.known_good]
+        comparison = Comparison(digest, name, rival)
+        blame = evidence.judge_digest(memory, image, comparison, settings, now, others=others)
         if blame in (Blame.NOTED, Blame.IMAGE):
             finding = Finding(now, failures.count, failures.age, rival)
             image = evidence.note_finding(image, digest, name, finding)
@@ -207,6 +227,9 @@ def _record_failure(memory: Memory, life: FailedLife, settings: FailuresConfig, 
         memory.get_slot(life.slot), life.digest, life.age, life.sentence, now, least=life.least
     )
     memory = memory.replace_image(life.image_key, image).replace_slot(life.slot, slot)
+    if any(good.digest == life.digest for good in image.known_good):
+        for key in canary_state.list_family(memory, life.image_key)[1:]:
+            memory = memory.replace_image(key, _release_recent(memory.get_image(key), life, settings, now))
     memory = replace(memory, streak=memory.streak + 1)
     if evidence.must_host_wait(memory, settings):
         repeated = evidence.count_host_failures(memory, settings)
@@ -256,6 +279,10 @@ def _release_doubtful(image: ImageMemory, life: FailedLife, settings: FailuresCo
     """Lift the recent quarantines that rest on this slot, if a good digest fails there: the slot may be to blame."""
     if all(good.digest != life.digest for good in image.known_good):
         return image
+    return _release_recent(image, life, settings, now)
+
+
+def _release_recent(image: ImageMemory, life: FailedLife, settings: FailuresConfig, now: float) -> ImageMemory:
     for digest, entry in list(image.quarantine.items()):
         rests_here = entry.source in ("host", "shared") and entry.slot in ("", life.slot)
         if rests_here and not (entry.confirmed and not entry.slot) and now - entry.since <= settings.acquit_within:

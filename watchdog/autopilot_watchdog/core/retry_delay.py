@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+from autopilot_watchdog.even_hash import hash_to_fraction
 
-
-def hash_to_fraction(*key_parts: object) -> float:
-    """Return a number in [0, 1) that depends on the arguments alone and is spread evenly over different ones."""
-    digest = hashlib.sha256("\0".join(map(str, key_parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+__all__ = ["compute_retry_delay", "hash_to_fraction"]
 
 
 def compute_retry_delay(streak: int, initial: float, maximum: float, *key_parts: object) -> float:

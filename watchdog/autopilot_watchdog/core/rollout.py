@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from autopilot_watchdog.config.config_model import Config, Ring
+from autopilot_watchdog.config.canary_slots import CanaryGroup
+from autopilot_watchdog.config.config_model import Config, Ring, RolloutConfig
 from autopilot_watchdog.config.rollout_windows import find_window_time
 from autopilot_watchdog.config.slot_config import SlotGroup
-from autopilot_watchdog.core import evidence
+from autopilot_watchdog.core import canary_state, evidence, ring_evidence
+from autopilot_watchdog.core.drain_deadline import compute_drain_deadline
 from autopilot_watchdog.core.fleet_good import list_fleet_choices
 from autopilot_watchdog.core.group_history import list_former_good_digests
-from autopilot_watchdog.core.memory import DigestRecord, Memory
+from autopilot_watchdog.core.memory import GroupMemory, Memory
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
-from autopilot_watchdog.timestamps import parse_timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,43 +42,101 @@ def compute_rollout_delay(host: str, digest: str, rings: Sequence[Ring], ring_sp
     Returns:
         Seconds between the push and this host's turn.
     """
-    place, below = hash_to_fraction(host, digest), 0.0
-    for ring in rings:
-        if place < ring.share:
-            return ring.after + ring_spread * (place - below) / (ring.share - below)
-        below = ring.share
-    return rings[-1].after + ring_spread if rings else 0.0
+    if not rings:
+        return 0.0
+    ring, place = ring_evidence.find_ring(host, digest, rings)
+    return ring.after + ring_spread * place
 
 
-def compute_admission_time(memory: Memory, key: str, digest: str, config: Config, now: float) -> float:
-    """Return the epoch seconds of this host's turn for a digest; 0.0 for an urgent or known good one."""
-    image = memory.get_image(key)
+def find_group(config: Config, key: str, name: str = "") -> SlotGroup:
+    """Return the group with an image and, if one is given, a name; a CanaryGroup for an image that only canaries have.
+
+    Args:
+        config: The configuration.
+        key: The image's key.
+        name: The group's name; "" for the first one.
+    """
+    channels = config.list_channels(with_followed=True)
+    named = [group for group in channels if group.image_key == key and name in ("", group.name)]
+    named.sort(key=lambda group: isinstance(group, CanaryGroup))
+    return named[0] if named else config.find_group(key)
+
+
+def compute_admission_time(
+    memory: Memory, key: str, digest: str, config: Config, now: float, *, group: str = ""
+) -> float:
+    """Return the epoch seconds of this host's turn for a digest; 0.0 for an urgent or known good one.
+
+    Args:
+        memory: The memory.
+        key: The image's key.
+        digest: The digest.
+        config: The configuration.
+        now: Epoch seconds.
+        group: The name of the group whose turn it is; "" for the first group with this image.
+    """
+    image, user = memory.get_image(key), find_group(config, key, group)
     record = image.get_digest_record(digest, now)
     known_good = {good.digest for good in image.known_good}
-    known_good |= {good.digest for _, good in list_former_good_digests(memory, key)}
-    if compute_drain_deadline(memory, record) is not None or not known_good or digest in known_good:
+    if not isinstance(user, CanaryGroup):
+        known_good |= {good.digest for _, good in list_former_good_digests(memory, key)}
+    if compute_drain_deadline(memory, record) is not None or digest in known_good:
         return 0.0
-    rollout = config.rollout
-    delay_s = max(rollout.min_age, compute_rollout_delay(config.host, digest, rollout.rings, rollout.spread))
-    turn = record.first_seen + delay_s
+    rollout = config.find_rollout(user)
+    if isinstance(user, CanaryGroup):  # the share of the canary slots is their ring
+        delay_s = rollout.spread * hash_to_fraction(config.host, digest)
+    elif not known_good:
+        return 0.0
+    elif digest in image.records:
+        turn = ring_evidence.compute_ring_turn(memory, user, digest, host=config.host, rollout=rollout)
+        ring_turn = _delay_turn(rollout, record.first_seen, turn, now)
+        known = memory.groups.get(user.name, GroupMemory())
+        if known.promotion.digest != digest:
+            return ring_turn
+        return min(ring_turn, _compute_promoted_turn(memory, user, known, config, now))
+    else:
+        delay_s = compute_rollout_delay(config.host, digest, rollout.rings, rollout.spread)
+    return _delay_turn(rollout, record.first_seen, record.first_seen + delay_s, now)
+
+
+def compute_promotion_time(memory: Memory, group: SlotGroup, config: Config, now: float) -> float | None:
+    """Return the epoch seconds of this host's turn for the digest that was promoted; None without one."""
+    promotion = canary_state.find_promotion(memory, group.name)
+    if promotion is None:
+        return None
+    image = memory.get_image(memory.groups[group.name].canary)
+    record = image.get_digest_record(promotion.digest, promotion.since)
+    is_good = any(good.digest == promotion.digest for good in image.known_good)
+    if is_good or compute_drain_deadline(memory, record) is not None:
+        return 0.0
+    return _compute_promoted_turn(memory, group, memory.groups[group.name], config, now)
+
+
+def _compute_promoted_turn(memory: Memory, group: SlotGroup, known: GroupMemory, config: Config, now: float) -> float:
+    """Return the epoch seconds of this host's turn for the promoted digest, also when the group's tag has it since."""
+    promotion, rollout = known.promotion, config.find_rollout(group)
+    record = memory.get_image(known.canary).get_digest_record(promotion.digest, promotion.since)
+    if promotion.source == "time":  # nobody says that it is good: the rings begin at the promotion
+        delay_s = compute_rollout_delay(config.host, promotion.digest, rollout.rings, rollout.spread)
+    else:
+        delay_s = rollout.spread * hash_to_fraction(config.host, promotion.digest)
+    return _delay_turn(rollout, record.first_seen, promotion.since + delay_s, now)
+
+
+def _delay_turn(rollout: RolloutConfig, first_seen: float, turn: float, now: float) -> float:
+    """Return the turn that `min_age` and the windows leave, in epoch seconds."""
+    turn = max(turn, first_seen + rollout.min_age)
+    if turn == ring_evidence.NEVER:
+        return turn
     return find_window_time(rollout.windows, rollout.time_zone, max(turn, now)) if rollout.windows else turn
 
 
-def compute_drain_deadline(memory: Memory, record: DigestRecord) -> float | None:
-    """Return the epoch seconds by which older containers should drain; None if the digest is not urgent.
-
-    The image's label counts, else the fleet's key. A text that is neither "now" nor a date is ignored: a typing error
-    must not drain a farm.
-    """
-    urgency = record.urgency or memory.urgency
-    if not urgency:
-        return None
-    if urgency == "now":
-        return record.first_seen
-    try:
-        return parse_timestamp(urgency)
-    except ValueError:
-        return None
+def list_turns(memory: Memory, group: SlotGroup, config: Config, now: float) -> list[float]:
+    """Return the epoch seconds of this host's turns for the newest digest of a group's image and the promoted one."""
+    image, turns = memory.get_image(group.image_key), [compute_promotion_time(memory, group, config, now)]
+    if image.newest and image.newest not in image.quarantine:
+        turns.append(compute_admission_time(memory, group.image_key, image.newest, config, now, group=group.name))
+    return [turn for turn in turns if turn is not None and turn != ring_evidence.NEVER]
 
 
 def list_digest_choices(memory: Memory, key: str, config: Config, now: float, *, group: str = "") -> list[DigestChoice]:
@@ -93,11 +152,11 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float, *,
     image = memory.get_image(key)
     if image.pin:
         return [DigestChoice(image.pin, "pinned by the operator")]
-    choices: list[DigestChoice] = []
+    choices = _list_promoted_choices(memory, find_group(config, key, group), config, now)
     if (
         image.newest
         and image.newest not in image.quarantine
-        and compute_admission_time(memory, key, image.newest, config, now) <= now
+        and compute_admission_time(memory, key, image.newest, config, now, group=group) <= now
     ):
         choices.append(DigestChoice(image.newest, "the newest"))
     for good in image.known_good:
@@ -116,13 +175,52 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float, *,
     return choices
 
 
+def _list_promoted_choices(memory: Memory, group: SlotGroup, config: Config, now: float) -> list[DigestChoice]:
+    """Return the digest that was promoted to the group's own, if it is this host's turn."""
+    turn = compute_promotion_time(memory, group, config, now)
+    if turn is None or turn > now:
+        return []
+    promotion, canary = memory.groups[group.name].promotion, memory.groups[group.name].canary
+    return [DigestChoice(promotion.digest, f"promoted from the canary: {promotion.reason}", canary)]
+
+
+def list_group_choices(memory: Memory, group: SlotGroup, config: Config, now: float) -> list[DigestChoice]:
+    """Return the digests that may be started in the slots of a group, or in its canary slots, best first."""
+    if not isinstance(group, CanaryGroup):
+        return list_digest_choices(memory, group.image_key, config, now, group=group.name)
+    image = memory.get_image(group.image_key)
+    if image.pin:
+        return [DigestChoice(image.pin, "pinned by the operator")]
+    stable = [
+        replace(choice, key=choice.key or group.stable_key)
+        for choice in list_digest_choices(memory, group.stable_key, config, now, group=group.name)
+    ]
+    known = memory.get_image(group.stable_key).records
+    good = [one.digest for one in image.known_good if one.digest not in {*image.quarantine, *known}]
+    last_resort = [DigestChoice(digest, "a good one of the canary") for digest in good]
+    if canary_state.explain_end(memory, group):
+        return _drop_repeated([*stable, *last_resort])
+    if compute_admission_time(memory, group.image_key, image.newest, config, now, group=group.name) <= now:
+        best = [DigestChoice(image.newest, "the newest of the canary")]
+    else:
+        best = [DigestChoice(digest, "the canary's last good one") for digest in good[:1]]
+    return _drop_repeated([*best, *stable, *last_resort])
+
+
+def _drop_repeated(choices: list[DigestChoice]) -> list[DigestChoice]:
+    """Return the choices without further ones of the same digest."""
+    first: dict[str, DigestChoice] = {}
+    for choice in choices:
+        first.setdefault(choice.digest, choice)
+    return list(first.values())
+
+
 def list_slot_choices(memory: Memory, group: SlotGroup, config: Config, slot: str, now: float) -> list[DigestChoice]:
     """Return the digests that may be started in a slot, best first: for comparison the second best may come first."""
-    key = group.image_key
-    choices = list_digest_choices(memory, key, config, now, group=group.name)
+    choices = list_group_choices(memory, group, config, now)
     if len(choices) < 2:
         return choices
     best, rival, *rest = choices
-    comparison = evidence.Comparison(best.digest, slot, rival.digest)
-    reason = evidence.explain_avoidance(memory, memory.get_image(key), comparison, config.failures, now)
+    comparison, image = evidence.Comparison(best.digest, slot, rival.digest), best.key or group.image_key
+    reason = evidence.explain_avoidance(memory, memory.get_image(image), comparison, config.failures, now)
     return [replace(rival, reason=f"{rival.reason}: {reason}"), best, *rest] if reason else choices

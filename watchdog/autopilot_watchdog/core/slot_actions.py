@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Start:
     slot: str
     digest: str
     image: str = ""  # key of the group's former image; "" for the present one
+    reason: str = field(default="", compare=False)  # phrase that tells the reason for this digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,16 @@ class WithdrawQuarantine:
     digest: str
 
 
-FleetVoice = ShareQuarantine | ShareGoodLife | WithdrawQuarantine  # words of this host to the fleet
+@dataclass(frozen=True, slots=True)
+class ShareLives:
+    """Tell the fleet, through Consul, how many lives of a digest proved good on this host; 0 takes the number back."""
+
+    image: str  # "" if the digest is the newest of no image any more
+    digest: str
+    lives: int
+
+
+FleetVoice = ShareQuarantine | ShareGoodLife | WithdrawQuarantine | ShareLives  # words of this host to the fleet
 Preparation = Pull | Verify | Preflight  # steps that may take long, so they run beside the passes
 Action = Pull | Verify | Preflight | Start | RemoveContainer | Drain | RemoveImage | FleetVoice
 

@@ -37,11 +37,11 @@ def plan_empty_slot(context: DecisionContext, memory: Memory, name: str) -> tupl
         step = get_preparation_step(group, context.views[group.engine], image, choice.digest, choice.key)
         if step is None:
             return Reason("starting", _explain_start(choice, present, waits, now)), Start(
-                name, choice.digest, choice.key
+                name, choice.digest, choice.key, choice.reason
             )
         if under_way is not None:
             progress = describe_step(*under_way, now)
-            if now < under_way[1] + context.config.rollout.patience:
+            if now < under_way[1] + context.config.find_rollout(group).patience:
                 return Reason("preparing", f"{progress}, {choice.reason}"), None
             waits = [progress]
             continue

@@ -27,11 +27,13 @@ from autopilot_watchdog.core.slot_actions import (
     RemoveContainer,
     RemoveImage,
     ShareGoodLife,
+    ShareLives,
     ShareQuarantine,
     Start,
     Verify,
     WithdrawQuarantine,
 )
+from autopilot_watchdog.core.slot_channel import build_channel_env
 from autopilot_watchdog.core.state_ownership import CONFIG_LABEL
 from autopilot_watchdog.engine.engine import (
     SLOW_CALL_TIMEOUT_S,
@@ -144,6 +146,8 @@ class Executor:
                     return Outcome(action, self._consul.share_quarantine(action) if self._consul else "no Consul")
                 case ShareGoodLife(_, digest):
                     return Outcome(action, self._consul.share_good_life(digest) if self._consul else "no Consul")
+                case ShareLives(_, digest, lives):
+                    return Outcome(action, self._consul.share_lives(digest, lives) if self._consul else "no Consul")
                 case WithdrawQuarantine(_, digest):
                     return Outcome(action, self._consul.withdraw_quarantine(digest) if self._consul else "no Consul")
         except (EngineRefusedError, StateError) as error:  # a slot's folder that cannot be made is that slot's trouble
@@ -195,9 +199,10 @@ class Executor:
 
     def _start(self, start: Start) -> Outcome:
         group, number = self._config.map_slots_to_groups()[start.slot]
+        told = build_channel_env(group, start.image, start.reason)
         if start.image:
             group = replace(group, image=split_image_key(start.image)[1])
-        group = replace(group, labels={**group.labels, **self._labels})
+        group = replace(group, labels={**group.labels, **self._labels}, env={**group.env, **told})
         folder = self._prepare_folder(start.slot, self._engines[group.engine]) if group.state else None
         id = self._engines[group.engine].start_container(
             group, number, start.digest, host=self._config.host, state_folder=folder

@@ -79,4 +79,5 @@ class FleetQuestions:
 
 
 def _list_quarantines(memory: Memory) -> object:
-    return {key: image.quarantine for key, image in memory.images.items()}
+    promotions = {name: group.promotion for name, group in memory.groups.items()}
+    return {key: image.quarantine for key, image in memory.images.items()}, promotions

@@ -3,20 +3,20 @@
 The key PREFIX/quarantine/DIGEST holds the reason of an operator's quarantine for all hosts. A host says under
 PREFIX/quarantine/DIGEST/failed/HOST that the digest fails there (with the reason), and under .../good/HOST that it
 lives well there. PREFIX/urgency is "now" or a date, and PREFIX/good/MACHINE/IMAGE has the last good digests of an
-image, one a line. A failing Consul delays nothing.
+image, one a line. PREFIX/lives/DIGEST/HOST is the number of good lives on a host, while a ring or a promotion needs
+it, and PREFIX/promoted/MACHINE/IMAGE is the canary's digest that an operator promoted. A failing Consul delays nothing.
 """
 
 from __future__ import annotations
 
 import base64
 import http.client
+import json
 import os
-import re
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,10 @@ from autopilot_watchdog.bounded_http import HttpClient
 from autopilot_watchdog.bounded_json import MAX_DOCUMENT_BYTES, clip_text, get_text, parse_json
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import format_slot_name
-from autopilot_watchdog.core.fleet_good import MAX_FLEET_GOOD, GoodDigests
-from autopilot_watchdog.core.observation import FleetState, FleetVoices
+from autopilot_watchdog.core.fleet_good import GoodDigests
+from autopilot_watchdog.core.observation import FleetPromotion, FleetState
 from autopilot_watchdog.core.slot_actions import ShareQuarantine
-
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-MAX_URGENCY_CHARS = 64
+from autopilot_watchdog.shell.fleet_keys import parse_fleet_state
 
 
 class FleetStore:
@@ -62,28 +60,7 @@ class FleetStore:
             self.last_error = f"Consul at {self._settings.address} answers nonsense: its list of keys is no list"
             return None
         values = {get_text(item, "Key"): _decode_value(item) for item in items}
-        folder = f"{prefix}/quarantine/"
-        orders: dict[str, str] = {}
-        voices: dict[str, FleetVoices] = {}
-        for key, text in values.items():
-            digest, *rest = key.removeprefix(folder).split("/") if key.startswith(folder) else ("",)
-            if not DIGEST.fullmatch(digest):
-                continue
-            before = voices.get(digest, FleetVoices())
-            match rest:
-                case []:
-                    orders[digest] = text
-                case ["failed", host] if host:
-                    voices[digest] = replace(before, condemning={**before.condemning, host: text})
-                case ["good", host] if host:
-                    voices[digest] = replace(before, well=(*before.well, host))
-        good_folder = f"{prefix}/good/{os.uname().machine}/"
-        good = {
-            key.removeprefix(good_folder): digests
-            for key, text in values.items()
-            if key.startswith(good_folder) and (digests := _parse_digests(text))
-        }
-        return FleetState(orders, values.get(f"{prefix}/urgency", "")[:MAX_URGENCY_CHARS], voices, good)
+        return parse_fleet_state(values, prefix, os.uname().machine)
 
     def share_good_digests(self, good: GoodDigests) -> str:
         """Tell the fleet the good digests of an image; return a sentence about the failure, "" after a success.
@@ -96,6 +73,21 @@ class FleetStore:
     def order_quarantine(self, digest: str, reason: str) -> str:
         """Quarantine a digest for the whole fleet; return a sentence about the failure, "" after a success."""
         return self._tell("PUT", f"kv/{self._settings.prefix}/quarantine/{digest}", reason.encode())
+
+    def order_promotion(self, reference: str, promotion: FleetPromotion) -> str:
+        """Promote a canary's digest for the whole fleet; return a sentence about the failure, "" after a success.
+
+        It counts for hosts of this machine type, because each type has digests of its own.
+        """
+        path = urllib.parse.quote(f"{os.uname().machine}/{reference}")
+        text = json.dumps({key: getattr(promotion, key) for key in ("digest", "over", "canary", "reason")})
+        return self._tell("PUT", f"kv/{self._settings.prefix}/promoted/{path}", text.encode())
+
+    def share_lives(self, digest: str, lives: int) -> str:
+        """Tell the fleet the good lives of a digest here; return a sentence about the failure, "" after a success."""
+        host = urllib.parse.quote(self._config.host, safe="")
+        path = f"kv/{self._settings.prefix}/lives/{digest}/{host}"
+        return self._tell("PUT", path, str(lives).encode()) if lives else self._tell("DELETE", path)
 
     def share_quarantine(self, action: ShareQuarantine) -> str:
         """Tell the fleet that a digest fails here; return a sentence about the failure, "" after a success."""
@@ -156,12 +148,6 @@ class FleetStore:
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.last_error = clip_text(f"cannot reach Consul at {self._settings.address}: {error}")
         return None
-
-
-def _parse_digests(text: str) -> tuple[str, ...]:
-    """Return the digests of a key, one a line; lines that are none are left out."""
-    digests = [line for line in text.split() if DIGEST.fullmatch(line)]
-    return tuple(dict.fromkeys(digests))[:MAX_FLEET_GOOD]
 
 
 def _decode_value(item: object) -> str:

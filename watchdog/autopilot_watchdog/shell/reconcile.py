@@ -21,6 +21,7 @@ from pathlib import Path
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import engine_memory, memory_updates
 from autopilot_watchdog.core.audit_events import ACTION_EVENTS, AuditEvent, describe_action
+from autopilot_watchdog.core.canary_changes import list_promotion_changes
 from autopilot_watchdog.core.decide import Decision, decide, list_images_to_check
 from autopilot_watchdog.core.fleet_good import list_good_to_share
 from autopilot_watchdog.core.image_troubles import find_stuck_digests, find_worst_failures
@@ -476,6 +477,8 @@ class Watchdog:
                 self._audit.record(AuditEvent.SLOT, sentence, slot=name, code=slot.code)
         for key, image in after.images.items():
             self._record_image_changes(key, before.get_image(key), image)
+        for sentence, event, digest in list_promotion_changes(before, after):
+            self._audit.record(event, sentence, "warning", digest=digest)
         if after.urgency != before.urgency:
             change = f'is "{after.urgency}" now' if after.urgency else "was removed"
             self._audit.record(AuditEvent.URGENCY, f"the fleet's urgency {change}", "warning", urgency=after.urgency)

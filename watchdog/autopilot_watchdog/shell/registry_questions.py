@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Mapping
 from functools import partial
 
 from autopilot_watchdog.config.config_model import Config
-from autopilot_watchdog.core.memory import Memory
+from autopilot_watchdog.core.memory import Memory, split_image_key
 from autopilot_watchdog.core.observation import RegistryFailure, TagDigest
 from autopilot_watchdog.engine.engine import Engine
+from autopilot_watchdog.registry.image_reference import split_host_and_path
 from autopilot_watchdog.shell import observe
 from autopilot_watchdog.shell.work_pool import WorkPool
 
@@ -51,7 +52,8 @@ class RegistryQuestions:
         new = set(keys) - self._pool.pending_keys
         for key in new:
             self._pool.start(key, partial(_fetch_answer, config, key, memory, self._engines))
-        self._pool.wait([key for key in new if not memory.get_image(key).trouble], patience_s)
+        failed = list_failed_registries(config, memory)
+        self._pool.wait([key for key in new if _get_registry(key) not in failed], patience_s)
 
     def use_engines(self, engines: Mapping[str, Engine]) -> None:
         """Ask for these engines' platforms from now on."""
@@ -60,6 +62,17 @@ class RegistryQuestions:
     def take_answers(self) -> dict[str, TagDigest | RegistryFailure]:
         """Return the answers that have come since the last call, by image key."""
         return {work.key: work.result for work in self._pool.take_finished() if work.result is not None}
+
+
+def list_failed_registries(config: Config, memory: Memory) -> set[str]:
+    """Return the registries that failed last time for each of their images: one that only misses a tag is well."""
+    keys = {group.image_key for group in config.list_channels(with_followed=True)}
+    troubled = {key for key in keys if memory.get_image(key).trouble}
+    return {_get_registry(key) for key in troubled} - {_get_registry(key) for key in keys - troubled}
+
+
+def _get_registry(key: str) -> str:
+    return split_host_and_path(split_image_key(key)[1])[0]
 
 
 def _fetch_answer(

@@ -20,6 +20,7 @@ from autopilot_watchdog.core.slot_actions import (
     RemoveContainer,
     RemoveImage,
     ShareGoodLife,
+    ShareLives,
     ShareQuarantine,
     Start,
     WithdrawQuarantine,
@@ -86,8 +87,10 @@ class SimulatedHost:
                 keys = list_images_to_check(self.config, observation, self.memory, clock)
                 observation = replace(
                     observation,
-                    tag_digests={key: self.registry.request_tag_digest(now) for key in keys},
-                    fleet=FleetState(voices=self.registry.voices) if self.config.consul else None,
+                    tag_digests={key: self.registry.request_tag_digest(now, split_image_key(key)[1]) for key in keys},
+                    fleet=FleetState(voices=self.registry.voices, lives=self.registry.lives)
+                    if self.config.consul
+                    else None,
                 )
             decision = decide(self.config, observation, self.memory, clock)
             self.memory, self.reasons = decision.memory, decision.reasons
@@ -111,9 +114,14 @@ class SimulatedHost:
         ends = [begin + self.pull_s for begin in self.pull_begins.values()]
         return min([at for at in (self.wake_at, ask_at) if at is not None] + ends, default=None)
 
+    def has_started(self, digest: str) -> bool:
+        """Return True if a container of the digest was started on this host, though it may have failed."""
+        return any(isinstance(action, Start) and action.digest == digest for _, action in self.executed_actions)
+
     def find_next_news(self) -> float:
         """Return the time of the registry's first answer that this host does not know; infinity for never."""
-        asked = min(self.memory.get_image(group.image_key).asked_at for group in self.config.slots)
+        channels = self.config.list_channels(with_followed=True)
+        asked = min(self.memory.get_image(group.image_key).asked_at for group in channels)
         return self.registry.find_next_change(asked - self.engine.clock_skew)
 
     def find_next_standing(self, now: float) -> float:
@@ -141,7 +149,7 @@ class SimulatedHost:
         every, due = self.config.registry.check_every, math.inf
         if since == math.inf:
             return due
-        for group in self.config.slots:
+        for group in self.config.list_channels(with_followed=True):
             asked = self.memory.get_image(group.image_key).asked_at - self.engine.clock_skew
             due = min(due, asked + every * max(1, math.ceil((since - asked) / every)))
         return due
@@ -149,13 +157,13 @@ class SimulatedHost:
     def record_skipped_checks(self, now: float) -> None:
         """Count the requests of skipped passes before `now`, and record the last answer."""
         every = self.config.registry.check_every
-        for key in {group.image_key: None for group in self.config.slots}:
+        for key in {group.image_key: None for group in self.config.list_channels(with_followed=True)}:
             asked = at = self.memory.get_image(key).asked_at - self.engine.clock_skew
             while at + every < now:
                 at += every
                 self.registry.request_counts[int(at // 60)] += 1
             if at > asked:
-                answers = {key: self.registry.get_tag_digest(at)}
+                answers = {key: self.registry.get_tag_digest(at, split_image_key(key)[1])}
                 self.memory = memory_updates.apply_registry_answers(self.memory, answers, at + self.engine.clock_skew)
 
     def _observe_engine(self) -> EngineView | EngineDown:
@@ -187,7 +195,7 @@ class SimulatedHost:
                 self.engine.remove_container(id)
             case Drain(id):
                 self.engine.execute_command(id, ())
-            case ShareQuarantine() | ShareGoodLife() | WithdrawQuarantine():
+            case ShareQuarantine() | ShareGoodLife() | WithdrawQuarantine() | ShareLives():
                 self.registry.record_voice(self.config.host, action)
             case RemoveImage(image, digest):
                 self.engine.remove_image(get_repository(split_image_key(image)[1]), digest)

@@ -118,7 +118,7 @@ def find_payloads(
     unknown = set()
     for starter in starters:
         name = known_names.get(starter) if starter not in nameless_starters else None
-        if (name := name or _read_payload_id(execute_directory, starter)) is None:
+        if (name := name or read_payload_id(execute_directory, starter)) is None:
             if _has_no_job(starter):
                 continue
             unknown.add(starter)
@@ -128,7 +128,7 @@ def find_payloads(
     return names, frozenset(unknown)
 
 
-def _read_payload_id(execute_directory: Path, starter: int) -> str | None:
+def read_payload_id(execute_directory: Path, starter: int) -> str | None:
     """Return the id in the job ad; None when there is none. The job may have replaced the file by anything."""
     try:
         data = read_file(execute_directory / f"dir_{starter}" / ".job.ad", MAX_AD_BYTES)

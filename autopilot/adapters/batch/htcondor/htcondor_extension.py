@@ -9,7 +9,7 @@ from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 if TYPE_CHECKING:
     from autopilot.adapters.batch.batch_system import BatchSystem, SupervisorServices
     from autopilot.spec.batch_section import BatchSection
-    from autopilot.spec.plan import Batch, Lifetime
+    from autopilot.spec.plan import Batch
 
 SETTINGS_TYPE = HtcondorSettings
 
@@ -21,9 +21,9 @@ def load_section() -> type[BatchSection]:
     return Htcondor
 
 
-def create_system(batch: Batch, lifetime: Lifetime | None, services: SupervisorServices) -> BatchSystem:
+def create_system(batch: Batch, services: SupervisorServices) -> BatchSystem:
     """Return the object that the supervisor drives."""
     from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
 
     assert isinstance(batch.settings, HtcondorSettings), "the registry chose this package by the plan's name"
-    return HtcondorSystem(batch.settings, lifetime, services)
+    return HtcondorSystem(batch.settings, services)

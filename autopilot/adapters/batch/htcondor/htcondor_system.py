@@ -33,7 +33,6 @@ from autopilot.adapters.batch.kernel_events import wait_until_ended
 from autopilot.adapters.batch.process_signals import send_signal
 from autopilot.machines.cues import Evicted
 from autopilot.process import cgroup
-from autopilot.spec.plan import Lifetime
 
 if TYPE_CHECKING:
     from autopilot.api.messages import HtcondorAdapterStatus
@@ -48,15 +47,14 @@ class HtcondorSystem:
 
     own_pid_variables: tuple[str, ...] = ("WATCHDOG_PID",)  # sd_watchdog_enabled(3): the pid that sends heartbeats
 
-    def __init__(self, settings: HtcondorSettings, lifetime: Lifetime | None, services: SupervisorServices) -> None:
+    def __init__(self, settings: HtcondorSettings, services: SupervisorServices) -> None:
         """Wire the parts; nothing is opened or asked yet.
 
         Args:
             settings: HTCondor's section of the plan.
-            lifetime: The lifetime of the plan; its deadline decides how long a drain may last.
             services: Parts of the supervisor.
         """
-        self._settings, self._lifetime, self._services = settings, lifetime, services
+        self._settings, self._services = settings, services
         self._commands = CondorCommands(services.command_runner, services.job_env)
         self._node_state = NodeState(settings, self._commands, services.report)
         self._membership = PoolMembership(self._node_state)
@@ -129,7 +127,6 @@ class HtcondorSystem:
             memory=node.memory // cgroup.BYTES_PER_MIB
             if node.memory
             else cgroup.compute_job_memory(limits.memory, cgroup.read_machine_memory()),
-            retirement=node_config.compute_retirement(self._lifetime),
             domain=node_config.get_domain(host),
             accept_jobs=not self._refusing_jobs,
         )
@@ -152,13 +149,12 @@ class HtcondorSystem:
 
         Without it the fallback drain (sequence A of `drain_steps`) would evict at once.
         """
-        retirement = node_config.compute_retirement(self._lifetime)
         if self._settings.node is None and settings.get("MAXJOBRETIREMENTTIME", "0") == "0":
-            self._overrides["_CONDOR_MAXJOBRETIREMENTTIME"] = str(retirement)
+            self._overrides["_CONDOR_MAXJOBRETIREMENTTIME"] = str(node_config.RETIREMENT_S)
             if settings.get("SHUTDOWN_GRACEFUL_TIMEOUT", str(DEFAULT_GRACEFUL_TIMEOUT_S)) == str(
                 DEFAULT_GRACEFUL_TIMEOUT_S
             ):
-                self._overrides["_CONDOR_SHUTDOWN_GRACEFUL_TIMEOUT"] = str(retirement + 3600)
+                self._overrides["_CONDOR_SHUTDOWN_GRACEFUL_TIMEOUT"] = str(node_config.GRACEFUL_TIMEOUT_S)
         if self._settings.node is None and "STARTD_NOT_RESPONDING_TIMEOUT" not in settings:
             self._overrides["_CONDOR_STARTD_NOT_RESPONDING_TIMEOUT"] = "300"
 
@@ -302,6 +298,10 @@ class HtcondorSystem:
     def get_payload_pids(self) -> Mapping[str, int]:
         """Return the starter of each payload."""
         return self._node_state.get_payload_pids()
+
+    def read_payload_id(self, pid: int) -> str | None:
+        """Return the id of the job of a starter, also of one that has only just begun it."""
+        return self._node_state.read_payload_id(pid)
 
     def begin_drain(self, reason: str) -> None:
         """Retire the startd: running jobs finish, none is taken; reports Drained."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autopilot.errors import AutopilotError
-from autopilot.spec.plan import Lifetime
 
-DAY_S = 86400
+RETIREMENT_S = 365 * 86400  # longer than any drain: the supervisor keeps the deadline, which a reload may move
+GRACEFUL_TIMEOUT_S = RETIREMENT_S + 3600
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
@@ -26,19 +25,8 @@ class NodeSettings:
     name: str
     cpus: int
     memory: int  # MiB
-    retirement: int  # s a job may go on after the drain began
     domain: str = "local"  # for host names without a dot, where the image's configuration names none
     accept_jobs: bool = True
-
-
-def compute_retirement(lifetime: Lifetime | None) -> int:
-    """Return MAXJOBRETIREMENTTIME in seconds: as long as the drain may last, at least a day.
-
-    Sequence B of `drain_steps` ignores it, sequence A needs it.
-    """
-    if lifetime is None or lifetime.deadline is None:
-        return DAY_S
-    return max(DAY_S, math.ceil(lifetime.deadline + lifetime.grace) + 3600)
 
 
 def build_node_name(configured_name: str | None, life_id: str, slot: str | None) -> str:
@@ -90,8 +78,8 @@ def render(node: NodeSettings, settings: Mapping[str, str]) -> str:
         f"NUM_CPUS = {node.cpus}",
         f"MEMORY = {node.memory}",
         "# a drain lets jobs finish; a hung startd is not waited for an hour",
-        f"MAXJOBRETIREMENTTIME = {node.retirement}",
-        f"SHUTDOWN_GRACEFUL_TIMEOUT = {node.retirement + 3600}",
+        f"MAXJOBRETIREMENTTIME = {RETIREMENT_S}",
+        f"SHUTDOWN_GRACEFUL_TIMEOUT = {GRACEFUL_TIMEOUT_S}",
         "SHUTDOWN_FAST_TIMEOUT = 30",
         "STARTD_NOT_RESPONDING_TIMEOUT = 300",
         "# neither works in a container; 20 s of CPU and 1 s for each life",

@@ -12,7 +12,7 @@ from autopilot.adapters.batch.conditions import Conditions
 from autopilot.adapters.batch.htcondor.classads import Value
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemon_troubles import HelpersSeen, describe_missing
-from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, find_payloads
+from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, find_payloads, read_payload_id
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 from autopilot.adapters.batch.htcondor.master_heartbeat import Heartbeat
 from autopilot.adapters.batch.htcondor.payload_ends import (
@@ -122,6 +122,13 @@ class NodeState:
     def get_payload_pids(self) -> dict[str, int]:
         """Return the starter of each payload that was observed last."""
         return {name: starter for starter, name in self._payload_names.items()}
+
+    def read_payload_id(self, starter: int) -> str | None:
+        """Return the id of a starter's job: the observed one, else that of its job ad now; None without."""
+        observed = self._payload_names.get(starter)
+        if observed is not None and starter not in self._nameless_starters:
+            return observed
+        return read_payload_id(self.get_directory("EXECUTE"), starter) or observed
 
     def observe_daemons(self) -> Daemons:
         """Read the process table; take note of a startd that crashed since the last observation.

@@ -9,7 +9,7 @@ from autopilot.adapters.batch.slurm.slurm_settings import SlurmSettings
 if TYPE_CHECKING:
     from autopilot.adapters.batch.batch_system import BatchSystem, SupervisorServices
     from autopilot.spec.batch_section import BatchSection
-    from autopilot.spec.plan import Batch, Lifetime
+    from autopilot.spec.plan import Batch
 
 SETTINGS_TYPE = SlurmSettings
 
@@ -21,7 +21,7 @@ def load_section() -> type[BatchSection]:
     return Slurm
 
 
-def create_system(batch: Batch, lifetime: Lifetime | None, services: SupervisorServices) -> BatchSystem:
+def create_system(batch: Batch, services: SupervisorServices) -> BatchSystem:
     """Return the object that the supervisor drives."""
     from autopilot.adapters.batch.slurm.slurm_system import SlurmSystem
 

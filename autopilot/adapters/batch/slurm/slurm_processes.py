@@ -29,6 +29,12 @@ def read_process_title(pid: int) -> str:
         return ""
 
 
+def find_job_id(title: str) -> str | None:
+    """Return the job's id in the title of a slurmstepd; None in any other command line."""
+    found = _TITLE.match(title)
+    return found[1] if found else None
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """A running step: its slurmstepd, its job and the job's owner.

@@ -19,6 +19,7 @@ from autopilot.adapters.batch.slurm.slurm_commands import SlurmCommands
 from autopilot.adapters.batch.slurm.slurm_drain_runner import SlurmDrainRunner
 from autopilot.adapters.batch.slurm.slurm_monitor import SlurmMonitor
 from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
+from autopilot.adapters.batch.slurm.slurm_processes import find_job_id, read_process_title
 from autopilot.adapters.batch.slurm.slurm_settings import SlurmNode, SlurmSettings
 from autopilot.adapters.batch.slurm.spool_directory import CONFIG_PATHS, find_config
 from autopilot.machines.cues import Evicted
@@ -164,6 +165,10 @@ class SlurmSystem:
     def get_payload_pids(self) -> Mapping[str, int]:
         """Return the first slurmstepd of each job."""
         return self._node_state.get_payload_pids()
+
+    def read_payload_id(self, pid: int) -> str | None:
+        """Return the id of the job of a slurmstepd, also of one that has only just begun; None of another process."""
+        return find_job_id(read_process_title(pid))
 
     # --- the end of a life ---
 

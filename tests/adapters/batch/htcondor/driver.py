@@ -25,7 +25,7 @@ from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
 from autopilot.machines.cues import Cue
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.runtime.process_table import Process, ProcessTable
-from autopilot.spec.plan import Command, Drain, Lifetime
+from autopilot.spec.plan import Command
 
 COMMAND_FIFO = "/run/ask"
 
@@ -73,7 +73,7 @@ class Driver:
             env=os.environ,
         )
         plan = HtcondorSettings(node=HtcondorNode(**node) if node is not None else None, **options)
-        self.condor = HtcondorSystem(plan, Lifetime(drain=Drain(by_batch_system=True)), services)
+        self.condor = HtcondorSystem(plan, services)
         signal.set_wakeup_fd(self._create_wakeup_fd(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 

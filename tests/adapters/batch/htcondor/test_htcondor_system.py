@@ -19,6 +19,7 @@ from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, fi
 from autopilot.adapters.batch.htcondor.daemons import Daemons
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
 from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
+from autopilot.adapters.batch.htcondor.node_config import RETIREMENT_S
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.machines.cues import ConditionDetected, Cue, Drained, Evicted
@@ -82,7 +83,7 @@ def make(tmp_path: Path, path: str) -> Make:
             state_directory=tmp_path / "state",
             env={"PATH": path, **(env or {})},
         )
-        return HtcondorSystem(HtcondorSettings(node=node, poll=0.05), None, services)
+        return HtcondorSystem(HtcondorSettings(node=node, poll=0.05), services)
 
     return build_adapter
 
@@ -157,8 +158,8 @@ async def test_an_image_without_retirement_gets_it_by_environment(make: Make, tm
     condor = make(FakeRunner(answers))
     await condor.prepare()
     given = condor.build_environment()
-    assert given["_CONDOR_MAXJOBRETIREMENTTIME"] == "86400"
-    assert given["_CONDOR_SHUTDOWN_GRACEFUL_TIMEOUT"] == "90000"
+    assert given["_CONDOR_MAXJOBRETIREMENTTIME"] == str(RETIREMENT_S)
+    assert given["_CONDOR_SHUTDOWN_GRACEFUL_TIMEOUT"] == str(RETIREMENT_S + 3600)
     condor._notify_socket.close(asyncio.get_running_loop())
     answers["condor_config_val"] = build_config_output(
         tmp_path, MAXJOBRETIREMENTTIME="60", STARTD_NOT_RESPONDING_TIMEOUT="9"

@@ -7,18 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autopilot.adapters.batch.htcondor.node_config import (
-    DAY_S,
     InvalidSettingError,
     NodeSettings,
     build_node_name,
-    compute_retirement,
     format_setting,
     get_domain,
     render,
 )
-from autopilot.spec.plan import Drain, Lifetime
 
-NODE = NodeSettings(condor_host="cm.pool", name="life-1", cpus=2, memory=300, retirement=DAY_S, domain="pool")
+NODE = NodeSettings(condor_host="cm.pool", name="life-1", cpus=2, memory=300, domain="pool")
 
 
 @given(st.text(), st.text())
@@ -59,24 +56,10 @@ def test_the_admins_settings_win() -> None:
 
 def test_a_full_node_takes_no_job_whatever_the_settings_say() -> None:
     """START = False is the last line."""
-    full = NodeSettings(condor_host=None, name="n", cpus=1, memory=1, retirement=1, accept_jobs=False)
+    full = NodeSettings(condor_host=None, name="n", cpus=1, memory=1, accept_jobs=False)
     text = render(full, {"START": "True"})
     assert text.splitlines()[-1] == "START = False"
     assert "CONDOR_HOST" not in text
-
-
-@pytest.mark.parametrize(
-    ("lifetime", "seconds"),
-    [
-        (None, DAY_S),
-        (Lifetime(drain=Drain(by_batch_system=True)), DAY_S),
-        (Lifetime(drain=Drain(by_batch_system=True), deadline=60.0), DAY_S),
-        (Lifetime(drain=Drain(by_batch_system=True), deadline=3 * 86400.0, grace=300.0), 3 * 86400 + 300 + 3600),
-    ],
-)
-def test_a_job_may_retire_as_long_as_the_drain_lasts(lifetime: Lifetime | None, seconds: int) -> None:
-    """At least a day, and longer than a deadline that is longer."""
-    assert compute_retirement(lifetime) == seconds
 
 
 @given(st.none() | st.text(), st.text(), st.none() | st.text())

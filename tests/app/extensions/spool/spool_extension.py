@@ -11,7 +11,7 @@ from autopilot.spec.plan import BatchSettings
 if TYPE_CHECKING:
     from autopilot.adapters.batch.batch_system import BatchSystem, SupervisorServices
     from autopilot.spec.batch_section import BatchSection
-    from autopilot.spec.plan import Batch, Lifetime
+    from autopilot.spec.plan import Batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ def load_section() -> type[BatchSection]:
     return Spool
 
 
-def create_system(batch: Batch, lifetime: Lifetime | None, services: SupervisorServices) -> BatchSystem:
+def create_system(batch: Batch, services: SupervisorServices) -> BatchSystem:
     """Return the object that the supervisor drives."""
     from spool.spool_system import SpoolSystem
 

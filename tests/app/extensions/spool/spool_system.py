@@ -63,6 +63,10 @@ class SpoolSystem:
         """Return no process: this batch system starts none."""
         return {}
 
+    def read_payload_id(self, pid: int) -> str | None:
+        """Return None: this batch system starts no process."""
+        return None
+
     def get_status(self) -> Mapping[str, object]:
         """Return the payloads and the main process."""
         return {"payloads": list(self._list_running()), "pid": self._main_pid}

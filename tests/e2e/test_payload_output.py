@@ -1,0 +1,29 @@
+"""The log of a worker node has the lines that payloads print and that HTCondor's daemons write."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.node import Node
+
+FILES = [
+    {"path": "/var/lib/condor/execute/dir_*/_condor_std*"},
+    {"path": "/var/log/condor/*Log", "first_line": "^[0-9]{2}/"},
+]
+
+
+@pytest.mark.real("root", "htcondor")
+def test_output_of_payloads(pool):
+    """The log has what payloads print, also a momentary one, with the payload's id, and the lines of the daemons."""
+    node = Node(pool, master={"logging": {"files": FILES}}).wait_until_joined()
+    long_job = pool.submit(script="echo begin; sleep 3; echo end", output="long")
+    pool.wait_until(lambda: pool.get_job_status(long_job) == "Completed", 90, "the long job ends")
+    short_job = pool.submit(script="echo only-line", output="short")
+    pool.wait_until(lambda: pool.get_job_status(short_job) == "Completed", 90, "the short job ends")
+    pool.wait_until(lambda: node.find_events("^only-line$"), 90, "the last line is in the log")
+    found = [line for line in node.read_log() if line.get("stream") == "file"]
+    printed = {line["message"]: line for line in found if "_condor_stdout" in line["file"]}
+    assert printed.keys() == {"begin", "end", "only-line"}
+    assert f"#{long_job}#" in printed["end"]["payload"] and f"#{short_job}#" in printed["only-line"]["payload"]
+    assert {line["job"] for line in found} == {"condor-master"}
+    assert any(line["file"] == "/var/log/condor/StartLog" for line in found)
