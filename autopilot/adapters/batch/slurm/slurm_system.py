@@ -47,6 +47,7 @@ class SlurmSystem:
         )
         self._job_return = JobReturn(self._node_state, services.env)
         self._arguments: tuple[str, ...] = ()
+        self._eviction_begun = False
 
     # --- before slurmd ---
 
@@ -192,7 +193,8 @@ class SlurmSystem:
 
     def evict(self) -> None:
         """Give the jobs back within a container engine's grace, and remove the node; report Evicted."""
-        if not self._node_state.evicting:
+        if not self._eviction_begun:
+            self._eviction_begun = self._node_state.evicting = True
             self._services.start_task(self._run_eviction())
 
     async def _run_eviction(self) -> None:
