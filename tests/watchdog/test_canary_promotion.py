@@ -123,7 +123,10 @@ def test_promotion_needs_a_good_life() -> None:
     """A digest that has no good life here and none elsewhere is refused unless it is forced."""
     host = build_canary_host(canary=NO_SLOT_HERE)
     now = run_passes(host, BEGIN, HOUR)
-    with pytest.raises(operator_orders.OrderError, match="its registry has not told its digest yet"):
+    with pytest.raises(
+        operator_orders.OrderError,
+        match="this host does not know its digest; give the order on a host with a canary slot",
+    ):
         promote(host, now)
     with pytest.raises(operator_orders.OrderError, match="no life of it has proved good"):
         promote(host, now, B)

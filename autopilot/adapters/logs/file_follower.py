@@ -45,6 +45,7 @@ MAX_LOOK_COST_BYTES = 512 * 1024  # of all files in one look: some 20 ms; the re
 MAX_END_COST_BYTES = 16 << 20  # of all files at the end of the life: about a second
 MAX_REST_BYTES = 4 << 20  # of one file that is gone
 MARK_BYTES = 64  # before the place in a file, which tell if it is still the same file
+MAX_SEARCHED_BYTES = 1024  # of a line, by `first_line`: an expression may take seconds for a long line
 HOLE_BYTES = 16  # so many zeros are no text
 HOLE = re.compile(rb"\0{%d,}" % HOLE_BYTES)
 
@@ -73,7 +74,7 @@ class LineJoiner:
         groups = []
         for line in lines:
             is_too_long = self._waiting_bytes + len(line) > MAX_LINE_BYTES
-            if self._waiting and (is_too_long or self._first_line.search(line)):
+            if self._waiting and (is_too_long or self._first_line.search(line[:MAX_SEARCHED_BYTES])):
                 groups.extend(self.take_rest())
             self._waiting.append(line)
             self._waiting_bytes += len(line) + 1

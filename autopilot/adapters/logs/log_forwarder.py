@@ -139,6 +139,10 @@ class LogForwarder:
         if self._unreported_count or not self._keep(self._encode(line)):
             self._count_dropped(1)
 
+    def count_refused(self) -> None:
+        """Count a line that could not be made ready to be sent."""
+        self._count_dropped(1)
+
     def _has_much_room(self) -> bool:
         if self._spill is None or self._spill.is_empty:
             return self._queued_bytes < self.destination.buffer_bytes // 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from autopilot.adapters.logs.file_follower import FileFollower, Source
     from autopilot.adapters.logs.log_entry import ForwardedLine
     from autopilot.adapters.logs.log_forwarder import LogForwarder
-    from autopilot.adapters.logs.redaction import Redactor
+    from autopilot.adapters.logs.redaction import PatternTime, Redactor
 
 PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]{1,10})/")  # named after the first process of the payload
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
@@ -28,6 +29,11 @@ LIMIT_PROBLEM = (
     "not all files of logging.files are followed: 256 at most, and 32 of a directory that a wildcard has found; "
     "write narrower patterns, or look for a payload that fills its directory"
 )
+SLOW_PATTERNS_PROBLEM = (
+    "logging.redact.patterns take too long: lines of more than 512 characters are not sent to other hosts, but "
+    "counted; begin each pattern with fixed text"
+)
+SLOW_PATTERNS_S = 60.0
 SPILL_DIRECTORY = "log-spill"  # in the state directory
 
 
@@ -53,10 +59,12 @@ class LogIntegration:
         self._forwarders: dict[LogDestination, LogForwarder] = {}
         self._tasks: dict[LogDestination, asyncio.Task[None]] = {}
         self._redactor: Redactor | None = None
+        self._pattern_time: PatternTime | None = None
+        self._slow_until: float | None = None  # the trouble with slow patterns lasts at least so long
         self._put_variables: dict[str, str] = {}
         self._follower: FileFollower | None = None
         self._is_following = False
-        self._file_conditions: ConditionReporter | None = None
+        self._conditions: ConditionReporter | None = None
         self._payloads_by_file: dict[str, str] = {}
         self._use_destinations()
         self._use_files()
@@ -162,19 +170,38 @@ class LogIntegration:
 
     def _forward(self, line: ForwardedLine) -> None:
         if self._redactor is not None:
+            if self._refuse_slow_line(self._redactor, line):
+                return
             line = line._replace(
                 message=self._redactor.redact(line.message), fields=self._redactor.redact_fields(line.fields)
             )
         for forwarder in self._forwarders.values():
             forwarder.add(line)
 
+    def _refuse_slow_line(self, redactor: Redactor, line: ForwardedLine) -> bool:
+        """Drop and count a line for which patterns have no time left; return True if it was dropped."""
+        if redactor.is_too_slow_for(line.message, line.fields):
+            for forwarder in self._forwarders.values():
+                forwarder.count_refused()
+            if self._slow_until is None:
+                self._report_condition("log-redaction", SLOW_PATTERNS_PROBLEM)
+            self._slow_until = time.monotonic() + SLOW_PATTERNS_S
+            return True
+        if self._slow_until is not None and time.monotonic() > self._slow_until:
+            self._slow_until = None
+            self._report_condition("log-redaction", None)
+        return False
+
     def _build_redactor(self) -> None:
         if not self._forwarders:
             return
-        from autopilot.adapters.logs.redaction import Redactor
+        from autopilot.adapters.logs.redaction import PatternTime, Redactor
 
         rules = self._plan.logging.redact
-        self._redactor = Redactor(self._list_environments(), rules.names, rules.patterns)
+        self._pattern_time = self._pattern_time or PatternTime()
+        self._redactor = Redactor(
+            self._list_environments(), rules.names, rules.patterns, pattern_time=self._pattern_time
+        )
 
     def _list_environments(self) -> Iterable[Mapping[str, str]]:
         from autopilot.spec.env_file import read_env_file
@@ -219,14 +246,18 @@ class LogIntegration:
     def _note_limit(self, is_limited: bool) -> None:
         if not self._is_following:  # the supervisor takes no reports yet; the next search tells it again
             return
-        if self._file_conditions is None:
+        self._report_condition("log-files-limit", LIMIT_PROBLEM if is_limited else None)
+
+    def _report_condition(self, kind: str, problem: str | None) -> None:
+        """Report a condition once, or with None its end."""
+        if self._conditions is None:
             from autopilot.adapters.condition_reporter import ConditionReporter
 
-            self._file_conditions = ConditionReporter(self._context.report)
-        if is_limited:
-            self._file_conditions.raise_condition("log-files-limit", LIMIT_PROBLEM)
+            self._conditions = ConditionReporter(self._context.report)
+        if problem is not None:
+            self._conditions.raise_condition(kind, problem)
         else:
-            self._file_conditions.clear_condition("log-files-limit")
+            self._conditions.clear_condition(kind)
 
     def _find_payload(self, path: str) -> str | None:
         """Return the payload in whose directory a file is, also after its end."""

@@ -17,7 +17,8 @@ from tests.adapters.consul.conftest import build_service_spec, get_service_statu
 from tests.app.harness import SupervisorProcess, eventually, find_free_port
 
 HERE = {"AUTOPILOT_HOST": "h7", "AUTOPILOT_SLOT": "slot2", "AUTOPILOT_IMAGE_DIGEST": "sha256:" + "c" * 64}
-CHANNEL = {"AUTOPILOT_CHANNEL": "canary", "AUTOPILOT_IMAGE_REASON": "\N{PILE OF POO}" * 400}  # as long as can be
+# the longest reason: characters of four bytes
+CHANNEL = {"AUTOPILOT_CHANNEL": "canary", "AUTOPILOT_IMAGE_REASON": "\N{MUSICAL SYMBOL G CLEF}" * 400}
 
 
 def run_verb(agent, *words):

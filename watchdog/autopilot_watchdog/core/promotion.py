@@ -44,7 +44,8 @@ def promote_canary(
     canary, stable = memory.get_image(known.canary), memory.get_image(known.image)
     digest = resolve_digest(canary, digest_prefix) if digest_prefix else canary.newest
     if not digest:
-        raise OrderError(f"cannot promote {name}: its registry has not told its digest yet; give the whole sha256:...")
+        remedy = "give the order on a host with a canary slot, or give the whole sha256:..."
+        raise OrderError(f"cannot promote {name}: this host does not know its digest; {remedy}")
     if not stable.newest:
         raise OrderError(f"cannot promote {digest}: the digest of {group.image} is not known yet; `run` asks for it")
     if stable.pin:
