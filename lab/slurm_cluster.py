@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Self, TypeVar
@@ -74,8 +75,9 @@ class SlurmCluster:
         self.wait_until(lambda: "UP" in self.run_on_manager("scontrol", "ping", check=False), 60, "slurmctld answers")
 
     def stop_manager(self) -> None:
-        """Kill slurmctld at once, as a crash does. The network stays."""
-        self.manager.signal_processes("slurmctld")
+        """Stop slurmctld, as an upgrade does: it saves its state. The network stays."""
+        self.manager.signal_processes("slurmctld", signal.SIGTERM)
+        self.wait_until(lambda: not self.manager.find_processes("slurmctld"), 30, "slurmctld has ended")
 
     def run_on_manager(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
         """Run a command on the manager and return its standard output."""

@@ -13,7 +13,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from autopilot.adapters.batch.kernel_events import wait_until_ended
@@ -49,7 +49,10 @@ class JobReturn:
     async def _return_jobs(self) -> None:
         node, commands = self._node_state, self._node_state.commands
         if await commands.drain_node(node.name, REASON, COMMAND_TIMEOUT_S):
-            return  # slurmctld is away, or does not know the node: nobody could be told
+            # slurmctld is away, or does not know the node: nobody could be told
+            self._signal_steps(signal.SIGTERM)
+            await wait_until_ended([step.pid for step in node.processes.steps], STEP_TIMEOUT_S)
+            return
         if jobs := node.refresh().jobs:
             await commands.requeue_jobs(jobs, COMMAND_TIMEOUT_S)
             await wait_until_ended([step.pid for step in node.processes.steps], STEP_TIMEOUT_S)
@@ -78,7 +81,8 @@ class JobReturn:
     def _signal_steps(self, number: int) -> None:
         for step in self._node_state.refresh().steps:
             below = list(job_processes.walk_descendants(step.pid))
-            for pid in [*below, *([step.pid] if number == signal.SIGKILL else [])]:
+            # the slurmstepd first: it would tell slurmctld that its job has failed, and a failed job is not given back
+            for pid in [*([step.pid] if number == signal.SIGKILL else []), *below]:
                 send_signal(pid, number)
 
     def run_blocking(self) -> None:
@@ -91,19 +95,40 @@ class JobReturn:
             *([("update", f"nodename={node.name}", "state=down", f"reason={REASON}")] if jobs else []),
             ("delete", f"nodename={node.name}"),
         ]
-        for order in orders:
-            self._run_scontrol(order, min(COMMAND_TIMEOUT_S, deadline - time.monotonic()))
+        self._give_orders(orders, deadline)
         self.kill_steps()
         if node.processes.slurmd is not None:
             send_signal(node.processes.slurmd, signal.SIGTERM)
 
-    def _run_scontrol(self, words: tuple[str, ...], timeout_s: float) -> None:
-        with suppress(OSError):
+    def abandon_steps(self) -> None:
+        """Kill the steps that outlive a crashed slurmd, and give their jobs back at once.
+
+        It blocks, some 0.1 s and 1.5 s at most without an answer: the life may end with slurmd, before any task runs.
+        """
+        self.kill_steps()
+        name = self._node_state.name
+        down = ("update", f"nodename={name}", "state=down", f"reason={REASON}")
+        self._give_orders([down, ("delete", f"nodename={name}")], time.monotonic() + 2 * COMMAND_TIMEOUT_S)
+
+    def _give_orders(self, orders: Sequence[tuple[str, ...]], deadline: float) -> None:
+        """Run `scontrol` for each order, until one has no answer; a refusal is no reason to end."""
+        for order in orders:
+            if not self._run_scontrol(order, min(COMMAND_TIMEOUT_S, deadline - time.monotonic())):
+                return
+
+    def _run_scontrol(self, words: tuple[str, ...], timeout_s: float) -> bool:
+        """Return False when it does not end in time or cannot be started."""
+        try:
             pid = os.posix_spawnp("scontrol", ["scontrol", *words], dict(self._env))
             descriptor = os.pidfd_open(pid)
-            try:
-                if not select.select([descriptor], [], [], max(0.0, timeout_s))[0]:
-                    os.kill(pid, signal.SIGKILL)
-            finally:
-                os.close(descriptor)
+        except OSError:
+            return False
+        try:
+            has_ended = bool(select.select([descriptor], [], [], max(0.0, timeout_s))[0])
+            if not has_ended:
+                os.kill(pid, signal.SIGKILL)
+        finally:
+            os.close(descriptor)
+        with suppress(ChildProcessError):
             os.waitpid(pid, 0)
+        return has_ended

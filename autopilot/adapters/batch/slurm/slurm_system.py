@@ -90,13 +90,14 @@ class SlurmSystem:
         self._node_state.query_due.set()
 
     def on_exited(self) -> None:
-        """Take note that slurmd has ended; steps that outlive it are killed with its job, so they are given back."""
+        """Take note that slurmd has ended; steps that outlive it end with its job, so their jobs are given back."""
         node, pid = self._node_state, self._node_state.processes.slurmd
         node.leader_pid = None
         jobs = node.refresh().jobs
         if jobs and not node.evicting:
             node.report_losses(jobs, f"slurmd (pid {pid}) ended without them")
-            self._services.start_task(self._job_return.requeue(jobs))
+            self._job_return.abandon_steps()
+            node.refresh()
         node.changed.set()
 
     async def monitor(self) -> None:
