@@ -88,5 +88,8 @@ def create_run_folder() -> Iterator[Path]:
         try:
             yield folder
         finally:
+            for path in folder.iterdir():
+                if path.name != ".lock":  # with it, other runs leave the folder alone; so none waits for a long removal
+                    discard(path)
             with hold_lock("runs"):  # not while another run removes the folders of dead ones
                 shutil.rmtree(folder)

@@ -117,7 +117,7 @@ class Podman:
 
 @contextmanager
 def start_podman(*insecure_registries: str) -> Iterator[Podman]:
-    """Run a service; at the end remove its containers and images and stop it.
+    """Run a service; at the end remove its containers and its folder, and end all its processes.
 
     Args:
         insecure_registries: registries without TLS. Podman does not trust loopback by default, as Docker does.
@@ -135,7 +135,8 @@ def start_podman(*insecure_registries: str) -> Iterator[Podman]:
         try:
             yield podman
         finally:
-            podman.run("rm", "--all", "--force", "--time=0", "--volumes", check=False)
-            podman.run("rmi", "--all", "--force", check=False)
+            # without --depend, a container stays whose network another one uses
+            podman.run("rm", "--all", "--force", "--depend", "--time=0", "--volumes", check=False)
             podman.stop()
+            kill_processes(f"{folder}/")  # conmon outlives a command in a container by minutes
             detach_mounts_below(folder)

@@ -186,4 +186,5 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "fuse": require_fuse,
     "journald": require_journald,
     "openssl": lambda: system_packages.ensure_programs("openssl"),
+    "skopeo": lambda: system_packages.ensure_programs("skopeo"),
 }

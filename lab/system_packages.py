@@ -25,6 +25,7 @@ PROGRAM_PACKAGES: Mapping[str, str] = {
     "podman": "podman",
     "runc": "runc",
     "setpriv": "util-linux",
+    "skopeo": "skopeo",
     "systemd-cat": "systemd",
     "unshare": "util-linux",
 }

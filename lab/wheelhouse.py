@@ -32,7 +32,7 @@ def download_wheels(python: str) -> Path:
     needs = [*list_dependencies(), "pip"]
 
     def build(part: Path) -> None:
-        _run_pip("download", "--dest", str(part), "--python-version", python, "--only-binary=:all:", *needs)
+        run_pip("download", "--dest", str(part), "--python-version", python, "--only-binary=:all:", *needs)
 
     return get_or_build(f"wheels-{python}-{compute_cache_key(python, needs)}", build)
 
@@ -45,7 +45,7 @@ def build_project_wheel(target: Path) -> Path:
             if (REPO / name).exists():
                 shutil.copy(REPO / name, copy)
         shutil.copytree(REPO / "autopilot", copy / "autopilot", ignore=shutil.ignore_patterns("__pycache__"))
-        _run_pip("wheel", "--no-deps", "--wheel-dir", str(target), str(copy))
+        run_pip("wheel", "--no-deps", "--wheel-dir", str(target), str(copy))
     return next(target.glob("condor_autopilot-*.whl"))
 
 
@@ -62,10 +62,15 @@ def install_wheels(target: Path, python: str, wheels: Path) -> None:
     """Unpack a whole wheelhouse into a folder, for another Python than the running one."""
     files = [str(wheel) for wheel in wheels.glob("*.whl")]
     options = ["--no-index", "--no-deps", "--no-compile", "--root-user-action=ignore", "--only-binary=:all:"]
-    _run_pip("install", *options, "--python-version", python, "--target", str(target), *files)
+    run_pip("install", *options, "--python-version", python, "--target", str(target), *files)
 
 
-def _run_pip(*words: str) -> None:
+def run_pip(*words: str) -> None:
+    """Run one command of pip.
+
+    Raises:
+        LabError: it failed; the message has its output.
+    """
     done = subprocess.run(
         [*PIP_COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )

@@ -40,7 +40,7 @@ def test_spec_is_valid(spec: Path) -> None:
 def test_every_example_has_a_spec() -> None:
     """No folder of examples/ is left out of the test above."""
     folders = {folder.name for folder in EXAMPLES.iterdir() if folder.is_dir() and not folder.name.startswith("_")}
-    elsewhere = {"monitoring", "watchdog"}  # Prometheus reads the one, the watchdog the other: see their tests
+    elsewhere = {"ci", "monitoring", "watchdog"}  # CI servers, Prometheus and the watchdog read them: see their tests
     assert folders - elsewhere == {spec.parent.name for spec in SPECS}
 
 

@@ -100,10 +100,10 @@ def test_channel_is_that_of_the_present_life() -> None:
     assert (found.name, found.image) == ("canary", CANARY) and found.reason.endswith(f": it takes {CANARY}")
     promote(host, now)
     found = find_canary_channel(host)
-    assert (found.name, found.image) == ("stable", IMAGE) and "which takes" in found.reason
+    assert (found.name, found.image) == ("stable", IMAGE) and f"which follows {IMAGE} now" in found.reason
     host.memory, _ = operator_orders.roll_back(host.memory, KEY, now)
     found = find_canary_channel(host)
-    assert found.name == "canary" and f"whose next life takes {IMAGE} now" in found.reason
+    assert found.name == "canary" and f"whose next life follows {IMAGE} now" in found.reason
 
 
 def test_promoted_digest_does_not_wait_again_under_the_stable_tag() -> None:

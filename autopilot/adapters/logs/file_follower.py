@@ -64,7 +64,7 @@ class Source(NamedTuple):
 class LineJoiner:
     """Joins lines that belong together: those after a line that matches, up to the next that does."""
 
-    def __init__(self, first_line: re.Pattern[bytes]) -> None:
+    def __init__(self, first_line: re.Pattern[str]) -> None:
         self._first_line = first_line
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
@@ -74,7 +74,8 @@ class LineJoiner:
         groups = []
         for line in lines:
             is_too_long = self._waiting_bytes + len(line) > MAX_LINE_BYTES
-            if self._waiting and (is_too_long or self._first_line.search(line[:MAX_SEARCHED_BYTES])):
+            beginning = line[:MAX_SEARCHED_BYTES].decode(errors="replace")
+            if self._waiting and (is_too_long or self._first_line.search(beginning)):
                 groups.extend(self.take_rest())
             self._waiting.append(line)
             self._waiting_bytes += len(line) + 1
@@ -101,7 +102,7 @@ class FollowedFile:
         self._rest_bytes = MAX_REST_BYTES  # that may be read after it is gone
         self._splitter = LineSplitter()
         expression = source.file.first_line
-        self._joiner = LineJoiner(re.compile(expression.encode())) if expression is not None else None
+        self._joiner = LineJoiner(re.compile(expression)) if expression is not None else None
         self._is_quiet = False  # nothing new at the last look
 
     def read_lines(self, max_cost_bytes: int) -> tuple[list[bytes], int]:

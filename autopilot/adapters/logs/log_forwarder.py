@@ -353,9 +353,13 @@ async def _connect_tcp(destination: LogDestination) -> Connection:
 async def _connect_tls(destination: LogDestination) -> Connection:
     import ssl  # 2 MB, only for those that use it
 
-    context = ssl.create_default_context(cafile=destination.ca_file)
-    if destination.cert_file is not None:
-        context.load_cert_chain(destination.cert_file, destination.key_file, password="")  # "": ask no terminal
+    try:
+        context = ssl.create_default_context(cafile=destination.ca_file)
+        if destination.cert_file is not None:
+            context.load_cert_chain(destination.cert_file, destination.key_file, password="")  # "": ask no terminal
+    except OSError as error:
+        files = filter(None, (destination.ca_file, destination.cert_file, destination.key_file))
+        raise OSError(f"{', '.join(files)}: {_describe(error)}") from error
     return StreamConnection(*await asyncio.open_connection(destination.host, destination.port, ssl=context))
 
 

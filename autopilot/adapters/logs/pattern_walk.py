@@ -62,6 +62,8 @@ class PatternWalk:
             OSError: The search is incomplete, because this process or the machine is short of something.
         """
         parts = [part for part in pattern.split("/") if part not in ("", ".")]
+        if not parts:  # "/" is no file
+            return
         root = os.open("/", PATH_FLAGS | os.O_DIRECTORY)
         try:
             yield from self._search(root, "", parts, is_found=False)

@@ -73,15 +73,15 @@ class Redactor:
         }
         # of two secrets with the same beginning the longer one comes first
         values = [re.escape(secret) for secret in sorted(secrets, key=len, reverse=True)]
-        parts = [f"(?:{pattern})" for pattern in patterns]
         self._values = re.compile("|".join(values)) if values else None
-        self._patterns = re.compile("|".join(parts)) if parts else None
+        # each by itself: flags such as (?i) and the numbers of groups are its own
+        self._patterns = [re.compile(pattern) for pattern in patterns]
         self._pattern_time = pattern_time or PatternTime()
         self._read_clocks = read_clocks
 
     def is_too_slow_for(self, message: str, fields: Mapping[str, object]) -> bool:
         """Return True if a line must not be sent, because patterns have used up their time and it is long."""
-        if self._patterns is None:
+        if not self._patterns:
             return False
         texts = (message, *(value for value in fields.values() if isinstance(value, str)))
         is_long = any(len(text) > SHORT_CHARS for text in texts)
@@ -91,10 +91,10 @@ class Redactor:
         """Return the text without secrets."""
         if self._values is not None:
             text = self._values.sub(REPLACEMENT, text)
-        if self._patterns is None:
+        if not self._patterns:
             return text
         if len(text) <= SHORT_CHARS:
-            return self._patterns.sub(REPLACEMENT, text)
+            return _redact_beginning(self._patterns, text)
         began = self._read_clocks()[1]
         redacted = _redact_beginning(self._patterns, text)
         self._pattern_time.add(self._read_clocks()[1] - began)
@@ -102,7 +102,7 @@ class Redactor:
 
     def redact_fields(self, fields: Mapping[str, object]) -> Mapping[str, object]:
         """Return the fields of a line without secrets; a value that is no text becomes one if a secret is in it."""
-        if self._values is None and self._patterns is None:
+        if self._values is None and not self._patterns:
             return fields
         return {key: value if key in PUBLIC_FIELDS else self._redact_value(value) for key, value in fields.items()}
 
@@ -114,13 +114,16 @@ class Redactor:
         return value if redacted == text else redacted
 
 
-def _redact_beginning(patterns: re.Pattern[str], text: str) -> str:
+def _redact_beginning(patterns: Iterable[re.Pattern[str]], text: str) -> str:
     """Return the first MAX_SENT_CHARS characters of a text without the matches that begin there."""
+    seen = text[:MAX_PATTERN_CHARS]
+    spans = sorted(match.span() for pattern in patterns for match in pattern.finditer(seen))
     parts, at = [], 0
-    for match in patterns.finditer(text[:MAX_PATTERN_CHARS]):
-        if match.start() >= MAX_SENT_CHARS:
-            break
-        parts += [text[at : match.start()], REPLACEMENT]
-        at = match.end()
+    for start, end in spans:
+        if start >= MAX_SENT_CHARS or end <= at or start == end:
+            continue
+        if start >= at:  # else it goes on from the match before
+            parts += [text[at:start], REPLACEMENT]
+        at = end
     rest = CUT_MARK if len(text) > MAX_SENT_CHARS else ""
     return "".join([*parts, text[at:MAX_SENT_CHARS], rest])

@@ -107,6 +107,14 @@ def test_joined_lines(tmp_path):
     assert followed.look() == [("a.log", "2 fine")]
 
 
+@pytest.mark.parametrize("first_line", ["(?iu)^\u00c9tape", r"^\u00e9tape", r"^\w+ \d"])
+def test_any_expression(tmp_path, first_line):
+    """An expression sees text: letters beyond ASCII, and every flag that is valid for text."""
+    followed = Followed(tmp_path, first_line)
+    followed.write("a.log", "\u00e9tape 1\n  more\n\u00e9tape 2\n")
+    assert followed.look() == [("a.log", "\u00e9tape 1\n  more")]
+
+
 def test_endless_group(tmp_path):
     """A group without an end comes in pieces: memory is bounded."""
     followed = Followed(tmp_path, "^never")
@@ -348,6 +356,8 @@ def test_close(followed):
         ("a/dir_*/_out*", ["a", "a/dir_1", "a/dir_2"]),
         ("a/[bc]/d/?/e", ["a", "a/b/d", "a/b/d/x"]),
         ("missing/file", []),
+        ("a//b/./[x", ["a/b"]),
+        ("a/../a/**/y", ["a/../a", "a/../a/b", "a/../a/dir_1", "a/../a/dir_2"]),
     ],
 )
 def test_watched_directories(tmp_path, pattern, directories):
@@ -357,6 +367,11 @@ def test_watched_directories(tmp_path, pattern, directories):
     walk = pattern_walk.PatternWalk()
     list(walk.find_entries(f"{tmp_path}/{pattern}"))
     assert list(walk.directories) == [f"{tmp_path}/{name}" for name in directories]
+
+
+def test_no_file():
+    """The root directory is no file, and nothing is found there."""
+    assert list(pattern_walk.PatternWalk().find_entries("/")) == []
 
 
 async def test_short_lived_files(tmp_path, monkeypatch):

@@ -192,6 +192,16 @@ async def test_datagrams():
     transport.close()
 
 
+async def test_missing_certificate(tmp_path):
+    """A certificate file that is missing is the trouble, by its name."""
+    cues: list[Any] = []
+    forwarder = make_forwarder(1, protocol="tls", cues=cues, ca_file=str(tmp_path / "ca.pem"))
+    async with running(forwarder), asyncio.timeout(TIMEOUT_S):
+        while not cues:
+            await asyncio.sleep(0.01)
+    assert f"{tmp_path}/ca.pem: No such file or directory" in cues[0].detail
+
+
 @pytest.mark.real("openssl")
 async def test_tls(certificate):
     """By TLS the receiver must have a certificate of the CA that the job spec names."""

@@ -26,6 +26,21 @@ def test_secrets(environment, text, expected):
     assert Redactor([environment], NAMES, [r"Bearer \S+"]).redact(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("patterns", "text", "expected"),
+    [
+        (["(?i)password=\\S+", "(?s)BEGIN.*?END"], "PassWord=x and BEGIN\na\nEND.", "[redacted] and [redacted]."),
+        ([r"(a)\1", r"(b)\1"], "aa bb ab", "[redacted] [redacted] ab"),
+        (["abc", "bcd", "cde"], "xabcdey abc", "x[redacted]y [redacted]"),
+        (["x*"], "axxb", "a[redacted]b"),
+    ],
+)
+def test_patterns(patterns, text, expected):
+    """Each pattern has flags and groups of its own, and matches that overlap are one secret."""
+    assert Redactor([{}], [], patterns).redact(text) == expected
+    assert Redactor([{}], [], patterns).redact(text + " " * 600) == expected + " " * 600
+
+
 def test_nothing_to_hide():
     """Without secrets and patterns a text stays as it is."""
     assert Redactor([{}], NAMES, []).redact("a|b") == "a|b"

@@ -16,6 +16,7 @@ class Witness(StrEnum):
     """Worth of a slot's evidence against a digest."""
 
     RELIABLE = "reliable"  # only this digest failed in the slot lately
+    LATE = "late"  # the same, but the last failed life had begun long before the good one did
     UNRELIABLE = (
         "unreliable"  # another digest, good on this host, failed too, in the slot or for a time elsewhere, or the
     )
@@ -62,6 +63,7 @@ def _fill_blame_table() -> dict[BlameCase, Blame]:
     rules: list[tuple[Witness | None, Lives | None, Standing | None, Earlier | None, Blame]] = [
         (Witness.UNRELIABLE, None, None, None, Blame.SLOT),
         (None, Lives.FEW, None, None, Blame.OPEN),
+        (Witness.LATE, None, Standing.NEW, Earlier.NONE, Blame.NOTED),
         (None, None, Standing.NEW, None, Blame.IMAGE),
         (None, None, Standing.PROVED, Earlier.NONE, Blame.NOTED),
         (None, None, Standing.PROVED, None, Blame.IMAGE),

@@ -32,6 +32,7 @@ from autopilot_watchdog.sentence_parts import format_count
 WITNESS_MEMORY_S = 7 * 86400.0  # a slot in which a good digest failed within so long says nothing against others
 HOST_MEMORY_S = 86400.0  # the same of a host where a good digest failed in any slot and lives well there again
 COMPARISON_GAP_S = 60.0  # a life that starts later after the last failed one may have found another world
+COMPARISON_SPAN_S = 150.0  # the same from start to start: an outage may have ended while the last failed life failed
 PROOF_FACTOR = 2.0  # so many times as old as the failed lives is a life that disproves them
 SHORT_LIVES_ALLOWED = 2  # neutral ends soon after the start may be an operator's; further ones are failures
 MAX_DIGESTS = 8  # remembered for each slot
@@ -210,16 +211,20 @@ def judge_digest(
         for neighbour in memory.slots.values()
         for other, failures in neighbour.failed.items()
     )
-    unreliable = unreliable or slot.started - slot.failed[digest].failed_at > COMPARISON_GAP_S
     # slots that fail at the same time may have one cause outside: a finding counts if it is older than these failures
     found = image.get_digest_record(digest, now).findings
     findings = {name: finding for name, finding in found.items() if finding.found_at < slot.failing_since}
     earlier = Earlier.NONE
     if findings:
         earlier = Earlier.OTHER_SLOT if findings.keys() - {slot_name} else Earlier.SAME_SLOT
+    failures = slot.failed[digest]
+    since_failure = slot.started - failures.failed_at
+    witness = Witness.LATE if since_failure + failures.age > COMPARISON_SPAN_S else Witness.RELIABLE
+    if unreliable or since_failure > COMPARISON_GAP_S:
+        witness = Witness.UNRELIABLE
     return BLAME_TABLE[
-        Witness.UNRELIABLE if unreliable else Witness.RELIABLE,
-        Lives.ENOUGH if slot.failed[digest].count >= settings.quarantine_after else Lives.FEW,
+        witness,
+        Lives.ENOUGH if failures.count >= settings.quarantine_after else Lives.FEW,
         find_standing(memory, image, digest, slot_name, now),
         earlier,
     ]

@@ -41,7 +41,7 @@ def find_channel(memory: Memory, group: SlotGroup, digest: str = "") -> SlotChan
         if takes_canary:
             sentence = f"{rule}: {'its next life' if change else 'it'} takes {group.image}"
         else:
-            sentence = f"{rule}, {'whose next life' if change else 'which'} takes {group.stable_image} now: {end}"
+            sentence = f"{rule}, {'whose next life' if change else 'which'} follows {group.stable_image} now: {end}"
         return SlotChannel(*((CANARY, group.image) if runs_canary else (STABLE, group.stable_image)), sentence)
     promotion = canary_state.find_promotion(memory, group.name)
     if promotion is not None:
