@@ -60,11 +60,11 @@ def test_a_killed_step_is_given_back(cluster: SlurmCluster) -> None:
     """A job whose slurmstepd was killed is requeued, though slurmd tells nobody; it counts as lost."""
     node = SlurmWorker(cluster).wait_until_joined()
     job = node.start_job(300)
-    step = f"slurmstepd: [{job}.batch]"
-    cluster.wait_until(lambda: node.worker.find_processes(step), 30, "the step has its title")
-    node.worker.signal_processes(step)
+    node.wait_for_event("payloads changed: 1 started")
+    node.worker.signal_processes(f"slurmstepd: [{job}.batch]")
     cluster.wait_until(lambda: cluster.get_job_status(job) == "Idle", 30, "the job is Idle again")
     node.wait_for_event("its slurmstepd crashed or was killed")
+    assert not node.worker.find_processes("sleep")
     node.worker.send_signal(signal.SIGTERM)
     assert node.wait_for_exit(30) == 75
     assert node.read_last_words()["payloads_killed"] == 1

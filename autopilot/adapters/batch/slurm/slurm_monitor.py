@@ -123,6 +123,7 @@ class SlurmMonitor:
         node.limbo, lost = node.limbo.observe_queue(node.name, running, node.jobs_with_batch_step, now)
         if lost:
             node.report_losses(tuple(job for job in lost if job in known), "its slurmstepd crashed or was killed")
+            node.kill_orphans(lost)
             await node.commands.requeue_jobs(lost)
 
 

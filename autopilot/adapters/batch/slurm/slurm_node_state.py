@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
 
 from autopilot.adapters.batch.conditions import Conditions
+from autopilot.adapters.batch.process_signals import send_signal
 from autopilot.adapters.batch.slurm.job_limbo import BATCH_STEP, LimboWatch
 from autopilot.adapters.batch.slurm.node_arguments import find_given_name
 from autopilot.adapters.batch.slurm.slurm_commands import ControllerAnswer, SlurmCommands
 from autopilot.adapters.batch.slurm.slurm_processes import SlurmProcesses, find_slurm_processes, read_process_title
 from autopilot.machines.cues import Cue, PayloadsCrashed, PayloadsObserved
+from autopilot.process import job_processes
 
 
 class SlurmNodeState:
@@ -37,6 +40,7 @@ class SlurmNodeState:
         self.limbo = LimboWatch()
         self.draining = self.evicting = False
         self._lost: frozenset[str] = frozenset()
+        self._first_pids: dict[str, int] = {}  # the first process of each batch step that was seen
         self.changed = asyncio.Event()  # a process began or ended: observe now
         self.query_due = asyncio.Event()  # something has happened that slurmctld knows more about
 
@@ -57,6 +61,9 @@ class SlurmNodeState:
         if slurmd is not None and slurmd != before.slurmd and not self._is_name_fixed:
             self.name = find_given_name(read_process_title(slurmd).split()) or self.name
         self.limbo = self.limbo.observe_steps(self.jobs_with_batch_step)
+        for step in self.processes.steps:
+            if step.name == BATCH_STEP and step.first_pid is not None:
+                self._first_pids[step.job] = step.first_pid
         if payloads_ended(before, self.processes):
             self.query_due.set()
         if self.processes.jobs != self.payloads:
@@ -70,6 +77,15 @@ class SlurmNodeState:
         if new:
             self._lost |= frozenset(new)
             self.report(PayloadsCrashed(new, cause))
+
+    def kill_orphans(self, jobs: tuple[str, ...]) -> None:
+        """Kill the processes of lost jobs: their slurmstepd is gone, so nobody else ends them, and they run again."""
+        orphans = set(job_processes.list_children(os.getpid()))
+        for job in jobs:
+            first = self._first_pids.pop(job, None)
+            if first in orphans:  # else it has ended, and its pid may be that of another process
+                for pid in (*job_processes.walk_descendants(first), first):
+                    send_signal(pid, signal.SIGKILL)
 
     def get_payload_pids(self) -> dict[str, int]:
         """Return the first slurmstepd of each job."""

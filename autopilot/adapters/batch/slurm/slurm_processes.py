@@ -44,12 +44,14 @@ class Step:
         job: The job's id; "" while the slurmstepd only begins and has no title yet.
         name: `batch`, `extern`, `interactive` or the step's number.
         owner: The user of its first process; "" before that has started.
+        first_pid: The first process; None before that has started.
     """
 
     pid: int
     job: str
     name: str = ""
     owner: str = ""
+    first_pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,9 @@ def find_slurm_processes(
             if title.rstrip().endswith(CGROUP_KEEPER):
                 continue
             found = _TITLE.match(title)
-            owner = _find_owner(pid, daemon_uid, list_children, read_uids)
-            steps.append(Step(pid, found[1], found[2], owner) if found else Step(pid, ""))
+            first = _find_first_process(pid, daemon_uid, list_children, read_uids)
+            owner = "" if first is None else get_user_name((read_uids(first) or (daemon_uid, 0))[0])
+            steps.append(Step(pid, found[1], found[2], owner, first) if found else Step(pid, ""))
     stat = read_stat(slurmd) if slurmd is not None else None
     is_stopped = stat is not None and stat[1] == process_stat.STOPPED_STATE
     return SlurmProcesses(slurmd, tuple(sorted(steps, key=lambda step: step.pid)), is_stopped)
@@ -124,13 +127,16 @@ def _find_slurmd(leader_pid: int, list_children: ListChildren, read_stat: ReadPr
     return None
 
 
-def _find_owner(stepd: int, daemon_uid: int, list_children: ListChildren, read_uids: ReadUids) -> str:
-    """Return the user of a step's first process, by name if it has one; "" while there is no process."""
-    uids = [found[0] for child in list_children(stepd) if (found := read_uids(child)) is not None]
-    owner = next((uid for uid in uids if uid != daemon_uid), uids[0] if uids else None)
-    if owner is None:
-        return ""
+def _find_first_process(stepd: int, daemon_uid: int, list_children: ListChildren, read_uids: ReadUids) -> int | None:
+    """Return a step's first process, one of another user than slurmd if there is one; None while there is none."""
+    children = [(child, found[0]) for child in list_children(stepd) if (found := read_uids(child)) is not None]
+    foreign = next((child for child, uid in children if uid != daemon_uid), None)
+    return foreign if foreign is not None or not children else children[0][0]
+
+
+def get_user_name(uid: int) -> str:
+    """Return the name of a user, or the number of one without a name."""
     try:
-        return pwd.getpwuid(owner).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(owner)
+        return str(uid)

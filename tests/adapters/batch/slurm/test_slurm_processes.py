@@ -40,7 +40,7 @@ def test_steps_and_owners() -> None:
     }
     found = find(table, 10)
     assert found.slurmd == 10
-    assert found.steps == (Step(20, "12", "batch", "4000000001"), Step(22, "12", "0"), Step(30, "9", "extern"))
+    assert found.steps == (Step(20, "12", "batch", "4000000001", 21), Step(22, "12", "0"), Step(30, "9", "extern"))
     assert found.jobs == ("9", "12")
 
 
