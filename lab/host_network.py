@@ -18,11 +18,13 @@ class HostNetwork:
         """Prepare a network without hosts.
 
         Args:
-            stack: stops the hosts when it is closed.
+            stack: stops the hosts when its contents are closed.
             folder: holds what the hosts write.
             debian_tree: the shared, read-only part of every host's disk.
         """
-        self._stack, self._folder, self._debian_tree = stack, folder, debian_tree
+        # a stack of its own: the owner may move the given one's contents to another before the last host starts
+        self._hosts = stack.enter_context(ExitStack())
+        self._folder, self._debian_tree = folder, debian_tree
         self._layers: list[Path] = []
         self.workers: list[Host] = []
 
@@ -33,7 +35,7 @@ class HostNetwork:
             layers=[self._debian_tree], writable_folder=self._folder / pool_settings.MANAGER_NAME, files=files
         )
         self.manager = Host(pool_settings.MANAGER_NAME, ["sh", "-c", "sleep infinity & wait"], tree=tree)
-        self._stack.callback(self.manager.stop)
+        self._hosts.callback(self.manager.stop)
         self.manager.run_ip("link", "set", "lo", "up")
         self.manager.run_ip("link", "add", "eth0", "type", "bridge")
         self.manager.run_ip("address", "add", f"{pool_settings.compute_address(0)}/24", "dev", "eth0")
@@ -58,7 +60,7 @@ class HostNetwork:
             disks=disks or {},
         )
         host = Host(f"worker{number}", argv, tree=tree, env=env)
-        self._stack.callback(host.stop)
+        self._hosts.callback(host.stop)
         self.workers.append(host)
         return host
 
