@@ -21,6 +21,7 @@ class BatchSite(ABC):
         main_job: The job of its main process.
         life: The lifetime of a node that expires while a job runs.
         job_s: Seconds of a job that outlives such a node's lifetime.
+        short_job_s: Seconds of a job that still runs when a test has asked for the next thing.
         pool: The pool or cluster.
     """
 
@@ -28,6 +29,7 @@ class BatchSite(ABC):
     main_job: ClassVar[dict[str, Any]]
     life: ClassVar[str]
     job_s: ClassVar[float]
+    short_job_s: ClassVar[float]
     pool: Any
 
     @abstractmethod
@@ -43,7 +45,7 @@ class BatchSite(ABC):
 class HtcondorSite(BatchSite):
     """A pool of HTCondor, one for each test."""
 
-    key, main_job, life, job_s = "htcondor", MASTER, "5s", 12
+    key, main_job, life, job_s, short_job_s = "htcondor", MASTER, "5s", 12, 6
 
     def __init__(self, pool: Pool) -> None:
         self.pool: Pool = pool
@@ -55,7 +57,7 @@ class HtcondorSite(BatchSite):
 class SlurmSite(BatchSite):
     """A Slurm cluster, one for all tests: each node is removed by its own end, or by the end of the test."""
 
-    key, main_job, life, job_s = "slurm", SLURMD, "2s", 6
+    key, main_job, life, job_s, short_job_s = "slurm", SLURMD, "6s", 9, 3
 
     def __init__(self, cluster: SlurmCluster) -> None:
         self.pool: SlurmCluster = cluster

@@ -64,8 +64,8 @@ def test_expiry_while_idle(site: BatchSite) -> None:
 
 def test_idle_end(site: BatchSite) -> None:
     """A node on which nothing has run for long enough ends before its lifetime; while a job runs it does not."""
-    node = site.start_node(lifetime=site.build_lifetime(max="1h", idle="4s")).wait_until_joined()
-    job = node.start_job(6)
+    node = site.start_node(lifetime=site.build_lifetime(max="1h", idle="6s")).wait_until_joined()
+    job = node.start_job(site.short_job_s)
     assert node.wait_for_exit() == 0
     assert site.pool.get_job_status(job) == "Completed"
     assert node.read_last_words()["reason"] == "idle"
@@ -98,7 +98,7 @@ def test_deadline_hard(site: BatchSite) -> None:
 def test_drain_by_command(site: BatchSite) -> None:
     """`autopilot drain` lets the running job finish, refuses the next, and returns when the node has ended."""
     node = site.start_node().wait_until_joined()
-    running = node.start_job(6)
+    running = node.start_job(site.short_job_s)
     node.drain()
     refused = site.pool.submit(1)
     assert node.wait_for_exit() == 0
@@ -124,7 +124,7 @@ def test_stop_while_busy(site: BatchSite, script: str) -> None:
 def test_sigterm_drains(site: BatchSite) -> None:
     """With `on_sigterm: drain` SIGTERM lets the running job finish."""
     node = site.start_node(spec={"on_sigterm": "drain"}).wait_until_joined()
-    job = node.start_job(6)
+    job = node.start_job(site.short_job_s)
     node.worker.send_signal(signal.SIGTERM)
     assert node.wait_for_exit() == 0
     assert site.pool.get_job_status(job) == "Completed"
