@@ -31,8 +31,9 @@ def read_file(
     is_trusted: Callable[[os.stat_result], bool] = lambda _: True,
     follow_link: bool = False,
     from_end: bool = False,
+    offset: int = 0,
 ) -> bytes:
-    """Return the first bytes of a regular file, or the last ones.
+    """Return the first bytes of a regular file, the last ones, or those from a place on.
 
     Args:
         path: The file.
@@ -40,6 +41,7 @@ def read_file(
         is_trusted: Gets the file's owner and permissions; the file is refused if it returns False.
         follow_link: Accept a link to a regular file: for files of an admin, which a ConfigMap links for example.
         from_end: Return the last bytes: of a log, for example.
+        offset: The place of the first byte to read, without `from_end`.
 
     Raises:
         OSError: It cannot be read, is no regular file, or is not trusted.
@@ -57,8 +59,8 @@ def read_file(
         _require_regular(status, path)
         if not is_trusted(status):
             raise PermissionError(errno.EPERM, "others may write it", os.fspath(path))
-        if from_end:
-            os.lseek(descriptor, max(0, status.st_size - max_bytes), os.SEEK_SET)
+        if from_end or offset:
+            os.lseek(descriptor, max(0, status.st_size - max_bytes) if from_end else offset, os.SEEK_SET)
         parts = []
         while max_bytes > 0 and (part := os.read(descriptor, min(max_bytes, 1 << 16))):
             parts.append(part)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +16,9 @@ from pathlib import Path
 
 from lab import system_packages
 from lab.lab_errors import LabError
+
+FUSE_INIT = 26  # the first operation of the kernel's protocol, as of version 7.31
+MAX_FUSE_REQUEST_BYTES = 1 << 17
 
 
 @dataclass
@@ -76,8 +81,12 @@ def start_faulty_proxy(target: int) -> Iterator[FaultyProxy]:
 
 
 @contextlib.contextmanager
-def mount_hanging_filesystem(folder: Path) -> Iterator[None]:
+def mount_hanging_filesystem(folder: Path, *, takes_requests: bool = False) -> Iterator[None]:
     """Mount a FUSE file system whose server never answers, like a CVMFS whose process is stuck.
+
+    Args:
+        folder: The place of the mount.
+        takes_requests: The server takes each request before it is stuck; a process that waits cannot even be killed.
 
     Raises:
         LabError: FUSE cannot be used here.
@@ -91,10 +100,34 @@ def mount_hanging_filesystem(folder: Path) -> Iterator[None]:
     try:
         if libc.mount(b"hanging", str(folder).encode(), b"fuse.hanging", 0, options.encode()) != 0:
             raise LabError(f"cannot mount a FUSE file system: {os.strerror(ctypes.get_errno())}")
-        yield
+        with _take_requests(server) if takes_requests else contextlib.nullcontext():
+            yield
     finally:
         os.close(server)  # every waiting call fails with "not connected"
         libc.umount2(str(folder).encode(), 2)  # MNT_DETACH
+
+
+@contextlib.contextmanager
+def _take_requests(server: int) -> Iterator[None]:
+    """Answer the first request of the kernel (FUSE_INIT, fuse(4)), then take all others without an answer."""
+    stop_reading, stop_writing = os.pipe()
+
+    def take() -> None:
+        while server in select.select([server, stop_reading], [], [])[0]:
+            request = os.read(server, MAX_FUSE_REQUEST_BYTES)
+            _, operation, unique = struct.unpack_from("<IIQ", request)
+            if operation == FUSE_INIT:
+                answer = struct.pack("<IIIIHHIIHHI7I", 7, 31, 0, 0, 12, 10, 1 << 16, 1, 0, 0, 0, *[0] * 7)
+                os.write(server, struct.pack("<IiQ", 16 + len(answer), 0, unique) + answer)
+
+    taker = threading.Thread(target=take, daemon=True)
+    taker.start()
+    try:
+        yield
+    finally:
+        os.close(stop_writing)
+        taker.join()
+        os.close(stop_reading)
 
 
 def build_clock_offset_prefix(offset_file: Path) -> list[str]:

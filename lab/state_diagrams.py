@@ -16,12 +16,13 @@ not ignore its input. The first part of each machine's module is its theory of o
 def render_document() -> str:
     """Return the Markdown text of the document."""
     from autopilot.adapters.consul import registration
-    from autopilot.machines import diagrams, health, job, lifetime, shutdown
+    from autopilot.machines import diagrams, gate, health, job, lifetime, shutdown
 
     sections = [INTRODUCTION]
     for title, machine in (
         ("Job", job),
         ("Health of a job", health),
+        ("Gate before jobs", gate),
         ("Lifetime of the container", lifetime),
         ("Shutdown", shutdown),
         ("Registration of a service in Consul", registration),

@@ -123,6 +123,7 @@ def test_simulation_of_the_documentation(tmp_path: Path) -> None:
     spec = {
         "consul": "localhost:8500",
         "jobs": [{"name": "main", "exec": "true"}],
+        "checks": [{"name": "db", "exec": "true"}],
         "watches": [{"name": "db", "interval": 1}],
     }
     (tmp_path / "spec.json").write_text(json.dumps(spec))

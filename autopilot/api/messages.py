@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 JobPhase = Literal[
     "waiting", "delayed", "starting", "running", "holding", "stopping", "killing", "backoff", "resting", "done"
 ]
+GatePhase = Literal["idle", "checking", "waiting", "open", "failed"]
 JobEnd = Literal["succeeded", "failed", "stopped", "never ran"]
 JobHealth = Literal["unknown", "starting", "healthy", "unhealthy"]
 LifetimePhase = Literal[
@@ -60,6 +61,8 @@ class Wait(TypedDict, total=False):
     """Events, or the step of a stop, that the job waits for."""
     sources: list[str]
     """Sources of the missing events: names of jobs, `watch.NAME`, signals, or "" for the supervisor."""
+    gates: list[str]
+    """Checks before the job that have not passed yet."""
     until: float
     """End of the wait."""
     given_up: str
@@ -97,6 +100,27 @@ class JobStatus(TypedDict):
     """Time of the last change of `state`."""
     why: Wait
     """Cause of `state`."""
+
+
+class GateStatus(TypedDict):
+    """State of one check before jobs (`checks` of the job spec)."""
+
+    name: str
+    """Name in the job spec."""
+    state: GatePhase
+    """`idle`: no job waits for it; `checking` and `waiting`: its jobs wait; `open`; `failed`: the life ends."""
+    before: list[str]
+    """Jobs that wait for it."""
+    attempts: int
+    """Number of attempts since a job waits for it."""
+    waited: float
+    """Seconds from the first attempt until it opened or failed, or until now; 0 before."""
+    answer: str
+    """Last 500 characters of the last answer; "" before."""
+    passed: bool
+    """True when the last answer was a pass."""
+    remedy: str
+    """Advice for the case that it fails; may be ""."""
 
 
 class LifetimeStatus(TypedDict):
@@ -251,6 +275,8 @@ class Status(TypedDict):
     """Conditions that need an operator's attention, by kind."""
     jobs: list[JobStatus]
     """Jobs in the order of the job spec."""
+    gates: list[GateStatus]
+    """Checks before jobs, in the order of the job spec."""
     htcondor: NotRequired[HtcondorStatus]
     """State of the HTCondor node; only with an `htcondor` section in the job spec."""
     slurm: NotRequired[SlurmStatus]
@@ -321,7 +347,7 @@ class ReloadResult(TypedDict):
     restarted: list[str]
     """Jobs that were stopped and started with their new settings; without `wait`, they may still be stopping."""
     not_started: list[str]
-    """New jobs, and jobs stopped for new settings, that have not started: they wait for `when`, a file or a lock."""
+    """New jobs, and jobs stopped for new settings, not started: they wait for `when`, a file, a check or a lock."""
     updated: list[str]
     """Jobs that follow new rules; those that run keep their process."""
     removed: list[str]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from autopilot.app.check_runner import CheckRunner
+from autopilot.app.gate_runner import GateRunner
 from autopilot.app.job_launcher import JobLauncher
 from autopilot.app.permit_port import Permits
 from autopilot.machines import actions, cues
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ActionExecutor:
-    """Executes actions by the launcher of jobs, the runner of checks, the permits and the batch system.
+    """Executes actions by the launcher of jobs, the runners of checks, the permits and the batch system.
 
     Attributes:
         batch_system: The batch system, once it is attached; None without one.
@@ -27,6 +28,7 @@ class ActionExecutor:
         self,
         launcher: JobLauncher,
         check_runner: CheckRunner,
+        gate_runner: GateRunner,
         *,
         permits: Permits,
         feed: Callable[[cues.Cue], None],
@@ -36,12 +38,14 @@ class ActionExecutor:
 
         Args:
             launcher: Starts and ends runs of jobs.
-            check_runner: Runs checks.
+            check_runner: Runs health checks.
+            gate_runner: Runs checks of gates.
             permits: Limits among hosts.
             feed: Takes cues for the core.
             finished: Future that gets the action Finish.
         """
-        self._launcher, self._check_runner, self._permits, self._feed = launcher, check_runner, permits, feed
+        self._launcher, self._check_runner, self._gate_runner = launcher, check_runner, gate_runner
+        self._permits, self._feed = permits, feed
         self.batch_system: BatchSystem | None = None
         self.finished = finished
 
@@ -65,6 +69,10 @@ class ActionExecutor:
                 self._check_runner.start(job, run, plan)
             case actions.CancelCheck(job):
                 self._check_runner.cancel(job)
+            case actions.AskGate(gate, attempt, settings):
+                self._gate_runner.start(gate, attempt, settings)
+            case actions.CancelGate(gate):
+                self._gate_runner.cancel(gate)
             case actions.RequestPermit():
                 self._permits.request_permit("", lambda known: self._feed(cues.PermitGranted(known)))
             case actions.StartDrain(reason):

@@ -252,8 +252,8 @@ def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, Spawned
     """Start the jobs that wait for nothing, unless the node must be prepared before any job."""
     has_address = data["telemetry"] is not None or any(job["service"] for job in data["jobs"])
     advertises = data["consul"] is not None and has_address
-    if data["batch"] is not None or data["templates"] or data["locks"] or advertises:
-        return {}  # pre-flight checks, rendered files, permits or addresses come first
+    if data["batch"] is not None or data["templates"] or data["locks"] or data["checks"] or advertises:
+        return {}  # pre-flight checks, gates, rendered files, permits or addresses come first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
     withheld = () if containerpilot else SECRET_VARIABLES
     started = {}

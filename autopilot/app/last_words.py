@@ -51,6 +51,7 @@ class LastWords:
         self._payloads_run: set[str] = set()
         self._payloads_killed: set[str] = set()
         self._killing_payloads = False
+        self._payloads_finished = self._payloads_failed_fast = 0
         self.record: dict[str, object] = {
             "format": FORMAT_VERSION,
             "version": __version__,
@@ -73,6 +74,8 @@ class LastWords:
             "heartbeat": None,
             "payloads_run": 0,
             "payloads_killed": 0,
+            "payloads_finished": 0,
+            "payloads_failed_fast": 0,
         }
 
     @property
@@ -121,6 +124,12 @@ class LastWords:
             case events.PayloadsLost():
                 self._payloads_killed |= set(effect.payloads)
                 self._update_record()
+            case events.PayloadsFinished():
+                self._payloads_finished += len(effect.payloads)
+                self._payloads_failed_fast += len(effect.failed_fast)
+                self._update_record(
+                    payloads_finished=self._payloads_finished, payloads_failed_fast=self._payloads_failed_fast
+                )
             case events.DrainDeadlineReached() | EvictPayloads():
                 self._killing_payloads = True
                 self._payloads_killed |= self._payloads_running

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from autopilot import __version__
-from autopilot.machines import health, job, triggers
+from autopilot.machines import gate, health, job, triggers
 from autopilot.machines.core import Core
+from autopilot.machines.gate_set import GateRecord
 from autopilot.machines.job_record import JobRecord
 from autopilot.spec.plan import Trigger
 
 if TYPE_CHECKING:
-    from autopilot.api.messages import JobEnd, JobStatus, Status, Wait
+    from autopilot.api.messages import GateStatus, JobEnd, JobStatus, Status, Wait
+
+MAX_ANSWER_CHARS = 500  # of the output of a check
 
 
 def build_status(core: Core, *, now: float, wall: float, life: str) -> Status:
@@ -56,6 +59,21 @@ def build_status(core: Core, *, now: float, wall: float, life: str) -> Status:
             )
             for name, record in core.job_records.items()
         ],
+        "gates": [_describe_gate(record, now) for record in core.job_set.gates.records.values()],
+    }
+
+
+def _describe_gate(record: GateRecord, now: float) -> GateStatus:
+    state = record.state
+    return {
+        "name": record.plan.name,
+        "state": state.phase.value,
+        "before": list(record.plan.before),
+        "attempts": state.attempts,
+        "waited": round(now - state.began if state.phase in gate.ACTIVE_PHASES else state.waited, 3),
+        "answer": state.output[-MAX_ANSWER_CHARS:],
+        "passed": state.passed,
+        "remedy": record.plan.remedy,
     }
 
 
@@ -104,8 +122,11 @@ def _describe_wait(record: JobRecord, until: float | None) -> Wait:
     why: Wait = {}
     if record.is_waiting:
         triggers_text = ", ".join(_describe_trigger(trigger) for trigger in record.missing_triggers)
-        held_text = ", ".join(f"template.{name} rendered" for name in record.held_for)
-        why["waits_for"] = triggers_text or held_text or "its next time"
+        held_texts = [f"template.{name} rendered" for name in record.held_for]
+        held_texts += [f"check {name}" for name in record.held_by]
+        why["waits_for"] = triggers_text or ", ".join(held_texts) or "its next time"
+        if record.held_by:
+            why["gates"] = list(record.held_by)
         why["sources"] = [trigger.source for trigger in record.missing_triggers]
     elif record.state.phase in waits:
         why["waits_for"] = waits[record.state.phase]
@@ -116,7 +137,7 @@ def _describe_wait(record: JobRecord, until: float | None) -> Wait:
     if record.health.status is health.Status.UNHEALTHY or (
         record.health.status is health.Status.STARTING and record.health.output
     ):
-        why["last_check"] = record.health.output[-500:]
+        why["last_check"] = record.health.output[-MAX_ANSWER_CHARS:]
     return why
 
 

@@ -23,6 +23,7 @@ from autopilot.app import status_report
 from autopilot.app.action_executor import ActionExecutor
 from autopilot.app.check_runner import CheckRunner
 from autopilot.app.event_log import EventLog
+from autopilot.app.gate_runner import GateRunner
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.app.integrations.integrations import Integrations
 from autopilot.app.integrations.log_integration import LogIntegration
@@ -146,8 +147,11 @@ class Supervisor:
     def _build_executor(self) -> ActionExecutor:
         permits = self._integrations.consul
         check_runner = CheckRunner(commands=self._commands, log=self.log, feed=self.feed, start_task=self._start_task)
+        gate_runner = GateRunner(commands=self._commands, log=self.log, feed=self.feed, start_task=self._start_task)
         finished: asyncio.Future[Finish] = self._loop.create_future()
-        return ActionExecutor(self._launcher, check_runner, permits=permits, feed=self.feed, finished=finished)
+        return ActionExecutor(
+            self._launcher, check_runner, gate_runner, permits=permits, feed=self.feed, finished=finished
+        )
 
     def _build_listeners(self) -> ListenerSet:
         listeners = ListenerSet(self._handle_listener_failure)

@@ -19,6 +19,7 @@ from autopilot.spec.stop_budget import LOG_FLUSH_S, compute_stop_time, compute_w
 @output_option
 @click.option("--stop-budget", type=DurationParam(), help="Fail when the worst ordered stop takes longer, e.g. 10s.")
 @click.option("--compile", "compiles", is_flag=True, help="Write the compiled plan beside CONFIG, for quicker starts.")
+@click.option("--gates", "asks_gates", is_flag=True, help="Ask every entry of `checks` now, and print its answer.")
 @click.option("--simulate", "script", type=click.File(), help="Print the life that SCRIPT leads to, in virtual time.")
 @click.option("--seed", type=int, default=0, help="Seed of the random numbers of a simulation.")
 @click.option("--only", multiple=True, metavar="JOB", help="Show only this job in a simulation; may be repeated.")
@@ -27,6 +28,7 @@ def command(  # noqa: PLR0917 - click
     output: str,
     stop_budget: float | None,
     compiles: bool,
+    asks_gates: bool,
     script: TextIO | None,
     seed: int,
     only: tuple[str, ...],
@@ -35,8 +37,8 @@ def command(  # noqa: PLR0917 - click
 
     The default of CONFIG is the job spec that `autopilot run` would take.
 
-    The check runs no command and uses no network. A user, a program, a library, a file or a right that this machine
-    does not have is a warning: the job spec may be meant for another machine.
+    Without --gates the check runs no command and uses no network. A user, a program, a library, a file or a right that
+    this machine does not have is a warning: the job spec may be meant for another machine.
     """
     from autopilot.spec.spec_loading import load
 
@@ -53,6 +55,10 @@ def command(  # noqa: PLR0917 - click
 
         simulate(loaded.plan, script, output, seed, only)
         return
+    if loaded is not None and not problems and asks_gates:
+        from autopilot.cli.gate_report import report_gates
+
+        raise SystemExit(report_gates(loaded.plan, output))
     report = _format_json if output == "json" else _format_text
     click.echo(report(config, loaded, problems, warnings))
     if problems:

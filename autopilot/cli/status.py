@@ -16,7 +16,7 @@ from autopilot.cli.verb_options import output_option, socket_option
 from autopilot.process.line_buffer import escape_controls
 
 if TYPE_CHECKING:
-    from autopilot.api.messages import JobStatus, Status, Wait
+    from autopilot.api.messages import GateStatus, JobStatus, Status, Wait
 
 
 @click.command()
@@ -36,6 +36,7 @@ def command(job: str | None, output: str, given_socket: str | None) -> None:
         click.echo(json.dumps(status, indent=1))
     else:
         _print_life(status)
+        _print_gates(status["gates"])
         _print_jobs(status["jobs"])
 
 
@@ -51,6 +52,15 @@ def _print_life(status: Status) -> None:
     click.echo(f"{line}; {format_count(len(status['payloads']), 'payload')}")
     for kind, detail in status["troubles"].items():
         click.echo(f"trouble {kind}: {escape_controls(detail)}")
+
+
+def _print_gates(gates: list[GateStatus]) -> None:
+    """Print the checks that jobs wait for, or that have failed; an open one needs no line."""
+    for gate in gates:
+        if gate["state"] in ("checking", "waiting", "failed"):
+            lines = gate["answer"].strip().splitlines() or ["no answer yet"]
+            wait = f"has not passed for {format_duration(gate['waited'])}"
+            click.echo(f"check {gate['name']} before {', '.join(gate['before'])}: {wait}: {escape_controls(lines[-1])}")
 
 
 def _print_jobs(jobs: list[JobStatus]) -> None:

@@ -16,7 +16,7 @@ from autopilot.process.exit_status import describe_status
 from autopilot.process.line_buffer import escape_controls
 
 if TYPE_CHECKING:
-    from autopilot.api.messages import JobStatus, Status
+    from autopilot.api.messages import GateStatus, JobStatus, Status
 
 
 @click.command()
@@ -40,18 +40,29 @@ def explain(status: Status, job: str, now: float) -> str:
         now: Seconds since the epoch.
     """
     jobs = {state["name"]: state for state in status["jobs"]}
+    gates = {gate["name"]: gate for gate in status["gates"]}
     causes, explained, remaining = [], set(), [job]
     while remaining:
         name = remaining.pop(0)
         if name in jobs and name not in explained:
             explained.add(name)
             causes.append(f"{name} {_explain_job(jobs[name], now)}")
+            causes += [_explain_gate(gates[gate]) for gate in jobs[name]["why"].get("gates", ()) if gate in gates]
             remaining += jobs[name]["why"].get("sources", [])
     if status["shutdown"] != "up":
         causes.append(f"everything is being stopped ({status['lifetime']['reason'] or status['shutdown']})")
     elif status["maintenance"]:
         causes.append("maintenance is on: nothing is checked")
     return escape_controls("; ".join(causes))
+
+
+def _explain_gate(gate: GateStatus) -> str:
+    attempts = "once" if gate["attempts"] == 1 else f"{gate['attempts']} times"
+    subject = f"check {gate['name']}, asked {attempts} in {format_duration(gate['waited'])},"
+    if not gate["answer"]:
+        return f"{subject} has not answered yet"
+    remedy = f"; {gate['remedy']}" if gate["remedy"] else ""
+    return f"{subject} said {gate['answer'].strip().splitlines()[-1]!r}{remedy}"
 
 
 def _explain_job(job_status: JobStatus, now: float) -> str:

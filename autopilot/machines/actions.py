@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autopilot.spec.plan import Health, Job
+from autopilot.spec.plan import Gate, Health, Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,22 @@ class CancelCheck:
     """End the running check: it ran out of time, or its job is gone."""
 
     job: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskGate:
+    """Run the check of a gate; answered by GateAnswered with the same attempt."""
+
+    gate: str
+    attempt: int
+    plan: Gate
+
+
+@dataclass(frozen=True, slots=True)
+class CancelGate:
+    """End the running check of a gate: it ran out of time, or no job waits for it any more."""
+
+    gate: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +129,8 @@ Action = (
     | Kill
     | RunCheck
     | CancelCheck
+    | AskGate
+    | CancelGate
     | RequestPermit
     | StartDrain
     | TerminatePayloads

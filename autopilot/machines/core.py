@@ -147,7 +147,7 @@ class Core:
 
     # --- cues ---
 
-    def _handle_cue(self, cue: cues.Cue) -> None:  # noqa: PLR0912 - one arm for each cue
+    def _handle_cue(self, cue: cues.Cue) -> None:  # noqa: PLR0912, PLR0915 - one arm for each cue
         match cue:
             case cues.Spawned():
                 self.job_set.handle_run_cue(cue.job, cue.run, job.Input.SPAWNED, pid=cue.pid)
@@ -157,11 +157,15 @@ class Core:
                 self.job_set.handle_run_cue(cue.job, cue.run, job.Input.EMPTIED)
             case cues.CheckFinished():
                 self.job_set.handle_check_result(cue)
+            case cues.GateAnswered():
+                self.job_set.gates.handle_answer(cue, self._now)
             case cues.PayloadsObserved():
                 self._update_payloads(cue.payloads)
             case cues.PayloadsCrashed():
                 self._shutdown_control.lost_payloads.update(cue.payloads)
                 self._emit(events.PayloadsLost(cue.payloads, cue.cause))
+            case cues.PayloadEndsFound():
+                self._emit(events.PayloadsFinished(cue.payloads, cue.failed_fast))
             case cues.Drained():
                 self._step_lifetime(lifetime.Input.DRAINED)
             case cues.Evicted():
@@ -304,6 +308,7 @@ class Core:
         self._step_shutdown(shutdown.Input.STOP, outcome=outcome)
         so_far = outcomes.add_losses(outcome, len(self._shutdown_control.lost_payloads))
         self._emit(events.ShutdownBegun(so_far.reason, so_far.detail))
+        self.job_set.gates.release_unneeded((), self._now)
         if self.lifetime.phase is not lifetime.Phase.OVER:  # a drain has left no payload to evict
             self._step_lifetime(lifetime.Input.STOP)
             self._shutdown_control.evict_payloads()
@@ -317,6 +322,10 @@ class Core:
         match event:
             case events.Unhealthy():
                 self._handle_unhealthy(self.job_records[event.job], event)
+            case events.GateOpened() if not self.is_ending:
+                self.job_set.release_held_starts()
+            case events.GateFailed() if not self.is_ending:
+                self._handle_failed_gate(event)
             case events.DrainBegun():
                 self._retire_batch_job()
             case events.DrainDeadlineReached():
@@ -343,6 +352,12 @@ class Core:
             self._start_drain("check-failed", f"{event.job} is unhealthy", None)
         elif reaction == "shutdown":
             self._begin_shutdown(outcomes.build_check_outcome(event.job, event.output))
+
+    def _handle_failed_gate(self, event: events.GateFailed) -> None:
+        if event.on_failure == "start":
+            self.job_set.release_held_starts()
+        elif event.on_failure != "wait":
+            self._begin_shutdown(outcomes.build_gate_outcome(event))
 
     def _retire_batch_job(self) -> None:
         """Let the batch system's main process end with its drain: that is no failure, and it must not come back."""
@@ -397,6 +412,7 @@ class Core:
             self._step_shutdown(shutdown.Input.EVENTS_HANDLED)
             return
         self._job_replacer.apply_replacements()
+        self.job_set.release_unneeded_gates()
         if not self.boot_success.reached:
             self._update_boot_success()
         if self.job_set.recheck_waits:

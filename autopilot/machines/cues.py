@@ -52,6 +52,16 @@ class CheckFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class GateAnswered:
+    """The check of a gate finished; `attempt` is the one that it was ordered for."""
+
+    gate: str
+    attempt: int
+    passed: bool
+    output: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PayloadsObserved:
     """The batch system runs these payloads here now; an id is unique in the whole pool."""
 
@@ -67,6 +77,14 @@ class PayloadsCrashed:
 
     payloads: tuple[str, ...]
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadEndsFound:
+    """The batch system knows how these payloads ended; `failed_fast` are those that soon ended with an error."""
+
+    payloads: tuple[str, ...]
+    failed_fast: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +203,10 @@ Cue = (
     | Exited
     | GroupEmptied
     | CheckFinished
+    | GateAnswered
     | PayloadsObserved
     | PayloadsCrashed
+    | PayloadEndsFound
     | Drained
     | Evicted
     | ConditionDetected

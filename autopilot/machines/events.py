@@ -212,6 +212,35 @@ class Unhealthy(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class GateRefused(Event):
+    """The gate's check failed for the first time, or with another answer (beside its numbers): its jobs wait."""
+
+    gate: str
+    output: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateOpened(Event):
+    """The gate's check passed after `seconds`: the jobs that waited for it start."""
+
+    gate: str
+    output: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class GateFailed(Event):
+    """The gate's check did not pass within `seconds`; `on_failure` is the consequence that the job spec names."""
+
+    gate: str
+    output: str
+    seconds: float
+    on_failure: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class BootSucceeded(Event):
     """Every job that has a check was healthy for `seconds` without a break."""
 
@@ -233,6 +262,14 @@ class PayloadsLost(Event):
 
     payloads: tuple[str, ...]
     cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadsFinished(Event):
+    """These payloads ended by themselves; those in `failed_fast` with an error, within a minute of their start."""
+
+    payloads: tuple[str, ...]
+    failed_fast: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from autopilot.machines import health, job, triggers
 from autopilot.spec.plan import Job, Trigger
+from autopilot.spec.vocabulary import STOP_EVENTS
 
-STOP_HOOK_EVENTS = frozenset({"stopping", "stopped", "shutdown"})
+STOP_HOOK_EVENTS = frozenset(STOP_EVENTS)
 
 
 @dataclass(slots=True)
@@ -19,6 +20,7 @@ class JobRecord:
     health: health.HealthState
     matched_triggers: frozenset[Trigger] = frozenset()
     held_for: tuple[str, ...] = ()  # templates that the job's start waits for, its `when` being true
+    held_by: tuple[str, ...] = ()  # gates that it waits for then, when the templates are rendered
     being_replaced: bool = False  # a new plan ends it: `successor` follows when it is over, or no job
     successor: Job | None = None
     replace_deadline: float | None = None  # the job is over; its post-stop jobs delay its successor no longer than this
@@ -47,6 +49,11 @@ class JobRecord:
     def is_waiting(self) -> bool:
         """True while the job waits for its `when`, the first time or again."""
         return self.state.phase in job.WAITING_PHASES
+
+    @property
+    def is_held(self) -> bool:
+        """True while templates or gates keep the job from starting, its `when` being true."""
+        return bool(self.held_for or self.held_by)
 
     @property
     def missing_triggers(self) -> list[Trigger]:
@@ -83,8 +90,8 @@ class JobRecord:
 
     @property
     def counts_as_good(self) -> bool:
-        """True unless the job has failed, is in its back-off, or runs and is starting or unhealthy."""
-        if self.is_in_backoff:
+        """True unless the job has failed, is in its back-off or before a closed gate, or is starting or unhealthy."""
+        if self.is_in_backoff or self.held_by:
             return False
         if self.is_done or self.state.run_over:
             return self.state.stop_requested or not self.state.status

@@ -30,6 +30,7 @@ class JobReplacer:
         jobs = self._job_set
         self._forget_changed_watches(old, plan)
         jobs.set_templates(plan.templates)
+        jobs.gates.apply_plan(plan.checks)
         before, planned = jobs.job_records, {job.name: job for job in plan.jobs}
         leaving = {name: record for name, record in before.items() if name not in planned}
         added = {

@@ -15,6 +15,7 @@ from dataclasses import replace
 from autopilot.machines import cron_schedule, cues, events, health, job, job_replacement, triggers
 from autopilot.machines.actions import Action
 from autopilot.machines.deadlines import is_due
+from autopilot.machines.gate_set import GateSet
 from autopilot.machines.job_record import JobRecord
 from autopilot.spec.plan import Plan, Template
 
@@ -44,6 +45,7 @@ class JobSet:
         """
         self.now, self.emit = now, emit
         self.job_records = {planned.name: job_replacement.build_record(planned, now) for planned in plan.jobs}
+        self.gates = GateSet(plan.checks, emit)
         self.watches: dict[str, bool] = {}  # watch -> healthy, as far as known
         self.rendered_templates: dict[str, str] = {}  # destination -> name
         self.maintenance = False
@@ -73,8 +75,8 @@ class JobSet:
     # --- the machines ---
 
     def find_deadline(self) -> float | None:
-        """Return the earliest deadline of any job; None when there is none."""
-        first = math.inf  # a plain loop: it runs after every cue, for every job
+        """Return the earliest deadline of any job or gate; None when there is none."""
+        first = self.gates.find_deadline()  # a plain loop: it runs after every cue, for every job
         for record in self.job_records.values():
             deadline = record.state.deadline
             if deadline is not None and deadline < first:
@@ -89,10 +91,11 @@ class JobSet:
 
     def handle_deadlines(self) -> None:
         """Step every machine whose deadline has come."""
+        self.gates.handle_deadlines(self.now)
         for record in self.job_records.values():
             if is_due(record.state.deadline, self.now):
                 if record.plan.when.cron is not None and record.is_waiting:
-                    record.held_for = self._list_missing_templates(record)
+                    self._hold(record)
                 self.step_job(record, job.Input.ELAPSED)
             if is_due(record.health.deadline, self.now):
                 self.step_health(record, health.Input.ELAPSED)
@@ -134,7 +137,7 @@ class JobSet:
             clock=clock,
             has_pre_stop_jobs=self._has_pre_stop_hooks(record),
             cause=cause,
-            is_held=bool(record.held_for),
+            is_held=record.is_held,
             # a run that was never checked, in maintenance, is judged by its length alone
             was_healthy=record.plan.health is None
             or record.health.was_healthy
@@ -143,7 +146,7 @@ class JobSet:
         )
         self._changed_names.add(record.plan.name)
         if not record.is_waiting:  # it runs, or is over: by an operator's wish, for example
-            record.held_for = ()
+            record.held_for = record.held_by = ()
         if record.state.phase is job.Phase.HOLDING:
             self._holding_names.add(record.plan.name)
         self.emit(*effects)
@@ -217,21 +220,35 @@ class JobSet:
                 self._templates_by_job.setdefault(str(name), []).append(template)
 
     def trigger(self, record: JobRecord) -> None:
-        """Step a job whose `when` is true, as soon as its templates are rendered."""
+        """Step a job whose `when` is true, as soon as its templates are rendered and its gates are open."""
         has_cron = record.plan.when.cron is not None
-        missing = self._list_missing_templates(record) if record.is_waiting else ()
-        record.held_for = missing
-        if not missing:
+        self._hold(record)
+        if not record.is_held:
             # a job with `cron` looks at the clock: its time has come, is long past, or comes later
             self.step_job(record, job.Input.ELAPSED if has_cron else job.Input.TRIGGERED)
         elif not has_cron:  # the timeout of a `when` is for its events, and they have come
             record.state = replace(record.state, deadline=None)
 
     def release_held_starts(self) -> None:
-        """Start the jobs that were held for templates which are rendered now."""
+        """Start the jobs that were held for templates which are rendered now, or by gates which are open now."""
         for record in self.job_records.values():
-            if record.held_for:
+            if record.is_held:
                 self.trigger(record)
+
+    def _hold(self, record: JobRecord) -> None:
+        """Note what a waiting job has to wait for beside its `when`: its templates, and then its gates, are asked."""
+        record.held_for = self._list_missing_templates(record) if record.is_waiting else ()
+        is_gated = record.is_waiting and not record.held_for and not record.is_stop_hook
+        record.held_by = self.gates.list_closed(record.plan.name) if is_gated else ()
+        if record.held_by:
+            self.gates.ask(record.held_by, self.now)
+        self._changed_names.add(record.plan.name)
+
+    def release_unneeded_gates(self) -> None:
+        """Stop asking the gates that no job waits for any more: it was stopped, for example."""
+        if self.gates.is_asking():
+            needed = {name for record in self.job_records.values() for name in record.held_by}
+            self.gates.release_unneeded(needed, self.now)
 
     def _list_missing_templates(self, record: JobRecord) -> tuple[str, ...]:
         if record.is_stop_hook:
@@ -293,7 +310,7 @@ class JobSet:
             record
             for record in self._list_waits_to_check()
             if record.is_waiting
-            and not record.held_for  # a held job's events have come
+            and not record.is_held  # a held job's events have come
             and any(self._is_over(trigger.source) for trigger in record.missing_triggers)
         ]
         for record in impossible:

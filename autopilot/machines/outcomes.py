@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from autopilot.machines.actions import Outcome
+from autopilot.machines.events import GateFailed
 from autopilot.machines.job_record import JobRecord
 
 EX_NEVER_RAN = 1  # the work never ran: its wait timed out, or could never end
 EX_UNAVAILABLE = 69  # a check failed and its job asked for a shutdown
 MAX_CAUSES = 5  # of a job that never ran: each job waited for the next one
-EX_TEMPFAIL = 75  # the drain was forced at its deadline, or payloads were lost
+EX_TEMPFAIL = 75  # the drain was forced at its deadline, payloads were lost, or something outside was missing
+EX_CONFIG = 78  # a gate says that the image, or its configuration, is wrong
 
 
 def build_stop_outcome(requested_by: str) -> Outcome:
@@ -41,6 +43,14 @@ def add_losses(outcome: Outcome, lost: int) -> Outcome:
 def build_check_outcome(job: str, output: str) -> Outcome:
     """Build the outcome of a life that a failed check ends."""
     return Outcome("check-failed", f"{job} is unhealthy: {output}", EX_UNAVAILABLE)
+
+
+def build_gate_outcome(event: GateFailed) -> Outcome:
+    """Build the outcome of a life that a gate ends: `preflight` is no fault of the image, `gate-failed` is one."""
+    detail = f"check {event.gate} has not passed: {event.output}{f'; {event.remedy}' if event.remedy else ''}"
+    if event.on_failure == "failed":
+        return Outcome("gate-failed", detail, EX_CONFIG)
+    return Outcome("preflight", detail, EX_TEMPFAIL)
 
 
 def build_essential_job_outcome(record: JobRecord, records: Mapping[str, JobRecord]) -> Outcome:

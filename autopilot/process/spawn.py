@@ -256,7 +256,7 @@ def _run_child(  # noqa: PLR0912, PLR0917 - all that one fork needs, handed over
             restrictions.apply_as_supervisor()
         if identity is not None:
             doing = f"cannot become user {command.user or identity.uid}, group {identity.gid}"
-            _set_identity(identity)
+            set_identity(identity)
         if restrictions is not None:
             doing = "cannot restrict its privileges"
             restrictions.apply_as_user()
@@ -302,7 +302,8 @@ def _explain_not_found(name: str) -> str:
     return "no such file, or its interpreter is missing" if "/" in name else "not found in PATH"
 
 
-def _set_identity(identity: Identity) -> None:
+def set_identity(identity: Identity) -> None:
+    """Take a user and its groups for the rest of this process, in a child. Raises OSError when that is not allowed."""
     if os.geteuid() == 0:
         for output in (1, 2):  # else a program could not open its own /dev/stdout
             os.fchown(output, identity.uid, identity.gid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -51,6 +51,11 @@ class ProcessCommandRunner:
     def __init__(self, processes: ProcessTable, environ: Callable[[], Mapping[str, str]]) -> None:
         self._processes = processes
         self._environ = environ
+        self._alive_names: Counter[str] = Counter()
+
+    def is_alive(self, name: str) -> bool:
+        """Return True while a command of this name has not ended, although it may have been killed long ago."""
+        return self._alive_names[name] > 0
 
     async def run(
         self, command: Command, *, timeout: float, name: str, on_lines: OnCommandLines | None = None
@@ -79,6 +84,7 @@ class ProcessCommandRunner:
                 on_lines(stream, lines, process.pid)
 
         def handle_exit(status: int, problem: str | None, leftovers: int) -> None:
+            self._alive_names[name] -= 1
             if problem is not None:
                 kept.append(problem.encode())
             if leftovers:
@@ -90,6 +96,7 @@ class ProcessCommandRunner:
             process = self._processes.start(command, self._environ(), on_lines=keep_lines, on_exit=handle_exit)
         except SpawnError as cannot:
             return CommandResult(cannot.status, cannot.problem, False, loop.time() - started)
+        self._alive_names[name] += 1
         timed_out = False
         try:
             status = await asyncio.wait_for(asyncio.shield(ended), timeout)

@@ -42,6 +42,15 @@ class Behaviour:
 
 
 @dataclass
+class GateBehaviour:
+    """Behaviour of a gate's check."""
+
+    check: Callable[[random.Random], bool | None] = lambda rng: True  # None: it never answers
+    output: str = ""
+    duration: float = 0.01  # s
+
+
+@dataclass
 class SimulatedWorld:
     """A core and its world, from the beginning of a life to its end. Moments are seconds of the virtual clock."""
 
@@ -51,6 +60,7 @@ class SimulatedWorld:
     drain_duration: float | None = 0.0  # s, None: it never ends
     drain_ends_with_payloads: bool = False  # the drain is over when no payload runs
     wall_offset: float = 0.0  # of the wall clock, in seconds since the epoch
+    gates: dict[str, GateBehaviour] = field(default_factory=dict)
     now: float = 0.0
     events: list[tuple[float, Event]] = field(default_factory=list)
     actions: list[tuple[float, Action]] = field(default_factory=list)
@@ -169,6 +179,12 @@ class SimulatedWorld:
                 if passed is not None:
                     output = behaviour.check_output or ("passed" if passed else "failed")
                     self.schedule(behaviour.check_duration, cues.CheckFinished(job, run, passed, output))
+            case actions.AskGate(name, attempt):
+                gate = self.gates.get(name, GateBehaviour())
+                passed = gate.check(self.rng)
+                if passed is not None:
+                    output = gate.output or ("passed" if passed else "failed")
+                    self.schedule(gate.duration, cues.GateAnswered(name, attempt, passed, output))
             case actions.RequestPermit():
                 self.schedule(0.0, cues.PermitGranted(confirmed=True))
             case actions.StartDrain() if self.drain_ends_with_payloads:

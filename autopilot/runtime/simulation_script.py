@@ -19,7 +19,7 @@ from typing import Any
 from autopilot.errors import AutopilotError
 from autopilot.machines import cues
 from autopilot.machines.triggers import MANUAL_START_EVENT
-from autopilot.runtime.simulated_world import Behaviour, SimulatedWorld
+from autopilot.runtime.simulated_world import Behaviour, GateBehaviour, SimulatedWorld
 from autopilot.spec.plan import Job, Plan
 from autopilot.spec.quantities import parse_duration
 
@@ -40,6 +40,7 @@ class SimulationScript:
 
     plan: Plan
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
+    gates: dict[str, GateBehaviour] = field(default_factory=dict)
     assumed_jobs: set[str] = field(default_factory=set)  # tasks that it does not mention: they take ASSUMED_RUN_S
     steps: list[tuple[float, Step]] = field(default_factory=list)
     drain_duration: float | None = None
@@ -95,6 +96,7 @@ def run_script(script: SimulationScript, seed: int, wall_start: float) -> Simula
         wall_offset=wall_start,
         drain_duration=script.drain_duration,
         drain_ends_with_payloads=script.drain_ends_with_payloads,
+        gates=dict(script.gates),
     )
     moment = 0.0
     for moment, step in sorted(script.steps, key=lambda timed: timed[0]):
@@ -119,12 +121,15 @@ def _parse_line(script: SimulationScript, words: list[str]) -> None:
         script.drain_duration = None if rest == ["never", "ends"] else parse_duration(_expect_word("takes", rest))
     elif verb in BEHAVIOUR_PARSERS:
         _set_behaviour(script, moment, verb, rest)
+    elif verb == "gate":
+        _set_gate_behaviour(script, moment, rest)
     elif verb in STEP_PARSERS:
         if moment is None:
             raise ValueError(f"say when: at 10m {' '.join(words)}")
         script.steps.append((moment, STEP_PARSERS[verb](script, rest)))
     else:
-        raise ValueError(f"{verb!r} is none of: {', '.join([*BEHAVIOUR_PARSERS, *STEP_PARSERS, 'drain', 'end'])}")
+        verbs = [*BEHAVIOUR_PARSERS, "gate", *STEP_PARSERS, "drain", "end"]
+        raise ValueError(f"{verb!r} is none of: {', '.join(verbs)}")
 
 
 def _set_behaviour(script: SimulationScript, at: float | None, verb: str, rest: list[str]) -> None:
@@ -154,11 +159,28 @@ def _build_run_behaviour(seconds: float, status: int) -> Behaviour:
     return Behaviour(run_duration=lambda rng: seconds, status=lambda rng: status)
 
 
-def _parse_check(rest: list[str]) -> BehaviourChange:
+def _set_gate_behaviour(script: SimulationScript, at: float | None, rest: list[str]) -> None:
+    name, known = rest[0], [gate.name for gate in script.plan.checks]
+    if name not in known:
+        raise ValueError(f"there is no check {name!r} before jobs; there are: {', '.join(known) or 'none'}")
+    verdict, output = _parse_verdict(rest[1:])
+    behaviour = GateBehaviour(check=lambda rng: verdict, output=output)
+    if at is None:
+        script.gates[name] = behaviour
+    else:
+        script.steps.append((at, lambda world: world.gates.update({name: behaviour})))
+
+
+def _parse_verdict(rest: list[str]) -> tuple[bool | None, str]:
+    """Return the answer of a check (None: it never answers) and its output."""
     verdicts: dict[str, bool | None] = {"passes": True, "fails": False, "hangs": None}
     if rest[0] not in verdicts:
         raise ValueError(f"a check passes, fails or hangs, not {rest[0]!r}")
-    verdict, output = verdicts[rest[0]], " ".join(rest[1:])
+    return verdicts[rest[0]], " ".join(rest[1:])
+
+
+def _parse_check(rest: list[str]) -> BehaviourChange:
+    verdict, output = _parse_verdict(rest)
     return lambda before: replace(before, check=lambda rng: verdict, check_output=output)
 
 

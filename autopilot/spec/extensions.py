@@ -40,6 +40,11 @@ CHECK_KINDS = {
     "exec": "autopilot.adapters.checks.exec_check",
     "http": "autopilot.adapters.checks.http_check",
     "tcp": "autopilot.adapters.checks.tcp_check",
+    "path": "autopilot.adapters.checks.path_check",
+    "space": "autopilot.adapters.checks.space_check",
+    "limit": "autopilot.adapters.checks.limit_check",
+    "valid": "autopilot.adapters.checks.validity_check",
+    "resolves": "autopilot.adapters.checks.name_check",
     "htcondor": "autopilot.adapters.checks.htcondor_check",
     "slurm": "autopilot.adapters.checks.slurm_check",
 }

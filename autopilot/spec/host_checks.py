@@ -42,13 +42,14 @@ def check_host(spec: Spec, *, runs_here: bool) -> Iterator[Finding]:
 
 def check_quoted_words(tree: Any, spec: Spec) -> Iterator[Finding]:
     """Warn about quotes in a command given as a string: it is split at spaces only, so they reach the program."""
+    command_paths: list[KeyPath] = [("checks", index, "exec") for index in range(len(spec.checks))]
     for index in range(len(spec.jobs)):
-        path: KeyPath = ("jobs", index)
-        for command_path in ((*path, "exec"), (*path, "health", "exec")):
-            text = get_value_at(tree, command_path)
-            if isinstance(text, str) and any(quote in text for quote in "\"'"):
-                message = "contains quotes, which reach the program: a string is only split at spaces; write an array"
-                yield Finding(command_path, message, warning=True)
+        command_paths += [("jobs", index, "exec"), ("jobs", index, "health", "exec")]
+    for command_path in command_paths:
+        text = get_value_at(tree, command_path)
+        if isinstance(text, str) and any(quote in text for quote in "\"'"):
+            message = "contains quotes, which reach the program: a string is only split at spaces; write an array"
+            yield Finding(command_path, message, warning=True)
 
 
 def _is_unknown_zone(zone: str) -> bool:

@@ -15,11 +15,6 @@ from autopilot.spec.os_names import find_nearest, format_suggestion
 
 MAX_ITEMS = 1000  # of an array of objects: more are a mistake of a generator, and some checks take quadratic time
 
-# Keys that a later version brings, by the model that will have them.
-_RESERVED_KEYS = {
-    "Spec": {"checks"},
-}
-
 # ContainerPilot's second names of a key, by model.
 KEY_SYNONYMS = {"Job": {"uid": "user", "gid": "group"}}
 
@@ -72,8 +67,6 @@ class NormalizedTree:
                     spellings[near] for near in find_nearest(key, spellings)
                 )
                 self.intended_paths.update((*path, other) for other in intended)
-                if path and key in _list_reserved_keys(model):
-                    self.intended_paths.add(path)
             elif name in normalized:
                 other = next(k for k in tree if k != key and spellings.get(k) == name)
                 message = f'cannot be given twice: "{other}" and "{key}" are the same key'
@@ -100,8 +93,6 @@ class NormalizedTree:
 
 
 def _build_unknown_key_finding(key: str, model: type[StrictModel], written_path: KeyPath) -> Finding:
-    if key in _list_reserved_keys(model):
-        return Finding(written_path, "cannot be used in this version; remove it", at_key=True)
     former = _get_replacement_keys(model, key)
     suggestion = f"; write {' or '.join(former)}" if former else format_suggestion(key, _map_spellings(model))
     remedy = suggestion or f"; known here: {', '.join(sorted(model.model_fields))}"
@@ -110,13 +101,6 @@ def _build_unknown_key_finding(key: str, model: type[StrictModel], written_path:
 
 def _get_replacement_keys(model: type[StrictModel], key: str) -> tuple[str, ...]:
     return _FORMER_KEYS.get(model.__name__, {}).get(key, ())
-
-
-@cache
-def _list_reserved_keys(model: type[StrictModel]) -> set[str]:
-    return {
-        spelling for name in _RESERVED_KEYS.get(model.__name__, ()) for spelling in (name, convert_to_camel_case(name))
-    }
 
 
 @cache

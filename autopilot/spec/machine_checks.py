@@ -165,6 +165,9 @@ def _list_commands(spec: Spec) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
     for key in ("exec", "until"):
         if drain is not None and (argv := getattr(drain, key)) is not None:
             yield ("lifetime", "drain", key), argv
+    for index, gate in enumerate(spec.checks):
+        if gate.exec is not None:
+            yield ("checks", index, "exec"), gate.exec
     for index, template in enumerate(spec.templates):
         if template.on_change.exec is not None:
             yield ("templates", index, "on_change", "exec"), template.on_change.exec

@@ -10,7 +10,7 @@ import re
 import resource
 import shutil
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from autopilot.spec.quantities import InvalidValueError, format_value, parse_size
@@ -68,15 +68,16 @@ def parse_umask(value: Any) -> int:
     raise InvalidValueError(f'cannot be {format_value(value)}; write an octal string like "022"')
 
 
-def parse_limits(value: Any) -> dict[str, int]:
-    """Return resource limits by name in lower case, without RLIMIT_; -1 is unlimited."""
+def parse_limits(value: Any, *, also: Collection[str] = ()) -> dict[str, int]:
+    """Return resource limits by name in lower case, without RLIMIT_; -1 is unlimited. `also` names further limits."""
     if not isinstance(value, dict):
         raise InvalidValueError(f"cannot be {format_value(value)}; write an object like {{nofile: 65536}}")
     limits: dict[str, int] = {}
     for name, amount in value.items():
         key = name.lower().removeprefix("rlimit_")
-        if key not in LIMIT_NAMES:
-            raise InvalidValueError(f'cannot use "{name}": no such limit{format_suggestion(key, LIMIT_NAMES)}')
+        known = {*LIMIT_NAMES, *also}
+        if key not in known:
+            raise InvalidValueError(f'cannot use "{name}": no such limit{format_suggestion(key, known)}')
         try:
             limits[key] = -1 if amount in ("unlimited", "infinity") or amount == -1 else parse_size(amount)
         except ValueError as error:

@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 from autopilot.spec.vocabulary import SECRET_NAMES
 
 OnFailure = Literal["event", "restart", "drain", "shutdown"]
+OnGateFailure = Literal["neutral", "failed", "start", "wait"]
 OnSigterm = Literal["stop", "drain"]
 
 
@@ -80,6 +81,25 @@ class Health:
     failures: int = 1  # consecutive, to become unhealthy
     successes: int = 1  # consecutive, to become healthy again
     on_failure: OnFailure = "event"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A check that must pass once before the jobs that it guards start.
+
+    `on_failure` is the consequence when it has not passed within `timeout`. `neutral`: the life ends with exit code 75,
+    something outside is missing. `failed`: it ends with 78, the image or its configuration is wrong. `start`: the jobs
+    start all the same. `wait`: they wait on.
+    """
+
+    name: str
+    probe: Probe
+    before: tuple[str, ...]  # jobs
+    retry: float  # from a refusal to the next attempt
+    attempt_timeout: float  # the longest that one attempt may take
+    timeout: float  # from the first attempt to the last one; 0: a single attempt
+    on_failure: OnGateFailure = "neutral"
+    remedy: str = ""  # for people; "": the answer has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,6 +350,7 @@ class Plan:
     """All settings of one supervisor."""
 
     jobs: tuple[Job, ...] = ()
+    checks: tuple[Gate, ...] = ()  # gates; a job spec calls them checks
     lifetime: Lifetime | None = None
     batch: Batch | None = None
     consul: Consul | None = None

@@ -13,6 +13,7 @@ from autopilot.spec import spec_model as m
 from autopilot.spec.batch_section import BatchSection
 from autopilot.spec.extensions import IMPLIED_CHECK_KIND, load_check_kind
 from autopilot.spec.findings import Finding
+from autopilot.spec.gate_compiler import compile_gates
 from autopilot.spec.job_queries import list_awaited_events, names_supervisor
 from autopilot.spec.stop_budget import compute_worst_stop_time
 from autopilot.spec.vocabulary import LOCK_BEFORE_LIFETIME, SIGNAL_SOURCES
@@ -24,11 +25,13 @@ def compile_plan(spec: m.Spec) -> p.Plan:
     """Return the plan of a spec that has passed all rules."""
     batch = _compile_batch(spec)
     jobs = tuple(_compile_job(spec, job, batch) for job in spec.jobs)
+    gates = compile_gates(spec, _compile_command)
     consul, agent = registry.compile_consul(spec), registry.compile_consul_agent(spec)
     if agent is not None:
         jobs = (*jobs, registry.compile_agent_job(agent, other_jobs=jobs))
     return p.Plan(
         jobs=jobs,
+        checks=gates,
         lifetime=_compile_lifetime(spec),
         batch=batch,
         consul=consul,

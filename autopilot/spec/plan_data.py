@@ -14,12 +14,13 @@ from autopilot.errors import AutopilotError
 from autopilot.spec import plan as p
 from autopilot.spec.extensions import load_batch_system, load_check_kind
 
-PLAN_VERSION = 4
+PLAN_VERSION = 5
 
 # Which class a nested object becomes; everything else is a plain value, a tuple of them or a mapping of strings.
 _NESTED_TYPES: dict[type, dict[str, type]] = {
     p.Plan: {
         "jobs": p.Job,
+        "checks": p.Gate,
         "lifetime": p.Lifetime,
         "batch": p.Batch,
         "logging": p.Logging,
@@ -41,6 +42,7 @@ _NESTED_TYPES: dict[type, dict[str, type]] = {
     },
     p.Logging: {"forward": p.LogDestination, "redact": p.Redaction},
     p.Health: {"probe": p.Probe},
+    p.Gate: {"probe": p.Probe},
     p.When: {"triggers": p.Trigger},
     p.Lifetime: {"drain": p.Drain, "after": p.Trigger},
     p.Drain: {"begin": p.Command, "until": p.Command},

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from autopilot.amounts import format_seconds
 from autopilot.spec.extensions import BATCH_SYSTEMS, CHECK_KINDS, join_names, load_check_kind
 from autopilot.spec.findings import Finding
+from autopilot.spec.gate_rules import check_gates
 from autopilot.spec.key_paths import KeyPath
 from autopilot.spec.metric_names import find_clashes
 from autopilot.spec.os_names import format_suggestion
@@ -32,6 +33,7 @@ def check_rules(spec: Spec) -> Iterator[Finding]:
     """Yield the findings of all rules."""
     yield from _check_jobs(spec)
     yield from check_triggers(spec)
+    yield from check_gates(spec)
     yield from _check_batch_system(spec)
     yield from _check_lifetime(spec)
     yield from _check_drains(spec)

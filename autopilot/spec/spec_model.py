@@ -23,6 +23,10 @@ OnFailure = Annotated[
     Literal["event", "restart", "drain", "shutdown"],
     PlainValidator(f.build_choice_validator("event", "restart", "drain", "shutdown")),
 ]
+OnGateFailure = Annotated[
+    Literal["neutral", "failed", "start", "wait"],
+    PlainValidator(f.build_choice_validator("neutral", "failed", "start", "wait")),
+]
 OnSigterm = Annotated[Literal["stop", "drain"], PlainValidator(f.build_choice_validator("stop", "drain"))]
 Status = Annotated[
     Literal["passing", "warning", "critical"],
@@ -145,6 +149,28 @@ class Health(CheckFields):  # noqa: D101 - its docstring is computed from the ki
     successes: f.Count = Field(default=1, description="in a row, to become healthy again")
     on_failure: OnFailure = Field(default="event", description="what becoming unhealthy does beside the event")
     logging: Raw = Field(default=Raw(), description="how the check's output is logged")
+
+    @property
+    def given_kinds(self) -> list[str]:
+        """The kinds of check that are written; exactly one, unless something is wrong."""
+        return [name for name in CHECK_KINDS if getattr(self, name) is not None]
+
+
+class Gate(CheckFields):
+    """A check that must pass once before the jobs that it guards start."""
+
+    name: f.Name = Field(description="unique; for the log, the status and the metrics")
+    before: f.TextList = Field(default=(), description="the jobs that wait for it; all jobs when left out")
+    retry: f.PositiveDuration = Field(default=10.0, description="from a failed attempt to the next one")
+    attempt_timeout: f.PositiveDuration = Field(default=10.0, description="the longest that one attempt may take")
+    timeout: f.Duration = Field(
+        default=300.0, description="from the first attempt to the last one; 0: a single attempt"
+    )
+    on_failure: OnGateFailure = Field(
+        default="neutral",
+        description="when it has not passed in time: the life ends neutral (75) or failed (78), or jobs start or wait",
+    )
+    remedy: f.Text | None = Field(default=None, description="what a person should do when it fails, for messages")
 
     @property
     def given_kinds(self) -> list[str]:
@@ -306,6 +332,7 @@ class SpecBasis(StrictModel):
     """The first keys of a job spec."""
 
     jobs: tuple[Job, ...] = Field(default=(), description="the processes of this container")
+    checks: tuple[Gate, ...] = Field(default=(), description="gates: checks that must pass before jobs start")
     lifetime: Lifetime | None = Field(default=None, description="how long this container lives")
 
 

@@ -6,6 +6,8 @@ SIGNAL_SOURCES = ("SIGHUP", "SIGUSR2")  # signals to the supervisor that a job m
 TELEMETRY_NAME = "containerpilot"  # under which ContainerPilot registers its telemetry
 SUPERVISOR_SOURCES = ("", "autopilot", "containerpilot", "global")  # names of the supervisor as a source of events
 
+STOP_EVENTS = ("stopping", "stopped", "shutdown")  # a job that waits for one of them runs because of a stop
+
 AGENT_JOB_NAME = "consul-agent"  # the job that the section consul_agent adds
 LOCK_BEFORE_LIFETIME = "lifetime"  # value of a lock's `before` that names the container's end instead of a job
 

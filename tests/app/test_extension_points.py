@@ -60,9 +60,12 @@ def build_check_spec(*checks: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("health", "line"),
     [
-        ('{path: "relative"}', '2:10: jobs[a].health.path: cannot be "relative"; write an absolute path'),
-        ("{}", "2:3: jobs[a].health: cannot be without a check; add one of exec, http, tcp, htcondor, slurm or path"),
-        ('{path: "/x", tcp: "h:1"}', "2:10: jobs[a].health.path: cannot stand beside tcp"),
+        ('{marker: "relative"}', '2:12: jobs[a].health.marker: cannot be "relative"; write an absolute path'),
+        (
+            "{}",
+            f"2:3: jobs[a].health: cannot be without a check; add one of {', '.join(CHECK_KINDS)} or marker",
+        ),
+        ('{marker: "/x", tcp: "h:1"}', "2:12: jobs[a].health.marker: cannot stand beside tcp"),
     ],
 )
 def test_problems_of_a_new_kind_have_their_place(tmp_path: Path, health: str, line: str) -> None:
@@ -76,14 +79,14 @@ def test_problems_of_a_new_kind_have_their_place(tmp_path: Path, health: str, li
 def test_schema_has_the_new_keys(tmp_path: Path) -> None:
     """The JSON Schema for editors follows the registries."""
     schema = json.loads(run_autopilot("schema", cwd=tmp_path).stdout)
-    assert schema["$defs"]["Health"]["properties"]["path"]["description"] == "a file that must be there"
+    assert schema["$defs"]["Health"]["properties"]["marker"]["description"] == "a file that must be there"
     assert {"type": "string"} in schema["properties"]["spool"]["anyOf"]
     assert schema["$defs"]["Drain"]["properties"]["spool"]["description"] == "until no file is left"
 
 
 def test_a_new_kind_runs(tmp_path: Path) -> None:
     """A job is healthy once its check of the new kind passes, and its failure is told with the check's words."""
-    with SupervisorProcess(tmp_path, build_check_spec({"path": str(tmp_path / "flag")}), env=EXTENSIONS) as pilot:
+    with SupervisorProcess(tmp_path, build_check_spec({"marker": str(tmp_path / "flag")}), env=EXTENSIONS) as pilot:
         pilot.wait_for(lambda line: line.get("job") == "job0" and str(tmp_path / "flag") in str(line))
         (tmp_path / "flag").touch()
         eventually(lambda: pilot.get_status()["jobs"][0]["health"] == "healthy", "healthy")
@@ -92,9 +95,9 @@ def test_a_new_kind_runs(tmp_path: Path) -> None:
 
 def test_a_check_with_a_defect_ends_no_life(tmp_path: Path) -> None:
     """A check whose own code fails counts as failed; the other jobs and their checks go on."""
-    spec = build_check_spec({"path": "/broken"}, {"path": "/"})
+    spec = build_check_spec({"marker": "/broken"}, {"marker": "/"})
     with SupervisorProcess(tmp_path, spec, env=EXTENSIONS) as pilot:
-        line = pilot.wait_for(lambda line: "internal error in the path check" in line["message"])
+        line = pilot.wait_for(lambda line: "internal error in the marker check" in line["message"])
         assert "a defect of the check" in line["message"]
         eventually(lambda: pilot.get_status()["jobs"][1]["health"] == "healthy", "the other job's check")
         assert pilot.stop() == 0

@@ -147,7 +147,7 @@ def test_as_json(tmp_path: Path) -> None:
         ("check web falls", "a check passes, fails or hangs, not 'falls'"),
         ("at 1m signal SIGKILL", "we heed SIGTERM, SIGINT, SIGHUP, SIGUSR2"),
         ("at 1m watch db healthy", "there is no watch 'db'; there are: none"),
-        ("sleep 5", "'sleep' is none of: run, check, deaf, exit"),
+        ("sleep 5", "'sleep' is none of: run, check, deaf, gate, exit"),
     ],
 )
 def test_wrong_script(tmp_path: Path, script: str, expected: str) -> None:

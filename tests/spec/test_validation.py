@@ -77,7 +77,10 @@ def format_job(keys: str) -> str:
             'jobs[web].group: cannot be used: there is no group "nobody-here" on this machine; create',
         ),
         ("cwd: ‸'x'", 'jobs[web].cwd: cannot be "x"; write an absolute path'),
-        ("health: ‸{}", "jobs[web].health: cannot be without a check; add one of exec, http, tcp, htcondor or slurm"),
+        (
+            "health: ‸{}",
+            "jobs[web].health: cannot be without a check; add one of exec, http, tcp, path, space, limit, valid,",
+        ),
         ("health: {exec: 'x', tcp: ‸'y:1'}", "jobs[web].health.tcp: cannot stand beside exec"),
         ("health: {http: ‸'ftp://x'}", 'jobs[web].health.http.url: cannot be "ftp://x"; write a URL like'),
         ("health: {http: {url: 'http://x', status: ‸'3-2'}}", 'jobs[web].health.http.status: cannot be "3-2"; write'),
@@ -160,7 +163,6 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "{jobs: [{exec: 'a', user: 1, ‸uid: 2}]}",
             'jobs[0].uid: cannot be given twice: "user" and "uid" are the same key',
         ),
-        ("{jobs: [A], ‸checks: []}", "checks: cannot be used in this version; remove it"),
         ("{jobs: [A], ‸watches: [{name: 'db', interval: 1}]}", "watches: cannot be used without Consul"),
         (
             "{jobs: [A], templates: [{source: '/a', destination: '/b', on_change: {reload: ‸'b'}}]}",

@@ -308,10 +308,10 @@ def test_bad_canary_stays_in_its_share(consul: object) -> None:
     canary = {"image": ":canary", "share": "1%", "promote": "manual"}
     hosts = [
         SimulatedHost(build_config(f"h{n}", 4, group={"canary": canary}, **rules), registry, staggered=True)
-        for n in range(200)
+        for n in range(100)
     ]
     fleet = SimulatedFleet(hosts, BEGIN)
-    fleet.run_until(BEGIN + 24 * HOUR)
+    fleet.run_until(BEGIN + 12 * HOUR)
     slots = {
         (host.config.host, slot)
         for host in hosts
@@ -321,6 +321,6 @@ def test_bad_canary_stays_in_its_share(consul: object) -> None:
     tried = {
         (host.config.host, slot) for host in hosts for slot, memory in host.memory.slots.items() if B in memory.failed
     }
-    assert 2 <= len(slots) <= 20
+    assert 1 <= len(slots) <= 12
     assert tried and tried <= slots
     assert fleet.compute_share(B) == 0.0

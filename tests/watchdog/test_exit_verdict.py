@@ -45,6 +45,7 @@ ENDED = LastWords("ended", exit_code=0)
         ),
         ({"exit_code": 137, "oom_killed": True, "ended": 2000.0}, GOOD, "oom"),
         ({"last_words": replace(ENDED, reason="preflight", exit_code=75)}, NEUTRAL, "preflight"),
+        ({"last_words": replace(ENDED, reason="gate-failed", exit_code=78)}, FAILED, "gate-failed"),
         ({"last_words": replace(ENDED, reason="config", exit_code=78)}, FAILED, "config"),
         ({"last_words": LastWords("running"), "exit_code": 137}, NEUTRAL, "killed"),
         ({"last_words": LastWords("running", good=True), "exit_code": 137}, GOOD, "killed"),

@@ -41,9 +41,12 @@ def test_reader_understands_the_writer(tmp_path: Path) -> None:
     writer.on_effect(events.BootSucceeded(120.0))
     words = last_words_reader.attach_last_words(LIFE, tmp_path).last_words
     assert words is not None and words.good and words.state == "running"
+    writer.on_effect(events.PayloadsFinished(("1.0", "2.0"), ("2.0",)))
+    writer.on_effect(events.PayloadsFinished(("3.0",), ()))
     writer.finish(Outcome("lifetime", "drained", 0))
     words = last_words_reader.attach_last_words(LIFE, tmp_path).last_words
     assert words is not None and (words.state, words.reason, words.exit_code) == ("ended", "lifetime", 0)
+    assert (words.payloads_finished, words.payloads_failed_fast) == (3, 1)
     other = Container("f11", "wn-01-y", "docker", "wn-01", "sha256:a", "r/i:t", "exited")
     assert last_words_reader.attach_last_words(other, tmp_path).last_words is None
 

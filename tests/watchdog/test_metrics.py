@@ -17,7 +17,14 @@ from tests.watchdog.test_engines import get_slot, is_slot_empty, kill_container
 pytestmark = pytest.mark.real("docker", "podman", "registry", "prometheus")
 
 NAMES = {
-    *("slots", "lost_slot_seconds_total", "done_total", "quarantined_digests", "registry_answer_timestamp_seconds"),
+    *(
+        "slots",
+        "lost_slot_seconds_total",
+        "done_total",
+        "quarantined_digests",
+        "suspect_digests",
+        "registry_answer_timestamp_seconds",
+    ),
     *("pinned", "digest_age_seconds", "last_pass_timestamp_seconds", "last_success_timestamp_seconds", "paused"),
     *("failed_lives_in_a_row", "failed_preparations_in_a_row", "unremovable_containers", "channel_slots"),
 }
@@ -53,7 +60,13 @@ def test_port(site: Site) -> None:
         eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         address = f"http://127.0.0.1:{port}/metrics"
-        check_with_promtool(eventually(lambda: opener.open(address, timeout=60).read().decode(), 10, "it is served"))
+
+        def read_metrics() -> str:
+            """Return the metrics once the watchdog has told of the slot's container; "" before."""
+            text = str(opener.open(address, timeout=60).read().decode())
+            return text if "autopilot_watchdog_channel_slots{" in text else ""
+
+        check_with_promtool(eventually(read_metrics, 30, "the slot's channel is served"))
         targets = f"[{{targets: ['127.0.0.1:{port}']}}]"
         config = f"scrape_configs: [{{job_name: watchdog, scrape_interval: 250ms, static_configs: {targets}}}]\n"
         with prometheus_server.start_prometheus(

@@ -16,6 +16,8 @@ LIMIT_S = 60.0
     [
         ("exit 0", LIMIT_S, False, ""),
         ("echo unsigned >&2; exit 3", LIMIT_S, True, "sh ended with status 3: unsigned"),
+        ("echo registry away >&2; exit 75", LIMIT_S, False, "sh ended with status 75: registry away"),
+        ("/no/such/program", LIMIT_S, False, "sh ended with status 127: "),
         ("kill -9 $$", LIMIT_S, True, "sh ended with status -9 and printed nothing"),
         ("sleep 1000 & exit 0", LIMIT_S, False, ""),
         ("sleep 1000 & echo no; exit 1", LIMIT_S, True, "sh ended with status 1: no"),

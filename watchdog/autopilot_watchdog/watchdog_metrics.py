@@ -15,6 +15,7 @@ from autopilot_watchdog.core.image_troubles import count_failed_preparations
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.reasons import REASON_CODES, Reason
 from autopilot_watchdog.core.slot_channel import find_channel
+from autopilot_watchdog.core.suspicions import count_suspects
 from autopilot_watchdog.metrics_server import start_server
 
 METRIC_PREFIX = "autopilot_watchdog_"
@@ -63,6 +64,11 @@ class MetricsCollector(Collector):
         quarantined = GaugeMetricFamily(
             f"{METRIC_PREFIX}quarantined_digests", "Digests that are not started.", labels=["image"]
         )
+        suspect = GaugeMetricFamily(
+            f"{METRIC_PREFIX}suspect_digests",
+            "Digests with lives or payloads that do worse than those of the good one before.",
+            labels=["image"],
+        )
         answered = GaugeMetricFamily(
             f"{METRIC_PREFIX}registry_answer_timestamp_seconds", "The registry's last.", labels=["image"]
         )
@@ -78,13 +84,14 @@ class MetricsCollector(Collector):
         for key in dict.fromkeys(group.image_key for group in self._config.list_channels(with_followed=True)):
             image = self._memory.get_image(key)
             quarantined.add_metric([key], len(image.quarantine))
+            suspect.add_metric([key], count_suspects(image))
             answered.add_metric([key], image.answered_at)
             failed.add_metric([key], count_failed_preparations(image))
             pinned.add_metric([key], float(bool(image.pin)))
             for part, digest in (("newest", image.newest), ("last_good", image.last_good)):
                 if digest in image.records:
                     age.add_metric([key, digest, part], self._now - image.records[digest].first_seen)
-        yield from (quarantined, answered, failed, pinned, age)
+        yield from (quarantined, suspect, answered, failed, pinned, age)
 
     def _collect_channels(self) -> Metric:
         """Return the numbers of slots with a living container by channel and digest."""

@@ -45,6 +45,7 @@ class Sentence:
 DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
     "status_text": lambda event: exit_status.describe_status(event.status),
     "output_line": lambda event: _get_last_line(event.output),
+    "remedy_text": lambda event: f"; {event.remedy}" if event.remedy else "",
     "left_behind": lambda event: event.leftovers,
     "skipped": lambda event: event.count,
     "checks_text": lambda event: format_count(event.count, "check"),
@@ -57,6 +58,8 @@ DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
     "running": lambda event: len(event.payloads),
     "started_count": lambda event: len(event.started),
     "ended_count": lambda event: len(event.ended),
+    "finished_count": lambda event: len(event.payloads),
+    "failed_count": lambda event: len(event.failed_fast),
     "jobs_added": lambda event: event.changes.added,
     "jobs_restarted": lambda event: event.changes.restarted,
     "jobs_updated": lambda event: event.changes.updated,
@@ -144,6 +147,39 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     ),
     events.Healthy: (Sentence("info", "marked healthy", ("job",)),),
     events.Unhealthy: (Sentence("error", "marked unhealthy: {output_line}", ("job", "failures")),),
+    events.GateRefused: (
+        Sentence(
+            "warning",
+            "check {gate} has not passed yet, its jobs wait: {output_line}{remedy_text}",
+            ("gate",),
+        ),
+    ),
+    events.GateOpened: (
+        Sentence(
+            "info",
+            "check {gate} passed after {seconds_text}: {output_line}",
+            ("gate",),
+        ),
+    ),
+    events.GateFailed: (
+        Sentence(
+            "error",
+            "check {gate} has not passed within {seconds_text}, the life ends: {output_line}{remedy_text}",
+            ("gate", "on_failure"),
+            condition=lambda event: event.on_failure in ("neutral", "failed"),
+        ),
+        Sentence(
+            "error",
+            "check {gate} has not passed within {seconds_text}, its jobs start without it: {output_line}{remedy_text}",
+            ("gate", "on_failure"),
+            condition=lambda event: event.on_failure == "start",
+        ),
+        Sentence(
+            "error",
+            "check {gate} has not passed within {seconds_text}, its jobs wait on: {output_line}{remedy_text}",
+            ("gate", "on_failure"),
+        ),
+    ),
     events.BootSucceeded: (
         Sentence("info", "boot succeeded: healthy for {seconds_text}, the watchdog may promote this image digest"),
     ),
@@ -159,6 +195,13 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
             "error",
             "payloads lost: {cause}",
             ("payloads",),
+        ),
+    ),
+    events.PayloadsFinished: (
+        Sentence(
+            "info",
+            "payloads finished: {finished_count}, {failed_count} of them with an error within a minute",
+            ("payloads", "failed_fast"),
         ),
     ),
     events.ConditionRaised: (Sentence("error", "{detail}", ("trouble",)),),

@@ -74,6 +74,9 @@ class LifeMetrics:
         self._active_conditions = make_gauge(
             "trouble", "1 for each condition that needs an operator's attention.", "kind"
         )
+        self._gate_open = make_gauge("gate_open", "1 once the check before jobs has passed, 0 before.", "name")
+        self._gate_attempts = make_gauge("gate_attempts", "Attempts of the check before jobs.", "name")
+        self._gate_wait = make_gauge("gate_wait_seconds", "Time that jobs have waited for the check.", "name")
         self._orphans = make_gauge("orphans_reaped", "Orphans reaped since the start.")
         self._log_dropped_bytes = make_gauge(
             "log_dropped_bytes", "Bytes of log dropped because the reader of the log was too slow."
@@ -142,8 +145,14 @@ class LifeMetrics:
             log_waiting_bytes: Bytes of the lines that wait for receivers on other hosts.
             loop_lag_s: The delay of the event loop in seconds.
         """
-        for gauge in (self._job_up, self._job_healthy, self._phase, self._active_conditions):
+        gate_gauges = (self._gate_open, self._gate_attempts, self._gate_wait)
+        for gauge in (self._job_up, self._job_healthy, self._phase, self._active_conditions, *gate_gauges):
             gauge.clear()
+        for gate in status["gates"]:
+            for gauge, value in zip(
+                gate_gauges, (gate["state"] == "open", gate["attempts"], gate["waited"]), strict=True
+            ):
+                gauge.labels(gate["name"]).set(value)
         for job in status["jobs"]:
             self._job_up.labels(job["name"]).set(job["pid"] is not None)
             if job["health"] in HEALTH_VALUES:

@@ -232,11 +232,13 @@ class TelemetryAdapter:
             raise RequestError(421, f"this port is not called {head.host[:100]!r}: {remedy}")
 
     def _get_shown_status(self) -> Status:
-        """Return the status; without the output of health checks, which may hold secrets, unless the plan shows it."""
+        """Return the status; without the output of checks, which may hold secrets, unless the plan shows it."""
         status = self._status_source.get_status()
         if not self._plan.check_output:
             for job in status["jobs"]:
                 job["why"].pop("last_check", None)
+            for gate in status["gates"]:
+                gate["answer"] = ""
         return status
 
     def _build_page(self) -> Page:

@@ -2,5 +2,5 @@
 
 from autopilot.spec.extensions import BATCH_SYSTEMS, CHECK_KINDS
 
-CHECK_KINDS["path"] = "path_check"
+CHECK_KINDS["marker"] = "marker_check"
 BATCH_SYSTEMS["spool"] = "spool.spool_extension"

@@ -39,6 +39,7 @@ from autopilot_watchdog.timestamps import format_age
 SOURCE_NAMES = {  # of a quarantine
     "host": "this host",
     "shared": "this host, which told the fleet",
+    "rates": "this host, by comparison with the digest before it",
     "hosts": "other hosts of the fleet",
     "fleet": "an operator, for the fleet",
     "operator": "the operator",
@@ -105,9 +106,11 @@ def _describe_turn(config: Config, memory: Memory, group: SlotGroup, key: str, n
     image = memory.get_image(key)
     if image.newest and image.newest not in image.quarantine:
         due = compute_admission_time(memory, key, image.newest, config, now, group=group.name)
-        if due == NEVER:
-            yield f"this host's ring waits for {describe_ring_wait(config, memory, group, image.newest)}"
-        elif due > now:
+        missing = describe_ring_wait(config, memory, group, image.newest)
+        if missing and due > now:
+            latest = "" if due == NEVER else f", for {format_age(due - now)} at the longest"
+            yield f"this host's ring waits for {missing}{latest}"
+        elif now < due < NEVER:
             yield f"this host's turn for the newest comes in {format_age(due - now)}"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from autopilot_watchdog.cli.blame_figures import print_blame_figures
+from autopilot_watchdog.cli.rate_figures import print_rate_figures
 from autopilot_watchdog.cli.verb_support import EX_USAGE, ConfigFile, fail, output_option
 from autopilot_watchdog.config.canary_slots import CANARY, STABLE, format_canary_image
 from autopilot_watchdog.config.config_model import Config, ConsulConfig
@@ -54,7 +55,8 @@ class Sample:
 @click.option("--tag", type=click.Choice([STABLE, CANARY]), default=STABLE, show_default=True, help="Of the push.")
 @click.option("--consul", is_flag=True, help="The hosts share their quarantines and the numbers of good lives.")
 @click.option("--blame", type=click.IntRange(min=1), help="Instead: so many months of hosts with faults.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of --blame: number of the first site.")
+@click.option("--rates", type=click.IntRange(min=1), help="Instead: so many months of hosts with slowly bad images.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of --blame, --rates: number of the first one.")
 @click.option("--processes", type=click.IntRange(min=1), help="Most processes; default: one per CPU.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Also draw it, as PNG or SVG (needs matplotlib).")
 @click.option("--config", "-c", type=ConfigFile(), help="Whose rings and waits; default: the defaults.")
@@ -68,6 +70,7 @@ def simulate(
     tag: str,
     consul: bool,
     blame: int | None,
+    rates: int | None,
     seed: int,
     processes: int | None,
     plot: Path | None,
@@ -81,6 +84,9 @@ def simulate(
     processes = processes or os.cpu_count() or 1
     if blame:
         print_blame_figures(config, blame, output, seed=seed, processes=processes)
+        return
+    if rates:
+        print_rate_figures(config.suspicion, rates, output, seed=seed, processes=processes)
         return
     if consul:
         config = replace(config, consul=config.consul or ConsulConfig())

@@ -30,6 +30,11 @@ def build_image_rows(config: Config, memory: Memory, now: float) -> list[dict[st
                 "next": choices[0].digest if choices else None,
                 "next_reason": choices[0].reason if choices else None,
                 "quarantine": {digest: asdict(entry) for digest, entry in image.quarantine.items()},
+                "suspicions": {
+                    digest: {criterion: asdict(found) for criterion, found in record.suspicions.items()}
+                    for digest, record in image.records.items()
+                    if record.suspicions
+                },
                 "troubles": list(list_image_troubles(image, now)),
             }
         )

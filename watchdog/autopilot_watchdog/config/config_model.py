@@ -12,6 +12,7 @@ from autopilot_watchdog.config.config_field import declare_field
 from autopilot_watchdog.config.group_rollout import GroupRollout
 from autopilot_watchdog.config.rollout_windows import RolloutWindow
 from autopilot_watchdog.config.slot_config import Command, SlotGroup, format_slot_name
+from autopilot_watchdog.config.suspicion_config import SuspicionConfig
 from autopilot_watchdog.config.value_readers import Ring
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Ring",
     "RolloutConfig",
     "SlotGroup",
+    "SuspicionConfig",
 ]
 
 DEFAULT_ENGINE_SOCKETS = {  # by the engine's name; engine/engine_registry.py has the factories
@@ -171,7 +173,7 @@ class NotifyConfig:
     events: tuple[str, ...] = declare_field(
         "ids of the audit log's events to tell",
         value_readers.read_string_list,
-        default=("quarantine", "release", "promote", "pull-stuck"),
+        default=("quarantine", "release", "promote", "pull-stuck", "suspect"),
     )
 
 
@@ -221,6 +223,9 @@ class Config:
     )
     failures: FailuresConfig = declare_field(
         "back-off and quarantine after failed lives", value_readers.pass_through, default=FailuresConfig()
+    )
+    suspicion: SuspicionConfig = declare_field(
+        "comparison of a digest with the good one before it", value_readers.pass_through, default=SuspicionConfig()
     )
     fitness: FitnessConfig = declare_field(
         "the host's own pre-flight", value_readers.pass_through, default=FitnessConfig()

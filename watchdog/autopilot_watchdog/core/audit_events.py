@@ -59,6 +59,9 @@ class AuditEvent(StrEnum):
     QUARANTINE = "quarantine"
     RELEASE = "release"
     PROMOTE = "promote"
+    SUSPECT = "suspect"
+    SUSPICION_CONFIRMED = "suspicion-confirmed"
+    SUSPICION_LIFTED = "suspicion-lifted"
     CANARY_PROMOTED = "canary-promoted"
     CANARY_ENDED = "canary-ended"
     URGENCY = "urgency"
@@ -108,6 +111,9 @@ AUDIT_EVENTS = {  # each event with its meaning, for the reference
     AuditEvent.QUARANTINE: "a digest was quarantined",
     AuditEvent.RELEASE: "a quarantine was lifted",
     AuditEvent.PROMOTE: "another digest is the last good one",
+    AuditEvent.SUSPECT: "a digest does worse than the good one before it: its lives or its payloads",
+    AuditEvent.SUSPICION_CONFIRMED: "the digest before a suspect one does well since",
+    AuditEvent.SUSPICION_LIFTED: "the digest before a suspect one does no better since",
     AuditEvent.CANARY_PROMOTED: "a canary's digest became the group's",
     AuditEvent.CANARY_ENDED: "a promotion of a canary's digest is over: the tag moved, or the digest is quarantined",
     AuditEvent.URGENCY: "the fleet's urgency changed",

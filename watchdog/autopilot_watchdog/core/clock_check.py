@@ -70,7 +70,7 @@ def _shift_field(record: Any, name: str, seconds: float) -> Any:
 
 TIME_FIELDS = frozenset(
     {"last_pass", "last_success", "not_before", "answered_at", "asked_at", "first_seen", "config_refused"}
-    | {"since", "life_started", "started", "ended", "failed_at", "failing_since", "found_at"}
+    | {"since", "life_started", "started", "ended", "failed_at", "failing_since", "found_at", "begin"}
 )
 
 

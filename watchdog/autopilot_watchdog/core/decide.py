@@ -27,6 +27,7 @@ from autopilot_watchdog.core import (
     ring_evidence,
     slot_planner,
     surplus,
+    suspicions,
     urgency,
 )
 from autopilot_watchdog.core.cordons import find_cordon
@@ -115,6 +116,7 @@ def decide(config: Config, observation: Observation, memory: Memory, now: float)
     lost_lives = find_lost_lives(config, observation, memory, now)
     memory = record_lost_lives(memory, lost_lives)
     memory, actions = _process_containers(context, memory)
+    memory = suspicions.judge_host(context, memory)
     memory = ring_evidence.open_rings(config, promotion.apply_promotion_rules(config, memory, now), now)
     actions += fleet_evidence.plan_voices(config, memory, observation.fleet, now)
     actions += good_lives.plan_life_voices(config, memory, observation.fleet)
@@ -189,6 +191,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
         if container in context.surplus:
             continue
         container = canary_state.settle_container(memory, context.groups.get(container.slot), container)
+        memory = suspicions.record_payloads(memory, container, context.config.suspicion, context.now)
         if container.alive:
             if has_proved_good(container, rules.good_after, context.now):
                 memory = quarantine.record_success(memory, container, rules, context.now)
@@ -199,6 +202,7 @@ def _process_containers(context: DecisionContext, memory: Memory) -> tuple[Memor
             if container.slot in context.groups and container.state != "created":
                 ordered = container.id in (*memory.ordered_ends, *memory.drained)
                 memory = quarantine.record_end(memory, container, end, rules, context.now, ordered=ordered)
+                memory = memory if ordered else suspicions.record_life(memory, container, end)
         actions.append(
             RemoveContainer(container.id, container.slot, container.engine, end.code, end.sentence, end.verdict)
         )

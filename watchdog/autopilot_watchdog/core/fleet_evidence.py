@@ -49,7 +49,7 @@ def _apply_voices(
     kept: dict[str, Quarantine] = {}
     for digest, entry in image.quarantine.items():
         voices = fleet_state.voices.get(digest, FleetVoices())
-        if entry.source in ("host", "operator") or (entry.source == "shared" and voices.condemning):
+        if entry.source in ("host", "operator", "rates") or (entry.source == "shared" and voices.condemning):
             kept[digest] = entry
     kept |= {
         digest: before.get(digest) or Quarantine(now, reason, "fleet", confirmed=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from autopilot_watchdog.core.memory import ImageMemory, StepFailures
 from autopilot_watchdog.core.preparation_waits import list_failures
+from autopilot_watchdog.core.suspicions import describe_suspicions
 from autopilot_watchdog.sentence_parts import format_repeats
 from autopilot_watchdog.timestamps import format_age
 
@@ -13,7 +14,7 @@ STUCK_TRIES = 3  # failed pulls, signature checks or pre-flights in a row that a
 
 
 def list_image_troubles(image: ImageMemory, now: float) -> Iterator[str]:
-    """Yield a sentence about each present trouble of an image: its registry, its pulls, the refusals of checks.
+    """Yield a sentence about each present trouble of an image: its registry, pulls, checks, suspect digests.
 
     Args:
         image: The memory of the image.
@@ -26,6 +27,7 @@ def list_image_troubles(image: ImageMemory, now: float) -> Iterator[str]:
         record = image.records.get(digest)
         for failures in list_failures(record) if record is not None else ():
             yield _describe_failed_preparation(digest, failures, now)
+    yield from describe_suspicions(image)
     if image.newest in image.quarantine:
         yield f"the newest {image.newest[:19]} is quarantined: {image.quarantine[image.newest].reason}"
 

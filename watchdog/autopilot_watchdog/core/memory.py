@@ -29,6 +29,7 @@ class Quarantine:
     since: float
     reason: str
     # "host": failed here; "shared": failed here, told to the fleet; "hosts": several hosts of the fleet condemn it;
+    # "rates": its lives or payloads do worse than before, see core/suspicions.py
     # "operator", "fleet": ordered for this host, for all of them
     source: str = "host"
     confirmed: bool = False  # a good digest lived well here after it: the image was to blame, not the host
@@ -43,6 +44,48 @@ class Finding:
     failed: int  # lives
     age: int  # seconds: the longest of those lives
     rival: str  # the digest that lived well
+
+
+@dataclass(frozen=True, slots=True)
+class PastLife:
+    """Life that had proved its digest good and has ended."""
+
+    slot: str
+    ended: float
+    age: int  # seconds
+    end: str  # see digest_rates.LifeEnd
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadPeriod:
+    """Payloads of a digest that ended within one period of `suspicion.burst`."""
+
+    begin: float
+    slots: int = 0  # with enough payloads to tell, counted once for each life
+    bad: int = 0  # those of them in which most payloads failed at once
+    finished: int = 0  # payloads with a known end
+    failed: int = 0  # those that ended with an error soon after their start
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadCount:
+    """Payloads of the present life of a slot."""
+
+    begin: float = 0.0  # of the present period; 0: none has ended yet
+    finished: int = 0  # in this period
+    failed: int = 0
+    finished_before: int = 0  # in the periods before
+    failed_before: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """Finding that a digest does worse than the good one before it, see digest_rates."""
+
+    since: float
+    sentence: str
+    rival: str  # the digest before it
+    verdict: str = "open"  # see digest_rates.SuspicionVerdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +116,9 @@ class DigestRecord:
     findings: Mapping[str, Finding] = field(default_factory=dict)  # by slot, since a life of it was last good
     acquitted: bool = False  # the fleet's evidence lifted a quarantine of this host once
     good_lives: int = 0  # lives on this host that proved good and did not fail soon afterwards
+    lives: tuple[PastLife, ...] = ()  # the latest ones, in the order of their ends
+    periods: tuple[PayloadPeriod, ...] = ()  # the latest ones with payloads, in their order
+    suspicions: Mapping[str, Suspicion] = field(default_factory=dict)  # by criterion
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +177,7 @@ class SlotMemory:
     since: float = 0.0  # time of the code's last change
     failed: Mapping[str, SlotFailures] = field(default_factory=dict)  # by digest
     failing_since: float = 0.0  # first failed life since a life was last good in the slot; 0: none failed
+    payloads: PayloadCount = PayloadCount()
 
 
 @dataclass(frozen=True, slots=True)

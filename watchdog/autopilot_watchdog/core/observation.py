@@ -27,6 +27,8 @@ class LastWords:
     draining: bool = False
     payloads_run: int = 0
     payloads_killed: int = 0
+    payloads_finished: int = 0  # with a known end
+    payloads_failed_fast: int = 0  # those that ended with an error within a minute
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from autopilot_watchdog.config.canary_slots import format_canary_image
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
-from autopilot_watchdog.core import canary_state, good_lives
+from autopilot_watchdog.core import canary_state, good_lives, suspicions
 from autopilot_watchdog.core.memory import DigestRecord, GroupMemory, Memory, Promotion
 from autopilot_watchdog.core.observation import FleetPromotion, FleetState
 from autopilot_watchdog.core.operator_orders import OrderError, resolve_digest
@@ -136,6 +136,8 @@ def list_promotion_waits(config: Config, memory: Memory, group: SlotGroup, now: 
         evidence = good_lives.find_evidence(config, memory, canary.newest)
         if not good_lives.is_enough(evidence, rule.needs):
             yield good_lives.describe_missing(evidence, rule.needs)
+    if suspicions.find_trial(canary, canary.newest, config.suspicion) is not None:
+        yield "its comparison with the digest before it"
 
 
 def compute_rule_time(memory: Memory, group: SlotGroup) -> float | None:

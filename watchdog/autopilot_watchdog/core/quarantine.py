@@ -268,10 +268,11 @@ def _clear_slot_backoff(memory: Memory, digest: str) -> Memory:
 
 
 def release_digest(image: ImageMemory, digest: str, now: float) -> ImageMemory:
-    """Lift the quarantine of a digest and forget its failures."""
+    """Lift the quarantine of a digest and forget its failures and its lives."""
     kept = {other: entry for other, entry in image.quarantine.items() if other != digest}
     record = image.get_digest_record(digest, now)
     record = replace(forget_failures(record), failures=0, trouble="", findings={})
+    record = replace(record, lives=(), periods=(), suspicions={})
     return replace(image.replace_digest_record(digest, record), quarantine=kept)
 
 

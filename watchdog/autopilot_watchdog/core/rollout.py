@@ -13,7 +13,7 @@ from autopilot_watchdog.config.canary_slots import CanaryGroup
 from autopilot_watchdog.config.config_model import Config, Ring, RolloutConfig
 from autopilot_watchdog.config.rollout_windows import find_window_time
 from autopilot_watchdog.config.slot_config import SlotGroup
-from autopilot_watchdog.core import canary_state, evidence, ring_evidence
+from autopilot_watchdog.core import canary_state, evidence, ring_evidence, suspicions
 from autopilot_watchdog.core.drain_deadline import compute_drain_deadline
 from autopilot_watchdog.core.fleet_good import list_fleet_choices
 from autopilot_watchdog.core.group_history import list_former_good_digests
@@ -223,4 +223,11 @@ def list_slot_choices(memory: Memory, group: SlotGroup, config: Config, slot: st
     best, rival, *rest = choices
     comparison, image = evidence.Comparison(best.digest, slot, rival.digest), best.key or group.image_key
     reason = evidence.explain_avoidance(memory, memory.get_image(image), comparison, config.failures, now)
+    if not reason:
+        trial = suspicions.find_trial(memory.get_image(image), best.digest, config.suspicion)
+        rival = next((choice for choice in choices if trial is not None and choice.digest == trial.rival), rival)
+        rest = [choice for choice in choices if choice not in {best, rival}]
+        reason = (
+            f"for comparison: of {best.digest[:19]} {trial.sentence}" if trial and rival.digest == trial.rival else ""
+        )
     return [replace(rival, reason=f"{rival.reason}: {reason}"), best, *rest] if reason else choices

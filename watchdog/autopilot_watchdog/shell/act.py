@@ -54,6 +54,7 @@ from autopilot_watchdog.shell.state_file import StateError, StateStore
 
 MAX_ERROR_CHARS = 1000  # of an outcome in the memory
 SHOWN_OUTPUT_LINES = 20  # of a failed life, in the audit log
+HOST_STATUSES = (os.EX_TEMPFAIL, 126, 127)  # of a check on the host that cannot tell, or lacks a program it needs
 MAX_OUTPUT_BYTES = 1 << 16  # of a check on the host: it may print what is in the image
 
 
@@ -189,7 +190,8 @@ class Executor:
         )
         if status == 0:
             return Outcome(preflight)
-        return Outcome(preflight, describe_failed_command("the pre-flight", status, output), blames_image=True)
+        sentence = describe_failed_command("the pre-flight", status, output)
+        return Outcome(preflight, sentence, blames_image=status != os.EX_TEMPFAIL)
 
     def _find_group(self, check: Verify | Preflight) -> SlotGroup:
         """Return the group of slots that asks for a check, with the image to check."""
@@ -282,4 +284,5 @@ def _run_hook(command: Command, image: str, digest: str) -> tuple[str, bool]:
         return f"cannot run {words[0]}: {error.strerror}", False
     if done.status == 0:
         return "", False
-    return describe_failed_command(words[0], done.status, done.error_output.strip() or done.output), True
+    sentence = describe_failed_command(words[0], done.status, done.error_output.strip() or done.output)
+    return sentence, done.status not in HOST_STATUSES

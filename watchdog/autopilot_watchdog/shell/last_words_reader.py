@@ -101,4 +101,6 @@ def _parse_last_words(document: dict[str, Any]) -> LastWords:
         draining=bool(document.get("drain_started")) and document.get("state") == "running",
         payloads_run=get_integer(document, "payloads_run") or 0,
         payloads_killed=get_integer(document, "payloads_killed") or 0,
+        payloads_finished=get_integer(document, "payloads_finished") or 0,
+        payloads_failed_fast=get_integer(document, "payloads_failed_fast") or 0,
     )

@@ -35,6 +35,7 @@ from autopilot_watchdog.core.state_ownership import (
     claim_state,
     select_strays,
 )
+from autopilot_watchdog.core.suspicion_events import list_suspicion_changes
 from autopilot_watchdog.engine.engine import SLOW_CALL_TIMEOUT_S, EngineRefusedError, EngineUnreachableError
 from autopilot_watchdog.engine.engine_registry import create_engine, create_engines
 from autopilot_watchdog.sentence_parts import format_repeats
@@ -497,6 +498,8 @@ class Watchdog:
                 f"the preparation of {digest} of {key} failed {format_repeats(failures.tries)}: {failures.trouble}"
             )
             self._audit.record(AuditEvent.PULL_STUCK, sentence, "error", image=key, digest=digest)
+        for event, digest, sentence in list_suspicion_changes(before, after):
+            self._audit.record(event, sentence, "warning", image=key, digest=digest)
         for digest in after.quarantine.keys() - before.quarantine.keys():
             sentence = f"{digest} is quarantined: {after.quarantine[digest].reason}"
             self._audit.record(AuditEvent.QUARANTINE, sentence, "error", image=key, digest=digest)

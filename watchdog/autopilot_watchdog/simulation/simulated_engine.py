@@ -12,8 +12,9 @@ from autopilot_watchdog.core.observation import Container, LastWords
 from autopilot_watchdog.core.retry_delay import hash_to_fraction
 from autopilot_watchdog.core.state_ownership import ForeignContainer
 from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError
-from autopilot_watchdog.simulation.simulated_registry import SimulatedRegistry
+from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 
+SECONDS_PER_HOUR = 3600.0
 DRAIN_S = 1800.0  # a drained container's payloads end within this time
 BROKEN_HOST_FAILS_AFTER_S = 5.0
 
@@ -168,7 +169,8 @@ class SimulatedEngine:
         if exit_code is None and behaviour.writes_last_words:
             good = now - started >= behaviour.good_after and not self._is_broken(started) and id not in self._failing
             reason = behaviour.reason if fails else "lifetime"
-            self._final_words[id] = LastWords("ended", reason, exit_code=status, good=good)
+            words = LastWords("ended", reason, exit_code=status, good=good)
+            self._final_words[id] = self._count_payloads(words, behaviour, now - started)
         ended = now + self.clock_skew
         self._containers[id] = replace(container, state="exited", ended=ended, exit_code=status)
 
@@ -181,7 +183,15 @@ class SimulatedEngine:
             return None
         started = self.started_at[container.id]
         healthy = not self._is_broken(started) and container.id not in self._failing
-        return LastWords(good=healthy and self.now - started >= behaviour.good_after)
+        age = self.now - started
+        return self._count_payloads(LastWords(good=healthy and age >= behaviour.good_after), behaviour, age)
+
+    @staticmethod
+    def _count_payloads(words: LastWords, behaviour: DigestBehaviour, age: float) -> LastWords:
+        """Return last words with the payloads that have ended at an age in seconds."""
+        finished = int(behaviour.payloads_per_hour * age / SECONDS_PER_HOUR)
+        failed = int(finished * behaviour.failing_payloads)
+        return replace(words, payloads_finished=finished, payloads_failed_fast=failed)
 
     def list_alive(self) -> list[Container]:
         """Return the living containers, also while the engine is down."""

@@ -29,6 +29,8 @@ class DigestBehaviour:
     reason: str = "job-failed"  # of that end, in its last words
     urgency: str = ""
     writes_last_words: bool = True
+    payloads_per_hour: float = 0.0  # that end, evenly over the life
+    failing_payloads: float = 0.0  # share of them that end with an error within a minute
 
 
 @dataclass(slots=True)

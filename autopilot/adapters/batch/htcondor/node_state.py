@@ -24,8 +24,9 @@ from autopilot.adapters.batch.htcondor.payload_ends import (
     read_active_slots,
     read_starter_ends,
 )
+from autopilot.adapters.batch.htcondor.payload_history import PayloadHistory
 from autopilot.adapters.batch.htcondor.startd_health import StartdStarts
-from autopilot.machines.cues import Cue, PayloadsCrashed, PayloadsObserved
+from autopilot.machines.cues import Cue, PayloadEndsFound, PayloadsCrashed, PayloadsObserved
 from autopilot.safe_files import read_file
 
 MAX_ADDRESS_BYTES = 4096
@@ -58,6 +59,7 @@ class NodeState:
         self.evicting = False  # we give the payloads back: their starters end at our signals
         self._crash = ""  # of the startd or the master, with its pid; not yet handled
         self._endings: tuple[EndingPayload, ...] = ()
+        self._history = PayloadHistory()
         self._lost_starters: frozenset[int] = frozenset()  # still alive, their payloads are reported as lost
         self.changed = asyncio.Event()  # a process or a directory began or ended: observe now
         self._nameless_starters: frozenset[int] = frozenset()
@@ -114,6 +116,7 @@ class NodeState:
             self.get_directory("EXECUTE"), self.daemons.starters, self._payload_names, self._nameless_starters
         )
         self._report_losses(before, now, is_final)
+        self._report_ends()
         payloads = tuple(sorted(self._payload_names.values()))
         if payloads != self.payloads:
             self.payloads = payloads
@@ -163,6 +166,13 @@ class NodeState:
         judged = {ending.starter for ending in endings} - waiting
         self._lost_starters = (self._lost_starters | judged) & frozenset(starters)
         self._report_by_cause(losses)
+
+    def _report_ends(self) -> None:
+        path = self.settings.get("STARTD_HISTORY") or self.get_directory("LOG") / "startd_history"
+        ends = self._history.read_new(Path(path))
+        if ends:
+            failed = tuple(end.name for end in ends if end.failed_fast)
+            self.report(PayloadEndsFound(tuple(end.name for end in ends), failed))
 
     def _report_by_cause(self, losses: tuple[Loss, ...]) -> None:
         for cause in dict.fromkeys(loss.cause for loss in losses):

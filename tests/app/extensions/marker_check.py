@@ -14,19 +14,19 @@ BATCH_SYSTEM = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PathProbe(Probe):
-    """Settings of a check by path."""
+class MarkerProbe(Probe):
+    """Settings of a check by marker file."""
 
-    kind: ClassVar[str] = "path"
+    kind: ClassVar[str] = "marker"
 
     path: str
 
 
-PROBE_TYPE = PathProbe
+PROBE_TYPE = MarkerProbe
 
 
 def build_field() -> tuple[Any, Any]:
-    """Return the annotation and the pydantic field of `jobs[].health.path`."""
+    """Return the annotation and the pydantic field of `jobs[].health.marker`."""
     from pydantic import Field
 
     from autopilot.spec import fields as f
@@ -34,12 +34,12 @@ def build_field() -> tuple[Any, Any]:
     return f.AbsolutePath | None, Field(default=None, description="a file that must be there")
 
 
-def compile_probe(value: Any, *, build_command: Callable[[tuple[str, ...]], Command], raw: bool) -> PathProbe:
+def compile_probe(value: Any, *, build_command: Callable[[tuple[str, ...]], Command], raw: bool) -> MarkerProbe:
     """Return the settings for the plan."""
-    return PathProbe(path=value)
+    return MarkerProbe(path=value)
 
 
-async def run(probe: PathProbe, context: CheckContext) -> CheckResult:
+async def run(probe: MarkerProbe, context: CheckContext) -> CheckResult:
     """Look once; a path that ends in `broken` stands for a defect of this module."""
     if probe.path.endswith("broken"):
         raise RuntimeError("a defect of the check")
