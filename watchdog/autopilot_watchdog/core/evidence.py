@@ -32,7 +32,7 @@ from autopilot_watchdog.sentence_parts import format_count
 WITNESS_MEMORY_S = 7 * 86400.0  # a slot in which a good digest failed within so long says nothing against others
 HOST_MEMORY_S = 86400.0  # the same of a host where a good digest failed in any slot and lives well there again
 COMPARISON_GAP_S = 60.0  # a life that starts later after the last failed one may have found another world
-COMPARISON_SPAN_S = 150.0  # the same from start to start: an outage may have ended while the last failed life failed
+COMPARISON_SPAN_S = 150.0  # the same from start to start, with the longest failed life: an outage may end
 PROOF_FACTOR = 2.0  # so many times as old as the failed lives is a life that disproves them
 SHORT_LIVES_ALLOWED = 2  # neutral ends soon after the start may be an operator's; further ones are failures
 MAX_DIGESTS = 8  # remembered for each slot
