@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -10,7 +11,10 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+from lab.polling import poll_until
 
 
 def get_cache_folder() -> Path:
@@ -52,11 +56,23 @@ def get_or_build(name: str, build: Callable[[Path], None]) -> Path:
 
 
 def discard(path: Path) -> None:
-    """Delete a file, symbolic link or folder tree; a missing one is no error."""
+    """Delete a file, symbolic link or folder tree, with the mounts in a tree; a missing one is no error."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        poll_until(partial(_remove_tree, path), 10, lambda _: f"cannot remove {path}: a file system is mounted in it")
     else:
         path.unlink(missing_ok=True)
+
+
+def _remove_tree(path: Path) -> bool:
+    """Remove a folder tree; return False if an engine's process that ends has just mounted something in it."""
+    detach_mounts_below(path)
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def detach_mounts_below(folder: Path) -> None:

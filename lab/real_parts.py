@@ -185,6 +185,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "cron": lambda: system_packages.ensure_programs("cron"),
     "fuse": require_fuse,
     "journald": require_journald,
+    "git": lambda: system_packages.ensure_programs("git"),
     "openssl": lambda: system_packages.ensure_programs("openssl"),
     "skopeo": lambda: system_packages.ensure_programs("skopeo"),
 }

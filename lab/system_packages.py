@@ -18,6 +18,7 @@ PROGRAM_PACKAGES: Mapping[str, str] = {
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "faketime": "faketime",
+    "git": "git",
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",

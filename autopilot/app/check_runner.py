@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters.logs.logger import Logger
+from autopilot.app.guarded_check import guard_check
 from autopilot.machines import cues
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.spec.extensions import load_check_kind
@@ -15,6 +15,7 @@ from autopilot.spec.plan import Health
 
 if TYPE_CHECKING:
     from autopilot.adapters.batch.batch_system import BatchSystem
+    from autopilot.adapters.checks.check_context import CheckContext
 
 
 class CheckRunner:
@@ -63,23 +64,21 @@ class CheckRunner:
 
         The core's deadline cancels a check that takes too long.
         """
-        from autopilot.adapters.checks.check_context import CheckContext  # loaded by those who use it
+        from autopilot.adapters.checks import check_context  # loaded by those who use it
 
         def log_lines(stream: str, lines: list[bytes], raw: bool, pid: int) -> None:
             self._log.log_check_lines(name, stream, lines, raw=raw, pid=pid)
 
-        context = CheckContext(
+        context = check_context.CheckContext(
             job=name,
             timeout_s=health.timeout,
             commands=self._commands,
             log_lines=log_lines,
             batch_system=self.batch_system,
         )
-        try:
-            return await load_check_kind(health.probe.kind).run(health.probe, context)
-        except Exception as error:
-            text = "".join(traceback.format_exception(error)).strip()
-            message = f"internal error in the {health.probe.kind} check: {error!r}"
-            sentence = f"{message}; it counts as failed; please report it"
-            self._log.log("error", "check_error", sentence, job=name, traceback=text)
-            return False, message
+        return await guard_check(self._run_probe(health, context), health.probe.kind, self._log, job=name)
+
+    @staticmethod
+    async def _run_probe(health: Health, context: CheckContext) -> tuple[bool, str]:
+        """Run a check by its kind, which is loaded for it."""
+        return await load_check_kind(health.probe.kind).run(health.probe, context)

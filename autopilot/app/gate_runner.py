@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from autopilot.adapters.logs.logger import Logger
+from autopilot.app.guarded_check import guard_check
 from autopilot.machines import cues
 from autopilot.runtime.command_runner import ProcessCommandRunner
 from autopilot.spec.plan import Gate
@@ -56,11 +56,5 @@ class GateRunner:
         def log_lines(stream: str, lines: list[bytes], raw: bool, pid: int) -> None:
             self._log.log_check_lines(f"check {name}", stream, lines, raw=raw, pid=pid)
 
-        try:
-            return await ask_gate(gate, self._commands, log_lines)
-        except Exception as error:
-            text = "".join(traceback.format_exception(error)).strip()
-            message = f"internal error in the {gate.probe.kind} check: {error!r}"
-            sentence = f"{message}; it counts as failed; please report it"
-            self._log.log("error", "check_error", sentence, gate=name, traceback=text)
-            return False, message
+        question = ask_gate(gate, self._commands, log_lines)
+        return await guard_check(question, gate.probe.kind, self._log, gate=name)

@@ -120,6 +120,7 @@ class Supervisor:
         self._launcher = self._build_launcher()
         self._executor = self._build_executor()
         self._log_integration = LogIntegration(plan, self._integration_context, self.log, self._read_payload_id)
+        self._processes.on_environment = self._log_integration.hide_environment
         self._environment = JobEnvironment(
             life.env,
             get_pids=self._executor.get_pids,

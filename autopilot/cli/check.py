@@ -11,7 +11,13 @@ import click
 from autopilot.amounts import format_count, format_seconds
 from autopilot.cli.verb_options import DurationParam, config_argument, output_option
 from autopilot.spec.load_result import LoadedSpec, Problem, SpecError
-from autopilot.spec.stop_budget import LOG_FLUSH_S, compute_stop_time, compute_worst_stop_time, find_slowest_by_order
+from autopilot.spec.stop_budget import (
+    LOG_FILES_S,
+    LOG_FLUSH_S,
+    compute_stop_time,
+    compute_worst_stop_time,
+    find_slowest_by_order,
+)
 
 
 @click.command(name="check", short_help="Check a job spec; exit code 78 when it has problems.")
@@ -67,11 +73,14 @@ def command(  # noqa: PLR0917 - click
 
 def _check_stop_budget(loaded: LoadedSpec, config: str, budget: float | None) -> tuple[Problem, ...]:
     flush_s = LOG_FLUSH_S if loaded.plan.logging.forward else 0.0
-    worst = compute_worst_stop_time(loaded.plan.jobs) + flush_s
+    files_s = LOG_FILES_S if any(job.log_files for job in loaded.plan.jobs) else 0.0
+    worst = compute_worst_stop_time(loaded.plan.jobs) + files_s + flush_s
     if budget is None or worst <= budget:
         return ()
     slowest = find_slowest_by_order(loaded.plan.jobs)
     parts = [f"{job.name} {format_seconds(compute_stop_time(job))}" for job in slowest]
+    if files_s:
+        parts.append(f"the rest of logging.files {format_seconds(files_s)}")
     if flush_s:
         parts.append(f"the last lines of logging.forward {format_seconds(flush_s)}")
     steps = ", then ".join(parts)

@@ -64,7 +64,7 @@ class JobReplacer:
         elif step in (ReloadStep.STOP, ReloadStep.REPLACE):
             already, record.being_replaced, record.successor = record.being_replaced, True, planned
             if not already:
-                self._stop_for_replacement(record)
+                jobs.stop(record)
         elif planned is not None:
             self._update_rules(record, planned)
             if step is ReloadStep.START_NOW:
@@ -72,12 +72,6 @@ class JobReplacer:
                 jobs.step_job(record, job.Input.START)
             elif step is ReloadStep.REARM:
                 self._replace_record(record, planned)
-
-    def _stop_for_replacement(self, record: JobRecord) -> None:
-        """Stop a job; its pre-stop jobs have their usual time, but never more than the budget of a whole stop."""
-        self._job_set.stop(record)
-        if record.state.phase is job.Phase.HOLDING and record.state.deadline is None:
-            record.state = replace(record.state, deadline=self._job_set.now + self._stop_timeout)
 
     def _update_rules(self, record: JobRecord, planned: Job) -> None:
         health_changed = record.plan.health != planned.health
@@ -94,6 +88,7 @@ class JobReplacer:
         """
         if not self._replacing:
             return
+        self._limit_holds()
         while over := [record for record in self._list_replaceable() if record.is_done or record.is_idle]:
             for record in over:  # each may be the last reason for another one to stay
                 self._replace_job(record)
@@ -103,6 +98,12 @@ class JobReplacer:
         if not any(record.being_replaced for record in self._job_set.job_records.values()):
             self._replacing = False
             self._job_set.emit(events.PlanApplied())
+
+    def _limit_holds(self) -> None:
+        """Give the pre-stop jobs of jobs that go their usual time, but never more than the budget of a whole stop."""
+        for record in self._job_set.job_records.values():
+            if record.being_replaced and record.state.phase is job.Phase.HOLDING and record.state.deadline is None:
+                record.state = replace(record.state, deadline=self._job_set.now + self._stop_timeout)
 
     def _list_replaceable(self) -> list[JobRecord]:
         records = self._job_set.job_records.values()

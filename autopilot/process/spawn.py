@@ -41,12 +41,14 @@ class SpawnedProcess:
         stderr_fd: Our end of its error output.
         problem_fd: Our end of the pipe for the reason of a failed start (`read_problem`).
         cgroup: Its own cgroup; None where it has none.
+        environment: The environment that it was given.
     """
 
-    __slots__ = ("cgroup", "mark", "pid", "problem_fd", "stderr_fd", "stdout_fd")
+    __slots__ = ("cgroup", "environment", "mark", "pid", "problem_fd", "stderr_fd", "stdout_fd")
 
     def __init__(self, pid: int, mark: int, stdout_fd: int, stderr_fd: int, problem_fd: int) -> None:
         self.cgroup: JobCgroup | None = None
+        self.environment: Mapping[str, str] = {}
         self.pid, self.mark, self.stdout_fd, self.stderr_fd, self.problem_fd = (
             pid,
             mark,
@@ -151,7 +153,7 @@ def spawn(
     for fd in (out_r, err_r, problem_r):
         os.set_blocking(fd, False)
     spawned = SpawnedProcess(pid, mark, out_r, err_r, problem_r)
-    spawned.cgroup = cgroup
+    spawned.cgroup, spawned.environment = cgroup, environment
     return spawned
 
 

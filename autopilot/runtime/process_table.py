@@ -272,6 +272,7 @@ class ProcessTable:
         self._by_leader: dict[int, Process] = {}  # until its leader is reaped
         self._lingering: set[Process] = set()  # leader gone, members left
         self.orphans_reaped = 0
+        self.on_environment: Callable[[Mapping[str, str]], None] = lambda _: None  # gets that of each new process
 
     def start(
         self,
@@ -322,6 +323,7 @@ class ProcessTable:
         """Take over a process that was started before the event loop; the arguments are those of `start`."""
         process = Process(self, spawned, on_exit, on_empty)
         self._by_leader[process.pid] = process
+        self.on_environment(spawned.environment)
         process.outputs = [
             OutputPipe(self._loop, spawned.stdout_fd, "stdout", on_lines, backpressure),
             OutputPipe(self._loop, spawned.stderr_fd, "stderr", on_lines, backpressure),

@@ -11,6 +11,7 @@ from autopilot.spec.consul_address import is_consul_address
 from autopilot.spec.quantities import InvalidValueError, format_value, parse_whole_number
 
 _INTERFACE = re.compile(r"[A-Za-z0-9_.\-]+(?::inet6?|\[[0-9]{1,3}\])?")
+_HEADER_TEXT = re.compile(r"[\t -~\x80-\xff]*")  # Latin-1 without control characters
 LogProtocol = Literal["tcp", "tls", "udp", "otlp+http", "otlp+https"]
 _LOG_PORTS: dict[str, int] = {  # RFC 3195, RFC 5425, RFC 5426, OTLP
     "tcp": 601,
@@ -66,12 +67,12 @@ def parse_log_url(value: Any) -> LogAddress:
     message = f'cannot be {format_value(value)}; write {syslog}, "otlp+http://HOST:PORT" or "otlp+https://HOST:PORT"'
     try:
         parts = urlsplit(value if isinstance(value, str) and value.isprintable() and " " not in value else "")
-        port = parts.port or _LOG_PORTS[parts.scheme]
+        port = _LOG_PORTS[parts.scheme] if parts.port is None else parts.port
     except (ValueError, KeyError):
         raise InvalidValueError(message) from None
     is_otlp = parts.scheme in ("otlp+http", "otlp+https")
     has_wrong_path = parts.path not in ("", "/") and not is_otlp
-    if not parts.hostname or has_wrong_path or parts.query or parts.fragment or "@" in parts.netloc:
+    if not parts.hostname or port == 0 or has_wrong_path or parts.query or parts.fragment or "@" in parts.netloc:
         raise InvalidValueError(message)
     path = (parts.path if parts.path not in ("", "/") else _OTLP_PATH) if is_otlp else ""
     protocol: LogProtocol = parts.scheme  # type: ignore[assignment]  # a key of _LOG_PORTS
@@ -102,18 +103,18 @@ def parse_status_range(value: Any) -> tuple[int, int]:
 
 
 def parse_headers(value: Any) -> dict[str, str]:
-    """Return HTTP headers: tokens and strings of one line."""
+    """Return HTTP headers: tokens, and strings of one line that HTTP can send."""
     if not isinstance(value, dict):
         raise InvalidValueError(f"cannot be {format_value(value)}; write an object of names and strings")
     for name, text in value.items():
         if (
             not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name)
             or not isinstance(text, str)
-            or re.search(r"[\r\n]", text)
+            or not _HEADER_TEXT.fullmatch(text)
+            or text[:1].isspace()
         ):
-            raise InvalidValueError(
-                f"cannot contain {format_value(name)}: {format_value(text)}; write a token and a string of one line"
-            )
+            help_ = "write a token and a string of one line, in Latin-1, that does not begin with white space"
+            raise InvalidValueError(f"cannot contain {format_value(name)}: {format_value(text)}; {help_}")
     return dict(value)
 
 

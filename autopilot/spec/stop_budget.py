@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from autopilot.spec.plan import Job
 
-LOG_FLUSH_S = 1.0  # for the last lines to the receivers of the log, after all jobs have ended
+LOG_FILES_S = 1.0  # for the rest of the followed files, after all jobs have ended
+LOG_FLUSH_S = 1.0  # for the last lines to the receivers of the log, after that
 
 
 def find_slowest_by_order(jobs: Iterable[Job]) -> list[Job]:

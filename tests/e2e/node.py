@@ -53,9 +53,18 @@ class BatchNode:
         self.worker.run(["autopilot", "drain", "--no-wait", *options])
         self.wait_for_event("drain begun")
 
+    def wait_until_retiring(self) -> None:
+        """Wait until the startd has its order: `drain begun` is logged before it is given."""
+        self.pool.wait_until(
+            lambda: "Retiring" in [slot["Activity"] for slot in self.pool.list_slots()] or not self.pool.list_slots(),
+            60,
+            "the slot retires, or has gone",
+        )
+
     def read_log(self) -> list[dict[str, Any]]:
         """Return the supervisor's log lines; a job's own lines carry a `stream`."""
-        return [json.loads(line) for line in self.worker.read_log().splitlines() if line.startswith("{")]
+        lines = self.worker.read_log().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("\n")]
 
     def find_events(self, pattern: str) -> list[dict[str, Any]]:
         return [line for line in self.read_log() if re.search(pattern, line["message"])]

@@ -25,7 +25,7 @@ GIT_IDENTITY = {
     f"GIT_{role}_{key}": value
     for role in ("AUTHOR", "COMMITTER")
     for key, value in (("NAME", "A Site"), ("EMAIL", "site@example.org"))
-}
+} | {"GIT_CONFIG_GLOBAL": "/dev/null"}
 
 
 class StepFailedError(Exception):

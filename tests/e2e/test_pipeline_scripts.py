@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -74,6 +75,12 @@ def test_channel_of_a_branch(branch: str, channel: str) -> None:
     name, main_name, if_equal, otherwise = found.groups()
     assert (name, main_name) == ("github.ref_name", "github.event.repository.default_branch")
     assert (if_equal if branch == MAIN_BRANCH else otherwise) == channel
+
+
+def test_pipelines_of_a_channel_wait_for_each_other() -> None:
+    """GitHub cancels a waiting run only for a later one of the same channel."""
+    document = yaml.safe_load((FOLDER / ".github" / "workflows" / "worker.yml").read_text())
+    assert document["concurrency"]["group"] == f"worker-image-{read_github_job()['env']['CHANNEL']}"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -150,6 +157,7 @@ def run_in(folder: Path, command: str, **variables: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.real("git")
 @pytest.mark.parametrize(
     ("trailer", "urgency"),
     [("", ""), ("Urgency: now", "now"), ("Urgency: 2026-12-01", "2026-12-01"), ("Urgency: 2026-12-01T12:00Z",) * 2],
@@ -162,7 +170,11 @@ def test_urgency_of_the_commit(repository: Path, trailer: str, urgency: str) -> 
     assert run_in(repository, "ci/urgency").stdout.strip() == urgency.removeprefix("Urgency: ")
 
 
-@pytest.mark.parametrize("value", ["soon", "2026-13", "now please", "1 December"])
+@pytest.mark.real("git")
+@pytest.mark.parametrize(
+    "value",
+    ["soon", "2026-13", "now please", "1 December", "2026-13-45", "2026-02-30", "2026-12-01T25:00Z", "0000-01-01"],
+)
 def test_wrong_urgency(repository: Path, value: str) -> None:
     """An urgency that hosts would ignore is refused before the build."""
     run_in(repository, f"echo >>autopilot.json5; git commit --quiet --all --message A --message 'Urgency: {value}'")
@@ -170,6 +182,7 @@ def test_wrong_urgency(repository: Path, value: str) -> None:
     assert done.returncode == 1 and f'such as 2026-12-01T12:00Z, not "{value}"' in done.stderr
 
 
+@pytest.mark.real("git")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "sentence"),
@@ -196,7 +209,7 @@ def test_scripts_need_their_folder(tmp_path: Path) -> None:
     assert done.returncode == 1 and "in the top folder of the repository, as ci/lint" in done.stderr
 
 
-@pytest.mark.real("podman", "skopeo")
+@pytest.mark.real("git", "podman", "skopeo")
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -209,6 +222,103 @@ def test_build_refuses(repository: Path, change: str, sentence: str) -> None:
     """Only committed files with their history are built."""
     done = run_in(repository, f"{change}; ci/build", IMAGE="localhost:1/site/worker")
     assert done.returncode == 1 and sentence in done.stderr, done.stderr
+
+
+def write_tool(folder: Path, name: str, body: str) -> None:
+    """Write a program of the test, which takes the place of a real one for scripts with PATH=tools:..."""
+    (folder / "tools").mkdir(exist_ok=True)
+    (folder / "tools" / name).write_text(f"#!/bin/sh\n{body}\n")
+    (folder / "tools" / name).chmod(0o755)
+
+
+@pytest.mark.real("git")
+def test_failed_build_leaves_no_results(repository: Path) -> None:
+    """A build removes the results of the former one first: no later step can take the SBOM of another image."""
+    results = [repository / "out" / name for name in ("digest", "released", "packages.json", "sbom.json")]
+    (repository / "out").mkdir()
+    for path in results:
+        path.write_text("of the former image")
+    assert run_in(repository, "unset IMAGE; ci/build").returncode == 1
+    assert [path.name for path in results if path.exists()] == []
+
+
+@pytest.mark.real("git")
+def test_failed_sbom_leaves_no_file(repository: Path) -> None:
+    """An SBOM that cannot be written leaves nothing that could be signed."""
+    write_tool(repository, "podman", "echo 'no JSON'")
+    (repository / "out").mkdir()
+    (repository / "out" / "version").write_text("1\n")
+    done = run_in(repository, "ci/sbom", PATH=f"{repository}/tools:{PATH}")
+    assert done.returncode == 1 and "cannot write the SBOM" in done.stderr
+    assert not (repository / "out" / "sbom.json").exists()
+
+
+@pytest.mark.real("git")
+def test_pool_patience_bounds_the_job(repository: Path) -> None:
+    """The job of the pool test gets the limit that the site has set for each step."""
+    write_tool(repository, "podman", 'echo "$*" >>calls; echo 0')
+    (repository / "out" / "bindings").mkdir(parents=True)
+    variables = {"IMAGE": "r.example.org/site/w", "POOL_PATIENCE": "1234", "PATH": f"{repository}/tools:{PATH}"}
+    done = run_in(repository, "ci/test-on-pool", **variables)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^exec .* python3 /pool/run_payload.py 1234$", (repository / "calls").read_text(), re.MULTILINE)
+
+
+def test_job_that_does_not_end(tmp_path: Path) -> None:
+    """The pool test's job is given up after the seconds of its argument."""
+    (tmp_path / "htcondor2.py").write_text(
+        "from unittest.mock import MagicMock\n"
+        "JobEventType, Submit, Schedd, JobEventLog = MagicMock(), MagicMock(), MagicMock(), MagicMock()\n"
+        "JobEventLog.return_value.events = lambda stop_after: print('limit', stop_after) or []\n"
+    )
+    done = run_in(tmp_path, f"python3 {FOLDER}/ci/pool/run_payload.py 7", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1 and done.stdout == "limit 7\n" and "has not ended within 7 s" in done.stderr
+
+
+@pytest.fixture
+def pushed(repository: Path) -> Path:
+    """A clone whose main branch is pushed; stand-ins of the hook and of skopeo accept its image and tell the tag."""
+    write_tool(repository, "skopeo", 'echo "$*"')
+    (repository / "ci" / "verify-image").write_text("#!/bin/sh\n")
+    (repository / "out").mkdir()
+    (repository / "out" / "digest").write_text(f"{DIGEST}\n")
+    for command in (
+        "git commit --quiet --all --message Accept",
+        "git commit --quiet --allow-empty --message Newer",
+        "git clone --quiet --bare . out/origin.git",
+        "git remote add origin out/origin.git",
+    ):
+        assert run_in(repository, command).returncode == 0
+    return repository
+
+
+@pytest.mark.real("git")
+@pytest.mark.parametrize(
+    ("change", "channel", "sentence"),
+    [
+        ("true", "stable", ""),
+        ("true", "canary", ""),
+        ("git checkout --quiet --detach", "stable", ""),  # as GitLab does
+        ("git push --quiet origin HEAD:other && git checkout --quiet HEAD~", "canary", "is not the tip"),
+        ("git push --quiet origin HEAD~:refs/heads/old && git checkout --quiet HEAD~", "canary", ""),
+        ("git push --quiet origin HEAD~:refs/heads/old && git checkout --quiet HEAD~", "stable", "is not the tip"),
+        ("git commit --quiet --allow-empty --message A && git push --quiet origin HEAD:next", "canary", ""),
+        (
+            "git commit --quiet --allow-empty --message A && git push --quiet origin HEAD:next",
+            "stable",
+            "is not the tip",
+        ),
+        ("git remote set-url origin missing", "stable", "cannot ask origin"),
+    ],
+)
+def test_tag_moves_for_the_last_push_only(pushed: Path, change: str, channel: str, sentence: str) -> None:
+    """The tip of the main branch moves `stable`, that of any branch `canary`: an older pipeline moves neither."""
+    done = run_in(
+        pushed, f"{change} && ci/move-tag {channel}", IMAGE="r.example.org/site/w", PATH=f"{pushed}/tools:{PATH}"
+    )
+    assert (done.returncode == 0) == (not sentence), done.stderr
+    assert sentence in done.stderr
+    assert (f"docker://r.example.org/site/w:{channel}" in done.stdout) == (not sentence)
 
 
 # --- signatures ---
@@ -227,6 +337,32 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Reg
 
 def format_signed_text(digest: str) -> bytes:
     return json.dumps({"critical": {"image": {"docker-manifest-digest": digest}}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "sentence"),
+    [
+        ("rm tools/openssl", "no program openssl"),
+        ("rm tools/python3", "no program python3"),
+        ("rm tools/skopeo", "no program skopeo"),
+        ("export TMPDIR=$PWD/missing", "cannot make a folder"),
+        ("echo 'exit 1' >>tools/openssl", "is no public key"),
+        ("rm tools/key", "cannot read the public key"),
+        ("export PYTHONHOME=/missing", "cannot check the signature"),
+        ("true", "cannot check the signature"),  # skopeo has left no file
+    ],
+)
+def test_verification_on_a_broken_host(tmp_path: Path, trouble: str, sentence: str) -> None:
+    """A host that lacks something says nothing against an image: the exit code tells that it cannot tell."""
+    for name in ("openssl", "skopeo", "key"):
+        write_tool(tmp_path, name, "")
+    write_tool(tmp_path, "python3", f'exec {sys.executable} "$@"')
+    for name in ("sh", "mktemp", "rm", "tail", "grep"):
+        (tmp_path / "tools" / name).symlink_to(str(shutil.which(name)))
+    command = f"{trouble}; {FOLDER}/ci/verify-image r.example.org/site/w@{DIGEST}"
+    done = run_in(tmp_path, command, PATH=f"{tmp_path}/tools", SIGNING_PUBLIC_KEY=f"{tmp_path}/tools/key")
+    assert done.returncode == os.EX_TEMPFAIL, done.stderr
+    assert sentence in done.stderr[-MAX_OUTPUT_CHARS:]
 
 
 @pytest.mark.real("registry", "skopeo", "openssl")

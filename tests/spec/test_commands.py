@@ -76,6 +76,15 @@ def test_stop_budget_with_forwarding(spec: Path, budget: str, code: int) -> None
     assert ("takes 13 s (a 7 s, then b 5 s, then the last lines of logging.forward 1 s)" in result.output) == bool(code)
 
 
+@pytest.mark.parametrize(("budget", "code"), [("12s", 78), ("13s", 0)])
+def test_stop_budget_with_files(spec: Path, budget: str, code: int) -> None:
+    """The rest of the followed files is a part of the stop."""
+    spec.write_text(spec.read_text().replace('{name: "a",', '{name: "a", logging: {files: [{path: "/x/*.log"}]},'))
+    result = run(check.command, str(spec), "--stop-budget", budget)
+    assert result.exit_code == code
+    assert ("takes 13 s (a 7 s, then b 5 s, then the rest of logging.files 1 s)" in result.output) == bool(code)
+
+
 def test_a_wrong_budget_is_a_usage_error(spec: Path) -> None:
     """A budget that is no duration is refused as usage."""
     result = run(main, "check", str(spec), "--stop-budget", "soon")

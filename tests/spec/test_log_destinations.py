@@ -31,7 +31,7 @@ def load_receivers(*receivers: dict[str, Any]) -> Any:
 )
 def test_addresses(to: str, expected: tuple[str, str, int, str, str]) -> None:
     """Ports and paths have defaults, and a compiled plan keeps everything."""
-    headers = {"X-Scope": "a"} if to.startswith("otlp") else {}
+    headers = {"X-Scope": "a \u00e9\tb ", "X-Empty": ""} if to.startswith("otlp") else {}
     loaded = load_receivers({"to": to, "headers": headers})
     (found,) = loaded.plan.logging.forward
     assert isinstance(found, LogDestination)
@@ -46,6 +46,12 @@ def test_addresses(to: str, expected: tuple[str, str, int, str, str]) -> None:
         ([{"to": "http://h"}], "logging.forward[0].to", "otlp+http://HOST:PORT"),
         ([{"to": "otlp+http://h/x?y"}], "logging.forward[0].to", "otlp+http://HOST:PORT"),
         ([{"to": "otlp+http://u:p@h"}], "logging.forward[0].to", "otlp+http://HOST:PORT"),
+        ([{"to": "tcp://h:0"}], "logging.forward[0].to", "tcp://HOST:PORT"),
+        ([{"to": "otlp+http://h:0/x"}], "logging.forward[0].to", "otlp+http://HOST:PORT"),
+        ([{"to": "otlp+http://h", "headers": {"A": "\u4e2d"}}], "logging.forward[0].headers", "Latin-1"),
+        ([{"to": "otlp+http://h", "headers": {"A": " x"}}], "logging.forward[0].headers", "Latin-1"),
+        ([{"to": "otlp+http://h", "headers": {"A": "\u00a0x"}}], "logging.forward[0].headers", "Latin-1"),
+        ([{"to": "otlp+http://h", "headers": {"A": "x\u007fy"}}], "logging.forward[0].headers", "Latin-1"),
         ([{"to": "tcp://h/path"}], "logging.forward[0].to", "tcp://HOST:PORT"),
         ([{"to": "tcp://h", "headers": {"A": "b"}}], "logging.forward[0].headers", "write otlp+https://"),
         ([{"to": "otlp+http://h", "facility": "local0"}], "logging.forward[0].facility", "cannot be used with OTLP"),

@@ -127,13 +127,15 @@ def build_config(rules: Path, alertmanager: str, node_exporter: str, ports: dict
 
 
 def build_faulty_spec(port: int, consul: str, receiver_port: int, well: Path) -> dict[str, Any]:
-    """Return a job spec with a crash loop, a sick job, a slow check, much output, and a receiver of the log."""
+    """Return a job spec with a crash loop, jobs that are sick or held back, a slow check, and too much output."""
     sleep = ["sleep", "1000"]
     return {
         "telemetry": {"port": port, "interfaces": "lo"},
         "consul": consul,
         "logging": {"forward": [{"to": f"tcp://127.0.0.1:{receiver_port}", "buffer": "64KiB"}]},
+        "checks": [{"name": "ready", "path": str(well), "before": ["held"], "retry": "0.5s", "on_failure": "wait"}],
         "jobs": [
+            {"name": "held", "exec": sleep},
             {"name": "loop", "exec": "false", "restarts": "unlimited", "backoff": {"initial": "0.3s", "max": "0.3s"}},
             {"name": "sick", "exec": sleep, "health": {"exec": ["test", "-e", str(well)], "interval": "0.5s"}},
             {"name": "slow", "exec": sleep, "health": {"exec": ["sleep", "2"], "interval": "0.5s", "timeout": "30s"}},
@@ -273,6 +275,7 @@ def test_alerts_and_dashboard(tmp_path: Path, docker_site: Site) -> None:
             notices.wait_for_resolved("AutopilotDeadButListed", "AutopilotNoContainers", "ContainersInvisible")
             notices.wait_for_fired(
                 *("AutopilotCrashLoop", "AutopilotJobUnhealthy", "AutopilotDrainForced", "AutopilotTrouble"),
+                "AutopilotGateClosed",
                 *("AutopilotLogDropped", "AutopilotLogNotForwarded", "AutopilotConsulUnreachable"),
             )
             for title, query in list_queries(server):

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from autopilot_watchdog.config import config_model
 from autopilot_watchdog.config.canary_config import CanaryConfig
 from autopilot_watchdog.config.canary_slots import is_canary_slot
 from autopilot_watchdog.config.config_reader import ConfigError, parse_config
@@ -168,6 +169,35 @@ def test_bad_canary_stays_bad_as_stable() -> None:
     assert list_running(host) == [A, A, A]
     assert host.engine.started_count == starts + 3
     assert B in host.memory.get_image(KEY).quarantine
+
+
+def test_slots_are_mapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes with a canary do not choose the canary slots anew: the choice depends on the configuration alone."""
+    chosen: list[str] = []
+
+    def choose(canary: CanaryConfig, host: str, slot: str, number: int) -> bool:
+        chosen.append(slot)
+        return is_canary_slot(canary, host, slot, number)
+
+    monkeypatch.setattr(config_model, "is_canary_slot", choose)
+    host = build_canary_host()
+    run_passes(host, BEGIN, 600)
+    assert sorted(chosen) == ["wn-01", "wn-02", "wn-03"]
+
+
+@pytest.mark.parametrize("other", ["wn-NN", "gpu-NN", ""])
+def test_group_of_an_image(other: str) -> None:
+    """An image is that of the named group, else of the first one; a group's own image comes before a canary's."""
+    groups = [
+        {"name": "wn-NN", "image": IMAGE, "count": 2, "canary": ONE_SLOT},
+        {"name": "gpu-NN", "image": IMAGE, "count": 1, "canary": {"image": ":canary", "hosts": ["other"]}},
+        {"name": "next-NN", "image": CANARY, "count": 1},
+    ]
+    config = parse_config(json.dumps({"host": "h1", "slots": groups}))
+    assert config.find_group(KEY, other).name == (other or "wn-NN")
+    assert config.find_group(CANARY_KEY, other).name == (other or "next-NN")
+    assert config.find_group(CANARY_KEY, "gone").name == "next-NN"
+    assert [group.name for group in config.list_canaries()] == ["wn-NN", "gpu-NN"]
 
 
 def test_good_canary_does_not_wait_as_stable() -> None:

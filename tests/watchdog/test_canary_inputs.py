@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from typing import Any
 
 from autopilot_watchdog.config.canary_config import parse_promotion
@@ -12,13 +13,14 @@ from autopilot_watchdog.config.value_readers import parse_rings
 from autopilot_watchdog.core import good_lives
 from autopilot_watchdog.core.memory import FleetLives
 from autopilot_watchdog.core.promotion import follow_fleet_promotions
+from autopilot_watchdog.core.ring_evidence import compute_ring_turn
 from autopilot_watchdog.core.rollout import compute_promotion_time
 from autopilot_watchdog.shell.fleet_keys import parse_fleet_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.property_examples import scale_examples
-from tests.watchdog.scenes import BEGIN, IMAGE, A, B, build_config, run_passes
+from tests.watchdog.scenes import BEGIN, IMAGE, KEY, A, B, build_config, run_passes
 from tests.watchdog.test_canary import CANARY, HOUR, ONE_SLOT, build_canary_host
 
 PREFIX, MACHINE = "autopilot-watchdog", "x86_64"
@@ -55,6 +57,22 @@ def test_evidence_is_read_as_written(needs: dict[str, int], hours: int) -> None:
     assert (rule.needs.good, rule.needs.hosts) == (needs["good"], needs.get("hosts", 1))
     first, last = parse_rings([{"share": "1%", "after": f"{hours}h"}, {"share": "100%", "needs": needs}])
     assert first.needs is None and (last.needs, last.after) == (rule.needs, hours * HOUR)
+    assert last.at_latest is None
+
+
+@given(hours=st.integers(0, 100))
+@settings(max_examples=scale_examples(50), deadline=None)
+def test_any_latest_time_opens_the_ring(hours: int) -> None:
+    """A ring without evidence opens at its `at_latest`, also at that of 0 s."""
+    host = build_canary_host()
+    run_passes(host, BEGIN, HOUR)
+    group, record = host.config.slots[0], host.memory.get_image(KEY).records[A]
+    rings = parse_rings(
+        [{"share": "0.001%", "after": "0s"}, {"share": "100%", "needs": {"good": 5}, "at_latest": f"{hours}h"}]
+    )
+    rollout = replace(host.config.rollout, rings=rings, spread=0.0)
+    turn = compute_ring_turn(host.memory, group, A, host=host.config.host, rollout=rollout)
+    assert turn == record.first_seen + hours * HOUR
 
 
 @given(needs=NEEDS, lives=st.dictionaries(st.sampled_from(["h1", "h2", "h3", "h4"]), st.integers(0, 40)))

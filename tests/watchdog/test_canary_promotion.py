@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
+from autopilot_watchdog.cli.status import list_channel_reasons
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.config.value_readers import LifeNeeds, Ring
 from autopilot_watchdog.core import good_lives, operator_orders, promotion
@@ -104,6 +106,22 @@ def test_channel_is_that_of_the_present_life() -> None:
     host.memory, _ = operator_orders.roll_back(host.memory, KEY, now)
     found = find_canary_channel(host)
     assert found.name == "canary" and f"whose next life follows {IMAGE} now" in found.reason
+
+
+def test_status_tells_a_promotion_once() -> None:
+    """`status` has a line for each canary slot, and one for the others together, which a promotion moves."""
+    host = build_canary_host()
+    now = run_canary(host)
+    groups = host.config.map_slots_to_groups()
+
+    def list_names() -> list[str]:
+        reasons = {slot: find_channel(host.memory, group).reason for slot, (group, _) in groups.items()}
+        rows = [{"slot": slot, "channel_reason": reason or None} for slot, reason in reasons.items()]
+        return [name for name, _ in list_channel_reasons(rows, groups)]
+
+    assert list_names() == ["wn-01"]
+    promote(host, now)
+    assert list_names() == ["wn-01", "wn-NN"]
 
 
 def test_promoted_digest_does_not_wait_again_under_the_stable_tag() -> None:
@@ -228,7 +246,7 @@ def test_closed_ring_opens_by_evidence_or_at_its_latest(
     after: float, opened: float | None, condemning: int, limited: bool
 ) -> None:
     """A ring with needs opens when the evidence comes, and not before its time; without it at the latest, or never."""
-    ring = Ring(1.0, after, LifeNeeds(4), at_latest=after + 100.0 if limited else 0.0)
+    ring = Ring(1.0, after, LifeNeeds(4), at_latest=after + 100.0 if limited else None)
     config = build_config(host="h1")
     group = config.slots[0]
     memory = Memory(
@@ -257,7 +275,42 @@ def test_host_tells_what_decides_something() -> None:
     assert plan({B: {"h1": 3}}) == []
     assert plan({B: {"h1": 1, "h2": 3}}) == []
     assert plan({B: {"h1": 5, "h2": 3}}) == [ShareLives(KEY, B, 3)]
+    assert plan({B: {"h2": 4}}) == [ShareLives(KEY, B, 3)]  # four lives, but of one host only
+    assert plan({B: {"h2": 2, "h3": 2}}) == []
     assert plan({B: {"h1": 3}, A: {"h1": 9, "h2": 1}}) == [ShareLives("", A, 0)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(1, 4)), min_size=1, max_size=3),
+    st.lists(st.integers(0, 20), min_size=1, max_size=5),
+)
+@settings(max_examples=scale_examples(100), deadline=None)
+def test_fleet_learns_all_that_decides(needs: list[tuple[int, int]], own: list[int]) -> None:
+    """After all hosts have told their part, the fleet has evidence for a ring exactly if the hosts have it together."""
+    wanted = [LifeNeeds(good, hosts) for good, hosts in needs]
+    rings = [{"share": f"{10 + 90 * n / len(needs):g}%", "needs": asdict(one)} for n, one in enumerate(wanted, 1)]
+    rules = {"rollout": {"rings": [{"share": "1%", "after": "0s"}, *rings]}, "consul": {}}
+    told: dict[str, int] = {}
+    for number, count in enumerate(own):
+        image = ImageMemory(newest=B, records={B: DigestRecord(BEGIN, good_lives=count)})
+        fleet = FleetState(lives={B: told})
+        config = build_config(f"h{number}", count=1, **rules)
+        for word in good_lives.plan_life_voices(config, Memory(images={KEY: image}), fleet):
+            told[config.host] = word.lives
+    found, whole = (FleetLives(sum(lives), sum(one > 0 for one in lives)) for lives in (list(told.values()), own))
+    assert all(good_lives.is_enough(found, one) == good_lives.is_enough(whole, one) for one in wanted)
+
+
+def test_evidence_falls_after_the_canary_became_stable() -> None:
+    """When the stable tag has the canary's digest, its lives that fail are taken back though the canary had them."""
+    host = build_canary_host(stable=[(0, A), (BEGIN + 3 * HOUR, B)])
+    now = renew_all(host, run_passes(host, run_canary(host), 3 * HOUR), HOUR)
+    assert list_running(host) == [B, B, B]
+    count, image = good_lives.count_own_lives(host.memory, B), host.memory.get_image(KEY)
+    assert count == image.records[B].good_lives >= 1
+    for fallen in range(count):
+        host.memory = host.memory.replace_image(KEY, good_lives.change_good_lives(image, B, fallen - count, now))
+        assert good_lives.count_own_lives(host.memory, B) == fallen
 
 
 def run_fleet(behaviours: dict[str, DigestBehaviour], hours: float, **rest: Any) -> tuple[SimulatedFleet, list[str]]:

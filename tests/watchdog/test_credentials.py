@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,28 @@ def test_podmans_place_without_a_login_session() -> None:
     """Podman's file of a service, which has no XDG_RUNTIME_DIR, is among the places."""
     files = credentials.list_credential_files("", {"HOME": "/nowhere"})
     assert Path(f"/run/containers/{os.getuid()}/auth.json") in files
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize(
+    ("mode", "configured", "fails"), [(0o700, False, False), (0o700, True, True), (0o755, False, True)]
+)
+def test_places_of_another_user(mode: int, configured: bool, fails: bool) -> None:
+    """A usual place in a directory that others may not search holds nothing; a file that cannot be read is told."""
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch, "containers/auth.json")
+        file.parent.mkdir(mode=mode)
+        file.write_text("{}")
+        file.chmod(0o600)
+        os.chmod(scratch, 0o755)
+        os.setegid(1)
+        os.seteuid(1)
+        try:
+            with pytest.raises(CredentialsError) if fails else contextlib.nullcontext():
+                find_credentials(HOST, str(file) if configured else "", {"HOME": "/", "XDG_RUNTIME_DIR": scratch}, PATH)
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
 
 
 def put_helper(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:

@@ -96,7 +96,8 @@ async def _fetch(probe: HttpProbe) -> tuple[int, bytes]:
             "User-Agent": "autopilot",
             **probe.headers,
         }
-        writer.write(connection.send(h11.Request(method="GET", target=target, headers=list(headers.items()))) or b"")
+        encoded = [(name.encode(), text.rstrip(" \t").encode("latin-1")) for name, text in headers.items()]
+        writer.write(connection.send(h11.Request(method="GET", target=target, headers=encoded)) or b"")
         writer.write(connection.send(h11.EndOfMessage()) or b"")
         await writer.drain()
         return await _read_response(connection, reader)

@@ -6,8 +6,8 @@ for a moment is not missed. Files that are there at a pattern's first look are f
 their beginning. A file stays open, so its last lines are read after it was renamed or removed.
 
 Nothing about a file is trusted: a payload may have written it. Links are not followed, only regular files are read, and
-what one look costs is bounded in files, bytes and lines. Holes are passed over. At most half of the event loop's time
-goes into reading.
+what one look costs is bounded in files, bytes, lines and time. Holes are passed over. At most half of the event loop's
+time goes into reading.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from autopilot.adapters.logs.pattern_walk import FoundEntry, PatternWalk
 from autopilot.process.line_buffer import MAX_LINE_BYTES, LineSplitter, escape_controls
 from autopilot.safe_files import SAFE_FLAGS
 from autopilot.spec.plan import LogFile
+from autopilot.spec.stop_budget import LOG_FILES_S
 
 if TYPE_CHECKING:
     from autopilot.runtime.directory_watches import DirectoryWatches
@@ -38,11 +39,12 @@ PAUSE_FACTOR = 10  # times the last search: a payload may fill its directory, an
 MAX_FILES = 256
 MAX_FOUND_DIRECTORY_FILES = 32  # of one directory that a wildcard has found: one payload must not push out others
 CHUNK_BYTES = 64 * 1024
-MAX_CHUNK_LINES = 2000
+MAX_CHUNK_LINES = 200  # some 20 ms with slow receivers
 LINE_COST_BYTES = 128  # a line costs as much time as so many bytes
 MAX_FILE_COST_BYTES = 256 * 1024  # of one file in one look
-MAX_LOOK_COST_BYTES = 512 * 1024  # of all files in one look: some 20 ms; the rest comes with the next look
-MAX_END_COST_BYTES = 16 << 20  # of all files at the end of the life: about a second
+MAX_LOOK_COST_BYTES = 512 * 1024  # of all files in one look; the rest comes with the next look
+MAX_LOOK_S = 0.02  # of the processor, in one look
+MAX_END_COST_BYTES = 16 << 20  # of all files at the end of the life
 MAX_REST_BYTES = 4 << 20  # of one file that is gone
 MARK_BYTES = 64  # before the place in a file, which tell if it is still the same file
 MAX_SEARCHED_BYTES = 1024  # of a line, by `first_line`: an expression may take seconds for a long line
@@ -91,7 +93,7 @@ class FollowedFile:
     """One open file."""
 
     def __init__(self, descriptor: int, path: str, source: Source, *, from_end: bool) -> None:
-        self.path, self.source = path, source
+        self.path = path
         self.found_directory: str | None = None  # of a wildcard, where it was opened
         self.has_more = True  # to read at once
         self.is_gone = False  # renamed out of the pattern or removed
@@ -101,27 +103,32 @@ class FollowedFile:
         self._mark = os.pread(descriptor, mark_bytes, self._offset - mark_bytes)
         self._rest_bytes = MAX_REST_BYTES  # that may be read after it is gone
         self._splitter = LineSplitter()
-        expression = source.file.first_line
-        self._joiner = LineJoiner(re.compile(expression)) if expression is not None else None
+        self._joiner: LineJoiner | None = None
+        self.use_source(source)
         self._is_quiet = False  # nothing new at the last look
 
-    def read_lines(self, max_cost_bytes: int) -> tuple[list[bytes], int]:
-        """Read on, and set `has_more`.
+    @property
+    def is_removed(self) -> bool:
+        """True if the file has no name any more."""
+        return os.fstat(self._descriptor).st_nlink == 0
 
-        Args:
-            max_cost_bytes: The limit after which no further chunk is read.
+    def use_source(self, source: Source) -> list[bytes]:
+        """Join further lines as another source says; return the group that waited for lines under the former one."""
+        rest = self._joiner.take_rest() if self._joiner is not None else []
+        self.source, expression = source, source.file.first_line
+        self._joiner = LineJoiner(re.compile(expression)) if expression is not None else None
+        return rest
+
+    def read_lines(self) -> tuple[list[bytes], int]:
+        """Read the next chunk, and set `has_more`.
 
         Returns:
             The new complete lines, and their cost in bytes.
         """
-        lines: list[bytes] = []
-        cost_bytes, began = 0, self._offset
-        self.has_more = True
-        while self.has_more and cost_bytes < max_cost_bytes:
-            data = self._read_chunk()
-            new = self._splitter.feed(HOLE.sub(b"", data))
-            cost_bytes += len(data) + LINE_COST_BYTES * (len(new) + 1)
-            lines += new
+        began = self._offset
+        data = self._read_chunk()
+        lines = self._splitter.feed(HOLE.sub(b"", data))
+        cost_bytes = len(data) + LINE_COST_BYTES * (len(lines) + 1)
         was_quiet, self._is_quiet = self._is_quiet, self._offset == began
         if self._joiner is not None:
             lines = self._joiner.feed(lines)
@@ -229,7 +236,7 @@ class FileFollower:
     async def _read_in_turns(self) -> bool:
         """Read within the bounds of a look, then leave as much time to everything else; return True for more."""
         began = time.thread_time()
-        has_more = self._read_files()
+        has_more = self._read_files(time.thread_time, MAX_LOOK_S)
         await asyncio.sleep(time.thread_time() - began)
         return has_more
 
@@ -241,19 +248,20 @@ class FileFollower:
     def look(self) -> bool:
         """Search for files and read new lines, within a bound; return True if there is more to read at once."""
         self._search()
-        return self._read_files()
+        return self._read_files(time.thread_time, MAX_LOOK_S)
 
     def close(self) -> None:
-        """Read what is left, within a bound, and close all files."""
+        """Read what is left, within a bound of bytes and time, and close all files."""
+        end = time.monotonic() + LOG_FILES_S
         self._search()
         room_bytes = MAX_END_COST_BYTES
-        while self._read_files() and room_bytes > 0:
+        while self._read_files(time.monotonic, end - time.monotonic()) and room_bytes > 0 and time.monotonic() < end:
             room_bytes -= MAX_LOOK_COST_BYTES
         for key in list(self._files):
             self._close(key)
 
     def _search(self) -> None:
-        """Open new files, and notice those that are gone."""
+        """Open new files, and notice those that are gone; after a limited walk only those that were removed."""
         present: set[tuple[int, int]] = set()
         inodes = {inode for _, inode in self._files}
         self._found_counts = Counter(file.found_directory for file in self._files.values())
@@ -263,17 +271,21 @@ class FileFollower:
             try:
                 with closing(walk.find_entries(source.file.path)) as entries:
                     for entry in entries:
-                        if entry.inode not in inodes and not self._has_room(entry):  # there may be thousands
-                            is_limited = True
+                        if entry.inode is not None and entry.inode not in inodes and not self._has_room(entry):
+                            is_limited = True  # without a look at the file: there may be thousands
                             continue
                         key = self._identify(entry)
-                        if key is not None and key not in present and self._keep_or_open(entry, source, key):
+                        if key is None or key in present:
+                            continue
+                        if key not in self._files and not self._has_room(entry):
+                            is_limited = True
+                        elif self._keep_or_open(entry, source, key):
                             present.add(key)
             except OSError:  # no descriptor is left, for example: what is open stays open until the next search
                 return
         self._known_sources = frozenset(self._sources)
         for key, file in self._files.items():
-            file.is_gone = key not in present
+            file.is_gone = key not in present and (file.is_removed or not walk.is_limited)
         # an entry may have appeared after its directory was read and before it was watched
         self._must_search_again = self._watches is not None and self._watches.set_watched(walk.directories)
         self._on_limit(is_limited or walk.is_limited)
@@ -296,6 +308,7 @@ class FileFollower:
         """Return True if the file with this device and inode is followed."""
         path = escape_controls(os.fsencode(entry.path).decode(errors="replace"))
         if key in self._files:
+            self._follow_source(self._files[key], source)
             self._files[key].path = path
             return True
         try:
@@ -314,30 +327,47 @@ class FileFollower:
         self._on_opened(path)
         return True
 
-    def _read_files(self) -> bool:
-        """Read new lines of all files, within the bounds of a look; return True if there is more to read at once."""
+    def _follow_source(self, file: FollowedFile, source: Source) -> None:
+        """Give an open file its new source after a reload; a file that is renamed keeps its own."""
+        if file.source in self._sources:
+            return
+        former_job = file.source.job
+        if lines := file.use_source(source):
+            self._on_lines(former_job, file.path, lines)
+
+    def _read_files(self, clock: Callable[[], float], limit_s: float) -> bool:
+        """Read new lines of all files, within the bounds of a look; return True if there is more to read at once.
+
+        Args:
+            clock: Returns a time in seconds.
+            limit_s: The time by this clock after which no further chunk is read; one chunk is read in any case.
+        """
+        end = clock() + limit_s
         room_bytes = MAX_LOOK_COST_BYTES
         unfinished: set[str] = set()  # paths at which an older file is to be read first
-        for key in sorted(self._files, key=lambda key: not self._files[key].is_gone):
+        for number, key in enumerate(sorted(self._files, key=lambda key: not self._files[key].is_gone)):
             file = self._files[key]
-            if room_bytes <= 0:
+            if room_bytes <= 0 or (number and clock() >= end):
                 return True
             if file.path not in unfinished:
-                room_bytes -= self._read(key)
+                room_bytes -= self._read(key, clock, end)
             if file.is_gone and file.has_more:
                 unfinished.add(file.path)
         return any(file.has_more for file in self._files.values())
 
-    def _read(self, key: tuple[int, int]) -> int:
-        """Read on in a file, and close it when it is gone and read; return the cost in bytes."""
+    def _read(self, key: tuple[int, int], clock: Callable[[], float], end: float) -> int:
+        """Read on in a file up to a time, and close it when it is gone and read; return the cost in bytes."""
         file = self._files[key]
-        try:
-            lines, cost_bytes = file.read_lines(MAX_FILE_COST_BYTES)
-        except OSError:  # a stale handle of a network file system
-            self._close(key)
-            return 0
-        if lines:
-            self._on_lines(file.source.job, file.path, lines)
+        file.has_more, cost_bytes = True, 0
+        while file.has_more and cost_bytes < MAX_FILE_COST_BYTES and (not cost_bytes or clock() < end):
+            try:
+                lines, chunk_cost_bytes = file.read_lines()
+            except OSError:  # a stale handle of a network file system
+                self._close(key)
+                return cost_bytes
+            cost_bytes += chunk_cost_bytes
+            if lines:
+                self._on_lines(file.source.job, file.path, lines)
         if file.has_more:
             self._files[key] = self._files.pop(key)  # the others go first the next time
         elif file.is_gone:

@@ -14,6 +14,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -32,8 +33,11 @@ MAX_QUICK_LOSSES = 1  # in a row, which are no trouble yet: a receiver that rest
 SEND_TIMEOUT_S = 30.0  # for a batch: a receiver that takes nothing for so long has hung
 OTLP_TIMEOUT_S = 10.0  # for a batch with the answer, the default of OpenTelemetry
 BATCH_BYTES = 64 * 1024
+REFUSED_NOTICE_S = 10.0  # from one notice of refused lines to the next
+NOTICE_BYTES = 16 * 1024  # on the disk beyond its bound, for the notices of the last lines
 MAX_PROBLEM_CHARS = 200
 MAX_NAME_CHARS = 200  # of the name of a directory
+DIGEST_CHARS = 16  # of them, for a URL that is too long
 
 
 class Connection(Protocol):
@@ -84,7 +88,9 @@ class LogForwarder:
         self.destination, self._encode, self._conditions = destination, encode, conditions
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
-        self._unreported_count = 0  # of dropped lines, since the last notice
+        self._unreported_count = 0  # of lines that were dropped for want of room, since the last notice
+        self._unreported_refused_count = 0  # of lines for which redaction had no time, since the last notice
+        self._refused_told_at: float | None = None  # monotonic time of their last notice
         self.dropped_count = 0  # of lines, since the start
         self._queue_changed = asyncio.Event()
         self._is_lost = self._is_steady = self._is_sending = False  # the connection
@@ -112,7 +118,7 @@ class LogForwarder:
         """
         if self.destination.spill_bytes is None:
             return
-        directory = parent / quote(self.destination.url, safe="")[:MAX_NAME_CHARS]
+        directory = parent / _build_directory_name(self.destination.url)
         try:
             self._spill = LogSpill(directory, self.destination.spill_bytes, on_moved)
         except OSError as error:
@@ -130,18 +136,57 @@ class LogForwarder:
 
     def add(self, line: ForwardedLine) -> None:
         """Queue a line, or drop and count it."""
-        if self._unreported_count and self._has_much_room():
-            lost = format_count(self._unreported_count, "line")
-            sentence = f"{lost} of log dropped: {self.destination.url} did not take them"
-            notice = ForwardedLine(time.time(), "warning", "log_lines_dropped", sentence, {})
-            if self._keep(self._encode(notice)):
-                self._unreported_count = 0
+        self._tell_dropped()
+        self._tell_refused()
         if self._unreported_count or not self._keep(self._encode(line)):
             self._count_dropped(1)
 
+    def take_over(self, earlier: LogForwarder) -> None:
+        """Take the lines in memory and the counts of an ended forwarder to the same receiver, before `add` and `run`.
+
+        Lines beyond the size of this buffer are the newest ones: they are dropped and counted.
+        """
+        self.dropped_count, self._unreported_count = earlier.dropped_count, earlier._unreported_count
+        self._unreported_refused_count = earlier._unreported_refused_count
+        self._refused_told_at, self._conditions = earlier._refused_told_at, earlier._conditions
+        for frame in earlier._queue:
+            if self._queued_bytes + len(frame) > self.destination.buffer_bytes:
+                break
+            self._append(frame)
+        self._count_dropped(len(earlier._queue) - len(self._queue))
+        earlier._forget_queue()
+
+    def drop_rest(self) -> int:
+        """Drop and count the lines in memory of a receiver that is not used any more; return their number."""
+        self._conditions.clear_all()
+        count = len(self._queue)
+        self._count_dropped(count)
+        self._forget_queue()
+        return count
+
     def count_refused(self) -> None:
-        """Count a line that could not be made ready to be sent."""
-        self._count_dropped(1)
+        """Count a line that cannot be sent, because redaction has no time for it."""
+        self._unreported_refused_count += 1
+        self.dropped_count += 1
+
+    def _tell_dropped(self) -> None:
+        if self._unreported_count and self._has_much_room() and self._keep(self._encode(self._build_dropped_notice())):
+            self._unreported_count = 0
+
+    def _tell_refused(self) -> None:
+        """Send the number of refused lines, not too often: patterns may get and lose their time line by line."""
+        now = time.monotonic()
+        if self._refused_told_at is not None and now - self._refused_told_at < REFUSED_NOTICE_S:
+            return
+        is_wanted = self._unreported_refused_count and not self._unreported_count
+        if is_wanted and self._keep(self._encode(self._build_refused_notice())):
+            self._unreported_refused_count, self._refused_told_at = 0, now
+
+    def _build_dropped_notice(self) -> ForwardedLine:
+        return _build_notice(self._unreported_count, f"{self.destination.url} did not take them")
+
+    def _build_refused_notice(self) -> ForwardedLine:
+        return _build_notice(self._unreported_refused_count, "logging.redact.patterns had no time for them")
 
     def _has_much_room(self) -> bool:
         if self._spill is None or self._spill.is_empty:
@@ -174,7 +219,8 @@ class LogForwarder:
                 if connection.is_open:
                     self._handle_success()
                     self._quick_losses += 1
-                await self._send_until_lost(connection)
+                with suppress(ConnectionError) if connection.is_open else nullcontext():  # a reset is a loss, too
+                    await self._send_until_lost(connection)
                 if self._quick_losses > MAX_QUICK_LOSSES:
                     raise ConnectionError("it closes each connection at once")
             except (OSError, TimeoutError, ValueError) as error:  # ValueError: a certificate or a name that is none
@@ -214,10 +260,23 @@ class LogForwarder:
         if self._spill is None:
             return
         if self._is_first_segment_queued:
-            self._spill.drop_first()
-        self._spill.put_first(list(self._queue))
+            self._spill.replace_first(self._queue)
+        elif lost := self._spill.put_first(list(self._queue)):
+            self._count_dropped(lost)
+        self._forget_queue()
+        if self._unreported_count and self._append_last_notice(self._spill, self._build_dropped_notice()):
+            self._unreported_count = 0
+        if self._unreported_refused_count and self._append_last_notice(self._spill, self._build_refused_notice()):
+            self._unreported_refused_count = 0
         self._spill.close()
         self._spill = None
+
+    def _append_last_notice(self, spill: LogSpill, notice: ForwardedLine) -> bool:
+        return spill.append(self._encode(notice), extra_bytes=NOTICE_BYTES)
+
+    def _forget_queue(self) -> None:
+        self._queue.clear()
+        self._queued_bytes, self._is_first_segment_queued = 0, False
 
     async def _connect(self) -> Connection:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
@@ -289,6 +348,22 @@ class LogForwarder:
             self._is_first_segment_queued = False
         if refused_count:
             self._count_dropped(refused_count)
+
+
+def _build_directory_name(url: str) -> str:
+    """Return the name of the directory for the lines of a receiver; a long one ends with a digest of the URL."""
+    name = quote(url, safe="")
+    if len(name) <= MAX_NAME_CHARS:
+        return name
+    from hashlib import sha256  # only for those that have such a URL
+
+    digest = sha256(url.encode()).hexdigest()[:DIGEST_CHARS]
+    return f"{name[: MAX_NAME_CHARS - DIGEST_CHARS - 1]}-{digest}"
+
+
+def _build_notice(count: int, cause: str) -> ForwardedLine:
+    sentence = f"{format_count(count, 'line')} of log dropped: {cause}"
+    return ForwardedLine(time.time(), "warning", "log_lines_dropped", sentence, {})
 
 
 class StreamConnection:

@@ -286,6 +286,7 @@ OWN_LINES: Mapping[str, str] = {
     "internal_error": "A defect of the supervisor ends this life: the batch system is stopped first, then exit 70.",
     "last_words_failed": "The last words cannot be written; the life continues.",
     "listener_failed": "A listener of events (journal, metrics, Consul, ...) failed on an event; the life continues.",
+    "log_lines_dropped": "Lines for another host were dropped: how many, and why.",
     "log_reopen_failed": "The log file cannot be opened again after SIGUSR1; the old one is written on.",
     "loop_error": "The event loop reported a defect without an exception; the life continues.",
     "observer_failed": "A part that only observes (node, watch, metrics) failed; it starts again, the life continues.",

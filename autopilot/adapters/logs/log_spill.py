@@ -55,10 +55,18 @@ class LogSpill:
         """True while there is no line."""
         return not self._sizes
 
-    def append(self, frame: bytes) -> bool:
-        """Add a line at the end; return False when there is no room for it, or the disk refuses it."""
+    def append(self, frame: bytes, *, extra_bytes: int = 0) -> bool:
+        """Add a line at the end.
+
+        Args:
+            frame: The line.
+            extra_bytes: The space that it may take beyond the largest size.
+
+        Returns:
+            False when there is no room for it, or the disk refuses it.
+        """
         data = len(frame).to_bytes(LENGTH_BYTES, "big") + frame
-        if self.size_bytes + len(data) > self.max_bytes or len(frame) > MAX_FRAME_BYTES:
+        if self.size_bytes + len(data) > self.max_bytes + extra_bytes or len(frame) > MAX_FRAME_BYTES:
             return False
         number = next(reversed(self._sizes), FIRST_NUMBER)
         if self._last is not None and self._sizes[number] >= SEGMENT_BYTES:
@@ -131,6 +139,17 @@ class LogSpill:
                 if not self._write_segment(number, b"".join(part)):
                     kept -= len(part)
         return len(frames) - kept
+
+    def replace_first(self, frames: Sequence[bytes]) -> None:
+        """Leave only these lines of the first segment; if the disk refuses them, the whole segment stays."""
+        if not frames:
+            self.drop_first()
+            return
+        number = next(iter(self._sizes))
+        data = b"".join(len(frame).to_bytes(LENGTH_BYTES, "big") + frame for frame in frames)
+        if self._write_segment(number - 1, data):  # a kill before the next step leads to lines that are sent again
+            self.size_bytes -= self._sizes.pop(number)
+            self._remove(number)
 
     def close(self) -> None:
         """Close the directory; the lines stay."""

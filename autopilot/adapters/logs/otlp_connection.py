@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +25,7 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from requests.adapters import HTTPAdapter
 
 from autopilot import __version__
 from autopilot.adapters.logs.otlp_format import OtlpRecord, decode_frames
@@ -37,14 +40,82 @@ logging.getLogger("opentelemetry").addHandler(logging.NullHandler())
 logging.getLogger("opentelemetry").propagate = False
 
 
+class SocketReportingAdapter(HTTPAdapter):
+    """The connections of a session, with a report of each new socket before its first byte."""
+
+    def __init__(self, on_connected: Callable[[socket.socket], None]) -> None:
+        self._on_connected = on_connected
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Create the pools of connections to receivers."""
+        super().init_poolmanager(*args, **options)
+        self._observe(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Return the pools of connections to a proxy."""
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **options)
+        if is_new:
+            self._observe(manager)
+        return manager
+
+    def _observe(self, manager: Any) -> None:
+        pool_classes = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {scheme: self._derive(pool_classes[scheme]) for scheme in pool_classes}
+
+    def _derive(self, pool_class: Any) -> Any:
+        """Return a class of pools whose connections report their sockets."""
+
+        def connect(connection: Any) -> socket.socket:
+            connected: socket.socket = pool_class.ConnectionCls._new_conn(connection)
+            self._on_connected(connected)
+            return connected
+
+        connection_class = type("ReportingConnection", (pool_class.ConnectionCls,), {"_new_conn": connect})
+        return type("ReportingPool", (pool_class,), {"ConnectionCls": connection_class})
+
+
 class ObservedSession(requests.Session):
-    """A session that keeps the last answer in bounded length, and leaves retries of lost connections to the caller."""
+    """A session that keeps the last answer in bounded length, and leaves retries of lost connections to the caller.
+
+    The time limit of the HTTP library holds for each read alone. So `close` shuts the socket down, and a request that
+    is under way in another thread ends.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.status: int | None = None
         self.problem = ""
         self.answer = b""
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._held: socket.socket | None = None  # a second descriptor of the newest socket
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, SocketReportingAdapter(self._hold))
+
+    def _hold(self, connected: socket.socket) -> None:
+        with self._lock:
+            if self._is_closed:
+                connected.close()
+                raise OSError("the connection is closed")
+            if self._held is not None:
+                self._held.close()
+            self._held = socket.socket(fileno=os.dup(connected.fileno()))
+
+    def close(self) -> None:
+        """Close all connections, that of a request under way too."""
+        with self._lock:
+            self._is_closed = True
+            if self._held is not None:
+                with suppress(OSError):  # the receiver has closed it
+                    self._held.shutdown(socket.SHUT_RDWR)
+                self._held.close()
+                self._held = None
+        super().close()
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: the library would read the whole answer of a redirect, without a bound."""
 
     def request(self, *args: Any, **options: Any) -> requests.Response:
         """Send a request; raise RequestException without an answer."""
@@ -110,7 +181,7 @@ class OtlpConnection:
         await self._closed.wait()
 
     def close(self) -> None:
-        """Close it; a retry that is under way ends."""
+        """Close it; a request or a retry that is under way ends."""
         self._exporter.shutdown()  # type: ignore[no-untyped-call]
         self._closed.set()
 

@@ -78,10 +78,11 @@ def decode_frames(frames: Sequence[bytes]) -> list[OtlpRecord]:
     for frame in frames:
         try:
             time_ns, level, event, body, attributes, resource = json.loads(frame)
-            pairs = tuple((str(name), str(value)) for name, value in resource)
-            values = {str(name): value if isinstance(value, int) else str(value) for name, value in attributes.items()}
-            record = OtlpRecord(int(time_ns), str(level), str(event), str(body), values, pairs)
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            pairs = tuple((_make_valid(str(name)), _make_valid(str(value))) for name, value in resource)
+            values = {_make_valid(str(name)): _make_value(value) for name, value in attributes.items()}
+            text = _make_valid(str(body), MAX_MESSAGE_CHARS)
+            record = OtlpRecord(int(time_ns), _make_valid(str(level)), _make_valid(str(event)), text, values, pairs)
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             continue
         if 0 <= record.time_ns < 1 << 64:
             records.append(record)
@@ -94,7 +95,12 @@ def _list_attributes(fields: Mapping[str, object]) -> Iterator[tuple[str, str | 
             continue
         is_stream = key == "stream" and value in PROGRAM_STREAMS
         name = "log.iostream" if is_stream else RECORD_NAMES.get(key, f"autopilot.{key[:64]}")
-        yield name, value if isinstance(value, int) and abs(value) < sys.maxsize else _make_valid(str(value))
+        yield name, _make_value(value)
+
+
+def _make_value(value: object) -> str | int:
+    """Return the value of an attribute as a number that OTLP can hold, else as text."""
+    return value if isinstance(value, int) and abs(value) < sys.maxsize else _make_valid(str(value))
 
 
 def _make_valid(text: str, max_chars: int = MAX_VALUE_CHARS) -> str:

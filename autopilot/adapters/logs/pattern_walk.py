@@ -2,7 +2,7 @@
 
 Each directory is opened by the descriptor of the one before it, so that nobody can exchange one in between. A link to a
 directory is followed only if root or our own user has made it: a payload cannot lead us out of its sandbox. Directories
-are read in bounded length.
+are read in bounded length, and links are followed in bounded number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import NamedTuple
 from autopilot.safe_files import DIRECTORY_FLAGS
 
 PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-MAX_LINKS = 8  # in one path
+MAX_LINKS = 8  # each in the target of the one before
+MAX_LINK_STEPS = 5000  # names in the targets of links, in one walk: some 50 ms
 MAX_DIRECTORIES = 256  # that are searched in one walk
 MAX_DIRECTORY_ENTRIES = 10_000  # that are read of one directory
 MAX_ENTRIES = 50_000  # that are read in one walk: some 50 ms
@@ -52,8 +53,9 @@ class PatternWalk:
     def __init__(self) -> None:
         self.directories: dict[str, None] = {}
         """The directories in which further entries of the patterns may appear, in their order."""
-        self.is_limited = False  # a directory had too many entries, or there were too many directories
+        self.is_limited = False  # there were too many entries, directories or links
         self._room = MAX_ENTRIES
+        self._link_room = MAX_LINK_STEPS
 
     def find_entries(self, pattern: str) -> Generator[FoundEntry, None, None]:
         """Yield the names that fit an absolute pattern.
@@ -87,7 +89,7 @@ class PatternWalk:
                 yield FoundEntry(f"{path}/{name}", directory, name, inode, path if is_found else None)
                 continue
             try:
-                child = open_directory(directory, name)
+                child = self._open_directory(directory, name)
             except OSError as error:
                 if error.errno in SHORTAGES:
                     raise
@@ -120,37 +122,41 @@ class PatternWalk:
         shows_hidden = part.startswith(".")
         return sorted(found for found in names if fits(found[0]) and (shows_hidden or not found[0].startswith(".")))
 
+    def _open_directory(self, parent: int, name: str, max_links: int = MAX_LINKS) -> int:
+        """Return a descriptor of a directory, as a place to search names in.
 
-def open_directory(parent: int, name: str, max_links: int = MAX_LINKS) -> int:
-    """Return a descriptor of a directory, as a place to search names in.
+        Args:
+            parent: The descriptor of the directory that it is in.
+            name: Its name. A link is followed only if root or our own user has made it.
+            max_links: The number of links that may be followed.
 
-    Args:
-        parent: The descriptor of the directory that it is in.
-        name: Its name. A link is followed only if root or our own user has made it.
-        max_links: The number of links that may be followed.
-
-    Raises:
-        OSError: There is no such directory, or a link to it is not followed.
-    """
-    descriptor = os.open(name, PATH_FLAGS, dir_fd=parent)
-    status = os.fstat(descriptor)
-    if stat.S_ISDIR(status.st_mode):
-        return descriptor
-    try:
-        if not stat.S_ISLNK(status.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "it is no directory", name)
-        if max_links <= 0 or status.st_uid not in (0, os.geteuid()):
-            raise OSError(errno.ELOOP, "the link is not followed", name)
-        target = os.readlink("", dir_fd=descriptor)
-    finally:
-        os.close(descriptor)
-    at = os.open("/" if target.startswith("/") else ".", PATH_FLAGS, dir_fd=parent)
-    try:
-        for part in target.split("/"):
-            if part not in ("", "."):
-                at, former = open_directory(at, part, max_links - 1), at
+        Raises:
+            OSError: There is no such directory, or a link to it is not followed.
+        """
+        descriptor = os.open(name, PATH_FLAGS, dir_fd=parent)
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            return descriptor
+        try:
+            if not stat.S_ISLNK(status.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, "it is no directory", name)
+            if max_links <= 0 or status.st_uid not in (0, os.geteuid()):
+                raise OSError(errno.ELOOP, "the link is not followed", name)
+            target = os.readlink("", dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        at = os.open("/" if target.startswith("/") else ".", PATH_FLAGS, dir_fd=parent)
+        try:
+            for part in target.split("/"):
+                if part in ("", "."):
+                    continue
+                if self._link_room <= 0:
+                    self.is_limited = True
+                    raise OSError(errno.ELOOP, "there are too many links", name)
+                self._link_room -= 1
+                at, former = self._open_directory(at, part, max_links - 1), at
                 os.close(former)
-    except OSError:
-        os.close(at)
-        raise
-    return at
+        except OSError:
+            os.close(at)
+            raise
+        return at

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from autopilot.adapters.logs.logger import Logger
+from autopilot.amounts import format_count
 from autopilot.app.integrations.integration_context import IntegrationContext, IntegrationError
 from autopilot.spec.otlp_library import OTLP_PROTOCOLS, OTLP_REMEDY, is_otlp_installed
 from autopilot.spec.plan import LogDestination, Plan
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
     from autopilot.adapters.logs.file_follower import FileFollower, Source
     from autopilot.adapters.logs.log_entry import ForwardedLine
     from autopilot.adapters.logs.log_forwarder import LogForwarder
-    from autopilot.adapters.logs.redaction import PatternTime, Redactor
+    from autopilot.adapters.logs.redaction import PatternTime, Redactor, SecretMemory
 
 PAYLOAD_DIRECTORY = re.compile(r"/dir_([0-9]{1,10})/")  # named after the first process of the payload
 MAX_REMEMBERED_PAYLOADS = 1000  # by file
 LIMIT_PROBLEM = (
     "not all files of logging.files are followed: 256 at most, and 32 of a directory that a wildcard has found; "
-    "write narrower patterns, or look for a payload that fills its directory"
+    "write narrower patterns, or look for a payload that fills its directory or makes many links"
 )
 SLOW_PATTERNS_PROBLEM = (
-    "logging.redact.patterns take too long: lines of more than 512 characters are not sent to other hosts, but "
-    "counted; begin each pattern with fixed text"
+    "logging.redact.patterns take too long: lines are not sent to other hosts, but counted, until the patterns have "
+    "time again; begin each pattern with fixed text, and use few .*"
 )
 SLOW_PATTERNS_S = 60.0
 SPILL_DIRECTORY = "log-spill"  # in the state directory
@@ -58,8 +59,10 @@ class LogIntegration:
         self._plan, self._context, self._log, self._read_payload_id = plan, context, log, read_payload_id
         self._forwarders: dict[LogDestination, LogForwarder] = {}
         self._tasks: dict[LogDestination, asyncio.Task[None]] = {}
+        self._removed_dropped_count = 0  # of receivers that are no longer in the job spec
         self._redactor: Redactor | None = None
         self._pattern_time: PatternTime | None = None
+        self._secret_memory: SecretMemory | None = None
         self._slow_until: float | None = None  # the trouble with slow patterns lasts at least so long
         self._put_variables: dict[str, str] = {}
         self._follower: FileFollower | None = None
@@ -71,8 +74,9 @@ class LogIntegration:
 
     @property
     def dropped_count(self) -> int:
-        """Lines dropped since the start, because their receiver did not take them; of present receivers."""
-        return sum(forwarder.dropped_count for forwarder in self._forwarders.values())
+        """Lines dropped since the start, because their receiver did not take them."""
+        present = sum(forwarder.dropped_count for forwarder in self._forwarders.values())
+        return self._removed_dropped_count + present
 
     @property
     def waiting_bytes(self) -> int:
@@ -110,6 +114,12 @@ class LogIntegration:
         self._put_variables |= changes
         self._build_redactor()
 
+    def hide_environment(self, environment: Mapping[str, str]) -> None:
+        """Take note of the environment of a process that starts: its `env_file` may have been written anew."""
+        names = self._plan.logging.redact.names
+        if self._secret_memory is not None and self._secret_memory.add([environment], names):
+            self._build_redactor()
+
     def finish_files(self) -> None:
         """Read the rest of the followed files."""
         if self._follower is not None:
@@ -133,15 +143,33 @@ class LogIntegration:
 
     def _use_destinations(self) -> None:
         wanted = self._plan.logging.forward
-        for destination in self._forwarders.keys() - set(wanted):
-            self._forwarders.pop(destination).save_rest()
-            if (task := self._tasks.pop(destination, None)) is not None:
-                task.cancel()
+        removed = [self._end_forwarder(destination) for destination in self._forwarders.keys() - set(wanted)]
         for destination in wanted:
             if destination not in self._forwarders:
-                self._forwarders[destination] = self._create_forwarder(destination)
+                forwarder = self._forwarders[destination] = self._create_forwarder(destination)
+                # with another certificate or token it is still the same receiver
+                earlier = next((found for found in removed if found.destination.url == destination.url), None)
+                if earlier is not None:
+                    forwarder.take_over(earlier)
+                    removed.remove(earlier)
         self._log.forward = self._forward if self._forwarders else None
         self._build_redactor()
+        for forwarder in removed:
+            self._drop_rest(forwarder)
+
+    def _end_forwarder(self, destination: LogDestination) -> LogForwarder:
+        if (task := self._tasks.pop(destination, None)) is not None:
+            task.cancel()
+        forwarder = self._forwarders.pop(destination)
+        forwarder.save_rest()
+        return forwarder
+
+    def _drop_rest(self, forwarder: LogForwarder) -> None:
+        lost = forwarder.drop_rest()
+        self._removed_dropped_count += forwarder.dropped_count
+        if lost:
+            sentence = f"{format_count(lost, 'line')} of log dropped: {forwarder.destination.url} is not used any more"
+            self._log.log("warning", "log_lines_dropped", sentence)
 
     def _create_forwarder(self, destination: LogDestination) -> LogForwarder:
         from autopilot.adapters.condition_reporter import ConditionReporter
@@ -170,7 +198,7 @@ class LogIntegration:
 
     def _forward(self, line: ForwardedLine) -> None:
         if self._redactor is not None:
-            if self._refuse_slow_line(self._redactor, line):
+            if self._refuse_slow_line(self._redactor):
                 return
             line = line._replace(
                 message=self._redactor.redact(line.message), fields=self._redactor.redact_fields(line.fields)
@@ -178,9 +206,9 @@ class LogIntegration:
         for forwarder in self._forwarders.values():
             forwarder.add(line)
 
-    def _refuse_slow_line(self, redactor: Redactor, line: ForwardedLine) -> bool:
+    def _refuse_slow_line(self, redactor: Redactor) -> bool:
         """Drop and count a line for which patterns have no time left; return True if it was dropped."""
-        if redactor.is_too_slow_for(line.message, line.fields):
+        if redactor.is_out_of_time():
             for forwarder in self._forwarders.values():
                 forwarder.count_refused()
             if self._slow_until is None:
@@ -195,12 +223,17 @@ class LogIntegration:
     def _build_redactor(self) -> None:
         if not self._forwarders:
             return
-        from autopilot.adapters.logs.redaction import PatternTime, Redactor
+        from autopilot.adapters.logs.redaction import PatternTime, Redactor, SecretMemory
 
         rules = self._plan.logging.redact
         self._pattern_time = self._pattern_time or PatternTime()
+        self._secret_memory = self._secret_memory or SecretMemory()
         self._redactor = Redactor(
-            self._list_environments(), rules.names, rules.patterns, pattern_time=self._pattern_time
+            self._list_environments(),
+            rules.names,
+            rules.patterns,
+            memory=self._secret_memory,
+            pattern_time=self._pattern_time,
         )
 
     def _list_environments(self) -> Iterable[Mapping[str, str]]:

@@ -35,6 +35,7 @@ class OtlpReceiver:
         self.paths: list[str] = []
         self.statuses: list[int] = []
         self.rejected_count = 0  # told in each answer
+        self.compressed_body: bytes | None = None  # of each answer, in place of the message
         self._connections: list[socket.socket] = []
         receiver = self
 
@@ -87,10 +88,12 @@ class OtlpReceiver:
                 data = gzip.decompress(data)
             self.lines += decode_request(data)
             answer.partial_success.rejected_log_records = self.rejected_count
-        body = answer.SerializeToString()
+        body = answer.SerializeToString() if self.compressed_body is None else self.compressed_body
         request.send_response(status)
         request.send_header("Content-Length", str(len(body)))
         request.send_header("Content-Type", "application/x-protobuf")
+        if self.compressed_body is not None:
+            request.send_header("Content-Encoding", "gzip")
         if status == 302:
             request.send_header("Location", "/elsewhere")
         request.end_headers()

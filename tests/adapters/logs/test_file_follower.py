@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -247,6 +248,44 @@ def test_link_in_the_path(tmp_path):
         assert found == [] and follower._files == {}
 
 
+def test_many_links(tmp_path, monkeypatch):
+    """However many links the targets of links lead through, a walk takes a bounded number of steps, and it is told."""
+    opened: list[str] = []
+    open_file = os.open
+
+    def count(path, *args, **kwargs):
+        opened.append(path)
+        return open_file(path, *args, **kwargs)
+
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0/a.log").touch()
+    for level in range(1, 9):
+        (tmp_path / f"{level}").symlink_to("/".join([f"{level - 1}", ".."] * 20) + f"/{level - 1}")
+    monkeypatch.setattr(os, "open", count)
+    walk = pattern_walk.PatternWalk()
+    assert len(list(walk.find_entries(f"{tmp_path}/1/a.log"))) == 1 and not walk.is_limited
+    assert list(walk.find_entries(f"{tmp_path}/8/a.log")) == [] and walk.is_limited
+    assert len(opened) <= 3 * pattern_walk.MAX_LINK_STEPS
+
+
+def test_limited_walk(followed, monkeypatch):
+    """A file that a limited walk does not find stays open, and none of its lines comes again."""
+    (followed.folder / "b").mkdir()
+    (followed.folder / "link").symlink_to("b")
+    file = LogFile(path=f"{followed.folder}/link/*.log")
+    followed.follower.use_sources([Source("job", file)])
+    followed.write("b/a.log", "1\n")
+    assert followed.look() == [("a.log", "1")]
+    with monkeypatch.context() as patch:
+        patch.setattr(pattern_walk, "MAX_LINK_STEPS", 0)
+        followed.write("b/a.log", "2\n")
+        assert followed.look() == [("a.log", "2")]
+    assert followed.look() == []
+    (followed.folder / "b/a.log").unlink()
+    followed.write("b/a.log", "3\n")
+    assert followed.look() == [("a.log", "3")]
+
+
 def test_second_name(followed):
     """A file with a second name is not opened: a payload may have linked a file of another user."""
     (followed.folder / "foreign").write_text("secret\n")
@@ -295,6 +334,93 @@ def test_payloads_with_many_files(tmp_path):
     follower.look()
     assert f"{tmp_path}/dir_11/last.log" in found
     follower.close()
+
+
+def test_name_without_wildcard_beside_many_files(tmp_path):
+    """A followed file whose name has no wildcard stays followed while there is no room; no line comes twice."""
+    found: list[tuple[str, bytes]] = []
+    limits: list[bool] = []
+    follower = FileFollower(
+        lambda job, path, lines: found.extend((path, line) for line in lines), on_limit=limits.append
+    )
+    patterns = ["dir_*/stdout", "dir_*/*.log", "app/app.log", "app/missing.log"]
+    follower.use_sources([Source("job", LogFile(path=f"{tmp_path}/{pattern}")) for pattern in patterns])
+    expected = ["app/app.log", *(f"dir_{payload}/stdout" for payload in range(9))]
+    for name in expected:
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("1\n")
+    follower.look()
+    for payload in range(9):
+        for number in range(40):
+            (tmp_path / f"dir_{payload}/{number}.log").write_text("x\n")
+    for _ in range(10):
+        follower.look()
+    assert limits[-1] and len(follower._files) == file_follower.MAX_FILES
+    assert sorted(path for path, line in found if line == b"1") == [f"{tmp_path}/{name}" for name in expected]
+    follower.close()
+
+
+def test_reload(tmp_path):
+    """A changed expression or job holds for open files too; the group that waits comes from the job as it was."""
+    found: list[tuple[str, bytes]] = []
+    follower = FileFollower(lambda job, path, lines: found.extend((job, line) for line in lines))
+    path = tmp_path / "a.log"
+
+    def write(text, job, first_line):
+        follower.use_sources([Source(job, LogFile(path=str(path), first_line=first_line))])
+        with path.open("a") as file:
+            file.write(text)
+        while follower.look():
+            pass
+        new = list(found)
+        found.clear()
+        return new
+
+    assert write("1 a\n  b\n", "old", r"^\d") == []
+    assert write("x c\n  d\nx e\n", "old", "^x") == [("old", b"1 a\n  b"), ("old", b"x c\n  d")]
+    assert write("f\ng", "new", None) == [("old", b"x e"), ("new", b"f")]
+    assert write("h\n", "new", None) == [("new", b"gh")]
+    assert len(follower._files) == 1
+    follower.close()
+
+
+def test_rename_to_the_pattern_of_another_job(tmp_path):
+    """A file that is renamed stays a file of the job that wrote it."""
+    found: list[tuple[str, bytes]] = []
+    follower = FileFollower(lambda job, path, lines: found.extend((job, line) for line in lines))
+    follower.use_sources([Source(name, LogFile(path=f"{tmp_path}/{name}.log")) for name in "ab"])
+    (tmp_path / "a.log").write_text("1\n")
+    follower.look()
+    (tmp_path / "a.log").rename(tmp_path / "b.log")
+    with (tmp_path / "b.log").open("a") as file:
+        file.write("2\n")
+    follower.look()
+    assert found == [("a", b"1"), ("a", b"2")]
+    follower.close()
+
+
+def test_slow_receivers(tmp_path, monkeypatch):
+    """However long a line takes, a look and the end of the life have a bound of time, and unread bytes are told."""
+    passed_s = 0.0
+    found: list[bytes] = []
+
+    def take(job, path, lines):
+        nonlocal passed_s
+        passed_s += 0.000_2 * len(lines)
+        found.extend(lines)
+
+    clock = SimpleNamespace(monotonic=lambda: passed_s, thread_time=lambda: passed_s)
+    monkeypatch.setattr(file_follower, "time", clock)
+    follower = FileFollower(take)
+    follower.use_sources([Source("job", LogFile(path=f"{tmp_path}/*.log"))])
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.log").write_text("\n" * 100_000)
+    assert follower.look() is True
+    assert found and passed_s <= 0.1
+    before_s = passed_s
+    follower.close()
+    assert 0.9 <= passed_s - before_s <= 1.1
+    assert found[-1].startswith(b"autopilot: ") and found[-1].endswith(b" were not read")
 
 
 def test_many_lines(followed):

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import ssl
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -359,6 +360,56 @@ async def test_full_disk_space(tmp_path, receiver):
         await receiver.wait_for(
             f"{dropped} lines of log dropped: {forwarder.destination.url} did not take them", "after"
         )
+
+
+async def test_losses_at_the_end_are_told(tmp_path, receiver):
+    """Lines without room at the end of a life are counted, and the next life sends the count."""
+    forwarder = make_forwarder(receiver.port, buffer_bytes=1000, spill_bytes=5000)
+    forwarder.open_spill(tmp_path, print)
+    add(forwarder, *(f"{number:09}" for number in range(1000)))
+    forwarder.count_refused()
+    dropped = forwarder.dropped_count
+    forwarder.save_rest()
+    assert forwarder.dropped_count == dropped + 100  # all of the buffer
+    following = make_forwarder(receiver.port, spill_bytes=5000)
+    following.open_spill(tmp_path, print)
+    await following.flush()
+    cause = f"{following.destination.url} did not take them"
+    notices = [f"{dropped + 99} lines of log dropped: {cause}"]
+    notices.append("1 line of log dropped: logging.redact.patterns had no time for them")
+    await receiver.wait_for(*notices)
+    assert len(receiver.lines) == 1000 - (dropped + 99) + 2
+
+
+async def test_refused_lines_are_told(monkeypatch):
+    """Lines for which redaction had no time are told by their own cause, and not before each line."""
+    clock = {"now": 100.0}
+    monkeypatch.setattr(log_forwarder, "time", SimpleNamespace(monotonic=lambda: clock["now"], time=lambda: 0.0))
+    forwarder = make_forwarder(1)
+    for number in range(5):
+        forwarder.count_refused()
+        add(forwarder, str(number))
+    clock["now"] += 11.0
+    add(forwarder, "5")
+    *_, last_notice, last = forwarder._queue
+    cause = b" of log dropped: logging.redact.patterns had no time for them\n"
+    assert [*forwarder._queue][:2] == [b"1 line" + cause, b"0\n"]
+    assert (last_notice, last) == (b"4 lines" + cause, b"5\n")
+    assert len(forwarder._queue) == 8 and forwarder.dropped_count == 5
+
+
+async def test_long_urls(tmp_path):
+    """Two receivers whose URLs differ only at a late place have their own directories, and names that a disk takes."""
+    for tenant in ("one", "two"):
+        url = f"otlp+http://localhost/{'x' * 300}/{tenant}"
+        destination = LogDestination(url=url, protocol="otlp+http", host="localhost", port=1, spill_bytes=1 << 20)
+        for _ in range(2):
+            forwarder = LogForwarder(destination, encode, ConditionReporter(print))
+            forwarder.open_spill(tmp_path, print)
+            add(forwarder, tenant)
+            forwarder.save_rest()
+    assert len(list(tmp_path.iterdir())) == 2
+    assert all(len(path.name) == 200 and len(list(path.iterdir())) == 2 for path in tmp_path.iterdir())
 
 
 async def test_no_disk(tmp_path):

@@ -113,3 +113,26 @@ def test_full_disk(tmp_path, monkeypatch):
         assert not spill.append(b"refused")
     assert spill.append(b"after")
     assert take_all(spill) == [b"before", b"after"] and spill.size_bytes == 0
+
+
+def test_rest_of_a_segment(tmp_path, monkeypatch):
+    """The rest of a segment is written before the segment goes, and a disk that refuses it leaves the segment whole."""
+    spill, frames = open_spill(tmp_path), [b"1", b"2", b"3"]
+    for frame in frames:
+        spill.append(frame)
+    assert spill.read_first() == frames
+    spill.append(b"4")
+
+    def refuse(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", refuse)
+        spill.replace_first([b"3"])
+    assert spill.read_first() == frames
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)  # a kill before the segment is removed
+        spill.replace_first([b"3"])
+    spill.close()
+    spill = open_spill(tmp_path)
+    assert take_all(spill) == [b"3", *frames, b"4"] and spill.size_bytes == 0

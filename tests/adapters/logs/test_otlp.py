@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
+import select
+import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autopilot.adapters.condition_reporter import ConditionReporter
 from autopilot.adapters.logs import log_forwarder
 from autopilot.adapters.logs.log_entry import ForwardedLine
 from autopilot.adapters.logs.log_forwarder import LogForwarder
+from autopilot.adapters.logs.otlp_connection import MAX_ANSWER_BYTES, ObservedSession, OtlpConnection
 from autopilot.adapters.logs.otlp_format import OtlpFormat, decode_frames
 from autopilot.retry_delay import RetryDelay
 from autopilot.spec.plan import LogDestination
@@ -29,6 +34,26 @@ TIMEOUT_S = 60.0
 CONTEXT = {"slot": "s1", "container_id": "f00", "image_digest": "sha256:1"}
 FORMAT = OtlpFormat(hostname="c1", life_id="abc", context=CONTEXT)
 RUN_WITHOUT_LIBRARY = "import sys; sys.modules['opentelemetry'] = None; from autopilot.__main__ import main; main()"
+WHOLE_FRAME = FORMAT.encode(ForwardedLine(1700000000.25, "error", "exit", "exit 1", {"job": "web", "pid": 7}))
+CHANGED_FRAMES = st.builds(
+    lambda start, length, data: WHOLE_FRAME[:start] + data + WHOLE_FRAME[start + length :],
+    st.integers(0, len(WHOLE_FRAME)),
+    st.integers(0, 4),
+    st.binary(max_size=4) | st.from_regex(rb"[0-9eE\[\]{}\",:.-]{0,4}", fullmatch=True),
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=5,
+)
+LIKE_FRAMES = st.tuples(
+    st.integers() | st.floats(),
+    VALUES,
+    VALUES,
+    VALUES,
+    st.dictionaries(st.text(max_size=9), VALUES, max_size=3),
+    st.lists(st.tuples(VALUES, VALUES), max_size=3),
+).map(lambda parts: json.dumps(parts).encode())
 
 
 @pytest.fixture(autouse=True)
@@ -157,6 +182,45 @@ async def test_refused_lines():
     assert "2 lines of log dropped" in bodies(receiver)[0]
 
 
+@pytest.mark.parametrize("status", [200, 302, 500])
+def test_large_answers(status):
+    """An answer that grows when it is decompressed is read in bounded length, that of a redirect too."""
+    with OtlpReceiver() as receiver:
+        receiver.statuses, receiver.compressed_body = [status], gzip.compress(bytes(64 * MAX_ANSWER_BYTES))
+        session = ObservedSession()
+        session.request("POST", f"http://127.0.0.1:{receiver.port}/", data=b"")
+        session.close()
+    assert session.status == status and session.answer == bytes(MAX_ANSWER_BYTES + 1)
+
+
+def drip(server, start, is_asked, is_gone):
+    """Accept a connection and send the start of an answer, then byte after byte until the client is gone."""
+    peer, _ = server.accept()
+    with peer, contextlib.suppress(OSError):
+        peer.recv(1)
+        is_asked.set()
+        peer.sendall(b"HTTP/1.1 200 OK\r\n" + start)
+        while not select.select([peer], [], [], 0.01)[0] or peer.recv(65536):
+            peer.sendall(b"x")
+    is_gone.set()
+
+
+@pytest.mark.parametrize("start", [b"X-Header: ", b"Content-Length: 60000\r\n\r\n"])
+async def test_receiver_drips(start):
+    """A receiver that sends its answer byte by byte keeps neither the socket nor the thread of a closed connection."""
+    is_asked, is_gone = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server, start, is_asked, is_gone), daemon=True).start()
+        connection = OtlpConnection(make_forwarder(server.getsockname()[1]).destination, timeout_s=TIMEOUT_S)
+        task = asyncio.create_task(connection.send([WHOLE_FRAME]))
+        await wait_until(is_asked.is_set)
+        task.cancel()
+        await asyncio.wait([task])
+        connection.close()
+        await wait_until(is_gone.is_set)
+    await wait_until(lambda: not any(thread.name == "otlp" for thread in threading.enumerate()))
+
+
 @pytest.mark.real("openssl")
 async def test_tls(certificate):
     """By TLS the receiver must have a certificate of the CA that the job spec names."""
@@ -191,11 +255,24 @@ async def test_lines_of_an_earlier_life(tmp_path):
     assert found == [("before", "old"), ("after", "abc")]
 
 
-@given(st.binary(max_size=200) | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps))
+@example(b'[1e999,"info","","x",{},[]]')
+@example(b'[1,"info","","\\ud800",{"a":99999999999999999999},[["\\ud800","x"]]]')
+@given(st.binary(max_size=200) | CHANGED_FRAMES | LIKE_FRAMES)
 def test_damaged_frames(data):
-    """A frame that the disk has changed is left out, or is a whole record."""
-    for record in decode_frames([data if isinstance(data, bytes) else data.encode()]):
-        assert isinstance(record.body, str) and record.time_ns >= 0
+    """A frame that the disk has changed is left out, or is a whole record that protobuf can hold."""
+    for record in decode_frames([data]):
+        assert 0 <= record.time_ns < 1 << 64
+        values = [value for value in record.attributes.values() if not isinstance(value, int)]
+        names = [*record.attributes, *(text for pair in record.resource for text in pair)]
+        text = "".join((record.level, record.event, record.body, *names, *values))
+        assert text.encode().decode() == text
+        assert all(abs(value) < 1 << 63 for value in record.attributes.values() if isinstance(value, int))
+
+
+def test_frames_around_a_damaged_one():
+    """Frames before and after a damaged one become records."""
+    whole = FORMAT.encode(ForwardedLine(1.0, "info", "", "x", {"pid": 7}))
+    assert len(decode_frames([whole, b'[1e999,"info","","x",{},[]]', whole])) == 2
 
 
 @given(st.text(), st.dictionaries(st.text(max_size=80), st.none() | st.integers() | st.text() | st.lists(st.text())))

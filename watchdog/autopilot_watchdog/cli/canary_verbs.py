@@ -9,7 +9,7 @@ import click
 
 from autopilot_watchdog.cli.order_verbs import apply_image_order, is_named
 from autopilot_watchdog.cli.verb_support import EX_USAGE, config_option, fail, get_operator
-from autopilot_watchdog.config.canary_slots import format_canary_image
+from autopilot_watchdog.config.canary_slots import build_canary_group, format_canary_image
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import promotion
@@ -17,6 +17,7 @@ from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import FleetPromotion
 from autopilot_watchdog.core.operator_orders import FleetOrderError
 from autopilot_watchdog.shell.fleet_store import FleetStore
+from autopilot_watchdog.timestamps import format_timestamp
 
 
 @click.command()
@@ -53,7 +54,7 @@ def _find_groups(config: Config, image: str | None) -> list[SlotGroup]:
     groups = [group for group in config.slots if group.canary]
     if not groups:
         fail("cannot do that: no group of the configuration has a canary (`slots[].canary`)", EX_USAGE)
-    keys = {group.name: (group.image_key, f"{group.engine} {format_canary_image(group)}") for group in groups}
+    keys = {group.name: (group.image_key, build_canary_group(group).image_key) for group in groups}
     named = [group for group in groups if image is None or any(is_named(image, key) for key in keys[group.name])]
     pairs = {(group.image_key, format_canary_image(group)) for group in named}
     if len(pairs) != 1:
@@ -68,13 +69,12 @@ def _order_fleet_promotion(
     """Promote for the fleet; FleetOrderError if that fails, so nothing is done here either."""
     known = memory.groups[groups[0].name].promotion
     canary = format_canary_image(groups[0])
-    order = FleetPromotion(known.digest, known.over, canary, known.reason)
+    order = FleetPromotion(known.digest, known.over, canary, known.reason, format_timestamp(known.since))
     if error := FleetStore(config).order_promotion(groups[0].image, order):
         raise FleetOrderError(f"cannot promote {known.digest} for the fleet, so not here either: {error}")
     changed = dict(memory.groups)
     for group in groups:
         entry = changed[group.name]
-        changed[group.name] = replace(
-            entry, promotion=replace(entry.promotion, source="fleet"), fleet_order=f"{order.digest} {order.over}"
-        )
+        told = replace(entry.promotion, source="fleet")
+        changed[group.name] = replace(entry, promotion=told, fleet_order=promotion.format_order(order))
     return replace(memory, groups=changed), f"{sentence}; the other hosts learn of it in their next pass"

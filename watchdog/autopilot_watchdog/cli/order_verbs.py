@@ -18,14 +18,13 @@ from autopilot_watchdog.cli.verb_support import (
     open_audit,
     resolve_slots,
 )
-from autopilot_watchdog.config.canary_slots import format_canary_image
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.core import operator_orders
 from autopilot_watchdog.core.audit_events import AuditEvent
 from autopilot_watchdog.core.cordons import CordonError
 from autopilot_watchdog.core.engine_memory import EngineOrderError
 from autopilot_watchdog.core.memory import Memory
-from autopilot_watchdog.core.rollout import find_group, list_group_choices
+from autopilot_watchdog.core.rollout import list_group_choices
 from autopilot_watchdog.shell.digest_finder import find_digest
 from autopilot_watchdog.shell.fleet_store import FleetStore
 from autopilot_watchdog.shell.state_file import StateError, StateStore
@@ -194,7 +193,7 @@ def resume(config: Config) -> None:
 def find_image_key(config: Config, image: str | None) -> str:
     """Return the key of the image that an order is about; without a name the canaries' images do not count."""
     own = dict.fromkeys(group.image_key for group in config.slots)
-    canaries = (f"{group.engine} {format_canary_image(group)}" for group in config.slots if group.canary)
+    canaries = [group.image_key for group in config.list_canaries()]
     keys = own if image is None else own | dict.fromkeys(canaries)
     matches = [key for key in keys if image is None or is_named(image, key)]
     if len(matches) != 1:
@@ -219,7 +218,7 @@ def find_image_of_digest(config: Config, image: str | None, digest: str) -> str:
     if image is not None:
         return key
     memory = StateStore(Path(config.state)).peek()
-    canaries = (f"{group.engine} {format_canary_image(group)}" for group in config.slots if group.canary)
+    canaries = [group.image_key for group in config.list_canaries()]
     beginnings = (digest, f"sha256:{digest}")
     candidates = [(candidate, memory.get_image(candidate)) for candidate in (key, *canaries)]
     quarantined = [one for one, known in candidates if any(found.startswith(beginnings) for found in known.quarantine)]
@@ -249,7 +248,7 @@ def apply_image_order(config: Config, key: str, order: Callable[[Memory], tuple[
 
     def add_effect(memory: Memory) -> tuple[Memory, str]:
         after, sentence = order(memory)
-        choices = list_group_choices(after, find_group(config, key), config, time.time())
+        choices = list_group_choices(after, config.find_group(key), config, time.time())
         if not choices:
             return after, f"{sentence}; no digest may be started now: empty slots wait for a newer push"
         return after, f"{sentence}; now a life takes {choices[0].digest}, {choices[0].reason}"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
 from autopilot_watchdog.cli.status_document import build_image_rows, build_order_rows
 from autopilot_watchdog.cli.verb_support import config_option, get_config_path, output_option
+from autopilot_watchdog.config.canary_slots import CanaryGroup
 from autopilot_watchdog.config.config_model import Config
+from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core.decide import decide
 from autopilot_watchdog.core.image_troubles import list_image_troubles
 from autopilot_watchdog.core.memory import ImageMemory, SlotMemory
@@ -32,7 +36,7 @@ def status(config: Config, output: str) -> None:
     decision = decide(config, observation, memory, now)
     if refusal := watchdog.explain_refusal():
         click.echo(show_controls(refusal), err=True)
-    rows = []
+    rows: list[dict[str, Any]] = []
     groups = config.map_slots_to_groups()
     for name, reason in sorted(decision.reasons.items()):
         container = decision.containers.get(name)
@@ -79,8 +83,8 @@ def status(config: Config, output: str) -> None:
     for row in rows:
         if row["state"] not in ("running", "draining") or row["health"] == UNHEALTHY:
             click.echo(show_controls(f"{row['slot']}: {row['sentence']}"))
-        if row["channel_reason"]:
-            click.echo(show_controls(f"{row['slot']}: {row['channel_reason']}"))
+    for name, channel_reason in list_channel_reasons(rows, groups):
+        click.echo(show_controls(f"{name}: {channel_reason}"))
     for key in dict.fromkeys(group.image_key for group in config.list_channels(with_followed=True)):
         click.echo(show_controls(_describe_image(key, decision.memory.get_image(key), now)))
     last = (
@@ -89,6 +93,18 @@ def status(config: Config, output: str) -> None:
         else "no pass yet: does the timer run?"
     )
     click.echo(f"{last}{'; paused: `autopilot-watchdog resume` ends that' if memory.paused else ''}")
+
+
+def list_channel_reasons(
+    rows: list[dict[str, Any]], groups: Mapping[str, tuple[SlotGroup, int]]
+) -> list[tuple[str, str]]:
+    """Return the reason of each canary slot's channel, by its name, and, once for its group, of the other slots'."""
+    reasons: dict[tuple[str, str], None] = {}
+    for row in rows:
+        if row["channel_reason"]:
+            group, _ = groups[row["slot"]]
+            reasons[row["slot"] if isinstance(group, CanaryGroup) else group.name, row["channel_reason"]] = None
+    return list(reasons)
 
 
 def _find_empty_since(slot: SlotMemory, code: str) -> float | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 from autopilot_watchdog.config import rollout_windows, value_readers
 from autopilot_watchdog.config.canary_config import CanaryConfig
@@ -192,7 +193,7 @@ class ConsulConfig:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: the map of the slots and the channels are computed once
 class Config:
     """Configuration of one host: the whole file."""
 
@@ -238,11 +239,15 @@ class Config:
         "the fleet's shared knowledge; absent: none", value_readers.pass_through, default=None
     )
 
-    def map_slots_to_groups(self) -> dict[str, tuple[SlotGroup, int]]:
+    def map_slots_to_groups(self) -> Mapping[str, tuple[SlotGroup, int]]:
         """Return the group of each slot, and the slot's number in it, by the slot's name.
 
         The group of a canary slot is a CanaryGroup: the same one with the canary's image.
         """
+        return self._slot_map
+
+    @cached_property
+    def _slot_map(self) -> Mapping[str, tuple[SlotGroup, int]]:
         found: dict[str, tuple[SlotGroup, int]] = {}
         for group in self.slots:
             canary_group = build_canary_group(group) if group.canary else group
@@ -252,21 +257,32 @@ class Config:
                 found[name] = (canary_group if is_canary else group, number)
         return found
 
-    def list_channels(self, *, with_followed: bool = False) -> list[SlotGroup]:
+    def list_channels(self, *, with_followed: bool = False) -> Sequence[SlotGroup]:
         """Return every group, each followed by its CanaryGroup if this host has a canary slot of it.
 
         Args:
             with_followed: True for the CanaryGroups, too, that this host only follows: a rule may promote their digest.
         """
+        return self._followed_channels if with_followed else self._used_channels
+
+    @cached_property
+    def _used_channels(self) -> Sequence[SlotGroup]:
+        return self._build_channels(with_followed=False)
+
+    @cached_property
+    def _followed_channels(self) -> Sequence[SlotGroup]:
+        return self._build_channels(with_followed=True)
+
+    def _build_channels(self, *, with_followed: bool) -> Sequence[SlotGroup]:
         if not any(group.canary for group in self.slots):
-            return list(self.slots)
+            return self.slots
         used = {group.name for group, _ in self.map_slots_to_groups().values() if isinstance(group, CanaryGroup)}
         channels: list[SlotGroup] = []
         for group in self.slots:
             channels.append(group)
             if group.canary and (group.name in used or (with_followed and not group.canary.promote.is_manual)):
                 channels.append(build_canary_group(group))
-        return channels
+        return tuple(channels)
 
     def find_rollout(self, group: SlotGroup) -> RolloutConfig:
         """Return the rollout of a group: the file's, with the keys that the group gives."""
@@ -283,7 +299,26 @@ class Config:
         """Return the socket of an engine; "" for an unknown name."""
         return self.engines.get(name) or DEFAULT_ENGINE_SOCKETS.get(name, "")
 
-    def find_group(self, key: str) -> SlotGroup:
-        """Return the first group that uses the image of this key; the others share the checks of that group."""
-        channels = [*self.slots, *(build_canary_group(group) for group in self.slots if group.canary)]
-        return next(group for group in channels if group.image_key == key)
+    def list_canaries(self) -> Sequence[CanaryGroup]:
+        """Return the CanaryGroup of every group with a canary, also those of which this host has no canary slot."""
+        return tuple(build_canary_group(group) for group in self.slots if group.canary)
+
+    def find_group(self, key: str, name: str = "") -> SlotGroup:
+        """Return the first group with an image, if possible one of a name; a CanaryGroup for an image of canaries only.
+
+        Groups with one image share the checks of the first of them.
+
+        Args:
+            key: The image's key.
+            name: The group's name; "" for any.
+        """
+        known = self._groups_by_key[key]
+        return next((group for group in known if group.name == name), known[0])
+
+    @cached_property
+    def _groups_by_key(self) -> Mapping[str, Sequence[SlotGroup]]:
+        """List the groups by their images' keys: groups before canaries, canaries of this host before others."""
+        found: dict[str, list[SlotGroup]] = {}
+        for group in (*self.slots, *self.list_channels(with_followed=True), *self.list_canaries()):
+            found.setdefault(group.image_key, []).append(group)
+        return found

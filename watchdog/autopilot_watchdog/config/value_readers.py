@@ -37,7 +37,7 @@ class Ring:
     share: float
     after: float
     needs: LifeNeeds | None = None  # the ring stays closed until the digest has this evidence
-    at_latest: float = 0.0  # seconds after which it opens without evidence, if no host condemns it; 0: never
+    at_latest: float | None = None  # seconds after which it opens without evidence, if no host condemns it; None: never
 
 
 def pass_through(json_value: object) -> object:
@@ -216,19 +216,15 @@ def parse_rings(json_value: object) -> tuple[Ring, ...]:
             raise wrong
         if not ring.keys() & {"after", "needs"} or ("at_latest" in ring and "needs" not in ring):
             raise wrong
-        share = re.fullmatch(r"(\d+(?:\.\d+)?)%", str(ring["share"]))
-        if share is None:
-            raise wrong
+        share = parse_share(ring["share"])
         before_s = rings[-1].after if rings else 0.0
         after_s = parse_duration(ring["after"]) if "after" in ring else before_s
         needs = parse_needs(ring["needs"]) if "needs" in ring else None
-        at_latest_s = parse_duration(ring["at_latest"]) if "at_latest" in ring else 0.0
-        if "at_latest" in ring and at_latest_s < after_s:
+        at_latest_s = parse_duration(ring["at_latest"]) if "at_latest" in ring else None
+        if at_latest_s is not None and at_latest_s < after_s:
             raise wrong
-        rings.append(Ring(float(share[1]) / 100, after_s, needs, at_latest_s))
+        rings.append(Ring(share, after_s, needs, at_latest_s))
     pairs = list(itertools.pairwise(rings))
-    if rings[-1].share != 1 or any(a.share >= b.share or a.after > b.after for a, b in pairs) or rings[0].share <= 0:
-        raise wrong
-    if rings[0].needs:
+    if rings[-1].share != 1 or any(a.share >= b.share or a.after > b.after for a, b in pairs) or rings[0].needs:
         raise wrong
     return tuple(rings)

@@ -30,17 +30,29 @@ def settle_canaries(before: Memory, memory: Memory) -> Memory:
         before: The memory before the answers.
         memory: The memory with them.
     """
+    memory = _end_promotions(before, memory)
     for name, group in memory.groups.items():
-        if not group.canary:
-            continue
-        canary, known = memory.get_image(group.canary), before.get_image(group.image).records
+        known = before.get_image(group.image).records
         for digest in memory.get_image(group.image).records.keys() - known.keys():
-            if digest in canary.records:
-                stable = _inherit_judgement(memory.get_image(group.image), canary, digest)
-                memory = memory.replace_image(group.image, stable)
+            for canary in [memory.get_image(key) for key in group.canaries]:
+                if digest in canary.records:
+                    stable = _inherit_judgement(memory.get_image(group.image), canary, digest)
+                    memory = memory.replace_image(group.image, stable)
+                    break
+        canary = memory.get_image(group.canary)
         if canary.newest and canary.newest != group.settled and canary.newest in memory.get_image(group.image).records:
             groups = {**memory.groups, name: replace(group, settled=canary.newest)}
             memory = replace(memory, groups=groups)
+    return memory
+
+
+def _end_promotions(before: Memory, memory: Memory) -> Memory:
+    """Return the memory in which promotions of groups are over for good if their own tags have moved."""
+    for name, group in memory.groups.items():
+        over, newest = group.promotion.over, memory.get_image(group.image).newest
+        if over and before.get_image(group.image).newest == over != newest:
+            ended = replace(group, promotion=replace(group.promotion, over=""))
+            memory = replace(memory, groups={**memory.groups, name: ended})
     return memory
 
 
@@ -65,23 +77,28 @@ def settle_container(memory: Memory, group: SlotGroup | None, container: Contain
         container: The container.
     """
     known = memory.groups.get(group.name) if group else None
-    if known is None or container.image_key != known.canary:
+    if known is None or container.image_key not in known.canaries:
         return container
     if container.digest not in memory.get_image(known.image).records:
         return container
     return replace(container, image=split_image_key(known.image)[1])
 
 
-def find_promotion(memory: Memory, name: str) -> Promotion | None:
+def find_promotion(memory: Memory, name: str, *, with_pinned: bool = False) -> Promotion | None:
     """Return the promotion that is in force in a group; None if there is none.
 
-    The next push to the group's own tag ends it, and so does a quarantine of the digest.
+    The next push to the group's own tag ends it, and so does a quarantine of the digest. A pin goes before it.
+
+    Args:
+        memory: The memory.
+        name: The group's name.
+        with_pinned: True to return it also while the group's image is pinned.
     """
     group = memory.groups.get(name, GroupMemory())
     promotion, stable = group.promotion, memory.get_image(group.image)
-    if not promotion.digest or not group.canary or promotion.over != stable.newest or stable.pin:
+    if not promotion.over or promotion.over != stable.newest or (stable.pin and not with_pinned):
         return None
-    if promotion.digest in {stable.newest, *stable.quarantine, *memory.get_image(group.canary).quarantine}:
+    if promotion.digest in {stable.newest, *stable.quarantine, *memory.get_image(promotion.canary).quarantine}:
         return None
     return promotion
 
@@ -91,7 +108,20 @@ def find_promoted_digest(memory: Memory, key: str) -> tuple[str, str] | None:
     for name, group in memory.groups.items():
         promotion = find_promotion(memory, name) if group.image == key else None
         if promotion is not None:
-            return group.canary, promotion.digest
+            return promotion.canary, promotion.digest
+    return None
+
+
+def find_promotion_taken_back(memory: Memory, key: str) -> tuple[str, str] | None:
+    """Return the key of the image and its digest whose promotion to a stable image was rolled back; None for none."""
+    for group in memory.groups.values():
+        promotion = group.promotion
+        if group.image != key or not promotion.over or promotion.over != memory.get_image(key).newest:
+            continue
+        for known_to in (promotion.canary, group.image):
+            entry = memory.get_image(known_to).quarantine.get(promotion.digest)
+            if entry is not None and entry.source in ("operator", "fleet"):
+                return known_to, promotion.digest
     return None
 
 
@@ -119,9 +149,15 @@ def _list_ends(memory: Memory, group: CanaryGroup) -> Iterator[str]:
 def _is_suspended(memory: Memory, canary: ImageMemory, stable: ImageMemory) -> bool:
     """Return True if the stable image has an urgent digest that is newer than the canary's."""
     record = stable.records.get(stable.newest)
-    if record is None or compute_drain_deadline(memory, record) is None or stable.newest in stable.quarantine:
+    return is_older(canary, stable) and record is not None and compute_drain_deadline(memory, record) is not None
+
+
+def is_older(canary: ImageMemory, stable: ImageMemory) -> bool:
+    """Return True if the canary's digest was seen before the stable image's newest, and that one is not quarantined."""
+    record, own = stable.records.get(stable.newest), canary.records.get(canary.newest)
+    if record is None or own is None or stable.newest in stable.quarantine:
         return False
-    return record.first_seen > canary.records[canary.newest].first_seen if canary.newest in canary.records else False
+    return own.first_seen < record.first_seen
 
 
 def find_target(memory: Memory, group: SlotGroup) -> tuple[str, str]:
@@ -135,7 +171,7 @@ def find_target(memory: Memory, group: SlotGroup) -> tuple[str, str]:
         key = group.image_key
     promotion = find_promotion(memory, group.name)
     if promotion is not None:
-        return memory.groups[group.name].canary, promotion.digest
+        return promotion.canary, promotion.digest
     return key, memory.get_image(key).newest
 
 
@@ -149,7 +185,7 @@ def is_way_back(memory: Memory, key: str, digest: str, rival_key: str) -> bool:
         rival_key: The key of the image whose digest lived well.
     """
     if key == rival_key or not any(
-        group.canary == rival_key and group.image == key for group in memory.groups.values()
+        rival_key in group.canaries and group.image == key for group in memory.groups.values()
     ):
         return False
     goods = [
@@ -161,10 +197,10 @@ def is_way_back(memory: Memory, key: str, digest: str, rival_key: str) -> bool:
 
 def list_family(memory: Memory, key: str) -> list[str]:
     """Return the keys of an image, and of the stable images and canaries that belong to it in some group."""
-    families = [(group.image, group.canary) for group in memory.groups.values() if group.canary]
+    families = [(group.image, *group.canaries) for group in memory.groups.values()]
     return [key, *dict.fromkeys(other for family in families if key in family for other in family if other != key)]
 
 
 def list_way_back(memory: Memory, key: str) -> list[str]:
     """Return the keys of the stable images of the groups that have this image as their canary."""
-    return [group.image for group in memory.groups.values() if key and group.canary == key]
+    return [group.image for group in memory.groups.values() if key in group.canaries]

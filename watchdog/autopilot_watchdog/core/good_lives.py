@@ -2,8 +2,8 @@
 
 Theory of operation. A host counts the lives of a digest that proved good on it and did not fail soon afterwards. With
 Consul it tells the fleet its number while somebody waits for it: while the digest is the newest of an image for which a
-ring or a promotion needs evidence, and the fleet does not have enough of it. More would decide nothing. A number that
-fell is told in any case. When the digest is the newest no more, the host takes its number back.
+ring or a promotion needs evidence, and the fleet does not have enough of it, be it lives or hosts. More would decide
+nothing. A number that fell is told in any case. When the digest is the newest no more, the host takes its number back.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ def change_good_lives(image: ImageMemory, digest: str, by: int, now: float) -> I
 
 def count_own_lives(memory: Memory, digest: str) -> int:
     """Return the good lives of a digest on this host, under every tag."""
-    counts = [image.records[digest].good_lives for image in memory.images.values() if digest in image.records]
-    return max(counts, default=0)  # a stable image has inherited those of its canary
+    known = {key: image.records[digest].good_lives for key, image in memory.images.items() if digest in image.records}
+    settled = {group.canary for group in memory.groups.values() if group.image in known}  # its stable image inherited
+    return max((lives for key, lives in known.items() if key not in settled), default=0)
 
 
-def list_wanted_digests(config: Config, memory: Memory) -> dict[str, tuple[str, int]]:
-    """Return the digests for which a ring or a promotion needs evidence, with the image's key and most good lives."""
-    wanted: dict[str, tuple[str, int]] = {}
+def list_wanted_digests(config: Config, memory: Memory) -> dict[str, tuple[str, LifeNeeds]]:
+    """Return the digests for which a ring or a promotion needs evidence, with the image's key and the most evidence."""
+    wanted: dict[str, tuple[str, LifeNeeds]] = {}
     for group in config.list_channels(with_followed=True):
         digest = memory.get_image(group.image_key).newest
         needs = [group.canary.promote.needs] if isinstance(group, CanaryGroup) and group.canary else []
         needs += [ring.needs for ring in config.find_rollout(group).rings]  # a canary's lives count for the rings
-        most = max((need.good for need in needs if need is not None), default=0)
-        if digest and most > wanted.get(digest, ("", 0))[1]:
-            wanted[digest] = group.image_key, most
+        for need in needs:
+            if digest and need is not None:
+                key, most = wanted.get(digest, (group.image_key, need))
+                wanted[digest] = key, LifeNeeds(max(most.good, need.good), max(most.hosts, need.hosts))
     return wanted
 
 
@@ -90,7 +92,9 @@ def plan_life_voices(config: Config, memory: Memory, fleet: FleetState | None) -
     for digest, (key, most) in wanted.items():
         counts = fleet.lives.get(digest, {})
         told, own = counts.get(config.host, 0), count_own_lives(memory, digest)
-        if own < told or (own > told and sum(counts.values()) < most):
+        has_hosts = sum(count > 0 for count in counts.values()) >= most.hosts
+        is_needed = sum(counts.values()) < most.good or (not told and not has_hosts)
+        if own < told or (own > told and is_needed):
             yield ShareLives(key, digest, own)
     for digest, counts in fleet.lives.items():
         if config.host in counts and digest not in wanted:

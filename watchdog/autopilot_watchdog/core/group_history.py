@@ -15,7 +15,7 @@ from dataclasses import replace
 from autopilot_watchdog.config.canary_slots import format_canary_image
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
-from autopilot_watchdog.core.memory import GroupMemory, ImageMemory, KnownGood, Memory, split_image_key
+from autopilot_watchdog.core.memory import GroupMemory, ImageMemory, KnownGood, Memory, Promotion, split_image_key
 from autopilot_watchdog.core.preparation_waits import forget_failures
 
 MAX_FORMER_IMAGES = 2  # of one group
@@ -31,7 +31,7 @@ def follow_groups(config: Config, memory: Memory) -> Memory:
     if groups != memory.groups:
         memory = replace(memory, groups=groups)
     needed = {*(group.image_key for group in config.slots), *(key for group in groups.values() for key in group.former)}
-    needed |= {group.canary for group in groups.values()}
+    needed |= {key for group in groups.values() for key in group.canaries}
     images = {key: image for key, image in memory.images.items() if key in needed or _is_on_disk(memory, key, image)}
     return memory if len(images) == len(memory.images) else replace(memory, images=images)
 
@@ -48,9 +48,26 @@ def _follow_group(config: Config, memory: Memory, group: SlotGroup) -> GroupMemo
     if len(memory.get_image(key).known_good) >= KEPT_GOOD_DIGESTS:
         known = []
     canary = f"{group.engine} {format_canary_image(group)}" if group.canary else ""
-    if before is None or before.image != key or before.canary != canary:
+    if before is None or _move_to_engine(before.image, group.engine) != key:
         return GroupMemory(key, tuple(known[:MAX_FORMER_IMAGES]), canary)
-    return replace(before, former=tuple(known[:MAX_FORMER_IMAGES]))
+    changed = replace(before, image=key, former=tuple(known[:MAX_FORMER_IMAGES]), canary=canary)
+    return _keep_promotion(memory, before, changed)
+
+
+def _keep_promotion(memory: Memory, before: GroupMemory, group: GroupMemory) -> GroupMemory:
+    """Return the group with its promotion: without its canary it holds until the group's own tag moves, as ever."""
+    promotion, newest = before.promotion, memory.get_image(before.image).newest
+    if promotion.canary:
+        moved = _move_to_engine(promotion.canary, split_image_key(group.image)[0])
+        promotion = replace(promotion, canary=moved)
+    if promotion.canary != group.canary and newest not in {promotion.over, promotion.digest}:
+        promotion = Promotion()
+    settled = before.settled if _is_same_reference(before.canary, group.canary) else ""
+    return replace(group, promotion=promotion, settled=settled)
+
+
+def _is_same_reference(key: str, other: str) -> bool:
+    return bool(key and other) and split_image_key(key)[1] == split_image_key(other)[1]
 
 
 def _find_predecessors(config: Config, memory: Memory, group: SlotGroup) -> Iterator[str]:
@@ -70,7 +87,7 @@ def _follow_engines(config: Config, memory: Memory) -> Memory:
     images = dict(memory.images)
     for group in config.slots:
         before = memory.groups.get(group.name)
-        known = (before.image, *before.former, *([before.canary] if before.canary else [])) if before else ()
+        known = (before.image, *before.former, *before.canaries) if before else ()
         if not memory.groups:  # of an older watchdog, which remembered no groups
             known = tuple(key for key in memory.images if split_image_key(key)[1] == group.image)
         for key in known:
@@ -122,13 +139,13 @@ def list_former_images(memory: Memory, key: str, name: str = "") -> list[str]:
     named = [group for known, group in memory.groups.items() if name in ("", known)]
     former = [found for group in named if group.image == key for found in group.former]
     # a canary's way back is the group's own image
-    former += [found for group in named if group.canary == key for found in (group.image, *group.former)]
+    former += [found for group in named if key in group.canaries for found in (group.image, *group.former)]
     return [found for found in dict.fromkeys(former) if found != key]
 
 
 def list_sibling_images(memory: Memory, key: str) -> list[str]:
     """Return the keys of the other images, present and former ones, of the groups that use or used this image."""
-    families = [(group.image, *group.former, group.canary) for group in memory.groups.values()]
+    families = [(group.image, *group.former, *group.canaries) for group in memory.groups.values()]
     return [found for family in families if key in family for found in family if found not in {"", key}]
 
 
@@ -152,7 +169,7 @@ def list_needed_digests(memory: Memory, engine: str) -> set[str]:
 
     Two tags of one repository have the same names on disk, so it does not matter which image needs a digest.
     """
-    wanted = {key for group in memory.groups.values() for key in (group.image, *group.former, group.canary) if key}
+    wanted = {key for group in memory.groups.values() for key in (group.image, *group.former, *group.canaries) if key}
     needed = {group.promotion.digest for group in memory.groups.values()}
     for key in wanted:
         if not are_same_engine(memory, split_image_key(key)[0], engine):

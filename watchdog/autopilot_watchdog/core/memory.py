@@ -185,11 +185,12 @@ class Promotion:
     """Canary's digest that has become the group's, see canary_state; without a digest there is none."""
 
     digest: str = ""
-    over: str = ""  # the tag's digest at that time: the next push to the tag ends the promotion
+    over: str = ""  # the tag's digest at that time; "" when the tag has moved, which ends the promotion
     since: float = 0.0
     reason: str = ""  # the operator, or the evidence
     # "operator": ordered for this host; "fleet": for all of them; "evidence", "time": the group's rule
     source: str = "operator"
+    canary: str = ""  # key of the canary's image at that time: the group may have another one since, or none
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +202,13 @@ class GroupMemory:
     canary: str = ""  # key of the canary's image; "" for none
     settled: str = ""  # the canary's digest that the group's own tag has had since
     promotion: Promotion = Promotion()
-    fleet_order: str = ""  # the fleet's promotion that was followed last: its digest and the one it replaced
+    fleet_order: str = ""  # the fleet's promotion that was followed last, see format_order
     opened: Mapping[str, float] = field(default_factory=dict)  # when this host saw its ring open, by digest
+
+    @property
+    def canaries(self) -> tuple[str, ...]:
+        """Keys of the canary's image and, if another one's digest was promoted, of that one."""
+        return tuple(dict.fromkeys(key for key in (self.canary, self.promotion.canary) if key))
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,14 +44,16 @@ def apply_registry_answers(memory: Memory, answers: Mapping[str, TagDigest | Reg
             image = image.replace_digest_record(answer.digest, DigestRecord(now, urgency=answer.urgency))
         is_new = image.newest != answer.digest
         image = replace(image, newest=answer.digest, answered_at=now, asked_at=now, trouble="")
-        memory = memory.replace_image(key, _drop_unused_digests(image) if is_new else image, "registry_answers")
+        if is_new:
+            image = _drop_unused_digests(image, {group.promotion.digest for group in memory.groups.values()})
+        memory = memory.replace_image(key, image, "registry_answers")
     return memory
 
 
-def _drop_unused_digests(image: ImageMemory) -> ImageMemory:
-    """Forget digests that play no part any more."""
+def _drop_unused_digests(image: ImageMemory, promoted: set[str]) -> ImageMemory:
+    """Forget digests that play no part any more; promoted ones do, because the fleet may quarantine them."""
     latest = dict(sorted(image.quarantine.items(), key=lambda item: -item[1].since)[:MAX_QUARANTINED_DIGESTS])
-    kept = {image.newest, image.pin, *image.fleet_good, *latest, *(good.digest for good in image.known_good)}
+    kept = {image.newest, image.pin, *promoted, *image.fleet_good, *latest, *(good.digest for good in image.known_good)}
     records = {digest: record for digest, record in image.records.items() if digest in kept or record.pulled}
     return replace(image, quarantine=latest, records=records)
 

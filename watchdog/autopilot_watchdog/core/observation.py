@@ -120,6 +120,7 @@ class FleetPromotion:
     over: str = ""  # the tag's digest at that time
     canary: str = ""  # reference of the canary's image
     reason: str = ""
+    given: str = ""  # time of the order: a later one of the same digests is another order
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,22 +84,41 @@ def roll_back(
     promoted = canary_state.find_promoted_digest(memory, key)
     if promoted is not None:
         return _roll_back_promotion(memory, key, promoted, now=now, reason=reason, source=source)
+    if taken_back := canary_state.find_promotion_taken_back(memory, key):
+        return _repeat_rollback(memory, key, *taken_back, reason=reason, source=source)
     bad = image.newest or image.last_good
     rolled_back = [digest for digest, entry in image.quarantine.items() if entry.source in ("operator", "fleet")]
     done = bad if bad in image.quarantine else next(iter(rolled_back), "") if not image.newest else ""
     rest = [*list_startable_good_digests(image, bad), *_list_former_digests(memory, key, bad)]
-    if done and source == "fleet" and image.quarantine[done].source != "fleet":
-        return _extend_to_fleet(memory, key, done, reason)
     if done:
-        raise OrderError(
-            f"cannot roll {key} back: {done} is quarantined already ({image.quarantine[done].reason}), "
-            f"{_describe_fallback(list_startable_good_digests(image, done))}; "
-            "`quarantine DIGEST` keeps a further one from being started"
-        )
+        return _repeat_rollback(memory, key, key, done, reason=reason, source=source)
     if not bad or not rest:
         raise OrderError(f"cannot roll {key} back: no other good digest is known on this host (pin one instead)")
     memory, image = quarantine.add_quarantine(memory, image, bad, reason, now=now, source=source)
     return memory.replace_image(key, image), f"{bad} is quarantined; the next lives of {key} take {rest[0]}"
+
+
+def _repeat_rollback(
+    memory: Memory, key: str, known_to: str, digest: str, *, reason: str, source: str
+) -> tuple[Memory, str]:
+    """Extend a rollback of this host to the fleet; OrderError if there is nothing to extend.
+
+    Args:
+        memory: The memory before.
+        key: The key of the image that is rolled back.
+        known_to: The key of the image that has the quarantine: this one or a canary's.
+        digest: The digest that was quarantined.
+        reason: The reason of the order.
+        source: "operator" or "fleet".
+    """
+    entry = memory.get_image(known_to).quarantine[digest]
+    if source == "fleet" and entry.source != "fleet":
+        return _extend_to_fleet(memory, known_to, digest, reason)
+    raise OrderError(
+        f"cannot roll {key} back: {digest} is quarantined already ({entry.reason}), "
+        f"{_describe_fallback(list_startable_good_digests(memory.get_image(key), digest))}; "
+        "`quarantine DIGEST` keeps a further one from being started"
+    )
 
 
 def _roll_back_promotion(

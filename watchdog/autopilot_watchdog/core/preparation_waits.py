@@ -66,7 +66,7 @@ def forget_former_checks(config: Config, memory: Memory) -> Memory:
         names = {f"verify {group.name}"} if group.verify is not None else set()
         names |= {f"preflight {group.name}"} if group.preflight is not None else set()
         known = memory.groups.get(group.name)
-        for key in {group.image_key, *((*known.former, known.canary) if known else ())}:
+        for key in {group.image_key, *((*known.former, *known.canaries) if known else ())}:
             checks.setdefault(key, set()).update(names)
     for key, image in memory.images.items():
         present = checks.get(key, set())

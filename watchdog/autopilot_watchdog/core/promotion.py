@@ -15,7 +15,7 @@ from autopilot_watchdog.config.canary_slots import format_canary_image
 from autopilot_watchdog.config.config_model import Config
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import canary_state, good_lives, suspicions
-from autopilot_watchdog.core.memory import DigestRecord, GroupMemory, Memory, Promotion
+from autopilot_watchdog.core.memory import GroupMemory, Memory, Promotion
 from autopilot_watchdog.core.observation import FleetPromotion, FleetState
 from autopilot_watchdog.core.operator_orders import OrderError, resolve_digest
 from autopilot_watchdog.timestamps import format_age
@@ -63,7 +63,9 @@ def promote_canary(
             f"cannot promote {digest}: no life of it has proved good on this host or, as far as this host knows, on "
             "another one; --force promotes it all the same"
         )
-    groups = {**memory.groups, group.name: replace(known, promotion=Promotion(digest, stable.newest, now, reason))}
+    memory = _know_digest(memory, known.canary, digest, now)
+    promoted = Promotion(digest, stable.newest, now, reason, canary=known.canary)
+    groups = {**memory.groups, group.name: replace(known, promotion=promoted)}
     sentence = f"{digest} of {name} is promoted: the next lives of {group.image} take it, until its tag moves"
     return replace(memory, groups=groups), sentence
 
@@ -74,33 +76,41 @@ def _is_known_good(memory: Memory, group: GroupMemory, digest: str) -> bool:
     return digest in known or any(digest in image.fleet_good for image in images)
 
 
+def _know_digest(memory: Memory, key: str, digest: str, now: float) -> Memory:
+    """Return the memory with a record of the promoted digest, so that the fleet's quarantine of it counts here."""
+    canary = memory.get_image(key)
+    return memory.replace_image(key, canary.replace_digest_record(digest, canary.get_digest_record(digest, now)))
+
+
 def follow_fleet_promotions(config: Config, memory: Memory, fleet: FleetState | None, now: float) -> Memory:
     """Return the memory with the fleet's promotions; one that was taken back there ends here."""
     if fleet is None:
         return memory
     for group in config.slots:
         known = memory.groups.get(group.name)
-        if group.canary is None or known is None:
-            continue
         order = fleet.promotions.get(group.image, FleetPromotion())
+        if known is None or format_order(order) == known.fleet_order:  # also if its canary was taken out since
+            continue
         if order.canary != format_canary_image(group):
             order = FleetPromotion()
-        mark = f"{order.digest} {order.over}" if order.digest else ""
+        mark = format_order(order)
         if mark == known.fleet_order:
             continue
         promotion = known.promotion
         if order.digest:
-            promotion = Promotion(order.digest, order.over, now, order.reason, "fleet")
+            promotion = Promotion(order.digest, order.over, now, order.reason, "fleet", known.canary)
         elif promotion.source == "fleet":
             promotion = Promotion()
-        canary = memory.get_image(known.canary)
-        if order.digest and order.digest not in canary.records:  # so that the fleet's quarantine of it counts here
-            memory = memory.replace_image(
-                known.canary, canary.replace_digest_record(order.digest, DigestRecord(first_seen=now))
-            )
+        if order.digest:
+            memory = _know_digest(memory, known.canary, order.digest, now)
         changed = replace(known, promotion=promotion, fleet_order=mark)
         memory = replace(memory, groups={**memory.groups, group.name: changed})
     return memory
+
+
+def format_order(order: FleetPromotion) -> str:
+    """Return the text that tells an order of the fleet from every other one; "" for none."""
+    return f"{order.digest} {order.over} {order.given}" if order.digest else ""
 
 
 def apply_promotion_rules(config: Config, memory: Memory, now: float) -> Memory:
@@ -118,7 +128,7 @@ def apply_promotion_rules(config: Config, memory: Memory, now: float) -> Memory:
         if rule.needs:
             reasons.append(f"{good_lives.find_evidence(config, memory, digest).good} good lives")
         source = "evidence" if rule.needs else "time"
-        promotion = Promotion(digest, stable.newest, now, " and ".join(reasons), source)
+        promotion = Promotion(digest, stable.newest, now, " and ".join(reasons), source, known.canary)
         memory = replace(memory, groups={**memory.groups, group.name: replace(known, promotion=promotion)})
     return memory
 
@@ -129,6 +139,8 @@ def list_promotion_waits(config: Config, memory: Memory, group: SlotGroup, now: 
     if group.canary is None or canary.newest not in canary.records:
         return
     rule = group.canary.promote
+    if canary_state.is_older(canary, memory.get_image(group.image_key)):  # such as a fix that the canary does not have
+        yield f"a push to the canary's tag after that of {group.image}"
     due = compute_rule_time(memory, group)
     if due is not None and due > now:
         yield f"{format_age(due - now)} more"

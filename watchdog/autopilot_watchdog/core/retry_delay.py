@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from autopilot_watchdog.even_hash import hash_to_fraction
 
-__all__ = ["compute_retry_delay", "hash_to_fraction"]
-
 
 def compute_retry_delay(streak: int, initial: float, maximum: float, *key_parts: object) -> float:
     """Compute the wait after failures in a row: doubled each time, shortened by up to a quarter.

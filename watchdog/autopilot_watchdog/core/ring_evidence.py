@@ -17,7 +17,7 @@ from autopilot_watchdog.config.config_model import Config, Ring, RolloutConfig
 from autopilot_watchdog.config.slot_config import SlotGroup
 from autopilot_watchdog.core import good_lives
 from autopilot_watchdog.core.memory import GroupMemory, Memory
-from autopilot_watchdog.core.retry_delay import hash_to_fraction
+from autopilot_watchdog.even_hash import hash_to_fraction
 
 NEVER = math.inf
 
@@ -68,7 +68,7 @@ def compute_ring_turn(memory: Memory, group: SlotGroup, digest: str, *, host: st
     if opened is not None:
         return max(opened, first_seen + ring.after) + offset_s
     condemned = memory.fleet_lives.get(digest, good_lives.NO_LIVES).condemning
-    return first_seen + ring.at_latest + offset_s if ring.at_latest and not condemned else NEVER
+    return NEVER if ring.at_latest is None or condemned else first_seen + ring.at_latest + offset_s
 
 
 def describe_ring_wait(config: Config, memory: Memory, group: SlotGroup, digest: str) -> str:

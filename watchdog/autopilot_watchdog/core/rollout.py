@@ -18,7 +18,7 @@ from autopilot_watchdog.core.drain_deadline import compute_drain_deadline
 from autopilot_watchdog.core.fleet_good import list_fleet_choices
 from autopilot_watchdog.core.group_history import list_former_good_digests
 from autopilot_watchdog.core.memory import GroupMemory, Memory
-from autopilot_watchdog.core.retry_delay import hash_to_fraction
+from autopilot_watchdog.even_hash import hash_to_fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +48,6 @@ def compute_rollout_delay(host: str, digest: str, rings: Sequence[Ring], ring_sp
     return ring.after + ring_spread * place
 
 
-def find_group(config: Config, key: str, name: str = "") -> SlotGroup:
-    """Return the group with an image and, if one is given, a name; a CanaryGroup for an image that only canaries have.
-
-    Args:
-        config: The configuration.
-        key: The image's key.
-        name: The group's name; "" for the first one.
-    """
-    channels = config.list_channels(with_followed=True)
-    named = [group for group in channels if group.image_key == key and name in ("", group.name)]
-    named.sort(key=lambda group: isinstance(group, CanaryGroup))
-    return named[0] if named else config.find_group(key)
-
-
 def compute_admission_time(
     memory: Memory, key: str, digest: str, config: Config, now: float, *, group: str = ""
 ) -> float:
@@ -75,7 +61,7 @@ def compute_admission_time(
         now: Epoch seconds.
         group: The name of the group whose turn it is; "" for the first group with this image.
     """
-    image, user = memory.get_image(key), find_group(config, key, group)
+    image, user = memory.get_image(key), config.find_group(key, group)
     record = image.get_digest_record(digest, now)
     known_good = {good.digest for good in image.known_good}
     if not isinstance(user, CanaryGroup):
@@ -104,7 +90,7 @@ def compute_promotion_time(memory: Memory, group: SlotGroup, config: Config, now
     promotion = canary_state.find_promotion(memory, group.name)
     if promotion is None:
         return None
-    image = memory.get_image(memory.groups[group.name].canary)
+    image = memory.get_image(promotion.canary)
     record = image.get_digest_record(promotion.digest, promotion.since)
     is_good = any(good.digest == promotion.digest for good in image.known_good)
     if is_good or compute_drain_deadline(memory, record) is not None:
@@ -115,7 +101,7 @@ def compute_promotion_time(memory: Memory, group: SlotGroup, config: Config, now
 def _compute_promoted_turn(memory: Memory, group: SlotGroup, known: GroupMemory, config: Config, now: float) -> float:
     """Return the epoch seconds of this host's turn for the promoted digest, also when the group's tag has it since."""
     promotion, rollout = known.promotion, config.find_rollout(group)
-    record = memory.get_image(known.canary).get_digest_record(promotion.digest, promotion.since)
+    record = memory.get_image(promotion.canary).get_digest_record(promotion.digest, promotion.since)
     if promotion.source == "time":  # nobody says that it is good: the rings begin at the promotion
         delay_s = compute_rollout_delay(config.host, promotion.digest, rollout.rings, rollout.spread)
     else:
@@ -152,7 +138,7 @@ def list_digest_choices(memory: Memory, key: str, config: Config, now: float, *,
     image = memory.get_image(key)
     if image.pin:
         return [DigestChoice(image.pin, "pinned by the operator")]
-    choices = _list_promoted_choices(memory, find_group(config, key, group), config, now)
+    choices = _list_promoted_choices(memory, config.find_group(key, group), config, now)
     if (
         image.newest
         and image.newest not in image.quarantine
@@ -180,8 +166,8 @@ def _list_promoted_choices(memory: Memory, group: SlotGroup, config: Config, now
     turn = compute_promotion_time(memory, group, config, now)
     if turn is None or turn > now:
         return []
-    promotion, canary = memory.groups[group.name].promotion, memory.groups[group.name].canary
-    return [DigestChoice(promotion.digest, f"promoted from the canary: {promotion.reason}", canary)]
+    promotion = memory.groups[group.name].promotion
+    return [DigestChoice(promotion.digest, f"promoted from the canary: {promotion.reason}", promotion.canary)]
 
 
 def list_group_choices(memory: Memory, group: SlotGroup, config: Config, now: float) -> list[DigestChoice]:

@@ -17,8 +17,8 @@ from autopilot_watchdog.core.drain_deadline import compute_drain_deadline
 from autopilot_watchdog.core.image_planner import get_preparation_step
 from autopilot_watchdog.core.memory import Memory
 from autopilot_watchdog.core.observation import Container
-from autopilot_watchdog.core.retry_delay import hash_to_fraction
 from autopilot_watchdog.core.slot_actions import Drain
+from autopilot_watchdog.even_hash import hash_to_fraction
 
 
 def plan_drains(context: DecisionContext, memory: Memory) -> Iterator[tuple[float, Drain]]:

@@ -86,7 +86,7 @@ def find_credentials(host: str, configured: str, env: Mapping[str, str], path: s
 
 
 def _read_document(file: Path, *, required: bool) -> object:
-    """Return a file's JSON document; None if there is no such file."""
+    """Return a file's JSON document; None if there is no such file, or none for this user."""
     try:
         with file.open("rb") as opened:
             return parse_json(opened.read(MAX_FILE_BYTES))
@@ -95,7 +95,20 @@ def _read_document(file: Path, *, required: bool) -> object:
             raise CredentialsError(f"cannot read credentials: {file} does not exist") from None
         return None
     except (OSError, ValueError) as error:
+        if not required and isinstance(error, PermissionError) and not _can_see(file):
+            return None
         raise CredentialsError(f"cannot read credentials from {file}: {error}") from None
+
+
+def _can_see(file: Path) -> bool:
+    """Return False if the file is in a directory that this user cannot search; root's Podman makes one."""
+    try:
+        file.lstat()
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def normalize_login_key(key: str) -> str:

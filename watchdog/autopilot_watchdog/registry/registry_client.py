@@ -12,6 +12,7 @@ import functools
 import hashlib
 import http.client
 import ipaddress
+import os
 import re
 import ssl
 import time
@@ -164,8 +165,9 @@ class RegistryClient:
         if not self.insecure:
             context = ssl.create_default_context()
             for folder in CA_FOLDERS:
-                if (Path(folder, self.host) / "ca.crt").exists():
-                    context.load_verify_locations(Path(folder, self.host) / "ca.crt")
+                file = Path(folder, self.host) / "ca.crt"
+                if os.path.exists(file):  # False also in a directory of another user
+                    context.load_verify_locations(file)
         return HttpClient(context=context, use_proxies=not _is_loopback(self.host))  # a proxy cannot reach our loopback
 
     def _find_platform_digest(self, index: str, platform: tuple[str, str]) -> str:

@@ -77,7 +77,7 @@ def _parse_promotions(values: Mapping[str, str], folder: str) -> dict[str, Fleet
         except ValueError:
             continue
         found = FleetPromotion(
-            *(clip_text(get_text(document, name)) for name in ("digest", "over", "canary", "reason"))
+            *(clip_text(get_text(document, name)) for name in ("digest", "over", "canary", "reason", "given"))
         )
         if DIGEST.fullmatch(found.digest) and DIGEST.fullmatch(found.over):
             promotions[key.removeprefix(folder)] = found

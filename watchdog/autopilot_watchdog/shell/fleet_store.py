@@ -17,6 +17,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class FleetStore:
         It counts for hosts of this machine type, because each type has digests of its own.
         """
         path = urllib.parse.quote(f"{os.uname().machine}/{reference}")
-        text = json.dumps({key: getattr(promotion, key) for key in ("digest", "over", "canary", "reason")})
+        text = json.dumps(asdict(promotion))
         return self._tell("PUT", f"kv/{self._settings.prefix}/promoted/{path}", text.encode())
 
     def share_lives(self, digest: str, lives: int) -> str:

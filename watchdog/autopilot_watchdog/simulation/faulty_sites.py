@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from autopilot_watchdog.config.config_model import Config, ConsulConfig
-from autopilot_watchdog.core.retry_delay import hash_to_fraction
 from autopilot_watchdog.core.slot_actions import RemoveContainer, Start
+from autopilot_watchdog.even_hash import hash_to_fraction
 from autopilot_watchdog.simulation.simulated_fleet import SimulatedFleet
 from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry

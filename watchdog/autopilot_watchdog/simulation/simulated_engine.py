@@ -9,9 +9,9 @@ from dataclasses import replace
 from autopilot_watchdog.config.slot_claims import compute_claims
 from autopilot_watchdog.config.slot_config import SlotGroup, format_slot_name
 from autopilot_watchdog.core.observation import Container, LastWords
-from autopilot_watchdog.core.retry_delay import hash_to_fraction
 from autopilot_watchdog.core.state_ownership import ForeignContainer
 from autopilot_watchdog.engine.engine import EngineUnreachableError, PullError
+from autopilot_watchdog.even_hash import hash_to_fraction
 from autopilot_watchdog.simulation.simulated_registry import DigestBehaviour, SimulatedRegistry
 
 SECONDS_PER_HOUR = 3600.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 
-from autopilot_watchdog.core.retry_delay import hash_to_fraction
+from autopilot_watchdog.even_hash import hash_to_fraction
 from autopilot_watchdog.simulation.simulated_host import SimulatedHost
 
 PASS_PERIOD_S = 300.0  # most seconds between two passes

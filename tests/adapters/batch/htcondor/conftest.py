@@ -35,8 +35,9 @@ class Worker:
 
     def list_reports(self, report: str, **fields: object) -> list[dict[str, Any]]:
         """Return the adapter's reports so far: cues and answers of this kind with these fields."""
-        lines = [json.loads(line) for line in self.host.read_log().splitlines() if line.startswith('{"report"')]
-        return [one for one in lines if one["report"] == report and fields.items() <= one.items()]
+        whole = [line for line in self.host.read_log().splitlines(keepends=True) if line.endswith("\n")]
+        reports = [json.loads(line) for line in whole if line.startswith('{"report"')]
+        return [one for one in reports if one["report"] == report and fields.items() <= one.items()]
 
     def wait_for_report(self, report: str, timeout: float = 15, **fields: object) -> dict[str, Any]:
         found = self.pool.wait_until(
