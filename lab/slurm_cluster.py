@@ -74,6 +74,11 @@ class SlurmCluster:
         self.manager.run(["slurmctld"])
         self.wait_until(lambda: "UP" in self.run_on_manager("scontrol", "ping", check=False), 60, "slurmctld answers")
 
+    def ensure_manager(self) -> None:
+        """Start slurmctld unless it runs."""
+        if not self.manager.find_processes("slurmctld"):
+            self.start_manager()
+
     def stop_manager(self) -> None:
         """Stop slurmctld, as an upgrade does: it saves its state. The network stays."""
         self.manager.signal_processes("slurmctld", signal.SIGTERM)

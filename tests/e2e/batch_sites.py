@@ -1,4 +1,4 @@
-"""Give one test list to every batch system: a site makes nodes of one of them, and says its own names and times."""
+"""Give one test list to every batch system: a site makes nodes of one of them, and says its own names."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 
 from lab.pool import Pool
 from lab.slurm_cluster import SlurmCluster
-from tests.e2e.node import MASTER, BatchNode, Node
-from tests.e2e.slurm_node import SLURMD, SlurmWorker
+from tests.e2e.node import BEGUN_PATH, MASTER, BatchNode, Node
+from tests.e2e.slurm_node import MUNGED, SLURMD, SlurmWorker
+
+COUNT: dict[str, Any] = {"name": "count", "exec": ["sh", "-c", f"until [ -e {BEGUN_PATH} ]; do sleep 0.1; done"]}
 
 
 class BatchSite(ABC):
@@ -18,34 +20,38 @@ class BatchSite(ABC):
 
     Attributes:
         key: The batch system's section of the job spec.
-        main_job: The job of its main process.
-        life: The lifetime of a node that expires while a job runs.
-        job_s: Seconds of a job that outlives such a node's lifetime.
-        short_job_s: Seconds of a job that still runs when a test has asked for the next thing.
+        jobs: The jobs of a node; the last one is the main process.
         pool: The pool or cluster.
     """
 
     key: ClassVar[str]
-    main_job: ClassVar[dict[str, Any]]
-    life: ClassVar[str]
-    job_s: ClassVar[float]
-    short_job_s: ClassVar[float]
+    jobs: ClassVar[list[dict[str, Any]]]
     pool: Any
+
+    @property
+    def main_name(self) -> str:
+        """The name of the main process's job."""
+        return str(self.jobs[-1]["name"])
 
     @abstractmethod
     def start_node(self, *, lifetime: dict[str, Any] | None = None, spec: dict[str, Any] | None = None) -> BatchNode:
         """Start a node with further keys of the job spec."""
 
+    def start_lasting_node(self, **lifetime: Any) -> BatchNode:
+        """Start a node whose lifetime counts from `BatchNode.begin_lifetime`, however long all before it takes."""
+        after = {"source": COUNT["name"], "once": "exitSuccess"}
+        keys = {"after": after, "drain": {self.key: True}, **lifetime}
+        return self.start_node(lifetime=keys, spec={"jobs": [*self.jobs, COUNT]})
+
     def build_lifetime(self, **keys: Any) -> dict[str, Any]:
         """Return a lifetime that counts from the moment when the node is healthy."""
-        after = {"source": self.main_job["name"], "once": "healthy"}
-        return {"max": self.life, "after": after, "drain": {self.key: True}, **keys}
+        return {"after": {"source": self.main_name, "once": "healthy"}, "drain": {self.key: True}, **keys}
 
 
 class HtcondorSite(BatchSite):
     """A pool of HTCondor, one for each test."""
 
-    key, main_job, life, job_s, short_job_s = "htcondor", MASTER, "5s", 12, 6
+    key, jobs = "htcondor", [MASTER]
 
     def __init__(self, pool: Pool) -> None:
         self.pool: Pool = pool
@@ -57,7 +63,7 @@ class HtcondorSite(BatchSite):
 class SlurmSite(BatchSite):
     """A Slurm cluster, one for all tests: each node is removed by its own end, or by the end of the test."""
 
-    key, main_job, life, job_s, short_job_s = "slurm", SLURMD, "6s", 9, 3
+    key, jobs = "slurm", [MUNGED, SLURMD]
 
     def __init__(self, cluster: SlurmCluster) -> None:
         self.pool: SlurmCluster = cluster
@@ -76,4 +82,5 @@ def use_cluster(cluster: SlurmCluster) -> Iterator[SlurmCluster]:
         for worker in cluster.workers[before:]:
             print(f"--- {worker.name}, PID 1 {worker.exit_code=}\n{worker.read_log()}")
             worker.stop()
+        cluster.ensure_manager()  # a test that failed may have left it stopped
         cluster.clear()

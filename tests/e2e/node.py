@@ -13,6 +13,8 @@ from lab.pool import Pool
 CONFIG_PATH = "/etc/autopilot.json"
 AT_ONCE = 30.0  # s; it takes two of HTCondor's on an idle machine; a job in limbo would stay there for minutes
 STATE_PATH = "/var/lib/autopilot"
+BEGUN_PATH, FINISH_PATH = "/srv/begun", "/srv/finish"
+UNTIL_TOLD = f"until [ -e {FINISH_PATH} ]; do sleep 0.1; done"  # a job that ends at `BatchNode.finish_jobs`
 
 MASTER: dict[str, Any] = {
     "name": "condor-master",
@@ -43,23 +45,33 @@ class BatchNode:
         """Wait until the node can get jobs."""
         raise NotImplementedError
 
+    def wait_until_retiring(self) -> None:
+        """Wait until the batch system sends the node no more jobs: `drain begun` is logged before it is told."""
+        raise NotImplementedError
+
     def start_job(self, seconds: float = 30, **job: Any) -> str:
         """A job that runs on it now."""
         job_id = self.pool.submit(seconds, **job) if "script" not in job else self.pool.submit(**job)
         self.pool.wait_until(lambda: self.pool.is_executing(job_id), 60, "the job runs")
         return job_id
 
+    def start_lasting_job(self) -> str:
+        """A job that runs on it now, and until `finish_jobs`; the supervisor knows of it."""
+        job_id = self.start_job(script=UNTIL_TOLD)
+        self.wait_for_event("payloads changed: 1 started")
+        return job_id
+
+    def finish_jobs(self) -> None:
+        """Let the lasting jobs end."""
+        self.worker.write_file(FINISH_PATH, "")
+
+    def begin_lifetime(self) -> None:
+        """Let the lifetime count, on a node of `BatchSite.start_lasting_node`."""
+        self.worker.write_file(BEGUN_PATH, "")
+
     def drain(self, *options: str) -> None:
         self.worker.run(["autopilot", "drain", "--no-wait", *options])
         self.wait_for_event("drain begun")
-
-    def wait_until_retiring(self) -> None:
-        """Wait until the startd has its order: `drain begun` is logged before it is given."""
-        self.pool.wait_until(
-            lambda: "Retiring" in [slot["Activity"] for slot in self.pool.list_slots()] or not self.pool.list_slots(),
-            60,
-            "the slot retires, or has gone",
-        )
 
     def read_log(self) -> list[dict[str, Any]]:
         """Return the supervisor's log lines; a job's own lines carry a `stream`."""
@@ -113,6 +125,14 @@ class Node(BatchNode):
     def wait_until_joined(self) -> Self:
         self.pool.wait_until(self.pool.list_slots, 60, "the worker joins the pool")
         return self
+
+    def wait_until_retiring(self) -> None:
+        """Wait until the startd has its order."""
+        self.pool.wait_until(
+            lambda: "Retiring" in [slot["Activity"] for slot in self.pool.list_slots()] or not self.pool.list_slots(),
+            60,
+            "the slot retires, or has gone",
+        )
 
 
 def compute_seconds_between(first: dict[str, Any], second: dict[str, Any]) -> float:

@@ -58,5 +58,9 @@ class SlurmWorker(BatchNode):
             60,
             "the node registers itself",
         )
-        self.wait_for_event("^healthy$|healthy")
+        self.wait_for_event("healthy")
         return self
+
+    def wait_until_retiring(self) -> None:
+        """Wait until slurmctld has its order."""
+        self.pool.wait_until(lambda: "DRAIN" in self.pool.list_nodes().get(NODE_NAME, ""), 60, "the node is drained")

@@ -36,10 +36,13 @@ def site(request: pytest.FixtureRequest) -> Iterator[BatchSite]:
 
 def test_expiry_while_busy(site: BatchSite) -> None:
     """The running job outlives the lifetime and completes, the next one is refused, and the node exits with 0."""
-    node = site.start_node(lifetime=site.build_lifetime()).wait_until_joined()
-    running = node.start_job(site.job_s)
+    node = site.start_lasting_node(max="1s").wait_until_joined()
+    running = node.start_lasting_job()
+    node.begin_lifetime()
     node.wait_for_event("drain begun")
+    node.wait_until_retiring()
     refused = site.pool.submit(1)
+    node.finish_jobs()
     assert node.wait_for_exit() == 0
     assert site.pool.get_job_status(running) == "Completed"
     assert site.pool.count_starts(running) == 1
@@ -64,11 +67,15 @@ def test_expiry_while_idle(site: BatchSite) -> None:
 
 def test_idle_end(site: BatchSite) -> None:
     """A node on which nothing has run for long enough ends before its lifetime; while a job runs it does not."""
-    node = site.start_node(lifetime=site.build_lifetime(max="1h", idle="6s")).wait_until_joined()
-    job = node.start_job(site.short_job_s)
+    node = site.start_lasting_node(max="1h", idle="2s").wait_until_joined()
+    job = node.start_lasting_job()
+    node.begin_lifetime()
+    node.finish_jobs()
     assert node.wait_for_exit() == 0
     assert site.pool.get_job_status(job) == "Completed"
     assert node.read_last_words()["reason"] == "idle"
+    ended, begun = node.find_events("payloads changed: 0 started, 1 ended")[0], node.find_events("drain begun")[0]
+    assert compute_seconds_between(ended, begun) > 1.9
 
 
 def test_deadline_soft(site: BatchSite) -> None:
@@ -98,9 +105,11 @@ def test_deadline_hard(site: BatchSite) -> None:
 def test_drain_by_command(site: BatchSite) -> None:
     """`autopilot drain` lets the running job finish, refuses the next, and returns when the node has ended."""
     node = site.start_node().wait_until_joined()
-    running = node.start_job(site.short_job_s)
+    running = node.start_lasting_job()
     node.drain()
+    node.wait_until_retiring()
     refused = site.pool.submit(1)
+    node.finish_jobs()
     assert node.wait_for_exit() == 0
     assert (site.pool.get_job_status(running), site.pool.get_job_status(refused)) == ("Completed", "Idle")
     assert node.read_last_words()["reason"] == "drain"
@@ -124,8 +133,10 @@ def test_stop_while_busy(site: BatchSite, script: str) -> None:
 def test_sigterm_drains(site: BatchSite) -> None:
     """With `on_sigterm: drain` SIGTERM lets the running job finish."""
     node = site.start_node(spec={"on_sigterm": "drain"}).wait_until_joined()
-    job = node.start_job(site.short_job_s)
+    job = node.start_lasting_job()
     node.worker.send_signal(signal.SIGTERM)
+    node.wait_for_event("drain begun")
+    node.finish_jobs()
     assert node.wait_for_exit() == 0
     assert site.pool.get_job_status(job) == "Completed"
     assert node.read_last_words()["reason"] == "signal"
@@ -136,20 +147,22 @@ def test_reload_while_busy(site: BatchSite) -> None:
     system is refused, and a lifetime that got shorter ends the node peacefully.
     """
     node = site.start_node(lifetime=site.build_lifetime(max="1h")).wait_until_joined()
-    job = node.start_job(site.job_s + 3)
+    job = node.start_lasting_job()
     spec = json.loads(node.worker.read_file(CONFIG_PATH))
     spec["jobs"].append({"name": "sidecar", "exec": ["sleep", "1000"]})
     node.worker.write_file(CONFIG_PATH, json.dumps(spec))
     assert "sidecar: started" in node.worker.run(["autopilot", "reload"])
     other = json.loads(json.dumps(spec))
-    next(one for one in other["jobs"] if one["name"] == site.main_job["name"])["exec"].append("-v")
+    next(one for one in other["jobs"] if one["name"] == site.main_name)["exec"].append("-v")
     node.worker.write_file(CONFIG_PATH, json.dumps(other))
     with pytest.raises(LabError, match="would kill the payloads"):
         node.worker.run(["autopilot", "reload"])
     spec["lifetime"]["max"] = "1s"
     node.worker.write_file(CONFIG_PATH, json.dumps(spec))
     node.worker.run(["autopilot", "reload", "--no-wait"])
+    node.wait_for_event("drain begun")
+    node.finish_jobs()
     assert node.wait_for_exit() == 0
     assert site.pool.get_job_status(job) == "Completed" and site.pool.count_starts(job) == 1
-    assert len([line for line in node.find_events("^started$") if line["job"] == site.main_job["name"]]) == 1
+    assert len([line for line in node.find_events("^started$") if line["job"] == site.main_name]) == 1
     assert node.read_last_words()["reason"] == "lifetime"

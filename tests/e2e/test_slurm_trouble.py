@@ -32,10 +32,11 @@ def test_the_controller_is_away_in_each_phase(cluster: SlurmCluster) -> None:
     node.wait_for_event("started")
     cluster.start_manager()
     node.wait_until_joined()
-    job = node.start_job(4)
+    job = node.start_lasting_job()
     cluster.stop_manager()
     node.drain()
-    cluster.wait_until(lambda: not node.worker.find_processes("sleep"), 60, "the job has ended on the node")
+    node.finish_jobs()
+    cluster.wait_until(lambda: not node.worker.find_processes("sh"), 60, "the job has ended on the node")
     assert node.worker.exit_code is None
     cluster.start_manager()
     assert node.wait_for_exit() == 0
