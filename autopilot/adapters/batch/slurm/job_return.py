@@ -4,6 +4,10 @@ The order to send no more jobs comes first, lest the next one arrives meanwhile.
 ends their steps with SIGTERM. Then slurmctld is told that the node is down: that frees at once each job whose steps do
 not end, and fails each one that may not be requeued, instead of letting it run on paper until SlurmdTimeout. slurmd is
 stopped last: without it no step would be told to end.
+
+Where slurmctld gives no answer, a job that is asked to end must not be reported as failed by its slurmstepd once
+slurmctld is back: a failed job is not given back. So each slurmstepd is stopped (SIGSTOP) before its processes get
+SIGTERM, until its job is requeued or it is killed.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from autopilot.process import job_processes
 TOTAL_TIMEOUT_S = 4.5  # of the port's five
 COMMAND_TIMEOUT_S = 1.5  # for each order; an unreachable slurmctld takes longer to be noticed
 STEP_TIMEOUT_S = 0.8  # from the requeue to the word that the node is down
+REQUEUE_RETRY_S = 2.0  # from an order without an answer to the next one, after a soft stop
 REASON = f"{OWN_REASON} stopped"
 
 
@@ -48,13 +53,14 @@ class JobReturn:
 
     async def _return_jobs(self) -> None:
         node, commands = self._node_state, self._node_state.commands
-        if await commands.drain_node(node.name, REASON, COMMAND_TIMEOUT_S):
-            # slurmctld is away, or does not know the node: nobody could be told
-            self._signal_steps(signal.SIGTERM)
-            await wait_until_ended([step.pid for step in node.processes.steps], STEP_TIMEOUT_S)
+        is_drained = not await commands.drain_node(node.name, REASON, COMMAND_TIMEOUT_S)
+        jobs = node.refresh().jobs
+        is_requeued = bool(jobs) and not await commands.requeue_jobs(jobs, COMMAND_TIMEOUT_S)
+        if not is_drained and not is_requeued:  # slurmctld is away, or does not know the node
+            self._hold_steps()
+            await wait_until_ended(self._signal_steps(signal.SIGTERM), STEP_TIMEOUT_S)
             return
-        if jobs := node.refresh().jobs:
-            await commands.requeue_jobs(jobs, COMMAND_TIMEOUT_S)
+        if jobs:
             await wait_until_ended([step.pid for step in node.processes.steps], STEP_TIMEOUT_S)
         answer = await commands.query_node(node.name, COMMAND_TIMEOUT_S)
         if answer.record is None:
@@ -66,24 +72,51 @@ class JobReturn:
             await commands.delete_node(node.name, COMMAND_TIMEOUT_S)
 
     async def requeue(self, jobs: Iterable[str]) -> None:
-        """Requeue these jobs; ask their processes to end where slurmctld cannot be told."""
+        """Requeue these jobs. Those that may not be requeued, and all of a silent slurmctld, are asked to end."""
         jobs = tuple(jobs)
-        if not jobs:
+        if not jobs or await self._try_requeue(jobs):
             return
-        problem = await self._node_state.commands.requeue_jobs(jobs)
-        if problem:
-            self._signal_steps(signal.SIGTERM)
+        self._hold_steps()
+        self._signal_steps(signal.SIGTERM)
+        while not self._node_state.evicting:
+            await asyncio.sleep(REQUEUE_RETRY_S)  # slurmctld can only be asked
+            if await self._try_requeue(jobs):
+                self._release_steps()
+                return
+
+    async def _try_requeue(self, jobs: tuple[str, ...]) -> bool:
+        """Give the order; return False without an answer. Jobs that slurmctld refuses to requeue get SIGTERM."""
+        node = self._node_state
+        if not await node.commands.requeue_jobs(jobs):
+            return True
+        if not (await node.commands.query_node(node.name)).answered:
+            return False
+        self._signal_steps(signal.SIGTERM)
+        return True
+
+    def _hold_steps(self) -> None:
+        """Stop each slurmstepd: it reports no end of its job."""
+        for step in self._node_state.refresh().steps:
+            send_signal(step.pid, signal.SIGSTOP)
+
+    def _release_steps(self) -> None:
+        for step in self._node_state.refresh().steps:
+            send_signal(step.pid, signal.SIGCONT)
 
     def kill_steps(self) -> None:
         """Kill the steps that are left, with all processes below them."""
         self._signal_steps(signal.SIGKILL)
 
-    def _signal_steps(self, number: int) -> None:
+    def _signal_steps(self, number: int) -> list[int]:
+        """Signal all processes of the steps and return their pids; a slurmstepd itself gets only SIGKILL."""
+        signalled: list[int] = []
         for step in self._node_state.refresh().steps:
             below = list(job_processes.walk_descendants(step.pid))
             # the slurmstepd first: it would tell slurmctld that its job has failed, and a failed job is not given back
-            for pid in [*([step.pid] if number == signal.SIGKILL else []), *below]:
-                send_signal(pid, number)
+            signalled += [*([step.pid] if number == signal.SIGKILL else []), *below]
+        for pid in signalled:
+            send_signal(pid, number)
+        return signalled
 
     def run_blocking(self) -> None:
         """Do as `run`, without an event loop."""

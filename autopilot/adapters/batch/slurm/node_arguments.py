@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 MAX_NAME_LENGTH = 63
+EVERY_NODE = "ALL"  # an order to a node of this name, in any case, is an order to all nodes of the cluster
 RENDERED_PARAMETERS = ("CPUs", "RealMemory", "NodeName")
+_NODE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,254}")
 _PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _PARAMETER_VALUE = re.compile(r"[A-Za-z0-9_.,:+*()/=\[\]-]+")
 
@@ -26,8 +28,14 @@ def build_slurm_node_name(configured_name: str | None, slot: str | None, host: s
 
     The next life then registers the same node again, and the controller gives back the jobs that a crashed life left.
     """
-    name = configured_name or slot or host.partition(".")[0]
-    return re.sub(r"[^A-Za-z0-9_-]", "-", name)[:MAX_NAME_LENGTH].strip("-") or "autopilot"
+    given = configured_name or slot or host.partition(".")[0]
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", given)[:MAX_NAME_LENGTH].strip("-")
+    return name if is_one_node(name) else f"autopilot-{name}".rstrip("-")
+
+
+def is_one_node(name: str) -> bool:
+    """Return True when Slurm's tools take `name` for exactly one node: no pattern, and not the whole cluster."""
+    return _NODE_NAME.fullmatch(name) is not None and name.upper() != EVERY_NODE
 
 
 def build_arguments(name: str, size: NodeSize, controller: str | None) -> tuple[str, ...]:
@@ -53,11 +61,10 @@ def find_parameter_problem(name: str, value: str) -> str:
 
 def find_given_name(argv: Sequence[str]) -> str | None:
     """Return the node's name in slurmd's own arguments (`-N NAME`, `-NNAME`); None when there is none."""
-    for index, word in enumerate(argv):
-        if word == "-N" and index + 1 < len(argv):
-            return argv[index + 1]
-        if word.startswith("-N") and len(word) > 2:
-            return word[2:]
+    for word, following in zip(argv, (*argv[1:], ""), strict=True):
+        if word.startswith("-N"):
+            name = word[2:] or following
+            return name if is_one_node(name) else None
     return None
 
 

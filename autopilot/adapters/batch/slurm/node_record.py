@@ -95,10 +95,16 @@ def parse_node_record(text: str) -> NodeRecord | None:
 
 
 def parse_fields(line: str) -> dict[str, str]:
-    """Return the `Key=value` pairs of a line; a value may hold spaces and reaches to the next key."""
+    """Return the `Key=value` pairs of a line; a value may hold spaces and reaches to the next key.
+
+    The first value of a key counts: texts of people (Reason, Comment) come last, and may look like a key.
+    """
     marks = list(_FIELD.finditer(line))
     ends = [mark.start() for mark in marks[1:]] + [len(line)]
-    return {mark[1]: line[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)}
+    found: dict[str, str] = {}
+    for mark, end in zip(marks, ends, strict=True):
+        found.setdefault(mark[1], line[mark.end() : end].strip())
+    return found
 
 
 def _parse_count(text: str | None) -> int | None:

@@ -102,6 +102,8 @@ class SlurmMonitor:
         node.conditions.update("node-closed", record.find_problem(draining=node.draining), now())
         if record.is_busy or node.limbo.missing_since:
             await self._return_lost_jobs(now())
+        else:
+            node.limbo, _ = node.limbo.observe_queue(node.name, (), node.jobs_with_batch_step, now())
 
     def _find_registration_problem(self) -> str | None:
         node = self._node_state

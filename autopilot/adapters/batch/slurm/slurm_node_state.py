@@ -10,7 +10,7 @@ from collections.abc import Callable
 from autopilot.adapters.batch.conditions import Conditions
 from autopilot.adapters.batch.process_signals import send_signal
 from autopilot.adapters.batch.slurm.job_limbo import BATCH_STEP, LimboWatch
-from autopilot.adapters.batch.slurm.node_arguments import find_given_name
+from autopilot.adapters.batch.slurm.node_arguments import build_slurm_node_name, find_given_name
 from autopilot.adapters.batch.slurm.slurm_commands import ControllerAnswer, SlurmCommands
 from autopilot.adapters.batch.slurm.slurm_processes import SlurmProcesses, find_slurm_processes, read_process_title
 from autopilot.machines.cues import Cue, PayloadsCrashed, PayloadsObserved
@@ -30,7 +30,7 @@ class SlurmNodeState:
 
     def __init__(self, commands: SlurmCommands, report: Callable[[Cue], None], poll: float) -> None:
         self.commands, self.report, self.poll = commands, report, poll
-        self.name = os.uname().nodename.partition(".")[0]
+        self.name = build_slurm_node_name(None, None, os.uname().nodename)
         self._is_name_fixed = False
         self.conditions = Conditions(report)
         self.leader_pid: int | None = None
@@ -61,9 +61,9 @@ class SlurmNodeState:
         if slurmd is not None and slurmd != before.slurmd and not self._is_name_fixed:
             self.name = find_given_name(read_process_title(slurmd).split()) or self.name
         self.limbo = self.limbo.observe_steps(self.jobs_with_batch_step)
-        for step in self.processes.steps:
-            if step.name == BATCH_STEP and step.first_pid is not None:
-                self._first_pids[step.job] = step.first_pid
+        now = {step.job: step.first_pid for step in self.processes.steps if step.name == BATCH_STEP}
+        self._first_pids = {job: pid for job, pid in self._first_pids.items() if job in self.limbo.seen}
+        self._first_pids |= {job: pid for job, pid in now.items() if pid is not None}
         if payloads_ended(before, self.processes):
             self.query_due.set()
         if self.processes.jobs != self.payloads:

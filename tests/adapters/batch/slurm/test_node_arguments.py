@@ -15,6 +15,7 @@ from autopilot.adapters.batch.slurm.node_arguments import (
     build_slurm_node_name,
     find_given_name,
     find_parameter_problem,
+    is_one_node,
     list_own_options,
 )
 from autopilot.adapters.batch.slurm.spool_directory import parse_spool_directory
@@ -33,6 +34,7 @@ def test_any_name_becomes_one(configured: str | None, slot: str | None, host: st
     """A node's name has only characters that Slurm takes, and at most as many."""
     name = build_slurm_node_name(configured, slot, host)
     assert re.fullmatch(r"[A-Za-z0-9_-]+", name) and len(name) <= MAX_NAME_LENGTH
+    assert is_one_node(name)
 
 
 def test_the_name_of_a_slot_is_the_same_in_each_life() -> None:
@@ -40,6 +42,14 @@ def test_the_name_of_a_slot_is_the_same_in_each_life() -> None:
     assert build_slurm_node_name("a", "b", "c") == "a"
     assert build_slurm_node_name(None, "rack/1", "c") == "rack-1"
     assert build_slurm_node_name(None, None, "c.example.org") == "c"
+
+
+@pytest.mark.parametrize("name", ["ALL", "all", "a[1-3]", "a,b", "", "-f", "a b"])
+def test_orders_reach_one_node(name: str) -> None:
+    """No name is used in an order that Slurm takes for several nodes, for the whole cluster, or for an option."""
+    assert not is_one_node(name)
+    assert is_one_node(build_slurm_node_name(name, None, "host"))
+    assert find_given_name(["slurmd", "-N", name]) is None
 
 
 @pytest.mark.parametrize("argv", [["slurmd", "-N", "x"], ["slurmd", "-Nx", "-D"]])

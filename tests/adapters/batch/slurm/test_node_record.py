@@ -68,6 +68,12 @@ def test_an_own_drain_is_known_by_its_reason() -> None:
     assert not parse("IDLE+DRAIN", THEIRS).is_closed_by_us and not parse("IDLE", OURS).is_closed_by_us
 
 
+def test_a_reason_is_no_state() -> None:
+    """A text of people that looks like a key changes nothing."""
+    assert parse("ALLOCATED+DRAIN", "disk State=IDLE CPUTot=9").is_busy
+    assert parse("IDLE", "x CPUTot=9").cpus == 2
+
+
 @given(st.text(max_size=300))
 def test_any_text_is_read(text: str) -> None:
     """No output of a tool is an error; without a node there is no record."""
