@@ -25,6 +25,8 @@ from autopilot.adapters.batch.process_signals import send_signal
 from autopilot.adapters.batch.slurm.node_record import OWN_REASON
 from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
 from autopilot.process import job_processes
+from autopilot.process.spawn import SpawnError, spawn
+from autopilot.spec.plan import Command
 
 TOTAL_TIMEOUT_S = 4.5  # of the port's five
 COMMAND_TIMEOUT_S = 1.5  # for each order; an unreachable slurmctld takes longer to be noticed
@@ -150,18 +152,30 @@ class JobReturn:
                 return
 
     def _run_scontrol(self, words: tuple[str, ...], timeout_s: float) -> bool:
-        """Return False when it does not end in time or cannot be started."""
+        """Return False when it does not end in time or cannot be started; its output is thrown away."""
         try:
-            pid = os.posix_spawnp("scontrol", ["scontrol", *words], dict(self._env))
-            descriptor = os.pidfd_open(pid)
-        except OSError:
+            child = spawn(Command(argv=("scontrol", *words)), self._env)
+        except SpawnError:
             return False
-        try:
-            has_ended = bool(select.select([descriptor], [], [], max(0.0, timeout_s))[0])
-            if not has_ended:
-                os.kill(pid, signal.SIGKILL)
-        finally:
+        has_ended = wait_blocking(child.pid, timeout_s)
+        if not has_ended:
+            send_signal(child.pid, signal.SIGKILL)
+        for descriptor in (child.stdout_fd, child.stderr_fd, child.problem_fd):
             os.close(descriptor)
+        return has_ended
+
+
+def wait_blocking(pid: int, timeout_s: float) -> bool:
+    """Wait for a child of ours without an event loop, and reap it; return False when it still runs after that time."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:  # reaped already, or out of descriptors
+        return False
+    try:
+        has_ended = bool(select.select([descriptor], [], [], max(0.0, timeout_s))[0])
+    finally:
+        os.close(descriptor)
+    if has_ended:
         with suppress(ChildProcessError):
             os.waitpid(pid, 0)
-        return has_ended
+    return has_ended
