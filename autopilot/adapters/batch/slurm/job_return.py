@@ -89,9 +89,11 @@ class JobReturn:
     async def _try_requeue(self, jobs: tuple[str, ...]) -> bool:
         """Give the order; return False without an answer. Jobs that slurmctld refuses to requeue get SIGTERM."""
         node = self._node_state
-        if not await node.commands.requeue_jobs(jobs):
+        # at once: a silent slurmctld is noticed after 10 s by either, and the jobs wait for their SIGTERM
+        problem, answer = await asyncio.gather(node.commands.requeue_jobs(jobs), node.commands.query_node(node.name))
+        if not problem:
             return True
-        if not (await node.commands.query_node(node.name)).answered:
+        if not answer.answered:
             return False
         self._signal_steps(signal.SIGTERM)
         return True
