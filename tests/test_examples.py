@@ -44,18 +44,20 @@ def test_every_example_has_a_spec() -> None:
     assert folders - elsewhere == {spec.parent.name for spec in SPECS}
 
 
-def test_dockerfile_copies_what_is_there() -> None:
+@pytest.mark.parametrize("example", ["worker-node", "slurm-worker"])
+def test_dockerfile_copies_what_is_there(example: str) -> None:
     """Each file the worker image takes from its folder exists there, but for the wheelhouse, which is made."""
-    recipe = (EXAMPLES / "worker-node" / "Dockerfile").read_text()
+    recipe = (EXAMPLES / example / "Dockerfile").read_text()
     copied = [word for line in re.findall(r"(?m)^COPY (?!--from)(.*) \S+$", recipe) for word in line.split()]
     assert "autopilot.json5" in copied
-    assert [name for name in copied if name != "wheelhouse" and not (EXAMPLES / "worker-node" / name).exists()] == []
+    assert [name for name in copied if name != "wheelhouse" and not (EXAMPLES / example / name).exists()] == []
 
 
-def test_readme_names_every_variable() -> None:
+@pytest.mark.parametrize("example", ["worker-node", "slurm-worker"])
+def test_readme_names_every_variable(example: str) -> None:
     """The worker's README tells of each environment variable its job spec reads."""
-    spec = (EXAMPLES / "worker-node" / "autopilot.json5").read_text()
-    readme = (EXAMPLES / "worker-node" / "README.md").read_text()
+    spec = (EXAMPLES / example / "autopilot.json5").read_text()
+    readme = (EXAMPLES / example / "README.md").read_text()
     assert [name for name in re.findall(r"{{ (?:if )?\.(\w+)", spec) if f"`{name}`" not in readme] == []
 
 

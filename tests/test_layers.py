@@ -46,7 +46,17 @@ def test_no_batch_system_in_machines_and_wiring():
         assert "condor" not in text.lower(), path.relative_to(PACKAGE)
 
 
-ADAPTERS = ["batch/htcondor", "batch/command", "checks", "consul", "control", "logs", "telemetry", "templates"]
+ADAPTERS = [
+    "batch/htcondor",
+    "batch/slurm",
+    "batch/command",
+    "checks",
+    "consul",
+    "control",
+    "logs",
+    "telemetry",
+    "templates",
+]
 
 
 @pytest.mark.parametrize("room", ADAPTERS)

@@ -2,7 +2,8 @@
 
 The supervisor calls, in this order:
 
-    prepare() -> (main process started: build_environment(), on_started()) -> monitor() in the background
+    prepare() -> monitor() in the background
+    build_environment(), build_arguments(), on_started(), on_exited()     around each run of the main process
     begin_drain() ... Drained            payloads finish
     soft_stop(), hard_stop()             the two steps at the drain's deadline
     evict() ... Evicted                  an ordered stop that does not wait for payloads
@@ -77,6 +78,10 @@ class BatchSystem(Protocol):
 
     def build_environment(self) -> Mapping[str, str]:
         """Return variables for the main process, over all others."""
+        ...
+
+    def build_arguments(self) -> tuple[str, ...]:
+        """Return arguments for the main process, after those of its command."""
         ...
 
     def on_started(self, pid: int) -> None:

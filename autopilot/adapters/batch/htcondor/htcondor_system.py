@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING
 from autopilot.adapters.batch.batch_system import SupervisorServices
 from autopilot.adapters.batch.htcondor import guard_file, node_config, preflight, startd_guard
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
-from autopilot.adapters.batch.htcondor.daemons import Daemons, send_signal
+from autopilot.adapters.batch.htcondor.daemons import Daemons
 from autopilot.adapters.batch.htcondor.drain_runner import DrainRunner
 from autopilot.adapters.batch.htcondor.free_space import find_space_problem
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
-from autopilot.adapters.batch.htcondor.kernel_events import wait_until_ended
 from autopilot.adapters.batch.htcondor.master_heartbeat import NotifySocket
 from autopilot.adapters.batch.htcondor.node_monitor import HEARTBEAT_TIMEOUT_S, NodeMonitor
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.adapters.batch.htcondor.token_watch import TokenWatch
+from autopilot.adapters.batch.kernel_events import wait_until_ended
+from autopilot.adapters.batch.process_signals import send_signal
 from autopilot.machines.cues import Evicted
 from autopilot.process import cgroup
 
@@ -192,6 +193,10 @@ class HtcondorSystem:
         """Return variables for condor_master, over all others: its heartbeat's socket and interval (microseconds)."""
         heartbeat = {"NOTIFY_SOCKET": self._notify_socket.open(), "WATCHDOG_USEC": str(int(HEARTBEAT_TIMEOUT_S * 1e6))}
         return {**heartbeat, **self._overrides}
+
+    def build_arguments(self) -> tuple[str, ...]:
+        """Return none: condor_master reads everything from its configuration."""
+        return ()
 
     def on_started(self, pid: int) -> None:
         """Take note of condor_master, or of the wrapper that starts it."""

@@ -7,16 +7,16 @@ import random
 import signal
 from collections.abc import Awaitable, Callable
 
-from autopilot.adapters.batch.htcondor.conditions import StartdWakeups
 from autopilot.adapters.batch.htcondor.daemon_troubles import describe_missing, describe_stopped, update_conditions
-from autopilot.adapters.batch.htcondor.daemons import send_signal
 from autopilot.adapters.batch.htcondor.drain_runner import DEBOUNCE_S
 from autopilot.adapters.batch.htcondor.drain_steps import STARTD_HOLD
 from autopilot.adapters.batch.htcondor.free_space import find_space_problem
-from autopilot.adapters.batch.htcondor.kernel_events import DirectoryWatch, ProcessEndWatch
-from autopilot.adapters.batch.htcondor.node_state import NodeState, wait_and_clear
+from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
+from autopilot.adapters.batch.htcondor.startd_health import StartdWakeups
 from autopilot.adapters.batch.htcondor.token_watch import TokenWatch
+from autopilot.adapters.batch.kernel_events import DirectoryWatch, ProcessEndWatch, wait_and_clear
+from autopilot.adapters.batch.process_signals import send_signal
 from autopilot.amounts import format_count
 from autopilot.machines.cues import Drained
 from autopilot.process.process_stat import count_wakeups

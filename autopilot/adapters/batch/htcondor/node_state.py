@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from autopilot.adapters.batch.conditions import Conditions
 from autopilot.adapters.batch.htcondor.classads import Value
-from autopilot.adapters.batch.htcondor.conditions import Conditions, StartdStarts
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemon_troubles import HelpersSeen, describe_missing
 from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, find_payloads, read_payload_id
@@ -25,6 +25,7 @@ from autopilot.adapters.batch.htcondor.payload_ends import (
     read_starter_ends,
 )
 from autopilot.adapters.batch.htcondor.payload_history import PayloadHistory
+from autopilot.adapters.batch.htcondor.startd_health import StartdStarts
 from autopilot.machines.cues import Cue, PayloadEndsFound, PayloadsCrashed, PayloadsObserved
 from autopilot.safe_files import read_file
 
@@ -197,13 +198,3 @@ class NodeState:
         self.startd_appeared = False
         self.helpers_seen = HelpersSeen()
         self.startd_starts = StartdStarts()
-
-
-async def wait_and_clear(event: asyncio.Event, max_wait_s: float) -> None:
-    """Wait for the event, at most `max_wait_s` seconds, and clear it."""
-    try:
-        async with asyncio.timeout(max_wait_s):
-            await event.wait()
-    except TimeoutError:
-        pass
-    event.clear()
