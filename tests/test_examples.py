@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -35,6 +36,19 @@ def test_spec_is_valid(spec: Path) -> None:
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_worker_of_one_job() -> None:
+    """With PAYLOADS=1 the worker's job spec is valid, and its lives take one job each."""
+    spec = EXAMPLES / "worker-node" / "autopilot.json5"
+    planned = subprocess.run(
+        [sys.executable, "-m", "autopilot", "plan", str(spec)],
+        env={**ENVIRONMENT, "PAYLOADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(planned.stdout)["lifetime"]["payloads"] == 1
 
 
 def test_every_example_has_a_spec() -> None:

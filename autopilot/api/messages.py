@@ -131,11 +131,15 @@ class LifetimeStatus(TypedDict):
     ends: float | None
     """Time at which the drain begins; null without a maximum, and before the lifetime is counted."""
     reason: str | None
-    """Reason of the drain: `lifetime`, `idle`, `drain`, `signal` or `check-failed`; null before."""
+    """Reason of the drain: `lifetime`, `idle`, `payloads`, `drain`, `signal` or `check-failed`; null before."""
     drain_began: float | None
     """Time at which the drain began."""
     deadline: float | None
     """Time at which payloads are asked to end."""
+    payloads_taken: int
+    """Number of payloads that have begun in this life; 0 where no batch system counts them."""
+    payload_limit: int | None
+    """Number of payloads after which the node takes no other; null without a limit."""
 
 
 class HtcondorAdapterStatus(TypedDict):

@@ -280,6 +280,19 @@ def _check_lifetime(spec: Spec) -> Iterator[Finding]:
     if life.idle is not None and spec.batch is None:
         reason = f"without an {_BATCH_NAMES} section: nothing else tells what runs"
         yield Finding((*path, "idle"), f"cannot be known {reason}; add it or remove this", related_paths=_BATCH_KEYS)
+    if life.payloads is not None:
+        yield from _check_payload_limit(spec)
+
+
+def _check_payload_limit(spec: Spec) -> Iterator[Finding]:
+    path: KeyPath = ("lifetime", "payloads")
+    if spec.batch is None:
+        reason = f"without an {_BATCH_NAMES} section: nothing else takes payloads"
+        yield Finding(path, f"cannot be kept {reason}; add it or remove this", related_paths=_BATCH_KEYS)
+        return
+    name, section = spec.batch
+    if problem := section.find_limit_problem():
+        yield Finding(path, f"cannot be kept by {name}: {problem}", related_paths=((name,), (name, "node")))
 
 
 def _check_drains(spec: Spec) -> Iterator[Finding]:

@@ -220,6 +220,18 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "lifetime.idle: cannot be known without an htcondor or slurm section",
         ),
         (
+            "{jobs: [A], lifetime: {drain: {exec: 'x', until: 'y'}, payloads: ‸1}}",
+            "lifetime.payloads: cannot be kept without an htcondor section",
+        ),
+        (
+            "{jobs: [{name: 'm', exec: 'condor_master -f'}], lifetime: {payloads: ‸1}}",
+            "lifetime.payloads: cannot be kept by htcondor: it is a setting of the node's configuration; add htcondor",
+        ),
+        (
+            "{jobs: [{name: 'm', exec: 'condor_master -f'}], htcondor: {node: true}, lifetime: {payloads: ‸0}}",
+            "lifetime.payloads: cannot be 0",
+        ),
+        (
             "{jobs: [A], lifetime: {max: 9, drain: {exec: 'x', until: 'y'}, after: {source: ‸'b', once: 'healthy'}}}",
             'lifetime.after.source: cannot be "b": no job has this name; there are: a',
         ),
