@@ -46,10 +46,14 @@ CHECK_KINDS = {
     "valid": "autopilot.adapters.checks.validity_check",
     "resolves": "autopilot.adapters.checks.name_check",
     "htcondor": "autopilot.adapters.checks.htcondor_check",
+    "access_point": "autopilot.adapters.checks.access_point_check",
 }
 IMPLIED_CHECK_KIND = "alive"  # of a health section that names no check
 _IMPLIED_CHECK_MODULE = "autopilot.adapters.checks.alive_check"
-BATCH_SYSTEMS = {"htcondor": "autopilot.adapters.batch.htcondor.htcondor_extension"}
+BATCH_SYSTEMS = {
+    "htcondor": "autopilot.adapters.batch.htcondor.htcondor_extension",
+    "access_point": "autopilot.adapters.batch.htcondor.access_point.access_point_extension",
+}
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ _OWN_METRICS = {
     "autopilot_lifetime_left_seconds": ("",),
     "autopilot_life_phase": ("",),
     "autopilot_payloads_running": ("",),
+    "autopilot_queue_jobs": ("",),
     "autopilot_maintenance": ("",),
     "autopilot_trouble": ("",),
     "autopilot_gate_open": ("",),

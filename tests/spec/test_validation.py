@@ -86,6 +86,7 @@ def format_job(keys: str) -> str:
         ("health: {http: {url: 'http://x', status: ‸'3-2'}}", 'jobs[web].health.http.status: cannot be "3-2"; write'),
         ("health: {tcp: ‸'x'}", 'jobs[web].health.tcp: cannot be "x"; write "HOST:PORT"'),
         ("health: {htcondor: ‸'startd'}", "jobs[web].health.htcondor: cannot be asked without an htcondor section"),
+        ("health: {access_point: ‸'schedd'}", "jobs[web].health.access_point: cannot be asked without an access_point"),
         ("health: {exec: 'x', onFailure: ‸'drain'}", 'jobs[web].health.onFailure: cannot be "drain" without a'),
         ("backoff: {initial: 9, max: ‸3}", "jobs[web].backoff.max: cannot be shorter than initial (9 s), got 3 s"),
         ("backoff: {factor: ‸0.5}", "jobs[web].backoff.factor: cannot be 0.5; it must be from 1 to 1000"),
@@ -221,6 +222,23 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "{jobs: [A], lifetime: {max: 9, drain: {exec: 'x', until: 'y'}, after: {source: ‸'b', once: 'healthy'}}}",
             'lifetime.after.source: cannot be "b": no job has this name; there are: a',
         ),
+        (
+            "{jobs: [A], access_point: {job: 'a', name: ‸'ap'}}",
+            'access_point.name: cannot be "ap"; write NAME@DOMAIN, which stays the same on every host',
+        ),
+        (
+            "{jobs: [A], access_point: 'a', lifetime: {drain: {access_point: ‸'handoff'}}}",
+            'lifetime.drain.access_point: cannot be "handoff"; one of queue, handover; did you mean "handover"?',
+        ),
+        (
+            "{jobs: [A], access_point: 'a', lifetime: {idle: ‸'1m'}}",
+            "lifetime.idle: cannot be used with access_point: its jobs run elsewhere",
+        ),
+        (
+            "{jobs: [A], lifetime: {drain: {access_point: ‸'queue'}}}",
+            "lifetime.drain.access_point: cannot be used without an access_point section",
+        ),
+        ("{jobs: [A], ‸access_point: 'a', htcondor: 'a'}", "access_point: cannot stand beside htcondor"),
         ("{jobs: [A], htcondor: {job: ‸'aa'}}", 'htcondor.job: cannot be "aa": there is no such job; did'),
         ("{jobs: [A], htcondor: ‸true}", "htcondor.job: cannot be left out: no job runs condor_master"),
         (
