@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from autopilot.adapters.batch.htcondor.node_config import format_setting
 
-LOCK_NAME = "autopilot.lock"  # in SPOOL; see spool_claim.py
+LOCK_NAME = "autopilot-claim.json"  # in SPOOL; see spool_claim.py
 REQUIREMENT_NAME = "AutopilotDrain"
 REFUSAL = "this access point is being drained and takes no new jobs; submit to another one"
 
