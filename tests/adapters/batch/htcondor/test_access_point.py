@@ -166,15 +166,18 @@ def test_spool_is_claimed_by_one_life(tmp_path: Path) -> None:
         holder.kill()
     assert claim.try_take(tmp_path, RECORD) == (True, other)
     assert claim.try_take(tmp_path, RECORD)[0], "a life keeps its claim"
+    claim.release()
     assert parse_record((tmp_path / LOCK_NAME).read_bytes()) == RECORD
 
 
 def test_spool_belongs_to_one_name(tmp_path: Path) -> None:
     """A schedd of another name does not get the queue, and the spool keeps the name that it had."""
-    SpoolClaim().try_take(tmp_path, RECORD)
     other = SpoolRecord(name="new@pool", life="x", host="here", since=1.0)
-    first = SpoolClaim()
-    _, before = first.try_take(tmp_path, RECORD)
+    claim = SpoolClaim()
+    for record in (RECORD, other, RECORD):
+        taken, before = claim.try_take(tmp_path, record)
+        assert taken and before in (None, RECORD)
+        claim.release()
     assert find_name_problem(tmp_path, "ap@pool", before) == ""
     assert 'set access_point.name to "ap@pool"' in find_name_problem(tmp_path, other.name, before)
 

@@ -155,6 +155,8 @@ class AccessPointSystem:
                 f"another access point of the name {name} answers at {address}: end that one, "
                 "or give this one a name and a spool of its own"
             )
+        if problem:
+            self._claim.release()
         return [problem] if problem else []
 
     def _examine_spool(self, spool: Path) -> str:

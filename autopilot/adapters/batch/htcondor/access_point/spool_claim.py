@@ -64,6 +64,12 @@ class SpoolClaim:
             os.pwrite(descriptor, json.dumps(asdict(record)).encode(), 0)
         return True, before
 
+    def release(self) -> None:
+        """Give the spool free, for a life that cannot use it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
 
 def parse_record(data: bytes) -> SpoolRecord | None:
     """Return the record in a lock file; None for any other content."""
