@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from autopilot.adapters.batch.htcondor.access_point.access_point_settings import AccessPointSettings
+from autopilot.adapters.batch.htcondor.access_point.access_point_settings import AccessPointSettings, Ending
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
 from autopilot.adapters.checks.exec_check import ExecProbe
 from autopilot.adapters.checks.htcondor_check import HtcondorProbe
@@ -318,7 +318,7 @@ def test_restarts_on_failure():
         ("lifetime: {drain: {access_point: 'handover'}},", "handover"),
     ],
 )
-def test_access_point(lifetime: str, ending: str) -> None:
+def test_access_point(lifetime: str, ending: Ending) -> None:
     """The word in `lifetime.drain` says how the access point's life ends; by default its queue empties."""
     plan = compile_plan(CONDOR % f"{lifetime} access_point: {{name: 'ap@pool', spool: '/s'}}")
     assert plan.batch is not None and plan.batch.system == "access_point"
