@@ -27,7 +27,7 @@ JOBS = f"""\
 executable = /bin/sh
 transfer_executable = false
 should_transfer_files = YES
-arguments = "-c 'sleep 30; echo done'"
+arguments = "-c 'until test -e /released; do sleep 0.2; done; echo done'"
 request_cpus = 1
 request_memory = 16M
 request_disk = 1M
@@ -48,7 +48,7 @@ class AccessPoint:
             ["sh", "-c", ACCESS_POINT_START],
             env={"AUTOPILOT_STATE": STATE, **env},
             files={
-                "/etc/autopilot.json5": (EXAMPLE / "autopilot.json5").read_text(),
+                "/etc/autopilot.json5": (EXAMPLE / "autopilot.json5").read_text().replace("15s", "2s"),
                 "/etc/condor/config.d/40-quick.conf": QUICK,
             },
             disks={"/var/lib/condor/spool": str(volumes / "spool"), "/home": str(volumes / "home")},
@@ -69,7 +69,7 @@ class AccessPoint:
         return dict(json.loads(output).get("access_point", {})) if output.startswith("{") else {}
 
     def wait_until_joined(self) -> None:
-        self.pool.wait_until(lambda: self.read_status().get("in_pool"), 60, "the access point joins the pool")
+        self.pool.wait_until(lambda: self.read_status().get("in_pool"), 60, "the access point sees itself in the pool")
 
     def submit(self) -> str:
         return self.host.run(["condor_submit", "-terse", "-"], user="alice", stdin=JOBS)
@@ -124,7 +124,8 @@ def test_two_lives_lose_no_job(pool: Pool, volumes: Path) -> None:
     pool.wait_until(
         lambda: [ad["NumJobStarts"] for ad in first.read_jobs()] == [1] * JOB_COUNT, 60, "the queue knows of the starts"
     )
-    assert "10 running" in first.host.run(["autopilot", "status"])
+    shown = f"queue of ap@pool: {JOB_COUNT} running"
+    pool.wait_until(lambda: shown in first.host.run(["autopilot", "status"]), 60, "the status shows the queue")
 
     rival = first.host.run("AUTOPILOT_STATE=/tmp/rival autopilot run /etc/autopilot.json5; echo exit $?", timeout=90)
     assert "is in use by another access point (ap@pool on " in rival and rival.endswith("exit 75\n")
@@ -143,6 +144,8 @@ def test_two_lives_lose_no_job(pool: Pool, volumes: Path) -> None:
         second.submit()
     assert "the life ends when the queue is empty" in second.host.run(["autopilot", "why", "condor-master"])
     assert 'autopilot_queue_jobs{state="running"}' in second.host.run("curl -s http://127.0.0.1:9090/metrics")
+    for worker in pool.workers[:2]:
+        worker.write_file("/released", "")
     assert second.host.wait(120) == 0
     assert second.read_last_words()["reason"] == "drain"
 

@@ -222,7 +222,10 @@ class AccessPointSystem:
             self._token_watch.update(now)
             for name in ("SPOOL", "LOG"):
                 self._conditions.update(f"{name.lower()}-full", self._find_space_problem(name), now)
-            await asyncio.sleep(self._settings.poll)
+            pause = self._settings.poll
+            if self._leader_pid is not None and not self._membership.joined:
+                pause = min(pause, self._membership.compute_pause(now))
+            await asyncio.sleep(pause)
 
     async def _observe_queue(self) -> None:
         self._counts, problem = await self._commands.count_jobs()

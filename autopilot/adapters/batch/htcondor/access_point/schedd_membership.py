@@ -37,6 +37,10 @@ class ScheddMembership:
         if backoff.is_due(asyncio.get_running_loop().time()):
             await self.query(QUERY_TIMEOUT_S)
 
+    def compute_pause(self, now: float) -> float:
+        """Return the seconds until an absent schedd is asked for again, at least 1; `now` is the loop's time."""
+        return max(1.0, self._absent_backoff.due_at - now)
+
     async def check(self, timeout: float) -> tuple[bool, str]:
         """Return whether the schedd is in its pool, and one sentence; the answer is at most MAX_ANSWER_AGE_S old."""
         if asyncio.get_running_loop().time() - self._queried_at > MAX_ANSWER_AGE_S:
