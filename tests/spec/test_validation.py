@@ -86,7 +86,7 @@ def format_job(keys: str) -> str:
         ("health: {http: {url: 'http://x', status: ‸'3-2'}}", 'jobs[web].health.http.status: cannot be "3-2"; write'),
         ("health: {tcp: ‸'x'}", 'jobs[web].health.tcp: cannot be "x"; write "HOST:PORT"'),
         ("health: {htcondor: ‸'startd'}", "jobs[web].health.htcondor: cannot be asked without an htcondor section"),
-        ("health: {access_point: ‸'schedd'}", "jobs[web].health.access_point: cannot be asked without an access_point"),
+        ("health: {access_point: ‸'schedd'}", "jobs[web].health.access_point: cannot be asked without"),
         ("health: {exec: 'x', onFailure: ‸'drain'}", 'jobs[web].health.onFailure: cannot be "drain" without a'),
         ("backoff: {initial: 9, max: ‸3}", "jobs[web].backoff.max: cannot be shorter than initial (9 s), got 3 s"),
         ("backoff: {factor: ‸0.5}", "jobs[web].backoff.factor: cannot be 0.5; it must be from 1 to 1000"),
@@ -236,7 +236,7 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ),
         (
             "{jobs: [A], lifetime: {drain: {access_point: ‸'queue'}}}",
-            "lifetime.drain.access_point: cannot be used without an access_point section",
+            "lifetime.drain.access_point: cannot be used without",
         ),
         ("{jobs: [A], ‸access_point: 'a', htcondor: 'a'}", "access_point: cannot stand beside htcondor"),
         ("{jobs: [A], htcondor: {job: ‸'aa'}}", 'htcondor.job: cannot be "aa": there is no such job; did'),
