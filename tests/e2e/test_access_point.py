@@ -144,7 +144,7 @@ def test_two_lives_lose_no_job(pool: Pool, volumes: Path) -> None:
     assert first.host.wait(60) == 0
     words = first.read_last_words()
     assert (words["reason"], words["exit_code"], words["payloads_killed"]) == ("drain", 0, 0)
-    assert sum(len(worker.find_processes("condor_starter")) for worker in pool.workers) == JOB_COUNT
+    assert sum(len(worker.find_processes("condor_starter")) for worker in pool.workers[:2]) == JOB_COUNT
 
     second = AccessPoint(pool, volumes, token, DRAIN="queue")
     pool.wait_until(lambda: second.count_states()["Running"] == JOB_COUNT, 60, "the next life has the running jobs")
