@@ -85,7 +85,7 @@ class Pool(Schedd):
             argv: the worker's PID 1; `autopilot` is this checkout's, copied at the first call.
             env: further variables of its environment.
             files: path inside -> content, written before the start.
-            disks: mount point inside -> tmpfs options.
+            disks: mount point inside -> tmpfs options, or a folder of this machine as a volume.
             token: content of the token file; None creates a valid one, "" leaves the worker without any.
             token_path: path of the token file.
             connected: False leaves the network cable unplugged.
