@@ -1,0 +1,170 @@
+"""The examples of services, on the real software: a web site and a database are renewed while clients use them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.lab_host import Host
+from lab.service_hosts import CONSUL_ADDRESS, ServiceNetwork, compute_address, start_script
+
+pytestmark = pytest.mark.real("root", "htcondor", "consul")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+WEB, DATABASE = EXAMPLES / "web-service", EXAMPLES / "database"
+DOWNLOAD_BYTES, DOWNLOAD_RATE = 3_000_000, 500_000
+# a file that is sent slowly, so that its connection is open during the drain
+SLOW_FILE = f"location = /download {{ limit_rate {DOWNLOAD_RATE}; }}"
+
+
+@pytest.fixture
+def network() -> Iterator[ServiceNetwork]:
+    """Run a network with Consul. A failed test shows the output of its hosts."""
+    with ServiceNetwork() as network:
+        yield network
+        for host in network.hosts:
+            print(f"--- {host.name}, PID 1 {host.exit_code=}\n{host.read_log()}")
+
+
+def start_web_server(network: ServiceNetwork, name: str) -> Host:
+    """A web server of the example, with a large file beside its page."""
+    config = (WEB / "web.conf").read_text().replace("location = /health", f"{SLOW_FILE}\n        location = /health")
+    return network.start_host(
+        name,
+        ["autopilot", "run", "/etc/web.json5"],
+        files={
+            "/etc/web.json5": (WEB / "web.json5").read_text(),
+            "/etc/nginx/web.conf": config,
+            "/var/www/html/index.html": "hello\n",
+            "/var/www/html/download": "x" * DOWNLOAD_BYTES,
+        },
+        programs={"/usr/local/bin/is-quiet": (WEB / "is-quiet").read_text()},
+    )
+
+
+def start_balancer(network: ServiceNetwork) -> Host:
+    """The balancer of the example."""
+    return network.start_host(
+        "balancer",
+        ["autopilot", "run", "/etc/balancer.json5"],
+        files={
+            "/etc/balancer.json5": (WEB / "balancer.json5").read_text(),
+            "/etc/haproxy/haproxy.cfg.j2": (WEB / "haproxy.cfg.j2").read_text(),
+        },
+    )
+
+
+def start_download_from(client: Host, server: str) -> subprocess.Popen[str]:
+    """A download through the balancer that this server answers; those that another one answers are given up."""
+    script = f"""
+        import http.client
+        while True:
+            connection = http.client.HTTPConnection("{compute_address("balancer")}", timeout=300)
+            connection.request("GET", "/download")
+            answer = connection.getresponse()
+            if answer.getheader("X-Served-By") == "{server}":
+                break
+            connection.close()
+        print("begun", flush=True)
+        print(len(answer.read()))
+    """
+    lines = "\n".join(line.removeprefix(" " * 8) for line in script.splitlines())
+    process = subprocess.Popen(
+        client.build_nsenter_command(["python3", "-I", "-c", lines]), env=client.env, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def test_web_site_is_renewed_without_a_failed_request(network: ServiceNetwork) -> None:
+    """Both web servers are renewed, one after the other, while a client asks without a break: each request and the
+    download that runs is answered whole. A server leaves Consul's list when its drain begins.
+    """
+    client = network.start_host("client", ["sh", "-c", "sleep infinity & wait"])
+    servers = {name: start_web_server(network, name) for name in ("web-1", "web-2")}
+    start_balancer(network)
+    both = sorted(map(compute_address, servers))
+    network.wait_until(lambda: network.list_addresses("web") == both, 60, "both servers are in the catalogue")
+    url = f"http://{compute_address('balancer')}/"
+    network.wait_until(lambda: client.run(["curl", "-sf", url], check=False), 60, "the balancer answers")
+    requests = start_script(client, Path(__file__).with_name("steady_requests.py"), url)
+
+    for name, other in (("web-1", "web-2"), ("web-2", "web-1")):
+        download = start_download_from(client, name)
+        servers[name].run(["autopilot", "drain", "--no-wait"])
+        network.wait_until(
+            lambda other=other: network.list_addresses("web") == [compute_address(other)], 30, f"{name} is left out"
+        )
+        assert download.poll() is None, "the download had ended before the server was left out"
+        assert download.communicate(timeout=300)[0] == f"{DOWNLOAD_BYTES}\n"
+        assert servers[name].wait(60) == 0
+        assert network.list_registered("web") == [compute_address(other)]
+        servers[name] = start_web_server(network, name)
+        network.wait_until(lambda: network.list_addresses("web") == both, 60, f"{name} is back")
+
+    result = json.loads(requests.communicate(timeout=300)[0])
+    assert result["failures"] == []
+    assert set(result["served"]) == set(servers)
+
+
+def start_database(network: ServiceNetwork, name: str) -> Host:
+    """A database server of the example, with an empty disk."""
+    scripts = [path for path in DATABASE.iterdir() if not path.suffix and path.name != "Dockerfile"]
+    return network.start_host(
+        name,
+        ["autopilot", "run", "/etc/database.json5"],
+        files={
+            "/etc/database.json5": (DATABASE / "database.json5").read_text(),
+            "/etc/redis/primary.j2": (DATABASE / "primary.j2").read_text(),
+        },
+        programs={f"/usr/local/bin/{script.name}": script.read_text() for script in scripts},
+    )
+
+
+def read_replication(host: Host) -> dict[str, str]:
+    """What the server says of its role and its links."""
+    lines = host.run(["redis-cli", "info", "replication"], check=False).splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def test_database_hands_over_before_it_ends(network: ServiceNetwork) -> None:
+    """Both database servers are renewed, each with an empty disk, while a client writes without a break: the primary
+    hands over before it ends, and each acknowledged key is there at the end.
+    """
+    client = network.start_host("client", ["sh", "-c", "sleep infinity & wait"])
+    servers = {name: start_database(network, name) for name in ("db-1", "db-2")}
+    for name, server in servers.items():
+        network.wait_until(lambda server=server: read_replication(server), 60, f"{name} answers")
+    servers["db-1"].run(["redis-cli", "-e", "replicaof", "no", "one"])
+    writes = start_script(
+        client, Path(__file__).with_name("steady_writes.py"), f"{CONSUL_ADDRESS}:8500", "redis-primary"
+    )
+
+    for name, other in (("db-1", "db-2"), ("db-2", "db-1")):
+        network.wait_until(
+            lambda name=name: network.list_addresses("redis-primary") == [compute_address(name)],
+            60,
+            f"{name} is the primary",
+        )
+        network.wait_until(
+            lambda other=other: read_replication(servers[other]).get("master_link_status") == "up",
+            60,
+            f"{other} follows",
+        )
+        servers[name].run(["autopilot", "drain", "--no-wait"])
+        assert servers[name].wait(120) == 0
+        servers[name] = start_database(network, name)
+
+    network.wait_until(
+        lambda: network.list_addresses("redis-primary") == [compute_address("db-1")], 60, "db-1 is the primary again"
+    )
+    result = json.loads(writes.communicate(timeout=300)[0])
+    assert result["primaries"] == [compute_address(name) for name in ("db-1", "db-2", "db-1")]
+    keys = [f"key-{number}" for number in range(result["written"])]
+    found = servers["db-1"].run(["redis-cli", "-e"], stdin=f"MGET {' '.join(keys)}\n").split()
+    assert found == keys
