@@ -30,6 +30,12 @@ def network() -> Iterator[ServiceNetwork]:
             print(f"--- {host.name}, PID 1 {host.exit_code=}\n{host.read_log()}")
 
 
+def await_instances(network: ServiceNetwork, service: str, *names: str) -> None:
+    """Wait until Consul lists these hosts as the healthy instances of a service, and no other."""
+    wanted = sorted(map(compute_address, names))
+    network.wait_until(lambda: network.list_addresses(service) == wanted, 60, f"Consul lists {names} for {service}")
+
+
 def start_web_server(network: ServiceNetwork, name: str) -> Host:
     """A web server of the example, with a large file beside its page."""
     config = (WEB / "web.conf").read_text().replace("location = /health", f"{SLOW_FILE}\n        location = /health")
@@ -88,8 +94,7 @@ def test_web_site_is_renewed_without_a_failed_request(network: ServiceNetwork) -
     client = network.start_host("client", ["sh", "-c", "sleep infinity & wait"])
     servers = {name: start_web_server(network, name) for name in ("web-1", "web-2")}
     start_balancer(network)
-    both = sorted(map(compute_address, servers))
-    network.wait_until(lambda: network.list_addresses("web") == both, 60, "both servers are in the catalogue")
+    await_instances(network, "web", *servers)
     url = f"http://{compute_address('balancer')}/"
     network.wait_until(lambda: client.run(["curl", "-sf", url], check=False), 60, "the balancer answers")
     requests = start_script(client, Path(__file__).with_name("steady_requests.py"), url)
@@ -97,15 +102,13 @@ def test_web_site_is_renewed_without_a_failed_request(network: ServiceNetwork) -
     for name, other in (("web-1", "web-2"), ("web-2", "web-1")):
         download = start_download_from(client, name)
         servers[name].run(["autopilot", "drain", "--no-wait"])
-        network.wait_until(
-            lambda other=other: network.list_addresses("web") == [compute_address(other)], 30, f"{name} is left out"
-        )
+        await_instances(network, "web", other)
         assert download.poll() is None, "the download had ended before the server was left out"
         assert download.communicate(timeout=300)[0] == f"{DOWNLOAD_BYTES}\n"
         assert servers[name].wait(60) == 0
         assert network.list_registered("web") == [compute_address(other)]
         servers[name] = start_web_server(network, name)
-        network.wait_until(lambda: network.list_addresses("web") == both, 60, f"{name} is back")
+        await_instances(network, "web", *servers)
 
     result = json.loads(requests.communicate(timeout=300)[0])
     assert result["failures"] == []
@@ -126,10 +129,18 @@ def start_database(network: ServiceNetwork, name: str) -> Host:
     )
 
 
-def read_replication(host: Host) -> dict[str, str]:
-    """What the server says of its role and its links."""
-    lines = host.run(["redis-cli", "info", "replication"], check=False).splitlines()
-    return dict(line.split(":", 1) for line in lines if ":" in line)
+def await_replication(network: ServiceNetwork, host: Host, wanted: str) -> None:
+    """Wait until redis says this line of its replication."""
+    network.wait_until(
+        lambda: wanted in host.run(["redis-cli", "info", "replication"], check=False).split(),
+        60,
+        f"{host.name} says {wanted}",
+    )
+
+
+def count_keys(host: Host) -> int:
+    """Return the number of keys that redis has."""
+    return int(host.run(["redis-cli", "-e", "--raw", "dbsize"]))
 
 
 def test_database_hands_over_before_it_ends(network: ServiceNetwork) -> None:
@@ -138,31 +149,22 @@ def test_database_hands_over_before_it_ends(network: ServiceNetwork) -> None:
     """
     client = network.start_host("client", ["sh", "-c", "sleep infinity & wait"])
     servers = {name: start_database(network, name) for name in ("db-1", "db-2")}
-    for name, server in servers.items():
-        network.wait_until(lambda server=server: read_replication(server), 60, f"{name} answers")
+    for server in servers.values():
+        await_replication(network, server, "role:slave")
     servers["db-1"].run(["redis-cli", "-e", "replicaof", "no", "one"])
-    writes = start_script(
-        client, Path(__file__).with_name("steady_writes.py"), f"{CONSUL_ADDRESS}:8500", "redis-primary"
-    )
+    script = Path(__file__).with_name("steady_writes.py")
+    writes = start_script(client, script, f"{CONSUL_ADDRESS}:8500", "redis-primary")
 
     for name, other in (("db-1", "db-2"), ("db-2", "db-1")):
-        network.wait_until(
-            lambda name=name: network.list_addresses("redis-primary") == [compute_address(name)],
-            60,
-            f"{name} is the primary",
-        )
-        network.wait_until(
-            lambda other=other: read_replication(servers[other]).get("master_link_status") == "up",
-            60,
-            f"{other} follows",
-        )
+        await_instances(network, "redis-primary", name)
+        await_replication(network, servers[other], "master_link_status:up")
         servers[name].run(["autopilot", "drain", "--no-wait"])
         assert servers[name].wait(120) == 0
         servers[name] = start_database(network, name)
+    await_instances(network, "redis-primary", "db-1")
+    count = count_keys(servers["db-1"])
+    network.wait_until(lambda: count_keys(servers["db-1"]) > count, 60, "the client writes to db-1 again")
 
-    network.wait_until(
-        lambda: network.list_addresses("redis-primary") == [compute_address("db-1")], 60, "db-1 is the primary again"
-    )
     result = json.loads(writes.communicate(timeout=300)[0])
     assert result["primaries"] == [compute_address(name) for name in ("db-1", "db-2", "db-1")]
     keys = [f"key-{number}" for number in range(result["written"])]

@@ -87,10 +87,14 @@ def start_vo_box(pool: Pool, secrets: dict[str, str], *, open_files: int) -> Hos
     )
 
 
-def get_health(box: Host, job: str) -> str | None:
-    """The health of a job of the VO-box; None while the supervisor does not answer yet."""
-    answer = box.run(["autopilot", "status", job, "-o", "json"], check=False)
-    return json.loads(answer)["health"] if answer else None
+def await_health(pool: Pool, box: Host, job: str, wanted: str) -> None:
+    """Wait until a job of the VO-box has this health."""
+
+    def get_health() -> str | None:
+        answer = box.run(["autopilot", "status", job, "-o", "json"], check=False)
+        return json.loads(answer)["health"] if answer else None
+
+    pool.wait_until(lambda: get_health() == wanted, 60, f"{job} is {wanted}")
 
 
 def read_metrics(box: Host) -> dict[str, float]:
@@ -109,7 +113,7 @@ def test_vo_box_serves_its_users(pool: Pool, secrets: dict[str, str]) -> None:
     assert start_vo_box(pool, secrets, open_files=1024).wait(60) == 78
     box = start_vo_box(pool, secrets, open_files=16384)
     for job in ("rsyslog", "sshd", "proxy"):
-        pool.wait_until(lambda job=job: get_health(box, job) == "healthy", 60, f"{job} is healthy")
+        await_health(pool, box, job, "healthy")
     worker.wait_until_joined()
 
     # ssh, the stand-in for the CE, and the batch system
@@ -138,14 +142,13 @@ def test_vo_box_serves_its_users(pool: Pool, secrets: dict[str, str]) -> None:
     key = "/var/lib/vobox/secrets/userkey.pem"
     short = f"grid-proxy-init -q -cert /var/lib/vobox/secrets/usercert.pem -key {key} -valid 0:30 -out {PROXY}.new"
     box.run(f"{short} && mv {key} {key}.away && mv {PROXY}.new {PROXY}", user="vobox")
-    pool.wait_until(lambda: get_health(box, "proxy") == "unhealthy", 60, "the proxy is unhealthy")
+    await_health(pool, box, "proxy", "unhealthy")
     box.run(["grid-proxy-info", "-file", PROXY, "-exists"])
-    metrics = pool.wait_until(
-        lambda: (found := read_metrics(box))["vobox_proxy_left_seconds"] <= 1800 and found, 60, "the monitor tells it"
-    )
+    pool.wait_until(lambda: read_metrics(box)["vobox_proxy_left_seconds"] <= 1800, 60, "the monitor tells it")
+    metrics = read_metrics(box)
     assert metrics['autopilot_job_healthy{name="proxy"}'] == 0
     assert metrics['autopilot_gate_open{name="files"}'] == 1
     assert metrics['autopilot_job_open_files{name="sshd"}'] > 0
     assert metrics["vobox_requests_submitted"] == 1
     box.run(f"mv {key}.away {key}")
-    pool.wait_until(lambda: get_health(box, "proxy") == "healthy", 60, "the proxy is renewed")
+    await_health(pool, box, "proxy", "healthy")
