@@ -56,7 +56,8 @@ def secrets(pool: Pool, tmp_path: Path) -> dict[str, str]:
     """Certificate and key of a user of the VO, the key for ssh, and alice's token for the pool, by their names."""
     key, certificate = tmp_path / "userkey.pem", tmp_path / "usercert.pem"
     subject = "/DC=org/DC=lab/CN=VO production"
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", subject]
+    user = ["-addext", "basicConstraints=critical,CA:FALSE"]  # the certificate of an authority signs no proxy
+    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", subject, *user]
     subprocess.run([*words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     pool.run_on_manager("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/root/key")
     return {
@@ -140,8 +141,8 @@ def test_vo_box_serves_its_users(pool: Pool, secrets: dict[str, str]) -> None:
 
     # the proxy: half an hour is left, and it cannot be renewed
     key = "/var/lib/vobox/secrets/userkey.pem"
-    short = f"grid-proxy-init -q -cert /var/lib/vobox/secrets/usercert.pem -key {key} -valid 0:30 -out {PROXY}.new"
-    box.run(f"{short} && mv {key} {key}.away && mv {PROXY}.new {PROXY}", user="vobox")
+    short = f"grid-proxy-init -q -cert /var/lib/vobox/secrets/usercert.pem -key {key} -valid 0:30 -out {PROXY}.short"
+    box.run(f"{short} && mv {key} {key}.away && mv {PROXY}.short {PROXY}", user="vobox")
     await_health(pool, box, "proxy", "unhealthy")
     box.run(["grid-proxy-info", "-file", PROXY, "-exists"])
     pool.wait_until(lambda: read_metrics(box)["vobox_proxy_left_seconds"] <= 1800, 60, "the monitor tells it")
