@@ -16,9 +16,8 @@ pytestmark = pytest.mark.real("root", "htcondor", "consul")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WEB, DATABASE = EXAMPLES / "web-service", EXAMPLES / "database"
-DOWNLOAD_BYTES, DOWNLOAD_RATE = 3_000_000, 500_000
-# a file that is sent slowly, so that its connection is open during the drain
-SLOW_FILE = f"location = /download {{ limit_rate {DOWNLOAD_RATE}; }}"
+# more than all buffers between the server and the client hold, so that it is sent only as fast as the client reads
+DOWNLOAD_BYTES = 64 << 20
 
 
 @pytest.fixture
@@ -36,20 +35,26 @@ def await_instances(network: ServiceNetwork, service: str, *names: str) -> None:
     network.wait_until(lambda: network.list_addresses(service) == wanted, 60, f"Consul lists {names} for {service}")
 
 
+def await_registered(network: ServiceNetwork, service: str, name: str) -> None:
+    """Wait until this host is the only registered instance of a service, healthy or not."""
+    wanted = [compute_address(name)]
+    network.wait_until(lambda: network.list_registered(service) == wanted, 60, f"only {name} has {service}")
+
+
 def start_web_server(network: ServiceNetwork, name: str) -> Host:
     """A web server of the example, with a large file beside its page."""
-    config = (WEB / "web.conf").read_text().replace("location = /health", f"{SLOW_FILE}\n        location = /health")
-    return network.start_host(
+    host = network.start_host(
         name,
         ["autopilot", "run", "/etc/web.json5"],
         files={
             "/etc/web.json5": (WEB / "web.json5").read_text(),
-            "/etc/nginx/web.conf": config,
+            "/etc/nginx/web.conf": (WEB / "web.conf").read_text(),
             "/var/www/html/index.html": "hello\n",
-            "/var/www/html/download": "x" * DOWNLOAD_BYTES,
         },
         programs={"/usr/local/bin/is-quiet": (WEB / "is-quiet").read_text()},
     )
+    host.run(["truncate", f"--size={DOWNLOAD_BYTES}", "/var/www/html/download"])
+    return host
 
 
 def start_balancer(network: ServiceNetwork) -> Host:
@@ -64,23 +69,33 @@ def start_balancer(network: ServiceNetwork) -> Host:
     )
 
 
+DOWNLOAD_SCRIPT = """
+import http.client, sys
+while True:
+    connection = http.client.HTTPConnection(sys.argv[1], timeout=300)
+    connection.request("GET", "/download")
+    answer = connection.getresponse()
+    if answer.getheader("X-Served-By") == sys.argv[2]:
+        break
+    connection.close()
+print("begun", flush=True)
+sys.stdin.readline()
+print(len(answer.read()))
+"""
+
+
 def start_download_from(client: Host, server: str) -> subprocess.Popen[str]:
-    """A download through the balancer that this server answers; those that another one answers are given up."""
-    script = f"""
-        import http.client
-        while True:
-            connection = http.client.HTTPConnection("{compute_address("balancer")}", timeout=300)
-            connection.request("GET", "/download")
-            answer = connection.getresponse()
-            if answer.getheader("X-Served-By") == "{server}":
-                break
-            connection.close()
-        print("begun", flush=True)
-        print(len(answer.read()))
+    """A download through the balancer that this server has begun; it goes on at a line of standard input.
+
+    Downloads that another server answers are given up.
     """
-    lines = "\n".join(line.removeprefix(" " * 8) for line in script.splitlines())
+    words = ["python3", "-I", "-c", DOWNLOAD_SCRIPT, compute_address("balancer"), server]
     process = subprocess.Popen(
-        client.build_nsenter_command(["python3", "-I", "-c", lines]), env=client.env, stdout=subprocess.PIPE, text=True
+        client.build_nsenter_command(words),
+        env=client.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
@@ -103,10 +118,10 @@ def test_web_site_is_renewed_without_a_failed_request(network: ServiceNetwork) -
         download = start_download_from(client, name)
         servers[name].run(["autopilot", "drain", "--no-wait"])
         await_instances(network, "web", other)
-        assert download.poll() is None, "the download had ended before the server was left out"
-        assert download.communicate(timeout=300)[0] == f"{DOWNLOAD_BYTES}\n"
+        assert servers[name].exit_code is None, "the server waits for the download"
+        assert download.communicate("go on\n", timeout=300)[0] == f"{DOWNLOAD_BYTES}\n"
         assert servers[name].wait(60) == 0
-        assert network.list_registered("web") == [compute_address(other)]
+        await_registered(network, "web", other)
         servers[name] = start_web_server(network, name)
         await_instances(network, "web", *servers)
 

@@ -21,6 +21,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "vo-box"
 PROXY = "/var/lib/vobox/proxy.pem"
 REQUESTS, SUBMITTED = "/var/spool/vobox/requests", "/var/spool/vobox/submitted"
 LOG = "/var/log/vobox.log"
+LONG_S = 120.0  # for a command that waits for another program
 # as in the README, with shorter intervals
 ENVIRONMENT = {
     "AUTOPILOT_STATE": "/var/lib/autopilot",
@@ -119,20 +120,21 @@ def test_vo_box_serves_its_users(pool: Pool, secrets: dict[str, str]) -> None:
 
     # ssh, the stand-in for the CE, and the batch system
     ssh = ["ssh", "-i", "/root/key", "-o", "StrictHostKeyChecking=no", "-o", "BatchMode=yes", f"vobox@{box.name}"]
-    pool.run_on_manager(*ssh, f"cat > {REQUESTS}/a && mv {REQUESTS}/a {REQUESTS}/a.sub", stdin=REQUEST)
+    request = f"{REQUESTS}/a"
+    pool.manager.run([*ssh, f"cat > {request} && mv {request} {request}.sub"], stdin=REQUEST, timeout=LONG_S)
     job = pool.wait_until(lambda: box.run(f"cat {SUBMITTED}/a.sub.id", check=False).strip(), 60, "it is submitted")
     pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 60, "the job completes")
     assert pool.get_job_ad(job)["Owner"] == "alice"
 
     # syslog has sshd's lines, a rotation by `systemctl` begins a new file, and the container's log has them too
     pool.wait_until(lambda: "Accepted publickey for vobox" in box.read_file(LOG), 60, "rsyslog has sshd's line")
-    box.run(["autopilot", "start", "log-rotation"])
+    box.run(["autopilot", "start", "log-rotation"], timeout=LONG_S)
     pool.wait_until(lambda: box.run(f"test -e {LOG}.1 && echo yes", check=False), 60, "the log is renamed")
     box.run(["service", "rsyslog", "status"])
     box.run(["logger", "after the rotation"])
     pool.wait_until(lambda: "after the rotation" in box.run(["cat", LOG], check=False), 60, "rsyslog writes a new file")
     pool.wait_until(lambda: "after the rotation" in box.read_log(), 60, "the container's log has the line")
-    box.run(["service", "sshd", "restart"])
+    box.run(["service", "sshd", "restart"], timeout=LONG_S)
     box.run(["systemctl", "is-active", "--quiet", "sshd.service", "rsyslog"])
 
     # a cron job
@@ -145,7 +147,7 @@ def test_vo_box_serves_its_users(pool: Pool, secrets: dict[str, str]) -> None:
     box.run(f"{short} && mv {key} {key}.away && mv {PROXY}.short {PROXY}", user="vobox")
     await_health(pool, box, "proxy", "unhealthy")
     box.run(["grid-proxy-info", "-file", PROXY, "-exists"])
-    pool.wait_until(lambda: read_metrics(box)["vobox_proxy_left_seconds"] <= 1800, 60, "the monitor tells it")
+    pool.wait_until(lambda: 0 < read_metrics(box)["vobox_proxy_left_seconds"] <= 1800, 60, "the monitor tells it")
     metrics = read_metrics(box)
     assert metrics['autopilot_job_healthy{name="proxy"}'] == 0
     assert metrics['autopilot_gate_open{name="files"}'] == 1
