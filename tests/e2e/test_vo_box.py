@@ -131,8 +131,9 @@ def test_vo_box_serves_its_users(pool: Pool, secrets: dict[str, str]) -> None:
     box.run(["autopilot", "start", "log-rotation"], timeout=LONG_S)
     pool.wait_until(lambda: box.run(f"test -e {LOG}.1 && echo yes", check=False), 60, "the log is renamed")
     box.run(["service", "rsyslog", "status"])
-    box.run(["logger", "after the rotation"])
-    pool.wait_until(lambda: "after the rotation" in box.run(["cat", LOG], check=False), 60, "rsyslog writes a new file")
+    # a line of the moment before the signal goes to the renamed file
+    new_line = f"logger after the rotation; cat {LOG}"
+    pool.wait_until(lambda: "after the rotation" in box.run(new_line, check=False), 60, "rsyslog writes a new file")
     pool.wait_until(lambda: "after the rotation" in box.read_log(), 60, "the container's log has the line")
     box.run(["service", "sshd", "restart"], timeout=LONG_S)
     box.run(["systemctl", "is-active", "--quiet", "sshd.service", "rsyslog"])
@@ -146,7 +147,7 @@ def test_vo_box_serves_its_users(pool: Pool, secrets: dict[str, str]) -> None:
     short = f"grid-proxy-init -q -cert /var/lib/vobox/secrets/usercert.pem -key {key} -valid 0:30 -out {PROXY}.short"
     box.run(f"{short} && mv {key} {key}.away && mv {PROXY}.short {PROXY}", user="vobox")
     await_health(pool, box, "proxy", "unhealthy")
-    box.run(["grid-proxy-info", "-file", PROXY, "-exists"])
+    box.run(["grid-proxy-info", "-file", PROXY, "-exists"], user="vobox")
     pool.wait_until(lambda: 0 < read_metrics(box)["vobox_proxy_left_seconds"] <= 1800, 60, "the monitor tells it")
     metrics = read_metrics(box)
     assert metrics['autopilot_job_healthy{name="proxy"}'] == 0
