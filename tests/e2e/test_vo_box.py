@@ -146,6 +146,7 @@ def test_vo_box_serves_its_users(pool: Pool, secrets: dict[str, str]) -> None:
     key = "/var/lib/vobox/secrets/userkey.pem"
     short = f"grid-proxy-init -q -cert /var/lib/vobox/secrets/usercert.pem -key {key} -valid 0:30 -out {PROXY}.short"
     box.run(f"{short} && mv {key} {key}.away && mv {PROXY}.short {PROXY}", user="vobox")
+    pool.wait_until(lambda: "and 2h are needed" in box.read_log(), 60, "the check tells that the proxy expires")
     await_health(pool, box, "proxy", "unhealthy")
     box.run(["grid-proxy-info", "-file", PROXY, "-exists"], user="vobox")
     pool.wait_until(lambda: 0 < read_metrics(box)["vobox_proxy_left_seconds"] <= 1800, 60, "the monitor tells it")
