@@ -36,7 +36,8 @@ REQUEST = """\
 executable = /bin/sh
 transfer_executable = false
 should_transfer_files = YES
-arguments = "-c 'exec sleep 1'"
+arguments = "-c 'grep -q CERTIFICATE proxy.pem && exec sleep 1'"
+transfer_input_files = /var/lib/vobox/proxy.pem
 request_memory = 32M
 request_disk = 1M
 queue
@@ -124,7 +125,8 @@ def test_vo_box_serves_its_users(pool: Pool, secrets: dict[str, str]) -> None:
     pool.manager.run([*ssh, f"cat > {request} && mv {request} {request}.sub"], stdin=REQUEST, timeout=LONG_S)
     job = pool.wait_until(lambda: box.run(f"cat {SUBMITTED}/a.sub.id", check=False).strip(), 60, "it is submitted")
     pool.wait_until(lambda: pool.get_job_status(job) == "Completed", 60, "the job completes")
-    assert pool.get_job_ad(job)["Owner"] == "alice"
+    ad = pool.get_job_ad(job)
+    assert (ad["Owner"], ad["ExitCode"]) == ("alice", 0), "the job is alice's, and has the proxy"
 
     # syslog has sshd's lines, a rotation by `systemctl` begins a new file, and the container's log has them too
     pool.wait_until(lambda: "Accepted publickey for vobox" in box.read_file(LOG), 60, "rsyslog has sshd's line")
