@@ -13,7 +13,7 @@ The manager's network contains a bridge; a worker's card is the other end of a c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Self
 
@@ -28,10 +28,22 @@ from lab.schedd import Schedd
 class Pool(Schedd):
     """Pool whose manager runs inside the `with` block; `start_worker` adds workers. All is removed at the end."""
 
+    def __init__(self, build_tree: Callable[[], Path] = build_condor_tree) -> None:
+        """Set up a pool whose hosts run a Debian with HTCondor, and possibly with more, which `build_tree` returns."""
+        self._build_tree = build_tree
+
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+<<<<<<< HEAD
+            self._stack = stack
+            self._folder = stack.enter_context(create_run_folder())
+            self._debian_tree = self._build_tree()
+            self._layers: list[Path] = []
+            self.workers: list[Host] = []
+=======
             folder = stack.enter_context(create_run_folder())
             self._network = HostNetwork(stack, folder, build_condor_tree())
+>>>>>>> main
             self._create_manager()
             self.start_manager()
             self._stack = stack.pop_all()
