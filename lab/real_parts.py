@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import socket
 import subprocess
@@ -80,6 +81,12 @@ def require_docker() -> None:
             pass
     system_packages.ensure_programs("mmdebstrap")
     debian_trees.build_slim_tar()
+
+
+def require_bindings() -> None:
+    """Raise LabError unless HTCondor's Python bindings are installed."""
+    if importlib.util.find_spec("htcondor2") is None:
+        raise LabError("HTCondor's Python bindings are not installed: pip install 'condor-autopilot[pool]'")
 
 
 def require_consul() -> None:
@@ -161,6 +168,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "root": require_root,
     "namespaces": require_namespaces,
     "htcondor": require_htcondor,
+    "bindings": require_bindings,
     "docker": require_docker,
     "consul": require_consul,
     "prometheus": require_prometheus,
