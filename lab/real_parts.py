@@ -86,7 +86,7 @@ def require_docker() -> None:
 def require_bindings() -> None:
     """Raise LabError unless HTCondor's Python bindings are installed."""
     if importlib.util.find_spec("htcondor2") is None:
-        raise LabError("HTCondor's Python bindings are not installed: pip install 'condor-autopilot[pool]'")
+        raise LabError("HTCondor's Python bindings are not installed: pip install htcondor")
 
 
 def require_consul() -> None:

@@ -22,25 +22,22 @@ ELSEWHERE = {"job": "condor-master", "node": {"condor_host": "worker40", "settin
 
 def test_fleet_beside_the_pool(pool, tmp_path):
     """A node of both lists has its slots, one that never joined is absent, and one that is not in Consul is unknown."""
-    with enter_network_of(pool.manager.pid):
-        consul = Agent(tmp_path, MANAGER, server=True, join=[MANAGER], config={})
-        consul.start()
-        try:
+    consul = Agent(tmp_path, MANAGER, server=True, join=[MANAGER], config={})
+    try:
+        with enter_network_of(pool.manager.pid):
+            consul.start()
             consul.await_leader()
-            lost = Node(pool, spec={"consul": consul.http_address, "htcondor": ELSEWHERE})
-            nodes = [Node(pool, spec={"consul": consul.http_address}), lost, Node(pool)]
-            pool.wait_until(lambda: len(pool.list_slots()) == 2, 60, "two nodes join")
-            pool.submit(600)
-            lives = [node.read_last_words()["life"] for node in nodes]
-            expected = {
-                lives[0]: ("alive", "joined"),
-                lives[1]: ("alive", "absent"),
-                lives[2]: ("unknown", "joined"),
-            }
+        lost = Node(pool, spec={"consul": consul.http_address, "htcondor": ELSEWHERE})
+        nodes = [Node(pool, spec={"consul": consul.http_address}), lost, Node(pool)]
+        pool.wait_until(lambda: len(pool.list_slots()) == 2, 60, "two nodes join")
+        pool.submit(600)
+        lives = [node.read_last_words()["life"] for node in nodes]
+        expected = {lives[0]: ("alive", "joined"), lives[1]: ("alive", "absent"), lives[2]: ("unknown", "joined")}
+        with enter_network_of(pool.manager.pid):
             pool.wait_until(lambda: list_states(consul) == (expected, 1), 60, "each is known, and a slot is claimed")
             text = show_fleet(consul)
-        finally:
-            consul.kill()
+    finally:
+        consul.kill()
     assert "1 Claimed/Busy, 1 Unclaimed/Idle" in text and "absent" in text and "unknown" in text
     assert text.endswith(
         "2 nodes in the pool with 3 slots, 1 claimed; 1 container in Consul only (absent); "

@@ -63,7 +63,7 @@ def list_pool_slots(collector: str = "", *, timeout: float = QUERY_TIMEOUT_S) ->
         CollectorError: The collector cannot be reached, refuses, or answers too late or too much.
     """
     if find_spec(BINDINGS_MODULE) is None:
-        raise BindingsMissingError("HTCondor's Python bindings are not installed: pip install 'condor-autopilot[pool]'")
+        raise BindingsMissingError("HTCondor's Python bindings are not installed: pip install htcondor")
     argv = [sys.executable, "-I", "-X", "utf8", "-c", _CHILD_PROGRAM, json.dumps(sys.path)]
     argv += [collector, str(MAX_ANSWER_BYTES)]
     with tempfile.TemporaryFile() as answer:  # a file, because its size is limited in the child

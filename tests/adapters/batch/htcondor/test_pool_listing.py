@@ -117,7 +117,7 @@ def test_no_collector(bindings):
 def test_missing_bindings(monkeypatch):
     """Without the bindings the command that installs them is named."""
     monkeypatch.setattr(pool_listing, "BINDINGS_MODULE", "no_such_bindings")
-    with pytest.raises(BindingsMissingError, match=r"pip install 'condor-autopilot\[pool\]'"):
+    with pytest.raises(BindingsMissingError, match="pip install htcondor"):
         list_pool_slots("cm")
 
 
