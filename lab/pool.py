@@ -90,6 +90,7 @@ class Pool(Schedd):
         token: str | None = None,
         token_path: str = pool_settings.TOKEN_PATH,
         connected: bool = True,
+        more_layers: Sequence[Path] = (),
     ) -> Host:
         """Start a worker and return its host.
 
@@ -101,10 +102,11 @@ class Pool(Schedd):
             token: content of the token file; None creates a valid one, "" leaves the worker without any.
             token_path: path of the token file.
             connected: False leaves the network cable unplugged.
+            more_layers: folders with further programs, below the shared tree.
         """
         number = len(self.workers) + 1
         tree = DiskLayout(
-            layers=self._build_worker_layers(),
+            layers=[*self._build_worker_layers(), *more_layers],
             writable_folder=self._folder / f"worker{number}",
             files={"/etc/hosts": pool_settings.format_hosts_file(), **(files or {})},
             disks=disks or {},
