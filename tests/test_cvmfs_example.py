@@ -15,20 +15,18 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "cvmfs"
 
 
 def run_wrapper(tmp_path: Path, setup: str, patience: str = "60"):
-    """Run the wrapper with a job; return its exit status, its output, and the reason for HTCondor."""
-    error_file = tmp_path / "error"
+    """Run the wrapper with a job; return its exit status, its output, and its error output."""
     environment = {
         "PATH": "/usr/bin:/bin",
         "CVMFS_SETUP": setup,
         "CVMFS_PATIENCE": patience,
-        "_CONDOR_WRAPPER_ERROR_FILE": str(error_file),
         "_CONDOR_SCRATCH_DIR": str(tmp_path),
     }
     job = ["sh", "-c", 'echo "$EXPERIMENT:$1"; exit 3', "job", "two  words"]
     command = [str(EXAMPLE / "cvmfs-job-wrapper"), *job]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert list(tmp_path.glob(".cvmfs-answer*")) == []
-    return done.returncode, done.stdout, error_file.read_text() if error_file.exists() else ""
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("script", ["export EXPERIMENT=atlas\n", ""], ids=["environment", "none"])
@@ -46,7 +44,7 @@ def test_job_runs_in_its_environment(tmp_path, script):
     ids=["missing", "failing"],
 )
 def test_job_does_not_run_without_it(tmp_path, content, reason):
-    """Without the script, or when it fails, the job does not run, and HTCondor is told the reason."""
+    """Without the script, or when it fails, the job does not run, and its error output has the reason."""
     setup = tmp_path / "setup.sh"
     if content is not None:
         setup.write_text(content)
