@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Self
 
 from lab import pool_settings
@@ -34,16 +35,8 @@ class Pool(Schedd):
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-<<<<<<< HEAD
-            self._stack = stack
-            self._folder = stack.enter_context(create_run_folder())
-            self._debian_tree = self._build_tree()
-            self._layers: list[Path] = []
-            self.workers: list[Host] = []
-=======
             folder = stack.enter_context(create_run_folder())
-            self._network = HostNetwork(stack, folder, build_condor_tree())
->>>>>>> main
+            self._network = HostNetwork(stack, folder, self._build_tree())
             self._create_manager()
             self.start_manager()
             self._stack = stack.pop_all()
@@ -90,6 +83,7 @@ class Pool(Schedd):
         token: str | None = None,
         token_path: str = pool_settings.TOKEN_PATH,
         connected: bool = True,
+        more_layers: Sequence[Path] = (),
     ) -> Host:
         """Start a worker and return its host.
 
@@ -101,10 +95,15 @@ class Pool(Schedd):
             token: content of the token file; None creates a valid one, "" leaves the worker without any.
             token_path: path of the token file.
             connected: False leaves the network cable unplugged.
+            more_layers: folders with further programs, below the shared tree.
         """
         token = self.create_token() if token is None else token
         host = self._network.create_worker(
-            argv, env={"CONDOR_HOST": pool_settings.CONDOR_HOST, **(env or {})}, files=files or {}, disks=disks
+            argv,
+            env={"CONDOR_HOST": pool_settings.CONDOR_HOST, **(env or {})},
+            files=files or {},
+            disks=disks,
+            more_layers=more_layers,
         )
         if token:
             host.write_file(token_path, token, mode=0o600)

@@ -16,6 +16,7 @@ from examples.demo.batch_worker import Worker
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ENVIRONMENT = {
     "CONDOR_HOST": "manager.pool",
+    "CVMFS": "test.example.org",
     "CONSUL_JOIN": "consul.pool",
     "LIFETIME": "30s",
     "PYTHON": sys.executable,
