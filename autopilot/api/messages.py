@@ -123,6 +123,15 @@ class GateStatus(TypedDict):
     """Advice for the case that it fails; may be ""."""
 
 
+class OuterJobStatus(TypedDict):
+    """End of the batch job around the supervisor (`lifetime.within`)."""
+
+    ends: float | None
+    """Time at which it ends; null when it has no limit."""
+    source: str
+    """Place from which that is known."""
+
+
 class LifetimeStatus(TypedDict):
     """Progress of the container's lifetime."""
 
@@ -136,6 +145,8 @@ class LifetimeStatus(TypedDict):
     """Time at which the drain began."""
     deadline: float | None
     """Time at which payloads are asked to end."""
+    batch_job: OuterJobStatus | None
+    """Batch job that bounds this life; null without `lifetime.within`."""
 
 
 class HtcondorAdapterStatus(TypedDict):

@@ -50,8 +50,20 @@ def _print_life(status: Status) -> None:
     if life["deadline"] is not None and life["drain_began"] is not None:
         line += f", deadline in {format_duration(life['deadline'] - time.time())}"
     click.echo(f"{line}; {format_count(len(status['payloads']), 'payload')}")
+    if (bound := describe_bound(status)) is not None:
+        click.echo(bound)
     for kind, detail in status["troubles"].items():
         click.echo(f"trouble {kind}: {escape_controls(detail)}")
+
+
+def describe_bound(status: Status) -> str | None:
+    """Return until when the batch job around the supervisor bounds the life; None when it does not."""
+    outer_job = status["lifetime"]["batch_job"]
+    if outer_job is None or outer_job["ends"] is None:
+        return None
+    clock = time.strftime("%H:%M", time.localtime(outer_job["ends"]))
+    left = format_duration(outer_job["ends"] - time.time())
+    return f"bounded by the batch job until {clock} (in {left}, from {outer_job['source']})"
 
 
 def _print_gates(gates: list[GateStatus]) -> None:
