@@ -16,15 +16,12 @@ from lab.cache import compute_cache_key, get_or_build
 from lab.lab_errors import LabError
 
 REPO = Path(__file__).parents[1]
-EXTRAS = ("consul", "telemetry", "templates")
 PIP_COMMAND = (sys.executable, "-m", "pip", "--quiet", "--quiet", "--disable-pip-version-check")
 
 
 def list_dependencies() -> list[str]:
-    """Return the supervisor's requirements at run time, those for Consul, metrics and templates included."""
-    project = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]
-    optional = project["optional-dependencies"]
-    return sorted(project["dependencies"] + [need for extra in EXTRAS for need in optional[extra]])
+    """Return the supervisor's requirements at run time."""
+    return sorted(tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["dependencies"])
 
 
 def download_wheels(python: str) -> Path:

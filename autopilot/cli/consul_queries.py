@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autopilot.errors import AutopilotError
+from autopilot.errors import REINSTALL_REMEDY, AutopilotError
 
 if TYPE_CHECKING:
     from autopilot.adapters.consul.consul_client import ConsulClient
@@ -43,7 +43,7 @@ def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[An
         click.ClickException: Consul refused the query, or its library is not installed.
     """
     if find_spec("consul") is None or find_spec("aiohttp") is None:
-        raise click.ClickException("py-consul is not installed: pip install condor-autopilot[consul]")
+        raise click.ClickException(f"py-consul is not installed: {REINSTALL_REMEDY}")
     from autopilot.adapters.consul.connection_settings import ConsulSetupError, build_connection_settings
     from autopilot.adapters.consul.consul_client import ConsulClient
     from autopilot.adapters.consul.consul_errors import (

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Literal
 
+from autopilot.errors import REINSTALL_REMEDY
 from autopilot.socket_addresses import MAX_NAME_BYTES, is_name_too_long
 from autopilot.spec.consul_machine_checks import check_consul_machine
 from autopilot.spec.env_file import read_env_file
@@ -40,12 +41,11 @@ from autopilot.spec.template_checks import find_template_problem
 from autopilot.spec.tls_files import find_tls_problem
 from autopilot.state_directory import choose_state_directory
 
-_MODULES_BY_SECTION = {  # the section of the job spec, and the extra that installs its modules
+_MODULES_BY_SECTION = {  # each section of the job spec, and the modules that it needs
     "consul": ("aiohttp", "consul", "ifaddr"),
     "telemetry": ("prometheus_client", "psutil", "ifaddr"),
     "templates": ("jinja2",),
 }
-_EXTRAS_BY_SECTION = {"consul": "consul", "telemetry": "consul,telemetry", "templates": "templates"}
 _CAP_CHOWN, _CAP_SETGID, _CAP_SETUID, _CAP_SETPCAP = 0, 6, 7, 8  # capabilities(7)
 _CAP_NET_BIND_SERVICE, _CAP_SYS_RESOURCE = 10, 24
 MAX_OPEN_FILES_PATH = "/proc/sys/fs/nr_open"
@@ -70,8 +70,7 @@ def _check_libraries(spec: Spec) -> Iterator[Finding]:
     for section, modules in _MODULES_BY_SECTION.items():
         missing = [module for module in modules if find_spec(module) is None]
         if getattr(spec, section) and missing:
-            remedy = f"pip install condor-autopilot[{_EXTRAS_BY_SECTION[section]}]"
-            yield build_machine_warning((section,), "used", f"not installed: {', '.join(missing)} ({remedy})")
+            yield build_machine_warning((section,), "used", f"not installed: {', '.join(missing)} ({REINSTALL_REMEDY})")
     for index, destination in enumerate(spec.logging.forward if spec.logging is not None else ()):
         if destination.to.protocol in OTLP_PROTOCOLS and not is_otlp_installed():
             yield build_machine_warning(("logging", "forward", index, "to"), "used", OTLP_REMEDY)

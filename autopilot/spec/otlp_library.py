@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 OTLP_PROTOCOLS = ("otlp+http", "otlp+https")
-OTLP_REMEDY = "opentelemetry-exporter-otlp-proto-http is not installed (pip install condor-autopilot[otlp])"
+OTLP_REMEDY = "opentelemetry-exporter-otlp-proto-http is not installed (install condor-autopilot with its extra otlp)"
 
 
 def is_otlp_installed() -> bool:

@@ -43,7 +43,7 @@ def test_missing_library(monkeypatch, section, module, spec):
     monkeypatch.setattr(machine_checks, "find_spec", lambda name: None if name == module else find_spec(name))
     message = list_warnings(spec)[section]
     assert module in message
-    assert "pip install" in message
+    assert "install condor-autopilot again" in message
     assert list_warnings({}) == {}
 
 

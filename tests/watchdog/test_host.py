@@ -69,6 +69,7 @@ def test_clock_jumps(site: Site, clock: Callable[[str], object]) -> None:
 @pytest.mark.real("faketime")
 def test_watch_over_a_jump(site: Site, clock: Callable[[str], object]) -> None:
     """`watch` refills a slot at once, whatever its clock did the moment before."""
+    site.write_config(failures={"initial": "100ms", "longest": "100ms"})  # short lives in a row are held back
     site.push_image(format_healthy_script())
     with site.run_watch():
         name = eventually(lambda: get_slot(site)["container"], 30, "the slot is filled")

@@ -173,7 +173,7 @@ def count_restarts(booted: SystemdContainer) -> int:
 
 def test_timer_and_watch_together(booted: SystemdContainer, site: Site) -> None:
     """Both units at once, the timer every 2 s: no slot is doubled, no run of the timer fails."""
-    site.write_config({"count": 2})
+    site.write_config({"count": 2}, failures={"initial": "100ms", "longest": "100ms"})  # short lives are held back
     write_config(booted, site)
     site.push_image()
     booted.run("systemctl", "start", "autopilot-watchdog.timer", "autopilot-watchdog-events.service")

@@ -21,6 +21,7 @@ from autopilot.adapters.consul.history_store import HistoryStore
 from autopilot.adapters.consul.permits import Permits
 from autopilot.adapters.consul.subscriptions import ResourceType, Subscriptions
 from autopilot.adapters.consul.watches import Watches
+from autopilot.errors import REINSTALL_REMEDY
 from autopilot.machines import cues, events
 from autopilot.runtime.observer_loop import Work
 from autopilot.runtime.script_loading import import_modules
@@ -65,8 +66,8 @@ class ConsulAdapter:
         assert plan.consul is not None, "made for plans with Consul"
         missing = [module for module in ("aiohttp", "consul", "ifaddr") if find_spec(module) is None]
         if missing:
-            remedy = "pip install condor-autopilot[consul]"
-            raise ConsulSetupError(f"consul: cannot be used: not installed: {', '.join(missing)} ({remedy})")
+            sentence = f"consul: cannot be used: not installed: {', '.join(missing)} ({REINSTALL_REMEDY})"
+            raise ConsulSetupError(sentence)
         self.connection_settings = build_connection_settings(plan.consul, env)
         self.desired_services = desired_services
         self._report_cue, self._start_in_parent = report, start_task

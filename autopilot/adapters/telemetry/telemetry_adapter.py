@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 from autopilot.adapters.condition_reporter import ConditionReporter
-from autopilot.errors import AutopilotError
+from autopilot.errors import REINSTALL_REMEDY, AutopilotError
 from autopilot.machines import cues
 from autopilot.machines.actions import Action
 from autopilot.machines.events import Event
@@ -96,8 +96,8 @@ class TelemetryAdapter:
             TelemetrySetupError: prometheus-client or psutil is not installed.
         """
         if missing := [package for module, package in LIBRARIES.items() if find_spec(module) is None]:
-            remedy = "pip install condor-autopilot[telemetry]"
-            raise TelemetrySetupError(f"telemetry: cannot be used: not installed: {', '.join(missing)} ({remedy})")
+            sentence = f"telemetry: cannot be used: not installed: {', '.join(missing)} ({REINSTALL_REMEDY})"
+            raise TelemetrySetupError(sentence)
         self._plan, self._address, self._metadata, self._status_source = plan, address, metadata, status_source
         self._conditions, self._start_task = ConditionReporter(report), start_task
         self._loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters.condition_reporter import ConditionReporter
-from autopilot.errors import AutopilotError
+from autopilot.errors import REINSTALL_REMEDY, AutopilotError
 from autopilot.machines import cues
 from autopilot.process.user_identity import resolve
 from autopilot.safe_files import read_file, replace_file
@@ -59,8 +59,7 @@ class TemplateAdapter:
             TemplateSetupError: Jinja2 is not installed.
         """
         if find_spec("jinja2") is None:
-            remedy = "pip install condor-autopilot[templates]"
-            raise TemplateSetupError(f"templates: cannot be used: not installed: jinja2 ({remedy})")
+            raise TemplateSetupError(f"templates: cannot be used: not installed: jinja2 ({REINSTALL_REMEDY})")
         self._plan, self._env, self._report = plan, env, report
         self._on_written, self._subscribe, self._on_moved = on_written, subscribe, on_moved
         self._conditions = ConditionReporter(report)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from autopilot.adapters.service_names import TELEMETRY_SERVICE
 from autopilot.app.integrations.integration_context import IntegrationError
+from autopilot.errors import REINSTALL_REMEDY
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
 from autopilot.spec.plan import Plan
 
 LOOPBACK = "127.0.0.1"  # of a telemetry port whose interfaces are not here: it asks for no password
 SUPERVISOR_KEY = ""  # the supervisor's, in place of a job's name
-INSTALL_REMEDY = "pip install condor-autopilot[consul,telemetry]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def choose_addresses(plan: Plan) -> AddressChoice:
         host_addresses = interfaces.list_host_addresses()
     except ImportError as error:
         raise IntegrationError(
-            f"consul, telemetry: cannot be used: not installed: {error.name} ({INSTALL_REMEDY})"
+            f"consul, telemetry: cannot be used: not installed: {error.name} ({REINSTALL_REMEDY})"
         ) from None
     rules = {job.name: job.service.interfaces for job in plan.jobs if job.service is not None}
     rules[SUPERVISOR_KEY] = plan.telemetry.interfaces if plan.telemetry is not None else ("inet",)

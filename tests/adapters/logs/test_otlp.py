@@ -317,4 +317,4 @@ def test_library_is_missing(tmp_path):
         found[verb] = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert found["run"].returncode == 78
     for done in found.values():
-        assert "pip install condor-autopilot[otlp]" in done.stdout + done.stderr
+        assert "with its extra otlp" in done.stdout + done.stderr

@@ -38,6 +38,7 @@ VERB_MODULES = {
     "exec": "container_verbs",
     "history": "container_verbs",
     "simulate": "simulate",
+    "completion": "completion_script",
 }
 
 
@@ -59,6 +60,15 @@ class VerbGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of a verb; propose the verbs that an unknown name resembles."""
+        try:
+            return super().resolve_command(context, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=VERB_MODULES, ctx=context) from None
+
     def invoke(self, context: click.Context) -> Any:
         """Run a verb; a state that it cannot use is a sentence and an exit code."""
         from autopilot_watchdog.cli.verb_support import EX_CANTCREAT, EX_CONFIG, fail
@@ -74,6 +84,6 @@ class VerbGroup(click.Group):
 
 
 @click.group(cls=VerbGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="autopilot-watchdog")
+@click.version_option(__version__, "--version", "-V", prog_name="autopilot-watchdog")
 def main() -> None:
     """Keep every slot of this host filled with the newest good image, and never stop a container to update it."""

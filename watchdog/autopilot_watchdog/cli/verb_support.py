@@ -18,30 +18,36 @@ from autopilot_watchdog.shell.audit import Audit
 from autopilot_watchdog.shell.config_source import load_checked_config
 
 CONFIG_PATH_KEY = "autopilot_watchdog.config_path"  # of the path in click's context
+CONFIG_VARIABLE = "AUTOPILOT_WATCHDOG_CONFIG"
 DEFAULT_CONFIG_PATH = "/etc/autopilot-watchdog.json"
 EX_USAGE, EX_CANTCREAT, EX_TEMPFAIL, EX_CONFIG = 64, 73, 75, 78
+
+
+def read_config(path: str) -> Config:
+    """Return the configuration in the file; exit with 78 if it has problems."""
+    try:
+        return load_checked_config(Path(path))
+    except ConfigError as error:
+        fail(str(error), EX_CONFIG)
 
 
 class ConfigFile(click.Path):
     """Parameter type of a configuration file that is read and validated."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the file's Config; exit with 78 if it has problems."""
+        """Return the file's Config, and note its path; exit with 78 if it has problems."""
         if isinstance(value, Config):
             return value
         if ctx is not None:
             ctx.meta[CONFIG_PATH_KEY] = Path(value)
-        try:
-            return load_checked_config(Path(value))
-        except ConfigError as error:
-            fail(str(error), EX_CONFIG)
+        return read_config(value)
 
 
 config_option = click.option(
     "--config",
     "-c",
     type=ConfigFile(),
-    envvar="AUTOPILOT_WATCHDOG_CONFIG",
+    envvar=CONFIG_VARIABLE,
     default=DEFAULT_CONFIG_PATH,
     show_default=True,
     show_envvar=True,

@@ -48,8 +48,11 @@ def load_config(path: Path) -> Config:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors of other systems write a mark at the begin
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot read the configuration: {error}"]) from None
+    except OSError as error:
+        remedy = "name it by --config or $AUTOPILOT_WATCHDOG_CONFIG"
+        raise ConfigError([f"{path}: cannot read the configuration: {error.strerror}; {remedy}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: cannot read the configuration: it is not UTF-8: {error.reason}"]) from None
     return parse_config(text, str(path))
 
 
