@@ -7,7 +7,7 @@ nothing is known from it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -65,6 +65,11 @@ def parse_command_output(output: str, now: float, source: str) -> OuterEnd:
     if not _SECONDS.fullmatch(text) or not isfinite(left := float(text)) or left > MAX_LEFT_S:
         raise UnknownEndError(f"{source} printed {_quote(text)} instead of the seconds that are left, or unlimited")
     return OuterEnd(now + left, source)
+
+
+def find_earliest(ends: Sequence[OuterEnd]) -> OuterEnd:
+    """Return the earliest of several ends, which are one at least; one without a limit is the last of all."""
+    return min(ends, key=lambda end: (end.epoch is None, end.epoch or 0.0))
 
 
 # --- Slurm ---

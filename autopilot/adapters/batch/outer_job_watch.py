@@ -16,6 +16,7 @@ from autopilot.adapters.batch.outer_job_end import (
     OuterEnd,
     UnknownEndError,
     build_squeue_command,
+    find_earliest,
     find_htcondor_end,
     find_slurm_job_id,
     parse_command_output,
@@ -71,6 +72,7 @@ class OuterJobWatch:
         self._commands, self._env, self._report = commands, env, report
         self._started = time.time()
         self._known: OuterEnd | None = None  # the best reading
+        self._reported_moment: float | None = None  # on the clock that is never set, None for no limit
         self._problem: str | None = None
 
     async def prepare(self) -> None:
@@ -86,7 +88,7 @@ class OuterJobWatch:
             self._require_other_limit(problem)
             self._problem = f"{problem}; only lifetime.max limits this life"
             return
-        self._known = end
+        self._known, self._reported_moment = end, _find_moment(end)
         if end.epoch is None:
             self._require_other_limit(f"the batch job around this supervisor has no time limit ({end.source})")
             return
@@ -130,11 +132,10 @@ class OuterJobWatch:
             self._record_problem(f"the batch job has no time limit any more ({end.source}): nothing limits this life")
         else:
             self._record_problem(None)
-        if known is None or _has_moved(known.epoch, end.epoch):
-            self._known = end
+        self._known = end
+        # compared with what was reported, so that small steps add up; on a clock that nobody sets: ends are wall times
+        if known is None or _has_moved(self._reported_moment, _find_moment(end)):
             self._report_end(end)
-        elif end.renewed:
-            self._known = OuterEnd(known.epoch, end.source)  # compared with what was reported: small steps add up
 
     async def read_end(self) -> OuterEnd:
         """Return the end as it is known now.
@@ -144,11 +145,22 @@ class OuterJobWatch:
         """
         if self._outer_job.command is not None:
             return await self._ask_command(self._outer_job.command)
+        ends, problems = [], []
         if (job_id := find_slurm_job_id(self._env)) is not None:
-            return await self._ask_slurm(job_id)
-        if "_CONDOR_JOB_AD" in self._env or "_CONDOR_MACHINE_AD" in self._env:
-            return self._read_htcondor_ads()
-        raise UnknownEndError("neither Slurm (SLURM_JOB_ID) nor HTCondor (_CONDOR_JOB_AD) started it")
+            try:
+                ends.append(await self._ask_slurm(job_id))
+            except UnknownEndError as unknown:
+                problems.append(str(unknown))
+        if "_CONDOR_JOB_AD" in self._env or "_CONDOR_MACHINE_AD" in self._env:  # a slot may be in a job of Slurm
+            try:
+                ends.append(self._read_htcondor_ads())
+            except UnknownEndError as unknown:
+                problems.append(str(unknown))
+        if ends:
+            return find_earliest(ends)
+        raise UnknownEndError(
+            "; ".join(problems) or "neither Slurm (SLURM_JOB_ID) nor HTCondor (_CONDOR_JOB_AD) started it"
+        )
 
     async def _ask_command(self, command: Command) -> OuterEnd:
         output = await self._run_command(command)
@@ -189,6 +201,7 @@ class OuterJobWatch:
 
     def _report_end(self, end: OuterEnd) -> None:
         seconds = None if end.epoch is None else max(0.0, end.epoch - time.time())
+        self._reported_moment = _find_moment(end)
         self._report(OuterEndObserved(seconds, end.epoch, end.source))
 
     def _record_problem(self, problem: str | None) -> None:
@@ -197,6 +210,10 @@ class OuterJobWatch:
         elif problem is None and self._problem is not None:
             self._report(ConditionResolved(CONDITION))
         self._problem = problem
+
+
+def _find_moment(end: OuterEnd) -> float | None:
+    return None if end.epoch is None else end.epoch - time.time() + time.monotonic()
 
 
 def _has_moved(before: float | None, after: float | None) -> bool:

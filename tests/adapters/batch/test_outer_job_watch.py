@@ -135,6 +135,30 @@ def test_htcondor_is_read_from_its_ads(tmp_path: Path) -> None:
     assert isinstance(moved, OuterEndObserved) and moved.origin == "AllowedJobDuration"
 
 
+def test_a_slot_inside_of_a_slurm_job(tmp_path: Path) -> None:
+    """Where both batch systems are around the supervisor, the earlier end counts, and an unknown one does not."""
+    ad = tmp_path / ".job.ad"
+    ad.write_text(f"AllowedJobDuration = 3600\nJobCurrentStartDate = {int(time.time())}\n")
+    env = {**SLURM_ENV, "_CONDOR_JOB_AD": str(ad)}
+    scene = Scene("1-00:00:00", "30:00", 1, outer_job=OuterJob(), env=env).prepare()
+    (moved,) = scene.update()
+    assert isinstance(moved, OuterEndObserved) and moved.origin == "squeue"
+    (moved,) = scene.update()
+    assert isinstance(moved, OuterEndObserved) and moved.origin == "AllowedJobDuration"
+
+
+def test_a_clock_that_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An end that is a wall time is nearer when the wall clock is set forward, though its ad is the same."""
+    ad = tmp_path / ".job.ad"
+    ad.write_text(f"AllowedJobDuration = 7200\nJobCurrentStartDate = {int(time.time())}\n")
+    scene = Scene(outer_job=OuterJob(), env={"_CONDOR_JOB_AD": str(ad)}).prepare()
+    scene.update()
+    wall = time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + 3600)
+    (moved,) = scene.update()
+    assert isinstance(moved, OuterEndObserved) and moved.seconds == pytest.approx(3600, abs=60)
+
+
 def test_outside_of_any_batch_job() -> None:
     """Where no batch system started the supervisor, the error says which ones were looked for."""
     with pytest.raises(OuterJobError, match=r"neither Slurm \(SLURM_JOB_ID\) nor HTCondor"):
