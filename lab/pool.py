@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Self
 
 from lab import pool_settings
@@ -34,16 +35,8 @@ class Pool(Schedd):
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-<<<<<<< HEAD
-            self._stack = stack
-            self._folder = stack.enter_context(create_run_folder())
-            self._debian_tree = self._build_tree()
-            self._layers: list[Path] = []
-            self.workers: list[Host] = []
-=======
             folder = stack.enter_context(create_run_folder())
-            self._network = HostNetwork(stack, folder, build_condor_tree())
->>>>>>> main
+            self._network = HostNetwork(stack, folder, self._build_tree())
             self._create_manager()
             self.start_manager()
             self._stack = stack.pop_all()
@@ -97,7 +90,7 @@ class Pool(Schedd):
             argv: the worker's PID 1; `autopilot` is this checkout's, copied at the first call.
             env: further variables of its environment.
             files: path inside -> content, written before the start.
-            disks: mount point inside -> tmpfs options.
+            disks: mount point inside -> tmpfs options, or a folder of this machine as a volume.
             token: content of the token file; None creates a valid one, "" leaves the worker without any.
             token_path: path of the token file.
             connected: False leaves the network cable unplugged.
