@@ -83,6 +83,7 @@ class Pool(Schedd):
         token: str | None = None,
         token_path: str = pool_settings.TOKEN_PATH,
         connected: bool = True,
+        more_layers: Sequence[Path] = (),
     ) -> Host:
         """Start a worker and return its host.
 
@@ -94,10 +95,15 @@ class Pool(Schedd):
             token: content of the token file; None creates a valid one, "" leaves the worker without any.
             token_path: path of the token file.
             connected: False leaves the network cable unplugged.
+            more_layers: folders with further programs, below the shared tree.
         """
         token = self.create_token() if token is None else token
         host = self._network.create_worker(
-            argv, env={"CONDOR_HOST": pool_settings.CONDOR_HOST, **(env or {})}, files=files or {}, disks=disks
+            argv,
+            env={"CONDOR_HOST": pool_settings.CONDOR_HOST, **(env or {})},
+            files=files or {},
+            disks=disks,
+            more_layers=more_layers,
         )
         if token:
             host.write_file(token_path, token, mode=0o600)

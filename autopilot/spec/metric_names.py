@@ -26,6 +26,7 @@ _OWN_METRICS = {
     "autopilot_payloads_running": ("",),
     "autopilot_payloads_taken": ("",),
     "autopilot_payload_limit": ("",),
+    "autopilot_queue_jobs": ("",),
     "autopilot_maintenance": ("",),
     "autopilot_trouble": ("",),
     "autopilot_gate_open": ("",),

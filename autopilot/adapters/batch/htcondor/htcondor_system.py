@@ -99,6 +99,7 @@ class HtcondorSystem:
             return [f"{problem}; look at `condor_config_val -config`"]
         self._node_state.settings = settings
         self._set_overrides(settings)
+        self._overrides |= node_config.build_life_variables(settings, self._services.life_id)
         self._install_guard(settings.get("STARTD"))
         token_directory = preflight.get_token_directory(settings, self._services.env)
         source = self._settings.node.token if self._settings.node else None
