@@ -13,7 +13,10 @@ from lab.lab_errors import LabError
 
 SUITE = "trixie"
 SLIM_PACKAGES = ("ca-certificates",)  # the base image: debian:trixie-slim and a CA bundle
-CONDOR_PACKAGES = ("ca-certificates", "condor", "curl", "iproute2", "procps", "python3", "python3-venv")
+CONDOR_PACKAGES = (
+    *("ca-certificates", "condor", "curl", "iproute2", "munge", "procps", "python3", "python3-venv"),
+    *("slurm-client", "slurmctld", "slurmd"),
+)
 CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 APT_FOLDER = Path("/etc/apt")
 

@@ -21,8 +21,8 @@ from typing import Self
 from lab import pool_settings
 from lab.cache import create_run_folder
 from lab.debian_trees import build_condor_tree
-from lab.lab_host import DiskLayout, Host
-from lab.overlay_layer import build_dependency_layer, build_source_layer
+from lab.host_network import HostNetwork
+from lab.lab_host import Host
 from lab.schedd import Schedd
 
 
@@ -31,11 +31,8 @@ class Pool(Schedd):
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._stack = stack
-            self._folder = stack.enter_context(create_run_folder())
-            self._debian_tree = build_condor_tree()
-            self._layers: list[Path] = []
-            self.workers: list[Host] = []
+            folder = stack.enter_context(create_run_folder())
+            self._network = HostNetwork(stack, folder, build_condor_tree())
             self._create_manager()
             self.start_manager()
             self._stack = stack.pop_all()
@@ -44,6 +41,11 @@ class Pool(Schedd):
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
+    @property
+    def workers(self) -> list[Host]:
+        """The workers in the order of their start."""
+        return self._network.workers
+
     def run_on_manager(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
         """Run a command on the manager and return its standard output."""
         return self.manager.run(argv, user=user, stdin=stdin, check=check)
@@ -51,20 +53,7 @@ class Pool(Schedd):
     # -- the manager ---------------------------------------------------------------------------------------------------
 
     def _create_manager(self) -> None:
-        files = {
-            "/etc/hosts": pool_settings.format_hosts_file(),
-            pool_settings.SITE_CONFIG_PATH: pool_settings.MANAGER_CONFIG,
-        }
-        tree = DiskLayout(
-            layers=[self._debian_tree], writable_folder=self._folder / pool_settings.MANAGER_NAME, files=files
-        )
-        self.manager = Host(pool_settings.MANAGER_NAME, ["sh", "-c", "sleep infinity & wait"], tree=tree)
-        self._stack.callback(self.manager.stop)
-        self.manager.run_ip("link", "set", "lo", "up")
-        self.manager.run_ip("link", "add", "eth0", "type", "bridge")
-        self.manager.run_ip("address", "add", f"{pool_settings.compute_address(0)}/24", "dev", "eth0")
-        self.manager.run_ip("link", "set", "eth0", "up")
-        self.manager.start_command()
+        self.manager = self._network.start_manager({pool_settings.SITE_CONFIG_PATH: pool_settings.MANAGER_CONFIG})
         self.manager.run(pool_settings.MANAGER_SETUP_SCRIPT)
 
     def start_manager(self) -> None:
@@ -104,34 +93,11 @@ class Pool(Schedd):
             connected: False leaves the network cable unplugged.
             more_layers: folders with further programs, below the shared tree.
         """
-        number = len(self.workers) + 1
-        tree = DiskLayout(
-            layers=[*self._build_worker_layers(), *more_layers],
-            writable_folder=self._folder / f"worker{number}",
-            files={"/etc/hosts": pool_settings.format_hosts_file(), **(files or {})},
-            disks=disks or {},
-        )
         token = self.create_token() if token is None else token
-        host = Host(f"worker{number}", argv, tree=tree, env={"CONDOR_HOST": pool_settings.CONDOR_HOST, **(env or {})})
-        self._stack.callback(host.stop)
-        self.workers.append(host)
+        env = {"CONDOR_HOST": pool_settings.CONDOR_HOST, **(env or {})}
+        host = self._network.create_worker(argv, env=env, files=files or {}, disks=disks, more_layers=more_layers)
         if token:
             host.write_file(token_path, token, mode=0o600)
-        self._connect_to_bridge(host, pool_settings.compute_address(number))
-        if connected:
-            host.set_link_state("up")
+        self._network.connect(host, link_up=connected)
         host.start_command()
         return host
-
-    def _build_worker_layers(self) -> list[Path]:
-        if not self._layers:
-            source = build_source_layer(self._debian_tree, self._folder / "source")
-            self._layers = [source, build_dependency_layer(self._debian_tree), self._debian_tree]
-        return self._layers
-
-    def _connect_to_bridge(self, host: Host, address: str) -> None:
-        cable = f"to-{host.name}"
-        host.run_ip("link", "set", "lo", "up")
-        self.manager.run_ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", str(host.pid))
-        self.manager.run_ip("link", "set", cable, "master", "eth0", "up")
-        host.run_ip("address", "add", f"{address}/24", "dev", "eth0")

@@ -72,6 +72,16 @@ def require_htcondor() -> None:
     debian_trees.build_condor_tree()
 
 
+def require_slurm() -> None:
+    """Raise LabError unless a Slurm cluster in namespaces can run; builds its Debian tree."""
+    require_namespaces()
+    system_packages.ensure_programs("mmdebstrap", "setpriv")
+    tree = debian_trees.build_condor_tree()
+    missing = [name for name in ("slurmctld", "slurmd", "munged") if not (tree / "usr/sbin" / name).exists()]
+    if missing:
+        raise LabError(f"the Debian tree has no {', '.join(missing)}")
+
+
 def require_docker() -> None:
     """Raise LabError unless a Docker engine answers or can be started, and images can be built."""
     require_root()
@@ -169,6 +179,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "namespaces": require_namespaces,
     "htcondor": require_htcondor,
     "bindings": require_bindings,
+    "slurm": require_slurm,
     "docker": require_docker,
     "consul": require_consul,
     "prometheus": require_prometheus,

@@ -79,6 +79,10 @@ queue
         """Return the schedd's status of a job: `Idle`, `Running`, `Completed`, `Held`, `Removed` ..."""
         return JOB_STATUS_NAMES.get(self.get_job_ad(job_id).get("JobStatus", 0), "unknown")
 
+    def count_starts(self, job_id: str) -> int:
+        """Return how often a job has been started."""
+        return int(self.get_job_ad(job_id).get("NumJobStarts", 0))
+
     def is_executing(self, job_id: str) -> bool:
         """Return True once the payload has started; `Running` begins earlier, with the shadow."""
         ad = self.get_job_ad(job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -38,6 +39,19 @@ def test_spec_is_valid(spec: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_worker_of_one_job() -> None:
+    """With PAYLOADS=1 the worker's job spec is valid, and its lives take one job each."""
+    spec = EXAMPLES / "worker-node" / "autopilot.json5"
+    planned = subprocess.run(
+        [sys.executable, "-m", "autopilot", "plan", str(spec)],
+        env={**ENVIRONMENT, "PAYLOADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(planned.stdout)["lifetime"]["payloads"] == 1
+
+
 def test_every_example_has_a_spec() -> None:
     """No folder of examples/ is left out of the test above."""
     folders = {folder.name for folder in EXAMPLES.iterdir() if folder.is_dir() and not folder.name.startswith("_")}
@@ -45,18 +59,20 @@ def test_every_example_has_a_spec() -> None:
     assert folders - elsewhere == {spec.parent.name for spec in SPECS}
 
 
-def test_dockerfile_copies_what_is_there() -> None:
+@pytest.mark.parametrize("example", ["worker-node", "slurm-worker"])
+def test_dockerfile_copies_what_is_there(example: str) -> None:
     """Each file the worker image takes from its folder exists there, but for the wheelhouse, which is made."""
-    recipe = (EXAMPLES / "worker-node" / "Dockerfile").read_text()
+    recipe = (EXAMPLES / example / "Dockerfile").read_text()
     copied = [word for line in re.findall(r"(?m)^COPY (?!--from)(.*) \S+$", recipe) for word in line.split()]
     assert "autopilot.json5" in copied
-    assert [name for name in copied if name != "wheelhouse" and not (EXAMPLES / "worker-node" / name).exists()] == []
+    assert [name for name in copied if name != "wheelhouse" and not (EXAMPLES / example / name).exists()] == []
 
 
-def test_readme_names_every_variable() -> None:
+@pytest.mark.parametrize("example", ["worker-node", "slurm-worker"])
+def test_readme_names_every_variable(example: str) -> None:
     """The worker's README tells of each environment variable its job spec reads."""
-    spec = (EXAMPLES / "worker-node" / "autopilot.json5").read_text()
-    readme = (EXAMPLES / "worker-node" / "README.md").read_text()
+    spec = (EXAMPLES / example / "autopilot.json5").read_text()
+    readme = (EXAMPLES / example / "README.md").read_text()
     assert [name for name in re.findall(r"{{ (?:if )?\.(\w+)", spec) if f"`{name}`" not in readme] == []
 
 

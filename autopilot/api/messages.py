@@ -131,11 +131,15 @@ class LifetimeStatus(TypedDict):
     ends: float | None
     """Time at which the drain begins; null without a maximum, and before the lifetime is counted."""
     reason: str | None
-    """Reason of the drain: `lifetime`, `idle`, `drain`, `signal` or `check-failed`; null before."""
+    """Reason of the drain: `lifetime`, `idle`, `payloads`, `drain`, `signal` or `check-failed`; null before."""
     drain_began: float | None
     """Time at which the drain began."""
     deadline: float | None
     """Time at which payloads are asked to end."""
+    payloads_taken: int
+    """Number of payloads that have begun in this life; 0 where no batch system counts them."""
+    payload_limit: int | None
+    """Number of payloads after which the node takes no other; null without a limit."""
 
 
 class HtcondorAdapterStatus(TypedDict):
@@ -170,6 +174,53 @@ class HtcondorStatus(HtcondorAdapterStatus):
 
     job: str | None
     """Job that runs condor_master."""
+
+
+class SlurmStep(TypedDict):
+    """Running step of a Slurm job."""
+
+    job: str
+    """Job id."""
+    step: str
+    """Name or number of the step, such as `batch`."""
+    owner: str
+    """User of its first process; empty before that has started."""
+    pid: int
+    """Process id of its slurmstepd."""
+
+
+class SlurmAdapterStatus(TypedDict):
+    """State of the Slurm node as its adapter knows it."""
+
+    payloads: list[str]
+    """Running payloads, by their job ids."""
+    steps: list[SlurmStep]
+    """Running steps."""
+    node: str
+    """Name of the node."""
+    registered: bool | None
+    """True when slurmctld knows the node; null without an answer of slurmctld."""
+    states: list[str]
+    """States of the node as slurmctld holds them, such as `IDLE` and `DRAIN`."""
+    reason: str
+    """Reason of a node that is drained or down."""
+    cpus: int | None
+    """CPUs that the node offers."""
+    memory: int | None
+    """Memory that the node offers, in MiB."""
+    slurmd: int | None
+    """Process id of slurmd."""
+    drain: str | None
+    """Last step of the drain; null while the node is not drained."""
+    troubles: dict[str, str]
+    """Conditions of the node, by kind."""
+
+
+class SlurmStatus(SlurmAdapterStatus):
+    """State of the Slurm node."""
+
+    job: str | None
+    """Job that runs slurmd."""
 
 
 class RegisteredService(TypedDict):
@@ -232,6 +283,8 @@ class Status(TypedDict):
     """Checks before jobs, in the order of the job spec."""
     htcondor: NotRequired[HtcondorStatus]
     """State of the HTCondor node; only with an `htcondor` section in the job spec."""
+    slurm: NotRequired[SlurmStatus]
+    """State of the Slurm node; only with a `slurm` section in the job spec."""
     consul: NotRequired[ConsulStatus]
     """State of Consul; only with a `consul` section in the job spec."""
     listener_failures: NotRequired[dict[str, int]]

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autopilot.adapters.logs.logger import Logger
@@ -174,8 +175,9 @@ class JobLauncher:
                     backpressure=self._log.choose_backpressure(raw=job.raw),
                 )
             else:
+                arguments = batch_system.build_arguments() if batch_system is not None else ()
                 process = self._processes.start(
-                    job.command,
+                    replace(job.command, argv=(*job.command.argv, *arguments)),
                     {**self._environ(), **(batch_system.build_environment() if batch_system else {})},
                     on_lines=write_lines,
                     on_exit=report_exit,

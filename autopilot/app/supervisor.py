@@ -363,6 +363,7 @@ class Supervisor:
             env=ChainMap(job_env, self.env),
             job_env=job_env,
             get_longest_rest=self._get_longest_rest,
+            get_payload_limit=lambda: self._runner.core.lifetime_plan.payloads,
         )
         batch_system = create_batch_system(self._plan, services)
         if batch_system is None:

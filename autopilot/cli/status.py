@@ -49,7 +49,10 @@ def _print_life(status: Status) -> None:
         line += f" ({life['reason']})"
     if life["deadline"] is not None and life["drain_began"] is not None:
         line += f", deadline in {format_duration(life['deadline'] - time.time())}"
-    click.echo(f"{line}; {format_count(len(status['payloads']), 'payload')}")
+    line += f"; {format_count(len(status['payloads']), 'payload')}"
+    if life["payload_limit"] is not None:
+        line += f"; {life['payloads_taken']} of {format_count(life['payload_limit'], 'payload')} taken"
+    click.echo(line)
     for kind, detail in status["troubles"].items():
         click.echo(f"trouble {kind}: {escape_controls(detail)}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from autopilot.machines import health, job, triggers
@@ -24,6 +25,12 @@ class JobRecord:
     being_replaced: bool = False  # a new plan ends it: `successor` follows when it is over, or no job
     successor: Job | None = None
     replace_deadline: float | None = None  # the job is over; its post-stop jobs delay its successor no longer than this
+
+    @property
+    def first_deadline(self) -> float:
+        """Earliest moment at which one of the job's machines acts by itself; infinite when there is none."""
+        deadlines = (self.state.deadline, self.health.deadline, self.replace_deadline)
+        return min((deadline for deadline in deadlines if deadline is not None), default=math.inf)
 
     @property
     def is_done(self) -> bool:

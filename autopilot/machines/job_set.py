@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from autopilot.machines import cron_schedule, cues, events, health, job, job_replacement, triggers
 from autopilot.machines.actions import Action
+from autopilot.machines.deadline_index import DeadlineIndex
 from autopilot.machines.deadlines import is_due
 from autopilot.machines.gate_set import GateSet
 from autopilot.machines.job_record import JobRecord
@@ -53,8 +54,6 @@ class JobSet:
         self.recheck_waits = False  # a job ended since the waits were checked
         self._ended_names: set[str] = set()  # those jobs
         self._recheck_all = True  # the records have changed, so every wait is checked
-        self._changed_names: set[str] = set()  # jobs stepped since `list_bad_jobs` looked
-        self._bad_names: set[str] = set()  # jobs that did not count as good then
         self._holding_names: set[str] = set()  # jobs that were in HOLDING after their last step
         self._working_name = ""  # a job that kept the work from being done, when that was asked last
         self._wall_offset = 0.0  # s from the core's clock to the wall clock
@@ -76,23 +75,22 @@ class JobSet:
 
     def find_deadline(self) -> float | None:
         """Return the earliest deadline of any job or gate; None when there is none."""
-        first = self.gates.find_deadline()  # a plain loop: it runs after every cue, for every job
-        for record in self.job_records.values():
-            deadline = record.state.deadline
-            if deadline is not None and deadline < first:
-                first = deadline
-            deadline = record.health.deadline
-            if deadline is not None and deadline < first:
-                first = deadline
-            deadline = record.replace_deadline
-            if deadline is not None and deadline < first:
-                first = deadline
+        self._update_deadlines()
+        first = min(self.gates.find_deadline(), self._deadlines.find_first())
         return None if first == math.inf else first
+
+    def _update_deadlines(self) -> None:
+        """Note the deadlines of the jobs that were stepped: this runs after every cue, and most jobs were not."""
+        for name in self._stepped_names:
+            self._deadlines.set(name, self.job_records[name].first_deadline)
+        self._stepped_names.clear()
 
     def handle_deadlines(self) -> None:
         """Step every machine whose deadline has come."""
         self.gates.handle_deadlines(self.now)
-        for record in self.job_records.values():
+        self._update_deadlines()
+        for name in sorted(self._deadlines.list_due(self.now), key=self._positions.__getitem__):
+            record = self.job_records[name]
             if is_due(record.state.deadline, self.now):
                 if record.plan.when.cron is not None and record.is_waiting:
                     self._hold(record)
@@ -144,7 +142,7 @@ class JobSet:
             or record.health.run != record.state.run,
             missing_triggers=tuple(record.missing_triggers) if record.is_waiting else (),
         )
-        self._changed_names.add(record.plan.name)
+        self._note_step(record)
         if not record.is_waiting:  # it runs, or is over: by an operator's wish, for example
             record.held_for = record.held_by = ()
         if record.state.phase is job.Phase.HOLDING:
@@ -159,8 +157,13 @@ class JobSet:
                 name, plan, record.health, on, self.now,
                 run=record.state.run, output=output, grace=record.state.startup_grace,
             )  # fmt: skip
-            self._changed_names.add(name)
+            self._note_step(record)
             self.emit(*effects)
+
+    def _note_step(self, record: JobRecord) -> None:
+        """Note that a record may have changed: its deadlines, and whether it counts as good, are looked at anew."""
+        self._changed_names.add(record.plan.name)
+        self._stepped_names.add(record.plan.name)
 
     def set_maintenance(self, enabled: bool) -> None:
         """Enter or leave maintenance: no check runs in it, since an operator's work on a service is no failure."""
@@ -198,10 +201,12 @@ class JobSet:
 
     def list_bad_jobs(self) -> set[str]:
         """Return the names of the jobs that do not count as good; only those that were stepped are looked at anew."""
-        suspects = self._bad_names | self._changed_names
+        for name in self._changed_names:
+            if self.job_records[name].counts_as_good:
+                self._bad_names.discard(name)
+            else:
+                self._bad_names.add(name)
         self._changed_names.clear()
-        records = self.job_records
-        self._bad_names = {name for name in suspects if name in records and not records[name].counts_as_good}
         return self._bad_names
 
     # --- templates ---
@@ -242,7 +247,7 @@ class JobSet:
         record.held_by = self.gates.list_closed(record.plan.name) if is_gated else ()
         if record.held_by:
             self.gates.ask(record.held_by, self.now)
-        self._changed_names.add(record.plan.name)
+        self._note_step(record)
 
     def release_unneeded_gates(self) -> None:
         """Stop asking the gates that no job waits for any more: it was stopped, for example."""
@@ -257,11 +262,15 @@ class JobSet:
         return tuple(template.name for template in templates if template.destination not in self.rendered_templates)
 
     def group_by_trigger(self) -> None:
-        """Index the jobs by the events that they wait for, after any change of the records."""
+        """Index the jobs by the events that they wait for and by their deadlines, after any change of the records."""
         self._waiting_by_trigger: dict[tuple[str, str], list[JobRecord]] = {}
         self._waiting_by_source: dict[str, list[JobRecord]] = {}
         self._recheck_all = True
-        self._changed_names.update(self.job_records)
+        self._changed_names: set[str] = set(self.job_records)  # jobs stepped since `list_bad_jobs` looked
+        self._bad_names: set[str] = set()  # jobs that did not count as good then
+        self._stepped_names: set[str] = set(self.job_records)  # jobs stepped since their deadlines were noted
+        self._deadlines = DeadlineIndex()
+        self._positions = {name: position for position, name in enumerate(self.job_records)}
         for record in self.job_records.values():
             for trigger in triggers.list_triggers(record.plan.when):
                 self._waiting_by_trigger.setdefault(triggers.get_trigger_key(trigger), []).append(record)

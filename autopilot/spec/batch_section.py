@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
@@ -28,6 +28,17 @@ class BatchSection(StrictModel):
     def compile_settings(self) -> BatchSettings:
         """Return the settings for the plan."""
         raise NotImplementedError
+
+    def find_command_problem(self, argv: Sequence[str]) -> str:
+        """Return the end of `exec: ...` when the main process's command contradicts the section, else ""."""
+        return ""
+
+    def find_limit_problem(self) -> str:
+        """Return the reason why the node cannot refuse payloads after a number of them, with its remedy; else "".
+
+        It must refuse them by itself: an order to it after the last payload has begun would race with the next one.
+        """
+        return "this batch system's node cannot refuse payloads by number; remove this"
 
     def list_machine_problems(self) -> Iterator[tuple[KeyPath, str, str]]:
         """Yield what this machine lacks: the path inside the section, a verb as in `cannot be VERB`, and the reason."""

@@ -46,10 +46,14 @@ CHECK_KINDS = {
     "valid": "autopilot.adapters.checks.validity_check",
     "resolves": "autopilot.adapters.checks.name_check",
     "htcondor": "autopilot.adapters.checks.htcondor_check",
+    "slurm": "autopilot.adapters.checks.slurm_check",
 }
 IMPLIED_CHECK_KIND = "alive"  # of a health section that names no check
 _IMPLIED_CHECK_MODULE = "autopilot.adapters.checks.alive_check"
-BATCH_SYSTEMS = {"htcondor": "autopilot.adapters.batch.htcondor.htcondor_extension"}
+BATCH_SYSTEMS = {
+    "htcondor": "autopilot.adapters.batch.htcondor.htcondor_extension",
+    "slurm": "autopilot.adapters.batch.slurm.slurm_extension",
+}
 
 
 @runtime_checkable
@@ -101,7 +105,6 @@ class BatchSystemKind(Protocol):
 
         Args:
             batch: The section of the plan.
-            lifetime: The lifetime of the plan.
             services: An `autopilot.adapters.batch.batch_system.SupervisorServices`.
 
         Returns:

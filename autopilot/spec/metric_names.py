@@ -24,6 +24,8 @@ _OWN_METRICS = {
     "autopilot_lifetime_left_seconds": ("",),
     "autopilot_life_phase": ("",),
     "autopilot_payloads_running": ("",),
+    "autopilot_payloads_taken": ("",),
+    "autopilot_payload_limit": ("",),
     "autopilot_maintenance": ("",),
     "autopilot_trouble": ("",),
     "autopilot_gate_open": ("",),

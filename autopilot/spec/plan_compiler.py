@@ -198,6 +198,7 @@ def _compile_lifetime(spec: m.Spec) -> p.Lifetime | None:
         jitter=life.jitter,
         after=_compile_trigger(spec, life.after.source or "", life.after.once) if life.after else None,
         idle=life.idle,
+        payloads=life.payloads,
         deadline=life.deadline,
         grace=life.grace,
         queue=any(lock.before == LOCK_BEFORE_LIFETIME for lock in spec.locks),

@@ -245,6 +245,9 @@ def _check_batch_system(spec: Spec) -> Iterator[Finding]:
         if job.when is not None and (job.when.each is not None or _is_periodic(job.when)):
             message = f'cannot be "{job.label}": it runs again and again; {section.program} is started once'
             yield Finding(path, message, related_paths=about)
+        if problem := section.find_command_problem(job.exec or ()):
+            where: KeyPath = ("jobs", next(i for i, one in enumerate(spec.jobs) if one is job), "exec")
+            yield Finding(where, problem, related_paths=((system, "node"),))
 
 
 def _check_batch_probes(spec: Spec) -> Iterator[Finding]:
@@ -254,7 +257,7 @@ def _check_batch_probes(spec: Spec) -> Iterator[Finding]:
         for kind in job.health.given_kinds if job.health is not None else ():
             needed = load_check_kind(kind).BATCH_SYSTEM
             if needed not in (None, present):
-                message = f"cannot be asked without an {needed} section; add {needed}: {{job: NAME}}"
+                message = f"cannot be asked without the section {needed}; add {needed}: {{job: NAME}}"
                 yield Finding(("jobs", index, "health", kind), message, related_paths=((needed,),))
 
 
@@ -277,6 +280,19 @@ def _check_lifetime(spec: Spec) -> Iterator[Finding]:
     if life.idle is not None and spec.batch is None:
         reason = f"without an {_BATCH_NAMES} section: nothing else tells what runs"
         yield Finding((*path, "idle"), f"cannot be known {reason}; add it or remove this", related_paths=_BATCH_KEYS)
+    if life.payloads is not None:
+        yield from _check_payload_limit(spec)
+
+
+def _check_payload_limit(spec: Spec) -> Iterator[Finding]:
+    path: KeyPath = ("lifetime", "payloads")
+    if spec.batch is None:
+        reason = f"without an {_BATCH_NAMES} section: nothing else takes payloads"
+        yield Finding(path, f"cannot be kept {reason}; add it or remove this", related_paths=_BATCH_KEYS)
+        return
+    name, section = spec.batch
+    if problem := section.find_limit_problem():
+        yield Finding(path, f"cannot be kept by {name}: {problem}", related_paths=((name,), (name, "node")))
 
 
 def _check_drains(spec: Spec) -> Iterator[Finding]:
@@ -305,7 +321,7 @@ def _check_drain(spec: Spec, drain: Drain, path: KeyPath) -> Iterator[Finding]:
     elif len(given) > 1:
         yield Finding(path, f"cannot be both {given[0]} and {given[1]}; keep one of the two", related_paths=about)
     elif given[0] != present:
-        message = f"cannot be used without an {given[0]} section; add {given[0]}: {{job: NAME}}"
+        message = f"cannot be used without the section {given[0]}; add {given[0]}: {{job: NAME}}"
         yield Finding((*path, given[0]), message, related_paths=((given[0],),))
 
 

@@ -246,7 +246,7 @@ else:
 
 
 class Drain(DrainFields):
-    """Drain of the batch system: HTCondor's own, or a command and a test."""
+    """Drain of the batch system: its own way, or a command and a test."""
 
     exec: f.Argv | None = Field(default=None, description="the command that begins the drain")
     until: f.Argv | None = Field(default=None, description="the command that exits 0 when all is drained")
@@ -267,7 +267,10 @@ class Lifetime(StrictModel):
     idle: f.PositiveDuration | None = Field(
         default=None, description="end earlier when no payload has run for this time"
     )
-    drain: Drain | None = Field(default=None, description="{htcondor: true} when there is an htcondor section")
+    payloads: f.Count | None = Field(
+        default=None, description="take so many payloads and no more, and end when they have ended"
+    )
+    drain: Drain | None = Field(default=None, description="the batch system's own way when its section is there")
     deadline: f.PositiveDuration | None = Field(
         default=None, description="from the start of the drain to the soft stop of the remaining payloads"
     )

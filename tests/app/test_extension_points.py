@@ -174,7 +174,7 @@ def test_a_new_batch_system_can_refuse_to_start(tmp_path: Path) -> None:
         ("htcondor: 'a', spool: {directory: '/x', job: 'a'}", "spool: cannot stand beside htcondor: one batch system"),
         (
             "htcondor: 'a', lifetime: {drain: {spool: true}}",
-            "lifetime.drain.spool: cannot be used without an spool section; add spool: {job: NAME}",
+            "lifetime.drain.spool: cannot be used without the section spool; add spool: {job: NAME}",
         ),
         (
             "spool: {directory: '/x', job: 'a'}, lifetime: {drain: {spool: true, exec: 'x'}}",

@@ -8,6 +8,7 @@ import pytest
 
 from lab import docker_engine
 from lab.containers import ContainerPool
+from lab.slurm_cluster import SlurmCluster
 from lab.worker_image import WorkerImage, build_worker_image
 
 
@@ -16,6 +17,13 @@ def worker_image() -> WorkerImage:
     """examples/worker-node, built from this checkout."""
     with docker_engine.open_build_engine() as engine:
         return build_worker_image(engine)
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster() -> Iterator[SlurmCluster]:
+    """A Slurm cluster without nodes, for all tests of the group `slurm`; `batch_sites.use_cluster` clears it."""
+    with SlurmCluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -148,6 +150,16 @@ def change_jobs(some_jobs):
 later = st.tuples(st.tuples(*(jobs(name) for name in NAMES)).flatmap(change_jobs), st.floats(0.0, 40.0))
 
 
+def check_against_search(job_set, answer):
+    """Compare what the job set keeps up to date with a search through all its jobs."""
+    deadlines = [record.first_deadline for record in job_set.job_records.values()]
+    first = min([job_set.gates.find_deadline(), *deadlines])
+    assert answer == (None if first == math.inf else first)
+    bad = {name for name, record in job_set.job_records.items() if not record.counts_as_good}
+    assert job_set.list_bad_jobs() == bad
+    return answer
+
+
 @pytest.mark.slow
 @settings(max_examples=scale_examples(150), deadline=None)
 @given(
@@ -158,10 +170,13 @@ later = st.tuples(st.tuples(*(jobs(name) for name in NAMES)).flatmap(change_jobs
     st.booleans(),
 )
 def test_whatever_plans_come(some_jobs, plans, how, seed, in_maintenance):
-    """Whatever plans a life is given and whatever its jobs do then: no two runs of one at once, exactly the jobs of the
-    last plan in the end, and a stop that ends within its budget.
+    """Whatever plans a life is given and whatever its jobs do then: no two runs of one at once, no deadline missed,
+    exactly the jobs of the last plan in the end, and a stop that ends within its budget.
     """
     world = SimulatedWorld(build_plan(*some_jobs, build_job("keeper"), stop_timeout=20.0), how, seed=seed)
+    job_set: Any = world.core.job_set
+    find_deadline = job_set.find_deadline
+    job_set.find_deadline = lambda: check_against_search(job_set, find_deadline())
     if in_maintenance:
         world.feed(cues.RequestReceived("enter-maintenance", "test"))
     for others, pause in plans:

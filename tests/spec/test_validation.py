@@ -85,7 +85,9 @@ def format_job(keys: str) -> str:
         ("health: {http: ‸'ftp://x'}", 'jobs[web].health.http.url: cannot be "ftp://x"; write a URL like'),
         ("health: {http: {url: 'http://x', status: ‸'3-2'}}", 'jobs[web].health.http.status: cannot be "3-2"; write'),
         ("health: {tcp: ‸'x'}", 'jobs[web].health.tcp: cannot be "x"; write "HOST:PORT"'),
-        ("health: {htcondor: ‸'startd'}", "jobs[web].health.htcondor: cannot be asked without an htcondor section"),
+        ("health: {htcondor: ‸'startd'}", "jobs[web].health.htcondor: cannot be asked without the section htcondor"),
+        ("health: {slurm: ‸'node'}", "jobs[web].health.slurm: cannot be asked without the section slurm"),
+        ("health: {slurm: ‸'pool'}", 'jobs[web].health.slurm: cannot be "pool"; one of slurmd, node, munge'),
         ("health: {exec: 'x', onFailure: ‸'drain'}", 'jobs[web].health.onFailure: cannot be "drain" without a'),
         ("backoff: {initial: 9, max: ‸3}", "jobs[web].backoff.max: cannot be shorter than initial (9 s), got 3 s"),
         ("backoff: {factor: ‸0.5}", "jobs[web].backoff.factor: cannot be 0.5; it must be from 1 to 1000"),
@@ -215,11 +217,42 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
         ),
         (
             "{jobs: [A], lifetime: {drain: {exec: 'x', until: 'y'}, idle: ‸'1m'}}",
-            "lifetime.idle: cannot be known without an htcondor section",
+            "lifetime.idle: cannot be known without an htcondor or slurm section",
+        ),
+        (
+            "{jobs: [A], lifetime: {drain: {exec: 'x', until: 'y'}, payloads: ‸1}}",
+            "lifetime.payloads: cannot be kept without an htcondor section",
+        ),
+        (
+            "{jobs: [{name: 'm', exec: 'condor_master -f'}], lifetime: {payloads: ‸1}}",
+            "lifetime.payloads: cannot be kept by htcondor: it is a setting of the node's configuration; add htcondor",
+        ),
+        (
+            "{jobs: [{name: 'm', exec: 'condor_master -f'}], htcondor: {node: true}, lifetime: {payloads: ‸0}}",
+            "lifetime.payloads: cannot be 0",
         ),
         (
             "{jobs: [A], lifetime: {max: 9, drain: {exec: 'x', until: 'y'}, after: {source: ‸'b', once: 'healthy'}}}",
             'lifetime.after.source: cannot be "b": no job has this name; there are: a',
+        ),
+        ("{jobs: [A], htcondor: 'a', ‸slurm: 'a'}", "slurm: cannot stand beside htcondor: one batch system for each"),
+        ("{jobs: [A], slurm: {job: ‸'aa'}}", 'slurm.job: cannot be "aa": there is no such job; did'),
+        ("{jobs: [A], slurm: ‸true}", "slurm.job: cannot be left out: no job runs slurmd"),
+        (
+            "{jobs: [{exec: 'slurmd'}], slurm: {node: {settings: ‸{Feature: 'a b'}}}}",
+            'slurm.node.settings: cannot have "a b" as Feature; write it without spaces',
+        ),
+        (
+            "{jobs: [{exec: 'slurmd'}], slurm: {node: {settings: ‸{CPUs: '4'}}}}",
+            "slurm.node.settings: cannot have CPUs, which autopilot sets",
+        ),
+        (
+            "{jobs: [{name: 'a', exec: ‸'sleep 1'}], slurm: {node: true, job: 'a'}}",
+            "jobs[a].exec: cannot be sleep beside {node}, whose arguments are added at the end; write slurmd itself",
+        ),
+        (
+            "{jobs: [{name: 'a', exec: ‸'slurmd -D -Z'}], slurm: {node: true}}",
+            "jobs[a].exec: cannot have -Z beside {node}, which sets it",
         ),
         ("{jobs: [A], htcondor: {job: ‸'aa'}}", 'htcondor.job: cannot be "aa": there is no such job; did'),
         ("{jobs: [A], htcondor: ‸true}", "htcondor.job: cannot be left out: no job runs condor_master"),

@@ -2,13 +2,15 @@
 
 The supervisor calls, in this order:
 
-    prepare() -> (main process started: build_environment(), on_started()) -> monitor() in the background
+    prepare() -> monitor() in the background
+    build_environment(), build_arguments(), on_started(), on_exited()     around each run of the main process
     begin_drain() ... Drained            payloads finish
     soft_stop(), hard_stop()             the two steps at the drain's deadline
     evict() ... Evicted                  an ordered stop that does not wait for payloads
     last_resort()                        the supervisor ends by an internal error: no payload may stay in limbo
 
-A batch system answers with cues: PayloadsObserved, ConditionDetected, ConditionResolved, Drained, Evicted.
+A batch system answers with cues: PayloadsObserved, PayloadsCounted, ConditionDetected, ConditionResolved, Drained,
+Evicted.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ class SupervisorServices:
             the emergency path (`last_resort`).
         get_longest_rest: Returns the seconds until this life must be over, as the plan in effect has it; None without a
             limit.
+        get_payload_limit: Returns the payloads that this life may take, as the plan in effect has it; None without a
+            limit. A system whose section has no `find_limit_problem` lets the node itself refuse any further payload.
         run_observer: Awaits the runs of an observer, by its name: its failure is a condition, and it starts again.
         life_id: Unique for each life.
         state_directory: Holds files of this container.
@@ -53,6 +57,7 @@ class SupervisorServices:
     env: Mapping[str, str]
     job_env: Mapping[str, str] = field(default_factory=dict)
     get_longest_rest: Callable[[], float | None] = lambda: None
+    get_payload_limit: Callable[[], int | None] = lambda: None
 
 
 class BatchSystem(Protocol):
@@ -77,6 +82,10 @@ class BatchSystem(Protocol):
 
     def build_environment(self) -> Mapping[str, str]:
         """Return variables for the main process, over all others."""
+        ...
+
+    def build_arguments(self) -> tuple[str, ...]:
+        """Return arguments for the main process, after those of its command."""
         ...
 
     def on_started(self, pid: int) -> None:

@@ -103,6 +103,10 @@ class CommandDrain:
         """Return variables for the main process, over all others."""
         return self._inner.build_environment() if self._inner is not None else {}
 
+    def build_arguments(self) -> tuple[str, ...]:
+        """Return arguments for the main process, after those of its command."""
+        return self._inner.build_arguments() if self._inner is not None else ()
+
     def on_started(self, pid: int) -> None:
         """Take note of the main process."""
         if self._inner is not None:

@@ -70,6 +70,10 @@ class LifeMetrics:
         )
         self._phase = make_gauge("life_phase", "1 for the phase this life is in.", "phase")
         self._payloads = make_gauge("payloads_running", "Payloads the batch system runs here.")
+        self._payloads_taken = make_gauge("payloads_taken", "Payloads that have begun in this life.")
+        self._payload_limit = make_gauge(
+            "payload_limit", "Payloads after which this life takes no other; +Inf without a limit."
+        )
         self._maintenance = make_gauge("maintenance", "1 while the services are in maintenance.")
         self._active_conditions = make_gauge(
             "trouble", "1 for each condition that needs an operator's attention.", "kind"
@@ -161,6 +165,8 @@ class LifeMetrics:
         self._lifetime_remaining.set(life["ends"] - epoch_s if life["ends"] is not None else float("inf"))
         self._phase.labels(life["phase"]).set(1)
         self._payloads.set(len(status["payloads"]))
+        self._payloads_taken.set(life["payloads_taken"])
+        self._payload_limit.set(float("inf") if life["payload_limit"] is None else life["payload_limit"])
         self._maintenance.set(status["maintenance"])
         for kind in status["troubles"]:
             self._active_conditions.labels(kind).set(1)

@@ -89,7 +89,7 @@ class CondorCommands:
 
     async def query_slots(self, address: str, timeout: float = QUERY_TIMEOUT_S) -> QueryResult:
         """Return the slots, by the startd itself and not by the pool."""
-        names = "Name,State,Activity,Draining,SlotType,JobId,TotalCpus,TotalMemory,Cpus,Memory,MyType"
+        names = "Name,State,Activity,Draining,SlotType,JobId,TotalCpus,TotalMemory,Cpus,Memory,JobStarts,MyType"
         done = await self.run("condor_status", "-direct", address, "-long", "-attributes", names, timeout=timeout)
         if done.timed_out or done.status != 0:
             return QueryResult(None, describe_failure(done, "condor_startd"))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from autopilot.adapters.batch.conditions import Conditions
 from autopilot.adapters.batch.htcondor import startd_guard
-from autopilot.adapters.batch.htcondor.conditions import Conditions
 from autopilot.adapters.batch.htcondor.daemons import Daemons
 
 MISSING_PATIENCE_S = 2.0  # condor_master ends its helpers shortly before itself

@@ -8,9 +8,6 @@ its directory is named after lives.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,17 +144,3 @@ def _has_no_job(starter: int) -> bool:
             return b"-classad" in file.read(4096).split(b"\0")
     except OSError:
         return False
-
-
-def send_signal(pid: int, signal_number: int) -> bool:
-    """Signal one process, and continue it if it is stopped: else it would never act on the signal.
-
-    Returns:
-        False when the process is gone or not ours.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, signal_number)
-        if signal_number not in (signal.SIGCONT, signal.SIGSTOP, signal.SIGKILL):
-            os.kill(pid, signal.SIGCONT)
-        return True
-    return False

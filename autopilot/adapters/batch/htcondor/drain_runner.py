@@ -8,7 +8,8 @@ import random
 from autopilot.adapters.batch.htcondor import drain_steps
 from autopilot.adapters.batch.htcondor.classads import Ad, Value
 from autopilot.adapters.batch.htcondor.condor_commands import QueryResult
-from autopilot.adapters.batch.htcondor.node_state import NodeState, wait_and_clear
+from autopilot.adapters.batch.htcondor.node_state import NodeState
+from autopilot.adapters.batch.kernel_events import wait_and_clear
 from autopilot.machines.cues import Drained
 
 RECHECK_DELAY_S = 1.0  # the startd has gone, condor_master is about to notice

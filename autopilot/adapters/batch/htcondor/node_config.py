@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from autopilot.adapters.batch.htcondor.payload_limit import PayloadCount, render_limit
 from autopilot.errors import AutopilotError
 
 RETIREMENT_S = 365 * 86400  # longer than any drain: the supervisor keeps the deadline, which a reload may move
@@ -28,6 +29,8 @@ class NodeSettings:
     memory: int  # MiB
     domain: str = "local"  # for host names without a dot, where the image's configuration names none
     accept_jobs: bool = True
+    payload_limit: int | None = None  # payloads of this life, after which the startd refuses any other
+    payload_count: PayloadCount = field(default_factory=PayloadCount)
 
 
 def build_node_name(configured_name: str | None, life_id: str, slot: str | None) -> str:
@@ -107,6 +110,8 @@ def render(node: NodeSettings, settings: Mapping[str, str]) -> str:
         "endif",
     ]
     lines += [format_setting(name, value) for name, value in settings.items()]
+    if node.payload_limit is not None:
+        lines += render_limit(node.payload_limit, node.payload_count)
     if not node.accept_jobs:
         lines += ["# EXECUTE is full: each new job would go on hold", "START = False"]
     return "\n".join(lines) + "\n"

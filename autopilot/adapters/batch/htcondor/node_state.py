@@ -8,8 +8,8 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from autopilot.adapters.batch.conditions import Conditions
 from autopilot.adapters.batch.htcondor.classads import Value
-from autopilot.adapters.batch.htcondor.conditions import Conditions, StartdStarts
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemon_troubles import HelpersSeen, describe_missing
 from autopilot.adapters.batch.htcondor.daemons import Daemons, find_daemons, find_payloads, read_payload_id
@@ -25,7 +25,9 @@ from autopilot.adapters.batch.htcondor.payload_ends import (
     read_starter_ends,
 )
 from autopilot.adapters.batch.htcondor.payload_history import PayloadHistory
-from autopilot.machines.cues import Cue, PayloadEndsFound, PayloadsCrashed, PayloadsObserved
+from autopilot.adapters.batch.htcondor.payload_limit import PayloadCount
+from autopilot.adapters.batch.htcondor.startd_health import StartdStarts
+from autopilot.machines.cues import Cue, PayloadEndsFound, PayloadsCounted, PayloadsCrashed, PayloadsObserved
 from autopilot.safe_files import read_file
 
 MAX_ADDRESS_BYTES = 4096
@@ -53,6 +55,10 @@ class NodeState:
         self.startd_starts = StartdStarts()
         self.payloads: tuple[str, ...] | None = None  # None: not observed yet
         self._payload_names: Mapping[int, str] = {}  # starter -> its job
+        self.payload_count = PayloadCount()
+        self._starters_of_startd: frozenset[int] = frozenset()  # all that had a payload under the present startd
+        self._earlier_starters: frozenset[int] = frozenset()  # they outlive the startd that counted them
+        self.has_payload_limit = False  # each start of a payload is asked for at once
         self.slots: tuple[Mapping[str, Value], ...] = ()
         self.draining = False
         self.evicting = False  # we give the payloads back: their starters end at our signals
@@ -120,6 +126,26 @@ class NodeState:
         if payloads != self.payloads:
             self.payloads = payloads
             self.report(PayloadsObserved(payloads))
+        self._count_starters()
+
+    def _count_starters(self) -> None:
+        """Count the starters that have, or had, a payload under the present startd.
+
+        A startd that crashed at once after a start has not told its count, so starters that outlive it count for it.
+        """
+        startd, starters = self.daemons.startd or self.payload_count.startd, frozenset(self._payload_names)
+        if startd is None:
+            return
+        if startd != self.payload_count.startd:
+            self._earlier_starters, self._starters_of_startd = self._starters_of_startd & starters, frozenset()
+        self._starters_of_startd |= starters - self._earlier_starters
+        self.record_job_starts(startd, len(self._starters_of_startd))
+
+    def record_job_starts(self, startd: int, count: int) -> None:
+        """Take note that the startd with this pid has started so many jobs, and report the payloads of this life."""
+        before, self.payload_count = self.payload_count.total, self.payload_count.record(startd, count)
+        if self.payload_count.total != before:
+            self.report(PayloadsCounted(self.payload_count.total))
 
     def get_payload_pids(self) -> dict[str, int]:
         """Return the starter of each payload that was observed last."""
@@ -197,13 +223,3 @@ class NodeState:
         self.startd_appeared = False
         self.helpers_seen = HelpersSeen()
         self.startd_starts = StartdStarts()
-
-
-async def wait_and_clear(event: asyncio.Event, max_wait_s: float) -> None:
-    """Wait for the event, at most `max_wait_s` seconds, and clear it."""
-    try:
-        async with asyncio.timeout(max_wait_s):
-            await event.wait()
-    except TimeoutError:
-        pass
-    event.clear()

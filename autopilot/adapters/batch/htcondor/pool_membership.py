@@ -11,9 +11,9 @@ import asyncio
 import random
 import time
 
+from autopilot.adapters.batch.conditions import Backoff
 from autopilot.adapters.batch.htcondor import id_tokens
 from autopilot.adapters.batch.htcondor.collector_link import is_connected, parse_collectors
-from autopilot.adapters.batch.htcondor.conditions import Backoff
 from autopilot.adapters.batch.htcondor.condor_commands import QUERY_TIMEOUT_S
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from autopilot.adapters.batch.conditions import Conditions
 from autopilot.adapters.batch.htcondor import id_tokens, preflight
-from autopilot.adapters.batch.htcondor.conditions import Conditions
 from autopilot.timestamps import format_timestamp
 
 EXPIRY_CONDITION = "token-expires"

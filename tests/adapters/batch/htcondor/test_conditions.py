@@ -5,14 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.batch.htcondor.conditions import (
-    CRASH_LOOP_CALM_S,
-    Backoff,
-    Condition,
-    Conditions,
-    StartdStarts,
-    StartdWakeups,
-)
+from autopilot.adapters.batch.conditions import Backoff, Condition, Conditions
+from autopilot.adapters.batch.htcondor.startd_health import CRASH_LOOP_CALM_S, StartdStarts, StartdWakeups
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue
 
 OBSERVATIONS = st.lists(st.tuples(st.booleans(), st.floats(min_value=0.01, max_value=50)), max_size=60)

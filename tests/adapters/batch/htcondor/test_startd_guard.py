@@ -118,6 +118,7 @@ def test_starters_of_a_live_startd_are_left_alone(start: Callable[..., GuardedSt
     node = start()
     assert node.starter not in startd_guard.list_starters()
     node.guard.send_signal(signal.SIGSTOP)  # it neither reaps nor ends anything
+    os.waitid(os.P_PID, node.guard.pid, os.WSTOPPED | os.WNOWAIT)
     os.kill(node.startd, signal.SIGKILL)
     eventually(lambda: node.starter in startd_guard.list_starters(), "the starter is an orphan", LIMIT_S)
     node.guard.send_signal(signal.SIGCONT)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autopilot.adapters.batch.htcondor.conditions import Conditions
+from autopilot.adapters.batch.conditions import Conditions
 from autopilot.adapters.batch.htcondor.id_tokens import Token
 from autopilot.adapters.batch.htcondor.token_watch import TokenWatch, describe_expiry_problem, find_expiry_problem
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue

@@ -43,6 +43,10 @@ class SpoolSystem:
         """Return the directory."""
         return {"SPOOL": str(self._directory)}
 
+    def build_arguments(self) -> tuple[str, ...]:
+        """Return none."""
+        return ()
+
     def on_started(self, pid: int) -> None:
         """Keep the pid for the status."""
         self._main_pid = pid

@@ -99,3 +99,13 @@ async def wait_until_ended(pids: Iterable[int], max_wait_s: float) -> None:
         pass
     finally:
         watch.set_watched(set(), loop)
+
+
+async def wait_and_clear(event: asyncio.Event, max_wait_s: float) -> None:
+    """Wait for the event, at most `max_wait_s` seconds, and clear it."""
+    try:
+        async with asyncio.timeout(max_wait_s):
+            await event.wait()
+    except TimeoutError:
+        pass
+    event.clear()

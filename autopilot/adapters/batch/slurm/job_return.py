@@ -1,0 +1,183 @@
+"""Give the jobs of this node back to their queue, in the order that loses none, and take the node out of the cluster.
+
+The order to send no more jobs comes first, lest the next one arrives meanwhile. Then the jobs are requeued, and slurmd
+ends their steps with SIGTERM. Then slurmctld is told that the node is down: that frees at once each job whose steps do
+not end, and fails each one that may not be requeued, instead of letting it run on paper until SlurmdTimeout. slurmd is
+stopped last: without it no step would be told to end.
+
+Where slurmctld gives no answer, a job that is asked to end must not be reported as failed by its slurmstepd once
+slurmctld is back: a failed job is not given back. So each slurmstepd is stopped (SIGSTOP) before its processes get
+SIGTERM, until its job is requeued or it is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+
+from autopilot.adapters.batch.kernel_events import wait_until_ended
+from autopilot.adapters.batch.process_signals import send_signal
+from autopilot.adapters.batch.slurm.node_record import OWN_REASON
+from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
+from autopilot.process import job_processes
+from autopilot.process.spawn import SpawnError, spawn
+from autopilot.spec.plan import Command
+
+TOTAL_TIMEOUT_S = 4.5  # of the port's five
+COMMAND_TIMEOUT_S = 1.5  # for each order; an unreachable slurmctld takes longer to be noticed
+STEP_TIMEOUT_S = 0.8  # from the requeue to the word that the node is down
+REQUEUE_RETRY_S = 2.0  # from an order without an answer to the next one, after a soft stop
+REASON = f"{OWN_REASON} stopped"
+
+
+class JobReturn:
+    """The return of this node's jobs."""
+
+    def __init__(self, node_state: SlurmNodeState, env: Mapping[str, str]) -> None:
+        """Wire the parts; `env` is the environment of Slurm's tools where no event loop runs."""
+        self._node_state, self._env = node_state, env
+
+    async def run(self) -> None:
+        """Give all jobs back, end their steps, and remove the node; never lasts longer than TOTAL_TIMEOUT_S."""
+        self._node_state.evicting = True
+        try:
+            async with asyncio.timeout(TOTAL_TIMEOUT_S):
+                await self._return_jobs()
+        except TimeoutError:
+            pass
+        finally:
+            self.kill_steps()
+
+    async def _return_jobs(self) -> None:
+        node, commands = self._node_state, self._node_state.commands
+        is_drained = not await commands.drain_node(node.name, REASON, COMMAND_TIMEOUT_S)
+        jobs = node.refresh().jobs
+        is_requeued = bool(jobs) and not await commands.requeue_jobs(jobs, COMMAND_TIMEOUT_S)
+        if not is_drained and not is_requeued:  # slurmctld is away, or does not know the node
+            self._hold_steps()
+            await wait_until_ended(self._signal_steps(signal.SIGTERM), STEP_TIMEOUT_S)
+            return
+        if jobs:
+            await wait_until_ended([step.pid for step in node.processes.steps], STEP_TIMEOUT_S)
+        answer = await commands.query_node(node.name, COMMAND_TIMEOUT_S)
+        if answer.record is None:
+            return
+        if answer.record.is_busy or node.refresh().steps:
+            await commands.set_node_down(node.name, REASON, COMMAND_TIMEOUT_S)
+        if answer.record.is_dynamic:
+            self.kill_steps()
+            await commands.delete_node(node.name, COMMAND_TIMEOUT_S)
+
+    async def requeue(self, jobs: Iterable[str]) -> None:
+        """Requeue these jobs. Those that may not be requeued, and all of a silent slurmctld, are asked to end."""
+        jobs = tuple(jobs)
+        if not jobs or await self._try_requeue(jobs):
+            return
+        self._hold_steps()
+        self._signal_steps(signal.SIGTERM)
+        while not self._node_state.evicting:
+            await asyncio.sleep(REQUEUE_RETRY_S)  # slurmctld can only be asked
+            if await self._try_requeue(jobs):
+                self._release_steps()
+                return
+
+    async def _try_requeue(self, jobs: tuple[str, ...]) -> bool:
+        """Give the order; return False without an answer. Jobs that slurmctld refuses to requeue get SIGTERM."""
+        node = self._node_state
+        # at once: a silent slurmctld is noticed after 10 s by either, and the jobs wait for their SIGTERM
+        problem, answer = await asyncio.gather(node.commands.requeue_jobs(jobs), node.commands.query_node(node.name))
+        if not problem:
+            return True
+        if not answer.answered:
+            return False
+        self._signal_steps(signal.SIGTERM)
+        return True
+
+    def _hold_steps(self) -> None:
+        """Stop each slurmstepd: it reports no end of its job."""
+        for step in self._node_state.refresh().steps:
+            send_signal(step.pid, signal.SIGSTOP)
+
+    def _release_steps(self) -> None:
+        for step in self._node_state.refresh().steps:
+            send_signal(step.pid, signal.SIGCONT)
+
+    def kill_steps(self) -> None:
+        """Kill the steps that are left, with all processes below them."""
+        self._signal_steps(signal.SIGKILL)
+
+    def _signal_steps(self, number: int) -> list[int]:
+        """Signal all processes of the steps and return their pids; a slurmstepd itself gets only SIGKILL."""
+        signalled: list[int] = []
+        for step in self._node_state.refresh().steps:
+            below = list(job_processes.walk_descendants(step.pid))
+            # the slurmstepd first: it would tell slurmctld that its job has failed, and a failed job is not given back
+            signalled += [*([step.pid] if number == signal.SIGKILL else []), *below]
+        for pid in signalled:
+            send_signal(pid, number)
+        return signalled
+
+    def run_blocking(self) -> None:
+        """Do as `run`, without an event loop."""
+        node, deadline = self._node_state, time.monotonic() + TOTAL_TIMEOUT_S
+        node.evicting = True
+        orders = [
+            ("update", f"nodename={node.name}", "state=drain", f"reason={REASON}"),
+            *([("requeue", ",".join(jobs))] if (jobs := node.refresh().jobs) else []),
+            *([("update", f"nodename={node.name}", "state=down", f"reason={REASON}")] if jobs else []),
+            ("delete", f"nodename={node.name}"),
+        ]
+        self._give_orders(orders, deadline)
+        self.kill_steps()
+        if node.processes.slurmd is not None:
+            send_signal(node.processes.slurmd, signal.SIGTERM)
+
+    def abandon_steps(self) -> None:
+        """Kill the steps that outlive a crashed slurmd, and give their jobs back at once.
+
+        It blocks, some 0.1 s and 1.5 s at most without an answer: the life may end with slurmd, before any task runs.
+        """
+        self.kill_steps()
+        name = self._node_state.name
+        down = ("update", f"nodename={name}", "state=down", f"reason={REASON}")
+        self._give_orders([down, ("delete", f"nodename={name}")], time.monotonic() + 2 * COMMAND_TIMEOUT_S)
+
+    def _give_orders(self, orders: Sequence[tuple[str, ...]], deadline: float) -> None:
+        """Run `scontrol` for each order, until one has no answer; a refusal is no reason to end."""
+        for order in orders:
+            if not self._run_scontrol(order, min(COMMAND_TIMEOUT_S, deadline - time.monotonic())):
+                return
+
+    def _run_scontrol(self, words: tuple[str, ...], timeout_s: float) -> bool:
+        """Return False when it does not end in time or cannot be started; its output is thrown away."""
+        try:
+            child = spawn(Command(argv=("scontrol", *words)), self._env)
+        except SpawnError:
+            return False
+        has_ended = wait_blocking(child.pid, timeout_s)
+        if not has_ended:
+            send_signal(child.pid, signal.SIGKILL)
+        for descriptor in (child.stdout_fd, child.stderr_fd, child.problem_fd):
+            os.close(descriptor)
+        return has_ended
+
+
+def wait_blocking(pid: int, timeout_s: float) -> bool:
+    """Wait for a child of ours without an event loop, and reap it; return False when it still runs after that time."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:  # reaped already, or out of descriptors
+        return False
+    try:
+        has_ended = bool(select.select([descriptor], [], [], max(0.0, timeout_s))[0])
+    finally:
+        os.close(descriptor)
+    if has_ended:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+    return has_ended

@@ -1,0 +1,123 @@
+"""Run Slurm's command line tools, each with its own time limit.
+
+An exit status of 0 proves nothing: callers observe the node afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from autopilot.adapters.batch.slurm.job_limbo import QUEUE_FORMAT, RunningJob, parse_running_jobs
+from autopilot.adapters.batch.slurm.node_record import NodeRecord, parse_node_record
+from autopilot.runtime.command_runner import CommandResult, CommandRunner
+from autopilot.spec.plan import Command
+
+COMMAND_TIMEOUT_S = 10.0
+MAX_REASON_LENGTH = 200
+UNKNOWN_NODE_WORDS = ("not found", "Invalid node name")
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerAnswer:
+    """The answer of slurmctld about this node.
+
+    Attributes:
+        answered: It has answered.
+        record: The node; None when it knows no such node, or has not answered.
+        problem: The failure in one line; "" when it has answered.
+    """
+
+    answered: bool
+    record: NodeRecord | None = None
+    problem: str = ""
+
+
+def get_last_output_line(output: str) -> str:
+    """Return the last line of a tool's output, shortened to 300 characters."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it printed nothing"
+
+
+def describe_tool_failure(result: CommandResult, subject: str) -> str:
+    """Return one sentence about a tool that failed or timed out; `subject` is its first words."""
+    if result.timed_out:
+        return f"{subject} did not answer within {result.duration_s:.0f} s"
+    return f"{subject} failed with status {result.status}: {get_last_output_line(result.output)}"
+
+
+class SlurmCommands:
+    """Slurm's tools, run among the supervisor's processes."""
+
+    def __init__(self, command_runner: CommandRunner, env: Mapping[str, str]) -> None:
+        """Run tools by `command_runner`, with the variables `env` over the supervisor's own."""
+        self._command_runner, self._env = command_runner, env
+
+    async def run(self, *argv: str, timeout: float = COMMAND_TIMEOUT_S) -> CommandResult:
+        """Run one tool; `timeout` is in seconds."""
+        return await self._command_runner.run(Command(argv=argv, env=self._env), timeout=timeout, name=argv[0])
+
+    async def query_node(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> ControllerAnswer:
+        """Return what slurmctld says of the node."""
+        done = await self.run("scontrol", "--oneliner", "show", "node", name, timeout=timeout)
+        if (record := parse_node_record(done.output)) is not None and record.name == name:
+            return ControllerAnswer(True, record)
+        if not done.timed_out and any(words in done.output for words in UNKNOWN_NODE_WORDS):
+            return ControllerAnswer(True)
+        return ControllerAnswer(False, problem=describe_tool_failure(done, "slurmctld"))
+
+    async def query_slurmd(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
+        """Return "" when slurmd answers on this host, else the problem in one line."""
+        done = await self.run("scontrol", "show", "slurmd", name, timeout=timeout)
+        if not done.timed_out and done.status == 0 and "Slurmd PID" in done.output:
+            return ""
+        return describe_tool_failure(done, "slurmd")
+
+    async def check_munge(self, timeout: float = COMMAND_TIMEOUT_S) -> str:
+        """Return "" when munge makes a credential, else the problem in one line."""
+        done = await self.run("munge", "--no-input", timeout=timeout)
+        if not done.timed_out and done.status == 0:
+            return ""
+        return describe_tool_failure(done, "munge")
+
+    async def list_running_jobs(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> tuple[RunningJob, ...] | None:
+        """Return the jobs that slurmctld holds for running on the node; None without an answer."""
+        words = ("--noheader", "--states=RUNNING", f"--nodelist={name}", f"--Format={QUEUE_FORMAT}")
+        done = await self.run("squeue", *words, timeout=timeout)
+        if done.timed_out or done.status != 0:
+            return None
+        return parse_running_jobs(done.output)
+
+    async def drain_node(self, name: str, reason: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
+        """Tell slurmctld to send no job to the node; return "" or the problem in one line."""
+        return await self._update_node(name, "drain", reason, timeout)
+
+    async def set_node_down(self, name: str, reason: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
+        """Tell slurmctld that the node is gone: it gives all jobs of the node back at once."""
+        return await self._update_node(name, "down", reason, timeout)
+
+    async def resume_node(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
+        """Open the node for jobs again; return "" or the problem in one line."""
+        return await self._scontrol("update", f"nodename={name}", "state=resume", timeout=timeout)
+
+    async def delete_node(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
+        """Remove a dynamic node from slurmctld; return "" or the problem in one line."""
+        return await self._scontrol("delete", f"nodename={name}", timeout=timeout)
+
+    async def requeue_jobs(self, jobs: Iterable[str], timeout: float = COMMAND_TIMEOUT_S) -> str:
+        """Give jobs back to their queue; their steps get SIGTERM, and SIGKILL after KillWait seconds.
+
+        Returns:
+            "" or the problem in one line: a job submitted with --no-requeue is refused.
+        """
+        return await self._scontrol("requeue", ",".join(jobs), timeout=timeout)
+
+    async def _update_node(self, name: str, state: str, reason: str, timeout: float) -> str:
+        words = (f"nodename={name}", f"state={state}", f"reason={reason[:MAX_REASON_LENGTH]}")
+        return await self._scontrol("update", *words, timeout=timeout)
+
+    async def _scontrol(self, *words: str, timeout: float) -> str:
+        done = await self.run("scontrol", *words, timeout=timeout)
+        if not done.timed_out and done.status == 0:
+            return ""
+        return describe_tool_failure(done, f"scontrol {words[0]}")
