@@ -24,6 +24,12 @@ from autopilot.machines.cues import Cue
 from autopilot.runtime.command_runner import CommandRunner
 
 
+class OutsideProblem(str):
+    """Problem of `prepare` that lies outside of this container: its image is not to blame."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorServices:
     """Parts of the supervisor that a batch system uses.
@@ -72,7 +78,8 @@ class BatchSystem(Protocol):
         """Make the node ready for the main process.
 
         Returns:
-            One line for each problem, with its remedy; empty when the main process can be started.
+            One line for each problem, with its remedy; empty when the main process can be started. The life ends with
+            75 when all are an OutsideProblem, else with 78.
         """
         ...
 
