@@ -31,7 +31,7 @@ def build_status(queue: dict[str, int] | None, *, refusing: bool = False) -> Sta
             "payloads_taken": 0,
             "payload_limit": None,
             "batch_job": None,
-        },  # fmt: skip
+        },
         "access_point": {"name": "ap@pool", "job": "condor-master", "queue": queue, "refusing_jobs": refusing},
     }
     return cast(Status, status)
