@@ -120,6 +120,19 @@ def test_no_factories() -> None:
     assert count_unmade_jobs("error") is None
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [("WARNING: a file is empty\n", ""), ("", "\nWarning: late"), ("Reading [x]\n\n", "\n")]
+)
+def test_warnings_around_an_answer(before: str, after: str) -> None:
+    """Lines that a tool writes beside its JSON do not make the queue unreadable."""
+    factory = json.dumps([{"TotalSubmitProcs": 3, "JobMaterializeNextProcId": 1}], indent=1)
+    assert count_unmade_jobs(f"{before}{factory}{after}") == 2
+    counts = parse_totals(f"{before}{build_totals(Jobs=3)}{after}")
+    assert counts is not None and counts.total == 3
+    assert count_unmade_jobs("WARNING: a file is empty\n\n") == 0
+    assert parse_totals("WARNING: a file is empty\n") is None
+
+
 # --- the drain ---
 
 

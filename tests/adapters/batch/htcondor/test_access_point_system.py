@@ -17,7 +17,7 @@ from autopilot.adapters.batch.htcondor.access_point import access_point_system, 
 from autopilot.adapters.batch.htcondor.access_point.access_point_settings import AccessPointSettings
 from autopilot.adapters.batch.htcondor.access_point.access_point_system import AccessPointSystem
 from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue, Drained, Evicted
-from autopilot.runtime.command_runner import CommandResult
+from autopilot.runtime.command_runner import MAX_OUTPUT_BYTES, CommandResult
 from autopilot.spec.plan import Command
 
 Make = Callable[..., AccessPointSystem]
@@ -29,6 +29,7 @@ class FakeTools:
     def __init__(self, tmp_path: Path) -> None:
         self.folder = tmp_path
         self.jobs, self.unmade = 0, 0
+        self.submit_environment = ""  # of a user's submit file
         self.requirements, self.requirement = "", ""  # SUBMIT_REQUIREMENT_NAMES and ours, as the schedd has them
         self.obeys = True  # condor_reconfig has an effect
         self.answers: dict[str, tuple[int, str]] = {}  # by the first word; other tools succeed without a word
@@ -42,7 +43,7 @@ class FakeTools:
         if line.startswith("condor_reconfig") and self.obeys:
             self.requirements, self.requirement = "Site, AutopilotDrain", self.read_requirement()
         status, output = self.answers.get(command.argv[0]) or (0, self.get_output(line))
-        return CommandResult(status, output, False, 0.0)
+        return CommandResult(status, output[-MAX_OUTPUT_BYTES:], False, 0.0)
 
     def read_requirement(self) -> str:
         """Return the requirement in the configuration file."""
@@ -58,7 +59,11 @@ class FakeTools:
         if "-schedd SUBMIT_REQUIREMENT_" in line:
             return f"{self.requirements if line.endswith('_NAMES') else self.requirement}\n"
         if "-factory" in line:
-            return json.dumps([{"TotalSubmitProcs": self.unmade}]) if self.unmade else ""
+            ads = [{"TotalSubmitProcs": self.unmade, "Environment": self.submit_environment}] if self.unmade else []
+            if "-attributes" in line:
+                names = line.rpartition("-attributes ")[2].split(",")
+                ads = [{name: value for name, value in ad.items() if name in names} for ad in ads]
+            return json.dumps(ads, indent=1) if ads else ""
         return json.dumps([{"AllusersJobs": self.jobs, "AllusersIdle": self.jobs}]) if "-totals" in line else ""
 
 
@@ -249,6 +254,14 @@ async def test_checks(make: Make, tools: FakeTools, aspect: str, expected: tuple
     tools.jobs = 3
     tools.answers["condor_status"] = (0, 'Name = "ap@pool"\n\n')
     assert await system.check(aspect, 5.0) == expected
+
+
+async def test_no_submit_file_hides_the_queue(make: Make, tools: FakeTools) -> None:
+    """A user's long environment does not make the answer longer than the output that is kept of a tool."""
+    system = make()
+    assert await system.prepare() == []
+    tools.unmade, tools.submit_environment = 3, "x" * 2 * MAX_OUTPUT_BYTES
+    assert await system.check("schedd", 5.0) == (True, "condor_schedd has 3 not yet materialized")
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 60])

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autopilot.adapters.batch.htcondor.access_point.access_point_config import REQUIREMENT_NAME
-from autopilot.adapters.batch.htcondor.access_point.queue_counts import QueueCounts, count_unmade_jobs, parse_totals
+from autopilot.adapters.batch.htcondor.access_point.queue_counts import (
+    FACTORY_QUESTION,
+    QueueCounts,
+    count_unmade_jobs,
+    parse_totals,
+)
 from autopilot.adapters.batch.htcondor.classads import parse_ads, quote_string
 from autopilot.adapters.batch.htcondor.condor_commands import (
     QUERY_TIMEOUT_S,
@@ -31,7 +36,8 @@ class ScheddCommands:
         The jobs still to be made are asked for first: one made between both questions is then counted twice, and never
         missed.
         """
-        factories = await self._commands.run("condor_q", "-allusers", "-factory", "-json", timeout=timeout)
+        question = ("condor_q", "-allusers", "-factory", "-json", *FACTORY_QUESTION)
+        factories = await self._commands.run(*question, timeout=timeout)
         if factories.timed_out or factories.status != 0:
             return None, describe_failure(factories, "condor_q")
         totals = await self._commands.run("condor_q", "-allusers", "-totals", "-json", timeout=timeout)
