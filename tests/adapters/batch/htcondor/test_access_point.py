@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -205,6 +208,25 @@ def test_spool_belongs_to_one_name(tmp_path: Path) -> None:
         claim.release()
     assert find_name_problem(tmp_path, "ap@pool", before) == ""
     assert 'set access_point.name to "ap@pool"' in find_name_problem(tmp_path, other.name, before)
+
+
+def test_full_disk_keeps_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim whose record cannot be written leaves the record before, and a shorter record leaves no rest of it."""
+    first = replace(RECORD, host="a-long-host-name")
+    claim = SpoolClaim()
+    claim.try_take(tmp_path, first)
+    claim.release()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        assert claim.try_take(tmp_path, replace(first, since=9.0)) == (True, first), "nothing has to be written"
+        claim.release()
+        with pytest.raises(OSError, match="No space"):
+            claim.try_take(tmp_path, RECORD)
+        claim.release()
+    assert parse_record((tmp_path / LOCK_NAME).read_bytes()) == first
+    claim.try_take(tmp_path, RECORD)
+    claim.release()
+    assert parse_record((tmp_path / LOCK_NAME).read_bytes()) == RECORD
 
 
 def test_lock_is_no_link(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -135,6 +137,22 @@ async def test_spool_of_another_name(make: Make, tools: FakeTools, tmp_path: Pat
     before.release()
     (problem,) = await make().prepare()
     assert 'set access_point.name to "other@pool"' in problem
+
+
+@pytest.mark.parametrize(
+    ("code", "is_outside", "remedy"),
+    [(code, True, "look at its volume") for code in (errno.ENOSPC, errno.EIO, errno.ESTALE, errno.ENOLCK)]
+    + [(code, False, "mount it writable") for code in (errno.EROFS, errno.EACCES, errno.EPERM)],
+)
+async def test_sick_disk_is_no_fault_of_the_image(
+    make: Make, monkeypatch: pytest.MonkeyPatch, code: int, is_outside: bool, remedy: str
+) -> None:
+    """A disk that fails ends the life with 75 and its own remedy, a mount that is not writable with 78."""
+    for owner, name in ((spool_claim.SpoolClaim, "try_take"), (preflight, "_make_directory")):
+        monkeypatch.setattr(owner, name, Mock(side_effect=OSError(code, os.strerror(code))))
+        problems = await make().prepare()
+        assert problems and all(isinstance(problem, OutsideProblem) is is_outside for problem in problems)
+        assert all(os.strerror(code) in problem and remedy in problem for problem in problems)
 
 
 async def test_live_namesake_is_found(make: Make, tools: FakeTools) -> None:

@@ -154,7 +154,7 @@ class AccessPointSystem:
         try:
             problem = self._examine_spool(spool) or await self._claim_spool(spool, name)
         except OSError as error:
-            problem = f"SPOOL = {spool}: cannot lock {error.filename or spool}: {error.strerror}; mount it writable"
+            problem = preflight.add_disk_remedy(f"SPOOL = {spool}: cannot lock {error.filename or spool}", error)
         if not problem and (address := await self._commands.find_live_namesake(name)):
             problem = OutsideProblem(
                 f"another access point of the name {name} answers at {address}: end that one, "
