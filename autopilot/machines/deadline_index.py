@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 import math
 
+MAX_OUTDATED = 64  # entries of the heap, beside as many as there are deadlines
+
 
 class DeadlineIndex:
-    """Deadlines by name, in a heap whose outdated entries are dropped when they come to its top."""
+    """Deadlines by name, in a heap whose outdated entries go when they reach its top, or when it is too long."""
 
     def __init__(self) -> None:
         self._deadlines: dict[str, float] = {}
@@ -27,6 +29,9 @@ class DeadlineIndex:
         else:
             self._deadlines[name] = deadline
             heapq.heappush(self._heap, (deadline, name))
+            if len(self._heap) > 2 * len(self._deadlines) + MAX_OUTDATED:
+                self._heap = [(moment, owner) for owner, moment in self._deadlines.items()]
+                heapq.heapify(self._heap)
 
     def find_first(self) -> float:
         """Return the earliest deadline, in seconds on the core's clock; infinite when there is none."""

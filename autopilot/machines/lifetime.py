@@ -230,9 +230,11 @@ def _count_payloads_to_limit(t: _StepContext) -> Step:
     return state, (*effects, *drain)
 
 
-def _check_payload_limit(t: _StepContext) -> Step:
-    """Drain if a new plan has a limit that is reached already."""
-    return _start_drain_after_payloads(t) if _has_taken_all(t.plan, t.state) else keep_state(t)
+def _replan_outer_end(t: _StepContext) -> Step:
+    """Drain if a new plan has a limit of payloads that is reached already; else move the latest moment for a drain."""
+    if _has_taken_all(t.plan, t.state):
+        return _start_drain_after_payloads(t)
+    return _await_outer_end(replace(t, outer_end=t.state.outer_end))
 
 
 def _has_taken_all(plan: Lifetime, state: LifetimeState) -> bool:
@@ -387,7 +389,7 @@ TABLE = build_table(
         permitted=IGNORE,
         drain=Cell(_start_drain, P.DRAINING),
         drained=Cell(_complete_external_drain, P.OVER),
-        replanned=Cell(_check_payload_limit, P.DRAINING),  # the length is drawn at BEGIN, from the plan of that moment
+        replanned=Cell(_replan_outer_end, P.DRAINING),  # the length is drawn at BEGIN, from the plan of that moment
         stop=Cell(_end, P.OVER),
         outer_end=Cell(_await_outer_end),
     ),
@@ -411,7 +413,7 @@ TABLE = build_table(
         permitted=Cell(_expire, P.DRAINING),
         drain=Cell(_start_drain, P.DRAINING),
         drained=Cell(_complete_external_drain, P.OVER),
-        replanned=Cell(_check_payload_limit, P.DRAINING),  # the life is over; only its end waits
+        replanned=Cell(_replan_outer_end, P.DRAINING),  # the life is over; only its end waits
         stop=Cell(_end, P.OVER),
         outer_end=Cell(_await_outer_end),
     ),

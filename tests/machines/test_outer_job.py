@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from autopilot.machines import actions, events
 from autopilot.machines.core import Core
-from autopilot.machines.cues import OuterEndObserved, RequestReceived
+from autopilot.machines.cues import OuterEndObserved, PlanChanged, RequestReceived
 from autopilot.machines.lifetime import KILL_TIMEOUT_S, Phase, compute_drain_budget, compute_longest_rest
 from autopilot.runtime.simulated_world import SimulatedWorld
 from autopilot.spec.plan import Batch, BatchSettings, Drain, Lifetime, OuterJob, Trigger
@@ -74,6 +75,39 @@ def test_a_turn_to_drain_is_not_waited_for() -> None:
     core.tick(10.0)
     assert core.lifetime.phase is Phase.QUEUED
     assert actions.StartDrain("lifetime") in core.tick(1000.0 - BUDGET)
+
+
+NEW_PLANS = [  # and the budget of a drain by it
+    ({"deadline": 500.0}, BUDGET + 400),
+    ({"within": OuterJob(reserve=RESERVE + 400)}, BUDGET + 400),
+    ({"within": OuterJob(reserve=RESERVE - 30)}, BUDGET - 30),
+    ({"deadline": DEADLINE - 60}, BUDGET - 60),
+]
+
+
+@pytest.mark.parametrize(("fields", "budget"), NEW_PLANS)
+def test_a_new_plan_before_the_life_counts(fields: dict[str, Any], budget: float) -> None:
+    """Another plan moves the drain of a life that does not count yet, and the reason stays the batch job's end."""
+    after = Trigger(source="master", event="stopped")
+    world = observe(build_world(after=after).run(5), 1000.0).run(10)
+    world.feed(PlanChanged(replace(world.core.plan, lifetime=build_lifetime(after=after, **fields))))
+    moment, drain = find_drain(world.run(2000))
+    assert moment == pytest.approx(1005 - budget, abs=0.1)
+    assert (drain.reason, drain.who) == ("lifetime", "the batch job around it ends soon")
+
+
+@pytest.mark.parametrize(("fields", "budget"), NEW_PLANS)
+def test_a_new_plan_while_the_drain_waits(fields: dict[str, Any], budget: float) -> None:
+    """Another plan moves the moment from which a life waits for its turn to drain no longer, to both sides."""
+    usual = {"queue": True, "max": 10.0, "drain": Drain(begin=TRUE)}
+    core = Core(build_plan(build_job("main"), lifetime=build_lifetime(**usual)), rng=random.Random(1), now=0.0)
+    core.begin(0.0)
+    core.feed(OuterEndObserved(1000.0, 1e9, "test"), 0.0)
+    core.tick(10.0)
+    core.feed(PlanChanged(replace(core.plan, lifetime=build_lifetime(**usual, **fields))), 20.0)
+    core.tick(1000.0 - budget - 1)
+    assert core.lifetime.phase is Phase.QUEUED
+    assert actions.StartDrain("lifetime") in core.tick(1000.0 - budget)
 
 
 def test_the_earlier_end_counts() -> None:

@@ -16,6 +16,7 @@ from autopilot.errors import AutopilotError
 
 MAX_LEFT_S = 100 * 365 * 86400.0  # more is no time limit
 MAX_EPOCH_S = 253_402_300_799.0  # the end of the year 9999
+EXECUTION_BEGAN = "JobCurrentStartExecutingDate"
 UNLIMITED_WORDS = ("unlimited", "infinite")
 
 _SLURM_TIME = re.compile(r"(?:(\d{1,5})-)?(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2})", re.ASCII)
@@ -25,7 +26,7 @@ _JOB_ID = re.compile(r"\d{1,12}", re.ASCII)
 # Limits of a job: the attribute, the seconds of its unit, the beginning that it counts from, and its author.
 _DURATIONS = (
     ("AllowedJobDuration", 1, "JobCurrentStartDate"),
-    ("AllowedExecuteDuration", 1, "JobCurrentStartExecutingDate"),
+    ("AllowedExecuteDuration", 1, EXECUTION_BEGAN),
     ("MaxRuntime", 1, "JobCurrentStartDate"),
     ("maxWallTime", 60, "JobCurrentStartDate"),
 )
@@ -82,32 +83,41 @@ def find_slurm_job_id(env: Mapping[str, str]) -> str | None:
 
 
 def build_squeue_command(job_id: str) -> tuple[str, ...]:
-    """Return the command that prints the time that is left of a job, without a heading."""
-    return ("squeue", "--noheader", "--all", "--jobs", job_id, "--format", "%L")
+    """Return the command that prints a line for each part of a job: its id, the id of its array, and the time left."""
+    return ("squeue", "--noheader", "--all", "--jobs", job_id, "--format", "%A %F %L")
 
 
-def parse_squeue_output(output: str, now: float) -> OuterEnd:
-    """Return the end of a job from squeue's `%L`; of several components the first end counts.
+def parse_squeue_output(output: str, job_id: str, now: float) -> OuterEnd:
+    """Return the end of a job from squeue's answer; of several components the first end counts.
+
+    One task of an array has the id of the whole array. squeue prints the other tasks too then, which are other jobs.
 
     Args:
-        output: Lines such as `1-02:03:04`, `5:00`, `UNLIMITED`, or `INVALID` past the limit.
+        output: Lines such as `17 17 1-02:03:04`. The time may be `5:00`, `UNLIMITED`, or `INVALID` past the limit.
+        job_id: The id that squeue was asked for.
         now: Seconds since the epoch.
 
     Raises:
         UnknownEndError: No line is such a time.
     """
     ends: list[float] = []
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    for line in lines:
-        if line == "INVALID":
+    times = _list_slurm_times(output, job_id)
+    for text in times:
+        if text == "INVALID":
             ends.append(now)
-        elif (left := parse_slurm_time(line)) is not None:
+        elif (left := parse_slurm_time(text)) is not None:
             ends.append(now + left)
     if ends:
         return OuterEnd(min(ends), "squeue")
-    if lines and all(line.lower() in UNLIMITED_WORDS for line in lines):
+    if times and all(text.lower() in UNLIMITED_WORDS for text in times):
         return OuterEnd(None, "squeue")
     raise UnknownEndError(f"squeue printed {_quote(output)} instead of the time that is left")
+
+
+def _list_slurm_times(output: str, job_id: str) -> list[str]:
+    """Return the times of a job and its components, without those of other tasks of its array."""
+    rows = [words for line in output.splitlines() if len(words := line.split()) == 3]
+    return [left for job, array, left in rows if job == job_id or array != job_id]
 
 
 def parse_slurm_time(text: str) -> float | None:
@@ -119,14 +129,22 @@ def parse_slurm_time(text: str) -> float | None:
     return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
-def parse_slurm_environment(env: Mapping[str, str]) -> OuterEnd:
+def parse_slurm_environment(env: Mapping[str, str], started: float) -> OuterEnd:
     """Return the end that Slurm (23.02 or newer) put into the job's environment at its start.
+
+    An environment that was copied from an older job has an end before the supervisor's start, which is not its own.
+
+    Args:
+        env: The environment.
+        started: Seconds since the epoch at which the supervisor started.
 
     Raises:
         UnknownEndError: There is none.
     """
     text = env.get("SLURM_JOB_END_TIME", "")
     if _SECONDS.fullmatch(text) and 0 < (end := float(text)) <= MAX_EPOCH_S:
+        if end <= started:
+            raise UnknownEndError("SLURM_JOB_END_TIME was past when the supervisor started")
         return OuterEnd(end, "SLURM_JOB_END_TIME", renewed=False)
     raise UnknownEndError("SLURM_JOB_END_TIME is not set" if not text else f"SLURM_JOB_END_TIME is {_quote(text)}")
 
@@ -161,7 +179,17 @@ def _list_job_ends(ad: Ad, started: float) -> Iterator[tuple[float, str]]:
         limit = _get_number(values, name, MAX_LEFT_S / unit_s)
         if limit is not None:
             began = _get_number(values, began_name, MAX_EPOCH_S)
-            yield (started if began is None else began) + limit * unit_s, name
+            if began is None or (began_name == EXECUTION_BEGAN and not _is_of_this_run(values, began)):
+                began = started
+            yield began + limit * unit_s, name
+
+
+def _is_of_this_run(values: Mapping[str, Value], execution_began: float) -> bool:
+    """Return False for a beginning of an earlier run of the job: HTCondor sets it later than the ad is written here."""
+    for name in ("ShadowBday", "JobCurrentStartDate"):
+        if (run_began := _get_number(values, name, MAX_EPOCH_S)) is not None:
+            return execution_began > run_began
+    return False
 
 
 def _list_machine_ends(ad: Ad) -> Iterator[tuple[float, str]]:

@@ -1,15 +1,16 @@
 """Watch the end of the batch job around this supervisor (`lifetime.within`), which a site may move while the job runs.
 
-The first reading is needed before any job starts. Later ones only correct it: one that fails leaves the last known end
-in effect, and is a condition.
+The first reading is needed before any job starts. Later ones only correct it. There may be two sources, in a slot of
+HTCondor inside of a job of Slurm. The end that is known from one stays in effect when a later reading of it fails, and
+the failure is a condition.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from autopilot.adapters.batch.htcondor.classads import Ad, parse_ad
 from autopilot.adapters.batch.outer_job_end import (
@@ -31,6 +32,8 @@ from autopilot.safe_files import read_file
 from autopilot.spec.plan import Command, Lifetime, OuterJob
 
 CONDITION = "batch-job-end-unknown"
+UNKNOWN = "the end of the batch job around this supervisor is not known"
+HTCONDOR = "htcondor"  # name of a source
 COMMAND_TIMEOUT_S = 20.0
 MAX_AD_BYTES = 1 << 20
 TOLERANCE_S = 5.0  # squeue rounds, and clocks drift: a smaller change is none; the margin covers it
@@ -71,7 +74,8 @@ class OuterJobWatch:
         self._lifetime, self._outer_job = lifetime, outer_job
         self._commands, self._env, self._report = commands, env, report
         self._started = time.time()
-        self._known: OuterEnd | None = None  # the best reading
+        self._known: dict[str, OuterEnd] = {}  # the last reading of each source that was not refused
+        self._end: OuterEnd | None = None  # the earliest of them
         self._reported_moment: float | None = None  # on the clock that is never set, None for no limit
         self._problem: str | None = None
 
@@ -81,14 +85,13 @@ class OuterJobWatch:
         Raises:
             OuterJobError: It is not known and nothing else limits the life, or it is too near.
         """
-        try:
-            end = await self.read_end()
-        except UnknownEndError as unknown:
-            problem = f"the end of the batch job around this supervisor is not known: {unknown}"
-            self._require_other_limit(problem)
-            self._problem = f"{problem}; only lifetime.max limits this life"
+        problems = await self._read_sources()
+        self._problem = self._describe_problems(problems)
+        if not self._known:
+            self._require_other_limit(f"{UNKNOWN}: {'; '.join(problems)}")
             return
-        self._known, self._reported_moment = end, _find_moment(end)
+        self._end = end = find_earliest(tuple(self._known.values()))
+        self._reported_moment = _find_moment(end)
         if end.epoch is None:
             self._require_other_limit(f"the batch job around this supervisor has no time limit ({end.source})")
             return
@@ -107,8 +110,8 @@ class OuterJobWatch:
 
     async def run(self) -> None:
         """Report the first reading, then read the end every `poll` seconds and report each change."""
-        if self._known is not None:
-            self._report_end(self._known)
+        if self._end is not None:
+            self._report_end(self._end)
         if self._problem is not None:
             self._report(ConditionDetected(CONDITION, self._problem))
         while True:
@@ -117,50 +120,60 @@ class OuterJobWatch:
 
     async def update(self) -> None:
         """Read the end again, and report it if it has moved."""
-        try:
-            end = await self.read_end()
-        except UnknownEndError as unknown:
-            self._record_problem(f"the end of the batch job cannot be read: {unknown}; the last known one counts")
+        problems = await self._read_sources()
+        if not self._known:
+            self._record_problem(self._describe_problems(problems))
             return
-        known = self._known
-        if known is not None and known.renewed and not end.renewed:
-            self._record_problem(
-                f"only the first end of the batch job can be read ({end.source}), the last known counts"
-            )
-            return
+        before, self._end = self._end, find_earliest(tuple(self._known.values()))
+        end = self._end
         if end.epoch is None and self._lifetime.max is None:
-            self._record_problem(f"the batch job has no time limit any more ({end.source}): nothing limits this life")
-        else:
-            self._record_problem(None)
-        self._known = end
+            problems.append(f"the batch job has no time limit any more ({end.source}): nothing limits this life")
+        self._record_problem(self._describe_problems(problems))
         # compared with what was reported, so that small steps add up; on a clock that nobody sets: ends are wall times
-        if known is None or _has_moved(self._reported_moment, _find_moment(end)):
+        if before is None or _has_moved(self._reported_moment, _find_moment(end)):
             self._report_end(end)
 
-    async def read_end(self) -> OuterEnd:
-        """Return the end as it is known now.
+    async def _read_sources(self) -> list[str]:
+        """Read the end from each source; one that fails keeps the end that is known from it.
 
-        Raises:
-            UnknownEndError: It is not known.
+        Returns:
+            The problems, one clause for each.
         """
+        problems = {}
+        for source, read in self._list_sources().items():
+            try:
+                end = await read()
+            except UnknownEndError as unknown:
+                problems[source] = str(unknown)
+                continue
+            known = self._known.get(source)
+            if known is not None and known.renewed and not end.renewed:
+                problems[source] = f"only the end that was set at its start is known ({end.source})"
+            else:
+                self._known[source] = end
+        if self._known and HTCONDOR not in self._known:
+            problems.pop(HTCONDOR, None)  # ads without a limit are usual in a job of Slurm
+        if not self._list_sources():
+            return ["neither Slurm (SLURM_JOB_ID) nor HTCondor (_CONDOR_JOB_AD) started it"]
+        return list(problems.values())
+
+    def _list_sources(self) -> dict[str, Callable[[], Awaitable[OuterEnd]]]:
         if self._outer_job.command is not None:
-            return await self._ask_command(self._outer_job.command)
-        ends, problems = [], []
+            return {"command": partial(self._ask_command, self._outer_job.command)}
+        sources: dict[str, Callable[[], Awaitable[OuterEnd]]] = {}
         if (job_id := find_slurm_job_id(self._env)) is not None:
-            try:
-                ends.append(await self._ask_slurm(job_id))
-            except UnknownEndError as unknown:
-                problems.append(str(unknown))
+            sources["slurm"] = partial(self._ask_slurm, job_id)
         if "_CONDOR_JOB_AD" in self._env or "_CONDOR_MACHINE_AD" in self._env:  # a slot may be in a job of Slurm
-            try:
-                ends.append(self._read_htcondor_ads())
-            except UnknownEndError as unknown:
-                problems.append(str(unknown))
-        if ends:
-            return find_earliest(ends)
-        raise UnknownEndError(
-            "; ".join(problems) or "neither Slurm (SLURM_JOB_ID) nor HTCondor (_CONDOR_JOB_AD) started it"
-        )
+            sources[HTCONDOR] = self._read_htcondor_ads
+        return sources
+
+    def _describe_problems(self, problems: list[str]) -> str | None:
+        if not problems:
+            return None
+        text = "; ".join(problems)
+        if not self._known:
+            return f"{UNKNOWN}: {text}; only lifetime.max limits this life"
+        return f"the end of the batch job cannot be read: {text}; the last known one counts"
 
     async def _ask_command(self, command: Command) -> OuterEnd:
         output = await self._run_command(command)
@@ -169,11 +182,12 @@ class OuterJobWatch:
     async def _ask_slurm(self, job_id: str) -> OuterEnd:
         try:
             output = await self._run_command(Command(argv=build_squeue_command(job_id)))
-            return parse_squeue_output(output, time.time())
+            return parse_squeue_output(output, job_id, time.time())
         except UnknownEndError as refusal:
-            with suppress(UnknownEndError):
-                return parse_slurm_environment(self._env)
-            raise UnknownEndError(f"{refusal}, and SLURM_JOB_END_TIME is not set") from None
+            try:
+                return parse_slurm_environment(self._env, self._started)
+            except UnknownEndError as unknown:
+                raise UnknownEndError(f"{refusal}, and {unknown}") from None
 
     async def _run_command(self, command: Command) -> str:
         result = await self._commands.run(command, timeout=COMMAND_TIMEOUT_S, name="batch-job-end")
@@ -184,7 +198,7 @@ class OuterJobWatch:
             raise UnknownEndError(f"{command.argv[0]} ended with {result.status}: {last}")
         return result.output
 
-    def _read_htcondor_ads(self) -> OuterEnd:
+    async def _read_htcondor_ads(self) -> OuterEnd:
         job_ad, machine_ad = (self._read_ad(name) for name in ("_CONDOR_JOB_AD", "_CONDOR_MACHINE_AD"))
         return find_htcondor_end(job_ad, machine_ad, self._started)
 

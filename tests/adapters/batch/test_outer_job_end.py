@@ -43,23 +43,36 @@ def test_slurm_times(text: str, seconds: float | None) -> None:
 @pytest.mark.parametrize(
     ("output", "epoch"),
     [
-        ("10:00\n", NOW + 600),
-        ("2:00:00\n10:00\n", NOW + 600),  # the components of a job: the first end counts
-        ("UNLIMITED\n", None),
-        ("UNLIMITED\n10:00\n", NOW + 600),
-        ("INVALID\n", NOW),  # past its limit, and about to be killed
+        ("17 17 10:00\n", NOW + 600),
+        ("17 17 2:00:00\n18 18 10:00\n", NOW + 600),  # the components of a job: the first end counts
+        ("17 17 UNLIMITED\n", None),
+        ("17 17 UNLIMITED\n18 18 10:00\n", NOW + 600),
+        ("17 17 INVALID\n", NOW),  # past its limit, and about to be killed
+        ("15 17 INVALID\n16 17 23:00:00\n17 17 1-00:00:00\n", NOW + DAY),  # other tasks of its array
+        ("16 17 10:00\n17 17 UNLIMITED\n", None),
+        ("17 14 10:00\n", NOW + 600),  # a task of another id than its array
     ],
 )
 def test_squeue_output(output: str, epoch: float | None) -> None:
-    """The first end of all components of a job counts; `UNLIMITED` is no limit, `INVALID` a limit that has passed."""
-    assert ends.parse_squeue_output(output, NOW) == ends.OuterEnd(epoch, "squeue")
+    """The first end of a job's components counts, not of other tasks; `UNLIMITED` is none, `INVALID` has passed."""
+    assert ends.parse_squeue_output(output, "17", NOW) == ends.OuterEnd(epoch, "squeue")
 
 
-@pytest.mark.parametrize("output", ["", "NOT_SET\n", "slurm_load_jobs error: Invalid job id specified\n", "\0" * 500])
+@pytest.mark.parametrize(
+    "output",
+    [
+        "",
+        "17 17 NOT_SET\n",
+        "16 17 10:00\n",
+        "10:00\n",
+        "slurm_load_jobs error: Invalid job id specified\n",
+        "\0" * 500,
+    ],
+)
 def test_squeue_output_without_a_time(output: str) -> None:
     """An answer without a time is not taken for one, and is quoted within bounds."""
     with pytest.raises(ends.UnknownEndError, match="squeue printed") as caught:
-        ends.parse_squeue_output(output, NOW)
+        ends.parse_squeue_output(output, "17", NOW)
     assert len(str(caught.value)) < 500
 
 
@@ -80,14 +93,15 @@ def test_slurm_job_id(env: dict[str, str], job_id: str | None) -> None:
 
 def test_slurm_environment() -> None:
     """The end of the job's start is taken from the environment as one that may be out of date, and checked."""
-    end = ends.parse_slurm_environment({"SLURM_JOB_END_TIME": "1800003600"})
+    end = ends.parse_slurm_environment({"SLURM_JOB_END_TIME": "1800003600"}, NOW)
     assert end == ends.OuterEnd(NOW + 3600, "SLURM_JOB_END_TIME", renewed=False)
-    for text in ("", "0", "soon", "1e9", "9" * 15):
+    for text in ("", "0", "soon", "1e9", "9" * 15, "1800000000"):
         with pytest.raises(ends.UnknownEndError):
-            ends.parse_slurm_environment({"SLURM_JOB_END_TIME": text})
+            ends.parse_slurm_environment({"SLURM_JOB_END_TIME": text}, NOW)
 
 
 JOB: dict[str, Any] = {"JobCurrentStartDate": int(NOW)}
+EXECUTION: dict[str, Any] = {**JOB, "AllowedExecuteDuration": 500}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +110,22 @@ JOB: dict[str, Any] = {"JobCurrentStartDate": int(NOW)}
         ({**JOB, "AllowedJobDuration": 600}, {}, NOW + 600, "AllowedJobDuration"),
         ({**JOB, "allowedjobduration": 600}, {}, NOW + 600, "AllowedJobDuration"),
         ({"AllowedJobDuration": 600}, {}, NOW + 605, "AllowedJobDuration"),  # from our own start
-        ({**JOB, "AllowedExecuteDuration": 500}, {}, NOW + 505, "AllowedExecuteDuration"),
+        (EXECUTION, {}, NOW + 505, "AllowedExecuteDuration"),
+        ({**EXECUTION, "JobCurrentStartExecutingDate": int(NOW + 3)}, {}, NOW + 503, "AllowedExecuteDuration"),
+        # of the run before this one
+        ({**EXECUTION, "JobCurrentStartExecutingDate": int(NOW - 7200)}, {}, NOW + 505, "AllowedExecuteDuration"),
+        (
+            {**EXECUTION, "ShadowBday": int(NOW + 2), "JobCurrentStartExecutingDate": int(NOW + 1)},
+            {},
+            NOW + 505,
+            "AllowedExecuteDuration",
+        ),
+        (
+            {"AllowedExecuteDuration": 500, "JobCurrentStartExecutingDate": int(NOW - 7200)},
+            {},
+            NOW + 505,
+            "AllowedExecuteDuration",
+        ),
         ({**JOB, "AllowedJobDuration": 600, "AllowedExecuteDuration": 500}, {}, NOW + 505, "AllowedExecuteDuration"),
         ({**JOB, "MaxRuntime": 7200}, {}, NOW + 7200, "MaxRuntime"),
         ({**JOB, "maxWallTime": 60}, {}, NOW + 3600, "maxWallTime"),
@@ -137,7 +166,8 @@ def test_any_output_is_an_end_or_unknown(text: str) -> None:
     """No output makes a reading fail in another way than by UnknownEndError, and no end is before now."""
     for parse in (
         lambda: ends.parse_command_output(text, NOW, "left"),
-        lambda: ends.parse_squeue_output(text, NOW),
+        lambda: ends.parse_squeue_output(text, "17", NOW),
+        lambda: ends.parse_squeue_output(f"17 17 {text}", "17", NOW),
     ):
         try:
             end = parse()

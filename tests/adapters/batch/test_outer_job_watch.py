@@ -106,14 +106,14 @@ def test_a_failure_keeps_the_last_known_end() -> None:
 
 def test_slurm_is_asked_by_squeue() -> None:
     """Inside of a Slurm job squeue is asked for the time left, in every partition."""
-    scene = Scene("1:00:00", outer_job=OuterJob(), env=SLURM_ENV).prepare()
-    assert scene.commands.commands == [("squeue", "--noheader", "--all", "--jobs", "17", "--format", "%L")]
+    scene = Scene("17 17 1:00:00", outer_job=OuterJob(), env=SLURM_ENV).prepare()
+    assert scene.commands.commands == [("squeue", "--noheader", "--all", "--jobs", "17", "--format", "%A %F %L")]
 
 
 def test_slurm_without_squeue() -> None:
     """Where squeue does not answer, the environment's end counts, but not over one that squeue told later."""
     env = {**SLURM_ENV, "SLURM_JOB_END_TIME": str(int(time.time()) + 3600)}
-    scene = Scene(127, 127, "30:00", 1, outer_job=OuterJob(), env=env).prepare()
+    scene = Scene(127, 127, "17 17 30:00", 1, outer_job=OuterJob(), env=env).prepare()
     assert scene.update() == []
     (moved,) = scene.update()
     assert isinstance(moved, OuterEndObserved) and moved.origin == "squeue"
@@ -135,16 +135,56 @@ def test_htcondor_is_read_from_its_ads(tmp_path: Path) -> None:
     assert isinstance(moved, OuterEndObserved) and moved.origin == "AllowedJobDuration"
 
 
+def write_job_ad(directory: Path, **limits: int) -> dict[str, str]:
+    """Write the ad of a job that begins now; return the environment of an HTCondor slot in a job of Slurm."""
+    ad = directory / ".job.ad"
+    values = {"JobCurrentStartDate": int(time.time()), **limits}
+    ad.write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
+    return {**SLURM_ENV, "_CONDOR_JOB_AD": str(ad)}
+
+
 def test_a_slot_inside_of_a_slurm_job(tmp_path: Path) -> None:
-    """Where both batch systems are around the supervisor, the earlier end counts, and an unknown one does not."""
-    ad = tmp_path / ".job.ad"
-    ad.write_text(f"AllowedJobDuration = 3600\nJobCurrentStartDate = {int(time.time())}\n")
-    env = {**SLURM_ENV, "_CONDOR_JOB_AD": str(ad)}
-    scene = Scene("1-00:00:00", "30:00", 1, outer_job=OuterJob(), env=env).prepare()
+    """Where both batch systems are around the supervisor, the earlier end counts, also while squeue does not answer."""
+    env = write_job_ad(tmp_path, AllowedJobDuration=3600)
+    scene = Scene("17 17 1-00:00:00", "17 17 30:00", 1, "17 17 2:00:00", outer_job=OuterJob(), env=env).prepare()
     (moved,) = scene.update()
     assert isinstance(moved, OuterEndObserved) and moved.origin == "squeue"
+    (detected,) = scene.update()
+    assert isinstance(detected, ConditionDetected) and "squeue ended with 1" in detected.detail
+    resolved, moved = scene.update()
+    assert resolved == ConditionResolved(CONDITION)
+    assert isinstance(moved, OuterEndObserved) and moved.origin == "AllowedJobDuration"
+
+
+def test_a_source_that_fails_at_the_start(tmp_path: Path) -> None:
+    """A life begins by the end that one source tells, and an unknown end of the other is a condition."""
+    scene = Scene(1, "17 17 30:00", outer_job=OuterJob(), env=write_job_ad(tmp_path, AllowedJobDuration=3600)).prepare()
+    resolved, moved = scene.update()
+    assert resolved == ConditionResolved(CONDITION)
+    assert isinstance(moved, OuterEndObserved) and moved.origin == "squeue"
+
+
+def test_ads_that_tell_no_end(tmp_path: Path) -> None:
+    """Ads without a limit are no trouble in a job of Slurm, unless they have told one before."""
+    env = write_job_ad(tmp_path)
+    scene = Scene("17 17 1:00:00", *["17 17 1:00:00"] * 3, outer_job=OuterJob(), env=env).prepare()
+    assert scene.update() == []
+    write_job_ad(tmp_path, AllowedJobDuration=1800)
     (moved,) = scene.update()
     assert isinstance(moved, OuterEndObserved) and moved.origin == "AllowedJobDuration"
+    Path(env["_CONDOR_JOB_AD"]).unlink()
+    (detected,) = scene.update()
+    assert isinstance(detected, ConditionDetected)
+
+
+def test_an_environment_of_a_job_that_has_ended(tmp_path: Path) -> None:
+    """The id and the end of another job that has ended, copied into this one, do not end this life."""
+    env = {**write_job_ad(tmp_path, AllowedJobDuration=3600), "SLURM_JOB_END_TIME": str(int(time.time()) - 3600)}
+    scene = Scene(1, 1, outer_job=OuterJob(), env=env).prepare()
+    assert scene.update() == []
+    with pytest.raises(OuterJobError, match=r"squeue ended with 1.*SLURM_JOB_END_TIME was past") as caught:
+        Scene(1, outer_job=OuterJob(), env={**env, "_CONDOR_JOB_AD": "/none"}).prepare()
+    assert not caught.value.is_temporary
 
 
 def test_a_clock_that_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

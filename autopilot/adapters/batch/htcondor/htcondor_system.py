@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
 from autopilot.adapters.batch.htcondor import guard_file, node_config, preflight, startd_guard
-from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
+from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, describe_failure
 from autopilot.adapters.batch.htcondor.daemons import Daemons
 from autopilot.adapters.batch.htcondor.drain_runner import DrainRunner
 from autopilot.adapters.batch.htcondor.free_space import find_space_problem
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 EVICT_TIMEOUT_S = 1.2  # from SIGTERM to the starters to SIGQUIT to the master: a job that obeys is gone in 0.1 s
 SHADOW_POLL_S = 0.05
+RECONFIGURE_PATIENCE_S = 20.0  # a startd that is just starting takes no orders yet
 DEFAULT_GRACEFUL_TIMEOUT_S = 1800  # SHUTDOWN_GRACEFUL_TIMEOUT as HTCondor ships it
 
 
@@ -75,8 +76,11 @@ class HtcondorSystem:
         )
         self._overrides: dict[str, str] = {}
         self._written_limit: tuple[int | None, PayloadCount] = (None, PayloadCount())
-        self._limit_in_effect: int | None = None  # as the startd has read it
         self._refusing_jobs = False
+        self._acceptance_in_effect: tuple[bool, int | None] = (
+            False,
+            None,
+        )  # refusal and limit, as the startd read them
         self._evicting = False
 
     # --- before condor_master ---
@@ -91,7 +95,7 @@ class HtcondorSystem:
         """
         problems = preflight.check_installation(self._services.env) or await preflight.check_names(self._commands, None)
         problems += self._write_configuration()
-        self._limit_in_effect = self._written_limit[0]
+        self._acceptance_in_effect = (self._refusing_jobs, self._written_limit[0])
         if problems:  # without a name of its own even condor_config_val may take minutes
             return problems
         settings, problem = await self._commands.read_settings()
@@ -203,15 +207,24 @@ class HtcondorSystem:
     async def _adjust_acceptance(self, refuse: bool) -> None:
         """Let the startd read its configuration when it has to take no jobs, or another number of them.
 
-        With a full EXECUTE each new job would go on hold within a second.
+        With a full EXECUTE each new job would go on hold within a second. A failure is tried again at the next call. A
+        startd that does not run needs no order: it reads the configuration when it is started.
         """
-        limit = self._services.get_payload_limit()
-        if self._settings.node is None or (refuse, limit) == (self._refusing_jobs, self._limit_in_effect):
+        wanted = (refuse, self._services.get_payload_limit())
+        if self._settings.node is None:
             return
-        self._refusing_jobs = refuse
-        if not self._write_configuration():
-            self._limit_in_effect = limit
-            await self._commands.reconfigure_startd()
+        problem = None
+        if wanted != self._acceptance_in_effect:
+            self._refusing_jobs = refuse
+            problem = "; ".join(self._write_configuration()) or None
+            if problem is None and self._node_state.daemons.startd is not None:
+                result = await self._commands.reconfigure_startd()
+                if result.status == 0 and not result.timed_out:
+                    self._acceptance_in_effect = wanted
+                else:
+                    problem = f"{describe_failure(result, 'condor_reconfig')}; condor_startd goes on as before"
+        now = asyncio.get_running_loop().time()
+        self._node_state.conditions.update("startd-not-reconfigured", problem, now, patience=RECONFIGURE_PATIENCE_S)
 
     # --- around condor_master ---
 

@@ -56,8 +56,8 @@ class NodeState:
         self.payloads: tuple[str, ...] | None = None  # None: not observed yet
         self._payload_names: Mapping[int, str] = {}  # starter -> its job
         self.payload_count = PayloadCount()
-        self._starters_of_startd: frozenset[int] = frozenset()  # all that had a payload under the present startd
-        self._earlier_starters: frozenset[int] = frozenset()  # they outlive the startd that counted them
+        self._starter_count = 0  # all that had a payload and began under the present startd
+        self._recent_starters = (frozenset[int](), frozenset[int]())  # with a payload, at the last two looks
         self.has_payload_limit = False  # each start of a payload is asked for at once
         self.slots: tuple[Mapping[str, Value], ...] = ()
         self.draining = False
@@ -132,14 +132,16 @@ class NodeState:
         """Count the starters that have, or had, a payload under the present startd.
 
         A startd that crashed at once after a start has not told its count, so starters that outlive it count for it.
+        One look may miss a process, so a pid is a new one after two looks without it.
         """
         startd, starters = self.daemons.startd or self.payload_count.startd, frozenset(self._payload_names)
         if startd is None:
             return
         if startd != self.payload_count.startd:
-            self._earlier_starters, self._starters_of_startd = self._starters_of_startd & starters, frozenset()
-        self._starters_of_startd |= starters - self._earlier_starters
-        self.record_job_starts(startd, len(self._starters_of_startd))
+            self._starter_count = 0
+        self._starter_count += len(starters.difference(*self._recent_starters))
+        self._recent_starters = (self._recent_starters[1], starters)
+        self.record_job_starts(startd, self._starter_count)
 
     def record_job_starts(self, startd: int, count: int) -> None:
         """Take note that the startd with this pid has started so many jobs, and report the payloads of this life."""

@@ -7,12 +7,14 @@ import itertools
 import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
+from autopilot.adapters.batch.htcondor import htcondor_system as htcondor_system_module
 from autopilot.adapters.batch.htcondor import node_monitor as node_monitor_module
 from autopilot.adapters.batch.htcondor import node_state as node_state_module
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, find_refusal
@@ -22,7 +24,7 @@ from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
 from autopilot.adapters.batch.htcondor.node_config import RETIREMENT_S, build_life_variables
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
-from autopilot.machines.cues import ConditionDetected, Cue, Drained, Evicted
+from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue, Drained, Evicted
 from autopilot.runtime.command_runner import CommandResult
 from autopilot.spec.plan import Command
 
@@ -316,6 +318,40 @@ async def test_a_node_without_a_master_is_drained_at_once(make: Make) -> None:
     with pytest.raises(asyncio.CancelledError):
         await watch
     assert set(os.listdir("/proc/self/fd")) <= before
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+@pytest.mark.parametrize("obstacle", ["order", "file"])
+async def test_an_order_to_read_the_configuration_is_tried_until_it_works(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str, refuse: bool
+) -> None:
+    """A smaller limit or a refusal that the startd has not read is ordered again, and a condition says so."""
+    monkeypatch.setattr(htcondor_system_module, "RECONFIGURE_PATIENCE_S", 0.0)
+    limit, said, directory = 5, list[Cue](), tmp_path / "config.d"
+    answers = {"getent": (0, ""), "condor_config_val": build_config_output(tmp_path), "condor_reconfig": (0, "")}
+    runner = FakeRunner(answers)
+    node = HtcondorNode(path=str(directory / "50.conf"), cpus=1, memory=1 << 30)
+    condor = make(runner, said.append, node=node)
+    condor._services = replace(condor._services, get_payload_limit=lambda: limit)
+    assert await condor.prepare() == []
+    condor._node_state.daemons = Daemons(5, STARTD_PID)
+    limit = 5 if refuse else 2
+    if obstacle == "order":
+        runner.answers["condor_reconfig"] = (1, "ERROR: no connection")
+    else:
+        directory.rename(tmp_path / "away")
+        directory.write_text("a file in its place")
+    for _ in range(2):
+        await condor._adjust_acceptance(refuse)
+    assert condor._node_state.conditions.is_active("startd-not-reconfigured")
+    tries = len(runner.commands)
+    runner.answers["condor_reconfig"] = (0, "")
+    if obstacle == "file":
+        directory.unlink()
+    for _ in range(2):
+        await condor._adjust_acceptance(refuse)
+    assert [argv[0] for argv in runner.commands[tries:]] == ["condor_reconfig"]
+    assert said[-1] == ConditionResolved("startd-not-reconfigured")
 
 
 REFUSED = "ERROR: no ads\nAUTHENTICATE:1003:Failed\nAUTHENTICATE:1004:Failed to authenticate using IDTOKENS\n"

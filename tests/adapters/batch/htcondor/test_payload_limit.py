@@ -61,9 +61,21 @@ def test_no_sequence_of_starts_and_crashes_exceeds_the_limit(limit: int, happeni
         ([(1.0, Daemons(5, 7)), (2.0, Daemons(5, None, (8,)))], 1),
         ([(1.0, Daemons(5, 7, (8,))), (2.0, Daemons(5, None)), (3.0, Daemons(5, 9)), (4.0, Daemons(5, 9, (8,)))], 2),
         ([(1.0, Daemons(5, 7, (8,))), (2.0, Daemons(5, 9, (8,)))], 1),
+        ([(1.0, Daemons(5, 7, (8,))), (2.0, Daemons(5, 9, (8,))), (3.0, Daemons(5, 11, (8,)))], 1),
+        ([(1.0, Daemons(5, 7, (8,))), (2.0, Daemons(5, 7)), (3.0, Daemons(5, 7)), (4.0, Daemons(5, 7, (8,)))], 2),
+        ([(1.0, Daemons(5, 7, (8,))), (2.0, Daemons(5, 7)), (3.0, Daemons(5, 7, (8,)))], 1),
         ([(1.0, Daemons(5, 7))], 0),
     ],
-    ids=["a look at the same starter", "after the crash", "a pid that came again", "outlives its startd", "none"],
+    ids=[
+        "a look at the same starter",
+        "after the crash",
+        "a pid that came again",
+        "outlives its startd",
+        "outlives two startds",
+        "a pid that came again to the same startd",
+        "a look that missed it",
+        "none",
+    ],
 )
 def test_starters_count_for_their_startd(node: ObservedNode, looks: list[tuple[float, Daemons]], total: int) -> None:
     """Each starter with a payload counts once, for the startd under which it began."""
