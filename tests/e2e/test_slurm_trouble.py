@@ -70,6 +70,22 @@ def test_a_deadline_without_the_controller(cluster: SlurmCluster) -> None:
     assert NODE_NAME not in cluster.list_nodes()
 
 
+def test_the_next_life_after_a_killed_one(cluster: SlurmCluster) -> None:
+    """The next life of a slot whose container was killed gives its job back, and is the node at its own address."""
+    killed = SlurmWorker(cluster).wait_until_joined()
+    lost = killed.start_lasting_job()
+    killed.worker.stop()
+    assert NODE_NAME in cluster.list_nodes()
+    node = SlurmWorker(cluster, node={"memory": "600MB"})
+    node.wait_for_event("healthy")
+    assert (cluster.get_job_status(lost), cluster.count_starts(lost)) == ("Idle", 1)
+    node.start_lasting_job()
+    node.drain()
+    node.finish_jobs()
+    assert node.wait_for_exit() == 0
+    assert NODE_NAME not in cluster.list_nodes()
+
+
 def test_a_killed_step_is_given_back(cluster: SlurmCluster) -> None:
     """A job whose slurmstepd was killed is requeued, though slurmd tells nobody; it counts as lost."""
     node = SlurmWorker(cluster).wait_until_joined()

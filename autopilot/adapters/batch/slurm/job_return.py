@@ -22,7 +22,7 @@ from contextlib import suppress
 
 from autopilot.adapters.batch.kernel_events import wait_until_ended
 from autopilot.adapters.batch.process_signals import send_signal
-from autopilot.adapters.batch.slurm.node_record import OWN_REASON
+from autopilot.adapters.batch.slurm.node_record import MAX_RECORD_LENGTH, OWN_REASON, parse_node_record
 from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
 from autopilot.process import job_processes
 from autopilot.process.spawn import SpawnError, spawn
@@ -143,28 +143,47 @@ class JobReturn:
         It blocks, some 0.1 s and 1.5 s at most without an answer: the life may end with slurmd, before any task runs.
         """
         self.kill_steps()
+        self._give_orders(self._build_removal(), time.monotonic() + 2 * COMMAND_TIMEOUT_S)
+
+    def remove_leftover(self) -> None:
+        """Remove the node that a killed life has left in slurmctld, and give its jobs back, before slurmd starts.
+
+        slurmctld keeps the old address of a node that it knows, and its jobs would run on paper for minutes. It blocks,
+        some 0.1 s and 1.5 s at most without an answer: slurmd must not have registered itself when the node is deleted.
+        """
+        deadline = time.monotonic() + 2 * COMMAND_TIMEOUT_S
+        show = ("--oneliner", "show", "node", self._node_state.name)
+        record = parse_node_record(self._run_scontrol(show, COMMAND_TIMEOUT_S) or "")
+        if record is not None and record.is_leftover:
+            self._give_orders(self._build_removal(), deadline)
+
+    def _build_removal(self) -> list[tuple[str, ...]]:
+        """Return the orders that give all jobs back at once and remove the node."""
         name = self._node_state.name
-        down = ("update", f"nodename={name}", "state=down", f"reason={REASON}")
-        self._give_orders([down, ("delete", f"nodename={name}")], time.monotonic() + 2 * COMMAND_TIMEOUT_S)
+        return [("update", f"nodename={name}", "state=down", f"reason={REASON}"), ("delete", f"nodename={name}")]
 
     def _give_orders(self, orders: Sequence[tuple[str, ...]], deadline: float) -> None:
         """Run `scontrol` for each order, until one has no answer; a refusal is no reason to end."""
         for order in orders:
-            if not self._run_scontrol(order, min(COMMAND_TIMEOUT_S, deadline - time.monotonic())):
+            if self._run_scontrol(order, min(COMMAND_TIMEOUT_S, deadline - time.monotonic())) is None:
                 return
 
-    def _run_scontrol(self, words: tuple[str, ...], timeout_s: float) -> bool:
-        """Return False when it does not end in time or cannot be started; its output is thrown away."""
+    def _run_scontrol(self, words: tuple[str, ...], timeout_s: float) -> str | None:
+        """Return the beginning of its output; None when it does not end in time or cannot be started."""
         try:
             child = spawn(Command(argv=("scontrol", *words)), self._env)
         except SpawnError:
-            return False
-        has_ended = wait_blocking(child.pid, timeout_s)
-        if not has_ended:
+            return None
+        output = None
+        if wait_blocking(child.pid, timeout_s):
+            with suppress(BlockingIOError):  # nothing was written by a process that left the pipe open
+                output = os.read(child.stdout_fd, MAX_RECORD_LENGTH).decode(errors="replace")
+            output = output or ""
+        else:
             send_signal(child.pid, signal.SIGKILL)
         for descriptor in (child.stdout_fd, child.stderr_fd, child.problem_fd):
             os.close(descriptor)
-        return has_ended
+        return output
 
 
 def wait_blocking(pid: int, timeout_s: float) -> bool:

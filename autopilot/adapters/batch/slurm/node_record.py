@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 MAX_RECORD_LENGTH = 16384
 OWN_REASON = "autopilot:"  # begins the reason of each drain of ours
+SLURM_REASONS = ("Not responding", "Node unexpectedly rebooted")  # of slurmctld itself
 _FIELD = re.compile(r"(?:^|\s)([A-Z][A-Za-z]*)=")
 _BUSY_STATES = frozenset({"ALLOCATED", "MIXED"})
 
@@ -57,6 +58,12 @@ class NodeRecord:
     def is_closed_by_us(self) -> bool:
         """True when the node is drained or down for a reason of ours."""
         return self.is_refusing_jobs and self.reason.startswith(OWN_REASON)
+
+    @property
+    def is_leftover(self) -> bool:
+        """True for a node that nobody misses before its slurmd starts: no person has drained it or set it down."""
+        is_closed_by_person = self.is_refusing_jobs and not self.reason.startswith((OWN_REASON, *SLURM_REASONS))
+        return self.is_dynamic and not is_closed_by_person
 
     def find_problem(self, *, draining: bool) -> str | None:
         """Return one sentence when no job can be sent to the node; None when all is well.

@@ -83,6 +83,11 @@ class SlurmSystem:
         """Return the arguments that make slurmd a dynamic node; none where the image names the node."""
         return self._arguments
 
+    def on_starting(self) -> None:
+        """Remove a dynamic node of this name that a killed life has left, so that slurmd registers a new one."""
+        if self._settings.node is not None:
+            self._job_return.remove_leftover()
+
     def on_started(self, pid: int) -> None:
         """Take note of slurmd, or of the wrapper that starts it."""
         self._node_state.leader_pid = pid

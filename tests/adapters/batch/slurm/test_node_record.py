@@ -68,6 +68,23 @@ def test_an_own_drain_is_known_by_its_reason() -> None:
     assert not parse("IDLE+DRAIN", THEIRS).is_closed_by_us and not parse("IDLE", OURS).is_closed_by_us
 
 
+@pytest.mark.parametrize(
+    ("states", "reason", "leftover"),
+    [
+        ("IDLE+DYNAMIC_NORM", "", True),
+        ("MIXED+DYNAMIC_NORM", "", True),
+        ("DOWN*+DYNAMIC_NORM", "Not responding [slurm@2026-11-28T19:30:40]", True),
+        ("IDLE+DRAIN+DYNAMIC_NORM", OURS, True),
+        ("IDLE+DRAIN+DYNAMIC_NORM", THEIRS, False),
+        ("DOWN+DYNAMIC_NORM", THEIRS, False),
+        ("IDLE", "", False),
+    ],
+)
+def test_a_leftover(states: str, reason: str, leftover: bool) -> None:
+    """A node of an earlier life is removed, but none that a person has closed, and none of slurm.conf."""
+    assert parse(states, reason).is_leftover == leftover
+
+
 def test_a_reason_is_no_state() -> None:
     """A text of people that looks like a key changes nothing."""
     assert parse("ALLOCATED+DRAIN", "disk State=IDLE CPUTot=9").is_busy
