@@ -23,7 +23,7 @@ from typing import Any
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
-MS_REC, MS_PRIVATE = 16384, 1 << 18
+MS_BIND, MS_REC, MS_PRIVATE = 4096, 16384, 1 << 18
 PR_SET_PDEATHSIG = 1
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -51,10 +51,14 @@ def mount_all(host: dict[str, Any]) -> None:
     lower = ":".join(host["layers"])
     mount("overlay", root, "overlay", 0, f"lowerdir={lower},upperdir={host['upper']},workdir={host['work']}")
     kernel_mounts = [("/proc", "proc", ""), ("/sys", "sysfs", ""), ("/dev/shm", "tmpfs", "mode=1777")]
-    disks = [(path, "tmpfs", options) for path, options in host["disks"].items()]
+    volumes = {path: disk for path, disk in host["disks"].items() if disk.startswith("/")}
+    disks = [(path, "tmpfs", options) for path, options in host["disks"].items() if path not in volumes]
     for target, kind, options in kernel_mounts + disks:
         Path(root + target).mkdir(parents=True, exist_ok=True)
         mount(kind, root + target, kind, 0, options)
+    for target, folder in volumes.items():
+        Path(root + target).mkdir(parents=True, exist_ok=True)
+        mount(folder, root + target, flags=MS_BIND)
 
 
 def exec_as_pid_1(host: dict[str, Any], control: socket.socket) -> None:

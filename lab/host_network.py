@@ -50,11 +50,12 @@ class HostNetwork:
         env: Mapping[str, str],
         files: Mapping[str, str | bytes],
         disks: Mapping[str, str] | None = None,
+        more_layers: Sequence[Path] = (),
     ) -> Host:
         """Create a worker whose command has not started yet; see `Pool.start_worker` for the arguments."""
         number = len(self.workers) + 1
         tree = DiskLayout(
-            layers=self._build_worker_layers(),
+            layers=[*self._build_worker_layers(), *more_layers],
             writable_folder=self._folder / f"worker{number}",
             files={"/etc/hosts": pool_settings.format_hosts_file(), **files},
             disks=disks or {},

@@ -28,7 +28,8 @@ class DiskLayout:
         layers: read-only folders; the first one that has a file wins.
         writable_folder: folder for everything the host writes.
         files: path inside -> content, written before the start.
-        disks: mount point inside -> tmpfs options, such as "size=16m".
+        disks: mount point inside -> tmpfs options, such as "size=16m"; or a folder of this machine, for a volume that
+            outlives the host.
     """
 
     layers: Sequence[Path]

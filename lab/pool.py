@@ -13,8 +13,9 @@ The manager's network contains a bridge; a worker's card is the other end of a c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Self
 
 from lab import pool_settings
@@ -28,10 +29,14 @@ from lab.schedd import Schedd
 class Pool(Schedd):
     """Pool whose manager runs inside the `with` block; `start_worker` adds workers. All is removed at the end."""
 
+    def __init__(self, build_tree: Callable[[], Path] = build_condor_tree) -> None:
+        """Set up a pool whose hosts run a Debian with HTCondor, and possibly with more, which `build_tree` returns."""
+        self._build_tree = build_tree
+
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             folder = stack.enter_context(create_run_folder())
-            self._network = HostNetwork(stack, folder, build_condor_tree())
+            self._network = HostNetwork(stack, folder, self._build_tree())
             self._create_manager()
             self.start_manager()
             self._stack = stack.pop_all()
@@ -78,6 +83,7 @@ class Pool(Schedd):
         token: str | None = None,
         token_path: str = pool_settings.TOKEN_PATH,
         connected: bool = True,
+        more_layers: Sequence[Path] = (),
     ) -> Host:
         """Start a worker and return its host.
 
@@ -85,14 +91,19 @@ class Pool(Schedd):
             argv: the worker's PID 1; `autopilot` is this checkout's, copied at the first call.
             env: further variables of its environment.
             files: path inside -> content, written before the start.
-            disks: mount point inside -> tmpfs options.
+            disks: mount point inside -> tmpfs options, or a folder of this machine as a volume.
             token: content of the token file; None creates a valid one, "" leaves the worker without any.
             token_path: path of the token file.
             connected: False leaves the network cable unplugged.
+            more_layers: folders with further programs, below the shared tree.
         """
         token = self.create_token() if token is None else token
         host = self._network.create_worker(
-            argv, env={"CONDOR_HOST": pool_settings.CONDOR_HOST, **(env or {})}, files=files or {}, disks=disks
+            argv,
+            env={"CONDOR_HOST": pool_settings.CONDOR_HOST, **(env or {})},
+            files=files or {},
+            disks=disks,
+            more_layers=more_layers,
         )
         if token:
             host.write_file(token_path, token, mode=0o600)

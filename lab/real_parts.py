@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import socket
 import subprocess
@@ -92,6 +93,12 @@ def require_docker() -> None:
     debian_trees.build_slim_tar()
 
 
+def require_bindings() -> None:
+    """Raise LabError unless HTCondor's Python bindings are installed."""
+    if importlib.util.find_spec("htcondor2") is None:
+        raise LabError("HTCondor's Python bindings are not installed: pip install htcondor")
+
+
 def require_consul() -> None:
     """Raise LabError unless the Consul program can be found or unpacked."""
     consul_agents.find_program()
@@ -172,6 +179,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "namespaces": require_namespaces,
     "htcondor": require_htcondor,
     "slurm": require_slurm,
+    "bindings": require_bindings,
     "docker": require_docker,
     "consul": require_consul,
     "prometheus": require_prometheus,

@@ -37,6 +37,7 @@ class Schedd(ABC):
         script: str | None = None,
         inputs: Sequence[str] = (),
         output: str = "",
+        settings: str = "",
     ) -> str:
         """Queue a job as an ordinary user and return its id, such as `1.0`.
 
@@ -46,6 +47,7 @@ class Schedd(ABC):
             script: shell script to run instead.
             inputs: files of the manager that are sent to the node before the job starts.
             output: name of the user's file for the standard output; "" to throw it away.
+            settings: further lines of the submit description.
         """
         words = (script or f"exec sleep {seconds:g}").replace("'", "''").replace('"', '""')
         description = f"""\
@@ -59,6 +61,7 @@ request_memory = 32M
 request_disk = 1M
 log = /home/{user}/jobs.log
 {f"output = /home/{user}/{output}" if output else ""}
+{settings}
 queue
 """
         output = self.run_on_manager("condor_submit", "-terse", "-", user=user, stdin=description)

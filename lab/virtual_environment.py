@@ -11,7 +11,7 @@ from lab import system_packages
 from lab.lab_errors import LabError
 from lab.wheelhouse import REPO
 
-EXTRAS = "test,lint,otlp"
+EXTRAS = "test,lint,otlp,pool"
 
 
 def make_venv(folder: Path) -> None:

@@ -81,7 +81,7 @@ def test_foundations_need_no_layer(module):
 def test_decisions_of_consul_are_pure(module):
     """What is decided about Consul imports nothing that could open a connection, read a clock or wait."""
     outside = {name.split(".")[0] for name in list_imports(PACKAGE / f"adapters/{module}.py")}
-    assert not outside & {*PURE, "aiohttp", "consul"}
+    assert not outside & {*PURE, "consul"}
 
 
 def list_loaded_modules(statement):
@@ -105,8 +105,17 @@ def test_supervisor_loads_no_more_than_it_needs():
     """A running supervisor carries no pydantic, no command line and no HTCondor unless its spec uses it."""
     loaded = list_loaded_modules("import autopilot.app.supervisor, autopilot.spec.plan_data")
     assert not loaded & {"pydantic", "click", "h11", "htcondor2", "classad2", "autopilot.adapters.batch", "pyjson5"}
-    assert not loaded & {"aiohttp", "consul", "ifaddr", "prometheus_client", "jinja2", "autopilot.adapters.consul"}
+    assert not loaded & {"consul", "ifaddr", "prometheus_client", "jinja2", "autopilot.adapters.consul"}
     assert not loaded & {"cronsim", "zoneinfo", "autopilot.api", "typing_extensions"}
+
+
+def test_consul_loads_no_second_http_client():
+    """The client of Consul loads neither aiohttp nor requests, and py-consul is all there for it."""
+    loaded = list_loaded_modules(
+        "import autopilot.adapters.consul.consul_client;"
+        "from autopilot.adapters.consul.consul_library import consul_base; consul_base.Consul"
+    )
+    assert not loaded & {"aiohttp", "requests", "urllib3", "http.client"}
 
 
 ROOT = PACKAGE.parent

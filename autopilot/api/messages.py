@@ -131,11 +131,15 @@ class LifetimeStatus(TypedDict):
     ends: float | None
     """Time at which the drain begins; null without a maximum, and before the lifetime is counted."""
     reason: str | None
-    """Reason of the drain: `lifetime`, `idle`, `drain`, `signal` or `check-failed`; null before."""
+    """Reason of the drain: `lifetime`, `idle`, `payloads`, `drain`, `signal` or `check-failed`; null before."""
     drain_began: float | None
     """Time at which the drain began."""
     deadline: float | None
     """Time at which payloads are asked to end."""
+    payloads_taken: int
+    """Number of payloads that have begun in this life; 0 where no batch system counts them."""
+    payload_limit: int | None
+    """Number of payloads after which the node takes no other; null without a limit."""
 
 
 class HtcondorAdapterStatus(TypedDict):
@@ -219,6 +223,47 @@ class SlurmStatus(SlurmAdapterStatus):
     """Job that runs slurmd."""
 
 
+class AccessPointAdapterStatus(TypedDict):
+    """State of HTCondor's access point as its adapter knows it."""
+
+    name: str
+    """Name of the schedd in its pool."""
+    ending: Literal["queue", "handover"]
+    """Drain of the life: until the queue is empty, or a handover to the next life."""
+    queue: dict[str, int] | None
+    """Jobs by state: `idle`, `running`, `held`, `suspended`, `completed`, `removed`, and `unmaterialized` for jobs that
+    submit files with max_materialize have still to make; null while the schedd does not answer."""
+    in_pool: bool | None
+    """True when the collector knows the schedd; null before it was asked."""
+    pool: str
+    """Explanation of `in_pool`."""
+    heartbeat_age: float | None
+    """Age of condor_master's last heartbeat in seconds."""
+    master: int | None
+    """Process id of condor_master."""
+    master_says: str
+    """Status text of condor_master's last heartbeat."""
+    schedd: int | None
+    """Process id of condor_schedd."""
+    spool: str
+    """Directory of the queue."""
+    spool_kept: bool
+    """True when the spool outlives the container."""
+    drain: str | None
+    """Step of the drain and the queue; null while the queue is not drained."""
+    refusing_jobs: bool
+    """True when the schedd was told to refuse new jobs."""
+    troubles: dict[str, str]
+    """Conditions of the access point, by kind."""
+
+
+class AccessPointStatus(AccessPointAdapterStatus):
+    """State of HTCondor's access point."""
+
+    job: str | None
+    """Job that runs condor_master."""
+
+
 class RegisteredService(TypedDict):
     """Service that is registered in Consul."""
 
@@ -281,6 +326,8 @@ class Status(TypedDict):
     """State of the HTCondor node; only with an `htcondor` section in the job spec."""
     slurm: NotRequired[SlurmStatus]
     """State of the Slurm node; only with a `slurm` section in the job spec."""
+    access_point: NotRequired[AccessPointStatus]
+    """State of HTCondor's access point; only with an `access_point` section in the job spec."""
     consul: NotRequired[ConsulStatus]
     """State of Consul; only with a `consul` section in the job spec."""
     listener_failures: NotRequired[dict[str, int]]

@@ -51,7 +51,7 @@ class LastWords:
         self._payloads_run: set[str] = set()
         self._payloads_killed: set[str] = set()
         self._killing_payloads = False
-        self._payloads_finished = self._payloads_failed_fast = 0
+        self._payloads_taken = self._payloads_finished = self._payloads_failed_fast = 0
         self.record: dict[str, object] = {
             "format": FORMAT_VERSION,
             "version": __version__,
@@ -121,6 +121,9 @@ class LastWords:
                 self._update_record(drain_started=_format_now())
             case events.PayloadsChanged():
                 self._count_payloads(effect)
+            case events.PayloadsTaken():
+                self._payloads_taken = effect.taken
+                self._update_record(payloads_run=max(len(self._payloads_run), self._payloads_taken))
             case events.PayloadsLost():
                 self._payloads_killed |= set(effect.payloads)
                 self._update_record()
@@ -159,7 +162,7 @@ class LastWords:
         self._payloads_run |= self._payloads_running
         if self._killing_payloads:
             self._payloads_killed |= self._payloads_running
-        self._update_record(payloads_run=len(self._payloads_run))
+        self._update_record(payloads_run=max(len(self._payloads_run), self._payloads_taken))
 
     def _update_record(self, **changes: object) -> None:
         self.record.update(changes, payloads_killed=len(self._payloads_killed))

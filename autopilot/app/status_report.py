@@ -44,6 +44,8 @@ def build_status(core: Core, *, now: float, wall: float, life: str) -> Status:
             "reason": life_state.reason or None,
             "drain_began": convert_to_epoch(life_state.drain_began),
             "deadline": convert_to_epoch(life_state.deadline),
+            "payloads_taken": life_state.taken,
+            "payload_limit": core.lifetime_plan.payloads,
         },
         "maintenance": core.job_set.maintenance,
         "shutdown": core.shutdown.phase.value,

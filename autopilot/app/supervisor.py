@@ -348,7 +348,7 @@ class Supervisor:
         if self._plan.batch is None and self._plan.lifetime is None:
             return
         from autopilot.adapters.batch.batch_factory import create_batch_system  # seldom needed
-        from autopilot.adapters.batch.batch_system import SupervisorServices
+        from autopilot.adapters.batch.batch_system import OutsideProblem, SupervisorServices
 
         job_env = read_batch_job_variables(self._plan)
         services = SupervisorServices(
@@ -363,6 +363,7 @@ class Supervisor:
             env=ChainMap(job_env, self.env),
             job_env=job_env,
             get_longest_rest=self._get_longest_rest,
+            get_payload_limit=lambda: self._runner.core.lifetime_plan.payloads,
         )
         batch_system = create_batch_system(self._plan, services)
         if batch_system is None:
@@ -377,6 +378,8 @@ class Supervisor:
             else:
                 self.log.log("error", "startup_problem", problem)
         if problems and not is_implied:
+            if all(isinstance(problem, OutsideProblem) for problem in problems):
+                raise StartupError(Outcome("preflight", "; ".join(problems), os.EX_TEMPFAIL))
             raise StartupError(Outcome("config", "; ".join(problems), os.EX_CONFIG))
         main_job = self._plan.batch.job if self._plan.batch is not None else None
         self._executor.attach_batch_system(batch_system, main_job)

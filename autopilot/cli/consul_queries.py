@@ -42,7 +42,7 @@ def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[An
         ConsulQueryError: Consul does not answer.
         click.ClickException: Consul refused the query, or its library is not installed.
     """
-    if find_spec("consul") is None or find_spec("aiohttp") is None:
+    if find_spec("consul") is None:
         raise click.ClickException(f"py-consul is not installed: {REINSTALL_REMEDY}")
     from autopilot.adapters.consul.connection_settings import ConsulSetupError, build_connection_settings
     from autopilot.adapters.consul.consul_client import ConsulClient
@@ -61,7 +61,7 @@ def query_consul(given: str | None, query: Callable[[ConsulClient], Awaitable[An
             with reject_malformed_answers():
                 return await query(client)
         finally:
-            await client.close()
+            client.close()
 
     try:
         return asyncio.run(run_query())

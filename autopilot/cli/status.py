@@ -16,7 +16,7 @@ from autopilot.cli.verb_options import output_option, socket_option
 from autopilot.process.line_buffer import escape_controls
 
 if TYPE_CHECKING:
-    from autopilot.api.messages import GateStatus, JobStatus, Status, Wait
+    from autopilot.api.messages import AccessPointStatus, GateStatus, JobStatus, Status, Wait
 
 
 @click.command()
@@ -49,9 +49,22 @@ def _print_life(status: Status) -> None:
         line += f" ({life['reason']})"
     if life["deadline"] is not None and life["drain_began"] is not None:
         line += f", deadline in {format_duration(life['deadline'] - time.time())}"
-    click.echo(f"{line}; {format_count(len(status['payloads']), 'payload')}")
+    line += f"; {format_count(len(status['payloads']), 'payload')}"
+    if life["payload_limit"] is not None:
+        line += f"; {life['payloads_taken']} of {format_count(life['payload_limit'], 'payload')} taken"
+    click.echo(line)
+    if (access_point := status.get("access_point")) is not None:
+        click.echo(f"queue of {escape_controls(access_point['name'])}: {format_queue(access_point)}")
     for kind, detail in status["troubles"].items():
         click.echo(f"trouble {kind}: {escape_controls(detail)}")
+
+
+def format_queue(access_point: AccessPointStatus) -> str:
+    """Return the queue of an access point in one line, with its drain: `2 running, 1 held; new jobs are refused`."""
+    queue = access_point["queue"]
+    counts = [f"{count} {state}" for state, count in (queue or {}).items() if count]
+    line = ", ".join(counts) or ("no job" if queue is not None else "condor_schedd has not answered")
+    return f"{line}; new jobs are refused" if access_point["refusing_jobs"] else line
 
 
 def _print_gates(gates: list[GateStatus]) -> None:

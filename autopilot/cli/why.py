@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from autopilot.amounts import format_count
 from autopilot.cli.control_client import find_job, find_socket_path, get_status
 from autopilot.cli.job_verbs import complete_job_names
+from autopilot.cli.status import format_queue
 from autopilot.cli.text_table import format_duration
 from autopilot.cli.verb_options import output_option, socket_option
 from autopilot.process.exit_status import describe_status
 from autopilot.process.line_buffer import escape_controls
 
 if TYPE_CHECKING:
-    from autopilot.api.messages import GateStatus, JobStatus, Status
+    from autopilot.api.messages import GateStatus, JobStatus, LifetimeStatus, Status
 
 
 @click.command()
@@ -49,11 +51,20 @@ def explain(status: Status, job: str, now: float) -> str:
             causes.append(f"{name} {_explain_job(jobs[name], now)}")
             causes += [_explain_gate(gates[gate]) for gate in jobs[name]["why"].get("gates", ()) if gate in gates]
             remaining += jobs[name]["why"].get("sources", [])
+    access_point = status.get("access_point")
+    if access_point is not None and access_point["job"] in explained and access_point["refusing_jobs"]:
+        causes.append(f"the life ends when the queue is empty: {format_queue(access_point)}")
     if status["shutdown"] != "up":
         causes.append(f"everything is being stopped ({status['lifetime']['reason'] or status['shutdown']})")
     elif status["maintenance"]:
         causes.append("maintenance is on: nothing is checked")
+    elif status["lifetime"]["reason"] == "payloads":
+        causes.append(f"{_describe_payloads(status['lifetime'])}: no other is taken, and the life ends with them")
     return escape_controls("; ".join(causes))
+
+
+def _describe_payloads(life: LifetimeStatus) -> str:
+    return f"{life['payloads_taken']} of {format_count(life['payload_limit'] or 0, 'payload')} taken"
 
 
 def _explain_gate(gate: GateStatus) -> str:

@@ -161,6 +161,8 @@ class Core:
                 self.job_set.gates.handle_answer(cue, self._now)
             case cues.PayloadsObserved():
                 self._update_payloads(cue.payloads)
+            case cues.PayloadsCounted():
+                self._step_lifetime(lifetime.Input.TAKEN, taken=cue.count)
             case cues.PayloadsCrashed():
                 self._shutdown_control.lost_payloads.update(cue.payloads)
                 self._emit(events.PayloadsLost(cue.payloads, cue.cause))
@@ -286,13 +288,15 @@ class Core:
         on: lifetime.Input,
         *,
         busy: bool = False,
+        taken: int = 0,
         reason: str = "",
         requested_by: str = "",
         deadline_in: float | None = None,
     ) -> None:
         self.lifetime, effects = lifetime.step(
             self.lifetime_plan, self.lifetime, on, self._now,
-            draw=self._rng.random(), busy=busy, reason=reason, requested_by=requested_by, deadline_in=deadline_in,
+            draw=self._rng.random(), busy=busy, taken=taken, reason=reason, requested_by=requested_by,
+            deadline_in=deadline_in,
         )  # fmt: skip
         self._emit(*effects)
 
@@ -333,7 +337,9 @@ class Core:
             case events.DrainGraceExpired():
                 self._step_working_jobs(job.Input.HURRY)
             case events.DrainCompleted():
-                self._begin_shutdown(outcomes.build_drain_outcome(self.lifetime.reason, forced=event.forced))
+                reason = self.lifetime.reason
+                cause = lifetime.describe_payloads(self.lifetime_plan, self.lifetime) if reason == "payloads" else ""
+                self._begin_shutdown(outcomes.build_drain_outcome(reason, forced=event.forced, cause=cause))
             case events.JobStopped():
                 self._handle_job_done(self.job_records[event.job])
 

@@ -69,6 +69,13 @@ class PayloadsObserved:
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadsCounted:
+    """The batch system has begun `count` payloads here since the beginning of this life, ended ones included."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class PayloadsCrashed:
     """The batch system's own process crashed, and these payloads with it: their queue does not know yet.
 
@@ -205,6 +212,7 @@ Cue = (
     | CheckFinished
     | GateAnswered
     | PayloadsObserved
+    | PayloadsCounted
     | PayloadsCrashed
     | PayloadEndsFound
     | Drained

@@ -265,6 +265,14 @@ class PayloadsLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadsTaken(Event):
+    """The node has taken `taken` of the `limit` payloads of this life."""
+
+    taken: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class PayloadsFinished(Event):
     """These payloads ended by themselves; those in `failed_fast` with an error, within a minute of their start."""
 
@@ -378,8 +386,8 @@ class LifetimeQueued(Event):
 class DrainBegun(Event):
     """The drain began.
 
-    `reason` is lifetime, idle, drain, signal or check-failed; `deadline` is the seconds until payloads get SIGTERM,
-    None for never.
+    `reason` is lifetime, idle, payloads, drain, signal or check-failed; `deadline` is the seconds until payloads get
+    SIGTERM, None for never.
     """
 
     reason: str

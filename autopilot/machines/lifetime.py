@@ -1,8 +1,12 @@
 """Decide when the life of the container is over, and drain the node before it ends.
 
 Theory of operation. One draw decides the length of a life (drawn anew at every tick, a variance of 30 s would become a
-mean of 6 s). Every reason for an end (expiry, idleness, `autopilot drain`, SIGTERM, a failed check) takes one path:
-DRAINING lets payloads finish; only at a deadline are they asked to end (TERMINATING) and then killed (KILLING).
+mean of 6 s). Every reason for an end (expiry, idleness, the last payload taken, `autopilot drain`, SIGTERM, a failed
+check) takes one path: DRAINING lets payloads finish; only at a deadline are they asked to end (TERMINATING) and then
+killed (KILLING).
+
+A limit of payloads holds from the first moment on, whether the lifetime is counted or not, and does not wait for a
+turn: the node itself refuses any further payload, so the container has nothing to do but to end.
 
 docs/state-machines.md draws `TABLE`.
 """
@@ -12,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from autopilot.amounts import format_count
 from autopilot.machines import events
 from autopilot.machines.actions import Action, KillPayloads, RequestPermit, StartDrain, TerminatePayloads
 from autopilot.machines.tables import IGNORE, Cell, StepContext, build_table, keep_state
@@ -42,6 +47,7 @@ class Input(Enum):
     BEGIN = "begin"  # `after` has happened
     ELAPSED = "elapsed"
     PAYLOADS = "payloads"
+    TAKEN = "taken"  # so many payloads have begun in this life
     PERMITTED = "permitted"  # it is this container's turn
     DRAIN = "drain"  # a drain is requested
     DRAINED = "drained"
@@ -60,6 +66,7 @@ class LifetimeState:
     expires: float | None = None  # moment at which the life is over
     idle_since: float | None = None
     busy: bool = False
+    taken: int = 0  # payloads that have begun in this life
     drain_began: float | None = None
     reason: str = ""
     forced: bool = False
@@ -74,6 +81,7 @@ class _StepContext(StepContext[LifetimeState]):
     plan: Lifetime
     draw: float
     busy: bool
+    taken: int
     reason: str
     requested_by: str
     deadline_in: float | None
@@ -87,6 +95,7 @@ def step(
     *,
     draw: float = 0.0,
     busy: bool = False,
+    taken: int = 0,
     reason: str = "drain",
     requested_by: str = "",
     deadline_in: float | None = None,
@@ -100,11 +109,17 @@ def step(
         now: Seconds on the core's clock.
         draw: A random number, uniform in [0, 1), with BEGIN.
         busy: True while payloads run, with PAYLOADS.
+        taken: Payloads that have begun in this life, with TAKEN.
         reason: The reason of the end, with DRAIN.
         requested_by: The author of the request, with DRAIN.
         deadline_in: Seconds until payloads are asked to end, with DRAIN; None: as the plan says.
     """
-    return TABLE[state.phase, on](_StepContext(state, now, plan, draw, busy, reason, requested_by, deadline_in))
+    return TABLE[state.phase, on](_StepContext(state, now, plan, draw, busy, taken, reason, requested_by, deadline_in))
+
+
+def describe_payloads(plan: Lifetime, state: LifetimeState) -> str:
+    """Return how many of its payloads the life has taken, as in `1 of 1 payload taken`; "" without a limit."""
+    return "" if plan.payloads is None else f"{state.taken} of {format_count(plan.payloads, 'payload')} taken"
 
 
 def _start_counting(t: _StepContext) -> Step:
@@ -120,7 +135,9 @@ def _compute_length(plan: Lifetime, draw: float) -> float | None:
 
 
 def _apply_new_plan(t: _StepContext) -> Step:
-    """Apply the same draw to the new length, from the same beginning."""
+    """Apply the same draw to the new length, from the same beginning; drain if all payloads have been taken."""
+    if _has_taken_all(t.plan, t.state):
+        return _start_drain_after_payloads(t)
     life = _compute_length(t.plan, t.state.draw)
     expires = None if life is None else max(t.now, t.state.began + life)
     moved = _set_earliest_deadline(t.plan, replace(t.state, expires=expires))
@@ -145,6 +162,38 @@ def _record_payloads(t: _StepContext) -> Step:
 def _update_idle_time(t: _StepContext) -> Step:
     idle_since = None if t.busy else (t.now if t.state.idle_since is None else t.state.idle_since)
     return _set_earliest_deadline(t.plan, replace(t.state, busy=t.busy, idle_since=idle_since)), ()
+
+
+def _count_payloads(t: _StepContext) -> Step:
+    """Take note of payloads that have begun."""
+    if t.taken <= t.state.taken:
+        return keep_state(t)
+    effects = () if t.plan.payloads is None else (events.PayloadsTaken(t.taken, t.plan.payloads),)
+    return replace(t.state, taken=t.taken), effects
+
+
+def _count_payloads_to_limit(t: _StepContext) -> Step:
+    """Take note of payloads that have begun, and drain when they are all that this life takes."""
+    state, effects = _count_payloads(t)
+    if not _has_taken_all(t.plan, state):
+        return state, effects
+    state, drain = _start_drain_after_payloads(replace(t, state=state))
+    return state, (*effects, *drain)
+
+
+def _check_payload_limit(t: _StepContext) -> Step:
+    """Drain if a new plan has a limit that is reached already."""
+    return _start_drain_after_payloads(t) if _has_taken_all(t.plan, t.state) else keep_state(t)
+
+
+def _has_taken_all(plan: Lifetime, state: LifetimeState) -> bool:
+    return plan.payloads is not None and state.taken >= plan.payloads
+
+
+def _start_drain_after_payloads(t: _StepContext) -> Step:
+    return _start_drain(
+        replace(t, reason="payloads", requested_by=describe_payloads(t.plan, t.state), deadline_in=None)
+    )
 
 
 def _expire(t: _StepContext) -> Step:
@@ -230,36 +279,40 @@ TABLE = build_table(
         begin=Cell(_start_counting, P.COUNTING),
         elapsed=IGNORE,
         payloads=Cell(_record_payloads),
+        taken=Cell(_count_payloads_to_limit, P.DRAINING),
         permitted=IGNORE,
         drain=Cell(_start_drain, P.DRAINING),
         drained=Cell(_complete_external_drain, P.OVER),
-        replanned=IGNORE,  # the length is drawn at BEGIN, from the plan of that moment
+        replanned=Cell(_check_payload_limit, P.DRAINING),  # the length is drawn at BEGIN, from the plan of that moment
         stop=Cell(_end, P.OVER),
     ),
     counting=Row(
         begin=IGNORE,
         elapsed=Cell(_expire, P.QUEUED, P.DRAINING),
         payloads=Cell(_update_idle_time),
+        taken=Cell(_count_payloads_to_limit, P.DRAINING),
         permitted=IGNORE,
         drain=Cell(_start_drain, P.DRAINING),
         drained=Cell(_complete_external_drain, P.OVER),
-        replanned=Cell(_apply_new_plan),
+        replanned=Cell(_apply_new_plan, P.DRAINING),
         stop=Cell(_end, P.OVER),
     ),
     queued=Row(
         begin=IGNORE,
         elapsed=IGNORE,
         payloads=Cell(_record_payloads),
+        taken=Cell(_count_payloads_to_limit, P.DRAINING),
         permitted=Cell(_expire, P.DRAINING),
         drain=Cell(_start_drain, P.DRAINING),
         drained=Cell(_complete_external_drain, P.OVER),
-        replanned=IGNORE,  # the life is over; only its end waits
+        replanned=Cell(_check_payload_limit, P.DRAINING),  # the life is over; only its end waits
         stop=Cell(_end, P.OVER),
     ),
     draining=Row(
         begin=IGNORE,
         elapsed=Cell(_terminate_payloads, P.TERMINATING),
         payloads=IGNORE,  # the batch system reports the end of the drain
+        taken=Cell(_count_payloads),
         permitted=IGNORE,
         drain=Cell(_change_deadline),
         drained=Cell(_complete_drain, P.OVER),
@@ -270,6 +323,7 @@ TABLE = build_table(
         begin=IGNORE,
         elapsed=Cell(_kill_payloads, P.KILLING),
         payloads=IGNORE,
+        taken=Cell(_count_payloads),
         permitted=IGNORE,
         drain=IGNORE,  # payloads were asked to end already, which cannot be called back
         drained=Cell(_complete_drain, P.OVER),
@@ -280,6 +334,7 @@ TABLE = build_table(
         begin=IGNORE,
         elapsed=Cell(_complete_drain, P.OVER),
         payloads=IGNORE,
+        taken=Cell(_count_payloads),
         permitted=IGNORE,
         drain=IGNORE,
         drained=Cell(_complete_drain, P.OVER),
@@ -290,6 +345,7 @@ TABLE = build_table(
         begin=IGNORE,
         elapsed=IGNORE,
         payloads=IGNORE,
+        taken=IGNORE,
         permitted=IGNORE,
         drain=IGNORE,
         drained=IGNORE,

@@ -20,14 +20,16 @@ def build_stop_outcome(requested_by: str) -> Outcome:
     return Outcome("signal", f"stopped by {requested_by}", 0)
 
 
-def build_drain_outcome(reason: str, *, forced: bool) -> Outcome:
+def build_drain_outcome(reason: str, *, forced: bool, cause: str = "") -> Outcome:
     """Build the outcome of a life that ends with its drain.
 
     Args:
         reason: The reason of the drain.
         forced: The deadline ended payloads.
+        cause: More about the reason; may be "".
     """
-    return Outcome(reason, "drained, forced", EX_TEMPFAIL) if forced else Outcome(reason, "drained", 0)
+    detail = f"{cause}, drained" if cause else "drained"
+    return Outcome(reason, f"{detail}, forced", EX_TEMPFAIL) if forced else Outcome(reason, detail, 0)
 
 
 def add_losses(outcome: Outcome, lost: int) -> Outcome:

@@ -61,6 +61,7 @@ class SimulatedWorld:
     drain_ends_with_payloads: bool = False  # the drain is over when no payload runs
     wall_offset: float = 0.0  # of the wall clock, in seconds since the epoch
     gates: dict[str, GateBehaviour] = field(default_factory=dict)
+    payloads_taken: int = 0  # since the beginning of the life
     now: float = 0.0
     events: list[tuple[float, Event]] = field(default_factory=list)
     actions: list[tuple[float, Action]] = field(default_factory=list)

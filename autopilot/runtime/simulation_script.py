@@ -218,7 +218,15 @@ def _parse_payloads(script: SimulationScript, rest: list[str]) -> Step:
     observed = cues.PayloadsObserved(tuple(rest))
 
     def step(world: SimulatedWorld) -> None:
+        begun, limit = set(rest) - set(world.core.payloads), world.core.lifetime_plan.payloads
+        world.payloads_taken += len(begun)
+        if limit is not None and world.payloads_taken > limit:
+            raise ScriptError(
+                f"cannot begin {', '.join(sorted(begun))} at {world.now:g} s: a life takes {limit} (lifetime.payloads)"
+            )
         world.feed(observed)
+        if begun:
+            world.feed(cues.PayloadsCounted(world.payloads_taken))
         world.complete_drain_if_empty()
 
     return step

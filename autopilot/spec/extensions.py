@@ -47,12 +47,14 @@ CHECK_KINDS = {
     "resolves": "autopilot.adapters.checks.name_check",
     "htcondor": "autopilot.adapters.checks.htcondor_check",
     "slurm": "autopilot.adapters.checks.slurm_check",
+    "access_point": "autopilot.adapters.checks.access_point_check",
 }
 IMPLIED_CHECK_KIND = "alive"  # of a health section that names no check
 _IMPLIED_CHECK_MODULE = "autopilot.adapters.checks.alive_check"
 BATCH_SYSTEMS = {
     "htcondor": "autopilot.adapters.batch.htcondor.htcondor_extension",
     "slurm": "autopilot.adapters.batch.slurm.slurm_extension",
+    "access_point": "autopilot.adapters.batch.htcondor.access_point.access_point_extension",
 }
 
 

@@ -41,7 +41,7 @@ from autopilot.spec.tls_files import find_tls_problem
 from autopilot.state_directory import choose_state_directory
 
 _MODULES_BY_SECTION = {  # each section of the job spec, and the modules that it needs
-    "consul": ("aiohttp", "consul", "ifaddr"),
+    "consul": ("consul", "h11", "ifaddr"),
     "telemetry": ("prometheus_client", "psutil", "ifaddr"),
     "templates": ("jinja2",),
 }

@@ -183,6 +183,7 @@ class Lifetime:
     jitter: float = 0.0
     after: Trigger | None = None  # None: from the start
     idle: float | None = None  # end earlier when no payload has run for so long
+    payloads: int | None = None  # take so many and no more; the life drains when the last one has begun
     deadline: float | None = None  # from the drain's start to the soft stop (payloads get SIGTERM)
     grace: float = 300.0  # from the soft stop to the hard one
     queue: bool = False  # True: its end waits for a lock

@@ -198,6 +198,7 @@ def _compile_lifetime(spec: m.Spec) -> p.Lifetime | None:
         jitter=life.jitter,
         after=_compile_trigger(spec, life.after.source or "", life.after.once) if life.after else None,
         idle=life.idle,
+        payloads=life.payloads,
         deadline=life.deadline,
         grace=life.grace,
         queue=any(lock.before == LOCK_BEFORE_LIFETIME for lock in spec.locks),
@@ -214,7 +215,11 @@ def _compile_batch(spec: m.Spec) -> p.Batch | None:
         return None
     name, section = spec.batch
     implied = name not in spec.given_batch_systems
-    return p.Batch(system=name, job=spec.batch_jobs[0].label, settings=section.compile_settings(), implied=implied)
+    settings = section.compile_settings()
+    choice = getattr(spec.lifetime.drain, name) if spec.lifetime and spec.lifetime.drain else None
+    if choice in section.drain_choices:
+        settings = section.apply_drain_choice(settings, choice)
+    return p.Batch(system=name, job=spec.batch_jobs[0].label, settings=settings, implied=implied)
 
 
 def _compile_logging(logging: m.Logging) -> p.Logging:

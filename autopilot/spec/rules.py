@@ -18,13 +18,14 @@ from autopilot.spec.metric_names import find_clashes
 from autopilot.spec.os_names import format_suggestion
 from autopilot.spec.otlp_library import OTLP_PROTOCOLS
 from autopilot.spec.registry_rules import check_registry
-from autopilot.spec.spec_model import Drain, Health, Job, LogForward, Spec, When
+from autopilot.spec.spec_model import BATCH_SECTIONS, Drain, Health, Job, LogForward, Spec, When
 from autopilot.spec.trigger_rules import check_triggers
 from autopilot.spec.vocabulary import SIGNAL_SOURCES
 
 MIN_SPILL_BYTES = 1 << 20
 _SERVICE_NAME = re.compile(r"[a-z][a-zA-Z0-9\-]+")
 _BATCH_NAMES = join_names(BATCH_SYSTEMS, "or")  # "htcondor"
+_PAYLOAD_SYSTEMS = join_names((name for name, section in BATCH_SECTIONS.items() if section.runs_payloads), "or")
 _BATCH_KEYS: tuple[KeyPath, ...] = tuple((name,) for name in BATCH_SYSTEMS)
 _WHEN_FORMS = "{source, once or each}, {all: [...]}, {interval} or {cron}"
 
@@ -278,8 +279,25 @@ def _check_lifetime(spec: Spec) -> Iterator[Finding]:
             (*path, "after"), "cannot be given without max, which counts from it", related_paths=((*path, "max"),)
         )
     if life.idle is not None and spec.batch is None:
-        reason = f"without an {_BATCH_NAMES} section: nothing else tells what runs"
+        reason = f"without an {_PAYLOAD_SYSTEMS} section: nothing else tells what runs"
         yield Finding((*path, "idle"), f"cannot be known {reason}; add it or remove this", related_paths=_BATCH_KEYS)
+    if life.idle is not None and spec.batch is not None and not spec.batch.section.runs_payloads:
+        name = spec.batch.name
+        message = f"cannot be used with {name}: its jobs run elsewhere, and users may submit at any time; remove it"
+        yield Finding((*path, "idle"), message, related_paths=((name,),))
+    if life.payloads is not None:
+        yield from _check_payload_limit(spec)
+
+
+def _check_payload_limit(spec: Spec) -> Iterator[Finding]:
+    path: KeyPath = ("lifetime", "payloads")
+    if spec.batch is None:
+        reason = f"without an {_PAYLOAD_SYSTEMS} section: nothing else takes payloads"
+        yield Finding(path, f"cannot be kept {reason}; add it or remove this", related_paths=_BATCH_KEYS)
+        return
+    name, section = spec.batch
+    if problem := section.find_limit_problem():
+        yield Finding(path, f"cannot be kept by {name}: {problem}", related_paths=((name,), (name, "node")))
 
 
 def _check_drains(spec: Spec) -> Iterator[Finding]:

@@ -267,6 +267,9 @@ class Lifetime(StrictModel):
     idle: f.PositiveDuration | None = Field(
         default=None, description="end earlier when no payload has run for this time"
     )
+    payloads: f.Count | None = Field(
+        default=None, description="take so many payloads and no more, and end when they have ended"
+    )
     drain: Drain | None = Field(default=None, description="the batch system's own way when its section is there")
     deadline: f.PositiveDuration | None = Field(
         default=None, description="from the start of the drain to the soft stop of the remaining payloads"

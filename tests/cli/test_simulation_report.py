@@ -54,6 +54,18 @@ def run_simulation(place: Path, script: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+def test_a_life_of_one_payload(tmp_path: Path) -> None:
+    """The life drains when its payload has begun, and goes with it; a second one is a mistake of the script."""
+    spec = {**SPEC, "htcondor": {"node": True}, "lifetime": {"payloads": 1, "drain": {"htcondor": True}}}
+    script = "at 50m payloads 1.0\nat 1h5m payloads\n"
+    lines = simulate(tmp_path, script, spec=spec).stdout.splitlines()
+    begun = next(line for line in lines if "drain begun" in line)
+    assert begun.startswith("+0:50:00.000") and "1 of 1 payload taken" in begun
+    assert lines[-1].startswith("+1:05:00") and lines[-1].endswith("exit 0: 1 of 1 payload taken, drained")
+    refused = simulate(tmp_path, "at 50m payloads 1.0 2.0\n", spec=spec)
+    assert refused.returncode == 64 and "a life takes 1 (lifetime.payloads)" in refused.stderr
+
+
 def test_a_life_to_its_drained_end(tmp_path: Path) -> None:
     """The lifetime ends, the payload finishes, the node goes: each with its virtual time, in no real time."""
     began = time.monotonic()

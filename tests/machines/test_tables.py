@@ -221,13 +221,19 @@ def test_targets_of_the_lifetime_table():
     for queue, idle in itertools.product((True, False), (None, 5.0)):
         plan = Lifetime(drain=Drain(), max=10.0, idle=idle, deadline=7.0, queue=queue)
 
-        def list_steps(state, plan=plan):
+        limited = replace(plan, payloads=1)
+
+        def list_steps(state, plan=plan, limited=limited):
+            for on in (lifetime.Input.TAKEN, lifetime.Input.REPLANNED):
+                yield on, lifetime.step(limited, state, on, state.began, taken=1)[0]
             for on, busy in itertools.product(lifetime.Input, (True, False)):
                 if on is not lifetime.Input.ELAPSED or state.deadline is not None:
                     now = state.deadline if on is lifetime.Input.ELAPSED else state.began
-                    yield on, lifetime.step(plan, state, on, now, busy=busy, deadline_in=3.0)[0]
+                    yield on, lifetime.step(plan, state, on, now, busy=busy, taken=1, deadline_in=3.0)[0]
 
-        walked = observe_targets([lifetime.LifetimeState()], list_steps, lambda s: (s.phase, s.busy, s.deadline))
+        walked = observe_targets(
+            [lifetime.LifetimeState()], list_steps, lambda s: (s.phase, s.busy, s.taken, s.deadline)
+        )
         for cell, targets in walked.items():
             observed.setdefault(cell, set()).update(targets)
     assert_targets_are_true(lifetime.TABLE, {key: observed.get(key, set()) for key in lifetime.TABLE})

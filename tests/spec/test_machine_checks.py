@@ -32,7 +32,7 @@ def list_warnings(spec, *, here=False):
 @pytest.mark.parametrize(
     ("section", "module", "spec"),
     [
-        ("consul", "aiohttp", {"consul": "localhost:8500"}),
+        ("consul", "ifaddr", {"consul": "localhost:8500"}),
         ("telemetry", "prometheus_client", {"telemetry": {}}),
         ("templates", "jinja2", {"templates": [{"source": "/etc/hostname", "destination": "/tmp/x"}]}),
     ],

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from autopilot.adapters.batch.htcondor.access_point.access_point_settings import AccessPointSettings, Ending
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
 from autopilot.adapters.checks.exec_check import ExecProbe
 from autopilot.adapters.checks.htcondor_check import HtcondorProbe
@@ -306,3 +307,20 @@ def test_restarts_on_failure():
     plans = [load_text(json.dumps({"jobs": [{"name": "a", "exec": "true", "restarts": w}]})).plan for w in words]
     compiled = [(plan.jobs[0].restarts, plan.jobs[0].restart_after_success) for plan in plans]
     assert compiled == [(None, False), (None, True), (3, True)]
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "ending"),
+    [
+        ("", "queue"),
+        ("lifetime: {drain: {access_point: true}},", "queue"),
+        ("lifetime: {drain: {access_point: 'queue'}},", "queue"),
+        ("lifetime: {drain: {access_point: 'handover'}},", "handover"),
+    ],
+)
+def test_access_point(lifetime: str, ending: Ending) -> None:
+    """The word in `lifetime.drain` says how the access point's life ends; by default its queue empties."""
+    plan = compile_plan(CONDOR % f"{lifetime} access_point: {{name: 'ap@pool', spool: '/s'}}")
+    assert plan.batch is not None and plan.batch.system == "access_point"
+    assert plan.batch.settings == AccessPointSettings(name="ap@pool", spool="/s", ending=ending)
+    assert plan.lifetime is not None and plan.lifetime.drain == p.Drain(by_batch_system=True)

@@ -88,6 +88,7 @@ def format_job(keys: str) -> str:
         ("health: {htcondor: ‸'startd'}", "jobs[web].health.htcondor: cannot be asked without the section htcondor"),
         ("health: {slurm: ‸'node'}", "jobs[web].health.slurm: cannot be asked without the section slurm"),
         ("health: {slurm: ‸'pool'}", 'jobs[web].health.slurm: cannot be "pool"; one of slurmd, node, munge'),
+        ("health: {access_point: ‸'schedd'}", "jobs[web].health.access_point: cannot be asked without"),
         ("health: {exec: 'x', onFailure: ‸'drain'}", 'jobs[web].health.onFailure: cannot be "drain" without a'),
         ("backoff: {initial: 9, max: ‸3}", "jobs[web].backoff.max: cannot be shorter than initial (9 s), got 3 s"),
         ("backoff: {factor: ‸0.5}", "jobs[web].backoff.factor: cannot be 0.5; it must be from 1 to 1000"),
@@ -220,6 +221,18 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "lifetime.idle: cannot be known without an htcondor or slurm section",
         ),
         (
+            "{jobs: [A], lifetime: {drain: {exec: 'x', until: 'y'}, payloads: ‸1}}",
+            "lifetime.payloads: cannot be kept without an htcondor or slurm section",
+        ),
+        (
+            "{jobs: [{name: 'm', exec: 'condor_master -f'}], lifetime: {payloads: ‸1}}",
+            "lifetime.payloads: cannot be kept by htcondor: it is a setting of the node's configuration; add htcondor",
+        ),
+        (
+            "{jobs: [{name: 'm', exec: 'condor_master -f'}], htcondor: {node: true}, lifetime: {payloads: ‸0}}",
+            "lifetime.payloads: cannot be 0",
+        ),
+        (
             "{jobs: [A], lifetime: {max: 9, drain: {exec: 'x', until: 'y'}, after: {source: ‸'b', once: 'healthy'}}}",
             'lifetime.after.source: cannot be "b": no job has this name; there are: a',
         ),
@@ -242,6 +255,23 @@ def test_one_problem_of_a_job(keys: str, message: str) -> None:
             "{jobs: [{name: 'a', exec: ‸'slurmd -D -Z'}], slurm: {node: true}}",
             "jobs[a].exec: cannot have -Z beside {node}, which sets it",
         ),
+        (
+            "{jobs: [A], access_point: {job: 'a', name: ‸'ap'}}",
+            'access_point.name: cannot be "ap"; write NAME@DOMAIN, which stays the same on every host',
+        ),
+        (
+            "{jobs: [A], access_point: 'a', lifetime: {drain: {access_point: ‸'handoff'}}}",
+            'lifetime.drain.access_point: cannot be "handoff"; one of queue, handover; did you mean "handover"?',
+        ),
+        (
+            "{jobs: [A], access_point: 'a', lifetime: {idle: ‸'1m'}}",
+            "lifetime.idle: cannot be used with access_point: its jobs run elsewhere",
+        ),
+        (
+            "{jobs: [A], lifetime: {drain: {access_point: ‸'queue'}}}",
+            "lifetime.drain.access_point: cannot be used without",
+        ),
+        ("{jobs: [A], ‸access_point: 'a', htcondor: 'a'}", "access_point: cannot stand beside htcondor"),
         ("{jobs: [A], htcondor: {job: ‸'aa'}}", 'htcondor.job: cannot be "aa": there is no such job; did'),
         ("{jobs: [A], htcondor: ‸true}", "htcondor.job: cannot be left out: no job runs condor_master"),
         (

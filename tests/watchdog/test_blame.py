@@ -287,6 +287,24 @@ def test_good_lives_that_end_at_once_count(
     assert len(list_starts(run_bad_image(bad, count), B)) <= 8
 
 
+@pytest.mark.parametrize(("failed_fast", "delays"), [(0, False), (1, True)])
+def test_lives_of_one_payload_each(failed_fast: int, delays: bool) -> None:
+    """Twenty lives of 5 s that ran their payload delay nothing and prove the image; those of a black hole back off."""
+    memory = Memory()
+    for number in range(20):
+        begin = BEGIN + number * 2000
+        words = LastWords(
+            "ended", "payloads", exit_code=0, payloads_run=1, payloads_finished=1, payloads_failed_fast=failed_fast
+        )
+        life = Container(
+            str(number), f"wn-01-{number}", "docker", "wn-01", B, IMAGE, "exited",
+            started=begin, ended=begin + 5, last_words=words,
+        )  # fmt: skip
+        memory = record_end(memory, life, judge_exit(life, 120.0, 0.0), FailuresConfig(), begin + 5)
+    slot = memory.get_slot("wn-01")
+    assert (slot.not_before > 0, bool(slot.failed), slot.streak > 0) == (delays, delays, delays)
+
+
 def test_kills_before_the_proof_count() -> None:
     """Lives that are killed after minutes and never proved good delay the next start, and count as failures at last."""
     memory, waits = Memory(), []

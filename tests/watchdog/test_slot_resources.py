@@ -13,6 +13,7 @@ from autopilot_watchdog.shell.host_capacity import HostCapacity, find_capacity_w
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.netns import create_parent_interface
 from lab.tiny_images import format_healthy_script
 from tests.watchdog.scenes import A, build_config
 from tests.watchdog.site import Site
@@ -157,18 +158,22 @@ def test_resources_of_real_slots(site: Site) -> None:
 NETWORK, SUBNET = "autopilot-lab", "192.0.2"  # a network for documentation: nobody's own
 
 
-@pytest.fixture
-def site_with_network(docker_site: Site) -> Iterator[Site]:
+@pytest.fixture(params=["bridge", "macvlan"])
+def site_with_network(request: pytest.FixtureRequest, docker_site: Site) -> Iterator[Site]:
     """Set up a host with a network of its own in the engine."""
-    docker_site.builder.run("network", "create", "--driver", "bridge", "--subnet", f"{SUBNET}.0/24", NETWORK)
-    docker_site.write_config({"network": NETWORK, "ip": f"{SUBNET}.11", "mac": "02:42:0a:01:02:0b"})
-    yield docker_site
-    names = docker_site.builder.run("ps", "--all", "--quiet").split()
-    docker_site.builder.run("rm", "--force", "--volumes", *names)
-    docker_site.builder.run("network", "rm", NETWORK)
+    parent = f"aplab{os.getpid()}"
+    options = ["--opt", f"parent={parent}"] if request.param == "macvlan" else []
+    with create_parent_interface(parent):
+        builder = docker_site.builder
+        builder.run("network", "create", "--driver", request.param, *options, "--subnet", f"{SUBNET}.0/24", NETWORK)
+        docker_site.write_config({"network": NETWORK, "ip": f"{SUBNET}.11", "mac": "02:42:0a:01:02:0b"})
+        yield docker_site
+        names = builder.run("ps", "--all", "--quiet").split()
+        builder.run("rm", "--force", "--volumes", *names)
+        builder.run("network", "rm", NETWORK)
 
 
-@pytest.mark.real("docker", "registry")
+@pytest.mark.real("docker", "registry", "namespaces")
 def test_addresses_and_logs_of_real_slots(site_with_network: Site) -> None:
     """A real engine gives each slot its address and hardware address, and the log driver it asks for."""
     site = site_with_network
@@ -186,6 +191,9 @@ def test_addresses_and_logs_of_real_slots(site_with_network: Site) -> None:
         assert network["MacAddress"] == f"02:42:0a:01:02:{0x0B + number:02x}"
         inside = site.run_verb("exec", name, "--", "cat", "/sys/class/net/eth0/address").stdout.strip()
         assert inside == network["MacAddress"]
+        neighbour = f"{SUBNET}.{12 - number}"
+        ping = site.run_verb("exec", name, "--", "busybox", "ping", "-c", "1", "-w", "60", neighbour)
+        assert ping.returncode == 0, ping.stdout + ping.stderr
     assert found["wn-01"]["HostConfig"]["LogConfig"] == {"Type": "local", "Config": {"max-size": "1m"}}
     assert found["silent"]["HostConfig"]["LogConfig"]["Type"] == "none"
     assert site.run_verb("logs", "wn-01").stdout == "hello\n"

@@ -9,7 +9,8 @@ The supervisor calls, in this order:
     evict() ... Evicted                  an ordered stop that does not wait for payloads
     last_resort()                        the supervisor ends by an internal error: no payload may stay in limbo
 
-A batch system answers with cues: PayloadsObserved, ConditionDetected, ConditionResolved, Drained, Evicted.
+A batch system answers with cues: PayloadsObserved, PayloadsCounted, ConditionDetected, ConditionResolved, Drained,
+Evicted.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ from autopilot.machines.cues import Cue
 from autopilot.runtime.command_runner import CommandRunner
 
 
+class OutsideProblem(str):
+    """Problem of `prepare` that lies outside of this container: its image is not to blame."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorServices:
     """Parts of the supervisor that a batch system uses.
@@ -34,6 +41,8 @@ class SupervisorServices:
             the emergency path (`last_resort`).
         get_longest_rest: Returns the seconds until this life must be over, as the plan in effect has it; None without a
             limit.
+        get_payload_limit: Returns the payloads that this life may take, as the plan in effect has it; None without a
+            limit. A system whose section has no `find_limit_problem` lets the node itself refuse any further payload.
         run_observer: Awaits the runs of an observer, by its name: its failure is a condition, and it starts again.
         life_id: Unique for each life.
         state_directory: Holds files of this container.
@@ -54,6 +63,7 @@ class SupervisorServices:
     env: Mapping[str, str]
     job_env: Mapping[str, str] = field(default_factory=dict)
     get_longest_rest: Callable[[], float | None] = lambda: None
+    get_payload_limit: Callable[[], int | None] = lambda: None
 
 
 class BatchSystem(Protocol):
@@ -68,7 +78,8 @@ class BatchSystem(Protocol):
         """Make the node ready for the main process.
 
         Returns:
-            One line for each problem, with its remedy; empty when the main process can be started.
+            One line for each problem, with its remedy; empty when the main process can be started. The life ends with
+            75 when all are an OutsideProblem, else with 78.
         """
         ...
 

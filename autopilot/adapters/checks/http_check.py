@@ -10,9 +10,7 @@ from autopilot.adapters.checks.check_context import CheckContext, CheckResult
 from autopilot.spec.plan import Command, Probe
 
 if TYPE_CHECKING:
-    import asyncio
-
-    import h11
+    from autopilot.adapters.http_client import Answer
 
 BATCH_SYSTEM = None
 MAX_BODY_BYTES = 4096  # of a response; the rest is not read
@@ -63,61 +61,32 @@ def compile_probe(value: Any, *, build_command: Callable[[tuple[str, ...]], Comm
 
 async def run(probe: HttpProbe, context: CheckContext) -> CheckResult:
     """Get the URL once; redirects are not followed."""
-    import h11  # loaded by the jobs that are checked so
-
     try:
-        status, body = await _fetch(probe)
-    except (OSError, ValueError, h11.ProtocolError) as error:
+        answer = await _fetch(probe)
+    except (OSError, ValueError) as error:
         return False, f"GET {probe.url}: {getattr(error, 'strerror', None) or error}"
     first, last = probe.status
-    text = " ".join(body.decode(errors="replace").split())[:MAX_SHOWN_CHARACTERS]
-    return first <= status <= last, f"GET {probe.url}: {status} {text}".rstrip()
+    text = " ".join(answer.body.decode(errors="replace").split())[:MAX_SHOWN_CHARACTERS]
+    return first <= answer.status <= last, f"GET {probe.url}: {answer.status} {text}".rstrip()
 
 
-async def _fetch(probe: HttpProbe) -> tuple[int, bytes]:
-    """Return the response's status and the begin of its body."""
-    import asyncio  # these not where a plan is only read
-    import ssl
-    from urllib.parse import urlsplit
+async def _fetch(probe: HttpProbe) -> Answer:
+    """Return the answer, with the begin of its body."""
+    from urllib.parse import urlsplit  # these not where a plan is only read
 
-    import h11
+    from autopilot.adapters.http_client import Request, Server, connect
 
     url = urlsplit(probe.url)
-    secure = url.scheme == "https"
-    context = ssl.create_default_context() if secure else None
-    port = url.port or (443 if secure else 80)
-    reader, writer = await asyncio.open_connection(url.hostname, port, ssl=context)
+    context = None
+    if url.scheme == "https":
+        import ssl
+
+        context = ssl.create_default_context()
+    host = url.netloc.rpartition("@")[2]
+    headers = {"Host": host, "Connection": "close", "User-Agent": "autopilot", **probe.headers}
+    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    connection = await connect(Server(url.hostname or "", url.port or (443 if context else 80), context))
     try:
-        connection = h11.Connection(h11.CLIENT)
-        target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-        headers = {
-            "Host": url.netloc.rpartition("@")[2],
-            "Connection": "close",
-            "User-Agent": "autopilot",
-            **probe.headers,
-        }
-        encoded = [(name.encode(), text.rstrip(" \t").encode("latin-1")) for name, text in headers.items()]
-        writer.write(connection.send(h11.Request(method="GET", target=target, headers=encoded)) or b"")
-        writer.write(connection.send(h11.EndOfMessage()) or b"")
-        await writer.drain()
-        return await _read_response(connection, reader)
+        return await connection.exchange(Request("GET", target, headers), max_bytes=MAX_BODY_BYTES, truncate=True)
     finally:
-        writer.close()
-
-
-async def _read_response(connection: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    import h11
-
-    status, body = 0, b""
-    while True:
-        event = connection.next_event()
-        if event is h11.NEED_DATA:
-            connection.receive_data(await reader.read(MAX_BODY_BYTES))
-        elif isinstance(event, h11.Response):
-            status = event.status_code
-        elif isinstance(event, h11.Data):
-            body = (body + bytes(event.data))[:MAX_BODY_BYTES]
-        elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
-            return status, body
-        if len(body) >= MAX_BODY_BYTES:
-            return status, body
+        connection.close()

@@ -64,7 +64,7 @@ class ConsulAdapter:
             ConsulSetupError: A library is not installed, or a setting cannot be used.
         """
         assert plan.consul is not None, "made for plans with Consul"
-        missing = [module for module in ("aiohttp", "consul", "ifaddr") if find_spec(module) is None]
+        missing = [module for module in ("consul", "ifaddr") if find_spec(module) is None]
         if missing:
             sentence = f"consul: cannot be used: not installed: {', '.join(missing)} ({REINSTALL_REMEDY})"
             raise ConsulSetupError(sentence)
@@ -109,7 +109,7 @@ class ConsulAdapter:
         self._start_task(self._begin())
 
     async def _begin(self) -> None:
-        await import_modules("consul.aio")
+        await import_modules("autopilot.adapters.consul.consul_client")
         from autopilot.adapters.consul.consul_client import ConsulClient
         from autopilot.adapters.consul.registrar import Registrar
 
@@ -234,7 +234,7 @@ class ConsulAdapter:
         if self._registrar is not None:
             self._registrar.close()
         if self._client is not None:
-            await self._client.close()
+            self._client.close()
         return message
 
     def retire(self) -> Coroutine[Any, Any, None]:

@@ -14,9 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import aiohttp
-from consul.exceptions import ConsulException
-
 from autopilot.adapters.consul.connection_settings import ConnectionSettings
 from autopilot.adapters.consul.consul_errors import (
     MAX_ERROR_CHARS,
@@ -25,7 +22,14 @@ from autopilot.adapters.consul.consul_errors import (
     NotRegisteredError,
     reject_malformed_answers,
 )
-from autopilot.adapters.consul.consul_transport import ConsulApi, describe_error, parse_index, parse_json, parse_object
+from autopilot.adapters.consul.consul_library import ConsulException
+from autopilot.adapters.consul.consul_transport import (
+    ConsulApi,
+    describe_error,
+    parse_index,
+    parse_json,
+    parse_object,
+)
 
 CALL_TIMEOUT_S = 15.0  # an agent whose servers lost their quorum accepts a registration after 7.1 s
 LOCAL_CALL_TIMEOUT_S = 5.0  # for calls that an agent answers without its servers: detects an agent that hangs
@@ -60,9 +64,9 @@ class ConsulClient:
         """True if the token comes from a file, so that it may change while the process runs."""
         return bool(self._settings.token_file)
 
-    async def close(self) -> None:
-        """Close the HTTP session."""
-        await self.api.http.close()
+    def close(self) -> None:
+        """Close the idle connections."""
+        self.api.http.close()
 
     async def call(self, request: Any, *, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         """Await one of py-consul's requests and return its result.
@@ -81,7 +85,7 @@ class ConsulClient:
                 return await request
         except TimeoutError:
             raise ConsulUnreachableError(f"no answer within {timeout_s:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
+        except OSError as error:
             raise ConsulUnreachableError(describe_error(error)) from None
         except ConsulException as error:
             message = str(error).strip()

@@ -1,6 +1,6 @@
-"""Adapt py-consul to one aiohttp session of ours: our TLS settings, the current token in every request.
+"""Adapt py-consul to our HTTP client: our TLS settings, the current token in every request.
 
-py-consul's own transport limits time and connections, takes its address and token from the environment, and cannot
+py-consul's own transports limit time and connections, take their address and token from the environment, and cannot
 name the server's certificate.
 """
 
@@ -13,90 +13,84 @@ import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
-import aiohttp
-from consul import aio, base
-from consul.exceptions import ConsulException
-
 from autopilot.adapters.consul.connection_settings import ConnectionSettings
+from autopilot.adapters.consul.consul_library import ConsulException, consul_base
+from autopilot.adapters.http_client import Answer, AnswerTooLargeError, HttpClient, Request, Server
 
-CONNECT_TIMEOUT_S = 5.0
-KEEPALIVE_TIMEOUT_S = 60
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 MAX_ANSWER_BYTES = 64 << 20  # the history of a large fleet has some 40 MiB
 
 
-class _Transport(aio.HTTPClient):  # type: ignore[misc]  # py-consul has no types
-    """py-consul's transport on our session."""
+class _Transport(consul_base.HTTPClient):  # type: ignore[misc]  # py-consul has no types
+    """py-consul's transport on our HTTP client."""
 
     def __init__(self, settings: ConnectionSettings) -> None:
         parts = urllib.parse.urlsplit(settings.base_url)
-        base.HTTPClient.__init__(self, parts.hostname or "", parts.port or 8500, parts.scheme)
-        self.base_uri = settings.base_url
-        self._server_name = settings.server_name if settings.ssl_context is not None else None
-        connector = (
-            aiohttp.UnixConnector(settings.socket_path, limit=0, keepalive_timeout=KEEPALIVE_TIMEOUT_S)
-            if settings.socket_path
-            else aiohttp.TCPConnector(limit=0, ssl=settings.ssl_context or True, keepalive_timeout=KEEPALIVE_TIMEOUT_S)
-        )
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=timeout,
-            auto_decompress=False,  # a small answer that becomes gigabytes would get past our limit
-            skip_auto_headers=["Accept-Encoding"],
-        )
+        super().__init__(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), parts.scheme)
+        self.base_uri = ""  # `uri` then returns the target of a request
+        self._host = parts.netloc
+        server = Server(self.host, self.port, settings.ssl_context, settings.server_name, settings.socket_path)
+        self._client = HttpClient(server, max_answer_bytes=MAX_ANSWER_BYTES)
 
-    async def _request(  # noqa: PLR0917 - py-consul's signature
+    def get(
+        self, callback: Any, path: str, params: Any = None, headers: Any = None, raw: bool = False, **_: object
+    ) -> Any:
+        """Return the coroutine of a GET (called by py-consul too, as the next three are)."""
+        return self._request(callback, "GET", self.uri(path, params), headers, raw=raw)
+
+    def put(
+        self, callback: Any, path: str, params: Any = None, data: Any = "", headers: Any = None, **_: object
+    ) -> Any:
+        """Return the coroutine of a PUT."""
+        return self._request(callback, "PUT", self.uri(path, params), headers, data)
+
+    def delete(
+        self, callback: Any, path: str, params: Any = None, data: Any = "", headers: Any = None, **_: object
+    ) -> Any:
+        """Return the coroutine of a DELETE."""
+        return self._request(callback, "DELETE", self.uri(path, params), headers, data)
+
+    def post(
+        self, callback: Any, path: str, params: Any = None, data: Any = "", headers: Any = None, **_: object
+    ) -> Any:
+        """Return the coroutine of a POST."""
+        return self._request(callback, "POST", self.uri(path, params), headers, data)
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._client.close()
+
+    async def _request(
         self,
         callback: Callable[[Any], Any],
         method: str,
-        uri: str,
+        target: str,
         headers: dict[str, str] | None,
-        data: Any = None,
-        connections_timeout: float | None = None,
+        data: str | bytes = "",
+        *,
         raw: bool = False,
     ) -> Any:
-        async with self._session.request(
-            method,
-            uri,
-            headers=headers,
-            data=data or None,
-            server_hostname=self._server_name,
-            allow_redirects=False,
-        ) as response:
-            if response.status in REDIRECT_STATUSES:
-                raise _build_redirect_error(response)
-            body = await _read_body(response)
-            text = body if raw else body.decode(errors="replace")
-            return callback(base.Response(response.status, response.headers, text))
+        body = data.encode() if isinstance(data, str) else data or b""
+        request = Request(method, target, {"Host": self._host, "User-Agent": "autopilot", **(headers or {})}, body)
+        try:
+            answer = await self._client.request(request)
+        except AnswerTooLargeError:
+            raise ConsulException(f"the answer is larger than {MAX_ANSWER_BYTES >> 20} MiB") from None
+        if answer.status in REDIRECT_STATUSES:
+            raise _build_redirect_error(answer)
+        text = answer.body if raw else answer.body.decode(errors="replace")
+        return callback(consul_base.Response(answer.status, answer.headers, text))
 
 
-def _build_redirect_error(response: aiohttp.ClientResponse) -> ConsulException:
-    target = response.headers.get("Location", "")[:100]
+def _build_redirect_error(answer: Answer) -> ConsulException:
+    target = answer.headers.get("Location", "")[:100]
     return ConsulException(
-        f"{response.status} it redirects to {target!r}, and the token goes to no other address; "
+        f"{answer.status} it redirects to {target!r}, and the token goes to no other address; "
         "if that is your Consul, give its address"
     )
 
 
-async def _read_body(response: aiohttp.ClientResponse) -> bytes:
-    """Return the whole body of an answer.
-
-    Raises:
-        ConsulException: It is larger than any answer of Consul.
-    """
-    parts: list[bytes] = []
-    size = 0
-    while part := await response.content.readany():
-        parts.append(part)
-        size += len(part)
-        if size > MAX_ANSWER_BYTES:
-            response.close()
-            raise ConsulException(f"the answer is larger than {MAX_ANSWER_BYTES >> 20} MiB")
-    return b"".join(parts)
-
-
-class ConsulApi(aio.Consul):  # type: ignore[misc]
+class ConsulApi(consul_base.Consul):  # type: ignore[misc]
     """py-consul's client with our transport and our token."""
 
     def __init__(self, settings: ConnectionSettings) -> None:

@@ -90,6 +90,9 @@ class DesiredServices:
                 entry.desired = replace(desired, definition=entry.definition)
             elif name in healthy_jobs:
                 entry.desired = Desired(entry.definition, "passing", "healthy")
+        self._changing_meta.pop("batch-system", None)
+        if plan.batch is not None:
+            self._changing_meta["batch-system"] = plan.batch.system
         is_shown = not self._containerpilot and (plan.consul is None or plan.consul.own_service)
         self._is_shown_without_port = is_shown and plan.telemetry is None
         supervisor_entries = self._build_supervisor_entries(plan, addresses.get("", ""), is_shown)

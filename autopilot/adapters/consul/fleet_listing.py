@@ -74,12 +74,16 @@ def _parse_meta(meta: Mapping[str, str], node: str) -> dict[str, Any]:
         "image_reason": meta.get("image-reason", ""),
         "version": meta.get("version", ""),
         "life": meta.get("life", ""),
+        "batch_system": meta.get("batch-system", ""),
         "started": meta.get("started", ""),
         "lifetime_end": meta.get("lifetime-end", ""),
         "drain": meta.get("drain", ""),
         "drain_deadline": meta.get("drain-deadline", ""),
         "payloads": int(payloads) if payloads.isascii() and payloads.isdigit() and len(payloads) < 10 else None,
     }
+
+
+BLANK_CONTAINER: Mapping[str, Any] = {**_parse_meta({}, ""), "status": ""}
 
 
 def is_in_maintenance(entry: Mapping[str, Any]) -> bool:

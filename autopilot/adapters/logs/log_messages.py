@@ -197,6 +197,15 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
             ("payloads",),
         ),
     ),
+    events.PayloadsTaken: (
+        Sentence(
+            "info",
+            "payloads taken: {taken} of {limit}, the node takes no other",
+            ("taken", "limit"),
+            condition=lambda event: event.taken >= event.limit,
+        ),
+        Sentence("info", "payloads taken: {taken} of {limit}", ("taken", "limit")),
+    ),
     events.PayloadsFinished: (
         Sentence(
             "info",

@@ -70,6 +70,10 @@ class LifeMetrics:
         )
         self._phase = make_gauge("life_phase", "1 for the phase this life is in.", "phase")
         self._payloads = make_gauge("payloads_running", "Payloads the batch system runs here.")
+        self._payloads_taken = make_gauge("payloads_taken", "Payloads that have begun in this life.")
+        self._payload_limit = make_gauge(
+            "payload_limit", "Payloads after which this life takes no other; +Inf without a limit."
+        )
         self._maintenance = make_gauge("maintenance", "1 while the services are in maintenance.")
         self._active_conditions = make_gauge(
             "trouble", "1 for each condition that needs an operator's attention.", "kind"
@@ -90,6 +94,7 @@ class LifeMetrics:
         self._loop_lag = make_gauge("loop_lag_seconds", "Delay of the event loop at this scrape.")
         self._registry = registry
         self._consul_gauges: tuple[Gauge, Gauge] | None = None  # without a consul section there is no sample
+        self._queue_gauge: Gauge | None = None  # without an access point there is no sample
         self._containerpilot = ContainerPilotMetrics()
         registry.register(self._containerpilot)
         self._check_started_at: dict[str, float] = {}
@@ -161,6 +166,8 @@ class LifeMetrics:
         self._lifetime_remaining.set(life["ends"] - epoch_s if life["ends"] is not None else float("inf"))
         self._phase.labels(life["phase"]).set(1)
         self._payloads.set(len(status["payloads"]))
+        self._payloads_taken.set(life["payloads_taken"])
+        self._payload_limit.set(float("inf") if life["payload_limit"] is None else life["payload_limit"])
         self._maintenance.set(status["maintenance"])
         for kind in status["troubles"]:
             self._active_conditions.labels(kind).set(1)
@@ -169,6 +176,11 @@ class LifeMetrics:
         self._log_dropped_lines.set(log_dropped_lines)
         self._log_waiting_bytes.set(log_waiting_bytes)
         self._loop_lag.set(loop_lag_s)
+        if "access_point" in status:
+            self._queue_gauge = self._queue_gauge or _create_queue_gauge(self._registry)
+            self._queue_gauge.clear()
+            for state, count in (status["access_point"]["queue"] or {}).items():
+                self._queue_gauge.labels(state).set(count)
         consul = status.get("consul")
         if consul is not None:
             self._consul_gauges = self._consul_gauges or _create_consul_gauges(self._registry)
@@ -177,6 +189,11 @@ class LifeMetrics:
             ):
                 gauge.set(value)
             self._containerpilot.watches = {watch["name"]: watch["instances"] for watch in consul["watches"]}
+
+
+def _create_queue_gauge(registry: CollectorRegistry) -> Gauge:
+    help = "Jobs in the queue of the access point, by state; no sample while condor_schedd does not answer."
+    return Gauge("autopilot_queue_jobs", help, ["state"], registry=registry)
 
 
 def _create_consul_gauges(registry: CollectorRegistry) -> tuple[Gauge, Gauge]:

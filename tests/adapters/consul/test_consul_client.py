@@ -19,4 +19,4 @@ async def test_rest_ends_with_the_return():
     await asyncio.sleep(0.01)
     assert not late.done()
     late.cancel()
-    await client.close()
+    client.close()

@@ -63,7 +63,7 @@ async def test_what_is_no_answer_is_refused(address, monkeypatch):
         await asyncio.wait([task, refused], return_when=asyncio.FIRST_COMPLETED)
         assert task.cancel() and refused.result()
     finally:
-        await client.close()
+        client.close()
 
 
 def test_a_life_goes_on(tmp_path, address):

@@ -24,7 +24,7 @@ def ask(server: CannedServer) -> object:
         try:
             return await client.read_with_stale_fallback("/v1/kv/key")
         finally:
-            await client.close()
+            client.close()
 
     return asyncio.run(read())
 

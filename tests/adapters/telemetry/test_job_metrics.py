@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from autopilot.adapters.telemetry.job_metrics import JobMetrics
-from autopilot.adapters.telemetry.life_metrics import LifeMetrics, _create_consul_gauges
+from autopilot.adapters.telemetry.life_metrics import LifeMetrics, _create_consul_gauges, _create_queue_gauge
 from autopilot.adapters.telemetry.process_usage import UsageMeter
 from autopilot.adapters.telemetry.telemetry_adapter import METRICS_CONDITION, TelemetryAdapter
 from autopilot.adapters.telemetry.usage_metrics import UsageMetrics
@@ -37,6 +37,7 @@ def test_own_names(registry):
     """Exactly the names that our own metrics take are kept from the jobs."""
     LifeMetrics(registry, metadata={})
     _create_consul_gauges(registry)
+    _create_queue_gauge(registry)
     registry.register(UsageMetrics(UsageMeter()))
     assert list_names(registry) == OWN_SAMPLE_NAMES
 

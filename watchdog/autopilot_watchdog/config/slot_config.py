@@ -51,7 +51,9 @@ class SlotGroup:
         "arguments in place of the image's CMD", value_readers.read_string_list, default=()
     )
     env: Mapping[str, str] = declare_field("environment variables", value_readers.read_string_map, default_factory=dict)
-    volumes: tuple[str, ...] = declare_field("binds: /host:/container[:ro]", value_readers.parse_binds, default=())
+    volumes: tuple[str, ...] = declare_field(
+        "binds: /host:/container[:OPTIONS], such as ro or ro,rslave", value_readers.parse_binds, default=()
+    )
     ports: tuple[str, ...] = declare_field(
         "host:container[/udp]; slot n gets host + n - 1", value_readers.parse_ports, default=()
     )

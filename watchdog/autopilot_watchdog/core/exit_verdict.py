@@ -12,7 +12,8 @@ from autopilot_watchdog.core.observation import Container, LastWords
 
 GOOD, NEUTRAL, FAILED = "good", "neutral", "failed"
 # reasons in last words that are no failure
-ORDERLY_REASONS = frozenset({"lifetime", "idle", "drain", "signal", "completed"})
+ORDERLY_REASONS = frozenset({"lifetime", "idle", "payloads", "drain", "signal", "completed"})
+ALL_PAYLOADS_TAKEN = "payloads"  # the reason of a life that took the payloads it was started for (`lifetime.payloads`)
 EXTERNAL_REASONS = frozenset({"preflight"})  # it waited for something outside the image
 # 128 + SIGKILL, 128 + SIGTERM; Docker gives 255 after it lost sight of the container
 KILLED_EXIT_CODES = frozenset({137, 143, 255})
@@ -30,6 +31,7 @@ class ExitVerdict:
     code: str
     sentence: str
     own_fault: bool = False  # it ended by its own doing, with an error
+    fulfilled: bool = False  # it ran the payloads that it was started for: however short, it is no early end
 
 
 def has_proved_good(container: Container, good_after: float, now: float) -> bool:
@@ -81,9 +83,21 @@ def _was_ended_by_kernel(container: Container) -> bool:
     return container.exit_code not in KILLED_EXIT_CODES
 
 
+def _is_fulfilled(words: LastWords) -> bool:
+    """Return True if a life took all its payloads, and one of them ended by itself and did not fail at once.
+
+    A life whose payloads were evicted, or failed at once, may be one of a node that swallows the queue: repeated, it is
+    as suspicious as any other short life.
+    """
+    took_all = words.reason == ALL_PAYLOADS_TAKEN and words.exit_code == 0
+    return took_all and words.payloads_finished > words.payloads_failed_fast
+
+
 def _judge_last_words(words: LastWords, sentence: str, *, lasted: bool) -> ExitVerdict:
     orderly = words.reason in ORDERLY_REASONS and words.exit_code in ORDERLY_EXIT_CODES
     own_fault = words.reason not in ORDERLY_REASONS | EXTERNAL_REASONS | {"killed", "host-crashed"}
+    if _is_fulfilled(words):
+        return ExitVerdict(GOOD, words.reason, sentence, fulfilled=True)
     if words.good and own_fault and not lasted:
         return ExitVerdict(FAILED, words.reason, f"{sentence}, soon after it had proved good")
     if words.good:

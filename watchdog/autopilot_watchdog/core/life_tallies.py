@@ -53,7 +53,7 @@ def classify_end(end: ExitVerdict) -> LifeEnd | None:
         return LifeEnd.HEALTH if end.code == "check-failed" else LifeEnd.ERROR
     if end.code == "completed":
         return LifeEnd.COMPLETED
-    return LifeEnd.IN_ORDER if end.code in {"lifetime", "idle", "drain", "ended"} else None
+    return LifeEnd.IN_ORDER if end.code in {"lifetime", "idle", "payloads", "drain", "ended"} else None
 
 
 def add_life(record: DigestRecord, life: PastLife) -> DigestRecord:

@@ -102,6 +102,8 @@ def record_end(
 
 def _ended_early(end: ExitVerdict, lived: float, settings: FailuresConfig) -> bool:
     """Return True if a life was so short that another one like it would be suspicious."""
+    if end.fulfilled:
+        return False
     unproved = end.verdict == NEUTRAL and end.code in CUT_SHORT_CODES
     return lived < (RELAPSE_FACTOR if unproved else 1.0) * settings.good_after
 

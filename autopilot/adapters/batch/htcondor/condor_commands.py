@@ -19,7 +19,7 @@ COMMAND_TIMEOUT_S = 15.0  # for a command that changes something; it took 120 s 
 QUERY_TIMEOUT_S = 10.0
 SETTING_NAMES = (
     "EXECUTE", "LOG", "SPOOL", "LOCK", "RUN", "COLLECTOR_HOST", "FULL_HOSTNAME", "STARTD", "STARTD_ADDRESS_FILE",
-    "STARTD_LOG", "STARTD_HISTORY",
+    "STARTD_LOG", "STARTD_HISTORY", "STARTD_EXPRS", "SCHEDD_NAME",
     "MAXJOBRETIREMENTTIME", "SHUTDOWN_GRACEFUL_TIMEOUT", "STARTD_NOT_RESPONDING_TIMEOUT",
     "SEC_TOKEN_SYSTEM_DIRECTORY", "SEC_TOKEN_DIRECTORY", "SEC_DEFAULT_AUTHENTICATION",
     "SEC_DEFAULT_AUTHENTICATION_METHODS", "SEC_CLIENT_AUTHENTICATION_METHODS", "CONDOR_IDS",
@@ -89,7 +89,7 @@ class CondorCommands:
 
     async def query_slots(self, address: str, timeout: float = QUERY_TIMEOUT_S) -> QueryResult:
         """Return the slots, by the startd itself and not by the pool."""
-        names = "Name,State,Activity,Draining,SlotType,JobId,TotalCpus,TotalMemory,Cpus,Memory,MyType"
+        names = "Name,State,Activity,Draining,SlotType,JobId,TotalCpus,TotalMemory,Cpus,Memory,JobStarts,MyType"
         done = await self.run("condor_status", "-direct", address, "-long", "-attributes", names, timeout=timeout)
         if done.timed_out or done.status != 0:
             return QueryResult(None, describe_failure(done, "condor_startd"))

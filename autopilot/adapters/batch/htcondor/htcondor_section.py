@@ -70,6 +70,10 @@ class Htcondor(BatchSection):
         node = HtcondorNode(**self.node.model_dump()) if self.node else None
         return HtcondorSettings(poll=self.poll, node=node, min_execute=self.min_execute, min_log=self.min_log)
 
+    def find_limit_problem(self) -> str:
+        """Return the reason why the startd cannot refuse payloads after a number of them; "" with `node`."""
+        return "" if self.node else "it is a setting of the node's configuration; add htcondor: {node: true}"
+
     def list_machine_problems(self) -> Iterator[tuple[KeyPath, str, str]]:
         """Yield what the node's own configuration needs and this machine lacks."""
         if shutil.which("condor_config_val") is None and shutil.which(self.program) is not None:

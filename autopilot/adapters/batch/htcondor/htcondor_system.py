@@ -27,6 +27,7 @@ from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorSettings
 from autopilot.adapters.batch.htcondor.master_heartbeat import NotifySocket
 from autopilot.adapters.batch.htcondor.node_monitor import HEARTBEAT_TIMEOUT_S, NodeMonitor
 from autopilot.adapters.batch.htcondor.node_state import NodeState
+from autopilot.adapters.batch.htcondor.payload_limit import PayloadCount
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.adapters.batch.htcondor.token_watch import TokenWatch
 from autopilot.adapters.batch.kernel_events import wait_until_ended
@@ -63,8 +64,8 @@ class HtcondorSystem:
         self._node_monitor = NodeMonitor(
             self._node_state,
             self._membership,
-            self._drain_runner.node_changed.set,
-            self._refuse_jobs,
+            self._handle_refresh,
+            self._adjust_acceptance,
             self._token_watch,
         )
         self._notify_socket = NotifySocket(
@@ -73,6 +74,8 @@ class HtcondorSystem:
             on_message=self._record_heartbeat,
         )
         self._overrides: dict[str, str] = {}
+        self._written_limit: tuple[int | None, PayloadCount] = (None, PayloadCount())
+        self._limit_in_effect: int | None = None  # as the startd has read it
         self._refusing_jobs = False
         self._evicting = False
 
@@ -88,6 +91,7 @@ class HtcondorSystem:
         """
         problems = preflight.check_installation(self._services.env) or await preflight.check_names(self._commands, None)
         problems += self._write_configuration()
+        self._limit_in_effect = self._written_limit[0]
         if problems:  # without a name of its own even condor_config_val may take minutes
             return problems
         settings, problem = await self._commands.read_settings()
@@ -95,6 +99,7 @@ class HtcondorSystem:
             return [f"{problem}; look at `condor_config_val -config`"]
         self._node_state.settings = settings
         self._set_overrides(settings)
+        self._overrides |= node_config.build_life_variables(settings, self._services.life_id)
         self._install_guard(settings.get("STARTD"))
         token_directory = preflight.get_token_directory(settings, self._services.env)
         source = self._settings.node.token if self._settings.node else None
@@ -129,6 +134,8 @@ class HtcondorSystem:
             else cgroup.compute_job_memory(limits.memory, cgroup.read_machine_memory()),
             domain=node_config.get_domain(host),
             accept_jobs=not self._refusing_jobs,
+            payload_limit=self._services.get_payload_limit(),
+            payload_count=self._node_state.payload_count,
         )
         path = Path(node.path)
         try:
@@ -138,6 +145,7 @@ class HtcondorSystem:
             draft.write_text(text)
             draft.chmod(0o644)
             draft.rename(path)
+            self._written_limit = (settings.payload_limit, settings.payload_count)
         except node_config.InvalidSettingError as bad:
             return [f"htcondor.node: {bad}"]
         except OSError as error:
@@ -179,12 +187,30 @@ class HtcondorSystem:
             )
         self._node_state.conditions.update("startd-unguarded", problem, asyncio.get_running_loop().time())
 
-    async def _refuse_jobs(self, refuse: bool) -> None:
-        """Close or open the node for new jobs: with a full EXECUTE each one would go on hold within a second."""
-        if self._settings.node is None or refuse == self._refusing_jobs:
+    def _handle_refresh(self) -> None:
+        """Let the drain look at the node, and write the limit of payloads for a startd that may be started next.
+
+        The one that runs goes on with its own limit: it does not read the file.
+        """
+        node, limit = self._node_state, self._services.get_payload_limit()
+        node.has_payload_limit = limit is not None
+        self._drain_runner.node_changed.set()
+        if self._settings.node is None or limit is None or (limit, node.payload_count) == self._written_limit:
+            return
+        problem = "; ".join(self._write_configuration()) or None
+        node.conditions.update("limit-not-written", problem, asyncio.get_running_loop().time())
+
+    async def _adjust_acceptance(self, refuse: bool) -> None:
+        """Let the startd read its configuration when it has to take no jobs, or another number of them.
+
+        With a full EXECUTE each new job would go on hold within a second.
+        """
+        limit = self._services.get_payload_limit()
+        if self._settings.node is None or (refuse, limit) == (self._refusing_jobs, self._limit_in_effect):
             return
         self._refusing_jobs = refuse
         if not self._write_configuration():
+            self._limit_in_effect = limit
             await self._commands.reconfigure_startd()
 
     # --- around condor_master ---

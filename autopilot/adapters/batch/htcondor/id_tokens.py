@@ -69,20 +69,26 @@ def _parse_time(value: object) -> float | None:
     return float(max(0, value))
 
 
-def find_problem(token: Token, now: float) -> str | None:
-    """Return the reason why a worker cannot join with the token, or None. `now` is in seconds since the epoch."""
+def find_problem(token: Token, now: float, right: str = REQUIRED_RIGHT) -> str | None:
+    """Return the reason why a node cannot join with the token, or None.
+
+    Args:
+        token: The token.
+        now: Seconds since the epoch.
+        right: The right that joining needs.
+    """
     if token.expires is not None and token.expires <= now:
         return f"expired {format_duration(now - token.expires)} ago, at {format_timestamp(token.expires)}"
     if token.not_before is not None and token.not_before > now:
         return f"is valid only in {format_duration(token.not_before - now)}; is this host's clock right?"
-    if not allows_joining(token):
-        return f"allows only {', '.join(sorted(token.rights))}, not {REQUIRED_RIGHT}"
+    if not allows_joining(token, right):
+        return f"allows only {', '.join(sorted(token.rights))}, not {right}"
     return None
 
 
-def allows_joining(token: Token) -> bool:
-    """Return True when the token's rights are enough for a worker."""
-    return not token.rights or bool(token.rights & {REQUIRED_RIGHT, "DAEMON", "ADMINISTRATOR"})
+def allows_joining(token: Token, right: str = REQUIRED_RIGHT) -> bool:
+    """Return True when the token's rights are enough for a node that needs `right`."""
+    return not token.rights or bool(token.rights & {right, "DAEMON", "ADMINISTRATOR"})
 
 
 def format_duration(seconds: float) -> str:
@@ -93,9 +99,9 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def describe_validity(directory: Path, now: float) -> str:
+def describe_validity(directory: Path, now: float, right: str = REQUIRED_RIGHT) -> str:
     """Return one clause about the tokens of a directory: valid until when, or the problems. `now` in epoch seconds."""
-    usable, problems = examine(directory, now)
+    usable, problems = examine(directory, now, right)
     if not usable:
         return "; ".join(problems) or f"there is no token in {directory}"
     expires = compute_expiry(usable)
@@ -128,12 +134,12 @@ def read_tokens(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def examine(directory: Path, now: float) -> tuple[list[Token], list[str]]:
-    """Return the usable tokens of a directory, and one line for each problem of the others."""
+def examine(directory: Path, now: float, right: str = REQUIRED_RIGHT) -> tuple[list[Token], list[str]]:
+    """Return the tokens of a directory that give `right` now, and one line for each problem of the others."""
     found, problems = decode_tokens(directory)
     usable: list[Token] = []
     for path, token in found:
-        if wrong := find_problem(token, now):
+        if wrong := find_problem(token, now, right):
             problems.append(f"the token {path} {wrong}")
         else:
             usable.append(token)

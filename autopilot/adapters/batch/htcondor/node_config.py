@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from autopilot.adapters.batch.htcondor.payload_limit import PayloadCount, render_limit
 from autopilot.errors import AutopilotError
 
 RETIREMENT_S = 365 * 86400  # longer than any drain: the supervisor keeps the deadline, which a reload may move
 GRACEFUL_TIMEOUT_S = RETIREMENT_S + 3600
+LIFE_ATTRIBUTE = "AutopilotLife"  # of the ads of a node that a supervisor runs
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 
 
@@ -27,6 +29,8 @@ class NodeSettings:
     memory: int  # MiB
     domain: str = "local"  # for host names without a dot, where the image's configuration names none
     accept_jobs: bool = True
+    payload_limit: int | None = None  # payloads of this life, after which the startd refuses any other
+    payload_count: PayloadCount = field(default_factory=PayloadCount)
 
 
 def build_node_name(configured_name: str | None, life_id: str, slot: str | None) -> str:
@@ -36,6 +40,19 @@ def build_node_name(configured_name: str | None, life_id: str, slot: str | None)
     """
     name = configured_name or "-".join(part for part in (slot, life_id) if part)
     return re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:100] or "autopilot"
+
+
+def build_life_variables(settings: Mapping[str, str], life_id: str) -> dict[str, str]:
+    """Return the environment variables that let the node's ads tell its life: Consul knows the node by it.
+
+    STARTD_EXPRS is HTCondor's older name of STARTD_ATTRS. The startd reads both, so the site's own STARTD_ATTRS stays.
+
+    Args:
+        settings: The node's settings.
+        life_id: The unique id of the life.
+    """
+    names = " ".join(part for part in (settings.get("STARTD_EXPRS", ""), LIFE_ATTRIBUTE) if part)
+    return {f"_CONDOR_{LIFE_ATTRIBUTE}": f'"{life_id}"', "_CONDOR_STARTD_EXPRS": names}
 
 
 def format_setting(name: str, value: str) -> str:
@@ -93,6 +110,8 @@ def render(node: NodeSettings, settings: Mapping[str, str]) -> str:
         "endif",
     ]
     lines += [format_setting(name, value) for name, value in settings.items()]
+    if node.payload_limit is not None:
+        lines += render_limit(node.payload_limit, node.payload_count)
     if not node.accept_jobs:
         lines += ["# EXECUTE is full: each new job would go on hold", "START = False"]
     return "\n".join(lines) + "\n"

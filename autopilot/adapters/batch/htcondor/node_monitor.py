@@ -38,7 +38,7 @@ class NodeMonitor:
         node_state: NodeState,
         membership: PoolMembership,
         on_refresh: Callable[[], None],
-        refuse_jobs: Callable[[bool], Awaitable[None]],
+        adjust_acceptance: Callable[[bool], Awaitable[None]],
         token_watch: TokenWatch,
     ) -> None:
         """Wire the parts.
@@ -47,19 +47,25 @@ class NodeMonitor:
             node_state: The state that is kept up to date.
             membership: The questions to the collector.
             on_refresh: Called after each observation.
-            refuse_jobs: Closes (True) or opens the node for new jobs.
+            adjust_acceptance: Closes (True) or opens the node for new jobs, within the limit of payloads.
             token_watch: Judges the node's tokens.
         """
         self._node_state, self._membership = node_state, membership
-        self._on_refresh, self._refuse_jobs = on_refresh, refuse_jobs
+        self._on_refresh, self._adjust_acceptance = on_refresh, adjust_acceptance
         self._token_watch = token_watch
         self._process_ends = ProcessEndWatch(self._wake)
-        self._execute_watch = DirectoryWatch(self._wake)
+        self._execute_watch = DirectoryWatch(self._wake_for_payload)
+        self._query_due = asyncio.Event()  # a payload began or ended, and the startd's count of them is wanted
         self._hold_reported = False
         self._startd_wakeups = StartdWakeups()
 
     def _wake(self) -> None:
         self._node_state.changed.set()
+
+    def _wake_for_payload(self) -> None:
+        self._wake()
+        if self._node_state.has_payload_limit:
+            self._query_due.set()
 
     # --- without commands ---
 
@@ -150,10 +156,11 @@ class NodeMonitor:
                 await self._check_hold()
                 if not node.draining:
                     await self._membership.query_if_due(random.random())
-                await self._refuse_jobs(node.conditions.is_active("execute-full"))
+                await self._adjust_acceptance(node.conditions.is_active("execute-full"))
             soon = not node.draining and (node.is_unsettled(began) or not self._membership.joined)
             pause = min(UNSETTLED_POLL_S, node.plan.poll) if soon else node.plan.poll
-            await asyncio.sleep(max(DEBOUNCE_S, pause - (loop.time() - began)))
+            await wait_and_clear(self._query_due, max(0.0, pause - DEBOUNCE_S - (loop.time() - began)))
+            await asyncio.sleep(DEBOUNCE_S)
 
     async def _check_hold(self) -> None:
         """Report Drained when the startd was told to end by others (`condor_off -peaceful`, by hand or by a job)."""
@@ -185,6 +192,8 @@ class NodeMonitor:
         now = asyncio.get_running_loop().time()
         if answer.ads is not None:
             node.slots, self._startd_wakeups = answer.ads, StartdWakeups()
+            starts = [ad.get("JobStarts") for ad in answer.ads]  # the same in all of them
+            node.record_job_starts(pid, max((count for count in starts if type(count) is int), default=0))
             node.conditions.update("startd-hung", None, now)
             return True, f"condor_startd answers with {format_count(len(answer.ads), 'slot')}"
         stopped = pid in node.daemons.stopped

@@ -25,8 +25,9 @@ from autopilot.adapters.batch.htcondor.payload_ends import (
     read_starter_ends,
 )
 from autopilot.adapters.batch.htcondor.payload_history import PayloadHistory
+from autopilot.adapters.batch.htcondor.payload_limit import PayloadCount
 from autopilot.adapters.batch.htcondor.startd_health import StartdStarts
-from autopilot.machines.cues import Cue, PayloadEndsFound, PayloadsCrashed, PayloadsObserved
+from autopilot.machines.cues import Cue, PayloadEndsFound, PayloadsCounted, PayloadsCrashed, PayloadsObserved
 from autopilot.safe_files import read_file
 
 MAX_ADDRESS_BYTES = 4096
@@ -54,6 +55,10 @@ class NodeState:
         self.startd_starts = StartdStarts()
         self.payloads: tuple[str, ...] | None = None  # None: not observed yet
         self._payload_names: Mapping[int, str] = {}  # starter -> its job
+        self.payload_count = PayloadCount()
+        self._starters_of_startd: frozenset[int] = frozenset()  # all that had a payload under the present startd
+        self._earlier_starters: frozenset[int] = frozenset()  # they outlive the startd that counted them
+        self.has_payload_limit = False  # each start of a payload is asked for at once
         self.slots: tuple[Mapping[str, Value], ...] = ()
         self.draining = False
         self.evicting = False  # we give the payloads back: their starters end at our signals
@@ -121,6 +126,26 @@ class NodeState:
         if payloads != self.payloads:
             self.payloads = payloads
             self.report(PayloadsObserved(payloads))
+        self._count_starters()
+
+    def _count_starters(self) -> None:
+        """Count the starters that have, or had, a payload under the present startd.
+
+        A startd that crashed at once after a start has not told its count, so starters that outlive it count for it.
+        """
+        startd, starters = self.daemons.startd or self.payload_count.startd, frozenset(self._payload_names)
+        if startd is None:
+            return
+        if startd != self.payload_count.startd:
+            self._earlier_starters, self._starters_of_startd = self._starters_of_startd & starters, frozenset()
+        self._starters_of_startd |= starters - self._earlier_starters
+        self.record_job_starts(startd, len(self._starters_of_startd))
+
+    def record_job_starts(self, startd: int, count: int) -> None:
+        """Take note that the startd with this pid has started so many jobs, and report the payloads of this life."""
+        before, self.payload_count = self.payload_count.total, self.payload_count.record(startd, count)
+        if self.payload_count.total != before:
+            self.report(PayloadsCounted(self.payload_count.total))
 
     def get_payload_pids(self) -> dict[str, int]:
         """Return the starter of each payload that was observed last."""

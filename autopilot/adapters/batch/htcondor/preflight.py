@@ -18,10 +18,7 @@ from autopilot.adapters.batch.htcondor.free_space import read_free_bytes
 LOOKUP_TIMEOUT_S = 5.0  # a dead name server holds each daemon up for minutes
 MIN_LOG_BYTES = 1 << 20  # condor_master exits 44 within a second when its log is full
 DIRECTORY_SETTINGS = ("RUN", "LOCK", "LOG", "SPOOL", "EXECUTE")
-TOKEN_REMEDY = (
-    "make one on the manager: condor_token_create -identity worker@POOL "
-    "-authz ADVERTISE_MASTER -authz ADVERTISE_STARTD -authz READ"
-)
+TOKEN_IDENTITIES = {"ADVERTISE_STARTD": "worker@POOL", "ADVERTISE_SCHEDD": "access-point@POOL"}
 
 
 def check_installation(env: Mapping[str, str]) -> list[str]:
@@ -130,25 +127,38 @@ def copy_tokens(source: str | None, directory: Path) -> list[str]:
     return []
 
 
-def check_tokens(directory: Path, settings: Mapping[str, str], *, expected: bool) -> list[str]:
+def build_token_remedy(right: str) -> str:
+    """Return the command that makes a token with a right to advertise a daemon."""
+    identity = TOKEN_IDENTITIES[right]
+    return (
+        f"make one on the manager: condor_token_create -identity {identity} "
+        f"-authz ADVERTISE_MASTER -authz {right} -authz READ"
+    )
+
+
+def check_tokens(
+    directory: Path, settings: Mapping[str, str], *, expected: bool, right: str = id_tokens.REQUIRED_RIGHT
+) -> list[str]:
     """Examine the tokens, where the pool needs one.
 
     Args:
         directory: The token directory.
         settings: HTCondor's settings.
         expected: The job spec names a token, so one must be there even where the pool needs none.
+        right: The right that the node needs.
 
     Returns:
         The problems.
     """
     if not expected and not is_token_required(settings):
         return []
+    remedy = build_token_remedy(right)
     if not directory.is_dir():
-        return [f"no token: there is no {directory}; {TOKEN_REMEDY}"]
-    usable, problems = id_tokens.examine(directory, time.time())
+        return [f"no token: there is no {directory}; {remedy}"]
+    usable, problems = id_tokens.examine(directory, time.time(), right)
     if usable:
         return _check_token_permissions(directory)
-    return [f"{problem}; {TOKEN_REMEDY}" for problem in problems] or [f"no token in {directory}; {TOKEN_REMEDY}"]
+    return [f"{problem}; {remedy}" for problem in problems] or [f"no token in {directory}; {remedy}"]
 
 
 def _check_token_permissions(directory: Path) -> list[str]:

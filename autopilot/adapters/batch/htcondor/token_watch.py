@@ -32,7 +32,7 @@ class ExpiryProblem:
 
 
 def find_expiry_problem(
-    tokens: Iterable[id_tokens.Token], now: float, longest_rest: float | None
+    tokens: Iterable[id_tokens.Token], now: float, longest_rest: float | None, right: str = id_tokens.REQUIRED_RIGHT
 ) -> ExpiryProblem | None:
     """Return the problem when the last of the tokens expires before the life must be over, or None.
 
@@ -41,8 +41,9 @@ def find_expiry_problem(
         now: Seconds since the epoch.
         longest_rest: Seconds until the life must be over, its drain included; None without a limit. Then only a token
             that has expired is a problem.
+        right: The right that the node needs; tokens without it do not count.
     """
-    fit = [token for token in tokens if id_tokens.allows_joining(token)]
+    fit = [token for token in tokens if id_tokens.allows_joining(token, right)]
     expires = id_tokens.compute_expiry(fit)
     if expires is None:
         return None
@@ -88,6 +89,8 @@ class TokenWatch:
         conditions: Conditions,
         get_longest_rest: Callable[[], float | None],
         read_clock: Callable[[], float] = time.time,
+        *,
+        right: str = id_tokens.REQUIRED_RIGHT,
     ) -> None:
         """Wire the watch; it begins with `begin`.
 
@@ -95,8 +98,10 @@ class TokenWatch:
             conditions: Take the problems.
             get_longest_rest: Returns the seconds until the life must be over; None without a limit.
             read_clock: Returns the seconds since the epoch.
+            right: The right that the node needs.
         """
         self._conditions, self._get_longest_rest, self._read_clock = conditions, get_longest_rest, read_clock
+        self._right = right
         self._directory: Path | None = None
         self._source: Path | None = None
         self._directory_print: Fingerprint | None = None  # None: not read yet
@@ -120,7 +125,7 @@ class TokenWatch:
             self._directory_print = fingerprint
             self._tokens = tuple(token for _, token in id_tokens.decode_tokens(self._directory)[0])
         wall, longest_rest = self._read_clock(), self._get_longest_rest()
-        before, problem = self._problem, find_expiry_problem(self._tokens, wall, longest_rest)
+        before, problem = self._problem, find_expiry_problem(self._tokens, wall, longest_rest, self._right)
         self._problem = problem
         detail = None
         if problem is not None:
@@ -138,7 +143,7 @@ class TokenWatch:
         if id_tokens.decode_tokens(self._source)[0]:
             problems = preflight.copy_tokens(str(self._source), directory)
         else:  # it may be half written
-            problems = [f"htcondor.node.token: {self._source} holds no token; the copies in {directory} stay in use"]
+            problems = [f"{self._source} holds no token; the copies in {directory} stay in use"]
         self._conditions.update(COPY_CONDITION, "; ".join(problems) or None, now)
         if not problems:
             self._source_print = fingerprint

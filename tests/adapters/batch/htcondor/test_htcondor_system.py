@@ -19,7 +19,7 @@ from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, fi
 from autopilot.adapters.batch.htcondor.daemons import Daemons
 from autopilot.adapters.batch.htcondor.htcondor_settings import HtcondorNode, HtcondorSettings
 from autopilot.adapters.batch.htcondor.htcondor_system import HtcondorSystem
-from autopilot.adapters.batch.htcondor.node_config import RETIREMENT_S
+from autopilot.adapters.batch.htcondor.node_config import RETIREMENT_S, build_life_variables
 from autopilot.adapters.batch.htcondor.node_state import NodeState
 from autopilot.adapters.batch.htcondor.pool_membership import PoolMembership
 from autopilot.machines.cues import ConditionDetected, Cue, Drained, Evicted
@@ -166,7 +166,8 @@ async def test_an_image_without_retirement_gets_it_by_environment(make: Make, tm
     )
     other = make(FakeRunner(answers))
     await other.prepare()
-    assert not any(name.startswith("_CONDOR") for name in other.build_environment())
+    added = {name for name in other.build_environment() if name.startswith("_CONDOR")}
+    assert added == build_life_variables({}, "").keys()
     other._notify_socket.close(asyncio.get_running_loop())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,7 @@ from autopilot.adapters.batch.htcondor.node_config import (
     get_domain,
     render,
 )
+from autopilot.adapters.batch.htcondor.payload_limit import PayloadCount
 
 NODE = NodeSettings(condor_host="cm.pool", name="life-1", cpus=2, memory=300, domain="pool")
 
@@ -52,6 +55,17 @@ def test_the_admins_settings_win() -> None:
     """They come after ours; HTCondor takes the last."""
     lines = render(NODE, {"NUM_CPUS": "1"}).splitlines()
     assert lines.index("NUM_CPUS = 2") < lines.index("NUM_CPUS = 1")
+
+
+def test_a_limit_of_payloads_is_added_to_the_admins_start() -> None:
+    """START keeps the admin's condition, has one limit for the startd that runs and another for the next one."""
+    node = replace(NODE, payload_limit=5, payload_count=PayloadCount(startd=11, earlier=1, present=2))
+    text = render(node, {"START": "Owner == 1", "CLAIM_WORKLIFE": "3600"})
+    assert text.index("START = Owner == 1") < text.index("START = ($(START)) && JobStarts <")
+    assert "AUTOPILOT_PAYLOADS = ifThenElse($(PID) == 11, 4, 2)" in text
+    assert text.index("CLAIM_WORKLIFE = 3600") < text.index("CLAIM_WORKLIFE = 0")
+    assert "AUTOPILOT_PAYLOADS = 5\n" in render(replace(NODE, payload_limit=5), {})
+    assert "JobStarts" not in render(NODE, {})
 
 
 def test_a_full_node_takes_no_job_whatever_the_settings_say() -> None:

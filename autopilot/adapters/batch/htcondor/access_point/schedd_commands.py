@@ -1,0 +1,80 @@
+"""Ask and configure a schedd by HTCondor's tools, each with its own time limit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autopilot.adapters.batch.htcondor.access_point.access_point_config import REQUIREMENT_NAME
+from autopilot.adapters.batch.htcondor.access_point.queue_counts import QueueCounts, count_unmade_jobs, parse_totals
+from autopilot.adapters.batch.htcondor.classads import parse_ads, quote_string
+from autopilot.adapters.batch.htcondor.condor_commands import (
+    QUERY_TIMEOUT_S,
+    CondorCommands,
+    QueryResult,
+    describe_failure,
+    find_refusal,
+)
+
+PING_TIMEOUT_S = 5.0  # of a schedd that may be long gone
+
+
+class ScheddCommands:
+    """The tools that concern the schedd of this container."""
+
+    def __init__(self, commands: CondorCommands) -> None:
+        """Run the tools by `commands`."""
+        self._commands = commands
+
+    async def count_jobs(self, timeout: float = QUERY_TIMEOUT_S) -> tuple[QueueCounts | None, str]:
+        """Return the jobs of the queue, and a problem in one line; None when the schedd does not answer.
+
+        The jobs still to be made are asked for first: one made between both questions is then counted twice, and never
+        missed.
+        """
+        factories = await self._commands.run("condor_q", "-allusers", "-factory", "-json", timeout=timeout)
+        if factories.timed_out or factories.status != 0:
+            return None, describe_failure(factories, "condor_q")
+        totals = await self._commands.run("condor_q", "-allusers", "-totals", "-json", timeout=timeout)
+        if totals.timed_out or totals.status != 0:
+            return None, describe_failure(totals, "condor_q")
+        unmade, counts = count_unmade_jobs(factories.output), parse_totals(totals.output)
+        if unmade is None or counts is None:
+            return None, "condor_q printed something else than counts"
+        return replace(counts, unmade=unmade), ""
+
+    async def reconfigure(self) -> None:
+        """Let the schedd read its configuration again. The caller looks at the effect."""
+        await self._commands.run("condor_reconfig", "-daemon", "schedd")
+
+    async def is_refusing(self) -> tuple[bool, str]:
+        """Return whether the running schedd has the requirement that refuses new jobs, and a problem in one line."""
+        done = await self._commands.run("condor_config_val", "-schedd", "SUBMIT_REQUIREMENT_NAMES", timeout=10.0)
+        if done.timed_out or done.status != 0:
+            return False, describe_failure(done, "condor_schedd")
+        return REQUIREMENT_NAME in done.output.replace(",", " ").split(), ""
+
+    async def query_collector(self, name: str, timeout: float = QUERY_TIMEOUT_S) -> QueryResult:
+        """Return the collector's ads of the schedd with this name."""
+        argv = ("condor_status", "-schedd", "-constraint", f"Name =?= {quote_string(name)}", "-limit", "1")
+        done = await self._commands.run(*argv, "-long", "-attributes", "Name,MyAddress,LastHeardFrom", timeout=timeout)
+        if done.timed_out or done.status != 0:
+            refused = find_refusal(done.output) is not None
+            return QueryResult(None, describe_failure(done, "the collector"), refused=refused)
+        return QueryResult(tuple(ad for ad in parse_ads(done.output) if "Name" in ad))
+
+    async def check_advertise_right(self, timeout: float = QUERY_TIMEOUT_S) -> str:
+        """Return "" when the collector would take the schedd's ad, else its answer in one line."""
+        argv = ("condor_ping", "-verbose", "-type", "collector", "ADVERTISE_SCHEDD")
+        done = await self._commands.run(*argv, timeout=timeout)
+        if done.status == 0 and not done.timed_out:
+            return ""
+        return find_refusal(done.output) or describe_failure(done, "condor_ping")
+
+    async def find_live_namesake(self, name: str) -> str:
+        """Return the address of a running schedd of this name that the pool knows; "" without one."""
+        known = await self.query_collector(name)
+        address = str(known.ads[0].get("MyAddress", "")) if known.ads else ""
+        if not address:
+            return ""
+        done = await self._commands.run("condor_ping", "-addr", address, "READ", timeout=PING_TIMEOUT_S)
+        return address if done.status == 0 and not done.timed_out else ""

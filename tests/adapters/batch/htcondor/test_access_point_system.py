@@ -1,0 +1,234 @@
+"""The access point's adapter with a stand-in for HTCondor's tools: what it refuses, asks for and reports."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autopilot.adapters.batch.batch_system import OutsideProblem, SupervisorServices
+from autopilot.adapters.batch.htcondor import preflight
+from autopilot.adapters.batch.htcondor.access_point import access_point_system, queue_drain, spool_claim
+from autopilot.adapters.batch.htcondor.access_point.access_point_settings import AccessPointSettings
+from autopilot.adapters.batch.htcondor.access_point.access_point_system import AccessPointSystem
+from autopilot.machines.cues import ConditionDetected, ConditionResolved, Cue, Drained, Evicted
+from autopilot.runtime.command_runner import CommandResult
+from autopilot.spec.plan import Command
+
+Make = Callable[..., AccessPointSystem]
+
+
+class FakeTools:
+    """HTCondor's tools before a schedd whose queue and configuration the test sets."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+        self.jobs, self.unmade = 0, 0
+        self.requirements = ""
+        self.answers: dict[str, tuple[int, str]] = {}  # by the first word; other tools succeed without a word
+        self.commands: list[str] = []
+        self.on_command: Callable[[str], None] = lambda _: None
+
+    async def run(self, command: Command, *, timeout: float, name: str) -> CommandResult:
+        line = " ".join(command.argv)
+        self.commands.append(line)
+        self.on_command(line)
+        status, output = self.answers.get(command.argv[0]) or (0, self.get_output(line))
+        return CommandResult(status, output, False, 0.0)
+
+    def get_output(self, line: str) -> str:
+        if "-macro" in line:
+            names = ("RUN", "LOCK", "LOG", "SPOOL", "EXECUTE")
+            values = {name: str(self.folder / name.lower()) for name in names} | {"SCHEDD_NAME": "ap@pool"}
+            return "autopilot:" + "\x1f".join(f"{name}={value}" for name, value in values.items())
+        if "-schedd SUBMIT" in line:
+            return self.requirements
+        if "-factory" in line:
+            return json.dumps([{"TotalSubmitProcs": self.unmade}]) if self.unmade else ""
+        return json.dumps([{"AllusersJobs": self.jobs, "AllusersIdle": self.jobs}]) if "-totals" in line else ""
+
+
+async def run_once(_name: str, observe: Callable[[], Awaitable[None]]) -> None:
+    """Await an observer, once: a test sees its failure."""
+    await observe()
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> FakeTools:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/condor_master").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/condor_master").chmod(0o755)
+    return FakeTools(tmp_path)
+
+
+@pytest.fixture
+def cues() -> list[Cue]:
+    return []
+
+
+@pytest.fixture
+def make(tmp_path: Path, tools: FakeTools, cues: list[Cue], monkeypatch: pytest.MonkeyPatch) -> Make:
+    monkeypatch.setattr(spool_claim, "VOLATILE_TYPES", ())  # the tests' folder may be on any file system
+    monkeypatch.setattr(preflight, "get_condor_ids", lambda _settings: (os.getuid(), os.getgid()))
+    monkeypatch.setattr(access_point_system, "SPOOL_WAIT_S", 0.0)
+    monkeypatch.setattr(queue_drain, "compute_pause", lambda *_: 0.0)
+
+    def build(life: str = "first", **settings: Any) -> AccessPointSystem:
+        services = SupervisorServices(
+            command_runner=tools,
+            report=cues.append,
+            start_task=asyncio.ensure_future,
+            run_observer=run_once,
+            life_id=life,
+            state_directory=tmp_path / "state",
+            env={"PATH": str(tmp_path / "bin")},
+        )
+        path = str(tmp_path / "config/50-autopilot.conf")
+        return AccessPointSystem(AccessPointSettings(path=path, poll=0.01, **settings), services)
+
+    return build
+
+
+async def test_preparation_claims_the_spool(make: Make, tmp_path: Path) -> None:
+    """A fresh container gets its directories and its configuration, and no second life gets the same spool."""
+    first = make(name="ap@pool")
+    assert await first.prepare() == []
+    assert "SCHEDD_NAME = ap@pool" in (tmp_path / "config/50-autopilot.conf").read_text()
+    assert await first.prepare() == [], "the same life may prepare again"
+    (problem,) = await make("second").prepare()
+    assert isinstance(problem, OutsideProblem) and "is in use by another access point (ap@pool on " in problem
+
+
+async def test_handover_needs_a_volume(make: Make, cues: list[Cue], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a volume a handover refuses to start; the other drain only tells of it."""
+    monkeypatch.setattr(spool_claim, "find_volume_problem", lambda *_, **__: "SPOOL = /s is on the overlay of /")
+    (problem,) = await make(ending="handover").prepare()
+    assert problem.startswith("SPOOL = /s is on the overlay of /; without it there is nothing to hand over")
+    assert await make(ending="queue").prepare() == []
+    assert [cue.kind for cue in cues if isinstance(cue, ConditionDetected)] == ["spool-not-kept"]
+
+
+async def test_spool_of_another_name(make: Make, tools: FakeTools, tmp_path: Path) -> None:
+    """The queue of one access point is not given to one of another name."""
+    (tmp_path / "spool").mkdir()
+    before = spool_claim.SpoolClaim()
+    before.try_take(tmp_path / "spool", spool_claim.build_record("other@pool", "old"))
+    before.release()
+    (problem,) = await make().prepare()
+    assert 'set access_point.name to "other@pool"' in problem
+
+
+async def test_live_namesake_is_found(make: Make, tools: FakeTools) -> None:
+    """A schedd of this name that the pool knows and that answers keeps this one from starting; a dead one does not."""
+    tools.answers["condor_status"] = (0, 'Name = "ap@pool"\nMyAddress = "<10.0.0.9:9618>"\n\n')
+    (problem,) = await make().prepare()
+    assert isinstance(problem, OutsideProblem) and "answers at <10.0.0.9:9618>" in problem
+    tools.answers["condor_ping"] = (1, "")
+    assert await make("next").prepare() == []
+
+
+async def test_drain_waits_for_the_queue(make: Make, tools: FakeTools, cues: list[Cue], tmp_path: Path) -> None:
+    """The drain sees that new jobs are refused, waits for the jobs and for those still to be made, and is done then."""
+    system = make()
+    assert await system.prepare() == []
+    system.on_started(os.getpid())
+    tools.jobs, tools.unmade = 2, 1
+    looks: list[str] = []
+
+    def answer(line: str) -> None:
+        if line.startswith("condor_reconfig") and len([one for one in tools.commands if one == line]) == 3:
+            tools.requirements = "Site, AutopilotDrain"  # the schedd obeys at the third attempt
+        if "-totals" in line and "AutopilotDrain" in tools.requirements:
+            looks.append(line)
+            tools.jobs, tools.unmade = [(2, 1), (0, 1), (1, 0), (0, 0), (1, 0), (0, 0), (0, 0)][min(len(looks) - 1, 6)]
+
+    tools.on_command = answer
+    system.begin_drain("drain")
+    async with asyncio.timeout(60):
+        await system._run_drain()
+    assert [cue for cue in cues if isinstance(cue, Drained)] == [Drained()]
+    kinds = [(type(cue), cue.kind) for cue in cues if isinstance(cue, ConditionDetected | ConditionResolved)]
+    assert kinds == [(ConditionDetected, "drain"), (ConditionResolved, "drain")]
+    assert len(looks) >= 7, "an empty queue counts at the second look in a row"
+    assert "SUBMIT_REQUIREMENT_AutopilotDrain = QDate < " in (tmp_path / "config/50-autopilot.conf").read_text()
+    status = system.get_status()
+    assert status["refusing_jobs"] and status["drain"] == "the queue is empty: no job"
+
+
+async def test_silent_schedd_never_counts_as_empty(make: Make, tools: FakeTools, cues: list[Cue]) -> None:
+    """While condor_q fails, the drain goes on waiting, and the status has no queue."""
+    system = make()
+    assert await system.prepare() == []
+    tools.requirements = "AutopilotDrain"
+    tools.answers["condor_q"] = (1, "Failed to connect")
+    failures: list[str] = []
+    recovered = asyncio.Event()
+
+    def answer(line: str) -> None:
+        failures.extend([line] if line.startswith("condor_q") else [])
+        if len(failures) > 20:
+            recovered.set()
+
+    tools.on_command = answer
+    system.begin_drain("drain")
+    drain = asyncio.ensure_future(system._run_drain())
+    async with asyncio.timeout(60):
+        await recovered.wait()
+    assert not drain.done() and not cues
+    assert system.get_status()["queue"] is None
+    del tools.answers["condor_q"]
+    async with asyncio.timeout(60):
+        await drain
+    assert cues == [Drained()]
+
+
+async def test_ends_that_need_no_drain(make: Make, cues: list[Cue]) -> None:
+    """A handover, a deadline and an ordered stop ask for nothing: the stop of condor_master keeps the jobs."""
+    handover, queue = make(ending="handover"), make()
+    handover.begin_drain("lifetime")
+    queue.soft_stop()
+    queue.evict()
+    queue.hard_stop()
+    queue.last_resort()
+    assert cues == [Drained(), Drained(), Evicted()]
+
+
+@pytest.mark.parametrize(
+    ("aspect", "expected"),
+    [
+        ("schedd", (True, "condor_schedd has 3 idle")),
+        ("pool", (True, "the collector knows ap@pool")),
+        ("master", (False, "condor_master does not run")),
+    ],
+)
+async def test_checks(make: Make, tools: FakeTools, aspect: str, expected: tuple[bool, str]) -> None:
+    """Each aspect is answered with a sentence."""
+    system = make()
+    assert await system.prepare() == []
+    tools.jobs = 3
+    tools.answers["condor_status"] = (0, 'Name = "ap@pool"\n\n')
+    assert await system.check(aspect, 5.0) == expected
+
+
+@pytest.mark.parametrize("limit", [0, 1 << 60])
+async def test_check_of_the_space(make: Make, limit: int) -> None:
+    """The check `space` compares SPOOL and LOG with their limits."""
+    system = make(min_spool=limit, min_log=0)
+    assert await system.prepare() == []
+    passed, output = await system.check("space", 5.0)
+    assert passed is (limit == 0)
+    assert passed or "lower access_point.min_spool" in output
+
+
+async def test_refused_token_is_explained(make: Make, tools: FakeTools) -> None:
+    """When the collector refuses the schedd's ads, the check of the pool says so in HTCondor's words."""
+    system = make()
+    assert await system.prepare() == []
+    tools.answers["condor_ping"] = (1, "ADVERTISE_SCHEDD command DENIED")
+    passed, output = await system.check("pool", 5.0)
+    assert not passed and "the collector refuses its ads (ADVERTISE_SCHEDD command DENIED)" in output
