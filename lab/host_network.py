@@ -10,6 +10,10 @@ from lab import pool_settings
 from lab.lab_host import DiskLayout, Host
 from lab.overlay_layer import build_dependency_layer, build_source_layer
 
+# A bridge without an address of its own takes that of one of its cables. When that cable comes or goes, the other hosts
+# send to an address that nobody has, until they look it up again up to a minute later.
+BRIDGE_ADDRESS = "02:00:00:00:00:01"
+
 
 class HostNetwork:
     """A manager and workers over one Debian tree. All names are in /etc/hosts; `stack` removes every host."""
@@ -37,7 +41,7 @@ class HostNetwork:
         self.manager = Host(pool_settings.MANAGER_NAME, ["sh", "-c", "sleep infinity & wait"], tree=tree)
         self._hosts.callback(self.manager.stop)
         self.manager.run_ip("link", "set", "lo", "up")
-        self.manager.run_ip("link", "add", "eth0", "type", "bridge")
+        self.manager.run_ip("link", "add", "eth0", "address", BRIDGE_ADDRESS, "type", "bridge")
         self.manager.run_ip("address", "add", f"{pool_settings.compute_address(0)}/24", "dev", "eth0")
         self.manager.run_ip("link", "set", "eth0", "up")
         self.manager.start_command()

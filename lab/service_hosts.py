@@ -21,6 +21,7 @@ from lab.cache import compute_cache_key, create_run_folder, get_or_build
 from lab.consul_agents import CONSUL_PACKAGE
 from lab.debian_trees import CONDOR_PACKAGES, SUITE, build_debian_tree
 from lab.debs import get_unpacked_package
+from lab.host_network import BRIDGE_ADDRESS
 from lab.lab_host import DiskLayout, Host
 from lab.overlay_layer import build_dependency_layer, build_source_layer
 from lab.polling import BUSY_FACTOR, poll_until
@@ -78,7 +79,7 @@ class ServiceNetwork:
         )
         self._stack.callback(self.consul.stop)
         self.consul.run_ip("link", "set", "lo", "up")
-        self.consul.run_ip("link", "add", "eth0", "type", "bridge")
+        self.consul.run_ip("link", "add", "eth0", "address", BRIDGE_ADDRESS, "type", "bridge")
         self.consul.run_ip("address", "add", f"{CONSUL_ADDRESS}/24", "dev", "eth0")
         self.consul.run_ip("link", "set", "eth0", "up")
         self.consul.start_command()

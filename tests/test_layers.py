@@ -70,7 +70,7 @@ def test_adapter_stands_alone(room):
             assert name.startswith(own) or not name.startswith(others), f"{path.relative_to(PACKAGE)} imports {name}"
 
 
-@pytest.mark.parametrize("module", ["amounts", "errors", "retry_delay", "safe_files", "timestamps"])
+@pytest.mark.parametrize("module", ["amounts", "errors", "retry_delay", "safe_files", "socket_addresses", "timestamps"])
 def test_foundations_need_no_layer(module):
     """The modules that every layer may import import nothing of the package themselves."""
     for name in list_imports(PACKAGE / f"{module}.py"):

@@ -123,6 +123,15 @@ class GateStatus(TypedDict):
     """Advice for the case that it fails; may be ""."""
 
 
+class OuterJobStatus(TypedDict):
+    """End of the batch job around the supervisor (`lifetime.within`)."""
+
+    ends: float | None
+    """Time at which it ends; null when it has no limit."""
+    source: str
+    """Place from which that is known."""
+
+
 class LifetimeStatus(TypedDict):
     """Progress of the container's lifetime."""
 
@@ -140,6 +149,8 @@ class LifetimeStatus(TypedDict):
     """Number of payloads that have begun in this life; 0 where no batch system counts them."""
     payload_limit: int | None
     """Number of payloads after which the node takes no other; null without a limit."""
+    batch_job: OuterJobStatus | None
+    """Batch job that bounds this life; null without `lifetime.within`."""
 
 
 class HtcondorAdapterStatus(TypedDict):

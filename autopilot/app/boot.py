@@ -27,6 +27,7 @@ from autopilot.process.kernel_calls import PR_SET_CHILD_SUBREAPER, load_prctl
 from autopilot.process.spawn import SECRET_VARIABLES, SpawnedProcess, SpawnError, spawn
 from autopilot.process.user_identity import resolve
 from autopilot.safe_files import open_own_file
+from autopilot.socket_addresses import MAX_NAME_BYTES, is_name_too_long
 from autopilot.state_directory import choose_state_directory
 
 TYPE_CHECKING = False
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` without its enums, which take 4 ms to load
 
-MAX_SOCKET_PATH_BYTES = 107  # unix(7)
 UNREACHABLE_HEALTHY_FOR_S = 100 * 365 * 86400.0  # a life without a job never proves an image good
 
 HANDLED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -210,10 +210,8 @@ def _lock_state(state: str) -> TextIO:
 
 def _lock_socket(path: str) -> TextIO:
     """Lock the control socket for the life of this process and return the lock; raise BootError if it is taken."""
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH_BYTES:
-        raise BootError(
-            f"the control socket's path {path} is too long: a unix socket's may have {MAX_SOCKET_PATH_BYTES} bytes"
-        )
+    if is_name_too_long(path):
+        raise BootError(f"the control socket's path {path} is too long: its last part may have {MAX_NAME_BYTES} bytes")
     return _open_lock_file(path + ".lock", f"the control socket {path}", "set `control.socket` or AUTOPILOT_SOCKET")
 
 
@@ -254,6 +252,8 @@ def _start_first_jobs(data: PlanData, containerpilot: bool) -> dict[str, Spawned
     advertises = data["consul"] is not None and has_address
     if data["batch"] is not None or data["templates"] or data["locks"] or data["checks"] or advertises:
         return {}  # pre-flight checks, gates, rendered files, permits or addresses come first
+    if data["lifetime"] is not None and data["lifetime"]["within"] is not None:
+        return {}  # the end of the batch job around us comes first
     agent = data["consul_agent"] and data["consul_agent"]["job"]  # its command is not complete yet
     withheld = () if containerpilot else SECRET_VARIABLES
     started = {}

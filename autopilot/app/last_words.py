@@ -69,6 +69,7 @@ class LastWords:
             "started": _format_now(),
             "healthy_at": None,
             "good": False,
+            "batch_job_ends": None,
             "drain_started": None,
             "ended": None,
             "heartbeat": None,
@@ -117,6 +118,8 @@ class LastWords:
                 self._update_record(healthy_at=_format_now())
             case events.BootSucceeded():
                 self._update_record(good=True)
+            case events.OuterEndChanged(_, epoch):
+                self._update_record(batch_job_ends=None if epoch is None else format_timestamp(epoch))
             case events.DrainBegun():
                 self._update_record(drain_started=_format_now())
             case events.PayloadsChanged():

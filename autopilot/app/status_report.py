@@ -34,7 +34,7 @@ def build_status(core: Core, *, now: float, wall: float, life: str) -> Status:
     def convert_to_epoch(moment: float | None) -> float | None:
         return None if moment is None else round(wall + moment - now, 3)
 
-    life_state = core.lifetime
+    life_state, outer_job = core.lifetime, core.outer_job
     return {
         "version": __version__,
         "life": life,
@@ -46,6 +46,7 @@ def build_status(core: Core, *, now: float, wall: float, life: str) -> Status:
             "deadline": convert_to_epoch(life_state.deadline),
             "payloads_taken": life_state.taken,
             "payload_limit": core.lifetime_plan.payloads,
+            "batch_job": None if outer_job is None else {"ends": outer_job.epoch, "source": outer_job.origin},
         },
         "maintenance": core.job_set.maintenance,
         "shutdown": core.shutdown.phase.value,

@@ -57,6 +57,7 @@ from autopilot.runtime.process_table import ProcessTable
 from autopilot.spec.plan import Plan
 
 if TYPE_CHECKING:
+    from autopilot.adapters.batch.outer_job_watch import OuterJobWatch
     from autopilot.adapters.http_server import Response
     from autopilot.adapters.telemetry.life_figures import LifeFigures
     from autopilot.api.messages import ReloadResult, RunningPlan, Status
@@ -182,6 +183,9 @@ class Supervisor:
                 )
             )
             self._claim_state_directory()
+            outer_job_watch = self._create_outer_job_watch()
+            if outer_job_watch is not None:
+                await self._tasks.run_until(self._executor.finished, self._find_outer_end(outer_job_watch))
             await self._tasks.run_until(self._executor.finished, self._prepare_node())
             self._log_integration.require_libraries(self._plan)
             self._integrations.prepare()
@@ -192,6 +196,8 @@ class Supervisor:
         self._last_words_listener.begin_heartbeat()
         self._log_timezone_warning()
         self._runner.begin()
+        if outer_job_watch is not None:
+            self._start_observer("batch-job", outer_job_watch.run)
         self._integrations.begin()
         self._log_integration.begin()
         self._start_observer("kept-files", self._kept_files.watch)
@@ -335,6 +341,29 @@ class Supervisor:
         self._keep_log()
         for path, descriptor in self._boot.locks.items():
             self._kept_files.keep_lock(path, descriptor, self.log_moved_file)
+
+    def _create_outer_job_watch(self) -> OuterJobWatch | None:
+        lifetime = self._plan.lifetime
+        if lifetime is None or lifetime.within is None:
+            return None
+        from autopilot.adapters.batch.outer_job_watch import OuterJobWatch  # most lives are in no batch job
+
+        return OuterJobWatch(lifetime, lifetime.within, commands=self._commands, env=self.env, report=self.feed)
+
+    async def _find_outer_end(self, watch: OuterJobWatch) -> None:
+        """Find the end of the batch job around this supervisor.
+
+        Raises:
+            StartupError: It is not known, or too near.
+        """
+        from autopilot.adapters.batch.outer_job_watch import OuterJobError
+
+        try:
+            await watch.prepare()
+        except OuterJobError as error:
+            reason, code = ("preflight", os.EX_TEMPFAIL) if error.is_temporary else ("config", os.EX_CONFIG)
+            self.log.log("error", "startup_problem", str(error))
+            raise StartupError(Outcome(reason, str(error), code)) from None
 
     async def _prepare_node(self) -> None:
         """Create the plan's batch system, if any, and let it prepare the node.

@@ -11,6 +11,7 @@ import os
 
 from autopilot.app.paths import CONTAINERPILOT_SOCKET_PATH
 from autopilot.errors import AutopilotError
+from autopilot.socket_addresses import build_socket_address
 from autopilot.state_directory import choose_state_directory
 
 TYPE_CHECKING = False
@@ -198,7 +199,7 @@ class _Connection:
         data = b"" if body is None else json.dumps(body).encode()
         head = f"{method} {target} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
         try:
-            self._socket.connect(self._path)
+            self._socket.connect(build_socket_address(self._path))
         except OSError as error:
             raise SupervisorUnreachableError(self._describe_failure(error.strerror or str(error))) from None
         try:

@@ -55,6 +55,8 @@ def _print_life(status: Status) -> None:
     click.echo(line)
     if (access_point := status.get("access_point")) is not None:
         click.echo(f"queue of {escape_controls(access_point['name'])}: {format_queue(access_point)}")
+    if (bound := describe_bound(status)) is not None:
+        click.echo(bound)
     for kind, detail in status["troubles"].items():
         click.echo(f"trouble {kind}: {escape_controls(detail)}")
 
@@ -65,6 +67,16 @@ def format_queue(access_point: AccessPointStatus) -> str:
     counts = [f"{count} {state}" for state, count in (queue or {}).items() if count]
     line = ", ".join(counts) or ("no job" if queue is not None else "condor_schedd has not answered")
     return f"{line}; new jobs are refused" if access_point["refusing_jobs"] else line
+
+
+def describe_bound(status: Status) -> str | None:
+    """Return until when the batch job around the supervisor bounds the life; None when it does not."""
+    outer_job = status["lifetime"]["batch_job"]
+    if outer_job is None or outer_job["ends"] is None:
+        return None
+    clock = time.strftime("%H:%M", time.localtime(outer_job["ends"]))
+    left = format_duration(outer_job["ends"] - time.time())
+    return f"bounded by the batch job until {clock} (in {left}, from {outer_job['source']})"
 
 
 def _print_gates(gates: list[GateStatus]) -> None:

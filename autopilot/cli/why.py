@@ -11,7 +11,7 @@ import click
 from autopilot.amounts import format_count
 from autopilot.cli.control_client import find_job, find_socket_path, get_status
 from autopilot.cli.job_verbs import complete_job_names
-from autopilot.cli.status import format_queue
+from autopilot.cli.status import describe_bound, format_queue
 from autopilot.cli.text_table import format_duration
 from autopilot.cli.verb_options import output_option, socket_option
 from autopilot.process.exit_status import describe_status
@@ -54,6 +54,9 @@ def explain(status: Status, job: str, now: float) -> str:
     access_point = status.get("access_point")
     if access_point is not None and access_point["job"] in explained and access_point["refusing_jobs"]:
         causes.append(f"the life ends when the queue is empty: {format_queue(access_point)}")
+    life = status["lifetime"]
+    if life["drain_began"] is not None and (bound := describe_bound(status)) is not None:
+        causes.append(bound)
     if status["shutdown"] != "up":
         causes.append(f"everything is being stopped ({status['lifetime']['reason'] or status['shutdown']})")
     elif status["maintenance"]:

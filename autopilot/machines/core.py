@@ -70,6 +70,7 @@ class Core:
         self._job_replacer = JobReplacer(self.job_set, plan)
         self.lifetime_plan = _get_lifetime_plan(plan)
         self.lifetime = lifetime.LifetimeState()
+        self.outer_job: events.OuterEndChanged | None = None
         self.boot_success = boot_success.BootSuccess()
         self.payloads: tuple[str, ...] = ()
         self.conditions: dict[str, str] = {}
@@ -168,6 +169,8 @@ class Core:
                 self._emit(events.PayloadsLost(cue.payloads, cue.cause))
             case cues.PayloadEndsFound():
                 self._emit(events.PayloadsFinished(cue.payloads, cue.failed_fast))
+            case cues.OuterEndObserved():
+                self._update_outer_end(cue)
             case cues.Drained():
                 self._step_lifetime(lifetime.Input.DRAINED)
             case cues.Evicted():
@@ -260,6 +263,12 @@ class Core:
             self._emit(events.PayloadsChanged(payloads, started, ended))
         self._step_lifetime(lifetime.Input.PAYLOADS, busy=bool(payloads))
 
+    def _update_outer_end(self, cue: cues.OuterEndObserved) -> None:
+        self.outer_job = events.OuterEndChanged(cue.seconds, cue.epoch, cue.origin)
+        self._emit(self.outer_job)
+        outer_end = None if cue.seconds is None else self._now + cue.seconds
+        self._step_lifetime(lifetime.Input.OUTER_END, outer_end=outer_end)
+
     def _handle_deadlines(self) -> None:
         self.job_set.handle_deadlines()
         if is_due(self.lifetime.deadline, self._now):
@@ -292,11 +301,12 @@ class Core:
         reason: str = "",
         requested_by: str = "",
         deadline_in: float | None = None,
+        outer_end: float | None = None,
     ) -> None:
         self.lifetime, effects = lifetime.step(
             self.lifetime_plan, self.lifetime, on, self._now,
             draw=self._rng.random(), busy=busy, taken=taken, reason=reason, requested_by=requested_by,
-            deadline_in=deadline_in,
+            deadline_in=deadline_in, outer_end=outer_end,
         )  # fmt: skip
         self._emit(*effects)
 

@@ -95,6 +95,18 @@ class PayloadEndsFound:
 
 
 @dataclass(frozen=True, slots=True)
+class OuterEndObserved:
+    """The batch job around this supervisor ends after `seconds`, None for no limit.
+
+    `epoch` is the same moment in seconds since the epoch, and `origin` says in a few words how it is known.
+    """
+
+    seconds: float | None
+    epoch: float | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class Drained:
     """The drain is complete: no payload runs and no new one can start."""
 
@@ -215,6 +227,7 @@ Cue = (
     | PayloadsCounted
     | PayloadsCrashed
     | PayloadEndsFound
+    | OuterEndObserved
     | Drained
     | Evicted
     | ConditionDetected

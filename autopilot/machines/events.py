@@ -378,6 +378,19 @@ class LifetimeChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OuterEndChanged(Event):
+    """The batch job around this supervisor has another end than was known before.
+
+    `seconds` are left of it, None for no limit; `epoch` is the same moment in seconds since the epoch; `origin` says
+    how it is known.
+    """
+
+    seconds: float | None
+    epoch: float | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class LifetimeQueued(Event):
     """The lifetime is over; its end waits until fewer containers of the site end."""
 

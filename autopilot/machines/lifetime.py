@@ -8,6 +8,10 @@ killed (KILLING).
 A limit of payloads holds from the first moment on, whether the lifetime is counted or not, and does not wait for a
 turn: the node itself refuses any further payload, so the container has nothing to do but to end.
 
+A batch job around the supervisor (`lifetime.within`) ends at a known moment, which may move. Counted back from it there
+is a latest moment for each step: `_find_latest_moments`. Each step is done then at the latest, in whatever phase the
+life is, and no turn to drain is waited for any longer.
+
 docs/state-machines.md draws `TABLE`.
 """
 
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from autopilot.amounts import format_count
 from autopilot.machines import events
@@ -22,6 +27,7 @@ from autopilot.machines.actions import Action, KillPayloads, RequestPermit, Star
 from autopilot.machines.tables import IGNORE, Cell, StepContext, build_table, keep_state
 from autopilot.spec.plan import Lifetime
 
+OUTER_JOB_CAUSE = "the batch job around it ends soon"
 KILL_TIMEOUT_S = 35.0  # s for the batch system to kill its payloads; its own limit is 30 s in our configuration
 
 
@@ -53,6 +59,7 @@ class Input(Enum):
     DRAINED = "drained"
     REPLANNED = "replanned"  # another plan is in effect
     STOP = "stop"  # the supervisor stops without a drain
+    OUTER_END = "outer end"  # the batch job around the supervisor has another end than before
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,8 @@ class LifetimeState:
     began: float = 0.0  # moment from which it is counted
     draw: float = 0.0  # the one random number of its length
     expires: float | None = None  # moment at which the life is over
+    outer_end: float | None = None  # moment at which the batch job around the supervisor ends
+    wanted_deadline: float | None = None  # of the drain, whenever the batch job ends
     idle_since: float | None = None
     busy: bool = False
     taken: int = 0  # payloads that have begun in this life
@@ -85,6 +94,7 @@ class _StepContext(StepContext[LifetimeState]):
     reason: str
     requested_by: str
     deadline_in: float | None
+    outer_end: float | None
 
 
 def step(
@@ -99,6 +109,7 @@ def step(
     reason: str = "drain",
     requested_by: str = "",
     deadline_in: float | None = None,
+    outer_end: float | None = None,
 ) -> Step:
     """Return the state after an input, and the actions and events that follow from it, in order.
 
@@ -113,8 +124,11 @@ def step(
         reason: The reason of the end, with DRAIN.
         requested_by: The author of the request, with DRAIN.
         deadline_in: Seconds until payloads are asked to end, with DRAIN; None: as the plan says.
+        outer_end: The moment at which the batch job around the supervisor ends, with OUTER_END; None: it has no limit.
     """
-    return TABLE[state.phase, on](_StepContext(state, now, plan, draw, busy, taken, reason, requested_by, deadline_in))
+    return TABLE[state.phase, on](
+        _StepContext(state, now, plan, draw, busy, taken, reason, requested_by, deadline_in, outer_end)
+    )
 
 
 def describe_payloads(plan: Lifetime, state: LifetimeState) -> str:
@@ -122,11 +136,40 @@ def describe_payloads(plan: Lifetime, state: LifetimeState) -> str:
     return "" if plan.payloads is None else f"{state.taken} of {format_count(plan.payloads, 'payload')} taken"
 
 
+class _LatestMoments(NamedTuple):
+    """The latest moments of an end that is over before the batch job around the supervisor; None without a limit."""
+
+    drain: float | None = None
+    soft_stop: float | None = None
+    hard_stop: float | None = None
+
+
+def compute_drain_budget(plan: Lifetime) -> float:
+    """Return the seconds that the end of a life may take, from the drain's start; 0 where the drain has no deadline."""
+    if plan.deadline is None:
+        return 0.0
+    return plan.deadline + plan.grace + KILL_TIMEOUT_S + (plan.within.reserve if plan.within is not None else 0.0)
+
+
+def _find_latest_moments(plan: Lifetime, state: LifetimeState) -> _LatestMoments:
+    if plan.within is None or state.outer_end is None:
+        return _LatestMoments()
+    hard_stop = state.outer_end - plan.within.reserve - KILL_TIMEOUT_S
+    return _LatestMoments(state.outer_end - compute_drain_budget(plan), hard_stop - plan.grace, hard_stop)
+
+
+def _get_earlier(moment: float | None, latest: float | None, now: float) -> float | None:
+    """Return a moment, or the latest one that is allowed, but none in the past; None without both."""
+    return moment if latest is None else max(now, latest if moment is None else min(moment, latest))
+
+
 def _start_counting(t: _StepContext) -> Step:
     life = _compute_length(t.plan, t.draw)
-    expires = None if life is None else t.now + life
     idle_since = None if t.state.busy else t.now
-    state = replace(t.state, phase=Phase.COUNTING, began=t.now, draw=t.draw, expires=expires, idle_since=idle_since)
+    state = replace(t.state, phase=Phase.COUNTING, began=t.now, draw=t.draw, idle_since=idle_since)
+    state = replace(state, expires=_find_expiry(t.plan, state, t.now))
+    if state.outer_end is not None and state.expires is not None:
+        life = state.expires - t.now
     return _set_earliest_deadline(t.plan, state), (events.LifetimeBegun(life),)
 
 
@@ -134,12 +177,18 @@ def _compute_length(plan: Lifetime, draw: float) -> float | None:
     return None if plan.max is None else plan.max + plan.jitter * draw
 
 
+def _find_expiry(plan: Lifetime, state: LifetimeState, now: float) -> float | None:
+    """Return the moment at which a life that counts is over: by its length, or in time for the batch job's end."""
+    life, latest = _compute_length(plan, state.draw), _find_latest_moments(plan, state)
+    expires = None if life is None else max(now, state.began + life)
+    return _get_earlier(expires, latest.drain, now)
+
+
 def _apply_new_plan(t: _StepContext) -> Step:
     """Apply the same draw to the new length, from the same beginning; drain if all payloads have been taken."""
     if _has_taken_all(t.plan, t.state):
         return _start_drain_after_payloads(t)
-    life = _compute_length(t.plan, t.state.draw)
-    expires = None if life is None else max(t.now, t.state.began + life)
+    expires = _find_expiry(t.plan, t.state, t.now)
     moved = _set_earliest_deadline(t.plan, replace(t.state, expires=expires))
     if moved.deadline is not None:
         moved = replace(moved, deadline=max(t.now, moved.deadline))
@@ -196,11 +245,48 @@ def _start_drain_after_payloads(t: _StepContext) -> Step:
     )
 
 
+def _await_outer_end(t: _StepContext) -> Step:
+    """Take note of the batch job's end, before the life counts or while its end waits for a turn to drain."""
+    state = replace(t.state, outer_end=t.outer_end)
+    latest = _find_latest_moments(t.plan, state)
+    return replace(state, deadline=_get_earlier(None, latest.drain, t.now)), ()
+
+
+def _move_expiry(t: _StepContext) -> Step:
+    return _apply_new_plan(replace(t, state=replace(t.state, outer_end=t.outer_end)))
+
+
+def _move_drain_deadline(t: _StepContext) -> Step:
+    state = replace(t.state, outer_end=t.outer_end)
+    deadline = _find_drain_deadline(t.plan, state, t.now)
+    if deadline == state.deadline or deadline is None:
+        return replace(state, deadline=deadline), ()
+    return replace(state, deadline=deadline), (events.DrainDeadlineChanged(OUTER_JOB_CAUSE, deadline - t.now),)
+
+
+def _find_drain_deadline(plan: Lifetime, state: LifetimeState, now: float) -> float | None:
+    latest = _find_latest_moments(plan, state)
+    return _get_earlier(state.wanted_deadline, latest.soft_stop, now)
+
+
+def _hasten_kill(t: _StepContext) -> Step:
+    state = replace(t.state, outer_end=t.outer_end)
+    latest = _find_latest_moments(t.plan, state)
+    return replace(state, deadline=_get_earlier(state.deadline, latest.hard_stop, t.now)), ()
+
+
+def _record_outer_end(t: _StepContext) -> Step:
+    return replace(t.state, outer_end=t.outer_end), ()
+
+
 def _expire(t: _StepContext) -> Step:
+    latest = _find_latest_moments(t.plan, t.state)
+    if latest.drain is not None and t.now >= latest.drain:
+        return _start_drain(replace(t, reason="lifetime", requested_by=OUTER_JOB_CAUSE))
     expired = t.state.expires is not None and t.now >= t.state.expires
     reason = "lifetime" if expired else "idle"
     if t.plan.queue and t.state.phase is Phase.COUNTING:
-        return replace(t.state, phase=Phase.QUEUED, deadline=None), (events.LifetimeQueued(), RequestPermit())
+        return replace(t.state, phase=Phase.QUEUED, deadline=latest.drain), (events.LifetimeQueued(), RequestPermit())
     return _start_drain(
         replace(t, reason=reason, requested_by="its lifetime is over" if expired else "nothing has run for long enough")
     )
@@ -208,23 +294,33 @@ def _expire(t: _StepContext) -> Step:
 
 def _start_drain(t: _StepContext) -> Step:
     within = t.plan.deadline if t.deadline_in is None else t.deadline_in
-    deadline = None if within is None else t.now + within
-    state = replace(t.state, phase=Phase.DRAINING, deadline=deadline, drain_began=t.now, reason=t.reason)
-    return state, (events.DrainBegun(t.reason, t.requested_by, within), StartDrain(t.reason))
+    wanted = None if within is None else t.now + within
+    state = replace(t.state, phase=Phase.DRAINING, wanted_deadline=wanted, drain_began=t.now, reason=t.reason)
+    deadline = _find_drain_deadline(t.plan, state, t.now)
+    if deadline is not None and deadline != wanted:
+        within = deadline - t.now
+    return replace(state, deadline=deadline), (
+        events.DrainBegun(t.reason, t.requested_by, within),
+        StartDrain(t.reason),
+    )
 
 
 def _change_deadline(t: _StepContext) -> Step:
     """Take the deadline of a second request; the drain goes on as it is."""
     if t.deadline_in is None:
         return keep_state(t)
-    return replace(t.state, deadline=t.now + t.deadline_in), (
-        events.DrainDeadlineChanged(t.requested_by, t.deadline_in),
-    )
+    state = replace(t.state, wanted_deadline=t.now + t.deadline_in)
+    deadline = _find_drain_deadline(t.plan, state, t.now)
+    within = t.deadline_in if deadline is None or deadline == state.wanted_deadline else deadline - t.now
+    return replace(state, deadline=deadline), (events.DrainDeadlineChanged(t.requested_by, within),)
 
 
 def _terminate_payloads(t: _StepContext) -> Step:
-    state = replace(t.state, phase=Phase.TERMINATING, deadline=t.now + t.plan.grace, forced=True)
-    return state, (events.DrainDeadlineReached(t.plan.grace), TerminatePayloads())
+    latest, wanted = _find_latest_moments(t.plan, t.state), t.now + t.plan.grace
+    deadline = _get_earlier(wanted, latest.hard_stop, t.now)
+    grace = t.plan.grace if deadline is None or deadline == wanted else deadline - t.now
+    state = replace(t.state, phase=Phase.TERMINATING, deadline=deadline, forced=True)
+    return state, (events.DrainDeadlineReached(grace), TerminatePayloads())
 
 
 def _kill_payloads(t: _StepContext) -> Step:
@@ -256,6 +352,14 @@ def compute_longest_rest(plan: Lifetime, state: LifetimeState, now: float) -> fl
         state: The present state.
         now: Seconds on the core's clock.
     """
+    rest = _compute_longest_own_rest(plan, state, now)
+    if state.outer_end is None or state.phase is Phase.OVER:
+        return rest
+    until_outer_end = max(0.0, state.outer_end - now)
+    return until_outer_end if rest is None else min(rest, until_outer_end)
+
+
+def _compute_longest_own_rest(plan: Lifetime, state: LifetimeState, now: float) -> float | None:
     drain = 0.0 if plan.deadline is None else plan.deadline + plan.grace
     match state.phase:
         case Phase.NOT_STARTED:
@@ -277,7 +381,7 @@ TABLE = build_table(
     Input,
     not_started=Row(
         begin=Cell(_start_counting, P.COUNTING),
-        elapsed=IGNORE,
+        elapsed=Cell(_expire, P.DRAINING),  # only the batch job around it can end a life that does not count yet
         payloads=Cell(_record_payloads),
         taken=Cell(_count_payloads_to_limit, P.DRAINING),
         permitted=IGNORE,
@@ -285,6 +389,7 @@ TABLE = build_table(
         drained=Cell(_complete_external_drain, P.OVER),
         replanned=Cell(_check_payload_limit, P.DRAINING),  # the length is drawn at BEGIN, from the plan of that moment
         stop=Cell(_end, P.OVER),
+        outer_end=Cell(_await_outer_end),
     ),
     counting=Row(
         begin=IGNORE,
@@ -296,10 +401,11 @@ TABLE = build_table(
         drained=Cell(_complete_external_drain, P.OVER),
         replanned=Cell(_apply_new_plan, P.DRAINING),
         stop=Cell(_end, P.OVER),
+        outer_end=Cell(_move_expiry),
     ),
     queued=Row(
         begin=IGNORE,
-        elapsed=IGNORE,
+        elapsed=Cell(_expire, P.DRAINING),  # the batch job around it does not wait for our turn
         payloads=Cell(_record_payloads),
         taken=Cell(_count_payloads_to_limit, P.DRAINING),
         permitted=Cell(_expire, P.DRAINING),
@@ -307,6 +413,7 @@ TABLE = build_table(
         drained=Cell(_complete_external_drain, P.OVER),
         replanned=Cell(_check_payload_limit, P.DRAINING),  # the life is over; only its end waits
         stop=Cell(_end, P.OVER),
+        outer_end=Cell(_await_outer_end),
     ),
     draining=Row(
         begin=IGNORE,
@@ -318,6 +425,7 @@ TABLE = build_table(
         drained=Cell(_complete_drain, P.OVER),
         replanned=IGNORE,
         stop=Cell(_end, P.OVER),
+        outer_end=Cell(_move_drain_deadline),
     ),
     terminating=Row(
         begin=IGNORE,
@@ -329,6 +437,7 @@ TABLE = build_table(
         drained=Cell(_complete_drain, P.OVER),
         replanned=IGNORE,
         stop=Cell(_end, P.OVER),
+        outer_end=Cell(_hasten_kill),
     ),
     killing=Row(
         begin=IGNORE,
@@ -340,6 +449,7 @@ TABLE = build_table(
         drained=Cell(_complete_drain, P.OVER),
         replanned=IGNORE,
         stop=Cell(_end, P.OVER),
+        outer_end=Cell(_record_outer_end),  # its payloads are being killed: nothing is left to hasten
     ),
     over=Row(
         begin=IGNORE,
@@ -351,5 +461,6 @@ TABLE = build_table(
         drained=IGNORE,
         replanned=IGNORE,
         stop=IGNORE,
+        outer_end=IGNORE,
     ),
 )

@@ -72,6 +72,8 @@ def list_refusals(old: Plan, new: Plan) -> list[str]:
     ]
     if _get_drain_settings(old.lifetime) != _get_drain_settings(new.lifetime):
         reasons.append(f"lifetime.drain, lifetime.after: cannot change: {REMEDY}")
+    if _get_outer_job_source(old.lifetime) != _get_outer_job_source(new.lifetime):
+        reasons.append(f"lifetime.within: only margin can change: {REMEDY}")
     if old.consul != new.consul and (old.locks or old.consul_agent is not None):
         reasons.append(f"consul: cannot change where there are locks or a consul_agent: {REMEDY}")
     if old.batch is not None:
@@ -88,6 +90,13 @@ def _get_config_path(section: str, old: Plan, new: Plan) -> str:
 def _get_drain_settings(lifetime: Lifetime | None) -> object:
     """Return the settings of the drain, and of the moment from which the life counts."""
     return None if lifetime is None else (lifetime.drain, lifetime.after, lifetime.queue)
+
+
+def _get_outer_job_source(lifetime: Lifetime | None) -> object:
+    """Return how the end of the batch job around the supervisor is found, and how often; None where it is not."""
+    if lifetime is None or lifetime.within is None:
+        return None
+    return lifetime.within.command, lifetime.within.poll
 
 
 def _list_batch_job_refusals(old: Plan, new: Plan, name: str) -> list[str]:

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from autopilot.errors import REINSTALL_REMEDY
+from autopilot.socket_addresses import MAX_NAME_BYTES, is_name_too_long
 from autopilot.spec.consul_machine_checks import check_consul_machine
 from autopilot.spec.env_file import read_env_file
 from autopilot.spec.executables import find_interpreter_problem, find_program_problem, find_size_problem
@@ -47,7 +48,6 @@ _MODULES_BY_SECTION = {  # each section of the job spec, and the modules that it
 }
 _CAP_CHOWN, _CAP_SETGID, _CAP_SETUID, _CAP_SETPCAP = 0, 6, 7, 8  # capabilities(7)
 _CAP_NET_BIND_SERVICE, _CAP_SYS_RESOURCE = 10, 24
-MAX_SOCKET_PATH_BYTES = 107  # unix(7)
 MAX_OPEN_FILES_PATH = "/proc/sys/fs/nr_open"
 
 
@@ -95,8 +95,8 @@ def _check_directories(spec: Spec) -> Iterator[Finding]:
         yield build_machine_warning(("state",), "used", f"{problem}{remedy}")
     written = spec.control.socket if spec.control is not None else None
     socket = os.environ.get("AUTOPILOT_SOCKET") or written or os.path.join(state, "autopilot.sock")
-    if len(os.fsencode(socket)) > MAX_SOCKET_PATH_BYTES:
-        reason = f'its path "{socket}" is longer than {MAX_SOCKET_PATH_BYTES} bytes; set `control.socket`'
+    if is_name_too_long(socket):
+        reason = f'the last part of its path "{socket}" is longer than {MAX_NAME_BYTES} bytes; set `control.socket`'
         yield build_machine_warning(("control", "socket"), "used", reason)
     elif os.path.isdir(socket):
         reason = f'"{socket}" is a directory, which `run` would move aside; name the socket in it'
@@ -164,6 +164,8 @@ def _list_commands(spec: Spec) -> Iterator[tuple[KeyPath, tuple[str, ...]]]:
     for key in ("exec", "until"):
         if drain is not None and (argv := getattr(drain, key)) is not None:
             yield ("lifetime", "drain", key), argv
+    if spec.lifetime is not None and spec.lifetime.within is not None and spec.lifetime.within.exec is not None:
+        yield ("lifetime", "within", "exec"), spec.lifetime.within.exec
     for index, gate in enumerate(spec.checks):
         if gate.exec is not None:
             yield ("checks", index, "exec"), gate.exec

@@ -22,6 +22,7 @@ _OWN_METRICS = {
     "autopilot_runs_skipped": _COUNTER_SUFFIXES,
     "autopilot_check_duration_seconds": ("", *SAMPLE_SUFFIXES["histogram"]),
     "autopilot_lifetime_left_seconds": ("",),
+    "autopilot_batch_job_left_seconds": ("",),
     "autopilot_life_phase": ("",),
     "autopilot_payloads_running": ("",),
     "autopilot_payloads_taken": ("",),

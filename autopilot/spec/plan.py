@@ -175,6 +175,15 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OuterJob:
+    """The batch job around this supervisor, whose end the life must not reach."""
+
+    command: Command | None = None  # prints the seconds that are left; None: asks the batch system around us
+    poll: float = 300.0  # s from one reading of the end to the next
+    reserve: float = 0.0  # s that the hard stop must be before the end: the longest ordered stop and a margin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
     """Limits of the container's life, and the way it drains at its end."""
 
@@ -187,6 +196,7 @@ class Lifetime:
     deadline: float | None = None  # from the drain's start to the soft stop (payloads get SIGTERM)
     grace: float = 300.0  # from the soft stop to the hard one
     queue: bool = False  # True: its end waits for a lock
+    within: OuterJob | None = None  # the life is over in time before the batch job around it ends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

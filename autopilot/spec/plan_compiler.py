@@ -29,10 +29,13 @@ def compile_plan(spec: m.Spec) -> p.Plan:
     consul, agent = registry.compile_consul(spec), registry.compile_consul_agent(spec)
     if agent is not None:
         jobs = (*jobs, registry.compile_agent_job(agent, other_jobs=jobs))
+    stop_timeout = max(_MIN_STOP_TIMEOUT_S, compute_worst_stop_time(jobs))
+    if spec.stop_timeout is not None:
+        stop_timeout = spec.stop_timeout
     return p.Plan(
         jobs=jobs,
         checks=gates,
-        lifetime=_compile_lifetime(spec),
+        lifetime=_compile_lifetime(spec, stop_timeout),
         batch=batch,
         consul=consul,
         consul_agent=agent,
@@ -40,9 +43,7 @@ def compile_plan(spec: m.Spec) -> p.Plan:
         templates=registry.compile_templates(spec),
         locks=registry.compile_locks(spec),
         telemetry=registry.compile_telemetry(spec),
-        stop_timeout=spec.stop_timeout
-        if spec.stop_timeout is not None
-        else max(_MIN_STOP_TIMEOUT_S, compute_worst_stop_time(jobs)),
+        stop_timeout=stop_timeout,
         on_sigterm=spec.on_sigterm,
         logging=_compile_logging(spec.logging or m.Logging()),
         state=spec.state,
@@ -187,7 +188,7 @@ def _compile_service(job: m.Job) -> p.Service:
     )
 
 
-def _compile_lifetime(spec: m.Spec) -> p.Lifetime | None:
+def _compile_lifetime(spec: m.Spec, stop_timeout: float) -> p.Lifetime | None:
     """With a batch system there is always one: `autopilot drain` must know how, even where nothing expires."""
     life = spec.lifetime or (m.Lifetime() if spec.batch is not None else None)
     if life is None:
@@ -202,7 +203,13 @@ def _compile_lifetime(spec: m.Spec) -> p.Lifetime | None:
         deadline=life.deadline,
         grace=life.grace,
         queue=any(lock.before == LOCK_BEFORE_LIFETIME for lock in spec.locks),
+        within=_compile_outer_job(life.within, stop_timeout) if life.within else None,
     )
+
+
+def _compile_outer_job(within: m.Within, stop_timeout: float) -> p.OuterJob:
+    command = p.Command(argv=within.exec) if within.exec else None
+    return p.OuterJob(command=command, poll=within.poll, reserve=within.margin + stop_timeout)
 
 
 def _compile_drain(drain: m.Drain) -> p.Drain:

@@ -278,6 +278,13 @@ def _check_lifetime(spec: Spec) -> Iterator[Finding]:
         yield Finding(
             (*path, "after"), "cannot be given without max, which counts from it", related_paths=((*path, "max"),)
         )
+    if life.within is not None and life.deadline is None:
+        reason = "payloads must have ended before the batch job around this supervisor does"
+        yield Finding(
+            (*path, "deadline"),
+            f"cannot be left out beside within: {reason}; write the time that payloads have to finish in a drain",
+            related_paths=((*path, "within"),),
+        )
     if life.idle is not None and spec.batch is None:
         reason = f"without an {_PAYLOAD_SYSTEMS} section: nothing else tells what runs"
         yield Finding((*path, "idle"), f"cannot be known {reason}; add it or remove this", related_paths=_BATCH_KEYS)

@@ -8,7 +8,7 @@ compiler fills in the defaults, because many of them depend on other keys. Keys 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PlainValidator, create_model
 
@@ -17,7 +17,8 @@ from autopilot.spec.batch_section import BatchSection, build_drain_field, build_
 from autopilot.spec.containerpilot_model import Consul, ConsulAgent, Lock, ServiceConsul, Telemetry, Template, Watch
 from autopilot.spec.extensions import BATCH_SYSTEMS, CHECK_KINDS, join_names, load_batch_system, load_check_kind
 from autopilot.spec.model_base import Shorthand, StrictModel
-from autopilot.spec.vocabulary import SECRET_NAMES
+from autopilot.spec.quantities import InvalidValueError, format_value
+from autopilot.spec.vocabulary import BATCH_WORD, SECRET_NAMES
 
 OnFailure = Annotated[
     Literal["event", "restart", "drain", "shutdown"],
@@ -258,6 +259,24 @@ class Drain(DrainFields):
         return [name for name in BATCH_SYSTEMS if getattr(self, name)]
 
 
+def _expand_within(value: Any) -> Any:
+    if value == BATCH_WORD:
+        return {}
+    if isinstance(value, str):
+        raise InvalidValueError(f'cannot be {format_value(value)}; write "{BATCH_WORD}" or {{exec: [...]}}')
+    return value
+
+
+class Within(StrictModel):
+    """The batch job around this supervisor, before whose end the life must be over."""
+
+    exec: f.Argv | None = Field(
+        default=None, description="a command that prints the seconds left, or unlimited; left out: Slurm or HTCondor"
+    )
+    poll: f.PositiveDuration = Field(default=300.0, description="how often the end is looked up again")
+    margin: f.Duration = Field(default=30.0, description="time that the life's end must be before the end at least")
+
+
 class Lifetime(StrictModel):
     """Limits of this container's life, after which it drains and ends."""
 
@@ -275,6 +294,9 @@ class Lifetime(StrictModel):
         default=None, description="from the start of the drain to the soft stop of the remaining payloads"
     )
     grace: f.Duration = Field(default=300.0, description="from the soft stop to the hard one")
+    within: Annotated[Within | None, BeforeValidator(_expand_within), Shorthand("string")] = Field(
+        default=None, description='"batch", or an object: be over before the batch job around this supervisor ends'
+    )
 
 
 class LogForward(StrictModel):

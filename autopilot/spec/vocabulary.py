@@ -9,6 +9,7 @@ SUPERVISOR_SOURCES = ("", "autopilot", "containerpilot", "global")  # names of t
 STOP_EVENTS = ("stopping", "stopped", "shutdown")  # a job that waits for one of them runs because of a stop
 
 AGENT_JOB_NAME = "consul-agent"  # the job that the section consul_agent adds
+BATCH_WORD = "batch"  # value of `lifetime.within`
 LOCK_BEFORE_LIFETIME = "lifetime"  # value of a lock's `before` that names the container's end instead of a job
 
 # Environment variables whose values are secrets, with wildcards

@@ -23,7 +23,15 @@ def build_status(queue: dict[str, int] | None, *, refusing: bool = False) -> Sta
         "maintenance": False,
         "payloads": [],
         "troubles": {},
-        "lifetime": {"phase": "draining", "ends": None, "reason": "drain", "payloads_taken": 0, "payload_limit": None},
+        "lifetime": {
+            "phase": "draining",
+            "ends": None,
+            "reason": "drain",
+            "drain_began": 0.0,
+            "payloads_taken": 0,
+            "payload_limit": None,
+            "batch_job": None,
+        },
         "access_point": {"name": "ap@pool", "job": "condor-master", "queue": queue, "refusing_jobs": refusing},
     }
     return cast(Status, status)

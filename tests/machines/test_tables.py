@@ -19,7 +19,7 @@ from autopilot.machines import cron_schedule, events, health, job, lifetime, shu
 from autopilot.machines.actions import Outcome, Spawn
 from autopilot.machines.cues import Exited
 from autopilot.machines.tables import IGNORE, Cell, TableError, build_table
-from autopilot.spec.plan import Command, Drain, Job, Lifetime, Stop, When
+from autopilot.spec.plan import Command, Drain, Job, Lifetime, OuterJob, Stop, When
 from tests.machines import plans
 from tests.machines.exploration import assert_targets_are_true, observe_targets
 
@@ -219,7 +219,7 @@ def test_targets_of_the_lifetime_table():
     """Every phase that a lifetime's cell names is reached from it, and no other."""
     observed: dict[Any, set[Any]] = {}
     for queue, idle in itertools.product((True, False), (None, 5.0)):
-        plan = Lifetime(drain=Drain(), max=10.0, idle=idle, deadline=7.0, queue=queue)
+        plan = Lifetime(drain=Drain(), max=10.0, idle=idle, deadline=7.0, queue=queue, within=OuterJob())
 
         limited = replace(plan, payloads=1)
 
@@ -229,7 +229,10 @@ def test_targets_of_the_lifetime_table():
             for on, busy in itertools.product(lifetime.Input, (True, False)):
                 if on is not lifetime.Input.ELAPSED or state.deadline is not None:
                     now = state.deadline if on is lifetime.Input.ELAPSED else state.began
-                    yield on, lifetime.step(plan, state, on, now, busy=busy, taken=1, deadline_in=3.0)[0]
+                    yield (
+                        on,
+                        lifetime.step(plan, state, on, now, busy=busy, taken=1, deadline_in=3.0, outer_end=500.0)[0],
+                    )
 
         walked = observe_targets(
             [lifetime.LifetimeState()], list_steps, lambda s: (s.phase, s.busy, s.taken, s.deadline)

@@ -51,7 +51,7 @@ def test_wrong_use_ends_with_64(words: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "proposed"),
-    [("statu", ["status"]), ("quarantin", ["quarantine"]), ("simulat", ["simulate"]), ("xyzzy", [])],
+    [("adop", ["adopt"]), ("quarantin", ["quarantine"]), ("simulat", ["simulate"]), ("xyzzy", [])],
 )
 def test_a_mistyped_verb_is_answered_by_those_it_resembles(name: str, proposed: list[str]) -> None:
     """The message about an unknown verb proposes the verbs that the name resembles, and only those."""

@@ -9,6 +9,7 @@ import os
 
 from autopilot.errors import AutopilotError
 from autopilot.safe_files import move_aside_unless_socket
+from autopilot.socket_addresses import build_socket_address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def listen(path: str, on_moved: OnMoved) -> int:
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        server.bind(path)
+        server.bind(build_socket_address(path))
     finally:
         os.umask(before)
     server.listen(LISTEN_BACKLOG)
@@ -55,7 +56,7 @@ def _refuse_if_answered(path: str) -> None:
     probe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     probe.setblocking(False)  # one that accepts nobody must not hang the start
     try:
-        probe.connect(path)
+        probe.connect(build_socket_address(path))
     except (ConnectionRefusedError, FileNotFoundError):
         return
     except BlockingIOError:  # its backlog is full

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from autopilot.amounts import format_count, format_seconds
 from autopilot.machines import events
 from autopilot.process import exit_status
+from autopilot.timestamps import format_local_timestamp
 
 MAX_OUTPUT_CHARS = 500
 
@@ -52,6 +53,7 @@ DERIVED_VALUES: Mapping[str, Callable[[Any], object]] = {
     "runs_text": lambda event: format_count(event.count, "run"),
     "timeout_text": lambda event: format_seconds(event.timeout),
     "seconds_text": lambda event: format_seconds(event.seconds),
+    "until_text": lambda event: format_local_timestamp(event.epoch),
     "deadline_text": lambda event: format_seconds(event.deadline),
     "grace_text": lambda event: format_seconds(event.grace),
     "trouble": lambda event: event.kind,
@@ -237,6 +239,19 @@ SENTENCES: Mapping[type[events.Event], tuple[Sentence, ...]] = {
     events.LifetimeChanged: (
         Sentence("info", "lifetime changed: only idleness ends it", condition=lambda event: event.seconds is None),
         Sentence("info", "lifetime changed: it ends in {seconds_text}"),
+    ),
+    events.OuterEndChanged: (
+        Sentence(
+            "info",
+            "the batch job around this life has no time limit (from {origin})",
+            ("origin",),
+            condition=lambda event: event.epoch is None,
+        ),
+        Sentence(
+            "info",
+            "bounded by the batch job around it until {until_text}, in {seconds_text} (from {origin})",
+            ("origin", "seconds"),
+        ),
     ),
     events.LifetimeQueued: (
         Sentence("info", "lifetime expired: waiting for a permit to drain, other containers are draining"),

@@ -68,6 +68,9 @@ class LifeMetrics:
         self._lifetime_remaining = make_gauge(
             "lifetime_left_seconds", "Time until this life drains; +Inf while its lifetime is not counted."
         )
+        self._outer_job_remaining = make_gauge(
+            "batch_job_left_seconds", "Time until the batch job around this life ends; +Inf when none bounds it."
+        )
         self._phase = make_gauge("life_phase", "1 for the phase this life is in.", "phase")
         self._payloads = make_gauge("payloads_running", "Payloads the batch system runs here.")
         self._payloads_taken = make_gauge("payloads_taken", "Payloads that have begun in this life.")
@@ -164,6 +167,8 @@ class LifeMetrics:
                 self._job_healthy.labels(job["name"]).set(HEALTH_VALUES[job["health"]])
         life = status["lifetime"]
         self._lifetime_remaining.set(life["ends"] - epoch_s if life["ends"] is not None else float("inf"))
+        outer_end = life["batch_job"] and life["batch_job"]["ends"]
+        self._outer_job_remaining.set(outer_end - epoch_s if outer_end is not None else float("inf"))
         self._phase.labels(life["phase"]).set(1)
         self._payloads.set(len(status["payloads"]))
         self._payloads_taken.set(life["payloads_taken"])
