@@ -1,12 +1,10 @@
-"""Build the examples' worker images as an administrator does, over a Debian from the machine's own mirror."""
+"""Build the worker-node image as an administrator does, over a Debian from the machine's own mirror."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from lab import wheelhouse
 from lab.debian_trees import build_slim_tar
 from lab.docker_engine import Engine
 
-EXAMPLES_FOLDER = wheelhouse.REPO / "examples"
+RECIPE_FOLDER = wheelhouse.REPO / "examples" / "worker-node"
 REPOSITORY = "condor-autopilot-lab"
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy")
 
@@ -32,27 +30,13 @@ class WorkerImage:
 def build_worker_image(engine: Engine, python: str = "3.13") -> WorkerImage:
     """Build examples/worker-node from a wheelhouse of this checkout, and its HTCondor base alone."""
     base = _import_debian(engine)
-    with _prepare_recipe("worker-node", python) as context:
-        condor = _build_stage(engine, context, base, "condor", "condor")
-        worker = _build_stage(engine, context, base, "worker", "worker")
-    return WorkerImage(condor, worker, _get_size(engine, condor), _get_size(engine, worker))
-
-
-def build_slurm_image(engine: Engine, python: str = "3.13") -> str:
-    """Build examples/slurm-worker from a wheelhouse of this checkout, and return its tag."""
-    base = _import_debian(engine)
-    with _prepare_recipe("slurm-worker", python) as context:
-        return _build_stage(engine, context, base, "worker", "slurm-worker")
-
-
-@contextmanager
-def _prepare_recipe(example: str, python: str) -> Iterator[Path]:
-    """Lend a copy of an example's folder with a wheelhouse in it."""
     with tempfile.TemporaryDirectory() as folder:
-        context = Path(folder) / example
-        shutil.copytree(EXAMPLES_FOLDER / example, context, ignore=shutil.ignore_patterns("wheelhouse"))
+        context = Path(folder) / "worker-node"
+        shutil.copytree(RECIPE_FOLDER, context, ignore=shutil.ignore_patterns("wheelhouse"))
         wheelhouse.fill_wheelhouse(context / "wheelhouse", python)
-        yield context
+        condor = _build_stage(engine, context, base, "condor")
+        worker = _build_stage(engine, context, base, "worker")
+    return WorkerImage(condor, worker, _get_size(engine, condor), _get_size(engine, worker))
 
 
 def _import_debian(engine: Engine) -> str:
@@ -64,8 +48,8 @@ def _import_debian(engine: Engine) -> str:
     return tag
 
 
-def _build_stage(engine: Engine, context: Path, base: str, target: str, name: str) -> str:
-    tag = f"{REPOSITORY}/{name}"
+def _build_stage(engine: Engine, context: Path, base: str, target: str) -> str:
+    tag = f"{REPOSITORY}/{target}"
     proxies = [word for name in PROXY_VARIABLES if name in os.environ for word in ("--build-arg", name)]
     # the host's network: apt in a build step then reaches the mirror as this machine does
     engine.run(
