@@ -81,7 +81,8 @@ def _query_pool(collector: str) -> list[PoolSlot]:
         raise click.ClickException(str(error)) from None
     except pool_listing.CollectorError as error:
         place = f"the collector {collector}" if collector else "the pool's collector"
-        raise PoolQueryError(f"cannot ask {place}: {error}") from None
+        remedy = "check its name (--pool HOST:PORT), the network, and this machine's READ right in the pool"
+        raise PoolQueryError(f"cannot ask {place}: {str(error).rstrip('.')}; {remedy}") from None
 
 
 def _format_summary(containers: list[dict[str, Any]]) -> str:
