@@ -22,7 +22,9 @@ from contextlib import suppress
 
 from autopilot.adapters.batch.kernel_events import wait_until_ended
 from autopilot.adapters.batch.process_signals import send_signal
+from autopilot.adapters.batch.slurm.job_limbo import choose_requeue_ids
 from autopilot.adapters.batch.slurm.node_record import MAX_RECORD_LENGTH, OWN_REASON, parse_node_record
+from autopilot.adapters.batch.slurm.slurm_commands import COMMAND_TIMEOUT_S as ORDER_TIMEOUT_S
 from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
 from autopilot.process import job_processes
 from autopilot.process.spawn import SpawnError, spawn
@@ -32,6 +34,7 @@ TOTAL_TIMEOUT_S = 4.5  # of the port's five
 COMMAND_TIMEOUT_S = 1.5  # for each order; an unreachable slurmctld takes longer to be noticed
 STEP_TIMEOUT_S = 0.8  # from the requeue to the word that the node is down
 REQUEUE_RETRY_S = 2.0  # from an order without an answer to the next one, after a soft stop
+REQUEUED_STATES = "RUNNING,SUSPENDED"  # a job that is at its end is not run again
 REASON = f"{OWN_REASON} stopped"
 
 
@@ -57,7 +60,7 @@ class JobReturn:
         node, commands = self._node_state, self._node_state.commands
         is_drained = not await commands.drain_node(node.name, REASON, COMMAND_TIMEOUT_S)
         jobs = node.refresh().jobs
-        is_requeued = bool(jobs) and not await commands.requeue_jobs(jobs, COMMAND_TIMEOUT_S)
+        is_requeued = bool(jobs) and not await self._requeue_known(jobs, COMMAND_TIMEOUT_S)
         if not is_drained and not is_requeued:  # slurmctld is away, or does not know the node
             self._hold_steps()
             await wait_until_ended(self._signal_steps(signal.SIGTERM), STEP_TIMEOUT_S)
@@ -86,11 +89,28 @@ class JobReturn:
                 self._release_steps()
                 return
 
+    async def _requeue_known(self, jobs: Sequence[str], timeout_s: float) -> str:
+        """Requeue the jobs that slurmctld holds for running here; return "" or the problem in one line.
+
+        The others are freed when the node is set down, which touches nothing on other nodes.
+        """
+        node = self._node_state
+        queue = await node.commands.list_running_jobs(node.name, timeout_s, states=REQUEUED_STATES)
+        if queue is None:
+            return "squeue did not answer"
+        if not (requeue_ids := choose_requeue_ids(queue, jobs)):
+            return "slurmctld holds none of these jobs for running here"
+        problem = await node.commands.requeue_jobs(requeue_ids, timeout_s)
+        unknown = set(jobs) - {job.job for job in queue}
+        return problem or (f"slurmctld does not hold {', '.join(sorted(unknown))} for running here" if unknown else "")
+
     async def _try_requeue(self, jobs: tuple[str, ...]) -> bool:
-        """Give the order; return False without an answer. Jobs that slurmctld refuses to requeue get SIGTERM."""
+        """Give the order; return False without an answer. Jobs that slurmctld does not requeue get SIGTERM."""
         node = self._node_state
         # at once: a silent slurmctld is noticed after 10 s by either, and the jobs wait for their SIGTERM
-        problem, answer = await asyncio.gather(node.commands.requeue_jobs(jobs), node.commands.query_node(node.name))
+        problem, answer = await asyncio.gather(
+            self._requeue_known(jobs, ORDER_TIMEOUT_S), node.commands.query_node(node.name)
+        )
         if not problem:
             return True
         if not answer.answered:
@@ -123,13 +143,12 @@ class JobReturn:
         return signalled
 
     def run_blocking(self) -> None:
-        """Do as `run`, without an event loop."""
+        """Do as `run`, without an event loop; the jobs are requeued by the word that the node is down."""
         node, deadline = self._node_state, time.monotonic() + TOTAL_TIMEOUT_S
         node.evicting = True
         orders = [
             ("update", f"nodename={node.name}", "state=drain", f"reason={REASON}"),
-            *([("requeue", ",".join(jobs))] if (jobs := node.refresh().jobs) else []),
-            *([("update", f"nodename={node.name}", "state=down", f"reason={REASON}")] if jobs else []),
+            *([("update", f"nodename={node.name}", "state=down", f"reason={REASON}")] if node.refresh().jobs else []),
             ("delete", f"nodename={node.name}"),
         ]
         self._give_orders(orders, deadline)

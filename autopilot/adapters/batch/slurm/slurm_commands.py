@@ -80,9 +80,11 @@ class SlurmCommands:
             return ""
         return describe_tool_failure(done, "munge")
 
-    async def list_running_jobs(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> tuple[RunningJob, ...] | None:
+    async def list_running_jobs(
+        self, name: str, timeout: float = COMMAND_TIMEOUT_S, *, states: str = "RUNNING"
+    ) -> tuple[RunningJob, ...] | None:
         """Return the jobs that slurmctld holds for running on the node; None without an answer."""
-        words = ("--noheader", "--states=RUNNING", f"--nodelist={name}", f"--Format={QUEUE_FORMAT}")
+        words = ("--noheader", f"--states={states}", f"--nodelist={name}", f"--Format={QUEUE_FORMAT}")
         done = await self.run("squeue", *words, timeout=timeout)
         if done.timed_out or done.status != 0:
             return None
@@ -104,13 +106,17 @@ class SlurmCommands:
         """Remove a dynamic node from slurmctld; return "" or the problem in one line."""
         return await self._scontrol("delete", f"nodename={name}", timeout=timeout)
 
-    async def requeue_jobs(self, jobs: Iterable[str], timeout: float = COMMAND_TIMEOUT_S) -> str:
+    async def requeue_jobs(self, requeue_ids: Iterable[str], timeout: float = COMMAND_TIMEOUT_S) -> str:
         """Give jobs back to their queue; their steps get SIGTERM, and SIGKILL after KillWait seconds.
+
+        Args:
+            requeue_ids: The `requeue_id` of each job. `Incomplete`: one that has ended meanwhile does not run again.
+            timeout: Seconds.
 
         Returns:
             "" or the problem in one line: a job submitted with --no-requeue is refused.
         """
-        return await self._scontrol("requeue", ",".join(jobs), timeout=timeout)
+        return await self._scontrol("requeue", "Incomplete", ",".join(requeue_ids), timeout=timeout)
 
     async def _update_node(self, name: str, state: str, reason: str, timeout: float) -> str:
         words = (f"nodename={name}", f"state={state}", f"reason={reason[:MAX_REASON_LENGTH]}")

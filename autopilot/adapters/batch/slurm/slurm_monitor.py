@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from autopilot.adapters.batch.kernel_events import DirectoryWatch, ProcessEndWatch, wait_and_clear
 from autopilot.adapters.batch.process_signals import send_signal
+from autopilot.adapters.batch.slurm.job_limbo import choose_requeue_ids
 from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
 from autopilot.adapters.batch.slurm.spool_directory import find_spool_directory
 
@@ -103,7 +104,7 @@ class SlurmMonitor:
         if record.is_busy or node.limbo.missing_since:
             await self._return_lost_jobs(now())
         else:
-            node.limbo, _ = node.limbo.observe_queue(node.name, (), node.jobs_with_batch_step, now())
+            node.limbo, _ = node.limbo.observe_queue(node.name, (), node.jobs_with_batch_step, now(), 0.0)
 
     def _find_registration_problem(self) -> str | None:
         node = self._node_state
@@ -122,11 +123,13 @@ class SlurmMonitor:
             return
         node.refresh()
         known = node.limbo.seen
-        node.limbo, lost = node.limbo.observe_queue(node.name, running, node.jobs_with_batch_step, now)
+        age_s = now - node.slurmd_since
+        node.limbo, lost = node.limbo.observe_queue(node.name, running, node.jobs_with_batch_step, now, age_s)
         if lost:
             node.report_losses(tuple(job for job in lost if job in known), "its slurmstepd crashed or was killed")
             node.kill_orphans(lost)
-            await node.commands.requeue_jobs(lost)
+            if requeue_ids := choose_requeue_ids(running, lost):
+                await node.commands.requeue_jobs(requeue_ids)
 
 
 def describe_stopped(pid: int) -> str:

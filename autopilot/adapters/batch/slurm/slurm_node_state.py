@@ -23,6 +23,7 @@ class SlurmNodeState:
     Attributes:
         name: The node's name in Slurm.
         leader_pid: The job's process: slurmd, or a wrapper that runs it; None while there is none.
+        slurmd_since: The start of that process, on the loop's clock.
         answer: The last answer of slurmctld; None before the first.
         draining: The drain has begun.
         evicting: We give the jobs back: their steps end at our order.
@@ -34,6 +35,7 @@ class SlurmNodeState:
         self._is_name_fixed = False
         self.conditions = Conditions(report)
         self.leader_pid: int | None = None
+        self.slurmd_since = 0.0
         self.processes = SlurmProcesses()
         self.payloads: tuple[str, ...] | None = None  # None: not observed yet
         self.answer: ControllerAnswer | None = None

@@ -91,6 +91,7 @@ class SlurmSystem:
     def on_started(self, pid: int) -> None:
         """Take note of slurmd, or of the wrapper that starts it."""
         self._node_state.leader_pid = pid
+        self._node_state.slurmd_since = asyncio.get_running_loop().time()
         self._node_state.changed.set()
         self._node_state.query_due.set()
 

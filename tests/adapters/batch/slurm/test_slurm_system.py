@@ -30,6 +30,7 @@ class FakeTools:
     def __init__(self, *records: str) -> None:
         self.records = list(records)
         self.orders: list[str] = []
+        self.queue = ""  # as squeue prints it
 
     async def run(self, command: Command, *, timeout: float, name: str) -> CommandResult:
         if not self.records:
@@ -40,6 +41,8 @@ class FakeTools:
             return CommandResult(int(text == UNKNOWN), text, False, 0.0)
         if command.argv[0] == "scontrol" and command.argv[1] != "show":
             self.orders.append(" ".join(command.argv[1:]))
+        if command.argv[0] == "squeue":
+            return CommandResult(0, self.queue, False, 0.0)
         return CommandResult(0, "Slurmd PID = 1" if "slurmd" in command.argv else "", False, 0.0)
 
 
@@ -158,3 +161,15 @@ async def test_an_eviction_without_a_controller(folder: Path, monkeypatch: pytes
     system.slurm.evict()
     await asyncio.wait_for(system.finish_tasks(), 60)
     assert system.cues.count(Evicted()) == 1
+
+
+async def test_an_array_is_requeued_by_its_tasks(folder: Path) -> None:
+    """The job whose raw id is that of its array is requeued alone, and one that slurmctld does not name is not."""
+    system = System(folder, IDLE)
+    await system.slurm.prepare()
+    system.tools.queue = "100 1 slot-1 bob 100 7 N/A 0:07\n"
+    assert "does not hold 104" in await system.slurm._job_return._requeue_known(("100", "104"), 60)
+    assert system.tools.orders == ["requeue Incomplete 100_7"]
+    system.tools.queue = ""
+    assert await system.slurm._job_return._requeue_known(("100",), 60)
+    assert len(system.tools.orders) == 1
