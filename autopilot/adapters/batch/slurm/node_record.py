@@ -45,9 +45,9 @@ class NodeRecord:
         return bool(self.states & (_BUSY_STATES | {"COMPLETING"}))
 
     @property
-    def is_drained(self) -> bool:
-        """True when no job holds the node and none will."""
-        return self.is_refusing_jobs and not self.is_busy
+    def is_draining(self) -> bool:
+        """True when the node keeps new jobs away until somebody opens it. DOWN ends with slurmd's next registration."""
+        return "DRAIN" in self.states
 
     @property
     def is_dynamic(self) -> bool:

@@ -15,7 +15,8 @@ from autopilot.spec.plan import Command
 
 COMMAND_TIMEOUT_S = 10.0
 MAX_REASON_LENGTH = 200
-UNKNOWN_NODE_WORDS = ("not found", "Invalid node name")
+INVALID_NODE = "Invalid node name specified"  # Slurm's own text of this error
+NO_CONTACT = "Unable to contact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,13 @@ def describe_tool_failure(result: CommandResult, subject: str) -> str:
     return f"{subject} failed with status {result.status}: {get_last_output_line(result.output)}"
 
 
+def says_unknown_node(output: str, name: str) -> bool:
+    """Return True when scontrol printed that slurmctld knows no node of this name, and not that it got no answer."""
+    lines = [line.strip() for line in output.splitlines()]
+    is_unknown = any(line == f"Node {name} not found" or line.endswith(INVALID_NODE) for line in lines)
+    return is_unknown and NO_CONTACT not in output
+
+
 class SlurmCommands:
     """Slurm's tools, run among the supervisor's processes."""
 
@@ -62,7 +70,7 @@ class SlurmCommands:
         done = await self.run("scontrol", "--oneliner", "show", "node", name, timeout=timeout)
         if (record := parse_node_record(done.output)) is not None and record.name == name:
             return ControllerAnswer(True, record)
-        if not done.timed_out and any(words in done.output for words in UNKNOWN_NODE_WORDS):
+        if not done.timed_out and says_unknown_node(done.output, name):
             return ControllerAnswer(True)
         return ControllerAnswer(False, problem=describe_tool_failure(done, "slurmctld"))
 
