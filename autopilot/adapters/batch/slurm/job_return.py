@@ -23,6 +23,7 @@ from contextlib import suppress
 from autopilot.adapters.batch.kernel_events import wait_until_ended
 from autopilot.adapters.batch.process_signals import send_signal
 from autopilot.adapters.batch.slurm.job_limbo import choose_requeue_ids
+from autopilot.adapters.batch.slurm.node_address import has_listener
 from autopilot.adapters.batch.slurm.node_record import MAX_RECORD_LENGTH, OWN_REASON, parse_node_record
 from autopilot.adapters.batch.slurm.slurm_commands import COMMAND_TIMEOUT_S as ORDER_TIMEOUT_S
 from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
@@ -58,12 +59,16 @@ class JobReturn:
 
     async def _return_jobs(self) -> None:
         node, commands = self._node_state, self._node_state.commands
+        if node.answer is None:
+            node.answer = await commands.query_node(node.name, COMMAND_TIMEOUT_S)
+        if node.find_name_problem():  # another host's node: nobody can be told of this one
+            await self._end_steps()
+            return
         is_drained = not await commands.drain_node(node.name, REASON, COMMAND_TIMEOUT_S)
         jobs = node.refresh().jobs
         is_requeued = bool(jobs) and not await self._requeue_known(jobs, COMMAND_TIMEOUT_S)
         if not is_drained and not is_requeued:  # slurmctld is away, or does not know the node
-            self._hold_steps()
-            await wait_until_ended(self._signal_steps(signal.SIGTERM), STEP_TIMEOUT_S)
+            await self._end_steps()
             return
         if jobs:
             await wait_until_ended([step.pid for step in node.processes.steps], STEP_TIMEOUT_S)
@@ -75,6 +80,11 @@ class JobReturn:
         if answer.record.is_dynamic:
             self.kill_steps()
             await commands.delete_node(node.name, COMMAND_TIMEOUT_S)
+
+    async def _end_steps(self) -> None:
+        """Ask the processes of the steps to end, with no word to slurmctld."""
+        self._hold_steps()
+        await wait_until_ended(self._signal_steps(signal.SIGTERM), STEP_TIMEOUT_S)
 
     async def requeue(self, jobs: Iterable[str]) -> None:
         """Requeue these jobs. Those that may not be requeued, and all of a silent slurmctld, are asked to end."""
@@ -107,6 +117,9 @@ class JobReturn:
     async def _try_requeue(self, jobs: tuple[str, ...]) -> bool:
         """Give the order; return False without an answer. Jobs that slurmctld does not requeue get SIGTERM."""
         node = self._node_state
+        if node.find_name_problem():
+            self._signal_steps(signal.SIGTERM)
+            return True
         # at once: a silent slurmctld is noticed after 10 s by either, and the jobs wait for their SIGTERM
         problem, answer = await asyncio.gather(
             self._requeue_known(jobs, ORDER_TIMEOUT_S), node.commands.query_node(node.name)
@@ -151,7 +164,8 @@ class JobReturn:
             *([("update", f"nodename={node.name}", "state=down", f"reason={REASON}")] if node.refresh().jobs else []),
             ("delete", f"nodename={node.name}"),
         ]
-        self._give_orders(orders, deadline)
+        if not node.find_name_problem():
+            self._give_orders(orders, deadline)
         self.kill_steps()
         if node.processes.slurmd is not None:
             send_signal(node.processes.slurmd, signal.SIGTERM)
@@ -159,21 +173,25 @@ class JobReturn:
     def abandon_steps(self) -> None:
         """Kill the steps that outlive a crashed slurmd, and give their jobs back at once.
 
-        It blocks, some 0.1 s and 1.5 s at most without an answer: the life may end with slurmd, before any task runs.
+        It blocks, some 0.1 s and 1.5 s at most: the life may end with slurmd, before any task runs.
         """
         self.kill_steps()
-        self._give_orders(self._build_removal(), time.monotonic() + 2 * COMMAND_TIMEOUT_S)
+        if not self._node_state.find_name_problem():
+            self._give_orders(self._build_removal(), time.monotonic() + COMMAND_TIMEOUT_S)
 
     def remove_leftover(self) -> None:
         """Remove the node that a killed life has left in slurmctld, and give its jobs back, before slurmd starts.
 
-        slurmctld keeps the old address of a node that it knows, and its jobs would run on paper for minutes. It blocks,
-        some 0.1 s and 1.5 s at most without an answer: slurmd must not have registered itself when the node is deleted.
+        slurmctld keeps the old address of a node that it knows, and its jobs would run on paper for minutes. A node at
+        another address whose slurmd answers is no leftover: it has the same name by mistake. It blocks, some 0.1 s and
+        3 s at most: slurmd must not have registered itself when the node is deleted.
         """
         deadline = time.monotonic() + 2 * COMMAND_TIMEOUT_S
         show = ("--oneliner", "show", "node", self._node_state.name)
         record = parse_node_record(self._run_scontrol(show, COMMAND_TIMEOUT_S) or "")
-        if record is not None and record.is_leftover:
+        if record is None or not record.is_leftover:
+            return
+        if not self._node_state.is_elsewhere(record) or not has_listener(record.address, record.port):
             self._give_orders(self._build_removal(), deadline)
 
     def _build_removal(self) -> list[tuple[str, ...]]:

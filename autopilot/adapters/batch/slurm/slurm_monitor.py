@@ -92,8 +92,9 @@ class SlurmMonitor:
         node.conditions.update(
             "node-unknown", self._find_registration_problem(), now(), patience=REGISTRATION_PATIENCE_S
         )
-        record = answer.record
-        if record is None:
+        record, name_problem = answer.record, node.find_name_problem()
+        node.conditions.update("node-name-taken", name_problem, now(), patience=REGISTRATION_PATIENCE_S)
+        if record is None or name_problem:
             node.conditions.update("node-closed", None, now())
             return
         if record.is_closed_by_us and not node.draining:

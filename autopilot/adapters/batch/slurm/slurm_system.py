@@ -70,6 +70,8 @@ class SlurmSystem:
         if node is not None:
             slot = self._services.env.get("AUTOPILOT_SLOT")
             self._node_state.fix_name(build_slurm_node_name(node.name, slot, os.uname().nodename))
+            given = {name.lower(): value for name, value in node.settings.items()}
+            self._node_state.configured_address = given.get("nodeaddr")
             self._arguments = build_arguments(self._node_state.name, measure_size(node), node.controller)
         return problems
 
@@ -142,7 +144,7 @@ class SlurmSystem:
                     return False, f"cannot reach slurmctld: {answer.problem}"
                 if answer.record is None:
                     return False, f"slurmctld knows no node {node.name}"
-                problem = answer.record.find_problem(draining=node.draining) or ""
+                problem = node.find_name_problem() or answer.record.find_problem(draining=node.draining) or ""
                 return not problem, problem or f"slurmctld knows {node.name}: {'+'.join(sorted(answer.record.states))}"
             case "munge":
                 problem = await self._commands.check_munge()

@@ -19,6 +19,8 @@ from autopilot.spec.plan import Command
 IDLE = "NodeName=slot-1 CPUTot=1 RealMemory=500 State=IDLE+DYNAMIC_NORM ThreadsPerCore=1\n"
 DRAINED = "NodeName=slot-1 State=IDLE+DRAIN+DYNAMIC_NORM ThreadsPerCore=1 Reason=autopilot: lifetime [root@x]\n"
 UNKNOWN = "Node slot-1 not found\n"
+# 192.0.2.0/24 is for documentation: no host has it
+ELSEWHERE = "NodeName=slot-1 NodeAddr=192.0.2.7 Port=6818 State=MIXED+DYNAMIC_NORM ThreadsPerCore=1\n"
 
 
 class FakeTools:
@@ -54,7 +56,9 @@ async def run_once(_name: str, observe: Callable[[], Awaitable[None]]) -> None:
 class System:
     """A system whose tools and reports a test sees."""
 
-    def __init__(self, folder: Path, *records: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *records: str, env: dict[str, str] | None = None, settings: dict[str, str] | None = None
+    ) -> None:
         self.tools, self.cues, self.tasks = FakeTools(*records), list[Cue](), set[asyncio.Task[None]]()
         services = SupervisorServices(
             command_runner=self.tools,
@@ -65,7 +69,8 @@ class System:
             state_directory=folder,
             env={"PATH": str(folder), "AUTOPILOT_SLOT": "slot-1", **(env or {})},
         )
-        self.slurm = SlurmSystem(SlurmSettings(poll=0.05, node=SlurmNode(cpus=1, memory=500 << 20)), services)
+        node = SlurmNode(cpus=1, memory=500 << 20, settings=settings or {})
+        self.slurm = SlurmSystem(SlurmSettings(poll=0.05, node=node), services)
 
     async def finish_tasks(self) -> None:
         await asyncio.gather(*self.tasks)
@@ -173,3 +178,25 @@ async def test_an_array_is_requeued_by_its_tasks(folder: Path) -> None:
     system.tools.queue = ""
     assert await system.slurm._job_return._requeue_known(("100",), 60)
     assert len(system.tools.orders) == 1
+
+
+async def test_the_node_of_another_host(folder: Path) -> None:
+    """A node of the same name at another address gets no order: it is neither opened nor drained nor removed."""
+    system = System(folder, ELSEWHERE)
+    await system.slurm.prepare()
+    await system.slurm._monitor.query()
+    passed, output = await system.slurm.check("node", 60)
+    assert not passed and "slot-1 at 192.0.2.7, which is not this host: give each node" in output
+    assert await system.slurm._job_return._try_requeue(("7",))
+    assert (await system.slurm._drain_runner._take_snapshot()).record is None
+    system.slurm.evict()
+    await system.finish_tasks()
+    assert system.tools.orders == []
+    assert system.cues.count(Evicted()) == 1
+
+
+async def test_a_node_behind_address_translation(folder: Path) -> None:
+    """An address that the job spec gives the node is its own, though this host does not have it."""
+    system = System(folder, ELSEWHERE, settings={"NodeAddr": "192.0.2.7"})
+    await system.slurm.prepare()
+    assert (await system.slurm.check("node", 60))[0]
