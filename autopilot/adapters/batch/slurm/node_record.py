@@ -24,6 +24,7 @@ class NodeRecord:
         port: Port of slurmd; 0 when it is not told.
         cpus: CPUs it offers; None when they are not told.
         memory: Memory it offers in MiB; None when it is not told.
+        has_comment: Somebody has written a comment.
     """
 
     name: str
@@ -33,6 +34,7 @@ class NodeRecord:
     port: int = 0
     cpus: int | None = None
     memory: int | None = None
+    has_comment: bool = False
 
     @property
     def is_refusing_jobs(self) -> bool:
@@ -98,6 +100,7 @@ def parse_node_record(text: str) -> NodeRecord | None:
         port=_parse_count(fields.get("Port")) or 0,
         cpus=_parse_count(fields.get("CPUTot")),
         memory=_parse_count(fields.get("RealMemory")),
+        has_comment=bool(fields.get("Comment")),
     )
 
 

@@ -5,17 +5,25 @@ An exit status of 0 proves nothing: callers observe the node afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from autopilot.adapters.batch.slurm.job_limbo import QUEUE_FORMAT, RunningJob, parse_running_jobs
 from autopilot.adapters.batch.slurm.node_record import NodeRecord, parse_node_record
+from autopilot.adapters.batch.slurm.spool_directory import (
+    LOOKUP_TIMEOUT_S,
+    build_lookup_command,
+    parse_spool_directory,
+)
 from autopilot.runtime.command_runner import CommandResult, CommandRunner
 from autopilot.spec.plan import Command
 
 COMMAND_TIMEOUT_S = 10.0
 MAX_REASON_LENGTH = 200
 INVALID_NODE = "Invalid node name specified"  # Slurm's own text of this error
+DENIALS = ("Access/permission denied", "Invalid user id")  # also of an order about a node
 NO_CONTACT = "Unable to contact"
 
 
@@ -97,6 +105,26 @@ class SlurmCommands:
         if done.timed_out or done.status != 0:
             return None
         return parse_running_jobs(done.output)
+
+    async def find_denial(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
+        """Return "" unless slurmctld takes no order about the node from us; else one sentence with the remedy.
+
+        The order changes nothing: it empties a comment that is empty.
+        """
+        problem = await self._scontrol("update", f"nodename={name}", "comment=", timeout=timeout)
+        if not any(words in problem for words in DENIALS):
+            return ""
+        return (
+            f"{problem}: it cannot be drained and its jobs cannot be given back; run the supervisor as SlurmUser, "
+            "or make its user an operator in Slurm's accounting"
+        )
+
+    async def find_spool_directory(self, paths: Sequence[str], name: str) -> Path | None:
+        """Return slurmd's spool directory by the first of these files that exists; None without one, or in time."""
+        done = await self.run(*build_lookup_command(paths), timeout=LOOKUP_TIMEOUT_S)
+        if done.timed_out or done.status != 0:
+            return None
+        return parse_spool_directory(done.output, name, os.uname().nodename)
 
     async def drain_node(self, name: str, reason: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
         """Tell slurmctld to send no job to the node; return "" or the problem in one line."""

@@ -24,6 +24,7 @@ class SlurmNodeState:
 
     Attributes:
         name: The node's name in Slurm.
+        is_name_guessed: Neither the job spec nor slurmd's arguments tell the name.
         leader_pid: The job's process: slurmd, or a wrapper that runs it; None while there is none.
         slurmd_since: The start of that process, on the loop's clock.
         answer: The last answer of slurmctld; None before the first.
@@ -35,6 +36,7 @@ class SlurmNodeState:
     def __init__(self, commands: SlurmCommands, report: Callable[[Cue], None], poll: float) -> None:
         self.commands, self.report, self.poll = commands, report, poll
         self.name = build_slurm_node_name(None, None, os.uname().nodename)
+        self.is_name_guessed = True
         self._is_name_fixed = False
         self.conditions = Conditions(report)
         self.leader_pid: int | None = None
@@ -52,7 +54,7 @@ class SlurmNodeState:
 
     def fix_name(self, name: str) -> None:
         """Set the node's name; without it the name is the one in slurmd's arguments, or else the host's."""
-        self.name, self._is_name_fixed = name, True
+        self.name, self._is_name_fixed, self.is_name_guessed = name, True, False
 
     def find_name_problem(self) -> str | None:
         """Return one sentence when the node of this name is another host's: no order of ours may touch it; else None.
@@ -84,7 +86,8 @@ class SlurmNodeState:
         self.processes = find_slurm_processes(self.leader_pid, os.getpid())
         slurmd = self.processes.slurmd
         if slurmd is not None and slurmd != before.slurmd and not self._is_name_fixed:
-            self.name = find_given_name(read_process_title(slurmd).split()) or self.name
+            given = find_given_name(read_process_title(slurmd).split())
+            self.name, self.is_name_guessed = given or self.name, given is None
         self.limbo = self.limbo.observe_steps(self.jobs_with_batch_step)
         now = {step.job: step.first_pid for step in self.processes.steps if step.name == BATCH_STEP}
         self._first_pids = {job: pid for job, pid in self._first_pids.items() if job in self.limbo.seen}

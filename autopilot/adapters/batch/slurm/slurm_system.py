@@ -21,7 +21,7 @@ from autopilot.adapters.batch.slurm.slurm_monitor import SlurmMonitor
 from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
 from autopilot.adapters.batch.slurm.slurm_processes import find_job_id, read_process_title
 from autopilot.adapters.batch.slurm.slurm_settings import SlurmNode, SlurmSettings
-from autopilot.adapters.batch.slurm.spool_directory import CONFIG_PATHS, find_config
+from autopilot.adapters.batch.slurm.spool_directory import list_config_paths
 from autopilot.machines.cues import Evicted
 from autopilot.process import cgroup
 
@@ -39,12 +39,12 @@ class SlurmSystem:
     def __init__(self, settings: SlurmSettings, services: SupervisorServices) -> None:
         """Wire the parts; nothing is opened or asked yet."""
         self._settings, self._services = settings, services
+        controller = settings.node.controller if settings.node is not None else None
+        self._config_paths = list_config_paths(services.env.get("SLURM_CONF"), controller)
         self._commands = SlurmCommands(services.command_runner, services.job_env)
         self._node_state = SlurmNodeState(self._commands, services.report, settings.poll)
         self._drain_runner = SlurmDrainRunner(self._node_state)
-        self._monitor = SlurmMonitor(
-            self._node_state, services.env.get("SLURM_CONF"), self._drain_runner.node_changed.set
-        )
+        self._monitor = SlurmMonitor(self._node_state, self._config_paths, self._drain_runner.node_changed.set)
         self._job_return = JobReturn(self._node_state, services.env)
         self._arguments: tuple[str, ...] = ()
         self._eviction_begun = False
@@ -63,9 +63,10 @@ class SlurmSystem:
             for program in PROGRAMS
             if shutil.which(program, path=path) is None
         ]
-        configured_path = self._services.env.get("SLURM_CONF")
-        if (node is None or node.controller is None) and find_config(configured_path) is None:
-            places = configured_path or " or ".join(CONFIG_PATHS)
+        if (node is None or node.controller is None) and (
+            await self._commands.find_spool_directory(self._config_paths, self._node_state.name)
+        ) is None:
+            places = " or ".join(self._config_paths)
             problems.append(f"there is no slurm.conf in {places}; mount it, or write slurm.node.controller")
         if node is not None:
             slot = self._services.env.get("AUTOPILOT_SLOT")

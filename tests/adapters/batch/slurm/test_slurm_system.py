@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
 from autopilot.adapters.batch.slurm import job_return
+from autopilot.adapters.batch.slurm.slurm_commands import ControllerAnswer
+from autopilot.adapters.batch.slurm.slurm_monitor import SlurmMonitor
+from autopilot.adapters.batch.slurm.slurm_processes import SlurmProcesses
 from autopilot.adapters.batch.slurm.slurm_settings import SlurmNode, SlurmSettings
 from autopilot.adapters.batch.slurm.slurm_system import PROGRAMS, SlurmSystem
 from autopilot.machines.cues import ConditionDetected, Cue, Drained, Evicted
@@ -24,7 +28,8 @@ ELSEWHERE = "NodeName=slot-1 NodeAddr=192.0.2.7 Port=6818 State=MIXED+DYNAMIC_NO
 
 
 class FakeTools:
-    """Answers `scontrol show node`, once for each text and then with the last one; every order succeeds.
+    """Answers `scontrol show node`, once for each text and then with the last one; every order succeeds,
+    unless a test refuses it.
 
     Without a text every tool hangs until its limit.
     """
@@ -33,6 +38,7 @@ class FakeTools:
         self.records = list(records)
         self.orders: list[str] = []
         self.queue = ""  # as squeue prints it
+        self.refusal = ""  # of each order
 
     async def run(self, command: Command, *, timeout: float, name: str) -> CommandResult:
         if not self.records:
@@ -43,6 +49,10 @@ class FakeTools:
             return CommandResult(int(text == UNKNOWN), text, False, 0.0)
         if command.argv[0] == "scontrol" and command.argv[1] != "show":
             self.orders.append(" ".join(command.argv[1:]))
+            return CommandResult(int(bool(self.refusal)), self.refusal, False, 0.0)
+        if command.argv[0] == "sh":  # reads a file, which needs no Slurm
+            done = await asyncio.to_thread(subprocess.run, command.argv, capture_output=True, text=True, timeout=60)
+            return CommandResult(done.returncode, done.stdout, False, 0.0)
         if command.argv[0] == "squeue":
             return CommandResult(0, self.queue, False, 0.0)
         return CommandResult(0, "Slurmd PID = 1" if "slurmd" in command.argv else "", False, 0.0)
@@ -126,7 +136,7 @@ async def test_a_node_that_an_earlier_life_has_closed_is_opened(folder: Path) ->
     system = System(folder, DRAINED, IDLE)
     await system.slurm.prepare()
     await system.slurm._monitor.query()
-    assert system.tools.orders == ["update nodename=slot-1 state=resume"]
+    assert system.tools.orders == ["update nodename=slot-1 comment=", "update nodename=slot-1 state=resume"]
     assert not [cue for cue in system.cues if isinstance(cue, ConditionDetected)]
     assert system.slurm.get_status()["states"] == ["DYNAMIC_NORM", "IDLE"]
 
@@ -200,3 +210,45 @@ async def test_a_node_behind_address_translation(folder: Path) -> None:
     system = System(folder, ELSEWHERE, settings={"NodeAddr": "192.0.2.7"})
     await system.slurm.prepare()
     assert (await system.slurm.check("node", 60))[0]
+
+
+async def test_a_node_without_the_right_to_give_orders(folder: Path) -> None:
+    """It is told at once that orders are refused, not first at the drain; the right that is given ends this."""
+    system = System(folder, IDLE)
+    await system.slurm.prepare()
+    system.tools.refusal = "slurm_update error: Access/permission denied\n"
+    await system.slurm._monitor.query()
+    assert "jobs cannot be given back" in system.slurm.get_status()["troubles"]["orders-refused"]
+    system.tools.refusal = ""
+    await system.slurm._monitor.query()
+    await system.slurm._monitor.query()
+    assert system.slurm.get_status()["troubles"] == {}
+    assert system.tools.orders == ["update nodename=slot-1 comment="] * 2
+
+
+@pytest.mark.parametrize(
+    ("record", "refusal"),
+    [
+        (IDLE.replace("ThreadsPerCore", "Comment=by anna ThreadsPerCore"), ""),
+        (IDLE, "Invalid comment"),  # an answer about something else
+    ],
+)
+async def test_the_right_to_give_orders_is_asked_with_care(folder: Path, record: str, refusal: str) -> None:
+    """A comment of somebody is not overwritten, and another error is no refusal."""
+    system = System(folder, record)
+    await system.slurm.prepare()
+    system.tools.refusal = refusal
+    await system.slurm._monitor.query()
+    assert system.slurm.get_status()["troubles"] == {}
+    assert len(system.tools.orders) == bool(refusal)
+
+
+async def test_a_guessed_name_has_its_own_remedy(folder: Path) -> None:
+    """A node that slurmctld does not know by the host's name needs `-N`, not more dynamic nodes."""
+    state = System(folder, UNKNOWN).slurm._node_state
+    state.answer = ControllerAnswer(True)
+    state.processes = SlurmProcesses(slurmd=1)
+    monitor = SlurmMonitor(state, (), lambda: None)
+    assert "(-N NAME)" in str(monitor._find_registration_problem())
+    state.fix_name("slot-1")
+    assert "MaxNodeCount" in str(monitor._find_registration_problem())
