@@ -99,7 +99,7 @@ def test_a_stop_requeues_only_the_array_task_of_this_node(cluster: SlurmCluster)
     other.wait_for_event("payloads changed: 1 started")
     no_order = ["scontrol", "update", "nodename=slot-2", "comment="]
     cluster.run_on_manager(*no_order)
-    with pytest.raises(LabError, match="Access/permission denied|Invalid user id"):
+    with pytest.raises(LabError, match=r"Access/permission denied|Invalid user id"):
         cluster.run_on_manager(*no_order, user="alice")
     assert cluster.read_job(f"{array}_2")["JobId"] == array
     other.worker.send_signal(signal.SIGTERM)

@@ -17,7 +17,7 @@ from autopilot.adapters.batch.slurm.spool_directory import (
     build_lookup_command,
     parse_spool_directory,
 )
-from autopilot.runtime.command_runner import CommandResult, CommandRunner
+from autopilot.runtime.command_runner import CommandResult, CommandRunner, describe_failure
 from autopilot.spec.plan import Command
 
 COMMAND_TIMEOUT_S = 10.0
@@ -40,19 +40,6 @@ class ControllerAnswer:
     answered: bool
     record: NodeRecord | None = None
     problem: str = ""
-
-
-def get_last_output_line(output: str) -> str:
-    """Return the last line of a tool's output, shortened to 300 characters."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it printed nothing"
-
-
-def describe_tool_failure(result: CommandResult, subject: str) -> str:
-    """Return one sentence about a tool that failed or timed out; `subject` is its first words."""
-    if result.timed_out:
-        return f"{subject} did not answer within {result.duration_s:.0f} s"
-    return f"{subject} failed with status {result.status}: {get_last_output_line(result.output)}"
 
 
 def says_unknown_node(output: str, name: str) -> bool:
@@ -80,21 +67,21 @@ class SlurmCommands:
             return ControllerAnswer(True, record)
         if not done.timed_out and says_unknown_node(done.output, name):
             return ControllerAnswer(True)
-        return ControllerAnswer(False, problem=describe_tool_failure(done, "slurmctld"))
+        return ControllerAnswer(False, problem=describe_failure(done, "slurmctld"))
 
     async def query_slurmd(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
         """Return "" when slurmd answers on this host, else the problem in one line."""
         done = await self.run("scontrol", "show", "slurmd", name, timeout=timeout)
         if not done.timed_out and done.status == 0 and "Slurmd PID" in done.output:
             return ""
-        return describe_tool_failure(done, "slurmd")
+        return describe_failure(done, "slurmd")
 
     async def check_munge(self, timeout: float = COMMAND_TIMEOUT_S) -> str:
         """Return "" when munge makes a credential, else the problem in one line."""
         done = await self.run("munge", "--no-input", timeout=timeout)
         if not done.timed_out and done.status == 0:
             return ""
-        return describe_tool_failure(done, "munge")
+        return describe_failure(done, "munge")
 
     async def list_running_jobs(
         self, name: str, timeout: float = COMMAND_TIMEOUT_S, *, states: str = "RUNNING"
@@ -162,4 +149,4 @@ class SlurmCommands:
         done = await self.run("scontrol", *words, timeout=timeout)
         if not done.timed_out and done.status == 0:
             return ""
-        return describe_tool_failure(done, f"scontrol {words[0]}")
+        return describe_failure(done, f"scontrol {words[0]}")

@@ -17,7 +17,7 @@ UNSETTLED_POLL_S = 2.0  # between questions while the node is not in order
 SUSPICION_POLL_S = 1.0  # between questions while the end of a payload is not explained
 FIRST_LOOKUP_PAUSE_S, MAX_LOOKUP_PAUSE_S = 0.5, 60.0  # between two looks for slurmd's spool directory
 REGISTRATION_PATIENCE_S = 30.0
-CONTROLLER_PATIENCE_S = 15.0
+UNREACHABLE_PATIENCE_S = 15.0
 MUNGE_PATIENCE_S = 10.0
 
 
@@ -98,7 +98,7 @@ class SlurmMonitor:
         if node.evicting:
             return
         unreachable = None if answer.answered else f"cannot reach slurmctld: {answer.problem}; check it and the network"
-        node.conditions.update("controller-unreachable", unreachable, now(), patience=CONTROLLER_PATIENCE_S)
+        node.conditions.update("controller-unreachable", unreachable, now(), patience=UNREACHABLE_PATIENCE_S)
         if not answer.answered:
             return
         node.conditions.update(
