@@ -115,6 +115,8 @@ def test_consul_loads_no_second_http_client():
         "import autopilot.adapters.consul.consul_client;"
         "from autopilot.adapters.consul.consul_library import consul_base; consul_base.Consul"
     )
+    own = list_loaded_modules("import autopilot.adapters.consul.consul_client; from consul import Consul")
+    assert "requests" in own, "another user of py-consul has all of it"
     assert not loaded & {"aiohttp", "requests", "urllib3", "http.client"}
 
 

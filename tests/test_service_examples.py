@@ -10,7 +10,7 @@ import pytest
 from lab.service_hosts import SERVICE_PACKAGES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-FOLDERS = [EXAMPLES / name for name in ("database", "web-service")]
+FOLDERS = [EXAMPLES / name for name in ("database", "vo-box", "web-service")]
 # Debian's minimal set, of which the lab's tree is made, has these
 ALWAYS_THERE = {"bsdutils", "hostname"}
 

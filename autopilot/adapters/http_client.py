@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 import h11
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 5.0
 IDLE_TIMEOUT_S = 60.0  # of a connection that is kept for the next request
+NEXT_ADDRESS_DELAY_S = 0.25  # RFC 8305
 READ_BYTES = 1 << 16
+EVENTS_IN_A_ROW = 500  # of one answer, until others have a turn: chunks may have one byte each
 MAX_HEAD_BYTES = 1 << 16  # of an answer's status line and headers, and of everything else around its body
 
 
@@ -71,12 +73,27 @@ class _ClosedBeforeAnswerError(AutopilotError, ConnectionResetError):
     """The server closed the connection before the first byte of its answer: it had been idle for too long."""
 
 
+class _CountingReader(asyncio.StreamReader):
+    """Stream that counts its bytes: those that nobody has asked for are no answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrived = 0
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        """Take bytes from the connection."""
+        assert isinstance(data, bytes), "asyncio's connections give bytes"
+        self.arrived += len(data)
+        super().feed_data(data)
+
+
 class HttpConnection:
     """One connection, with one request at a time."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: _CountingReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
+        self._received = 0  # bytes of all answers so far
         self.idle_since = 0.0  # the event loop's time
 
     async def exchange(self, request: Request, *, max_bytes: int, truncate: bool = False) -> Answer:
@@ -92,34 +109,38 @@ class HttpConnection:
             OSError: The connection failed, or the answer is not HTTP.
         """
         try:
-            return await self._exchange(request, max_bytes, truncate)
+            message = self._encode(request)
+        except (h11.LocalProtocolError, UnicodeError):  # whose text has the value, such as a token
+            raise ConnectionError("HTTP cannot carry a header or the address of this request") from None
+        try:
+            self._writer.write(message)
+            await self._writer.drain()
+            return await self._read_answer(max_bytes, truncate)
         except h11.ProtocolError as error:
             raise ConnectionError(str(error)) from None
 
-    async def _exchange(self, request: Request, max_bytes: int, truncate: bool) -> Answer:
+    def _encode(self, request: Request) -> bytes:
         headers = [(name.encode(), text.strip(" \t").encode("latin-1")) for name, text in request.headers.items()]
         if request.body:
             headers.append((b"Content-Length", str(len(request.body)).encode()))
-        message = h11.Request(method=request.method, target=request.target, headers=headers)
-        sent = (self._http.send(message) or b"") + (self._http.send(h11.Data(data=request.body)) or b"")
-        self._writer.write(sent + (self._http.send(h11.EndOfMessage()) or b""))
-        await self._writer.drain()
-        status, answer_headers, parts, size, received = 0, {}, [], 0, 0
+        head = h11.Request(method=request.method, target=request.target, headers=headers)
+        parts = [self._http.send(part) or b"" for part in (head, h11.Data(data=request.body), h11.EndOfMessage())]
+        return b"".join(parts)
+
+    async def _read_answer(self, max_bytes: int, truncate: bool) -> Answer:
+        status, headers, parts, size, before, count = 0, {}, [], 0, self._received, 0
         while True:
             event = self._http.next_event()
+            count += 1
+            if count % EVENTS_IN_A_ROW == 0:
+                await asyncio.sleep(0)
             if event is h11.NEED_DATA:
-                data = await self._reader.read(READ_BYTES)
-                if not data and not received:
-                    raise _ClosedBeforeAnswerError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-                received += len(data)
-                if received > 2 * max_bytes + MAX_HEAD_BYTES:  # chunks of one byte, or endless interim answers
+                self._http.receive_data(await self._read(is_first=self._received == before))
+                if self._received - before > 2 * max_bytes + MAX_HEAD_BYTES:  # tiny chunks, or endless interim answers
                     raise AnswerTooLargeError(f"the answer is larger than {max_bytes} bytes")
-                self._http.receive_data(data)
             elif isinstance(event, h11.Response):
                 status = event.status_code
-                answer_headers = {
-                    name.decode("latin-1").title(): text.decode("latin-1") for name, text in event.headers
-                }
+                headers = {name.decode("latin-1").title(): text.decode("latin-1") for name, text in event.headers}
             elif isinstance(event, h11.Data):
                 parts.append(bytes(event.data))
                 size += len(event.data)
@@ -129,7 +150,20 @@ class HttpConnection:
                     raise AnswerTooLargeError(f"the answer is larger than {max_bytes} bytes")
             elif isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
                 break
-        return Answer(status, answer_headers, b"".join(parts)[:max_bytes])
+        return Answer(status, headers, b"".join(parts)[:max_bytes])
+
+    async def _read(self, *, is_first: bool) -> bytes:
+        """Return the next bytes of the answer, empty at its end."""
+        try:
+            data = await self._reader.read(READ_BYTES)
+        except ConnectionError as error:
+            if not is_first:
+                raise
+            raise _ClosedBeforeAnswerError(error.errno, error.strerror) from None
+        if is_first and not data:
+            raise _ClosedBeforeAnswerError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+        self._received += len(data)
+        return data
 
     def prepare_next(self) -> bool:
         """Return True if the connection takes another request."""
@@ -137,35 +171,45 @@ class HttpConnection:
             return False
         self._http.start_next_cycle()
         self.idle_since = asyncio.get_running_loop().time()
-        return self.is_open()
+        return self.is_quiet()
 
-    def is_open(self) -> bool:
-        """Return True unless either side has closed the connection."""
-        return not (self._reader.at_eof() or self._writer.is_closing())
+    def is_quiet(self) -> bool:
+        """Return True if both sides have left the connection open, and nothing came that was not asked for."""
+        is_open = self._reader.exception() is None and not self._reader.at_eof() and not self._writer.is_closing()
+        return is_open and self._reader.arrived == self._received
 
     def close(self) -> None:
         """Close the connection, without waiting for the server."""
-        self._writer.close()
+        transport = self._writer.transport
+        if transport.get_write_buffer_size():
+            transport.abort()  # a server that reads nothing would keep the request, and us, for ever
+        else:
+            transport.close()
 
 
 async def connect(server: Server) -> HttpConnection:
-    """Connect to a server.
+    """Connect to a server: of several addresses the next one is tried when one does not answer soon.
 
     Raises:
         OSError: It cannot be reached within CONNECT_TIMEOUT_S seconds, or its certificate is not accepted.
     """
-    name = (server.server_name or server.host) if server.ssl_context is not None else None
+    loop = asyncio.get_running_loop()
+    reader = _CountingReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport: asyncio.Transport
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             if server.socket_path:
-                streams = await asyncio.open_unix_connection(server.socket_path)
+                transport, _ = await loop.create_unix_connection(lambda: protocol, server.socket_path)
             else:
-                streams = await asyncio.open_connection(
-                    server.host, server.port, ssl=server.ssl_context, server_hostname=name
-                )
+                name = (server.server_name or server.host) if server.ssl_context is not None else None
+                transport, _ = await loop.create_connection(
+                    lambda: protocol, server.host, server.port, ssl=server.ssl_context, server_hostname=name,
+                    happy_eyeballs_delay=NEXT_ADDRESS_DELAY_S,
+                )  # fmt: skip
     except TimeoutError:
         raise ConnectionError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-    return HttpConnection(*streams)
+    return HttpConnection(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
 
 
 class HttpClient:
@@ -174,6 +218,7 @@ class HttpClient:
     def __init__(self, server: Server, *, max_answer_bytes: int) -> None:
         self.server, self._max_answer_bytes = server, max_answer_bytes
         self._idle: list[HttpConnection] = []
+        self._closed = False
 
     async def request(self, request: Request) -> Answer:
         """Send a request, on an idle connection if there is one, and return its answer.
@@ -182,37 +227,37 @@ class HttpClient:
             AnswerTooLargeError: The answer is larger than the client's limit.
             OSError: The server cannot be reached, or does not answer in HTTP.
         """
-        while True:
-            connection = self._take_idle()
-            is_new = connection is None
-            connection = connection or await connect(self.server)
+        if (connection := self._take_idle()) is not None:
             try:
-                answer = await connection.exchange(request, max_bytes=self._max_answer_bytes)
+                return await self._exchange(connection, request)
             except _ClosedBeforeAnswerError:
-                connection.close()
-                if is_new:
-                    raise
-                continue  # it was closed as it had been idle: another one is tried
-            except BaseException:  # also when the caller gives up: an answer may still come on it
-                connection.close()
-                raise
-            if connection.prepare_next():
-                self._idle.append(connection)
-            else:
-                connection.close()
-            return answer
+                pass  # it had been idle for too long: the request is sent once more, on a new one
+        return await self._exchange(await connect(self.server), request)
+
+    async def _exchange(self, connection: HttpConnection, request: Request) -> Answer:
+        try:
+            answer = await connection.exchange(request, max_bytes=self._max_answer_bytes)
+        except BaseException:  # also when the caller gives up: an answer may still come on it
+            connection.close()
+            raise
+        if connection.prepare_next() and not self._closed:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return answer
 
     def _take_idle(self) -> HttpConnection | None:
         oldest = asyncio.get_running_loop().time() - IDLE_TIMEOUT_S
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open() and connection.idle_since >= oldest:
+            if connection.is_quiet() and connection.idle_since >= oldest:
                 return connection
             connection.close()
         return None
 
     def close(self) -> None:
-        """Close the idle connections; those with a request are closed by its end."""
+        """Close the idle connections; one with a request is closed when that has ended."""
+        self._closed = True
         for connection in self._idle:
             connection.close()
         self._idle.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -29,7 +30,7 @@ class Scripted:
         """Answer the requests of one connection."""
         answers = self.connections[self.accepted]
         self.accepted += 1
-        with suppress(ConnectionError):  # of a client that closes before it has read all
+        with suppress(ConnectionError, asyncio.IncompleteReadError):  # of a client that closes early
             for answer in answers:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0] or 0)
@@ -147,6 +148,66 @@ async def test_a_caller_that_gives_up_leaves_no_connection_behind() -> None:
                 await client.request(REQUEST)
         assert (await client.request(REQUEST)).body == b"ok"
         assert scripted.accepted == 2
+
+
+async def test_bytes_that_nobody_asked_for_are_no_answer() -> None:
+    """A connection on which something came while it was idle, such as a 408, is not used again."""
+    late = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
+    scripted = Scripted([OK + late], [OK])
+    async with run_client(scripted) as client:
+        await client.request(REQUEST)
+        assert (await client.request(REQUEST)).status == 200
+        assert scripted.accepted == 2
+
+
+async def test_a_reset_while_idle_is_replaced() -> None:
+    """A connection that the server resets as the next request comes is replaced by another one."""
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        if not resets:
+            resets.append(True)
+            await reader.readuntil(b"\r\n\r\n")
+            writer.transport.abort()
+        else:
+            writer.close()
+
+    resets: list[bool] = []
+    server = await asyncio.start_server(reset, "127.0.0.1")
+    client = HttpClient(Server("127.0.0.1", server.sockets[0].getsockname()[1]), max_answer_bytes=10)
+    for _ in range(2):
+        assert (await client.request(REQUEST)).body == b"ok"
+    client.close()
+    server.close()
+
+
+async def test_no_error_shows_a_token() -> None:
+    """A header that HTTP cannot carry is an error without its value, which may be a token."""
+    for token in ("secret\rX", "secret\nY: z", "secret\u20ac", "secret\0"):
+        async with run_client(Scripted([OK])) as client:
+            with pytest.raises(ConnectionError) as error:
+                await client.request(Request("GET", "/", {"Host": "here", "X-Consul-Token": token}))
+            assert "secret" not in str(error.value)
+
+
+async def test_the_next_address_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two addresses of a name the second one is used when the first one does not answer."""
+    scripted = Scripted([OK])
+    async with run_client(scripted) as client:
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))  # it accepts nothing: a connection is refused or waits
+            addresses = [silent.getsockname(), ("127.0.0.1", client.server.port)]
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+            loop = asyncio.get_running_loop()
+
+            async def resolve(*_: object, **__: object) -> object:
+                return found
+
+            monkeypatch.setattr(loop, "getaddrinfo", resolve)
+            named = HttpClient(Server("name", 80), max_answer_bytes=10)
+            assert (await named.request(REQUEST)).body == b"ok"
+            named.close()
 
 
 async def test_the_begin_of_a_large_body() -> None:

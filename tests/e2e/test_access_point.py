@@ -147,6 +147,7 @@ def test_two_lives_lose_no_job(pool: Pool, volumes: Path) -> None:
     assert sum(len(worker.find_processes("condor_starter")) for worker in pool.workers[:2]) == JOB_COUNT
 
     second = AccessPoint(pool, volumes, token, DRAIN="queue")
+    second.wait_until_joined()  # a tool of HTCondor that runs before the supervisor is ready would make its directories
     pool.wait_until(lambda: second.count_states()["Running"] == JOB_COUNT, 60, "the next life has the running jobs")
     second.host.run(["autopilot", "drain", "--no-wait"])
     pool.wait_until(lambda: "waiting" in (second.read_status().get("drain") or ""), 60, "the schedd refuses new jobs")

@@ -118,7 +118,7 @@ def test_a_killed_step_is_given_back(cluster: SlurmCluster) -> None:
     node.worker.signal_processes(f"slurmstepd: [{job}.batch]")
     cluster.wait_until(lambda: cluster.get_job_status(job) == "Idle", 30, "the job is Idle again")
     node.wait_for_event("its slurmstepd crashed or was killed")
-    assert not node.worker.find_processes("sleep")
+    cluster.wait_until(lambda: not node.worker.find_processes("sleep"), 30, "its processes have ended")
     node.worker.send_signal(signal.SIGTERM)
     assert node.wait_for_exit(30) == 75
     assert node.read_last_words()["payloads_killed"] == 1

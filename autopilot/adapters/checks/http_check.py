@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autopilot.adapters.checks.check_context import CheckContext, CheckResult
 from autopilot.spec.plan import Command, Probe
 
 if TYPE_CHECKING:
+    import ssl
+    from urllib.parse import SplitResult
+
     from autopilot.adapters.http_client import Answer
 
 BATCH_SYSTEM = None
@@ -61,13 +66,14 @@ def compile_probe(value: Any, *, build_command: Callable[[tuple[str, ...]], Comm
 
 async def run(probe: HttpProbe, context: CheckContext) -> CheckResult:
     """Get the URL once; redirects are not followed."""
+    shown = _hide_credentials(probe.url)
     try:
         answer = await _fetch(probe)
     except (OSError, ValueError) as error:
-        return False, f"GET {probe.url}: {getattr(error, 'strerror', None) or error}"
+        return False, f"GET {shown}: {getattr(error, 'strerror', None) or error}"
     first, last = probe.status
     text = " ".join(answer.body.decode(errors="replace").split())[:MAX_SHOWN_CHARACTERS]
-    return first <= answer.status <= last, f"GET {probe.url}: {answer.status} {text}".rstrip()
+    return first <= answer.status <= last, f"GET {shown}: {answer.status} {text}".rstrip()
 
 
 async def _fetch(probe: HttpProbe) -> Answer:
@@ -77,16 +83,43 @@ async def _fetch(probe: HttpProbe) -> Answer:
     from autopilot.adapters.http_client import Request, Server, connect
 
     url = urlsplit(probe.url)
-    context = None
-    if url.scheme == "https":
-        import ssl
-
-        context = ssl.create_default_context()
-    host = url.netloc.rpartition("@")[2]
-    headers = {"Host": host, "Connection": "close", "User-Agent": "autopilot", **probe.headers}
+    context = _get_ssl_context() if url.scheme == "https" else None
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     connection = await connect(Server(url.hostname or "", url.port or (443 if context else 80), context))
     try:
-        return await connection.exchange(Request("GET", target, headers), max_bytes=MAX_BODY_BYTES, truncate=True)
+        request = Request("GET", target, _build_headers(probe, url))
+        return await connection.exchange(request, max_bytes=MAX_BODY_BYTES, truncate=True)
     finally:
         connection.close()
+
+
+def _build_headers(probe: HttpProbe, url: SplitResult) -> dict[str, str]:
+    """Return the probe's headers, and our own where it has none of that name, whatever its case."""
+    user, _, host = url.netloc.rpartition("@")
+    headers = {"Host": host, "Connection": "close", "User-Agent": "autopilot"}
+    if user:
+        from base64 import b64encode
+        from urllib.parse import unquote
+
+        headers["Authorization"] = f"Basic {b64encode(unquote(user).encode()).decode()}"
+    given = {name.lower() for name in probe.headers}
+    return {name: text for name, text in headers.items() if name.lower() not in given} | dict(probe.headers)
+
+
+def _hide_credentials(url: str) -> str:
+    """Return a URL without its user and password, for the log."""
+    scheme, _, rest = url.partition("://")
+    netloc, slash, path = rest.partition("/")
+    return f"{scheme}://{netloc.rpartition('@')[2]}{slash}{path}"
+
+
+@lru_cache(maxsize=1)
+def _cache_ssl_context(_hour: int) -> ssl.SSLContext:
+    import ssl
+
+    return ssl.create_default_context()
+
+
+def _get_ssl_context() -> ssl.SSLContext:
+    """Return the settings of TLS; to read the system's certificates takes 50 ms, so they are kept for an hour."""
+    return _cache_ssl_context(int(time.monotonic() // 3600))

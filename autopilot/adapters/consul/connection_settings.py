@@ -57,7 +57,7 @@ def build_connection_settings(plan: Consul, env: Mapping[str, str]) -> Connectio
     token_file = plan.token_file or ("" if plan.acl_token else env.get("CONSUL_HTTP_TOKEN_FILE", ""))
     return ConnectionSettings(
         base_url=f"{scheme}://{'localhost' if socket_path else address}",
-        token=plan.acl_token or env.get("CONSUL_HTTP_TOKEN", ""),
+        token=plan.acl_token or env.get("CONSUL_HTTP_TOKEN", "").strip(),
         token_file=token_file,
         ssl_context=_build_ssl_context(tls, env) if scheme == "https" else None,
         server_name=tls.servername or env.get("CONSUL_TLS_SERVER_NAME") or None,

@@ -5,28 +5,34 @@ from __future__ import annotations
 import importlib.util
 import sys
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-__all__ = ["ConsulException", "consul_base"]
+NAME = "consul"
 
 
-def _load_base() -> Any:
-    """Return the module `consul.base`.
+def _load_modules() -> tuple[ModuleType, ModuleType]:
+    """Return the modules `consul.base` and `consul.exceptions`.
 
-    The package's own initialization would import `requests`. It is left out if the package is laid out as we know it.
+    The package's own initialization would import `requests`. It is left out if the package is laid out as we know it,
+    and made up for when anybody else imports the package.
     """
-    if "consul" not in sys.modules and (spec := importlib.util.find_spec("consul")) is not None:
+    spec = importlib.util.find_spec(NAME) if NAME not in sys.modules else None
+    if spec is not None:
         package: Any = importlib.util.module_from_spec(spec)
-        sys.modules["consul"] = package
+        sys.modules[NAME] = package
         try:
             package.Check = import_module("consul.check").Check  # consul.api.agent imports it from the package
-            return import_module("consul.base")
+            return import_module("consul.base"), import_module("consul.exceptions")
         except (ImportError, AttributeError):  # another layout: load all of it
-            for name in [name for name in sys.modules if name.partition(".")[0] == "consul"]:
+            for name in [name for name in sys.modules if name.startswith(f"{NAME}.")]:
                 del sys.modules[name]
-    return import_module("consul.base")
+        finally:
+            del sys.modules[NAME]
+    return import_module("consul.base"), import_module("consul.exceptions")
 
 
-consul_base = _load_base()
-
-from consul.exceptions import ConsulException  # noqa: E402 - it would load the whole package
+consul_base: Any
+_exceptions: Any
+consul_base, _exceptions = _load_modules()
+ConsulException: Any = _exceptions.ConsulException

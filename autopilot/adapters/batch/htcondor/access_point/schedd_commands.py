@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from autopilot.adapters.batch.htcondor.access_point.access_point_config import REQUIREMENT_NAME
-from autopilot.adapters.batch.htcondor.access_point.queue_counts import QueueCounts, count_unmade_jobs, parse_totals
+from autopilot.adapters.batch.htcondor.access_point.queue_counts import (
+    FACTORY_QUESTION,
+    QueueCounts,
+    count_unmade_jobs,
+    parse_totals,
+)
 from autopilot.adapters.batch.htcondor.classads import parse_ads, quote_string
 from autopilot.adapters.batch.htcondor.condor_commands import (
     QUERY_TIMEOUT_S,
@@ -31,7 +36,8 @@ class ScheddCommands:
         The jobs still to be made are asked for first: one made between both questions is then counted twice, and never
         missed.
         """
-        factories = await self._commands.run("condor_q", "-allusers", "-factory", "-json", timeout=timeout)
+        question = ("condor_q", "-allusers", "-factory", "-json", *FACTORY_QUESTION)
+        factories = await self._commands.run(*question, timeout=timeout)
         if factories.timed_out or factories.status != 0:
             return None, describe_failure(factories, "condor_q")
         totals = await self._commands.run("condor_q", "-allusers", "-totals", "-json", timeout=timeout)
@@ -46,12 +52,20 @@ class ScheddCommands:
         """Let the schedd read its configuration again. The caller looks at the effect."""
         await self._commands.run("condor_reconfig", "-daemon", "schedd")
 
-    async def is_refusing(self) -> tuple[bool, str]:
-        """Return whether the running schedd has the requirement that refuses new jobs, and a problem in one line."""
-        done = await self._commands.run("condor_config_val", "-schedd", "SUBMIT_REQUIREMENT_NAMES", timeout=10.0)
+    async def has_requirement(self, requirement: str) -> tuple[bool, str]:
+        """Return whether the running schedd asks this of new jobs, by its value too, and a problem in one line."""
+        names, problem = await self._read_running_setting("SUBMIT_REQUIREMENT_NAMES")
+        if problem or REQUIREMENT_NAME not in names.replace(",", " ").split():
+            return False, problem
+        value, problem = await self._read_running_setting(f"SUBMIT_REQUIREMENT_{REQUIREMENT_NAME}")
+        return requirement in (line.strip() for line in value.splitlines()), problem
+
+    async def _read_running_setting(self, name: str) -> tuple[str, str]:
+        """Return a setting as the running schedd has it, and a problem in one line."""
+        done = await self._commands.run("condor_config_val", "-schedd", name, timeout=QUERY_TIMEOUT_S)
         if done.timed_out or done.status != 0:
-            return False, describe_failure(done, "condor_schedd")
-        return REQUIREMENT_NAME in done.output.replace(",", " ").split(), ""
+            return "", describe_failure(done, "condor_schedd")
+        return done.output, ""
 
     async def query_collector(self, name: str, timeout: float = QUERY_TIMEOUT_S) -> QueryResult:
         """Return the collector's ads of the schedd with this name."""

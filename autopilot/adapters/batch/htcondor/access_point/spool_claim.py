@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from autopilot.adapters.batch.htcondor.access_point.access_point_config import LOCK_NAME
@@ -59,9 +59,10 @@ class SpoolClaim:
             raise
         before = parse_record(os.pread(descriptor, MAX_RECORD_BYTES, 0))
         self._descriptor = descriptor
-        if before is None or before.name == record.name:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(asdict(record)).encode(), 0)
+        if before is None or (before.name == record.name and replace(before, since=record.since) != record):
+            data = json.dumps(asdict(record)).encode()
+            os.pwrite(descriptor, data, 0)  # a full disk leaves the record before: the queue keeps its name
+            os.ftruncate(descriptor, len(data))
         return True, before
 
     def release(self) -> None:
