@@ -198,6 +198,9 @@ class AccessPointSystem:
         """Return no arguments: condor_master is configured by its file and its environment."""
         return ()
 
+    def on_starting(self) -> None:
+        """Do nothing: `prepare` has cleared the way."""
+
     def on_started(self, pid: int) -> None:
         """Take note of condor_master, or of the wrapper that starts it."""
         self._leader_pid = pid

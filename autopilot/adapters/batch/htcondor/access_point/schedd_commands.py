@@ -16,9 +16,9 @@ from autopilot.adapters.batch.htcondor.condor_commands import (
     QUERY_TIMEOUT_S,
     CondorCommands,
     QueryResult,
-    describe_failure,
     find_refusal,
 )
+from autopilot.runtime.command_runner import describe_failure
 
 PING_TIMEOUT_S = 5.0  # of a schedd that may be long gone
 
