@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class FakeTools:
         self.requirements, self.requirement = "", ""  # SUBMIT_REQUIREMENT_NAMES and ours, as the schedd has them
         self.obeys = True  # condor_reconfig has an effect
         self.answers: dict[str, tuple[int, str]] = {}  # by the first word; other tools succeed without a word
+        self.silent = ""  # the tool that never ends
         self.commands: list[str] = []
         self.on_command: Callable[[str], None] = lambda _: None
 
@@ -45,7 +47,7 @@ class FakeTools:
         if line.startswith("condor_reconfig") and self.obeys:
             self.requirements, self.requirement = "Site, AutopilotDrain", self.read_requirement()
         status, output = self.answers.get(command.argv[0]) or (0, self.get_output(line))
-        return CommandResult(status, output[-MAX_OUTPUT_BYTES:], False, 0.0)
+        return CommandResult(status, output[-MAX_OUTPUT_BYTES:], command.argv[0] == self.silent, 0.0)
 
     def read_requirement(self) -> str:
         """Return the requirement in the configuration file."""
@@ -63,8 +65,8 @@ class FakeTools:
         if "-factory" in line:
             ads = [{"TotalSubmitProcs": self.unmade, "Environment": self.submit_environment}] if self.unmade else []
             if "-attributes" in line:
-                names = line.rpartition("-attributes ")[2].split(",")
-                ads = [{name: value for name, value in ad.items() if name in names} for ad in ads]
+                asked = line.rpartition("-attributes ")[2].split(",")
+                ads = [{name: value for name, value in ad.items() if name in asked} for ad in ads]
             return json.dumps(ads, indent=1) if ads else ""
         return json.dumps([{"AllusersJobs": self.jobs, "AllusersIdle": self.jobs}]) if "-totals" in line else ""
 
@@ -155,13 +157,59 @@ async def test_sick_disk_is_no_fault_of_the_image(
         assert all(os.strerror(code) in problem and remedy in problem for problem in problems)
 
 
-async def test_live_namesake_is_found(make: Make, tools: FakeTools) -> None:
-    """A schedd of this name that the pool knows and that answers keeps this one from starting; a dead one does not."""
-    tools.answers["condor_status"] = (0, 'Name = "ap@pool"\nMyAddress = "<10.0.0.9:9618>"\n\n')
-    (problem,) = await make().prepare()
-    assert isinstance(problem, OutsideProblem) and "answers at <10.0.0.9:9618>" in problem
-    tools.answers["condor_ping"] = (1, "")
-    assert await make("next").prepare() == []
+# of condor_ping; is the schedd alive?
+ANSWERS = [
+    ((0, "Remote Mapping: condor@pool\nAuthorized: TRUE\n"), True),
+    ((1, 'READ failed!\nSECMAN:2010:Received "DENIED" from server for user condor@pool using method FS.\n'), True),
+    ((1, "READ failed!\nAUTHENTICATE:1003:Failed to authenticate with any method\n"), True),
+    ((1, "ERROR: failed to make connection to <10.0.0.9:9618>\n"), False),
+    # the port is another daemon's by now
+    ((1, "READ failed!\nSECMAN:2011:Connection closed during command authorization.\n"), False),
+]
+
+
+@pytest.mark.parametrize(("answer", "is_alive"), ANSWERS)
+@pytest.mark.parametrize("place", ["pool", "spool"])
+async def test_live_schedd_is_found(
+    make: Make, tools: FakeTools, place: str, answer: tuple[int, str], is_alive: bool
+) -> None:
+    """A schedd of this name, or one that has this spool, keeps this one from starting while it answers, also with a
+    refusal; a dead one does not.
+    """
+    if place == "pool":
+        tools.answers["condor_status"] = (0, 'Name = "ap@pool"\nMyAddress = "<10.0.0.9:9618>"\n\n')
+    else:
+        tools.answers["condor_status"] = (1, "the collector is away")
+        (tools.folder / "spool").mkdir()
+        (tools.folder / "spool/.schedd_address").write_text("<10.0.0.9:9618>\n$CondorVersion: 23.9.6 $\n")
+    tools.answers["condor_ping"] = answer
+    problems = await make().prepare()
+    assert bool(problems) is is_alive
+    assert all(isinstance(problem, OutsideProblem) and "answers at <10.0.0.9:9618>" in problem for problem in problems)
+
+
+async def test_silent_schedd_is_alive_while_it_holds_its_port(make: Make, tools: FakeTools, tmp_path: Path) -> None:
+    """A schedd too busy to answer in time keeps this one from starting; the address of one that is gone does not."""
+    (tmp_path / "spool").mkdir()
+    tools.silent = "condor_ping"
+    server = socket.create_server(("127.0.0.1", 0))
+    with server:
+        address = f"<127.0.0.1:{server.getsockname()[1]}?sock=schedd_26_698d>"
+        (tmp_path / "spool/.schedd_address").write_text(f"{address}\n")
+        (problem,) = await make().prepare()
+    assert isinstance(problem, OutsideProblem) and f"answers at {address}" in problem
+    assert await make().prepare() == []
+
+
+@pytest.mark.parametrize("text", ["", "\n<10.0.0.9:9618>", "10.0.0.9:9618", "-a b\n", "<" + "x" * 5000 + ">"])
+def test_address_that_is_none(tmp_path: Path, text: str) -> None:
+    """Anything else in the address file, or a file that is none, is no address."""
+    path = tmp_path / ".schedd_address"
+    path.write_text(text)
+    assert spool_claim.read_schedd_address(tmp_path) == ""
+    path.unlink()
+    os.mkfifo(path)
+    assert spool_claim.read_schedd_address(tmp_path) == ""
 
 
 async def test_drain_waits_for_the_queue(make: Make, tools: FakeTools, cues: list[Cue]) -> None:

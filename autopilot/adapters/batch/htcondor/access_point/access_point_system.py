@@ -155,11 +155,7 @@ class AccessPointSystem:
             problem = self._examine_spool(spool) or await self._claim_spool(spool, name)
         except OSError as error:
             problem = preflight.add_disk_remedy(f"SPOOL = {spool}: cannot lock {error.filename or spool}", error)
-        if not problem and (address := await self._commands.find_live_namesake(name)):
-            problem = OutsideProblem(
-                f"another access point of the name {name} answers at {address}: end that one, "
-                "or give this one a name and a spool of its own"
-            )
+        problem = problem or await self._find_live_schedd(spool, name)
         if problem:
             self._claim.release()
         return [problem] if problem else []
@@ -187,6 +183,18 @@ class AccessPointSystem:
             if loop.time() >= deadline:
                 return OutsideProblem(spool_claim.describe_holder(spool, other))
             await asyncio.sleep(SPOOL_POLL_S)  # the kernel tells nobody that a lock is free
+
+    async def _find_live_schedd(self, spool: Path, name: str) -> str:
+        """Return a sentence when a schedd without our claim has this spool or this name, else ""."""
+        if (address := spool_claim.read_schedd_address(spool)) and await self._commands.is_alive(address):
+            owner = f"the access point that last used SPOOL = {spool}"
+        elif (address := await self._commands.find_namesake(name)) and await self._commands.is_alive(address):
+            owner = f"another access point of the name {name}"
+        else:
+            return ""
+        return OutsideProblem(
+            f"{owner} answers at {address}: end that one, or give this one a name and a spool of its own"
+        )
 
     # --- around condor_master ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from autopilot.adapters.batch.htcondor.access_point.access_point_config import REQUIREMENT_NAME
@@ -12,6 +13,7 @@ from autopilot.adapters.batch.htcondor.access_point.queue_counts import (
     parse_totals,
 )
 from autopilot.adapters.batch.htcondor.classads import parse_ads, quote_string
+from autopilot.adapters.batch.htcondor.collector_link import parse_collectors
 from autopilot.adapters.batch.htcondor.condor_commands import (
     QUERY_TIMEOUT_S,
     CondorCommands,
@@ -21,6 +23,7 @@ from autopilot.adapters.batch.htcondor.condor_commands import (
 from autopilot.runtime.command_runner import describe_failure
 
 PING_TIMEOUT_S = 5.0  # of a schedd that may be long gone
+CONNECT_TIMEOUT_S = 3.0
 
 
 class ScheddCommands:
@@ -84,11 +87,29 @@ class ScheddCommands:
             return ""
         return find_refusal(done.output) or describe_failure(done, "condor_ping")
 
-    async def find_live_namesake(self, name: str) -> str:
-        """Return the address of a running schedd of this name that the pool knows; "" without one."""
+    async def find_namesake(self, name: str) -> str:
+        """Return the address of the schedd of this name that the pool knows, dead or alive; "" without one."""
         known = await self.query_collector(name)
-        address = str(known.ads[0].get("MyAddress", "")) if known.ads else ""
-        if not address:
-            return ""
-        done = await self._commands.run("condor_ping", "-addr", address, "READ", timeout=PING_TIMEOUT_S)
-        return address if done.status == 0 and not done.timed_out else ""
+        return str(known.ads[0].get("MyAddress", "")) if known.ads else ""
+
+    async def is_alive(self, address: str) -> bool:
+        """Return whether a daemon answers at this address, be it with a refusal.
+
+        A schedd that reads a long queue, or waits for its disk, is silent for long: it still holds its port. The
+        address of a dead host does not.
+        """
+        done = await self._commands.run("condor_ping", "-verbose", "-addr", address, "READ", timeout=PING_TIMEOUT_S)
+        if done.timed_out:
+            return any([await _can_connect(host, port) for host, port in parse_collectors(address)])
+        return done.status == 0 or find_refusal(done.output) is not None
+
+
+async def _can_connect(host: str, port: int) -> bool:
+    """Return whether a program listens on this port."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, ValueError):  # TimeoutError is an OSError; ValueError: no port number
+        return False
+    writer.transport.abort()
+    return True
