@@ -29,7 +29,18 @@ def run_wrapper(tmp_path: Path, setup: str, patience: str = "60"):
     return done.returncode, done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("script", ["export EXPERIMENT=atlas\n", ""], ids=["environment", "none"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "export EXPERIMENT=atlas\n",
+        "",
+        "while [ $# -gt 0 ]; do shift; done; export EXPERIMENT=atlas\n",
+        "set -- other words; export EXPERIMENT=atlas\n",
+        'names=(atlas cms); declare -x EXPERIMENT="${names[0]}"; [ -f "${BASH_SOURCE[0]}" ]\n',
+        "set -eu; export EXPERIMENT=atlas\n",
+    ],
+    ids=["environment", "none", "shift", "set", "bash", "strict"],
+)
 def test_job_runs_in_its_environment(tmp_path, script):
     """The job gets the environment of the script, its own arguments unchanged, and its exit status is the wrapper's."""
     setup = tmp_path / "setup.sh"
@@ -40,8 +51,15 @@ def test_job_runs_in_its_environment(tmp_path, script):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(None, "the repository is not mounted, or has no such file"), ("false\n", "it ended with an error")],
-    ids=["missing", "failing"],
+    [
+        (None, "the repository is not mounted, or has no such file"),
+        ("false\n", "it ended with an error"),
+        ("if then\n", "it ended with an error"),
+        ("exit 0\n", "it ended the shell"),
+        ("exit 3\n", "it ended the shell"),
+        ("set -u; export A=$NO_SUCH_VARIABLE\n", "it ended the shell"),
+    ],
+    ids=["missing", "failing", "syntax", "exit-0", "exit-3", "unset"],
 )
 def test_job_does_not_run_without_it(tmp_path, content, reason):
     """Without the script, or when it fails, the job does not run, and its error output has the reason."""
@@ -50,6 +68,7 @@ def test_job_does_not_run_without_it(tmp_path, content, reason):
         setup.write_text(content)
     status, output, told = run_wrapper(tmp_path, str(setup))
     assert (status, output) == (75, "") and reason in told and str(setup) in told
+    assert told.count("cannot ") == 1
 
 
 @pytest.mark.real("root", "fuse")

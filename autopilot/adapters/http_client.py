@@ -227,25 +227,24 @@ class HttpClient:
             AnswerTooLargeError: The answer is larger than the client's limit.
             OSError: The server cannot be reached, or does not answer in HTTP.
         """
-        while True:
-            connection = self._take_idle()
-            is_new = connection is None
-            connection = connection or await connect(self.server)
+        if (connection := self._take_idle()) is not None:
             try:
-                answer = await connection.exchange(request, max_bytes=self._max_answer_bytes)
+                return await self._exchange(connection, request)
             except _ClosedBeforeAnswerError:
-                connection.close()
-                if is_new:
-                    raise
-                continue  # it was closed as it had been idle: another one is tried
-            except BaseException:  # also when the caller gives up: an answer may still come on it
-                connection.close()
-                raise
-            if connection.prepare_next() and not self._closed:
-                self._idle.append(connection)
-            else:
-                connection.close()
-            return answer
+                pass  # it had been idle for too long: the request is sent once more, on a new one
+        return await self._exchange(await connect(self.server), request)
+
+    async def _exchange(self, connection: HttpConnection, request: Request) -> Answer:
+        try:
+            answer = await connection.exchange(request, max_bytes=self._max_answer_bytes)
+        except BaseException:  # also when the caller gives up: an answer may still come on it
+            connection.close()
+            raise
+        if connection.prepare_next() and not self._closed:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return answer
 
     def _take_idle(self) -> HttpConnection | None:
         oldest = asyncio.get_running_loop().time() - IDLE_TIMEOUT_S

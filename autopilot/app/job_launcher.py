@@ -175,6 +175,8 @@ class JobLauncher:
                     backpressure=self._log.choose_backpressure(raw=job.raw),
                 )
             else:
+                if batch_system is not None:
+                    batch_system.on_starting()
                 arguments = batch_system.build_arguments() if batch_system is not None else ()
                 process = self._processes.start(
                     replace(job.command, argv=(*job.command.argv, *arguments)),

@@ -28,6 +28,19 @@ class CommandResult(NamedTuple):
     duration_s: float
 
 
+def get_last_line(output: str) -> str:
+    """Return the last line of a tool's output, shortened to 300 characters."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it printed nothing"
+
+
+def describe_failure(result: CommandResult, subject: str) -> str:
+    """Return one sentence about a tool that failed or timed out; `subject` is its first words."""
+    if result.timed_out:
+        return f"{subject} did not answer within {result.duration_s:.0f} s"
+    return f"{subject} failed with status {result.status}: {get_last_line(result.output)}"
+
+
 class CommandRunner(Protocol):
     """Runs commands for those that need their result."""
 

@@ -58,7 +58,15 @@ class SlurmWorker(BatchNode):
             60,
             "the node registers itself",
         )
-        self.wait_for_event("healthy")
+        return self.wait_until_healthy()
+
+    def wait_until_healthy(self) -> Self:
+        """Wait until slurmctld sends jobs to the slurmd of this life."""
+        self.pool.wait_until(
+            lambda: any(line["job"] == SLURMD["name"] for line in self.find_events("marked healthy")),
+            60,
+            "slurmd is healthy",
+        )
         return self
 
     def wait_until_retiring(self) -> None:

@@ -1,4 +1,4 @@
-"""A life of examples/access-point on a real pool, which ends with a handover."""
+"""Two lives of examples/access-point on a real pool: the first hands its queue over, the second empties it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from lab.lab_errors import LabError
 from lab.lab_host import Host
 from lab.pool import Pool
 from lab.pool_settings import SITE_CONFIG_PATH, WORKER_CONFIG
@@ -34,6 +35,17 @@ log = /home/alice/jobs.log
 output = /home/alice/output.$(Process)
 queue {JOB_COUNT}
 """
+# of the jobs' log, by HTCondor's code
+EXPECTED_EVENTS = {
+    "000": JOB_COUNT,  # submitted
+    "001": JOB_COUNT,  # began, once each
+    "022": JOB_COUNT,  # disconnected
+    "023": JOB_COUNT,  # reconnected
+    "005": JOB_COUNT,  # terminated
+    "004": 0,  # evicted
+    "007": 0,  # exception in the shadow
+}
+
 pytestmark = pytest.mark.real("root", "htcondor")
 
 
@@ -110,8 +122,10 @@ def prepare_pool(pool: Pool) -> str:
     return token
 
 
-def test_handover_leaves_jobs_running(pool: Pool, volumes: Path) -> None:
-    """An access point refuses a rival for its spool; its handover exits with 0 and leaves ten running jobs alone."""
+def test_two_lives_lose_no_job(pool: Pool, volumes: Path) -> None:
+    """Ten running jobs outlive their access point, complete in its next life with one start each, and a drain of that
+    one refuses new jobs, waits for them and exits with 0.
+    """
     token = prepare_pool(pool)
     first = AccessPoint(pool, volumes, token)
     first.wait_until_joined()
@@ -131,3 +145,26 @@ def test_handover_leaves_jobs_running(pool: Pool, volumes: Path) -> None:
     words = first.read_last_words()
     assert (words["reason"], words["exit_code"], words["payloads_killed"]) == ("drain", 0, 0)
     assert sum(len(worker.find_processes("condor_starter")) for worker in pool.workers[:2]) == JOB_COUNT
+
+    second = AccessPoint(pool, volumes, token, DRAIN="queue")
+    second.wait_until_joined()  # a tool of HTCondor that runs before the supervisor is ready would make its directories
+    pool.wait_until(lambda: second.count_states()["Running"] == JOB_COUNT, 60, "the next life has the running jobs")
+    second.host.run(["autopilot", "drain", "--no-wait"])
+    pool.wait_until(lambda: "waiting" in (second.read_status().get("drain") or ""), 60, "the schedd refuses new jobs")
+    with pytest.raises(LabError, match="is being drained and takes no new jobs"):
+        second.submit()
+    assert "the life ends when the queue is empty" in second.host.run(["autopilot", "why", "condor-master"])
+    assert 'autopilot_queue_jobs{state="running"}' in second.host.run("curl -s http://127.0.0.1:9090/metrics")
+    for worker in pool.workers[:2]:
+        worker.write_file("/released", "")
+    assert second.host.wait(120) == 0
+    assert second.read_last_words()["reason"] == "drain"
+
+    log = (volumes / "home/alice/jobs.log").read_text()
+    events = Counter(re.findall(r"(?m)^(\d{3}) \(", log))
+    assert {code: events[code] for code in EXPECTED_EVENTS} == EXPECTED_EVENTS
+    history = (volumes / "spool/history").read_text()
+    starts = Counter(re.findall(r"(?m)^(NumJobStarts|NumShadowStarts) = (\d+)$", history))
+    assert starts == {("NumJobStarts", "1"): JOB_COUNT, ("NumShadowStarts", "2"): JOB_COUNT}
+    outputs = [path.read_text() for path in sorted((volumes / "home/alice").glob("output.*"))]
+    assert outputs == ["done\n"] * JOB_COUNT

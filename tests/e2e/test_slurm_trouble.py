@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.lab_errors import LabError
 from lab.slurm_cluster import SlurmCluster
 from tests.e2e.batch_sites import use_cluster
 from tests.e2e.node import STATE_PATH
@@ -68,6 +69,45 @@ def test_a_deadline_without_the_controller(cluster: SlurmCluster) -> None:
     assert node.wait_for_exit() == 75
     assert cluster.get_job_status(job) == "Idle"
     assert NODE_NAME not in cluster.list_nodes()
+
+
+def test_the_next_life_after_a_killed_one(cluster: SlurmCluster) -> None:
+    """The next life of a slot whose container was killed gives its job back, and is the node at its own address."""
+    killed = SlurmWorker(cluster).wait_until_joined()
+    lost = killed.start_lasting_job()
+    killed.worker.stop()
+    assert NODE_NAME in cluster.list_nodes()
+    node = SlurmWorker(cluster, node={"memory": "600MB"}).wait_until_healthy()
+    assert (cluster.get_job_status(lost), cluster.count_starts(lost)) == ("Idle", 1)
+    node.start_lasting_job()
+    node.drain()
+    node.finish_jobs()
+    assert node.wait_for_exit() == 0
+    assert NODE_NAME not in cluster.list_nodes()
+
+
+def test_a_stop_requeues_only_the_array_task_of_this_node(cluster: SlurmCluster) -> None:
+    """The last task of an array has the array's id: it is Idle after a stop of its node, and the other one runs on.
+
+    An order that changes nothing is taken from root and refused to an ordinary user, as the node's own question is.
+    """
+    node = SlurmWorker(cluster).wait_until_joined()
+    array = cluster.submit(300, options="#SBATCH --array=1-2")
+    cluster.wait_until(lambda: cluster.count_starts(f"{array}_1") == 1, 60, "the first task runs")
+    other = SlurmWorker(cluster, env={"AUTOPILOT_SLOT": "slot-2"}).wait_until_healthy()
+    cluster.wait_until(lambda: cluster.count_starts(f"{array}_2") == 1, 60, "the second task runs")
+    other.wait_for_event("payloads changed: 1 started")
+    no_order = ["scontrol", "update", "nodename=slot-2", "comment="]
+    cluster.run_on_manager(*no_order)
+    with pytest.raises(LabError, match=r"Access/permission denied|Invalid user id"):
+        cluster.run_on_manager(*no_order, user="alice")
+    assert cluster.read_job(f"{array}_2")["JobId"] == array
+    other.worker.send_signal(signal.SIGTERM)
+    assert other.wait_for_exit(30) == 0
+    assert cluster.get_job_status(f"{array}_2") == "Idle"
+    assert (cluster.get_job_status(f"{array}_1"), cluster.count_starts(f"{array}_1")) == ("Running", 1)
+    for worker in (node, other):
+        assert not worker.find_events("cannot be given back|is not this host")
 
 
 def test_a_killed_step_is_given_back(cluster: SlurmCluster) -> None:

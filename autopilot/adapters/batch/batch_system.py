@@ -3,7 +3,7 @@
 The supervisor calls, in this order:
 
     prepare() -> monitor() in the background
-    build_environment(), build_arguments(), on_started(), on_exited()     around each run of the main process
+    on_starting(), build_environment(), build_arguments(), on_started(), on_exited()     around each main process
     begin_drain() ... Drained            payloads finish
     soft_stop(), hard_stop()             the two steps at the drain's deadline
     evict() ... Evicted                  an ordered stop that does not wait for payloads
@@ -93,6 +93,10 @@ class BatchSystem(Protocol):
 
     def build_arguments(self) -> tuple[str, ...]:
         """Return arguments for the main process, after those of its command."""
+        ...
+
+    def on_starting(self) -> None:
+        """Clear the way for the main process, which starts next; it may block for three seconds."""
         ...
 
     def on_started(self, pid: int) -> None:

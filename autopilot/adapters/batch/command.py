@@ -107,6 +107,11 @@ class CommandDrain:
         """Return arguments for the main process, after those of its command."""
         return self._inner.build_arguments() if self._inner is not None else ()
 
+    def on_starting(self) -> None:
+        """Clear the way for the main process."""
+        if self._inner is not None:
+            self._inner.on_starting()
+
     def on_started(self, pid: int) -> None:
         """Take note of the main process."""
         if self._inner is not None:

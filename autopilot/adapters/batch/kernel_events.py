@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_ONLYDIR = 0x40, 0x80, 0x100, 0x200, 0x01000000
+IN_IGNORED = 0x8000
+_EVENT = struct.Struct("iIII")  # watch, mask, cookie, length of the name that follows
 
 
 class DirectoryWatch:
@@ -21,6 +24,11 @@ class DirectoryWatch:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
         self._descriptor: int | None = None
+
+    @property
+    def is_watching(self) -> bool:
+        """True from a successful start until the end, or until the directory is removed."""
+        return self._descriptor is not None
 
     def start(self, directory: Path, loop: asyncio.AbstractEventLoop) -> bool:
         """Begin, unless it has begun. Returns False when the kernel refuses: then nothing is ever reported."""
@@ -37,7 +45,7 @@ class DirectoryWatch:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
-        loop.add_reader(descriptor, self._read)
+        loop.add_reader(descriptor, self._read, loop)
         return True
 
     def stop(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -47,11 +55,23 @@ class DirectoryWatch:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _read(self) -> None:
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._descriptor is not None, "read only while it is watched"
         with contextlib.suppress(BlockingIOError):
-            os.read(self._descriptor, 64 * 1024)
+            if has_lost_directory(os.read(self._descriptor, 64 * 1024)):
+                self.stop(loop)
         self._on_change()
+
+
+def has_lost_directory(events: bytes) -> bool:
+    """Return True when the kernel says, in the data of an inotify descriptor, that the directory is gone."""
+    offset = 0
+    while offset + _EVENT.size <= len(events):
+        _, mask, _, name_length = _EVENT.unpack_from(events, offset)
+        if mask & IN_IGNORED:
+            return True
+        offset += _EVENT.size + name_length
+    return False
 
 
 class ProcessEndWatch:

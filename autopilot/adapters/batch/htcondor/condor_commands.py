@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autopilot.adapters.batch.htcondor.classads import Value, parse_ad, parse_ads, quote_string
-from autopilot.runtime.command_runner import CommandResult, CommandRunner
+from autopilot.runtime.command_runner import CommandResult, CommandRunner, describe_failure
 from autopilot.spec.plan import Command
 
 COMMAND_TIMEOUT_S = 15.0  # for a command that changes something; it took 120 s on a broken node
@@ -33,19 +33,6 @@ class QueryResult:
     ads: tuple[dict[str, Value], ...] | None  # None: the query failed
     problem: str = ""  # the failure in one line
     refused: bool = False  # the daemon was reached, and denied access
-
-
-def get_last_line(output: str) -> str:
-    """Return the last line of a tool's output, shortened to 300 characters."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it printed nothing"
-
-
-def describe_failure(result: CommandResult, subject: str) -> str:
-    """Return one sentence about a tool that failed or timed out; `subject` is its first words."""
-    if result.timed_out:
-        return f"{subject} did not answer within {result.duration_s:.0f} s"
-    return f"{subject} failed with status {result.status}: {get_last_line(result.output)}"
 
 
 def find_refusal(output: str) -> str | None:

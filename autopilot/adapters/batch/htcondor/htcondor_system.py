@@ -237,6 +237,9 @@ class HtcondorSystem:
         """Return none: condor_master reads everything from its configuration."""
         return ()
 
+    def on_starting(self) -> None:
+        """Do nothing: `prepare` has cleared the way."""
+
     def on_started(self, pid: int) -> None:
         """Take note of condor_master, or of the wrapper that starts it."""
         self._node_state.leader_pid, self._node_state.started_at = pid, asyncio.get_running_loop().time()

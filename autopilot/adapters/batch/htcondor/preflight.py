@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import pwd
 import shutil
@@ -10,6 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from autopilot.adapters.batch.batch_system import OutsideProblem
 from autopilot.adapters.batch.htcondor import id_tokens
 from autopilot.adapters.batch.htcondor.collector_link import parse_collectors
 from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
@@ -18,6 +20,8 @@ from autopilot.adapters.batch.htcondor.free_space import read_free_bytes
 LOOKUP_TIMEOUT_S = 5.0  # a dead name server holds each daemon up for minutes
 MIN_LOG_BYTES = 1 << 20  # condor_master exits 44 within a second when its log is full
 DIRECTORY_SETTINGS = ("RUN", "LOCK", "LOG", "SPOOL", "EXECUTE")
+# of an image or a mount that does not fit; others are of the disk behind it
+CONTAINER_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST)
 TOKEN_IDENTITIES = {"ADVERTISE_STARTD": "worker@POOL", "ADVERTISE_SCHEDD": "access-point@POOL"}
 
 
@@ -82,9 +86,7 @@ def prepare_directories(settings: Mapping[str, str]) -> list[str]:
             _make_directory(Path(path), uid, gid)
             mount_flags, free = os.statvfs(path).f_flag, read_free_bytes(path)
         except OSError as error:
-            problems.append(
-                f"{name} = {path}: cannot make it ({error.strerror}); mount it writable for the user condor"
-            )
+            problems.append(add_disk_remedy(f"{name} = {path}: cannot make it", error))
             continue
         if mount_flags & os.ST_RDONLY:
             problems.append(f"{name} = {path} is mounted read-only: mount a volume or a tmpfs there")
@@ -93,6 +95,16 @@ def prepare_directories(settings: Mapping[str, str]) -> list[str]:
         elif name == "LOG" and free < MIN_LOG_BYTES:
             problems.append(f"LOG = {path} is full, condor_master would exit 44: make room there")
     return problems
+
+
+def add_disk_remedy(problem: str, error: OSError) -> str:
+    """Return the problem with its cause and its remedy; an OutsideProblem when the disk fails, not the container."""
+    if error.errno in CONTAINER_ERRORS:
+        return f"{problem} ({error.strerror}); mount it writable for the user condor"
+    return OutsideProblem(
+        f"{problem} ({error.strerror}); look at its volume: the disk may be full or broken, "
+        "and a file server may be away or know no locks"
+    )
 
 
 def _make_directory(path: Path, uid: int, gid: int) -> None:

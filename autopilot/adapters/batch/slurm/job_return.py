@@ -22,7 +22,10 @@ from contextlib import suppress
 
 from autopilot.adapters.batch.kernel_events import wait_until_ended
 from autopilot.adapters.batch.process_signals import send_signal
-from autopilot.adapters.batch.slurm.node_record import OWN_REASON
+from autopilot.adapters.batch.slurm.job_limbo import choose_requeue_ids
+from autopilot.adapters.batch.slurm.node_address import has_listener
+from autopilot.adapters.batch.slurm.node_record import MAX_RECORD_LENGTH, OWN_REASON, parse_node_record
+from autopilot.adapters.batch.slurm.slurm_commands import COMMAND_TIMEOUT_S as ORDER_TIMEOUT_S
 from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
 from autopilot.process import job_processes
 from autopilot.process.spawn import SpawnError, spawn
@@ -32,6 +35,7 @@ TOTAL_TIMEOUT_S = 4.5  # of the port's five
 COMMAND_TIMEOUT_S = 1.5  # for each order; an unreachable slurmctld takes longer to be noticed
 STEP_TIMEOUT_S = 0.8  # from the requeue to the word that the node is down
 REQUEUE_RETRY_S = 2.0  # from an order without an answer to the next one, after a soft stop
+REQUEUED_STATES = "RUNNING,SUSPENDED"  # a job that is at its end is not run again
 REASON = f"{OWN_REASON} stopped"
 
 
@@ -55,12 +59,16 @@ class JobReturn:
 
     async def _return_jobs(self) -> None:
         node, commands = self._node_state, self._node_state.commands
+        if node.answer is None:
+            node.answer = await commands.query_node(node.name, COMMAND_TIMEOUT_S)
+        if node.find_name_problem():  # another host's node: nobody can be told of this one
+            await self._end_steps()
+            return
         is_drained = not await commands.drain_node(node.name, REASON, COMMAND_TIMEOUT_S)
         jobs = node.refresh().jobs
-        is_requeued = bool(jobs) and not await commands.requeue_jobs(jobs, COMMAND_TIMEOUT_S)
+        is_requeued = bool(jobs) and not await self._requeue_known(jobs, COMMAND_TIMEOUT_S)
         if not is_drained and not is_requeued:  # slurmctld is away, or does not know the node
-            self._hold_steps()
-            await wait_until_ended(self._signal_steps(signal.SIGTERM), STEP_TIMEOUT_S)
+            await self._end_steps()
             return
         if jobs:
             await wait_until_ended([step.pid for step in node.processes.steps], STEP_TIMEOUT_S)
@@ -72,6 +80,11 @@ class JobReturn:
         if answer.record.is_dynamic:
             self.kill_steps()
             await commands.delete_node(node.name, COMMAND_TIMEOUT_S)
+
+    async def _end_steps(self) -> None:
+        """Ask the processes of the steps to end, with no word to slurmctld."""
+        self._hold_steps()
+        await wait_until_ended(self._signal_steps(signal.SIGTERM), STEP_TIMEOUT_S)
 
     async def requeue(self, jobs: Iterable[str]) -> None:
         """Requeue these jobs. Those that may not be requeued, and all of a silent slurmctld, are asked to end."""
@@ -86,11 +99,31 @@ class JobReturn:
                 self._release_steps()
                 return
 
-    async def _try_requeue(self, jobs: tuple[str, ...]) -> bool:
-        """Give the order; return False without an answer. Jobs that slurmctld refuses to requeue get SIGTERM."""
+    async def _requeue_known(self, jobs: Sequence[str], timeout_s: float) -> str:
+        """Requeue the jobs that slurmctld holds for running here; return "" or the problem in one line.
+
+        The others are freed when the node is set down, which touches nothing on other nodes.
+        """
         node = self._node_state
+        queue = await node.commands.list_running_jobs(node.name, timeout_s, states=REQUEUED_STATES)
+        if queue is None:
+            return "squeue did not answer"
+        if not (requeue_ids := choose_requeue_ids(queue, jobs)):
+            return "slurmctld holds none of these jobs for running here"
+        problem = await node.commands.requeue_jobs(requeue_ids, timeout_s)
+        unknown = set(jobs) - {job.job for job in queue}
+        return problem or (f"slurmctld does not hold {', '.join(sorted(unknown))} for running here" if unknown else "")
+
+    async def _try_requeue(self, jobs: tuple[str, ...]) -> bool:
+        """Give the order; return False without an answer. Jobs that slurmctld does not requeue get SIGTERM."""
+        node = self._node_state
+        if node.find_name_problem():
+            self._signal_steps(signal.SIGTERM)
+            return True
         # at once: a silent slurmctld is noticed after 10 s by either, and the jobs wait for their SIGTERM
-        problem, answer = await asyncio.gather(node.commands.requeue_jobs(jobs), node.commands.query_node(node.name))
+        problem, answer = await asyncio.gather(
+            self._requeue_known(jobs, ORDER_TIMEOUT_S), node.commands.query_node(node.name)
+        )
         if not problem:
             return True
         if not answer.answered:
@@ -123,16 +156,16 @@ class JobReturn:
         return signalled
 
     def run_blocking(self) -> None:
-        """Do as `run`, without an event loop."""
+        """Do as `run`, without an event loop; the jobs are requeued by the word that the node is down."""
         node, deadline = self._node_state, time.monotonic() + TOTAL_TIMEOUT_S
         node.evicting = True
         orders = [
             ("update", f"nodename={node.name}", "state=drain", f"reason={REASON}"),
-            *([("requeue", ",".join(jobs))] if (jobs := node.refresh().jobs) else []),
-            *([("update", f"nodename={node.name}", "state=down", f"reason={REASON}")] if jobs else []),
+            *([("update", f"nodename={node.name}", "state=down", f"reason={REASON}")] if node.refresh().jobs else []),
             ("delete", f"nodename={node.name}"),
         ]
-        self._give_orders(orders, deadline)
+        if not node.find_name_problem():
+            self._give_orders(orders, deadline)
         self.kill_steps()
         if node.processes.slurmd is not None:
             send_signal(node.processes.slurmd, signal.SIGTERM)
@@ -140,31 +173,54 @@ class JobReturn:
     def abandon_steps(self) -> None:
         """Kill the steps that outlive a crashed slurmd, and give their jobs back at once.
 
-        It blocks, some 0.1 s and 1.5 s at most without an answer: the life may end with slurmd, before any task runs.
+        It blocks, some 0.1 s and 1.5 s at most: the life may end with slurmd, before any task runs.
         """
         self.kill_steps()
+        if not self._node_state.find_name_problem():
+            self._give_orders(self._build_removal(), time.monotonic() + COMMAND_TIMEOUT_S)
+
+    def remove_leftover(self) -> None:
+        """Remove the node that a killed life has left in slurmctld, and give its jobs back, before slurmd starts.
+
+        slurmctld keeps the old address of a node that it knows, and its jobs would run on paper for minutes. A node at
+        another address whose slurmd answers is no leftover: it has the same name by mistake. It blocks, some 0.1 s and
+        3 s at most: slurmd must not have registered itself when the node is deleted.
+        """
+        deadline = time.monotonic() + 2 * COMMAND_TIMEOUT_S
+        show = ("--oneliner", "show", "node", self._node_state.name)
+        record = parse_node_record(self._run_scontrol(show, COMMAND_TIMEOUT_S) or "")
+        if record is None or not record.is_leftover:
+            return
+        if not self._node_state.is_elsewhere(record) or not has_listener(record.address, record.port):
+            self._give_orders(self._build_removal(), deadline)
+
+    def _build_removal(self) -> list[tuple[str, ...]]:
+        """Return the orders that give all jobs back at once and remove the node."""
         name = self._node_state.name
-        down = ("update", f"nodename={name}", "state=down", f"reason={REASON}")
-        self._give_orders([down, ("delete", f"nodename={name}")], time.monotonic() + 2 * COMMAND_TIMEOUT_S)
+        return [("update", f"nodename={name}", "state=down", f"reason={REASON}"), ("delete", f"nodename={name}")]
 
     def _give_orders(self, orders: Sequence[tuple[str, ...]], deadline: float) -> None:
         """Run `scontrol` for each order, until one has no answer; a refusal is no reason to end."""
         for order in orders:
-            if not self._run_scontrol(order, min(COMMAND_TIMEOUT_S, deadline - time.monotonic())):
+            if self._run_scontrol(order, min(COMMAND_TIMEOUT_S, deadline - time.monotonic())) is None:
                 return
 
-    def _run_scontrol(self, words: tuple[str, ...], timeout_s: float) -> bool:
-        """Return False when it does not end in time or cannot be started; its output is thrown away."""
+    def _run_scontrol(self, words: tuple[str, ...], timeout_s: float) -> str | None:
+        """Return the beginning of its output; None when it does not end in time or cannot be started."""
         try:
             child = spawn(Command(argv=("scontrol", *words)), self._env)
         except SpawnError:
-            return False
-        has_ended = wait_blocking(child.pid, timeout_s)
-        if not has_ended:
+            return None
+        output = None
+        if wait_blocking(child.pid, timeout_s):
+            with suppress(BlockingIOError):  # nothing was written by a process that left the pipe open
+                output = os.read(child.stdout_fd, MAX_RECORD_LENGTH).decode(errors="replace")
+            output = output or ""
+        else:
             send_signal(child.pid, signal.SIGKILL)
         for descriptor in (child.stdout_fd, child.stderr_fd, child.problem_fd):
             os.close(descriptor)
-        return has_ended
+        return output
 
 
 def wait_blocking(pid: int, timeout_s: float) -> bool:

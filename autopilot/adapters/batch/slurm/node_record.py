@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 MAX_RECORD_LENGTH = 16384
 OWN_REASON = "autopilot:"  # begins the reason of each drain of ours
+SLURM_REASONS = ("Not responding", "Node unexpectedly rebooted")  # of slurmctld itself
 _FIELD = re.compile(r"(?:^|\s)([A-Z][A-Za-z]*)=")
 _BUSY_STATES = frozenset({"ALLOCATED", "MIXED"})
 
@@ -23,6 +24,7 @@ class NodeRecord:
         port: Port of slurmd; 0 when it is not told.
         cpus: CPUs it offers; None when they are not told.
         memory: Memory it offers in MiB; None when it is not told.
+        has_comment: Somebody has written a comment.
     """
 
     name: str
@@ -32,6 +34,7 @@ class NodeRecord:
     port: int = 0
     cpus: int | None = None
     memory: int | None = None
+    has_comment: bool = False
 
     @property
     def is_refusing_jobs(self) -> bool:
@@ -44,9 +47,9 @@ class NodeRecord:
         return bool(self.states & (_BUSY_STATES | {"COMPLETING"}))
 
     @property
-    def is_drained(self) -> bool:
-        """True when no job holds the node and none will."""
-        return self.is_refusing_jobs and not self.is_busy
+    def is_draining(self) -> bool:
+        """True when the node keeps new jobs away until somebody opens it. DOWN ends with slurmd's next registration."""
+        return "DRAIN" in self.states
 
     @property
     def is_dynamic(self) -> bool:
@@ -57,6 +60,12 @@ class NodeRecord:
     def is_closed_by_us(self) -> bool:
         """True when the node is drained or down for a reason of ours."""
         return self.is_refusing_jobs and self.reason.startswith(OWN_REASON)
+
+    @property
+    def is_leftover(self) -> bool:
+        """True for a node that nobody misses before its slurmd starts: no person has drained it or set it down."""
+        is_closed_by_person = self.is_refusing_jobs and not self.reason.startswith((OWN_REASON, *SLURM_REASONS))
+        return self.is_dynamic and not is_closed_by_person
 
     def find_problem(self, *, draining: bool) -> str | None:
         """Return one sentence when no job can be sent to the node; None when all is well.
@@ -91,6 +100,7 @@ def parse_node_record(text: str) -> NodeRecord | None:
         port=_parse_count(fields.get("Port")) or 0,
         cpus=_parse_count(fields.get("CPUTot")),
         memory=_parse_count(fields.get("RealMemory")),
+        has_comment=bool(fields.get("Comment")),
     )
 
 

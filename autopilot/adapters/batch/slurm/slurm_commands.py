@@ -5,17 +5,26 @@ An exit status of 0 proves nothing: callers observe the node afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from autopilot.adapters.batch.slurm.job_limbo import QUEUE_FORMAT, RunningJob, parse_running_jobs
 from autopilot.adapters.batch.slurm.node_record import NodeRecord, parse_node_record
-from autopilot.runtime.command_runner import CommandResult, CommandRunner
+from autopilot.adapters.batch.slurm.spool_directory import (
+    LOOKUP_TIMEOUT_S,
+    build_lookup_command,
+    parse_spool_directory,
+)
+from autopilot.runtime.command_runner import CommandResult, CommandRunner, describe_failure
 from autopilot.spec.plan import Command
 
 COMMAND_TIMEOUT_S = 10.0
 MAX_REASON_LENGTH = 200
-UNKNOWN_NODE_WORDS = ("not found", "Invalid node name")
+INVALID_NODE = "Invalid node name specified"  # Slurm's own text of this error
+DENIALS = ("Access/permission denied", "Invalid user id")  # also of an order about a node
+NO_CONTACT = "Unable to contact"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +42,11 @@ class ControllerAnswer:
     problem: str = ""
 
 
-def get_last_output_line(output: str) -> str:
-    """Return the last line of a tool's output, shortened to 300 characters."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it printed nothing"
-
-
-def describe_tool_failure(result: CommandResult, subject: str) -> str:
-    """Return one sentence about a tool that failed or timed out; `subject` is its first words."""
-    if result.timed_out:
-        return f"{subject} did not answer within {result.duration_s:.0f} s"
-    return f"{subject} failed with status {result.status}: {get_last_output_line(result.output)}"
+def says_unknown_node(output: str, name: str) -> bool:
+    """Return True when scontrol printed that slurmctld knows no node of this name, and not that it got no answer."""
+    lines = [line.strip() for line in output.splitlines()]
+    is_unknown = any(line == f"Node {name} not found" or line.endswith(INVALID_NODE) for line in lines)
+    return is_unknown and NO_CONTACT not in output
 
 
 class SlurmCommands:
@@ -62,31 +65,53 @@ class SlurmCommands:
         done = await self.run("scontrol", "--oneliner", "show", "node", name, timeout=timeout)
         if (record := parse_node_record(done.output)) is not None and record.name == name:
             return ControllerAnswer(True, record)
-        if not done.timed_out and any(words in done.output for words in UNKNOWN_NODE_WORDS):
+        if not done.timed_out and says_unknown_node(done.output, name):
             return ControllerAnswer(True)
-        return ControllerAnswer(False, problem=describe_tool_failure(done, "slurmctld"))
+        return ControllerAnswer(False, problem=describe_failure(done, "slurmctld"))
 
     async def query_slurmd(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
         """Return "" when slurmd answers on this host, else the problem in one line."""
         done = await self.run("scontrol", "show", "slurmd", name, timeout=timeout)
         if not done.timed_out and done.status == 0 and "Slurmd PID" in done.output:
             return ""
-        return describe_tool_failure(done, "slurmd")
+        return describe_failure(done, "slurmd")
 
     async def check_munge(self, timeout: float = COMMAND_TIMEOUT_S) -> str:
         """Return "" when munge makes a credential, else the problem in one line."""
         done = await self.run("munge", "--no-input", timeout=timeout)
         if not done.timed_out and done.status == 0:
             return ""
-        return describe_tool_failure(done, "munge")
+        return describe_failure(done, "munge")
 
-    async def list_running_jobs(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> tuple[RunningJob, ...] | None:
+    async def list_running_jobs(
+        self, name: str, timeout: float = COMMAND_TIMEOUT_S, *, states: str = "RUNNING"
+    ) -> tuple[RunningJob, ...] | None:
         """Return the jobs that slurmctld holds for running on the node; None without an answer."""
-        words = ("--noheader", "--states=RUNNING", f"--nodelist={name}", f"--Format={QUEUE_FORMAT}")
+        words = ("--noheader", f"--states={states}", f"--nodelist={name}", f"--Format={QUEUE_FORMAT}")
         done = await self.run("squeue", *words, timeout=timeout)
         if done.timed_out or done.status != 0:
             return None
         return parse_running_jobs(done.output)
+
+    async def find_denial(self, name: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
+        """Return "" unless slurmctld takes no order about the node from us; else one sentence with the remedy.
+
+        The order changes nothing: it empties a comment that is empty.
+        """
+        problem = await self._scontrol("update", f"nodename={name}", "comment=", timeout=timeout)
+        if not any(words in problem for words in DENIALS):
+            return ""
+        return (
+            f"{problem}: it cannot be drained and its jobs cannot be given back; run the supervisor as SlurmUser, "
+            "or make its user an operator in Slurm's accounting"
+        )
+
+    async def find_spool_directory(self, paths: Sequence[str], name: str) -> Path | None:
+        """Return slurmd's spool directory by the first of these files that exists; None without one, or in time."""
+        done = await self.run(*build_lookup_command(paths), timeout=LOOKUP_TIMEOUT_S)
+        if done.timed_out or done.status != 0:
+            return None
+        return parse_spool_directory(done.output, name, os.uname().nodename)
 
     async def drain_node(self, name: str, reason: str, timeout: float = COMMAND_TIMEOUT_S) -> str:
         """Tell slurmctld to send no job to the node; return "" or the problem in one line."""
@@ -104,13 +129,17 @@ class SlurmCommands:
         """Remove a dynamic node from slurmctld; return "" or the problem in one line."""
         return await self._scontrol("delete", f"nodename={name}", timeout=timeout)
 
-    async def requeue_jobs(self, jobs: Iterable[str], timeout: float = COMMAND_TIMEOUT_S) -> str:
+    async def requeue_jobs(self, requeue_ids: Iterable[str], timeout: float = COMMAND_TIMEOUT_S) -> str:
         """Give jobs back to their queue; their steps get SIGTERM, and SIGKILL after KillWait seconds.
+
+        Args:
+            requeue_ids: The `requeue_id` of each job. `Incomplete`: one that has ended meanwhile does not run again.
+            timeout: Seconds.
 
         Returns:
             "" or the problem in one line: a job submitted with --no-requeue is refused.
         """
-        return await self._scontrol("requeue", ",".join(jobs), timeout=timeout)
+        return await self._scontrol("requeue", "Incomplete", ",".join(requeue_ids), timeout=timeout)
 
     async def _update_node(self, name: str, state: str, reason: str, timeout: float) -> str:
         words = (f"nodename={name}", f"state={state}", f"reason={reason[:MAX_REASON_LENGTH]}")
@@ -120,4 +149,4 @@ class SlurmCommands:
         done = await self.run("scontrol", *words, timeout=timeout)
         if not done.timed_out and done.status == 0:
             return ""
-        return describe_tool_failure(done, f"scontrol {words[0]}")
+        return describe_failure(done, f"scontrol {words[0]}")

@@ -5,8 +5,9 @@ has had its effect when the node's record says so, whatever the command printed.
 The node is empty when the record names no job and no step is left here; then it is removed, so that the controller does
 not keep a node that never comes back.
 
-Without an answer of slurmctld nothing can be ordered. While steps run, they are waited for. When none is left, slurmd
-is ended after a while: nobody else could start a job here, and a node that waits for its controller serves no one.
+Without an answer of slurmctld nothing can be ordered. While steps run, they are waited for. When none has run for a
+while, slurmd is ended: a node that waits for its controller serves no one. The while is counted from the last step,
+because a slurmctld that gives us no answer may still send jobs here.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from enum import Enum
 
 from autopilot.adapters.batch.slurm.node_record import NodeRecord
 
-CONTROLLER_PATIENCE_S = 60.0  # without an answer, before an empty node ends all the same
+CONTROLLER_PATIENCE_S = 60.0  # without an answer and without a step, before the node ends all the same
 MAX_REMOVALS = 3  # tries
 
 
@@ -52,7 +53,7 @@ class SlurmDrainState:
     """Progress of a drain.
 
     Attributes:
-        silent_since: First moment without an answer of slurmctld; None after an answer.
+        silent_since: First moment without an answer of slurmctld and without a step; None after an answer.
         removals: How often the node's removal was tried.
     """
 
@@ -65,13 +66,14 @@ def decide_drain(
 ) -> tuple[SlurmDrainState, SlurmDrainAction]:
     """Return the state after one observation, and the next step; `now` is in seconds on any clock that goes on."""
     if not snapshot.answered:
-        state = replace(state, silent_since=now if state.silent_since is None else state.silent_since)
+        is_first = state.silent_since is None or snapshot.step_count > 0  # slurmctld may reach slurmd, though not us
+        state = replace(state, silent_since=now if is_first else state.silent_since)
         return state, _decide_without_answer(state, snapshot, now)
     state = replace(state, silent_since=None)
     record = snapshot.record
     if record is None:
         return state, _decide_without_record(state, snapshot)
-    if not record.is_refusing_jobs:
+    if not record.is_draining:
         return state, SlurmDrainAction.ORDER
     if record.is_busy or snapshot.step_count:
         return state, SlurmDrainAction.WAIT

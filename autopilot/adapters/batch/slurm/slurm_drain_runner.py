@@ -91,4 +91,5 @@ class SlurmDrainRunner:
         answer = await node.commands.query_node(node.name)
         node.answer = answer
         processes = node.refresh()
-        return SlurmSnapshot(answer.answered, answer.record, len(processes.steps), processes.slurmd is not None)
+        record = None if node.find_name_problem() else answer.record  # another host's node is not ours to drain
+        return SlurmSnapshot(answer.answered, record, len(processes.steps), processes.slurmd is not None)

@@ -21,7 +21,7 @@ from autopilot.adapters.batch.slurm.slurm_monitor import SlurmMonitor
 from autopilot.adapters.batch.slurm.slurm_node_state import SlurmNodeState
 from autopilot.adapters.batch.slurm.slurm_processes import find_job_id, read_process_title
 from autopilot.adapters.batch.slurm.slurm_settings import SlurmNode, SlurmSettings
-from autopilot.adapters.batch.slurm.spool_directory import CONFIG_PATHS, find_config
+from autopilot.adapters.batch.slurm.spool_directory import list_config_paths
 from autopilot.machines.cues import Evicted
 from autopilot.process import cgroup
 
@@ -39,12 +39,12 @@ class SlurmSystem:
     def __init__(self, settings: SlurmSettings, services: SupervisorServices) -> None:
         """Wire the parts; nothing is opened or asked yet."""
         self._settings, self._services = settings, services
+        controller = settings.node.controller if settings.node is not None else None
+        self._config_paths = list_config_paths(services.env.get("SLURM_CONF"), controller)
         self._commands = SlurmCommands(services.command_runner, services.job_env)
         self._node_state = SlurmNodeState(self._commands, services.report, settings.poll)
         self._drain_runner = SlurmDrainRunner(self._node_state)
-        self._monitor = SlurmMonitor(
-            self._node_state, services.env.get("SLURM_CONF"), self._drain_runner.node_changed.set
-        )
+        self._monitor = SlurmMonitor(self._node_state, self._config_paths, self._drain_runner.node_changed.set)
         self._job_return = JobReturn(self._node_state, services.env)
         self._arguments: tuple[str, ...] = ()
         self._eviction_begun = False
@@ -63,13 +63,16 @@ class SlurmSystem:
             for program in PROGRAMS
             if shutil.which(program, path=path) is None
         ]
-        configured_path = self._services.env.get("SLURM_CONF")
-        if (node is None or node.controller is None) and find_config(configured_path) is None:
-            places = configured_path or " or ".join(CONFIG_PATHS)
+        if (node is None or node.controller is None) and (
+            await self._commands.find_spool_directory(self._config_paths, self._node_state.name)
+        ) is None:
+            places = " or ".join(self._config_paths)
             problems.append(f"there is no slurm.conf in {places}; mount it, or write slurm.node.controller")
         if node is not None:
             slot = self._services.env.get("AUTOPILOT_SLOT")
             self._node_state.fix_name(build_slurm_node_name(node.name, slot, os.uname().nodename))
+            given = {name.lower(): value for name, value in node.settings.items()}
+            self._node_state.configured_address = given.get("nodeaddr")
             self._arguments = build_arguments(self._node_state.name, measure_size(node), node.controller)
         return problems
 
@@ -83,9 +86,15 @@ class SlurmSystem:
         """Return the arguments that make slurmd a dynamic node; none where the image names the node."""
         return self._arguments
 
+    def on_starting(self) -> None:
+        """Remove a dynamic node of this name that a killed life has left, so that slurmd registers a new one."""
+        if self._settings.node is not None:
+            self._job_return.remove_leftover()
+
     def on_started(self, pid: int) -> None:
         """Take note of slurmd, or of the wrapper that starts it."""
         self._node_state.leader_pid = pid
+        self._node_state.slurmd_since = asyncio.get_running_loop().time()
         self._node_state.changed.set()
         self._node_state.query_due.set()
 
@@ -136,7 +145,7 @@ class SlurmSystem:
                     return False, f"cannot reach slurmctld: {answer.problem}"
                 if answer.record is None:
                     return False, f"slurmctld knows no node {node.name}"
-                problem = answer.record.find_problem(draining=node.draining) or ""
+                problem = node.find_name_problem() or answer.record.find_problem(draining=node.draining) or ""
                 return not problem, problem or f"slurmctld knows {node.name}: {'+'.join(sorted(answer.record.states))}"
             case "munge":
                 problem = await self._commands.check_munge()

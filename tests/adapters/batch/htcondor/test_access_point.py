@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -17,6 +20,7 @@ from autopilot.adapters.batch.htcondor.access_point.access_point_config import (
     LOCK_NAME,
     REFUSAL,
     AccessPointConfig,
+    build_requirement,
     render_config,
 )
 from autopilot.adapters.batch.htcondor.access_point.queue_counts import QueueCounts, count_unmade_jobs, parse_totals
@@ -56,13 +60,15 @@ def test_configuration_keeps_name_and_spool() -> None:
 
 def test_refusal_comes_after_the_settings() -> None:
     """While the queue is drained, new jobs are refused with a sentence, whatever the site's settings are."""
-    config = AccessPointConfig(condor_host=None, name=None, spool=None, refuses_since=1000)
-    lines = render_config(config, {"SUBMIT_REQUIREMENT_NAMES": "Site"}).splitlines()
-    assert lines[-3:] == [
-        "SUBMIT_REQUIREMENT_NAMES = $(SUBMIT_REQUIREMENT_NAMES) AutopilotDrain",
-        "SUBMIT_REQUIREMENT_AutopilotDrain = QDate < 1000 || DAGManJobId =!= undefined",
-        f'SUBMIT_REQUIREMENT_AutopilotDrain_REASON = "{REFUSAL}"',
-    ]
+    for refuses_all, requirement in ((False, "QDate < 1000 || DAGManJobId =!= undefined"), (True, "false")):
+        asked = build_requirement(1000, refuses_all=refuses_all)
+        config = AccessPointConfig(condor_host=None, name=None, spool=None, requirement=asked)
+        lines = render_config(config, {"SUBMIT_REQUIREMENT_NAMES": "Site"}).splitlines()
+        assert lines[-3:] == [
+            "SUBMIT_REQUIREMENT_NAMES = $(SUBMIT_REQUIREMENT_NAMES) AutopilotDrain",
+            f"SUBMIT_REQUIREMENT_AutopilotDrain = {requirement}",
+            f'SUBMIT_REQUIREMENT_AutopilotDrain_REASON = "{REFUSAL}"',
+        ]
 
 
 def test_setting_of_two_lines_is_refused() -> None:
@@ -117,20 +123,41 @@ def test_no_factories() -> None:
     assert count_unmade_jobs("error") is None
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [("WARNING: a file is empty\n", ""), ("", "\nWarning: late"), ("Reading [x]\n\n", "\n")]
+)
+def test_warnings_around_an_answer(before: str, after: str) -> None:
+    """Lines that a tool writes beside its JSON do not make the queue unreadable."""
+    factory = json.dumps([{"TotalSubmitProcs": 3, "JobMaterializeNextProcId": 1}], indent=1)
+    assert count_unmade_jobs(f"{before}{factory}{after}") == 2
+    counts = parse_totals(f"{before}{build_totals(Jobs=3)}{after}")
+    assert counts is not None and counts.total == 3
+    assert count_unmade_jobs("WARNING: a file is empty\n\n") == 0
+    assert parse_totals("WARNING: a file is empty\n") is None
+
+
 # --- the drain ---
 
 
 @given(st.lists(st.one_of(st.booleans(), st.sampled_from([None, EMPTY, QueueCounts({"idle": 1}, 1)])), max_size=30))
-def test_drain_is_done_only_after_two_empty_looks_in_a_row(looks: list[bool | QueueCounts | None]) -> None:
+def test_drain_is_done_only_after_two_empty_looks_while_every_job_is_refused(
+    looks: list[bool | QueueCounts | None],
+) -> None:
     """However looks at the configuration and at the queue follow each other, the drain never ends early or late."""
-    state, refusing, in_a_row = QueueDrainState(), False, 0
+    state, phase, in_a_row = QueueDrainState(), "open", 0
     for look in looks:
         if isinstance(look, bool):
-            state, refusing = apply_refusal(state, is_refusing=look), look
-            in_a_row = in_a_row if look else 0
+            state = apply_refusal(state, is_refusing=look)
+            if look:
+                phase = {"open": "refusing", "closing": "closed"}.get(phase, phase)
         else:
             state = apply_counts(state, look)
-            in_a_row = in_a_row + 1 if refusing and look is not None and look.is_empty else 0
+            if phase == "refusing" and look == EMPTY:
+                phase = "closing"
+            elif phase == "closed":
+                in_a_row = in_a_row + 1 if look == EMPTY else 0
+                if look not in (None, EMPTY):
+                    phase = "open"  # a job came in between; under the first refusal it can finish
         assert (state.step is QueueDrainStep.EMPTY) is (in_a_row >= 2)
         if state.step is QueueDrainStep.EMPTY:
             break
@@ -138,10 +165,11 @@ def test_drain_is_done_only_after_two_empty_looks_in_a_row(looks: list[bool | Qu
 
 def test_pause_of_the_drain() -> None:
     """Attempts to refuse grow apart up to 30 s, a second look comes after a second, others after the interval."""
-    tries = [compute_pause(QueueDrainState(tries=tries), 5.0, 0.5) for tries in (1, 2, 3, 20)]
-    assert tries == [1.0, 2.0, 4.0, 30.0]
-    emptying = QueueDrainState(QueueDrainStep.EMPTYING)
-    assert [compute_pause(apply_counts(emptying, counts), 5.0, 0.5) for counts in (None, EMPTY)] == [5.0, 1.0]
+    for step in (QueueDrainStep.REFUSING, QueueDrainStep.CLOSING):
+        tries = [compute_pause(QueueDrainState(step, tries), 5.0, 0.5) for tries in (0, 1, 2, 3, 20)]
+        assert tries == [0.0, 1.0, 2.0, 4.0, 30.0]
+    closed = QueueDrainState(QueueDrainStep.CLOSED)
+    assert [compute_pause(apply_counts(closed, counts), 5.0, 0.5) for counts in (None, EMPTY)] == [5.0, 1.0]
 
 
 # --- the spool ---
@@ -180,6 +208,25 @@ def test_spool_belongs_to_one_name(tmp_path: Path) -> None:
         claim.release()
     assert find_name_problem(tmp_path, "ap@pool", before) == ""
     assert 'set access_point.name to "ap@pool"' in find_name_problem(tmp_path, other.name, before)
+
+
+def test_full_disk_keeps_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim whose record cannot be written leaves the record before, and a shorter record leaves no rest of it."""
+    first = replace(RECORD, host="a-long-host-name")
+    claim = SpoolClaim()
+    claim.try_take(tmp_path, first)
+    claim.release()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        assert claim.try_take(tmp_path, replace(first, since=9.0)) == (True, first), "nothing has to be written"
+        claim.release()
+        with pytest.raises(OSError, match="No space"):
+            claim.try_take(tmp_path, RECORD)
+        claim.release()
+    assert parse_record((tmp_path / LOCK_NAME).read_bytes()) == first
+    claim.try_take(tmp_path, RECORD)
+    claim.release()
+    assert parse_record((tmp_path / LOCK_NAME).read_bytes()) == RECORD
 
 
 def test_lock_is_no_link(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,7 +20,13 @@ from autopilot.adapters.batch.slurm.node_arguments import (
     is_one_node,
     list_own_options,
 )
-from autopilot.adapters.batch.slurm.spool_directory import parse_spool_directory
+from autopilot.adapters.batch.slurm.spool_directory import (
+    FETCHED_CONFIG_PATH,
+    NO_CONFIG_STATUS,
+    build_lookup_command,
+    list_config_paths,
+    parse_spool_directory,
+)
 
 
 def test_arguments() -> None:
@@ -82,5 +90,28 @@ def test_parameters(name: str, value: str, problem: str) -> None:
 
 def test_the_spool_directory() -> None:
     """SlurmdSpoolDir is read in any spelling, with the node's and the host's name put in."""
-    assert parse_spool_directory("A=1\n slurmdspooldir = /spool/%n/%h # x\n", "n1", "h.example") == "/spool/n1/h"
-    assert parse_spool_directory("#SlurmdSpoolDir=/x\n", "n", "h") == "/var/spool/slurmd"
+    assert parse_spool_directory("A=1\n slurmdspooldir = /spool/%n/%h # x\n", "n1", "h.example") == Path("/spool/n1/h")
+    assert parse_spool_directory("#SlurmdSpoolDir=/x\n", "n", "h") == Path("/var/spool/slurmd")
+
+
+def test_the_lookup_of_the_spool_directory(tmp_path: Path) -> None:
+    """The first slurm.conf that exists counts, also without the setting; without any the lookup says so."""
+    (tmp_path / "a").write_text("ClusterName=x\n")
+    (tmp_path / "b").write_text("#SlurmdSpoolDir=/no\n slurmdSpooldir = /spool/%n\n")
+
+    def look_up(*names: str) -> tuple[int, str]:
+        command = build_lookup_command([str(tmp_path / name) for name in names])
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout
+
+    assert look_up("none", "a", "b") == (0, "")
+    status, output = look_up("none", "b", "a")
+    assert status == 0 and parse_spool_directory(output, "n1", "h") == Path("/spool/n1")
+    assert look_up("none") == (NO_CONFIG_STATUS, "")
+
+
+def test_the_places_of_the_configuration() -> None:
+    """A slurmd that asks slurmctld has the file only there, whatever the image brings."""
+    assert list_config_paths("/x/slurm.conf", "manager") == (FETCHED_CONFIG_PATH,)
+    assert list_config_paths("/x/slurm.conf", None) == ("/x/slurm.conf",)
+    assert len(list_config_paths(None, None)) == 3

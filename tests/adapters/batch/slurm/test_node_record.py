@@ -30,20 +30,21 @@ def test_a_record() -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "refusing", "busy", "drained"),
+    ("states", "refusing", "busy", "draining"),
     [
         ("IDLE+DYNAMIC_NORM", False, False, False),
         ("MIXED+DYNAMIC_NORM", False, True, False),
-        ("MIXED+DRAIN+DYNAMIC_NORM", True, True, False),
-        ("IDLE+COMPLETING+DRAIN", True, True, False),
+        ("MIXED+DRAIN+DYNAMIC_NORM", True, True, True),
+        ("IDLE+COMPLETING+DRAIN", True, True, True),
+        ("DOWN*", True, False, False),
         ("IDLE+DRAIN", True, False, True),
         ("DOWN*+DRAIN", True, False, True),
     ],
 )
-def test_states(states: str, refusing: bool, busy: bool, drained: bool) -> None:
-    """A node is drained when no job holds it and none will come; the end of a job still holds it."""
+def test_states(states: str, refusing: bool, busy: bool, draining: bool) -> None:
+    """A node that is down refuses jobs but does not drain; the end of a job still holds a node."""
     record = parse(states)
-    assert (record.is_refusing_jobs, record.is_busy, record.is_drained) == (refusing, busy, drained)
+    assert (record.is_refusing_jobs, record.is_busy, record.is_draining) == (refusing, busy, draining)
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,23 @@ def test_an_own_drain_is_known_by_its_reason() -> None:
     assert not parse("IDLE+DRAIN", THEIRS).is_closed_by_us and not parse("IDLE", OURS).is_closed_by_us
 
 
+@pytest.mark.parametrize(
+    ("states", "reason", "leftover"),
+    [
+        ("IDLE+DYNAMIC_NORM", "", True),
+        ("MIXED+DYNAMIC_NORM", "", True),
+        ("DOWN*+DYNAMIC_NORM", "Not responding [slurm@2026-11-28T19:30:40]", True),
+        ("IDLE+DRAIN+DYNAMIC_NORM", OURS, True),
+        ("IDLE+DRAIN+DYNAMIC_NORM", THEIRS, False),
+        ("DOWN+DYNAMIC_NORM", THEIRS, False),
+        ("IDLE", "", False),
+    ],
+)
+def test_a_leftover(states: str, reason: str, leftover: bool) -> None:
+    """A node of an earlier life is removed, but none that a person has closed, and none of slurm.conf."""
+    assert parse(states, reason).is_leftover == leftover
+
+
 def test_a_reason_is_no_state() -> None:
     """A text of people that looks like a key changes nothing."""
     assert parse("ALLOCATED+DRAIN", "disk State=IDLE CPUTot=9").is_busy
@@ -79,4 +97,4 @@ def test_any_text_is_read(text: str) -> None:
     """No output of a tool is an error; without a node there is no record."""
     assert parse_node_record(f"x{text}".replace("NodeName", "")) is None
     record = parse_node_record(f"NodeName=n State=IDLE+DRAIN CPUTot={text}")
-    assert record is not None and record.name == "n" and record.is_drained
+    assert record is not None and record.name == "n" and record.is_draining

@@ -24,7 +24,7 @@ def record(*states: str) -> NodeRecord:
 ACTION = SlurmDrainAction
 OPEN, DRAINED = record("IDLE", "DYNAMIC_NORM"), record("IDLE", "DRAIN", "DYNAMIC_NORM")
 BUSY, ENDING = record("MIXED", "DRAIN", "DYNAMIC_NORM"), record("IDLE", "COMPLETING", "DRAIN", "DYNAMIC_NORM")
-STATIC = record("IDLE", "DRAIN")
+STATIC, DOWN = record("IDLE", "DRAIN"), record("DOWN", "NOT_RESPONDING")
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,9 @@ STATIC = record("IDLE", "DRAIN")
     [
         (True, OPEN, 0, True, ACTION.ORDER),
         (True, OPEN, 2, True, ACTION.ORDER),
+        (True, DOWN, 0, True, ACTION.ORDER),  # slurmd's next registration would open it
+        (True, DOWN, 2, True, ACTION.ORDER),
+        (True, record("DOWN", "DRAIN"), 0, True, ACTION.DONE),
         (True, BUSY, 1, True, ACTION.WAIT),
         (True, BUSY, 0, True, ACTION.WAIT),  # an allocation without a step
         (True, ENDING, 0, True, ACTION.WAIT),
@@ -75,7 +78,17 @@ def test_a_silent_controller_keeps_no_empty_node() -> None:
     assert decide_drain(state, silent, 2 * CONTROLLER_PATIENCE_S - 1)[1] is ACTION.WAIT
 
 
-RECORDS = st.sampled_from([None, OPEN, DRAINED, BUSY, ENDING, STATIC])
+def test_the_silence_counts_from_the_last_step() -> None:
+    """A node whose steps ran without an answer of slurmctld is not ended in a gap between two of its jobs."""
+    silent, working = SlurmSnapshot(False, None, 0, True), SlurmSnapshot(False, None, 3, True)
+    state, _ = decide_drain(SlurmDrainState(), working, 0.0)
+    state, _ = decide_drain(state, working, CONTROLLER_PATIENCE_S)
+    state, action = decide_drain(state, silent, CONTROLLER_PATIENCE_S + 1)
+    assert action is ACTION.WAIT
+    assert decide_drain(state, silent, 2 * CONTROLLER_PATIENCE_S)[1] is ACTION.CLOSE
+
+
+RECORDS = st.sampled_from([None, OPEN, DRAINED, BUSY, ENDING, STATIC, DOWN])
 SNAPSHOTS = st.builds(SlurmSnapshot, st.just(True), RECORDS, st.integers(0, 3), st.booleans()) | st.builds(
     SlurmSnapshot, st.just(False), st.none(), st.integers(0, 3), st.booleans()
 )
@@ -90,4 +103,4 @@ def test_no_step_is_left_behind(snapshots: list[SlurmSnapshot], pause_s: float) 
         now += pause_s
         if action in (ACTION.REMOVE, ACTION.CLOSE, ACTION.DONE):
             assert snapshot.step_count == 0
-            assert snapshot.record is None or snapshot.record.is_drained
+            assert snapshot.record is None or (snapshot.record.is_draining and not snapshot.record.is_busy)

@@ -47,6 +47,9 @@ class SpoolSystem:
         """Return none."""
         return ()
 
+    def on_starting(self) -> None:
+        """Do nothing: nothing is in the way."""
+
     def on_started(self, pid: int) -> None:
         """Keep the pid for the status."""
         self._main_pid = pid

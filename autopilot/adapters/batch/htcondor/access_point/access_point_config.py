@@ -20,7 +20,21 @@ class AccessPointConfig:
     name: str | None
     spool: str | None
     domain: str = "local"  # for host names without a dot, where the image's configuration names none
-    refuses_since: int | None = None  # seconds since the epoch; jobs submitted from then on are refused
+    requirement: str | None = None  # of new jobs, while the queue is drained; see build_requirement
+
+
+def build_requirement(refuses_since: int, *, refuses_all: bool) -> str:
+    """Return the expression that a new job must meet while the queue is drained.
+
+    A submit file with max_materialize makes its jobs one by one, and DAGMan submits the next nodes of its graph: both
+    belong to the queue that is to be emptied. QDate is the submitter's time, which may be wrong or long ago: so an
+    empty queue, in which nothing is left to be made, is closed for all.
+
+    Args:
+        refuses_since: Seconds since the epoch; jobs of that time and later are refused.
+        refuses_all: Refuse every job.
+    """
+    return "false" if refuses_all else f"QDate < {refuses_since} || DAGManJobId =!= undefined"
 
 
 def render_config(config: AccessPointConfig, settings: Mapping[str, str]) -> str:
@@ -44,12 +58,10 @@ def render_config(config: AccessPointConfig, settings: Mapping[str, str]) -> str
         "endif",
     ]
     lines += [format_setting(name, value) for name, value in settings.items()]
-    if config.refuses_since is not None:
-        # A submit file with max_materialize makes its jobs one by one, and DAGMan submits the next nodes of its graph:
-        # both belong to the queue that is to be emptied.
+    if config.requirement is not None:
         lines += [
             f"SUBMIT_REQUIREMENT_NAMES = $(SUBMIT_REQUIREMENT_NAMES) {REQUIREMENT_NAME}",
-            f"SUBMIT_REQUIREMENT_{REQUIREMENT_NAME} = QDate < {config.refuses_since} || DAGManJobId =!= undefined",
+            f"SUBMIT_REQUIREMENT_{REQUIREMENT_NAME} = {config.requirement}",
             f'SUBMIT_REQUIREMENT_{REQUIREMENT_NAME}_REASON = "{REFUSAL}"',
         ]
     return "\n".join(lines) + "\n"

@@ -21,7 +21,11 @@ from autopilot.adapters.batch.batch_system import OutsideProblem, SupervisorServ
 from autopilot.adapters.batch.conditions import Conditions
 from autopilot.adapters.batch.htcondor import node_config, preflight
 from autopilot.adapters.batch.htcondor.access_point import queue_drain, spool_claim
-from autopilot.adapters.batch.htcondor.access_point.access_point_config import AccessPointConfig, render_config
+from autopilot.adapters.batch.htcondor.access_point.access_point_config import (
+    AccessPointConfig,
+    build_requirement,
+    render_config,
+)
 from autopilot.adapters.batch.htcondor.access_point.access_point_settings import AccessPointSettings
 from autopilot.adapters.batch.htcondor.access_point.queue_counts import QueueCounts
 from autopilot.adapters.batch.htcondor.access_point.schedd_commands import ScheddCommands
@@ -69,7 +73,7 @@ class AccessPointSystem:
         self._is_spool_kept = False
         self._leader_pid: int | None = None
         self._counts: QueueCounts | None = None
-        self._refuses_since: int | None = None
+        self._requirement: str | None = None  # of new jobs; None: no drain
         self._drain_requested = asyncio.Event()
         self._drain_state = queue_drain.QueueDrainState()
         self._heartbeat = Heartbeat()
@@ -127,7 +131,7 @@ class AccessPointSystem:
             name=self._settings.name,
             spool=self._settings.spool,
             domain=node_config.get_domain(host),
-            refuses_since=self._refuses_since,
+            requirement=self._requirement,
         )
         path = Path(self._settings.path)
         try:
@@ -150,12 +154,8 @@ class AccessPointSystem:
         try:
             problem = self._examine_spool(spool) or await self._claim_spool(spool, name)
         except OSError as error:
-            problem = f"SPOOL = {spool}: cannot lock {error.filename or spool}: {error.strerror}; mount it writable"
-        if not problem and (address := await self._commands.find_live_namesake(name)):
-            problem = OutsideProblem(
-                f"another access point of the name {name} answers at {address}: end that one, "
-                "or give this one a name and a spool of its own"
-            )
+            problem = preflight.add_disk_remedy(f"SPOOL = {spool}: cannot lock {error.filename or spool}", error)
+        problem = problem or await self._find_live_schedd(spool, name)
         if problem:
             self._claim.release()
         return [problem] if problem else []
@@ -184,6 +184,18 @@ class AccessPointSystem:
                 return OutsideProblem(spool_claim.describe_holder(spool, other))
             await asyncio.sleep(SPOOL_POLL_S)  # the kernel tells nobody that a lock is free
 
+    async def _find_live_schedd(self, spool: Path, name: str) -> str:
+        """Return a sentence when a schedd without our claim has this spool or this name, else ""."""
+        if (address := spool_claim.read_schedd_address(spool)) and await self._commands.is_alive(address):
+            owner = f"the access point that last used SPOOL = {spool}"
+        elif (address := await self._commands.find_namesake(name)) and await self._commands.is_alive(address):
+            owner = f"another access point of the name {name}"
+        else:
+            return ""
+        return OutsideProblem(
+            f"{owner} answers at {address}: end that one, or give this one a name and a spool of its own"
+        )
+
     # --- around condor_master ---
 
     def build_environment(self) -> dict[str, str]:
@@ -193,6 +205,9 @@ class AccessPointSystem:
     def build_arguments(self) -> tuple[str, ...]:
         """Return no arguments: condor_master is configured by its file and its environment."""
         return ()
+
+    def on_starting(self) -> None:
+        """Do nothing: `prepare` has cleared the way."""
 
     def on_started(self, pid: int) -> None:
         """Take note of condor_master, or of the wrapper that starts it."""
@@ -303,12 +318,12 @@ class AccessPointSystem:
             "spool": self._condor_settings.get("SPOOL", ""),
             "spool_kept": self._is_spool_kept,
             "drain": self._describe_drain(),
-            "refusing_jobs": self._refuses_since is not None,
+            "refusing_jobs": self._requirement is not None,
             "troubles": dict(self._conditions.details),
         }
 
     def _describe_drain(self) -> str | None:
-        if self._refuses_since is None:
+        if self._requirement is None:
             return None
         return f"{self._drain_state.step.value}: {self._counts.describe() if self._counts else 'no answer yet'}"
 
@@ -341,24 +356,26 @@ class AccessPointSystem:
     async def _run_drain(self) -> None:
         """Wait for `begin_drain`, empty the queue and report Drained."""
         await self._drain_requested.wait()
-        self._refuses_since = int(time.time())
+        refuses_since = int(time.time())
         poll = min(self._settings.poll, DRAIN_POLL_S)
         while self._drain_state.step is not queue_drain.QueueDrainStep.EMPTY:
-            if self._drain_state.step is queue_drain.QueueDrainStep.REFUSING:
-                await self._refuse_jobs()
-            if self._drain_state.step is queue_drain.QueueDrainStep.EMPTYING:
+            if self._drain_state.step.is_configuring:
+                is_closing = self._drain_state.step is queue_drain.QueueDrainStep.CLOSING
+                await self._refuse_jobs(build_requirement(refuses_since, refuses_all=is_closing))
+            if not self._drain_state.step.is_configuring:
                 await self._observe_queue()
                 self._drain_state = queue_drain.apply_counts(self._drain_state, self._counts)
             if self._drain_state.step is not queue_drain.QueueDrainStep.EMPTY:
                 await asyncio.sleep(queue_drain.compute_pause(self._drain_state, poll, random.random()))
         self._services.report(Drained())
 
-    async def _refuse_jobs(self) -> None:
-        """Tell the schedd to refuse new jobs, and see that it does."""
+    async def _refuse_jobs(self, requirement: str) -> None:
+        """Tell the schedd to refuse new jobs that do not meet the requirement, and see that it does."""
+        self._requirement = requirement
         problems = self._write_configuration()
         if not problems:
             await self._commands.reconfigure()
-        is_refusing, problem = await self._commands.is_refusing()
+        is_refusing, problem = await self._commands.has_requirement(requirement)
         self._drain_state = queue_drain.apply_refusal(self._drain_state, is_refusing=is_refusing)
         detail = None
         if not is_refusing:

@@ -13,6 +13,15 @@ from typing import Any
 
 STATES = ("idle", "running", "held", "suspended", "completed", "removed")
 NO_MORE_JOBS = (2, 3)  # JobFactoryPaused: all jobs are made, or the cluster was removed
+# A cluster's whole ad holds the submitter's environment. The answer must stay far below the output that is kept.
+FACTORY_QUESTION = (
+    "-constraint",
+    " && ".join(f"JobFactoryPaused =!= {value}" for value in NO_MORE_JOBS),
+    "-limit",
+    "100",
+    "-attributes",
+    "TotalSubmitProcs,JobMaterializeNextProcId,JobFactoryPaused",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,10 @@ def parse_totals(output: str) -> QueueCounts | None:
 
 
 def count_unmade_jobs(output: str) -> int | None:
-    """Return the jobs still to be made, from `condor_q -allusers -factory -json`; None when the output is no list."""
+    """Return the jobs still to be made, from `condor_q -allusers -factory -json` with FACTORY_QUESTION.
+
+    None when the output is no list. With more than 100 such clusters this is the number of the first 100.
+    """
     ads = _parse_ads(output)
     if ads is None:
         return None
@@ -61,11 +73,13 @@ def count_unmade_jobs(output: str) -> int | None:
 
 
 def _parse_ads(output: str) -> list[dict[str, Any]] | None:
-    """Return the ads of a tool's JSON; without any ad the tools print nothing at all."""
-    if not output.strip():
-        return []
+    """Return the ads of a tool's JSON, skipping warnings around it; without any ad the tools print nothing at all."""
+    lines = output.splitlines()
+    start = next((index for index, line in enumerate(lines) if line.startswith("[")), None)
+    if start is None:
+        return [] if all(not line.strip() or line.upper().startswith("WARNING") for line in lines) else None
     try:
-        ads = json.loads(output)
+        ads, _ = json.JSONDecoder().raw_decode("\n".join(lines[start:]))
     except (ValueError, RecursionError):
         return None
     return ads if isinstance(ads, list) and all(isinstance(ad, dict) for ad in ads) else None

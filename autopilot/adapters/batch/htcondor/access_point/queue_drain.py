@@ -1,7 +1,9 @@
 """Decide the steps of a drain that waits for an empty queue. Pure.
 
-Refuse new jobs, see that the schedd does refuse them, then wait until the queue was empty twice in a row: a
-`condor_submit` that began before the refusal may commit its jobs a moment after the first look.
+Refuse new jobs, see that the schedd does refuse them, and wait until the queue is empty. This refusal still lets in
+jobs that belong to the queue, and others that only seem older than it. So an empty queue is then closed for every job,
+and the drain is done when it was empty twice in a row after that. A job found there began in between: the first refusal
+comes back, under which that job can finish.
 """
 
 from __future__ import annotations
@@ -21,7 +23,14 @@ class QueueDrainStep(Enum):
 
     REFUSING = "telling the schedd to refuse new jobs"
     EMPTYING = "waiting for the queue to empty"
+    CLOSING = "telling the schedd to refuse every job"
+    CLOSED = "waiting for the last looks at the queue"
     EMPTY = "the queue is empty"
+
+    @property
+    def is_configuring(self) -> bool:
+        """True while the schedd's configuration has to change."""
+        return self in (QueueDrainStep.REFUSING, QueueDrainStep.CLOSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +39,35 @@ class QueueDrainState:
 
     step: QueueDrainStep = QueueDrainStep.REFUSING
     tries: int = 0  # to make the schedd refuse
-    empty_looks: int = 0  # in a row
+    empty_looks: int = 0  # in a row, while every job is refused
 
 
 def apply_refusal(state: QueueDrainState, *, is_refusing: bool) -> QueueDrainState:
     """Return the state after a look at the schedd's configuration."""
-    if is_refusing:
-        return replace(state, step=QueueDrainStep.EMPTYING, tries=0)
-    return replace(state, step=QueueDrainStep.REFUSING, tries=state.tries + 1, empty_looks=0)
+    if not state.step.is_configuring:
+        return state
+    if not is_refusing:
+        return replace(state, tries=state.tries + 1)
+    step = QueueDrainStep.CLOSED if state.step is QueueDrainStep.CLOSING else QueueDrainStep.EMPTYING
+    return QueueDrainState(step)
 
 
 def apply_counts(state: QueueDrainState, counts: QueueCounts | None) -> QueueDrainState:
     """Return the state after a look at the queue; None means that the schedd did not answer."""
-    if state.step is not QueueDrainStep.EMPTYING:
+    is_empty = counts is not None and counts.is_empty
+    if state.step is QueueDrainStep.EMPTYING:
+        return QueueDrainState(QueueDrainStep.CLOSING) if is_empty else state
+    if state.step is not QueueDrainStep.CLOSED:
         return state
-    looks = state.empty_looks + 1 if counts is not None and counts.is_empty else 0
+    if not is_empty:
+        return replace(state, empty_looks=0) if counts is None else QueueDrainState(QueueDrainStep.REFUSING)
+    looks = state.empty_looks + 1
     step = QueueDrainStep.EMPTY if looks >= EMPTY_LOOKS else state.step
     return replace(state, step=step, empty_looks=looks)
 
 
 def compute_pause(state: QueueDrainState, poll_s: float, draw: float) -> float:
     """Return the seconds to the next look; `draw` in 0..1 spreads the repeated attempts."""
-    if state.step is QueueDrainStep.REFUSING:
-        return RETRY_DELAY.compute(state.tries, draw)
+    if state.step.is_configuring:
+        return RETRY_DELAY.compute(state.tries, draw) if state.tries else 0.0
     return 1.0 if state.empty_looks else poll_s

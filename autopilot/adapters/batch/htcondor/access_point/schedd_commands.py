@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from autopilot.adapters.batch.htcondor.access_point.access_point_config import REQUIREMENT_NAME
-from autopilot.adapters.batch.htcondor.access_point.queue_counts import QueueCounts, count_unmade_jobs, parse_totals
+from autopilot.adapters.batch.htcondor.access_point.queue_counts import (
+    FACTORY_QUESTION,
+    QueueCounts,
+    count_unmade_jobs,
+    parse_totals,
+)
 from autopilot.adapters.batch.htcondor.classads import parse_ads, quote_string
+from autopilot.adapters.batch.htcondor.collector_link import parse_collectors
 from autopilot.adapters.batch.htcondor.condor_commands import (
     QUERY_TIMEOUT_S,
     CondorCommands,
     QueryResult,
-    describe_failure,
     find_refusal,
 )
+from autopilot.runtime.command_runner import describe_failure
 
 PING_TIMEOUT_S = 5.0  # of a schedd that may be long gone
+CONNECT_TIMEOUT_S = 3.0
 
 
 class ScheddCommands:
@@ -31,7 +39,8 @@ class ScheddCommands:
         The jobs still to be made are asked for first: one made between both questions is then counted twice, and never
         missed.
         """
-        factories = await self._commands.run("condor_q", "-allusers", "-factory", "-json", timeout=timeout)
+        question = ("condor_q", "-allusers", "-factory", "-json", *FACTORY_QUESTION)
+        factories = await self._commands.run(*question, timeout=timeout)
         if factories.timed_out or factories.status != 0:
             return None, describe_failure(factories, "condor_q")
         totals = await self._commands.run("condor_q", "-allusers", "-totals", "-json", timeout=timeout)
@@ -46,12 +55,20 @@ class ScheddCommands:
         """Let the schedd read its configuration again. The caller looks at the effect."""
         await self._commands.run("condor_reconfig", "-daemon", "schedd")
 
-    async def is_refusing(self) -> tuple[bool, str]:
-        """Return whether the running schedd has the requirement that refuses new jobs, and a problem in one line."""
-        done = await self._commands.run("condor_config_val", "-schedd", "SUBMIT_REQUIREMENT_NAMES", timeout=10.0)
+    async def has_requirement(self, requirement: str) -> tuple[bool, str]:
+        """Return whether the running schedd asks this of new jobs, by its value too, and a problem in one line."""
+        names, problem = await self._read_running_setting("SUBMIT_REQUIREMENT_NAMES")
+        if problem or REQUIREMENT_NAME not in names.replace(",", " ").split():
+            return False, problem
+        value, problem = await self._read_running_setting(f"SUBMIT_REQUIREMENT_{REQUIREMENT_NAME}")
+        return requirement in (line.strip() for line in value.splitlines()), problem
+
+    async def _read_running_setting(self, name: str) -> tuple[str, str]:
+        """Return a setting as the running schedd has it, and a problem in one line."""
+        done = await self._commands.run("condor_config_val", "-schedd", name, timeout=QUERY_TIMEOUT_S)
         if done.timed_out or done.status != 0:
-            return False, describe_failure(done, "condor_schedd")
-        return REQUIREMENT_NAME in done.output.replace(",", " ").split(), ""
+            return "", describe_failure(done, "condor_schedd")
+        return done.output, ""
 
     async def query_collector(self, name: str, timeout: float = QUERY_TIMEOUT_S) -> QueryResult:
         """Return the collector's ads of the schedd with this name."""
@@ -70,11 +87,29 @@ class ScheddCommands:
             return ""
         return find_refusal(done.output) or describe_failure(done, "condor_ping")
 
-    async def find_live_namesake(self, name: str) -> str:
-        """Return the address of a running schedd of this name that the pool knows; "" without one."""
+    async def find_namesake(self, name: str) -> str:
+        """Return the address of the schedd of this name that the pool knows, dead or alive; "" without one."""
         known = await self.query_collector(name)
-        address = str(known.ads[0].get("MyAddress", "")) if known.ads else ""
-        if not address:
-            return ""
-        done = await self._commands.run("condor_ping", "-addr", address, "READ", timeout=PING_TIMEOUT_S)
-        return address if done.status == 0 and not done.timed_out else ""
+        return str(known.ads[0].get("MyAddress", "")) if known.ads else ""
+
+    async def is_alive(self, address: str) -> bool:
+        """Return whether a daemon answers at this address, be it with a refusal.
+
+        A schedd that reads a long queue, or waits for its disk, is silent for long: it still holds its port. The
+        address of a dead host does not.
+        """
+        done = await self._commands.run("condor_ping", "-verbose", "-addr", address, "READ", timeout=PING_TIMEOUT_S)
+        if done.timed_out:
+            return any([await _can_connect(host, port) for host, port in parse_collectors(address)])
+        return done.status == 0 or find_refusal(done.output) is not None
+
+
+async def _can_connect(host: str, port: int) -> bool:
+    """Return whether a program listens on this port."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, ValueError):  # TimeoutError is an OSError; ValueError: no port number
+        return False
+    writer.transport.abort()
+    return True

@@ -2,6 +2,7 @@
 
 The claim is a lock of the kernel on a file in the spool: it ends with this process, however that ends, and holds
 between containers of a host and, where the file system passes locks on, between hosts. The file says who holds it.
+A schedd may outlive the supervisor that started it, or run without one. Its address is in the spool, too.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from autopilot.adapters.batch.htcondor.access_point.access_point_config import LOCK_NAME
 from autopilot.timestamps import format_timestamp
 
+ADDRESS_NAME = ".schedd_address"  # in SPOOL: HTCondor's default of SCHEDD_ADDRESS_FILE
 MAX_RECORD_BYTES = 4096
 VOLATILE_TYPES = ("overlay", "aufs", "tmpfs", "ramfs")  # gone with the container
 
@@ -59,9 +62,10 @@ class SpoolClaim:
             raise
         before = parse_record(os.pread(descriptor, MAX_RECORD_BYTES, 0))
         self._descriptor = descriptor
-        if before is None or before.name == record.name:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(asdict(record)).encode(), 0)
+        if before is None or (before.name == record.name and replace(before, since=record.since) != record):
+            data = json.dumps(asdict(record)).encode()
+            os.pwrite(descriptor, data, 0)  # a full disk leaves the record before: the queue keeps its name
+            os.ftruncate(descriptor, len(data))
         return True, before
 
     def release(self) -> None:
@@ -83,6 +87,22 @@ def parse_record(data: bytes) -> SpoolRecord | None:
         )
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def read_schedd_address(spool: Path) -> str:
+    """Return the address that the spool's last schedd wrote into it; "" without one. A schedd's end removes it."""
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(spool / ADDRESS_NAME, flags)
+    except OSError:
+        return ""
+    try:
+        first_line = os.read(descriptor, MAX_RECORD_BYTES).decode(errors="replace").partition("\n")[0]
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)
+    return first_line if re.fullmatch(r"<[^<>\s]+>", first_line) else ""
 
 
 def describe_holder(spool: Path, holder: SpoolRecord | None) -> str:
