@@ -120,6 +120,7 @@ class ConsulAdapter:
             base_url=self.connection_settings.base_url,
             conditions=self.conditions,
             start_task=self._start_task,
+            agent_starts_with_us=self._agent_job is not None,
         )
         self._apply_desired(self.desired_services.ids)
         self._start_task(

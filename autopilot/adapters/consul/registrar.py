@@ -42,6 +42,7 @@ class Registrar:
         base_url: str,
         conditions: ConditionReporter,
         start_task: Callable[[Work], asyncio.Task[None]],
+        agent_starts_with_us: bool = False,
     ) -> None:
         self._client, self._conditions, self._start_task = client, conditions, start_task
         self._loop = asyncio.get_running_loop()
@@ -56,6 +57,7 @@ class Registrar:
             get_service_id=lambda: next(iter(self._services), SUPERVISOR_SERVICE),
             on_change=self._handle_presence_change,
             start_task=start_task,
+            starts_with_us=agent_starts_with_us,
         )
         self._watchers = ServiceWatchers(
             client,
@@ -124,7 +126,8 @@ class Registrar:
         ]
 
     def close(self) -> None:
-        """Cancel the timer; the owner ends the tasks."""
+        """Cancel the timers; the owner ends the tasks."""
+        self._presence.stop_reporting()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
