@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from autopilot.adapters.batch.batch_system import SupervisorServices
 from autopilot.adapters.batch.htcondor import guard_file, node_config, preflight, startd_guard
-from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands, describe_failure
+from autopilot.adapters.batch.htcondor.condor_commands import CondorCommands
 from autopilot.adapters.batch.htcondor.daemons import Daemons
 from autopilot.adapters.batch.htcondor.drain_runner import DrainRunner
 from autopilot.adapters.batch.htcondor.free_space import find_space_problem
@@ -34,6 +34,7 @@ from autopilot.adapters.batch.kernel_events import wait_until_ended
 from autopilot.adapters.batch.process_signals import send_signal
 from autopilot.machines.cues import Evicted
 from autopilot.process import cgroup
+from autopilot.runtime.command_runner import describe_failure
 
 if TYPE_CHECKING:
     from autopilot.api.messages import HtcondorAdapterStatus
