@@ -50,6 +50,11 @@ class Pool(Schedd):
         """The workers in the order of their start."""
         return self._network.workers
 
+    def format_owner(self, user: str) -> str:
+        """Return the mount options that give a tmpfs to a user of the hosts, as `uid=100,gid=101`."""
+        uid, gid = (self.manager.run(["id", option, user]).strip() for option in ("-u", "-g"))
+        return f"uid={uid},gid={gid}"
+
     def run_on_manager(self, *argv: str, user: str = "root", stdin: str = "", check: bool = True) -> str:
         """Run a command on the manager and return its standard output."""
         return self.manager.run(argv, user=user, stdin=stdin, check=check)

@@ -22,11 +22,6 @@ MASTER: dict[str, Any] = {
     "essential": True,
     "health": {"htcondor": "startd", "interval": "2s", "timeout": "5s", "ttl": "30s", "failures": 2},
 }
-LIFETIME: dict[str, Any] = {
-    "max": "5s",
-    "after": {"source": "condor-master", "once": "healthy"},
-    "drain": {"htcondor": True},
-}
 SETTINGS = {"STARTER_ALLOW_RUNAS_OWNER": "False", "UPDATE_INTERVAL": "5", "STARTD_NOT_RESPONDING_TIMEOUT": "20"}
 
 

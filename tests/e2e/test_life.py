@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lab.pool_settings import WORKER_CONFIG
-from tests.e2e.node import AT_ONCE, CONFIG_PATH, LIFETIME, STATE_PATH, Node
+from tests.e2e.batch_sites import HtcondorSite
+from tests.e2e.node import AT_ONCE, CONFIG_PATH, STATE_PATH, Node
 
 DATA = Path(__file__).parent.parent / "spec/data"
 
@@ -36,9 +37,10 @@ def test_any_batch_system(pool):
     """The drain may be commands of one's own: here HTCondor's, as another batch system would be driven."""
     begin = "condor_off -peaceful -daemon startd"
     until = ["sh", "-c", "condor_who -quick | grep -q 'STARTD = \"Hold\"'"]
-    lifetime = {**LIFETIME, "drain": {"exec": begin, "until": until, "poll": "200ms"}}
-    node = Node(pool, lifetime=lifetime).wait_until_joined()
+    drain = {"exec": begin, "until": until, "poll": "200ms"}
+    node = HtcondorSite(pool).start_lasting_node(max="1s", drain=drain).wait_until_joined()
     job = node.start_job(10)
+    node.begin_lifetime()
     assert node.wait_for_exit() == 0
     assert pool.get_job_status(job) == "Completed"
 

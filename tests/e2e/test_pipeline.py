@@ -193,7 +193,10 @@ def farm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Farm]:
         podman = stack.enter_context(start_podman(registry.address))
         folder = stack.enter_context(create_run_folder())
         base_tree = folder / "base.tar"
-        subprocess.run(["tar", "--create", "--file", base_tree, "--directory", build_condor_tree(), "."], check=True)
+        subprocess.run(
+            ["tar", "--create", "--one-file-system", "--file", base_tree, "--directory", build_condor_tree(), "."],
+            check=True,
+        )
         login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         (folder / "auth.json").write_text(json.dumps({"auths": {registry.address: {"auth": login}}}))
         variables = {

@@ -174,7 +174,7 @@ def test_execute_full(pool):
     condor = {"job": "condor-master", "poll": "1s", "min_execute": "8MB", "min_log": "1MB"}
     node = Node(
         pool,
-        disks={"/var/lib/condor/execute": "size=24m,mode=755,uid=100,gid=101"},
+        disks={"/var/lib/condor/execute": f"size=24m,mode=755,{pool.format_owner('condor')}"},
         spec={"htcondor": {**condor, "node": {"condor_host": "manager", "settings": SETTINGS}}},
     ).wait_until_joined()
     node.worker.run("dd if=/dev/zero of=/var/lib/condor/execute/filler bs=1M count=20 2>/dev/null", check=False)

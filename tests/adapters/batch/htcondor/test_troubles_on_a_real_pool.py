@@ -61,7 +61,7 @@ def test_a_stopped_master_is_missed_by_its_heartbeat(pool: Pool, worker: Start) 
 
 def test_a_startd_that_dies_again_and_again_is_named(worker: Start) -> None:
     """Each death is told with what the master does about it; after the fourth start it is a crash loop."""
-    node = worker(constants={"conditions.CRASH_LOOP_STARTS": 2})
+    node = worker(constants={"startd_health.CRASH_LOOP_STARTS": 2})
     node.wait_until_joined()
     node.host.signal_processes("condor_startd")
     assert "does not run" in node.wait_for_report("ConditionDetected", 15, kind="startd-down")["detail"]
@@ -126,7 +126,7 @@ def test_a_manager_that_crashed_is_noticed_by_the_lost_connection(pool: Pool, wo
 
 def test_a_full_execute_takes_no_job_instead_of_holding_them_all(pool: Pool, worker: Start) -> None:
     """With EXECUTE full the next job waits Idle, not Held; with room again it runs."""
-    disks = {"/var/lib/condor/execute": "size=16m,mode=755,uid=100,gid=101"}
+    disks = {"/var/lib/condor/execute": f"size=16m,mode=755,{pool.format_owner('condor')}"}
     node = worker(host={"disks": disks}, min_execute=8 << 20)
     node.wait_until_joined()
     node.host.run("dd if=/dev/zero of=/var/lib/condor/execute/ballast bs=1M count=14 2>/dev/null", check=False)
