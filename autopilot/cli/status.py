@@ -42,14 +42,19 @@ def command(job: str | None, output: str, given_socket: str | None) -> None:
 
 def _print_life(status: Status) -> None:
     life = status["lifetime"]
-    line = f"life {status['life'][:8]}: {life['phase']}"
-    if life["ends"] is not None and life["phase"] == "counting":
-        line += f", ends in {format_duration(life['ends'] - time.time())}"
+    line = f"life {status['life'][:8]}: "
+    if life["phase"] != "counting":
+        line += life["phase"]
+    elif life["ends"] is None:
+        line += "no time limit"
+    else:
+        line += f"counting, ends in {format_duration(life['ends'] - time.time())}"
     if life["reason"]:
         line += f" ({life['reason']})"
     if life["deadline"] is not None and life["drain_began"] is not None:
         line += f", deadline in {format_duration(life['deadline'] - time.time())}"
-    line += f"; {format_count(len(status['payloads']), 'payload')}"
+    if _has_payloads(status):
+        line += f"; {format_count(len(status['payloads']), 'payload')}"
     if life["payload_limit"] is not None:
         line += f"; {life['payloads_taken']} of {format_count(life['payload_limit'], 'payload')} taken"
     click.echo(line)
@@ -59,6 +64,11 @@ def _print_life(status: Status) -> None:
         click.echo(bound)
     for kind, detail in status["troubles"].items():
         click.echo(f"trouble {kind}: {escape_controls(detail)}")
+
+
+def _has_payloads(status: Status) -> bool:
+    """Return True when a batch system tells of payloads, be there some now or none."""
+    return any("payloads" in section for section in status.values() if isinstance(section, dict))
 
 
 def format_queue(access_point: AccessPointStatus) -> str:

@@ -46,11 +46,18 @@ def _print_slots(collector: str) -> None:
         raise LookupError("no collector is named: neither COLLECTOR_HOST in HTCondor's configuration nor $CONDOR_HOST")
     constraint = f"{LIFE_ATTRIBUTE} =!= undefined"
     for ad in htcondor2.Collector(named).query(htcondor2.AdType.Startd, constraint, list(ATTRIBUTES)):
-        print(json.dumps({name: _read_text(ad.get(name)) for name in ATTRIBUTES}))
+        print(json.dumps({name: _read_text(ad, name) for name in ATTRIBUTES}))
 
 
-def _read_text(value: Any) -> str:
-    """Return a text in limited length; "" for anything else, such as an expression."""
+def _read_text(ad: Any, name: str) -> str:
+    """Return an attribute's text in limited length; "" for anything else, such as an expression.
+
+    The library raises an error for bytes that are no UTF-8. No stranger's ad may hide the others so.
+    """
+    try:
+        value = ad.get(name)
+    except Exception:  # the library's own kinds are not documented
+        return ""
     return value[:MAX_TEXT_CHARS] if isinstance(value, str) else ""
 
 

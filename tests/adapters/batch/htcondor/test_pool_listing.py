@@ -64,6 +64,20 @@ def test_slots_of_a_collector(bindings):
 
 
 @pytest.mark.parametrize(
+    "kind", ["UnicodeDecodeError('utf-8', b'', 0, 1, 'invalid')", "RuntimeError('of the library')"]
+)
+def test_attribute_that_cannot_be_read(bindings, kind):
+    """A stranger's ad hides no other slot: an attribute that the bindings cannot read is empty."""
+    bindings(f"""
+        class Ad(dict):
+            def get(self, name):
+                if self[name] is None: raise {kind}
+                return self[name]
+        return [Ad({ ({**AD, "State": None})!r}), Ad({AD!r})]""")
+    assert [slot.state for slot in list_pool_slots("cm")] == ["", "Claimed"]
+
+
+@pytest.mark.parametrize(
     ("body", "reason"),
     [
         ("os.abort()", "ended with signal 6"),
