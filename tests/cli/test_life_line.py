@@ -14,7 +14,7 @@ from autopilot.runtime.simulated_world import SimulatedWorld
 from autopilot.spec.plan import Drain, Lifetime
 from tests.machines.plans import build_job, build_plan
 
-COUNTED = {"payloads": []}
+COUNTED: dict[str, Any] = {"payloads": []}
 ENDLESS, LIMITED = Lifetime(drain=Drain()), Lifetime(drain=Drain(), max=7200)
 
 
@@ -32,5 +32,6 @@ def test_life_line(capsys: pytest.CaptureFixture[str], lifetime: Lifetime, secti
     """Payloads are told only where a batch system counts them, and an end only where one is set."""
     world = SimulatedWorld(build_plan(build_job("a"), lifetime=lifetime)).run(0)
     status: Any = build_status(world.core, now=world.now, wall=time.time(), life="1")
-    _print_life({**status, **sections})
+    merged: Any = {**status, **sections}
+    _print_life(merged)
     assert re.fullmatch(line, capsys.readouterr().out)
