@@ -40,3 +40,21 @@ def poll_until(
             raise LabError(describe_failure(result))
         time.sleep(interval_s)
     return result
+
+
+def wait_until(predicate: Callable[[], T], timeout: float, description: str = "") -> T:
+    """Poll until the predicate's result is true, and return that result.
+
+    Args:
+        predicate: the condition.
+        timeout: seconds that are enough on an idle machine; BUSY_FACTOR times as many are granted.
+        description: sentence that should become true, for the error's message.
+
+    Raises:
+        LabError: it did not become true; the message contains the last result.
+    """
+    return poll_until(
+        predicate,
+        timeout,
+        lambda result: f"not within {timeout * BUSY_FACTOR:g} s: {description or predicate} (last result: {result!r})",
+    )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 from lab import pool_settings
-from lab.polling import BUSY_FACTOR, poll_until
+from lab.polling import wait_until
 
-T = TypeVar("T")
 JOB_STATUS_NAMES = {
     1: "Idle",
     2: "Running",
@@ -107,21 +106,4 @@ queue
         )
         return {"Scheduler", "Negotiator"} <= set(known.split())
 
-    def wait_until(self, predicate: Callable[[], T], timeout: float, description: str = "") -> T:
-        """Poll until the predicate's result is true, and return that result.
-
-        Args:
-            predicate: the condition.
-            timeout: seconds that are enough on an idle machine; BUSY_FACTOR times as many are granted.
-            description: sentence that should become true, for the error's message.
-
-        Raises:
-            LabError: it did not become true; the message contains the last result.
-        """
-        return poll_until(
-            predicate,
-            timeout,
-            lambda result: (
-                f"not within {timeout * BUSY_FACTOR:g} s: {description or predicate} (last result: {result!r})"
-            ),
-        )
+    wait_until = staticmethod(wait_until)

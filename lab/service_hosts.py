@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self
 
 from lab.cache import compute_cache_key, create_run_folder, get_or_build
 from lab.consul_agents import CONSUL_PACKAGE
@@ -24,9 +24,8 @@ from lab.debs import get_unpacked_package
 from lab.host_network import BRIDGE_ADDRESS
 from lab.lab_host import DiskLayout, Host
 from lab.overlay_layer import build_dependency_layer, build_source_layer
-from lab.polling import BUSY_FACTOR, poll_until
+from lab.polling import wait_until
 
-T = TypeVar("T")
 SERVICE_PACKAGES = tuple(
     sorted((*CONDOR_PACKAGES, "globus-proxy-utils", "haproxy", "nginx", "openssh-server", "redis-server", "rsyslog"))
 )
@@ -144,22 +143,7 @@ class ServiceNetwork:
         answer = self.consul.run(["curl", "--silent", "--fail", f"http://127.0.0.1:8500{path}"], check=False)
         return "" if answer.strip() == '""' else answer
 
-    def wait_until(self, predicate: Callable[[], T], timeout: float, description: str) -> T:
-        """Poll until the predicate's result is true, and return that result.
-
-        Args:
-            predicate: the condition.
-            timeout: seconds that are enough on an idle machine; BUSY_FACTOR times as many are granted.
-            description: sentence that should become true, for the error's message.
-
-        Raises:
-            LabError: it did not become true; the message contains the last result.
-        """
-        return poll_until(
-            predicate,
-            timeout,
-            lambda result: f"not within {timeout * BUSY_FACTOR:g} s: {description} (last result: {result!r})",
-        )
+    wait_until = staticmethod(wait_until)
 
 
 def start_script(host: Host, script: Path, *words: str) -> subprocess.Popen[str]:

@@ -14,18 +14,17 @@ from __future__ import annotations
 import re
 import secrets
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Self, TypeVar
+from typing import Self
 
 from lab import slurm_settings
 from lab.cache import create_run_folder
 from lab.debian_trees import build_condor_tree
 from lab.host_network import HostNetwork
 from lab.lab_host import Host
-from lab.polling import BUSY_FACTOR, poll_until
+from lab.polling import wait_until
 
-T = TypeVar("T")
 # Slurm's state of a job -> the lab's; any other one is told in Slurm's own word
 STATUS_NAMES = {
     "PENDING": "Idle",
@@ -170,12 +169,4 @@ class SlurmCluster:
             self.run_on_manager("scontrol", "update", f"nodename={name}", "state=down", "reason=cleared", check=False)
             self.run_on_manager("scontrol", "delete", f"nodename={name}", check=False)
 
-    def wait_until(self, predicate: Callable[[], T], timeout: float, description: str = "") -> T:
-        """Poll until the predicate's result is true, and return that result; see `lab.schedd.Schedd.wait_until`."""
-        return poll_until(
-            predicate,
-            timeout,
-            lambda result: (
-                f"not within {timeout * BUSY_FACTOR:g} s: {description or predicate} (last result: {result!r})"
-            ),
-        )
+    wait_until = staticmethod(wait_until)
