@@ -55,8 +55,8 @@ def _print_life(status: Status) -> None:
         line += f", deadline in {format_duration(life['deadline'] - time.time())}"
     if _has_payloads(status):
         line += f"; {format_count(len(status['payloads']), 'payload')}"
-    if life["payload_limit"] is not None:
-        line += f"; {life['payloads_taken']} of {format_count(life['payload_limit'], 'payload')} taken"
+    if (taken := describe_payloads_taken(status)) is not None:
+        line += f"; {taken}"
     click.echo(line)
     if (access_point := status.get("access_point")) is not None:
         click.echo(f"queue of {escape_controls(access_point['name'])}: {format_queue(access_point)}")
@@ -77,6 +77,14 @@ def format_queue(access_point: AccessPointStatus) -> str:
     counts = [f"{count} {state}" for state, count in (queue or {}).items() if count]
     line = ", ".join(counts) or ("no job" if queue is not None else "condor_schedd has not answered")
     return f"{line}; new jobs are refused" if access_point["refusing_jobs"] else line
+
+
+def describe_payloads_taken(status: Status) -> str | None:
+    """Return how many of its payloads the life has taken, as in `1 of 1 payload taken`; None without a limit."""
+    life = status["lifetime"]
+    if life["payload_limit"] is None:
+        return None
+    return f"{life['payloads_taken']} of {format_count(life['payload_limit'], 'payload')} taken"
 
 
 def describe_bound(status: Status) -> str | None:

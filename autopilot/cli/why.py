@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autopilot.amounts import format_count
 from autopilot.cli.control_client import find_job, find_socket_path, get_status
 from autopilot.cli.job_verbs import complete_job_names
-from autopilot.cli.status import describe_bound, format_queue
+from autopilot.cli.status import describe_bound, describe_payloads_taken, format_queue
 from autopilot.cli.text_table import format_duration
 from autopilot.cli.verb_options import output_option, socket_option
 from autopilot.process.exit_status import describe_status
 from autopilot.process.line_buffer import escape_controls
 
 if TYPE_CHECKING:
-    from autopilot.api.messages import GateStatus, JobStatus, LifetimeStatus, Status
+    from autopilot.api.messages import GateStatus, JobStatus, Status
 
 
 @click.command()
@@ -61,13 +60,9 @@ def explain(status: Status, job: str, now: float) -> str:
         causes.append(f"everything is being stopped ({status['lifetime']['reason'] or status['shutdown']})")
     elif status["maintenance"]:
         causes.append("maintenance is on: nothing is checked")
-    elif status["lifetime"]["reason"] == "payloads":
-        causes.append(f"{_describe_payloads(status['lifetime'])}: no other is taken, and the life ends with them")
+    elif life["reason"] == "payloads" and (taken := describe_payloads_taken(status)) is not None:
+        causes.append(f"{taken}: no other is taken, and the life ends with them")
     return escape_controls("; ".join(causes))
-
-
-def _describe_payloads(life: LifetimeStatus) -> str:
-    return f"{life['payloads_taken']} of {format_count(life['payload_limit'] or 0, 'payload')} taken"
 
 
 def _explain_gate(gate: GateStatus) -> str:
