@@ -123,7 +123,7 @@ def test_podmans_place_without_a_login_session() -> None:
     assert Path(f"/run/containers/{os.getuid()}/auth.json") in files
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.real("root")
 @pytest.mark.parametrize(
     ("mode", "configured", "fails"), [(0o700, False, False), (0o700, True, True), (0o755, False, True)]
 )

@@ -126,7 +126,7 @@ def test_starters_of_a_live_startd_are_left_alone(start: Callable[..., GuardedSt
     assert not is_alive(node.starter)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+@pytest.mark.real("root")
 def test_a_payload_is_no_starter(tmp_path: Path) -> None:
     """A job of another user may call itself a starter: it is not signalled."""
     for folder in (tmp_path, *tmp_path.parents):
